@@ -1,0 +1,1 @@
+"""Latency, and the machine it was measured on."""

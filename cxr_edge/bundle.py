@@ -1,0 +1,169 @@
+"""The bundle: a folder of artifacts with `manifest.json`, which says what each is, its hash, contract and verdict."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxr_edge.errors import ArtifactError
+from cxr_edge.files import sha256_of, write_json
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+NOTICE = "Not a medical device: for research and engineering, not for diagnosis."
+#: Name of the metadata inside an artifact: an entry of the zip appended to a TFLite file, a key of ONNX' properties.
+METADATA_ENTRY = "metadata.json"
+METADATA_KEY = "cxr_edge"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file of a bundle. `format` is tflite or onnx, `quantization` none, fp16, int8 or int8-ptq."""
+
+    path: Path
+    format: str
+    quantization: str
+    sha256: str
+    bytes: int
+    parity: dict[str, Any] | None
+    #: Labels, contract, imaging rule and training data, as inside the file itself.
+    metadata: dict[str, Any]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.metadata["labels"])
+
+    @property
+    def image_size(self) -> int:
+        return int(self.metadata["contract"]["input"]["shape"][1])
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+def contract(image_size: int, classes: int) -> dict[str, Any]:
+    """The artifact contract: the same for every artifact, float or int8, TFLite or ONNX."""
+    return {
+        "input": {"name": "image", "type": "uint8", "shape": ["N", image_size, image_size, 1]},
+        "output": {"name": "probabilities", "type": "float32", "shape": ["N", classes]},
+    }
+
+
+def _metadata_of_tflite(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        metadata: dict[str, Any] = json.loads(archive.read(METADATA_ENTRY))
+    return metadata
+
+
+def _metadata_of_onnx(path: Path) -> dict[str, Any]:
+    # The properties lie at the file's top level: no ONNX package is needed to find them.
+    from cxr_edge.onnx_properties import read_properties
+
+    metadata: dict[str, Any] = json.loads(read_properties(path)[METADATA_KEY])
+    return metadata
+
+
+def format_of(path: Path) -> str:
+    """tflite or onnx, by the suffix. Raises ArtifactError for any other."""
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in ("tflite", "onnx"):
+        raise ArtifactError(f"{path}: not an artifact; its name must end in .tflite or .onnx")
+    return kind
+
+
+def read_artifact(path: Path) -> Artifact:
+    """An artifact by itself, from the metadata inside it.
+
+    Raises:
+        ArtifactError: missing, or without this project's metadata.
+    """
+    kind = format_of(path)
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such artifact")
+    try:
+        metadata = (_metadata_of_tflite if kind == "tflite" else _metadata_of_onnx)(path)
+        quantization = str(metadata["quantization"])
+        image_size, labels = metadata["contract"]["input"]["shape"][1], metadata["labels"]
+        if contract(image_size, len(labels)) != metadata["contract"]:
+            raise ArtifactError(f"{path}: its contract is not the one this version of cxr-edge knows")
+    except (KeyError, IndexError, TypeError, ValueError, zipfile.BadZipFile, OSError) as error:
+        raise ArtifactError(f"{path}: holds no readable cxr-edge metadata ({error}); export it again") from None
+    return Artifact(
+        path, kind, quantization, sha256_of(path), path.stat().st_size, metadata.get("parity"), metadata
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The content of a bundle's `manifest.json`. Raises ArtifactError when it is missing, damaged or too new."""
+    path = folder / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        schema = manifest["schema"]
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder}: not a bundle (no {MANIFEST}); write one with cxr-edge export") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path}: damaged ({error}); export the bundle again") from None
+    if schema != SCHEMA:
+        raise ArtifactError(f"{path}: of schema {schema}, this version of cxr-edge reads {SCHEMA}")
+    return manifest
+
+
+def read_bundle(folder: Path) -> list[Artifact]:
+    """The artifacts of a bundle, each checked against its hash.
+
+    Raises:
+        ArtifactError: a file is missing or is not the one the manifest describes.
+    """
+    manifest = read_manifest(folder)
+    shared = manifest["shared"]
+    artifacts = []
+    for entry in manifest["artifacts"]:
+        path = folder / entry["file"]
+        if not path.is_file():
+            raise ArtifactError(f"{path}: listed in {MANIFEST} but missing; export it again")
+        if sha256_of(path) != entry["sha256"]:
+            raise ArtifactError(
+                f"{path}: its SHA-256 is not the one in {MANIFEST}: the file was changed or damaged after the export; "
+                "copy the bundle again or export it again"
+            )
+        artifacts.append(
+            Artifact(
+                path=path,
+                format=entry["format"],
+                quantization=entry["quantization"],
+                sha256=entry["sha256"],
+                bytes=entry["bytes"],
+                parity=entry["parity"],
+                metadata={**shared, "quantization": entry["quantization"]},
+            )
+        )
+    if not artifacts:
+        raise ArtifactError(f"{folder}: the bundle lists no artifacts; export some")
+    return artifacts
+
+
+def write_manifest(folder: Path, shared: dict[str, Any], artifacts: list[Artifact]) -> None:
+    """Write `manifest.json`, atomically. `shared` is what all artifacts' metadata have in common."""
+    write_json(
+        folder / MANIFEST,
+        {
+            "schema": SCHEMA,
+            "notice": NOTICE,
+            "shared": shared,
+            "artifacts": [
+                {
+                    "file": artifact.path.name,
+                    "format": artifact.format,
+                    "quantization": artifact.quantization,
+                    "sha256": artifact.sha256,
+                    "bytes": artifact.bytes,
+                    "parity": artifact.parity,
+                }
+                for artifact in sorted(artifacts, key=lambda artifact: artifact.path.name)
+            ],
+        },
+    )

@@ -1,0 +1,25 @@
+"""`cxr-edge inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxr_edge.cli.options import JsonOption
+
+
+def command(
+    artifact: Annotated[Path, typer.Argument(help="A .tflite or .onnx file, of this project or not.")],
+    json: JsonOption = None,
+) -> None:
+    """Say what an artifact is: contract, metadata, and how much of it really computes in integers."""
+    from cxr_edge.files import write_json
+    from cxr_edge.inspection.inspect import inspect
+    from cxr_edge.reporting.inspection import show_inspection
+
+    found = inspect(artifact)
+    show_inspection(found)
+    if json is not None:
+        write_json(json, found)

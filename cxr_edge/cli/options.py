@@ -1,0 +1,33 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunOption = Annotated[
+    Path | None, typer.Option("--run", help="Run folder.", show_default="the latest under runs/", metavar="DIR")
+]
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle",
+        help="Bundle folder.",
+        show_default="this folder if it is one, or the latest run's",
+        metavar="DIR",
+    ),
+]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", help="Also write the result to this file as JSON.", metavar="FILE")
+]
+AgreementOption = Annotated[
+    float, typer.Option("--min-agreement", help="Gate: least share of images with the same top-1 class.")
+]
+DropOption = Annotated[
+    float, typer.Option("--max-accuracy-drop", help="Gate: greatest drop in accuracy, in units of accuracy.")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", help="Threads of one inference.", show_default="all usable cores", min=1)
+]

@@ -1,0 +1,36 @@
+"""`cxr-edge predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxr_edge.cli.options import BundleOption, JsonOption, RunOption, ThreadsOption
+
+
+def command(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    artifact: Annotated[
+        Path | None,
+        typer.Option("--artifact", help="A .tflite or .onnx file.", show_default="the bundle's best", metavar="FILE"),
+    ] = None,
+    bundle: BundleOption = None,
+    run: RunOption = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option("--runtime", show_default="the first installed", metavar="litert|onnx|openvino"),
+    ] = None,
+    threads: ThreadsOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Classify images with one artifact."""
+    from cxr_edge.files import write_json
+    from cxr_edge.predict import predict
+    from cxr_edge.reporting.predictions import show_predictions
+
+    result = predict(images, artifact, bundle, run, runtime, threads)
+    show_predictions(result)
+    if json is not None:
+        write_json(json, result)

@@ -1,0 +1,1 @@
+"""Data set layouts, splits, the decoded cache and the built-in phantom data set."""

@@ -1,0 +1,152 @@
+"""Stratified train/validation/test split that keeps a patient, and copies of one image, on one side; `split.csv`."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cxr_edge.data.layouts import DataSet
+from cxr_edge.errors import DataError
+from cxr_edge.files import sha256_of, write_text
+
+PARTS = ("train", "validation", "test")
+_COLUMNS = ("path", "label", "part", "patient", "sha256")
+
+
+@dataclass(frozen=True)
+class SplitItem:
+    """A row of `split.csv`."""
+
+    path: str
+    label: str
+    part: str
+    patient: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which image belongs to which part of a data set; reused by every later command on the same run."""
+
+    root: Path
+    labels: tuple[str, ...]
+    items: tuple[SplitItem, ...]
+
+    def part(self, name: str) -> tuple[SplitItem, ...]:
+        """The items of one of `PARTS`."""
+        return tuple(item for item in self.items if item.part == name)
+
+    def targets(self, part: str) -> np.ndarray:
+        """int64 `[N]`: label indices of a part, in the order of `part()`."""
+        return np.array([self.labels.index(item.label) for item in self.part(part)], dtype=np.int64)
+
+    def data_hash(self) -> str:
+        """SHA-256 over path, label, part and content hash of every item: names the exact training data."""
+        rows = sorted(f"{item.part}\t{item.label}\t{item.path}\t{item.sha256}" for item in self.items)
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def _groups(data: DataSet, hashes: list[str]) -> list[list[int]]:
+    """Indices of the items that must stay together: of one patient, or of the same bytes (joined transitively)."""
+    parent = list(range(len(data.items)))
+
+    def find(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first: dict[str, int] = {}
+    for index, (item, digest) in enumerate(zip(data.items, hashes, strict=True)):
+        for key in (f"sha256 {digest}", f"patient {item.patient}" if item.patient else ""):
+            if key:
+                parent[find(index)] = find(first.setdefault(key, index))
+    members: dict[int, list[int]] = defaultdict(list)
+    for index in range(len(data.items)):
+        members[find(index)].append(index)
+    return list(members.values())
+
+
+def make_split(data: DataSet, seed: int, validation: float = 0.15, test: float = 0.15) -> Split:
+    """Split a data set, class by class in the wanted shares, whole groups at a time.
+
+    Raises:
+        DataError: the same bytes carry two labels, or a class ends up without images in a part.
+    """
+    hashes = [sha256_of(data.root / item.path) for item in data.items]
+    by_hash: dict[str, int] = {}
+    for index, (item, digest) in enumerate(zip(data.items, hashes, strict=True)):
+        other = data.items[by_hash.setdefault(digest, index)]
+        if other.label != item.label:
+            raise DataError(
+                f"{data.root}: {other.path} and {item.path} are the same image under two labels; remove the wrong one"
+            )
+    rng = np.random.default_rng(seed)
+    groups = _groups(data, hashes)
+    parts = [""] * len(data.items)
+    for label in range(len(data.labels)):
+        mine = [group for group in groups if data.items[group[0]].label == label]
+        total = sum(len(group) for group in mine)
+        room = {"test": max(1, round(test * total)), "validation": max(1, round(validation * total))}
+        order = [mine[index] for index in rng.permutation(len(mine))]
+        # Groups that do not fit go to training; a patient with many images must not flood a small part.
+        for group in order:
+            part = next((name for name, left in room.items() if len(group) <= left), "train")
+            if part != "train":
+                room[part] -= len(group)
+            for index in group:
+                parts[index] = part
+    split = Split(
+        root=data.root,
+        labels=data.labels,
+        items=tuple(
+            SplitItem(item.path, data.labels[item.label], part, item.patient or "", digest)
+            for item, part, digest in zip(data.items, parts, hashes, strict=True)
+        ),
+    )
+    for part in PARTS:
+        missing = set(data.labels) - {item.label for item in split.part(part)}
+        if missing:
+            raise DataError(
+                f"{data.root}: {', '.join(sorted(missing))} has too few patients or distinct images to be in all of "
+                f"{', '.join(PARTS)}"
+            )
+    return split
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Write `split.csv`, atomically."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for item in split.items:
+        writer.writerow([item.path, item.label, item.part, item.patient, item.sha256])
+    write_text(path, text.getvalue())
+
+
+def read_split(path: Path, root: Path, labels: tuple[str, ...]) -> Split:
+    """Read `split.csv` of a run whose data lies under `root`.
+
+    Raises:
+        DataError: the table is damaged, or names a file that is no longer there.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    if not rows or tuple(rows[0]) != _COLUMNS or any(len(row) != len(_COLUMNS) for row in rows):
+        raise DataError(f"{path}: not a split table with the columns {', '.join(_COLUMNS)}")
+    items = tuple(SplitItem(*row) for row in rows[1:])
+    for number, item in enumerate(items, start=2):
+        if item.label not in labels or item.part not in PARTS:
+            raise DataError(f"{path}, line {number}: unknown label or part ({item.label}, {item.part})")
+    if not root.is_dir():
+        raise DataError(f"{root}: the data folder this run was trained on is gone")
+    return Split(root, labels, items)

@@ -1,0 +1,1 @@
+"""Classification metrics and parity with the reference model."""

@@ -1,0 +1,79 @@
+"""`cxr-edge evaluate`: metrics of one artifact, or of a run's Keras model, on labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.bundle import read_artifact
+from cxr_edge.data.cache import decode_all, decoded
+from cxr_edge.data.layouts import find_data_set
+from cxr_edge.data.split import read_split
+from cxr_edge.errors import ArtifactError
+from cxr_edge.evaluation.metrics import classification_metrics
+from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.locate import warning_about
+from cxr_edge.machine import usable_cores
+from cxr_edge.reporting.progress import progress_bar
+from cxr_edge.reporting.tables import show
+from cxr_edge.runs import Run, find_run
+from cxr_edge.runtimes.base import Session, runtimes_for
+
+
+def _labelled_images(
+    data: Path | None, run: Run | None, labels: tuple[str, ...], size: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], str]:
+    if data is None:
+        assert run is not None
+        config = run.config()
+        split = read_split(run.split_file, run.data_root(), tuple(config["labels"]))
+        with progress_bar("decoding", len(split.part("test"))) as bar:
+            return np.asarray(decoded(split, "test", size, bar.tick)), split.targets("test"), "test split"
+    found = find_data_set(data, labels)
+    images = np.empty((len(found.items), size, size, 1), dtype=np.uint8)
+    with progress_bar("decoding", len(images)) as bar:
+        decode_all([data / item.path for item in found.items], size, images, bar.tick)
+    return images, np.array([item.label for item in found.items], dtype=np.int64), str(data)
+
+
+def evaluate(artifact: Path | None, data: Path | None, run_folder: Path | None) -> dict[str, Any]:
+    """Metrics as JSON-ready figures, with `model` and `part` naming what was evaluated on what.
+
+    Args:
+        artifact: a file, or None for the Keras model of the run (TensorFlow).
+        data: a data set folder, or None for the test split of the run.
+        run_folder: the run, or None for the latest; not looked at when both others are given.
+
+    Raises:
+        DataError, RunError, ArtifactError, MissingDependencyError.
+    """
+    run = None if artifact is not None and data is not None else find_run(run_folder)
+    session: Session
+    if artifact is not None:
+        read = read_artifact(artifact)
+        if warning := warning_about(read):
+            show(f"warning: {warning}")
+        labels, size, model = read.labels, read.image_size, read.name
+        if run is not None and tuple(run.config()["labels"]) != labels:
+            raise ArtifactError(f"{artifact}: knows other labels than the run {run.folder}; name its run with --run")
+        session = runtimes_for(read.format)[0].load(artifact, usable_cores())
+    else:
+        assert run is not None
+        from cxr_edge.runtimes.keras_model import KerasSession
+
+        config = run.config()
+        labels, size, model = tuple(config["labels"]), config["options"]["image_size"], "Keras float32"
+        session = KerasSession(run)
+    images, targets, part = _labelled_images(data, run, labels, size)
+    with progress_bar("classifying", len(images)) as bar:
+        probabilities = score_images(session, images, bar.tick)
+    phantoms = data is None and run is not None and run.config()["options"]["data"] is None
+    return {
+        "model": model,
+        "part": part,
+        "data": "phantoms" if phantoms else "images",
+        **classification_metrics(targets, probabilities, labels),
+    }

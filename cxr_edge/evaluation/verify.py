@@ -1,0 +1,45 @@
+"""`cxr-edge verify`: each artifact of a run's bundle against its Keras model, on the test split (TensorFlow)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cxr_edge.bundle import read_bundle, read_manifest
+from cxr_edge.data.cache import decoded
+from cxr_edge.errors import ArtifactError
+from cxr_edge.evaluation.parity import Gate, parity
+from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.files import sha256_of
+from cxr_edge.machine import usable_cores
+from cxr_edge.reporting.progress import progress_bar
+from cxr_edge.runs import Run
+from cxr_edge.runtimes.base import runtimes_for
+from cxr_edge.training.train import load_classifier, predict_probabilities, run_split
+
+
+def verify_bundle(run: Run, gate: Gate) -> list[dict[str, Any]]:
+    """Parity figures and verdict of each artifact, on the runtime preferred for its format.
+
+    Raises:
+        ArtifactError: a file does not match its hash, or the bundle descends from another model.
+        MissingDependencyError: TensorFlow or a runtime is not installed.
+    """
+    gate.check()
+    artifacts = read_bundle(run.bundle)
+    if read_manifest(run.bundle)["shared"]["training"]["model_sha256"] != sha256_of(run.model_file):
+        raise ArtifactError(f"{run.bundle}: was exported from another model than {run.model_file}; export again")
+    split = run_split(run)
+    images = np.asarray(decoded(split, "test", artifacts[0].image_size))
+    targets = split.targets("test")
+    reference = predict_probabilities(load_classifier(run), images)
+    rows = []
+    for artifact in artifacts:
+        runtime = runtimes_for(artifact.format)[0]
+        session = runtime.load(artifact.path, usable_cores())
+        with progress_bar(f"verifying {artifact.name}", len(images)) as bar:
+            found = score_images(session, images, bar.tick)
+        figures = {"runtime": runtime.title, "part": "test", **parity(reference, found, targets, gate)}
+        rows.append({"artifact": artifact.name, "bytes": artifact.bytes, **figures})
+    return rows

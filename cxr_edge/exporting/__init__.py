@@ -1,0 +1,1 @@
+"""TFLite and ONNX artifacts from the trained model (TensorFlow, tf2onnx)."""

@@ -1,0 +1,236 @@
+"""`cxr-edge export`: artifacts of a run, verified against its Keras model, in its bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxr_edge import __version__, imaging
+from cxr_edge.bundle import MANIFEST, NOTICE, Artifact, contract, read_artifact, read_manifest, write_manifest
+from cxr_edge.data.cache import decoded
+from cxr_edge.errors import ArtifactError, OptionError
+from cxr_edge.evaluation.parity import Gate, parity
+from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.exporting.metadata import with_metadata
+from cxr_edge.files import replacing, sha256_of, write_json
+from cxr_edge.machine import package_versions, usable_cores
+from cxr_edge.quantization.build import build_graph
+from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms
+from cxr_edge.quantization.finetune import FineTuneOptions, fine_tune, load_kernels, options_key, save_kernels
+from cxr_edge.quantization.graph import Graph, fold
+from cxr_edge.reporting.progress import progress_bar
+from cxr_edge.runs import Run
+from cxr_edge.runtimes.base import runtimes_for
+from cxr_edge.training.train import load_classifier, predict_probabilities, run_split, training_batches
+
+FORMATS = ("tflite", "onnx")
+QUANTIZATIONS = ("none", "fp16", "int8", "int8-ptq")
+CALIBRATION_IMAGES = 256
+CALIBRATION_METHOD = "percentile 99.99"
+CALIBRATION_BATCH = 8
+#: Stem of every artifact's file name.
+NAME = "cxr-xception"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to write and how the int8 fine-tuning is done."""
+
+    formats: tuple[str, ...]
+    quantizations: tuple[str, ...]
+    fine_tuning: FineTuneOptions
+    gate: Gate
+
+    def check(self) -> None:
+        """Raises OptionError for an unknown format or quantization, or a number out of range."""
+        for given, known, what in (
+            (self.formats, FORMATS, "format"),
+            (self.quantizations, QUANTIZATIONS, "quantization"),
+        ):
+            for name in given:
+                if name not in known:
+                    raise OptionError(f"{what} {name}: choose one of {', '.join(known)} or all")
+        if self.fine_tuning.epochs < 1 or not 0 < self.fine_tuning.learning_rate < 1:
+            raise OptionError("--qat-epochs takes 1 and more, --qat-learning-rate a number above 0 and below 1")
+        self.gate.check()
+
+
+class Exporter:
+    """Makes a run's artifacts; what several of them need is made once."""
+
+    def __init__(self, run: Run, options: ExportOptions) -> None:
+        self.run, self.options = run, options
+        self.config = run.config()
+        self.image_size = int(self.config["options"]["image_size"])
+        self.split = run_split(run)
+        self.model = load_classifier(run)
+        self.graph = fold(self.model)
+        self.model_hash = sha256_of(run.model_file)
+        self._ranges: dict[str, tuple[float, float]] | None = None
+        self._int8: dict[str, bytes] = {}
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Calibrated activation ranges, from a seeded choice of training images; kept in `calibration.json`."""
+        if self._ranges is None:
+            images = decoded(self.split, "train", self.image_size)
+            chosen = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]
+            calibration = np.asarray(images[np.sort(chosen)])
+            batches = 2 * -(-len(calibration) // CALIBRATION_BATCH)
+            with progress_bar("calibrating", batches) as bar:
+                histograms = collect_histograms(self.graph, calibration, CALIBRATION_BATCH, bar.tick)
+            self._ranges = choose_ranges(histograms)
+            write_json(
+                self.run.quantized / "calibration.json",
+                {"images": len(calibration), "method": CALIBRATION_METHOD, "ranges": self._ranges},
+            )
+        return self._ranges
+
+    def fine_tuned(self) -> Graph:
+        """The graph after quantization-aware fine-tuning: kept, and reused by later exports with the same options."""
+        options = self.options.fine_tuning
+        key = {"model": self.model_hash, "cxr_edge": __version__, **options_key(options)}
+        path = self.run.quantized / "int8.npz"
+        found = load_kernels(self.graph, path, key)
+        if found is not None:
+            return found
+        ranges = self.ranges()
+        trained = self.config["options"]
+        batches = training_batches(self.split, self.image_size, trained["batch_size"], trained["seed"] + 2)
+        validation = np.asarray(decoded(self.split, "validation", self.image_size))
+        with progress_bar("quantization-aware fine-tuning", options.epochs * batches.steps) as bar:
+            graph, rows = fine_tune(
+                self.graph, ranges, batches, validation, options, self.run.quantized / "checkpoints", bar
+            )
+        write_json(self.run.quantized / "history.json", rows)
+        save_kernels(graph, path, key)
+        return graph
+
+    def int8_tflite(self, quantization: str) -> bytes:
+        from cxr_edge.exporting.tflite import int8_tflite
+
+        if quantization not in self._int8:
+            graph = self.fine_tuned() if quantization == "int8" else self.graph
+            ranges = self.ranges()
+            on_grid = build_graph(graph, ranges).current_graph(on_grid=True)
+            with _step(f"converting {quantization} to TFLite"):
+                self._int8[quantization] = int8_tflite(on_grid, ranges)
+        return self._int8[quantization]
+
+    def model_bytes(self, kind: str, quantization: str) -> bytes:
+        """The content of an artifact, without its metadata."""
+        from cxr_edge.exporting.lowering import lower_to_onnx
+        from cxr_edge.exporting.onnx_float import float_onnx
+        from cxr_edge.exporting.tflite import float_tflite
+
+        int8, half = quantization.startswith("int8"), quantization == "fp16"
+        if kind == "tflite":
+            if int8:
+                return self.int8_tflite(quantization)
+            with _step(f"converting {quantization} to TFLite"):
+                return float_tflite(self.graph, half)
+        tflite = self.int8_tflite(quantization) if int8 else b""
+        with _step(f"converting {quantization} to ONNX"):
+            model = lower_to_onnx(tflite) if int8 else float_onnx(self.graph, half)
+            return bytes(model.SerializeToString())
+
+    def shared_metadata(self) -> dict[str, Any]:
+        """What the metadata of all artifacts of this run have in common. No date: equal exports are equal bytes."""
+        config = self.config
+        return {
+            "notice": NOTICE,
+            "cxr_edge": __version__,
+            "labels": list(self.split.labels),
+            "contract": contract(self.image_size, len(self.split.labels)),
+            "imaging": imaging.RULE,
+            "training": {
+                "data": "phantoms" if config["options"]["data"] is None else "images",
+                "images": config["images"],
+                "data_sha256": config["data_sha256"],
+                "model_sha256": self.model_hash,
+                "started": config["started"],
+            },
+            "packages": package_versions(),
+        }
+
+    def calibration(self, quantization: str) -> dict[str, Any] | None:
+        """How an int8 artifact came by its integers; None for a float one."""
+        if not quantization.startswith("int8"):
+            return None
+        described: dict[str, Any] = {"images": CALIBRATION_IMAGES, "method": CALIBRATION_METHOD}
+        if quantization == "int8":
+            described["fine_tuning"] = asdict(self.options.fine_tuning)
+        return described
+
+    def export(self) -> list[Artifact]:
+        """Write and verify every wanted artifact.
+
+        Returns:
+            The artifacts written now; a failed gate is in their `parity`, and raises nothing here.
+
+        Raises:
+            MissingDependencyError: no runtime to verify a format with.
+        """
+        runtimes = {kind: runtimes_for(kind)[0] for kind in self.options.formats}
+        images = np.asarray(decoded(self.split, "test", self.image_size))
+        targets = self.split.targets("test")
+        reference = predict_probabilities(self.model, images)
+        shared = self.shared_metadata()
+        written = []
+        for quantization in self.options.quantizations:
+            for kind in self.options.formats:
+                content = self.model_bytes(kind, quantization)
+                path = self.run.bundle / f"{NAME}-{quantization}.{kind}"
+                with replacing(path) as temporary:
+                    temporary.write_bytes(content)
+                    session = runtimes[kind].load(temporary, usable_cores())
+                    with progress_bar(f"verifying {path.name}", len(images)) as bar:
+                        found = score_images(session, images, bar.tick)
+                    del session
+                    verdict = {
+                        "runtime": runtimes[kind].title,
+                        "part": "test",
+                        **parity(reference, found, targets, self.options.gate),
+                    }
+                    own = {
+                        "format": kind,
+                        "quantization": quantization,
+                        "calibration": self.calibration(quantization),
+                        "parity": verdict,
+                    }
+                    temporary.write_bytes(with_metadata(kind, content, {**shared, **own}))
+                artifact = read_artifact(path)
+                self._list(artifact, shared)
+                written.append(artifact)
+        return written
+
+    def _list(self, artifact: Artifact, shared: dict[str, Any]) -> None:
+        """Add an artifact to the manifest; those of another model or version leave it, and the bundle."""
+        folder = self.run.bundle
+        others: list[Artifact] = []
+        if (folder / MANIFEST).is_file():
+            try:
+                manifest = read_manifest(folder)
+                current = manifest["shared"] == shared
+                names = [entry["file"] for entry in manifest["artifacts"] if entry["file"] != artifact.name]
+                if current:
+                    others = [read_artifact(folder / name) for name in names if (folder / name).is_file()]
+                else:
+                    for name in names:
+                        (folder / Path(name).name).unlink(missing_ok=True)
+            except ArtifactError:
+                # A damaged manifest is replaced; what it listed can be exported again.
+                others = []
+        write_manifest(folder, shared, [*others, artifact])
+
+
+@contextmanager
+def _step(title: str) -> Iterator[None]:
+    """A bar of one step, for conversions that report nothing while they run."""
+    with progress_bar(title, 1) as bar:
+        yield
+        bar.advance()

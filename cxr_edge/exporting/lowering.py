@@ -1,0 +1,270 @@
+"""Lower an int8 TFLite file to ONNX, integer for integer.
+
+Both files then hold the same weights, scales and zero points. Every operator becomes one dequantize-operate-quantize
+group of standard ONNX operators, which ONNX Runtime and OpenVINO fuse into one integer kernel each. The layout is
+changed once, at build time: weights are transposed here, and the one-channel input needs a reshape only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from cxr_edge.errors import ArtifactError
+from cxr_edge.exporting.tflite import INPUT, OUTPUT
+from cxr_edge.tflite_file import Operator, Tensor, TFLiteFile, read_tflite
+
+OPSET = 17
+#: Readable by every ONNX Runtime since 1.14.
+IR_VERSION = 8
+#: Integer types of the activations: uint8 for x86 (its dot product takes unsigned by signed), int8 for Arm.
+FLAVOURS = ("uint8", "int8")
+
+
+class _Lowering:
+    def __init__(self, model: TFLiteFile, flavour: str) -> None:
+        self.model = model
+        self.dtype: Any = np.dtype(flavour)
+        # TFLite's activations are int8; the same value as uint8 is 128 more, zero point included.
+        self.shift = 128 if flavour == "uint8" else 0
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+        self.values: dict[int, str] = {}
+        self.count = 0
+
+    # Building blocks
+
+    def emit(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+        return name
+
+    def constant(self, name: str, value: Any) -> str:
+        self.constants.setdefault(name, numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def tensor(self, index: int) -> Tensor:
+        return self.model.tensors[index]
+
+    def is_activation(self, index: int) -> bool:
+        return self.tensor(index).dtype == "int8"
+
+    def scale_and_zero(self, index: int) -> list[str]:
+        scale, zero = self.tensor(index).quantization
+        return [
+            self.constant(f"t{index}_scale", np.float32(scale)),
+            self.constant(f"t{index}_zero_point", np.array(zero + self.shift, dtype=self.dtype)),
+        ]
+
+    def dequantized(self, index: int) -> str:
+        # A dequantize for each reader: the runtimes fuse a group only if it is not shared.
+        self.count += 1
+        return self.emit(
+            "DequantizeLinear", [self.values[index], *self.scale_and_zero(index)], f"t{index}_dequantized{self.count}"
+        )
+
+    def quantized(self, value: str, index: int) -> None:
+        name = f"t{index}_quantized"
+        self.values[index] = self.emit("QuantizeLinear", [value, *self.scale_and_zero(index)], name)
+
+    def weight(self, index: int, layout: Callable[[NDArray[Any]], NDArray[Any]], channel_axis: int) -> str:
+        """An int8 kernel with its per-channel (or per-tensor) scales, dequantized."""
+        tensor = self.tensor(index)
+        if tensor.data is None or tensor.dtype != "int8" or np.any(tensor.zero_points):
+            raise ArtifactError(f"tensor {tensor.name}: not a symmetric int8 kernel")
+        scales = tensor.scales if len(tensor.scales) > 1 else tensor.scales[0]
+        inputs = [
+            self.constant(f"t{index}", np.ascontiguousarray(layout(tensor.data))),
+            self.constant(f"t{index}_scale", scales),
+            self.constant(f"t{index}_zero_point", np.zeros_like(scales, dtype=np.int8)),
+        ]
+        attributes = {"axis": channel_axis} if len(tensor.scales) > 1 else {}
+        return self.emit("DequantizeLinear", inputs, f"t{index}_dequantized", **attributes)
+
+    def bias(self, index: int) -> list[str]:
+        """The dequantized int32 bias, or nothing: the converter leaves out a bias of zeros (index -1)."""
+        if index < 0:
+            return []
+        tensor = self.tensor(index)
+        if tensor.data is None or tensor.dtype != "int32":
+            raise ArtifactError(f"tensor {tensor.name}: not an int32 bias")
+        scales = tensor.scales if len(tensor.scales) > 1 else tensor.scales[0]
+        inputs = [self.constant(f"t{index}", tensor.data), self.constant(f"t{index}_scale", scales)]
+        attributes = {"axis": 0} if len(tensor.scales) > 1 else {}
+        return [self.emit("DequantizeLinear", inputs, f"t{index}_dequantized", **attributes)]
+
+    def clamped(self, activation: int, index: int) -> None:
+        """A fused ReLU. Saturation does it where the zero point is the lowest integer; elsewhere a maximum."""
+        kinds = {0: "NONE", 1: "RELU"}
+        if activation not in kinds:
+            raise ArtifactError(f"fused activation {activation} has no lowering")
+        lowest = np.iinfo(self.dtype).min
+        if kinds[activation] == "RELU" and self.tensor(index).quantization[1] + self.shift > lowest:
+            zero_point = self.scale_and_zero(index)[1]
+            self.values[index] = self.emit("Max", [self.values[index], zero_point], f"t{index}_clamped")
+
+    def pads(self, operator: Operator, window: tuple[int, int]) -> list[int]:
+        """ONNX' explicit pads for TFLite's SAME (0) and VALID (1), which put the odd pixel at the end."""
+        if operator.options.padding == 1:
+            return [0, 0, 0, 0]
+        sizes = self.tensor(operator.inputs[0]).shape[1:3]
+        begins, ends = [], []
+        for size, extent, stride in zip(
+            sizes, window, (operator.options.strideH, operator.options.strideW), strict=True
+        ):
+            total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+            begins.append(total // 2)
+            ends.append(total - total // 2)
+        return begins + ends
+
+    # Operators
+
+    def quantize(self, operator: Operator) -> None:
+        (source,), (target,) = operator.inputs, operator.outputs
+        if self.tensor(source).dtype != "uint8" or self.tensor(target).quantization != (1.0, -128):
+            raise ArtifactError("a QUANTIZE that is not the image's: int8 artifacts take grey values on their own grid")
+        # Only N and the grid order change: one channel has the same memory layout in NHWC and NCHW.
+        _, height, width, _ = self.tensor(source).shape
+        shape = self.constant("image_shape", np.array([0, 1, height, width], dtype=np.int64))
+        value = self.emit("Reshape", [self.values[source], shape], "image_nchw")
+        if self.shift:
+            self.values[target] = value
+            return
+        scale = self.constant("image_scale", np.float32(1))
+        zero = self.constant("image_zero_point", np.uint8(0))
+        self.quantized(self.emit("DequantizeLinear", [value, scale, zero], "image_dequantized"), target)
+
+    def convolution(self, operator: Operator) -> None:
+        source, kernel, bias = operator.inputs
+        (target,) = operator.outputs
+        depthwise = operator.kind == "DEPTHWISE_CONV_2D"
+        shape = self.tensor(kernel).shape
+        window = (shape[1], shape[2])
+        if (operator.options.dilationHFactor, operator.options.dilationWFactor) != (1, 1):
+            raise ArtifactError(f"{operator.kind} with dilation has no lowering")
+        # TFLite keeps [O, H, W, I], and [1, H, W, C] for depthwise; ONNX wants [O, I/groups, H, W].
+        order = (3, 0, 1, 2) if depthwise else (0, 3, 1, 2)
+        weight = self.weight(kernel, lambda data: data.transpose(order), channel_axis=0)
+        value = self.emit(
+            "Conv",
+            [self.dequantized(source), weight, *self.bias(bias)],
+            f"t{target}_float",
+            kernel_shape=list(window),
+            strides=[operator.options.strideH, operator.options.strideW],
+            pads=self.pads(operator, window),
+            group=shape[3] if depthwise else 1,
+        )
+        self.quantized(value, target)
+        self.clamped(operator.options.fusedActivationFunction, target)
+
+    def fully_connected(self, operator: Operator) -> None:
+        source, kernel, bias = operator.inputs
+        (target,) = operator.outputs
+        weight = self.weight(kernel, lambda data: data, channel_axis=0)
+        value = self.emit("Gemm", [self.dequantized(source), weight, *self.bias(bias)], f"t{target}_float", transB=1)
+        self.quantized(value, target)
+        self.clamped(operator.options.fusedActivationFunction, target)
+
+    def add(self, operator: Operator) -> None:
+        (target,) = operator.outputs
+        inputs = [self.dequantized(index) for index in operator.inputs]
+        self.quantized(self.emit("Add", inputs, f"t{target}_float"), target)
+        self.clamped(operator.options.fusedActivationFunction, target)
+
+    def relu(self, operator: Operator) -> None:
+        (source,), (target,) = operator.inputs, operator.outputs
+        if self.tensor(source).quantization == self.tensor(target).quantization:
+            self.values[target] = self.emit(
+                "Max", [self.values[source], self.scale_and_zero(source)[1]], f"t{target}_clamped"
+            )
+        else:
+            self.quantized(self.emit("Relu", [self.dequantized(source)], f"t{target}_float"), target)
+
+    def max_pool(self, operator: Operator) -> None:
+        (source,), (target,) = operator.inputs, operator.outputs
+        if self.tensor(source).quantization != self.tensor(target).quantization:
+            raise ArtifactError("a MAX_POOL_2D that changes its scale has no lowering")
+        window = (operator.options.filterHeight, operator.options.filterWidth)
+        value = self.emit(
+            "MaxPool",
+            [self.dequantized(source)],
+            f"t{target}_float",
+            kernel_shape=list(window),
+            strides=[operator.options.strideH, operator.options.strideW],
+            pads=self.pads(operator, window),
+        )
+        self.quantized(value, target)
+        self.clamped(operator.options.fusedActivationFunction, target)
+
+    def mean(self, operator: Operator) -> None:
+        source, axes = operator.inputs
+        (target,) = operator.outputs
+        found = self.tensor(axes).data
+        if found is None or sorted(found.reshape(-1).tolist()) != [1, 2]:
+            raise ArtifactError("a MEAN over other axes than height and width has no lowering")
+        self.quantized(self.emit("GlobalAveragePool", [self.dequantized(source)], f"t{target}_float"), target)
+        if not operator.options.keepDims:
+            self.values[target] = self.emit("Flatten", [self.values[target]], f"t{target}_flat")
+
+    def dequantize(self, operator: Operator) -> None:
+        self.values[operator.outputs[0]] = self.dequantized(operator.inputs[0])
+
+    def softmax(self, operator: Operator) -> None:
+        (source,), (target,) = operator.inputs, operator.outputs
+        if self.tensor(source).dtype != "float32":
+            raise ArtifactError("an int8 softmax breaks the contract: its step of 1/256 ties close classes")
+        self.values[target] = self.emit("Softmax", [self.values[source]], OUTPUT, axis=-1)
+
+    def lower(self) -> onnx.ModelProto:
+        handlers = {
+            "QUANTIZE": self.quantize,
+            "CONV_2D": self.convolution,
+            "DEPTHWISE_CONV_2D": self.convolution,
+            "FULLY_CONNECTED": self.fully_connected,
+            "ADD": self.add,
+            "RELU": self.relu,
+            "MAX_POOL_2D": self.max_pool,
+            "MEAN": self.mean,
+            "DEQUANTIZE": self.dequantize,
+            "SOFTMAX": self.softmax,
+        }
+        (image,), (probabilities,) = self.model.inputs, self.model.outputs
+        self.values[image] = INPUT
+        for operator in self.model.operators:
+            if operator.kind not in handlers:
+                raise ArtifactError(f"TFLite operator {operator.kind} has no lowering to ONNX")
+            handlers[operator.kind](operator)
+        if self.values.get(probabilities) != OUTPUT:
+            raise ArtifactError("the TFLite file does not end in a softmax")
+        _, height, width, channels = self.tensor(image).shape
+        classes = self.tensor(probabilities).shape[-1]
+        graph = helper.make_graph(
+            self.nodes,
+            "cxr_edge_int8",
+            [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", height, width, channels])],
+            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", classes])],
+            initializer=list(self.constants.values()),
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="cxr-edge")
+        model.ir_version = IR_VERSION
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def lower_to_onnx(tflite: bytes, flavour: str = "uint8") -> onnx.ModelProto:
+    """An ONNX model with the integers of an int8 TFLite file.
+
+    Input `image` uint8 `[N, S, S, 1]`, output `probabilities` float32 `[N, K]`, as every artifact.
+
+    Args:
+        tflite: the content of a full-integer TFLite file from `int8_tflite`.
+        flavour: integer type of the activations, one of `FLAVOURS`.
+
+    Raises:
+        ArtifactError: the file holds something that this lowering does not know.
+    """
+    return _Lowering(read_tflite(tflite), flavour).lower()

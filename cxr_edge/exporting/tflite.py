@@ -1,0 +1,53 @@
+"""The deployment graph as a TFLite file that obeys the artifact contract."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from cxr_edge.exporting.tflite_rewrite import finish
+from cxr_edge.quantization.build import Ranges, build_graph
+from cxr_edge.quantization.graph import Graph
+from cxr_edge.training.backend import keras, tf
+
+INPUT, OUTPUT = "image", "probabilities"
+
+
+def _converter(model: keras.Model, input_type: Any, folder: str) -> Any:
+    """A converter with the contract's names as the signature, and N left open."""
+    size = model.input_shape[1]
+
+    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 1), input_type, name=INPUT)])  # type: ignore[untyped-decorator]
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {OUTPUT: model(tf.cast(image, tf.float32), training=False)}
+
+    module = tf.Module()
+    module.model = model
+    tf.saved_model.save(module, folder, signatures={"serving_default": serve})
+    return tf.lite.TFLiteConverter.from_saved_model(folder)
+
+
+def float_tflite(graph: Graph, half: bool = False) -> bytes:
+    """A float32 TFLite file; with `half`, its weights are float16 and computation stays float32 on a CPU."""
+    with tempfile.TemporaryDirectory() as folder:
+        converter = _converter(build_graph(graph).model, tf.uint8, folder)
+        if half:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        return finish(converter.convert(), INPUT, OUTPUT, int8=False)
+
+
+def int8_tflite(graph: Graph, ranges: Ranges) -> bytes:
+    """A full-integer TFLite file with the given activation ranges; softmax alone stays float.
+
+    Args:
+        graph: its kernels must lie on their int8 grids (`BuiltGraph.current_graph(on_grid=True)`), so that the scales
+            the converter derives from them are those of the fine-tuning.
+        ranges: of each tensor in `quantized_tensors(graph)`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        converter = _converter(build_graph(graph, ranges, weights=False).model, tf.float32, folder)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.inference_input_type = tf.uint8
+        return finish(converter.convert(), INPUT, OUTPUT, int8=True)

@@ -1,0 +1,56 @@
+"""`cxr-edge inspect`: what an artifact says of itself, and what its graph says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cxr_edge.bundle import format_of, read_artifact
+from cxr_edge.errors import ArtifactError, MissingDependencyError
+from cxr_edge.files import sha256_of
+from cxr_edge.inspection.operators import computation_of
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """JSON-ready description of a TFLite or ONNX file.
+
+    `metadata` is None for a file of another tool. `computation` is None, with the reason under `missing`, where the
+    packages to look into the graph are not installed.
+
+    Raises:
+        ArtifactError: no such file, or neither a TFLite nor an ONNX model.
+    """
+    kind = format_of(path)
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such artifact")
+    metadata: dict[str, Any] | None
+    try:
+        metadata = read_artifact(path).metadata
+    except ArtifactError:
+        metadata = None
+    # A file of another tool is judged by the name that it goes by.
+    claimed = metadata["quantization"] if metadata else "int8" if "int8" in path.name.lower() else "none"
+    found: dict[str, Any] = {
+        "file": path.name,
+        "format": kind,
+        "bytes": path.stat().st_size,
+        "sha256": sha256_of(path),
+        "claims": claimed,
+        "metadata": metadata,
+        "computation": None,
+    }
+    try:
+        counts = computation_of(path, kind)
+    except MissingDependencyError as error:
+        found["missing"] = str(error)
+        return found
+    found["computation"] = {
+        "verdict": counts.verdict(claimed),
+        "integer_share": counts.integer_share,
+        "integer_macs": counts.integer_macs,
+        "float_macs": counts.float_macs,
+        "float_operators": counts.float_operators,
+        "weight_bytes": dict(counts.weight_bytes),
+        "operators": dict(counts.operators.most_common()),
+    }
+    return found

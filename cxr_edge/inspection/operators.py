@@ -1,0 +1,138 @@
+"""Multiply-accumulates of an artifact, in integers and in float, and its weights by type."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxr_edge.errors import ArtifactError, MissingDependencyError
+from cxr_edge.tflite_file import TFLiteFile, read_tflite
+
+#: Share of the multiply-accumulates that an artifact called int8 must do in integers.
+INT8_SHARE = 0.99
+
+
+@dataclass
+class Computation:
+    """Counts over one inference of one image."""
+
+    integer_macs: int = 0
+    float_macs: int = 0
+    #: Names of the operators that multiply in float.
+    float_operators: list[str] = field(default_factory=list)
+    weight_bytes: Counter[str] = field(default_factory=Counter)
+    operators: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def integer_share(self) -> float:
+        """Share of the multiply-accumulates done in integers."""
+        total = self.integer_macs + self.float_macs
+        return self.integer_macs / total if total else 0.0
+
+    def verdict(self, quantization: str) -> str:
+        """int8, mixed, float, or float despite its name."""
+        if self.integer_share >= INT8_SHARE:
+            return "int8"
+        if self.integer_share > 0.01:
+            return "mixed"
+        return "float despite its name" if quantization.startswith("int8") else "float"
+
+    def count(self, name: str, macs: int, integer: bool) -> None:
+        if integer:
+            self.integer_macs += macs
+        elif macs:
+            self.float_macs += macs
+            self.float_operators.append(name)
+
+
+def computation_of_tflite(model: TFLiteFile) -> Computation:
+    """Counts of a TFLite file: integer where input, kernel and output all are int8."""
+    found = Computation()
+    for tensor in model.tensors:
+        if tensor.data is not None:
+            found.weight_bytes[tensor.dtype] += tensor.data.nbytes
+    for operator in model.operators:
+        found.operators[operator.kind] += 1
+        if operator.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            continue
+        source, kernel = (model.tensors[index] for index in operator.inputs[:2])
+        target = model.tensors[operator.outputs[0]]
+        # A kernel holds, a place of the output: all its values (depthwise, fully connected), or a slice a channel.
+        places = math.prod(target.shape[1:3]) if len(target.shape) == 4 else 1
+        macs = places * math.prod(kernel.shape)
+        integer = all(tensor.dtype == "int8" for tensor in (source, kernel, target))
+        found.count(target.name, macs, integer)
+    return found
+
+
+_INTEGER_KINDS = {"QLinearConv", "QGemm", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
+_KERNEL_INPUT = {"QLinearConv": 3, "QGemm": 3, "QLinearMatMul": 3, "ConvInteger": 1, "MatMulInteger": 1}
+_FLOAT_KINDS = {"Conv": 1, "FusedConv": 1, "NhwcFusedConv": 1, "Gemm": 1, "FusedGemm": 1, "MatMul": 1}
+
+
+def _optimized(path: Path) -> Any:
+    """The graph that ONNX Runtime runs, after its own optimization, in its portable form."""
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError(f"{error.name}, needed to look into an ONNX graph,", "train") from None
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        options.log_severity_level = 4
+        # Level 2: level 3 replaces float convolutions by ones in a layout of this CPU.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        try:
+            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise ArtifactError(f"{path}: ONNX Runtime cannot load it ({str(error)[:200]})") from None
+        return onnx.load(options.optimized_model_filepath)
+
+
+def computation_of_onnx(path: Path) -> Computation:
+    """Counts of an ONNX file as ONNX Runtime runs it, after its own optimization on this CPU."""
+    import numpy as np
+    import onnx
+
+    model = _optimized(path)
+    found = Computation()
+    shapes: dict[str, tuple[int, ...]] = {}
+    for initializer in model.graph.initializer:
+        shapes[initializer.name] = tuple(initializer.dims)
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(initializer.data_type))
+        found.weight_bytes[dtype.name] += math.prod(initializer.dims) * dtype.itemsize
+    places = _output_places(path)
+    for node in model.graph.node:
+        found.operators[node.op_type] += 1
+        position = _KERNEL_INPUT.get(node.op_type, _FLOAT_KINDS.get(node.op_type))
+        if position is None:
+            continue
+        kernel = shapes.get(node.input[position], ())
+        macs = math.prod(kernel) * places.get(node.output[0], 1)
+        found.count(node.name or node.output[0], macs, node.op_type in _INTEGER_KINDS)
+    return found
+
+
+def _output_places(path: Path) -> dict[str, int]:
+    """Height times width of every four-dimensional tensor of the file, by shape inference for one image."""
+    import onnx
+
+    model = onnx.load(str(path))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    inferred = onnx.shape_inference.infer_shapes(model)
+    places = {}
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        sizes = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+        if len(sizes) == 4:
+            places[value.name] = sizes[2] * sizes[3]
+    return places
+
+
+def computation_of(path: Path, kind: str) -> Computation:
+    """Counts of an artifact. Raises ArtifactError, MissingDependencyError."""
+    return computation_of_tflite(read_tflite(path.read_bytes())) if kind == "tflite" else computation_of_onnx(path)

@@ -1,0 +1,1 @@
+"""Calibration and quantization-aware fine-tuning (TensorFlow, tfmot)."""

@@ -1,0 +1,188 @@
+"""The deployment graph as a Keras model: in float, or with tfmot's wrappers simulating int8."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import tensorflow_model_optimization as tfmot
+from numpy.typing import NDArray
+
+from cxr_edge.quantization.graph import IMAGE, Graph, Node, quantized_tensors
+from cxr_edge.training.backend import keras, tf
+
+#: Lower and upper bound of a tensor's representable values.
+Ranges = Mapping[str, tuple[float, float]]
+
+_Quantizer: Any = tfmot.quantization.keras.quantizers.Quantizer
+_QuantizeConfig: Any = tfmot.quantization.keras.QuantizeConfig
+_LARGEST = 127
+
+
+class ChannelWeightsQuantizer(_Quantizer):  # type: ignore[misc]
+    """Symmetric int8 a channel, -127..127, from the weights' largest magnitude of this very step.
+
+    Args:
+        axis: of the channels: the last one, or the third of a depthwise kernel `[H, W, C, 1]`.
+    """
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        return {}
+
+    def __call__(self, inputs: Any, training: Any, weights: Any, **kwargs: Any) -> Any:
+        others = [axis for axis in range(len(inputs.shape)) if axis != self.axis]
+        step = tf.maximum(tf.reduce_max(tf.abs(inputs), axis=others, keepdims=True), 1e-12) / _LARGEST
+        step = tf.stop_gradient(step)
+        # Straight-through estimator: the gradient passes the rounding as if it were not there.
+        return inputs + tf.stop_gradient(tf.round(inputs / step) * step - inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"axis": self.axis}
+
+
+class CalibratedRangeQuantizer(_Quantizer):  # type: ignore[misc]
+    """int8 between two calibrated bounds, which training does not move.
+
+    tfmot's own moving average would drag the bounds back to minimum and maximum.
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        return {}
+
+    def __call__(self, inputs: Any, training: Any, weights: Any, **kwargs: Any) -> Any:
+        return tf.quantization.fake_quant_with_min_max_args(inputs, self.low, self.high)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"low": self.low, "high": self.high}
+
+
+class LayerQuantization(_QuantizeConfig):  # type: ignore[misc]
+    """What of a layer is quantized: its kernel (attribute and channel axis), its output (range), or both."""
+
+    def __init__(self, kernel: tuple[str, int] | None, output: tuple[float, float] | None) -> None:
+        self.kernel, self.output = kernel, output
+
+    def get_weights_and_quantizers(self, layer: Any) -> list[Any]:
+        if self.kernel is None:
+            return []
+        name, axis = self.kernel
+        return [(getattr(layer, name), ChannelWeightsQuantizer(axis))]
+
+    def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
+        if self.kernel is not None:
+            setattr(layer, self.kernel[0], quantize_weights[0])
+
+    def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
+        return []
+
+    def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
+        pass
+
+    def get_output_quantizers(self, layer: Any) -> list[Any]:
+        return [] if self.output is None else [CalibratedRangeQuantizer(*self.output)]
+
+    def get_config(self) -> dict[str, Any]:
+        return {"kernel": self.kernel, "output": self.output}
+
+
+def _layer(node: Node) -> keras.layers.Layer:
+    size = {"strides": node.strides, "padding": node.padding, "name": node.name}
+    if node.kind == "conv":
+        assert node.kernel is not None
+        return keras.layers.Conv2D(node.kernel.shape[-1], node.kernel.shape[:2], **size)
+    if node.kind == "depthwise":
+        assert node.kernel is not None
+        return keras.layers.DepthwiseConv2D(node.kernel.shape[:2], use_bias=False, **size)
+    if node.kind == "dense":
+        assert node.kernel is not None
+        return keras.layers.Dense(node.kernel.shape[-1], name=node.name)
+    if node.kind == "maxpool":
+        return keras.layers.MaxPooling2D(node.window, **size)
+    if node.kind == "mean":
+        return keras.layers.GlobalAveragePooling2D(name=node.name)
+    if node.kind == "add":
+        return keras.layers.Add(name=node.name)
+    return keras.layers.Activation({"relu": "relu", "softmax": "softmax"}[node.kind], name=node.name)
+
+
+_KERNELS = {"conv": ("kernel", 3), "depthwise": ("depthwise_kernel", 2), "dense": ("kernel", 1)}
+
+
+@dataclass(frozen=True)
+class BuiltGraph:
+    """A graph as a Keras model, with each node's output, and the variables of each that has any: kernel, then bias."""
+
+    graph: Graph
+    model: keras.Model
+    tensors: dict[str, Any]
+    variables: dict[str, list[Any]]
+
+    def current_graph(self, on_grid: bool = False) -> Graph:
+        """The graph with the model's weights as they are now.
+
+        Args:
+            on_grid: kernels moved onto their int8 grid, as the quantizers do in training.
+        """
+        nodes = []
+        for node in self.graph.nodes:
+            if node.name in self.variables:
+                kernel, *bias = (variable.numpy() for variable in self.variables[node.name])
+                kernel = kernel[..., 0] if node.kind == "depthwise" else kernel
+                node = replace(node, kernel=kernel, bias=bias[0] if bias else None)
+                if on_grid:
+                    node = replace(node, kernel=quantized_kernel(node))
+            nodes.append(node)
+        return replace(self.graph, nodes=tuple(nodes))
+
+
+def build_graph(graph: Graph, ranges: Ranges | None = None, weights: bool = True) -> BuiltGraph:
+    """A Keras model of the graph. Input `image` float32 `[N, S, S, 1]` (0..255), output float32 `[N, K]`.
+
+    Args:
+        graph: what to build.
+        ranges: of the tensors to quantize, by `quantized_tensors`; None builds the float model.
+        weights: whether kernels are quantized too, where `ranges` are given.
+    """
+    source = quantized_tensors(graph)
+    image = keras.Input((graph.image_size, graph.image_size, 1), name=IMAGE)
+    tensors = {IMAGE: image}
+    variables = {}
+    wrap: Any = tfmot.quantization.keras.QuantizeWrapperV2
+    if ranges is not None:
+        identity = keras.layers.Activation("linear", name="quantize_image")
+        tensors[IMAGE] = wrap(identity, LayerQuantization(None, ranges[IMAGE]))(image)
+    for node in graph.nodes:
+        layer = plain = _layer(node)
+        inputs = [tensors[name] for name in node.inputs]
+        if node.kernel is not None:
+            # Before wrapping: the wrapper puts the quantized tensor in the variable's place.
+            with keras.backend.name_scope(node.name):
+                plain.build(inputs[0].shape)
+            variables[node.name] = list(plain.weights)
+            kernel = node.kernel[..., None] if node.kind == "depthwise" else node.kernel
+            plain.set_weights([kernel] if node.bias is None else [kernel, node.bias])
+        if ranges is not None:
+            quantize_kernel = _KERNELS.get(node.kind) if weights else None
+            output = ranges[source[node.name]] if node.name in source else None
+            if quantize_kernel or output:
+                layer = wrap(plain, LayerQuantization(quantize_kernel, output))
+        tensors[node.name] = layer(inputs if len(inputs) > 1 else inputs[0])
+    model = keras.Model(image, tensors[graph.nodes[-1].name], name="deployment")
+    return BuiltGraph(graph, model, tensors, variables)
+
+
+def quantized_kernel(node: Node) -> NDArray[np.float32]:
+    """A kernel moved onto its int8 grid, as `ChannelWeightsQuantizer` does in training."""
+    assert node.kernel is not None
+    others = tuple(range(node.kernel.ndim - 1))
+    step = np.maximum(np.abs(node.kernel).max(axis=others, keepdims=True), 1e-12) / np.float32(_LARGEST)
+    on_grid: NDArray[np.float32] = (np.round(node.kernel / step) * step).astype(np.float32)
+    return on_grid

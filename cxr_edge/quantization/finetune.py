@@ -1,0 +1,142 @@
+"""Quantization-aware fine-tuning: from calibrated ranges, towards the float model's own outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.files import replacing
+from cxr_edge.quantization.build import BuiltGraph, Ranges, build_graph
+from cxr_edge.quantization.graph import Graph
+from cxr_edge.reporting.progress import Bar
+from cxr_edge.training.backend import keras, tf
+from cxr_edge.training.loop import Batches, Phase, cosine_decay
+from cxr_edge.training.train import predict_probabilities
+
+
+@dataclass(frozen=True)
+class FineTuneOptions:
+    """Epochs and peak learning rate of the fine-tuning."""
+
+    epochs: int = 3
+    learning_rate: float = 3e-5
+
+
+def _logits(graph: Graph) -> str:
+    return graph.nodes[-1].inputs[0]
+
+
+def _features(graph: Graph) -> str:
+    return next(node.name for node in graph.nodes if node.kind == "mean")
+
+
+def _distillation_model(student: BuiltGraph, teacher: BuiltGraph) -> keras.Model:
+    """The student with a loss added: its divergence from the teacher, in probabilities and in pooled features."""
+    graph = student.graph
+    names = [_logits(graph), _features(graph)]
+    teach = keras.Model(teacher.model.input, [teacher.tensors[name] for name in names], name="teacher")
+    teach.trainable = False
+    wanted_logits, wanted_features = teach(student.model.input)
+    logits, features = (student.tensors[name] for name in names)
+    wanted = tf.nn.softmax(wanted_logits)
+    divergence = tf.reduce_sum(wanted * (tf.nn.log_softmax(wanted_logits) - tf.nn.log_softmax(logits)), axis=-1)
+    # In units of the features' own power: the divergence alone says nothing on images both models are sure of.
+    distance = tf.reduce_mean((features - wanted_features) ** 2) / (tf.reduce_mean(wanted_features**2) + 1e-12)
+    model = keras.Model(student.model.input, student.model.output)
+    model.add_loss(tf.reduce_mean(divergence) + distance)
+    return model
+
+
+def _fidelity(images: NDArray[np.uint8], reference: NDArray[np.float32]) -> Callable[[keras.Model], dict[str, float]]:
+    """A `Phase.validate` that scores by the divergence from the float model's probabilities."""
+
+    def validate(model: keras.Model) -> dict[str, float]:
+        probabilities = predict_probabilities(model, images)
+        ratio = np.log(np.maximum(reference, 1e-7)) - np.log(np.maximum(probabilities, 1e-7))
+        divergence = float((reference * ratio).sum(axis=1).mean())
+        agreement = float((probabilities.argmax(axis=1) == reference.argmax(axis=1)).mean())
+        return {"validation_divergence": divergence, "validation_agreement": agreement, "score": -divergence}
+
+    return validate
+
+
+def fine_tune(
+    graph: Graph,
+    ranges: Ranges,
+    batches: Batches,
+    validation: NDArray[np.uint8],
+    options: FineTuneOptions,
+    folder: Path,
+    bar: Bar,
+) -> tuple[Graph, list[dict[str, Any]]]:
+    """Fine-tune the weights of a graph with int8 simulated.
+
+    Batch norms are folded, so they take no part. Activation ranges stay as calibrated. The graph as calibrated, without
+    a training step, competes with every epoch, so that the result is at least as close to the float model as it is.
+
+    Args:
+        graph: the float deployment graph.
+        ranges: calibrated.
+        batches: training images; their labels are not used.
+        validation: uint8 `[N, S, S, 1]`, on which the best epoch is chosen.
+        options: how long.
+        folder: for checkpoints; an interrupted fine-tuning goes on from there.
+        bar: advanced by each step.
+
+    Returns:
+        The graph with fine-tuned kernels (not on their grids yet), and a row of figures an epoch.
+    """
+    teacher, student = build_graph(graph), build_graph(graph, ranges)
+    reference = predict_probabilities(teacher.model, validation)
+    model = _distillation_model(student, teacher)
+    steps = options.epochs * batches.steps
+    model.compile(keras.optimizers.Adam(cosine_decay(options.learning_rate, steps, warmup_steps=min(100, steps // 5))))
+    best = folder / "best.h5"
+    phase = Phase("int8", model, student.model, options.epochs, _fidelity(validation, reference), start_competes=True)
+    rows = phase.run(batches, folder, bar, best)
+    student.model.load_weights(str(best))
+    return student.current_graph(), rows
+
+
+def save_kernels(graph: Graph, path: Path, key: dict[str, Any]) -> None:
+    """Write kernels and biases, and the `key` that says what they were made from, to an .npz file, atomically."""
+    arrays: dict[str, Any] = {"__key__": np.array(repr(sorted(key.items())))}
+    for node in graph.nodes:
+        if node.kernel is not None:
+            arrays[f"{node.name}/kernel"] = node.kernel
+        if node.bias is not None:
+            arrays[f"{node.name}/bias"] = node.bias
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def load_kernels(graph: Graph, path: Path, key: dict[str, Any]) -> Graph | None:
+    """The graph with saved kernels and biases; None where there are none, or they were made from something else."""
+    if not path.is_file():
+        return None
+    with np.load(path) as arrays:
+        if str(arrays["__key__"]) != repr(sorted(key.items())):
+            return None
+        return replace(
+            graph,
+            nodes=tuple(
+                node
+                if node.kernel is None
+                else replace(
+                    node,
+                    kernel=arrays[f"{node.name}/kernel"],
+                    bias=None if node.bias is None else arrays[f"{node.name}/bias"],
+                )
+                for node in graph.nodes
+            ),
+        )
+
+
+def options_key(options: FineTuneOptions) -> dict[str, Any]:
+    """The part of a saved result's key that the options make."""
+    return asdict(options)

@@ -1,0 +1,22 @@
+"""What `predict` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cxr_edge.reporting.tables import percent, show, show_table
+
+
+def show_predictions(result: dict[str, Any]) -> None:
+    """One row a file, from the result of `cxr_edge.predict.predict`."""
+    show_table(
+        f"{result['artifact']} on {result['runtime']}",
+        ["file", "label", *(f"{label} %" for label in result["labels"])],
+        [
+            [row["file"], row["label"], *(percent(probability) for probability in row["probabilities"])]
+            for row in result["rows"]
+        ],
+    )
+    if result["warning"]:
+        show(f"warning: {result['warning']}")
+    show(result["notice"])

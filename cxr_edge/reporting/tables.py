@@ -1,0 +1,57 @@
+"""What the commands print: tables of at most 100 columns, on stdout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+WIDTH = 100
+PHANTOM_NOTE = "Figures come from phantoms (synthetic images): they say that the tool works, nothing about patients."
+
+
+def _console() -> Console:
+    console = Console(highlight=False, soft_wrap=False)
+    return Console(width=min(console.width, WIDTH) if console.is_terminal else WIDTH, highlight=False)
+
+
+def show(text: str) -> None:
+    """A line of plain text."""
+    print(text, flush=True)
+
+
+def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table whose first column is text and whose others are figures, set to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share as a percentage; a dash where it is undefined."""
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def show_metrics(metrics: dict[str, Any], title: str) -> None:
+    """Per-class metrics, the confusion matrix beside them, and the summary line."""
+    labels = [row["label"] for row in metrics["classes"]]
+    rows = []
+    for row, counts in zip(metrics["classes"], metrics["confusion_matrix"], strict=True):
+        figures = [percent(row[name]) for name in ("precision", "recall", "f1")]
+        rows.append([row["label"], *figures, str(row["support"]), *(str(count) for count in counts)])
+    show_table(
+        f"{title}: {metrics['images']} images",
+        ["class", "precision %", "recall %", "F1 %", "images", *(f"as {label}" for label in labels)],
+        rows,
+    )
+    auc = "-" if metrics["macro_auc"] is None else f"{metrics['macro_auc']:.4f}"
+    show(
+        f"accuracy {percent(metrics['accuracy'])} %, balanced accuracy {percent(metrics['balanced_accuracy'])} %, "
+        f"macro AUC {auc}"
+    )
+    if metrics.get("data") == "phantoms":
+        show(PHANTOM_NOTE)

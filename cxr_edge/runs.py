@@ -1,0 +1,106 @@
+"""The folder of a training run: where each thing lies in it, and how commands find the latest one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxr_edge.errors import RunError
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Paths in a run folder. Nothing is created by naming it."""
+
+    folder: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def split_file(self) -> Path:
+        return self.folder / "split.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def best_weights(self) -> Path:
+        return self.checkpoints / "best.h5"
+
+    @property
+    def model_file(self) -> Path:
+        return self.folder / "model.h5"
+
+    @property
+    def history_file(self) -> Path:
+        return self.folder / "history.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "metrics.json"
+
+    @property
+    def quantized(self) -> Path:
+        return self.folder / "quantized"
+
+    @property
+    def bundle(self) -> Path:
+        return self.folder / "bundle"
+
+    def config(self) -> dict[str, Any]:
+        """The content of `run.json`. Raises RunError when there is none, or it is damaged."""
+        try:
+            config: dict[str, Any] = json.loads(self.config_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{self.folder}: not a run folder; create one with cxr-edge train") from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.config_file}: damaged ({error})") from None
+        return config
+
+    def data_root(self) -> Path:
+        """The data folder of the run: its own phantoms, or the folder it was trained on."""
+        data = self.config()["options"]["data"]
+        return self.folder / "phantoms" if data is None else Path(data)
+
+    def require_model(self) -> None:
+        """Raises RunError when the training has not finished."""
+        self.config()
+        if not self.model_file.is_file():
+            raise RunError(
+                f"{self.folder}: no trained model in it; finish the training with "
+                f"cxr-edge train --run {self.folder} --resume"
+            )
+
+
+def latest_run(trained: bool = False) -> Run:
+    """The run under `runs/` that was started last.
+
+    Args:
+        trained: consider only runs with a trained model.
+
+    Raises:
+        RunError: there is none.
+    """
+    runs = [Run(path.parent) for path in RUNS.glob("*/run.json")] if RUNS.is_dir() else []
+    if trained:
+        runs = [run for run in runs if run.model_file.is_file()]
+    if not runs:
+        raise RunError(
+            f"no {'trained ' if trained else ''}run under {RUNS}/ in {Path.cwd()}; start with cxr-edge train, "
+            "or name a folder with --run"
+        )
+    return max(runs, key=lambda run: (run.config().get("started", ""), run.folder.name))
+
+
+def find_run(folder: Path | None) -> Run:
+    """The named run, or the latest trained one; with its model. Raises RunError."""
+    run = latest_run(trained=True) if folder is None else Run(folder)
+    run.require_model()
+    return run

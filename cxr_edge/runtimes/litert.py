@@ -1,0 +1,34 @@
+"""LiteRT, formerly TensorFlow Lite, on the CPU (XNNPACK)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+
+class LiteRTSession:
+    """An interpreter whose batch is resized when N changes."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        self._interpreter.allocate_tensors()
+        (image,), (probabilities,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self._image, self._probabilities = image["index"], probabilities["index"]
+        self._batch = int(image["shape"][0])
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if len(images) != self._batch:
+            self._interpreter.resize_tensor_input(self._image, images.shape, strict=True)
+            self._interpreter.allocate_tensors()
+            self._batch = len(images)
+        self._interpreter.set_tensor(self._image, images)
+        self._interpreter.invoke()
+        probabilities: NDArray[np.float32] = self._interpreter.get_tensor(self._probabilities)
+        return probabilities
+
+
+def load(path: Path, threads: int) -> LiteRTSession:
+    return LiteRTSession(path, threads)

@@ -1,0 +1,32 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+PROVIDER = "CPUExecutionProvider"
+
+
+class ONNXRuntimeSession:
+    """A session on exactly the provider that was asked for."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
+        if self._session.get_providers() != [PROVIDER]:
+            raise RuntimeError(f"asked for {PROVIDER}, got {', '.join(self._session.get_providers())}")
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        probabilities: NDArray[np.float32] = self._session.run(["probabilities"], {"image": images})[0]
+        return probabilities
+
+
+def load(path: Path, threads: int) -> ONNXRuntimeSession:
+    return ONNXRuntimeSession(path, threads)

@@ -1,0 +1,1 @@
+"""Xception with transfer learning, in two phases (TensorFlow)."""

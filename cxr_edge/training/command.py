@@ -1,0 +1,64 @@
+"""What `cxr-edge train` does around the training itself: options, run folder, and what is shown at the end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cxr_edge.errors import OptionError, RunError
+from cxr_edge.files import write_json
+from cxr_edge.reporting.plots import plot_confusion_matrix, plot_learning_curves
+from cxr_edge.reporting.tables import show, show_metrics
+from cxr_edge.runs import RUNS, Run, latest_run
+from cxr_edge.training.train import default_options, run_split, start_run, train
+
+
+def start_training(folder: Path | None, given: dict[str, Any], json: Path | None) -> Run:
+    """Train a new run with the given options, defaults for the rest. Raises OptionError, DataError, RunError."""
+    if "phantoms" in given and "data" in given:
+        raise OptionError("--phantoms has no meaning together with --data")
+    weights = given.get("weights")
+    if weights is not None and weights not in ("imagenet", "none"):
+        given = {**given, "weights": str(Path(weights).resolve())}
+    options = replace(default_options(given.get("data"), given.get("weights")), **given)
+    run = Run(folder or RUNS / datetime.now().strftime("%Y%m%d-%H%M%S"))
+    start_run(run, options)
+    return _train(run, json)
+
+
+def resume_training(folder: Path | None, given: dict[str, Any], json: Path | None) -> Run:
+    """Go on with an interrupted run; options given must be those it was started with."""
+    run = latest_run() if folder is None else Run(folder)
+    stored = run.config()["options"]
+    for name, value in given.items():
+        if stored[name] != value:
+            raise OptionError(
+                f"{run.folder} was started with --{name.replace('_', '-')} {stored[name]}, not {value}; "
+                "leave the option out to go on with it"
+            )
+    if run.model_file.is_file():
+        raise RunError(f"{run.folder}: its training is finished; nothing to resume")
+    return _train(run, json)
+
+
+def _train(run: Run, json: Path | None) -> Run:
+    config = run.config()
+    split = run_split(run)
+    counts = ", ".join(f"{label} {count}" for label, count in config["images"].items())
+    parts = ", ".join(f"{len(split.part(part))} {part}" for part in ("train", "validation", "test"))
+    show(f"run {run.folder}: {counts} ({parts})")
+    for label, name in config["class_folders"].items():
+        if label != name:
+            show(f"  folder {name} is read as {label}")
+    if config["left_out"]:
+        show(f"  left out: {', '.join(config['left_out'])}")
+    metrics = train(run)
+    plot_learning_curves(run.history_file, run.folder / "learning_curves.png")
+    plot_confusion_matrix(metrics, run.folder / "confusion_matrix.png")
+    show_metrics(metrics, "Keras float32, test split")
+    show(f"model: {run.model_file}")
+    if json is not None:
+        write_json(json, metrics)
+    return run
