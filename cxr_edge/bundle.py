@@ -92,9 +92,7 @@ def read_artifact(path: Path) -> Artifact:
             raise ArtifactError(f"{path}: its contract is not the one this version of cxr-edge knows")
     except (KeyError, IndexError, TypeError, ValueError, zipfile.BadZipFile, OSError) as error:
         raise ArtifactError(f"{path}: holds no readable cxr-edge metadata ({error}); export it again") from None
-    return Artifact(
-        path, kind, quantization, sha256_of(path), path.stat().st_size, metadata.get("parity"), metadata
-    )
+    return Artifact(path, kind, quantization, sha256_of(path), path.stat().st_size, metadata.get("parity"), metadata)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -55,7 +55,9 @@ def load_image(path: Path | str, size: int) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"{path}: refused, {image.width} x {image.height} pixels look like a decompression bomb")
+                raise ImageError(
+                    f"{path}: refused, {image.width} x {image.height} pixels look like a decompression bomb"
+                )
             image.load()
             grey = _to_grey(ImageOps.exif_transpose(image))
             if grey.size != (size, size):

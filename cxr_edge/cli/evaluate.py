@@ -16,7 +16,9 @@ def command(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Folder with a folder a class.", show_default="the run's test split", metavar="DIR"),
+        typer.Option(
+            "--data", help="Folder with a folder a class.", show_default="the run's test split", metavar="DIR"
+        ),
     ] = None,
     run: RunOption = None,
     json: JsonOption = None,

@@ -20,7 +20,7 @@ def _roc_auc(positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> float
     count = int(positive.sum())
     if count in (0, len(positive)):
         return None
-    values, inverse, repeats = np.unique(scores, return_inverse=True, return_counts=True)
+    _, inverse, repeats = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(repeats) - (repeats - 1) / 2)[inverse]
     rank_sum = float(ranks[positive].sum())
     return (rank_sum - count * (count + 1) / 2) / (count * (len(positive) - count))

@@ -30,9 +30,9 @@ class Histogram:
     high: float
     counts: NDArray[np.int64]
 
-    def centres(self) -> NDArray[np.float64]:
+    def centres(self) -> NDArray[np.floating]:
         width = (self.high - self.low) / len(self.counts)
-        centres: NDArray[np.float64] = self.low + width * (np.arange(len(self.counts)) + 0.5)
+        centres: NDArray[np.floating] = self.low + width * (np.arange(len(self.counts)) + 0.5)
         return centres
 
     def percentile_range(self, percentile: float) -> tuple[float, float]:

@@ -234,9 +234,7 @@ def train(run: Run) -> dict[str, Any]:
     return metrics
 
 
-def _fit(
-    model: keras.Model, options: TrainOptions, batches: Batches, validate: Any, run: Run
-) -> list[dict[str, Any]]:
+def _fit(model: keras.Model, options: TrainOptions, batches: Batches, validate: Any, run: Run) -> list[dict[str, Any]]:
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
     history: list[dict[str, Any]] = []
     total = (options.head_epochs + options.epochs) * batches.steps

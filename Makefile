@@ -1,0 +1,27 @@
+# Everything from a clean clone with Python 3.11 to 3.13, make and git.
+PYTHON ?= python3.11
+VENV := .venv
+
+.PHONY: demo test lock
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/cxr-edge demo
+
+test: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pytest
+
+$(VENV)/.installed: requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Needs uv. `requirements/pins.txt` names the versions that are known to work together.
+lock:
+	uv pip compile pyproject.toml --extra dev -c requirements/pins.txt -o requirements/dev.txt \
+	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+	uv pip compile pyproject.toml --extra device -c requirements/dev.txt -o requirements/device.txt \
+	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
