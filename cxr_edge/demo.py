@@ -18,7 +18,7 @@ def run_demo(folder: Path | None) -> None:
     start = time.monotonic()
     run = start_training(folder, {}, None)
     run_export(run.folder, ["all"], ["none", "int8"], None, 3e-5, Gate(), None)
-    record = bench(run.bundle, None, [], None, queries=50, seconds=1.0)
+    record = bench(run.bundle, None, [], None, queries=30, seconds=0.5)
     show_bench(record)
     show_table(
         "Demo on phantoms",

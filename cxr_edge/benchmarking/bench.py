@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,10 +122,11 @@ def bench(
 
     run, reason = _keras_run(folder, chosen) if keras_wanted else (None, None)
     if run is not None:
-        from cxr_edge.runtimes.keras_model import KerasSession, set_threads
+        # Before TensorFlow is imported, it can still be told.
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
+        from cxr_edge.runtimes.keras_model import KerasSession
 
-        set_threads(threads)
-        session, load_seconds = _timed_load(KerasSession, run)
+        session, load_seconds = _timed_load(KerasSession, run, threads)
         candidates.append(Candidate("model.h5", "Keras", session, load_seconds))
         reference = next((artifact.parity["reference_accuracy"] for artifact in artifacts if artifact.parity), None)
         facts.append({"quantization": "none", "bytes": run.model_file.stat().st_size, "accuracy": reference})

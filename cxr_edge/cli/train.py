@@ -53,7 +53,7 @@ def command(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", show_default="0")] = None,
     phantoms: Annotated[
-        int | None, typer.Option("--phantoms", help="Phantoms a class, without --data.", show_default="200")
+        int | None, typer.Option("--phantoms", help="Phantoms a class, without --data.", show_default="180")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     json: JsonOption = None,

@@ -7,8 +7,9 @@ the class away.
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from cxr_edge.data.layouts import DEFAULT_LABELS
 from cxr_edge.data.phantom_anatomy import (
     SIDES,
     Field,
@@ -27,8 +29,10 @@ from cxr_edge.data.phantom_anatomy import (
     value_noise,
     wall,
 )
+from cxr_edge.files import replacing
+from cxr_edge.machine import usable_cores
 
-LABELS: tuple[str, ...] = ("COVID-19", "Viral Pneumonia", "Normal")
+LABELS = DEFAULT_LABELS
 MINIMUM_SIZE = 64
 
 
@@ -81,19 +85,25 @@ def write_phantoms(
         ValueError: a size below 64 or a negative seed.
         OSError: the folder cannot be written.
     """
-    paths = []
+    paths, jobs = [], []
     for class_index, label in enumerate(LABELS):
-        class_folder = folder / label
-        class_folder.mkdir(parents=True, exist_ok=True)
         slug = label.lower().replace(" ", "-")
         for index in range(images_per_class):
-            phantom = draw_phantom(label, _image_seed(seed, class_index, index), size)
-            path = class_folder / f"{slug}-{index:05d}.png"
-            _write_png(phantom.pixels, path)
+            path = folder / label / f"{slug}-{index:05d}.png"
             paths.append(path)
+            jobs.append((path, label, _image_seed(seed, class_index, index), size))
+    # Spawned, not forked: the caller may hold TensorFlow's threads.
+    workers = min(usable_cores(), -(-len(jobs) // 16))
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        for _ in pool.map(_draw_to_file, *zip(*jobs, strict=True), chunksize=8):
             if on_image is not None:
                 on_image()
     return paths
+
+
+def _draw_to_file(path: Path, label: str, seed: int, size: int) -> None:
+    with replacing(path) as temporary:
+        Image.fromarray(draw_phantom(label, seed, size).pixels).save(temporary, format="PNG")
 
 
 def contact_sheet(rows: int = 3, columns: int = 6, size: int = 192, seed: int = 0) -> Image.Image:
@@ -117,13 +127,6 @@ def contact_sheet(rows: int = 3, columns: int = 6, size: int = 192, seed: int = 
 
 def _image_seed(seed: int, class_index: int, index: int) -> int:
     return int(np.random.SeedSequence((seed, class_index, index)).generate_state(1, np.uint64)[0])
-
-
-def _write_png(pixels: NDArray[np.uint8], path: Path) -> None:
-    # An interrupted run must not leave half a file that a later training would stumble over.
-    unfinished = path.with_suffix(".part")
-    Image.fromarray(pixels).save(unfinished, format="PNG")
-    os.replace(unfinished, path)
 
 
 def _draw_opacity(rng: np.random.Generator, label: str, thorax: Thorax) -> Field:

@@ -66,7 +66,7 @@ def evaluate(artifact: Path | None, data: Path | None, run_folder: Path | None) 
 
         config = run.config()
         labels, size, model = tuple(config["labels"]), config["options"]["image_size"], "Keras float32"
-        session = KerasSession(run)
+        session = KerasSession(run, usable_cores())
     images, targets, part = _labelled_images(data, run, labels, size)
     with progress_bar("classifying", len(images)) as bar:
         probabilities = score_images(session, images, bar.tick)

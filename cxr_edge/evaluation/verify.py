@@ -16,7 +16,7 @@ from cxr_edge.machine import usable_cores
 from cxr_edge.reporting.progress import progress_bar
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
-from cxr_edge.training.train import load_classifier, predict_probabilities, run_split
+from cxr_edge.training.train import compiled, load_classifier, predict_probabilities, run_split
 
 
 def verify_bundle(run: Run, gate: Gate) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ def verify_bundle(run: Run, gate: Gate) -> list[dict[str, Any]]:
     split = run_split(run)
     images = np.asarray(decoded(split, "test", artifacts[0].image_size))
     targets = split.targets("test")
-    reference = predict_probabilities(load_classifier(run), images)
+    reference = predict_probabilities(compiled(load_classifier(run)), images)
     rows = []
     for artifact in artifacts:
         runtime = runtimes_for(artifact.format)[0]

@@ -19,14 +19,15 @@ from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.exporting.metadata import with_metadata
 from cxr_edge.files import replacing, sha256_of, write_json
 from cxr_edge.machine import package_versions, usable_cores
-from cxr_edge.quantization.build import build_graph
+from cxr_edge.quantization.build import on_grid
 from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms
 from cxr_edge.quantization.finetune import FineTuneOptions, fine_tune, load_kernels, options_key, save_kernels
 from cxr_edge.quantization.graph import Graph, fold
-from cxr_edge.reporting.progress import progress_bar
+from cxr_edge.quiet import quiet
+from cxr_edge.reporting.progress import progress_bar, working
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
-from cxr_edge.training.train import load_classifier, predict_probabilities, run_split, training_batches
+from cxr_edge.training.train import compiled, load_classifier, predict_probabilities, run_split, training_batches
 
 FORMATS = ("tflite", "onnx")
 QUANTIZATIONS = ("none", "fp16", "int8", "int8-ptq")
@@ -34,7 +35,7 @@ CALIBRATION_IMAGES = 256
 CALIBRATION_METHOD = "percentile 99.99"
 CALIBRATION_BATCH = 8
 #: Stem of every artifact's file name.
-NAME = "cxr-xception"
+NAME = "xception"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Exporter:
         self.graph = fold(self.model)
         self.model_hash = sha256_of(run.model_file)
         self._ranges: dict[str, tuple[float, float]] | None = None
+        self._float: bytes | None = None
         self._int8: dict[str, bytes] = {}
 
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -110,15 +112,22 @@ class Exporter:
         save_kernels(graph, path, key)
         return graph
 
+    def float32_tflite(self) -> bytes:
+        from cxr_edge.exporting.tflite import float_tflite
+
+        if self._float is None:
+            with _step("converting none to TFLite"):
+                self._float = float_tflite(self.graph)
+        return self._float
+
     def int8_tflite(self, quantization: str) -> bytes:
         from cxr_edge.exporting.tflite import int8_tflite
 
         if quantization not in self._int8:
             graph = self.fine_tuned() if quantization == "int8" else self.graph
             ranges = self.ranges()
-            on_grid = build_graph(graph, ranges).current_graph(on_grid=True)
             with _step(f"converting {quantization} to TFLite"):
-                self._int8[quantization] = int8_tflite(on_grid, ranges)
+                self._int8[quantization] = int8_tflite(on_grid(graph), ranges)
         return self._int8[quantization]
 
     def model_bytes(self, kind: str, quantization: str) -> bytes:
@@ -131,11 +140,13 @@ class Exporter:
         if kind == "tflite":
             if int8:
                 return self.int8_tflite(quantization)
-            with _step(f"converting {quantization} to TFLite"):
-                return float_tflite(self.graph, half)
-        tflite = self.int8_tflite(quantization) if int8 else b""
+            if not half:
+                return self.float32_tflite()
+            with _step("converting fp16 to TFLite"):
+                return float_tflite(self.graph, half=True)
+        tflite = self.int8_tflite(quantization) if int8 else self.float32_tflite()
         with _step(f"converting {quantization} to ONNX"):
-            model = lower_to_onnx(tflite) if int8 else float_onnx(self.graph, half)
+            model = lower_to_onnx(tflite) if int8 else float_onnx(tflite, half)
             return bytes(model.SerializeToString())
 
     def shared_metadata(self) -> dict[str, Any]:
@@ -178,7 +189,7 @@ class Exporter:
         runtimes = {kind: runtimes_for(kind)[0] for kind in self.options.formats}
         images = np.asarray(decoded(self.split, "test", self.image_size))
         targets = self.split.targets("test")
-        reference = predict_probabilities(self.model, images)
+        reference = predict_probabilities(compiled(self.model), images)
         shared = self.shared_metadata()
         written = []
         for quantization in self.options.quantizations:
@@ -230,7 +241,6 @@ class Exporter:
 
 @contextmanager
 def _step(title: str) -> Iterator[None]:
-    """A bar of one step, for conversions that report nothing while they run."""
-    with progress_bar(title, 1) as bar:
+    """Say that a conversion runs, and how long it took; the converters' own chatter is held back."""
+    with working(title), quiet():
         yield
-        bar.advance()

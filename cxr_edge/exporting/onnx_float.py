@@ -1,37 +1,31 @@
-"""The deployment graph as a float ONNX file."""
+"""A float ONNX file from the float32 TFLite file, by tf2onnx."""
 
 from __future__ import annotations
 
 import logging
+import tempfile
 
 import onnx
 
 from cxr_edge.exporting.lowering import IR_VERSION, OPSET
 from cxr_edge.exporting.tflite import INPUT, OUTPUT
-from cxr_edge.quantization.build import build_graph
-from cxr_edge.quantization.graph import Graph
-from cxr_edge.training.backend import tf
 
 
-def float_onnx(graph: Graph, half: bool = False) -> onnx.ModelProto:
+def float_onnx(tflite: bytes, half: bool = False) -> onnx.ModelProto:
     """A float32 ONNX model; with `half`, weights and computation are float16 and the contract's ends stay as they are.
 
-    Batch norms are folded already, which tf2onnx alone would leave in.
+    Args:
+        tflite: the float32 TFLite file, in which batch norms are folded; tf2onnx alone would leave them in.
+        half: whether to convert to float16.
     """
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    model = build_graph(graph).model
-
-    @tf.function  # type: ignore[untyped-decorator]
-    def serve(image: tf.Tensor) -> tf.Tensor:
-        return tf.identity(model(tf.cast(image, tf.float32), training=False), name=OUTPUT)
-
-    size = graph.image_size
     converted: onnx.ModelProto
-    converted, _ = tf2onnx.convert.from_function(
-        serve, input_signature=[tf.TensorSpec((None, size, size, 1), tf.uint8, name=INPUT)], opset=OPSET
-    )
+    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+        file.write(tflite)
+        file.flush()
+        converted, _ = tf2onnx.convert.from_tflite(file.name, opset=OPSET)
     if half:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 

@@ -41,7 +41,7 @@ def int8_tflite(graph: Graph, ranges: Ranges) -> bytes:
     """A full-integer TFLite file with the given activation ranges; softmax alone stays float.
 
     Args:
-        graph: its kernels must lie on their int8 grids (`BuiltGraph.current_graph(on_grid=True)`), so that the scales
+        graph: its kernels must lie on their int8 grids (`cxr_edge.quantization.build.on_grid`), so that the scales
             the converter derives from them are those of the fine-tuning.
         ranges: of each tensor in `quantized_tensors(graph)`.
     """

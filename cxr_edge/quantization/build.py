@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import tensorflow_model_optimization as tfmot
 from numpy.typing import NDArray
 
+from cxr_edge.quantization.backend import keras, tf, tfmot
 from cxr_edge.quantization.graph import IMAGE, Graph, Node, quantized_tensors
-from cxr_edge.training.backend import keras, tf
 
 #: Lower and upper bound of a tensor's representable values.
 Ranges = Mapping[str, tuple[float, float]]
@@ -125,20 +124,14 @@ class BuiltGraph:
     tensors: dict[str, Any]
     variables: dict[str, list[Any]]
 
-    def current_graph(self, on_grid: bool = False) -> Graph:
-        """The graph with the model's weights as they are now.
-
-        Args:
-            on_grid: kernels moved onto their int8 grid, as the quantizers do in training.
-        """
+    def current_graph(self) -> Graph:
+        """The graph with the model's weights as they are now."""
         nodes = []
         for node in self.graph.nodes:
             if node.name in self.variables:
                 kernel, *bias = (variable.numpy() for variable in self.variables[node.name])
                 kernel = kernel[..., 0] if node.kind == "depthwise" else kernel
                 node = replace(node, kernel=kernel, bias=bias[0] if bias else None)
-                if on_grid:
-                    node = replace(node, kernel=quantized_kernel(node))
             nodes.append(node)
         return replace(self.graph, nodes=tuple(nodes))
 
@@ -179,10 +172,18 @@ def build_graph(graph: Graph, ranges: Ranges | None = None, weights: bool = True
     return BuiltGraph(graph, model, tensors, variables)
 
 
-def quantized_kernel(node: Node) -> NDArray[np.float32]:
-    """A kernel moved onto its int8 grid, as `ChannelWeightsQuantizer` does in training."""
-    assert node.kernel is not None
-    others = tuple(range(node.kernel.ndim - 1))
-    step = np.maximum(np.abs(node.kernel).max(axis=others, keepdims=True), 1e-12) / np.float32(_LARGEST)
-    on_grid: NDArray[np.float32] = (np.round(node.kernel / step) * step).astype(np.float32)
-    return on_grid
+def on_grid(graph: Graph) -> Graph:
+    """The graph with its kernels moved onto their int8 grids, as `ChannelWeightsQuantizer` does in training."""
+    return replace(
+        graph,
+        nodes=tuple(
+            node if node.kernel is None else replace(node, kernel=_quantized(node.kernel)) for node in graph.nodes
+        ),
+    )
+
+
+def _quantized(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    others = tuple(range(kernel.ndim - 1))
+    step = np.maximum(np.abs(kernel).max(axis=others, keepdims=True), 1e-12) / np.float32(_LARGEST)
+    moved: NDArray[np.float32] = (np.round(kernel / step) * step).astype(np.float32)
+    return moved

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cxr_edge.errors import OptionError
 from cxr_edge.quantization.build import build_graph
 from cxr_edge.quantization.graph import IMAGE, Graph, quantized_tensors
+from cxr_edge.quiet import quiet
 from cxr_edge.training.backend import keras, tf
 
 BINS = 2048
@@ -91,6 +92,9 @@ def collect_histograms(
         )
 
     batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
+    with quiet():
+        # TensorFlow's optimizer complains about the many outputs when it first sees them, and does without.
+        extremes(np.asarray(batches[0]))
     found = []
     for batch in batches:
         found.append(extremes(np.asarray(batch)).numpy())

@@ -16,7 +16,7 @@ from cxr_edge.quantization.graph import Graph
 from cxr_edge.reporting.progress import Bar
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.loop import Batches, Phase, cosine_decay
-from cxr_edge.training.train import predict_probabilities
+from cxr_edge.training.train import compiled, predict_probabilities
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,14 @@ def _distillation_model(student: BuiltGraph, teacher: BuiltGraph) -> keras.Model
     return model
 
 
-def _fidelity(images: NDArray[np.uint8], reference: NDArray[np.float32]) -> Callable[[keras.Model], dict[str, float]]:
+def _fidelity(
+    model: keras.Model, images: NDArray[np.uint8], reference: NDArray[np.float32]
+) -> Callable[[], dict[str, float]]:
     """A `Phase.validate` that scores by the divergence from the float model's probabilities."""
+    step = compiled(model)
 
-    def validate(model: keras.Model) -> dict[str, float]:
-        probabilities = predict_probabilities(model, images)
+    def validate() -> dict[str, float]:
+        probabilities = predict_probabilities(step, images)
         ratio = np.log(np.maximum(reference, 1e-7)) - np.log(np.maximum(probabilities, 1e-7))
         divergence = float((reference * ratio).sum(axis=1).mean())
         agreement = float((probabilities.argmax(axis=1) == reference.argmax(axis=1)).mean())
@@ -92,12 +95,19 @@ def fine_tune(
         The graph with fine-tuned kernels (not on their grids yet), and a row of figures an epoch.
     """
     teacher, student = build_graph(graph), build_graph(graph, ranges)
-    reference = predict_probabilities(teacher.model, validation)
+    reference = predict_probabilities(compiled(teacher.model), validation)
     model = _distillation_model(student, teacher)
     steps = options.epochs * batches.steps
     model.compile(keras.optimizers.Adam(cosine_decay(options.learning_rate, steps, warmup_steps=min(100, steps // 5))))
     best = folder / "best.h5"
-    phase = Phase("int8", model, student.model, options.epochs, _fidelity(validation, reference), start_competes=True)
+    phase = Phase(
+        "int8",
+        model,
+        student.model,
+        options.epochs,
+        _fidelity(student.model, validation, reference),
+        start_competes=True,
+    )
     rows = phase.run(batches, folder, bar, best)
     student.model.load_weights(str(best))
     return student.current_graph(), rows

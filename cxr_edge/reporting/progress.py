@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -36,8 +38,20 @@ class Bar:
 
 
 @contextmanager
+def working(title: str) -> Iterator[None]:
+    """Show that something runs that cannot say how far it is; one line with its time at the end."""
+    start = time.monotonic()
+    console = Console(stderr=True)
+    # A stream of its own: the body may hold back what is written to the stderr file descriptor.
+    with os.fdopen(os.dup(2), "w") as stream, Console(file=stream, force_terminal=console.is_terminal).status(title):
+        yield
+    console.print(f"{title}: {time.monotonic() - start:.1f} s", highlight=False)
+
+
+@contextmanager
 def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
     """Show a bar from `done` to `total` while the body runs. Without a terminal, one line at the end."""
+    start = time.monotonic()
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -54,4 +68,5 @@ def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
         yield bar
     if not console.is_terminal:
         note = progress.tasks[0].fields["note"]
-        console.print(f"{title}: done{', ' + note if note else ''}", highlight=False)
+        seconds = time.monotonic() - start
+        console.print(f"{title}: {seconds:.1f} s{', ' + note if note else ''}", highlight=False)

@@ -7,21 +7,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.errors import OptionError
 from cxr_edge.runs import Run
-from cxr_edge.training.backend import tf
+from cxr_edge.training.backend import THREADS, tf
 from cxr_edge.training.train import load_classifier
 
 
-def set_threads(threads: int) -> None:
-    """Threads of TensorFlow's computations; has to come before its first one, or changes nothing."""
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-
-
 class KerasSession:
-    """The model of a run in a compiled graph, as a server would run it."""
+    """The model of a run in a compiled graph, as a server would run it.
 
-    def __init__(self, run: Run) -> None:
+    Raises OptionError when TensorFlow runs with another number of threads: it cannot change once started.
+    """
+
+    def __init__(self, run: Run, threads: int) -> None:
+        if threads != THREADS:
+            raise OptionError(
+                f"TensorFlow runs with {THREADS} threads in this process, not {threads}; "
+                f"set TF_NUM_INTRAOP_THREADS={threads}, or leave Keras out with --runtime"
+            )
         model = load_classifier(run)
         signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)]
         self._call: Any = tf.function(

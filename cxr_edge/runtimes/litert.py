@@ -8,13 +8,16 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from cxr_edge.quiet import quiet
+
 
 class LiteRTSession:
     """An interpreter whose batch is resized when N changes."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
-        self._interpreter.allocate_tensors()
+        with quiet():
+            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            self._interpreter.allocate_tensors()
         (image,), (probabilities,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self._image, self._probabilities = image["index"], probabilities["index"]
         self._batch = int(image["shape"][0])

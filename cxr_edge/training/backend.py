@@ -5,17 +5,25 @@ from __future__ import annotations
 import os
 
 from cxr_edge.errors import MissingDependencyError
+from cxr_edge.machine import usable_cores
+from cxr_edge.quiet import quiet
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Read when TensorFlow is first imported; tfmot refuses Keras 3 models.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
+#: Threads of TensorFlow's computations, fixed for the life of the process when it starts.
+THREADS = int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0")) or usable_cores()
 
-try:
-    import tensorflow as tf
-    import tf_keras as keras
-except ImportError as error:
-    raise MissingDependencyError(f"TensorFlow with tf_keras ({error.name})", "train") from None
+
+with quiet():
+    try:
+        import tensorflow as tf
+        import tf_keras as keras
+    except ImportError as error:
+        raise MissingDependencyError(f"TensorFlow with tf_keras ({error.name})", "train") from None
+    # The CPU's features are logged when the devices come up.
+    tf.config.list_logical_devices()
 
 tf.get_logger().setLevel("ERROR")
 
-__all__ = ["keras", "tf"]
+__all__ = ["THREADS", "keras", "tf"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.errors import OptionError, RunError
+from cxr_edge.errors import CxrEdgeError, OptionError, RunError
 from cxr_edge.files import write_json
 from cxr_edge.reporting.plots import plot_confusion_matrix, plot_learning_curves
 from cxr_edge.reporting.tables import show, show_metrics
@@ -24,8 +27,25 @@ def start_training(folder: Path | None, given: dict[str, Any], json: Path | None
         given = {**given, "weights": str(Path(weights).resolve())}
     options = replace(default_options(given.get("data"), given.get("weights")), **given)
     run = Run(folder or RUNS / datetime.now().strftime("%Y%m%d-%H%M%S"))
-    start_run(run, options)
-    return _train(run, json)
+    with _nothing_half_written(run):
+        start_run(run, options)
+        return _train(run, json)
+
+
+@contextmanager
+def _nothing_half_written(run: Run) -> Iterator[None]:
+    """Take a new run's files away again when its input turns out to be bad before an epoch was finished."""
+    held = {path.name for path in run.folder.iterdir()} if run.folder.is_dir() else None
+    try:
+        yield
+    except CxrEdgeError:
+        if run.folder.is_dir() and not run.checkpoints.exists():
+            for path in list(run.folder.iterdir()):
+                if path.name not in (held or ()):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if held is None:
+                run.folder.rmdir()
+        raise
 
 
 def resume_training(folder: Path | None, given: dict[str, Any], json: Path | None) -> Run:

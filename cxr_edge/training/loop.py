@@ -78,8 +78,8 @@ class Phase:
     #: The part of it that is checkpointed and kept: the model itself, or the student inside it.
     trained: keras.Model
     epochs: int
-    #: Called with the model after each epoch; returns figures to record, `score` among them (higher is better).
-    validate: Callable[[keras.Model], dict[str, float]]
+    #: Called after each epoch; returns figures to record, `score` among them (higher is better).
+    validate: Callable[[], dict[str, float]]
     #: Whether the model as it starts competes for the best weights too.
     start_competes: bool = False
 
@@ -104,7 +104,7 @@ class Phase:
             bar.advance(len(rows) * batches.steps)
         top = max((row["score"] for row in rows), default=-np.inf)
         if self.start_competes and not rows:
-            top = self.validate(self.trained)["score"]
+            top = self.validate()["score"]
             self._keep(best)
         for epoch in range(len(rows), self.epochs):
             title = f"{self.name} {epoch + 1}/{self.epochs}"
@@ -116,7 +116,7 @@ class Phase:
                 callbacks=[_Progress(bar, title)],
             )
             figures = {name: float(values[-1]) for name, values in fitted.history.items()}
-            judged = self.validate(self.trained)
+            judged = self.validate()
             row = {"phase": self.name, "epoch": epoch + 1, **figures, **judged}
             if judged["score"] > top:
                 top = judged["score"]

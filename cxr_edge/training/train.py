@@ -70,7 +70,7 @@ def default_options(data: str | None, weights: str | None) -> TrainOptions:
         learning_rate=2e-4 if transfer else 1e-3,
         precision="auto",
         seed=0,
-        phantoms=200,
+        phantoms=180,
     )
 
 
@@ -81,9 +81,13 @@ def _precision_policy(choice: str) -> str:
     return "mixed_float16" if tf.config.list_physical_devices("GPU") else "float32"
 
 
-def predict_probabilities(model: keras.Model, images: NDArray[np.uint8], batch_size: int = 32) -> NDArray[np.float32]:
-    """float32 `[N, K]` from uint8 `[N, S, S, 1]`, by a Keras model, in batches."""
-    step = tf.function(lambda batch: model(tf.cast(batch, tf.float32), training=False))
+def compiled(model: keras.Model) -> Any:
+    """The model at inference as one TensorFlow function: uint8 `[N, S, S, 1]` to probabilities, traced once."""
+    return tf.function(lambda batch: model(tf.cast(batch, tf.float32), training=False))
+
+
+def predict_probabilities(step: Any, images: NDArray[np.uint8], batch_size: int = 32) -> NDArray[np.float32]:
+    """float32 `[N, K]` from uint8 `[N, S, S, 1]`, by a `compiled` model, in batches."""
     parts = []
     for start in range(0, len(images), batch_size):
         batch = np.asarray(images[start : start + batch_size])
@@ -93,11 +97,12 @@ def predict_probabilities(model: keras.Model, images: NDArray[np.uint8], batch_s
     return np.concatenate(parts).astype(np.float32)
 
 
-def validator(images: NDArray[np.uint8], targets: NDArray[np.int64], classes: int) -> Any:
+def validator(model: keras.Model, images: NDArray[np.uint8], targets: NDArray[np.int64], classes: int) -> Any:
     """A `Phase.validate` that scores by balanced accuracy, ties broken by cross-entropy."""
+    step = compiled(model)
 
-    def validate(model: keras.Model) -> dict[str, float]:
-        probabilities = predict_probabilities(model, images)
+    def validate() -> dict[str, float]:
+        probabilities = predict_probabilities(step, images)
         loss = float(-np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-7)).mean())
         predicted = probabilities.argmax(axis=1)
         balanced = balanced_accuracy(targets, predicted, classes)
@@ -201,7 +206,6 @@ def train(run: Run) -> dict[str, Any]:
         with progress_bar(f"decoding {part} images", len(split.part(part))) as bar:
             decoded(split, part, options.image_size, bar.tick)
     batches = training_batches(split, options.image_size, options.batch_size, options.seed)
-    validate = validator(decoded(split, "validation", options.image_size), split.targets("validation"), classes)
 
     policy = _precision_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
@@ -211,6 +215,8 @@ def train(run: Run) -> dict[str, Any]:
         model = build_classifier(options.image_size, classes, 0.9 if options.weights == "none" else 0.99)
         if options.weights != "none":
             load_pretrained(model, options.weights)
+        validation = decoded(split, "validation", options.image_size)
+        validate = validator(model, validation, split.targets("validation"), classes)
         history = _fit(model, options, batches, validate, run)
     finally:
         keras.mixed_precision.set_global_policy("float32")
@@ -221,7 +227,7 @@ def train(run: Run) -> dict[str, Any]:
         # Keras would have us use .keras, which does not hold every model that .h5 does.
         warnings.simplefilter("ignore", UserWarning)
         trained.save(str(temporary), save_format="h5", include_optimizer=False)
-    probabilities = predict_probabilities(trained, decoded(split, "test", options.image_size))
+    probabilities = predict_probabilities(compiled(trained), decoded(split, "test", options.image_size))
     metrics = {
         "part": "test",
         "data": "phantoms" if options.data is None else "images",

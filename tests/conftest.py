@@ -1,0 +1,72 @@
+"""One phantom run, trained, fine-tuned and exported once, and a way to type commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cxr_edge.cli import main
+from cxr_edge.runs import Run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: its exit status and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def type_command(arguments: list[str]) -> int:
+    """Run the command line in this process, as the installed program would; its exit status."""
+    before = sys.argv
+    sys.argv = ["cxr-edge", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    finally:
+        sys.argv = before
+    return 0
+
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
+    """`cli("verify", "--run", folder)`."""
+
+    def call(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        code = type_command([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["CXR_EDGE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, cache_of_its_own: None) -> Run:
+    """Trained on phantoms with the defaults of a bare `cxr-edge train`: minutes, and it has really learned them."""
+    folder = tmp_path_factory.mktemp("runs") / "phantoms"
+    assert type_command(["train", "--run", str(folder)]) == 0
+    return Run(folder)
+
+
+@pytest.fixture(scope="session")
+def bundle(run: Run) -> Path:
+    """Every artifact of the run: two formats in four quantizations."""
+    assert type_command(["export", "--run", str(run.folder), "--quantize", "all"]) == 0
+    return run.bundle

@@ -1,0 +1,245 @@
+"""Artifacts obey the contract, are what they are called, and hold the same integers in both formats."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from cxr_edge.bundle import read_artifact, read_bundle
+from cxr_edge.data.cache import decoded
+from cxr_edge.data.split import read_split
+from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.runs import Run
+from cxr_edge.runtimes.base import RUNTIMES, runtime_named, runtimes_for
+from tests.conftest import Cli
+
+FORMATS = ("tflite", "onnx")
+QUANTIZATIONS = ("none", "fp16", "int8", "int8-ptq")
+EVERY = [f"xception-{quantization}.{kind}" for quantization in QUANTIZATIONS for kind in FORMATS]
+
+
+@pytest.fixture(scope="session")
+def images(run: Run) -> NDArray[np.uint8]:
+    """The test split, uint8 `[81, 71, 71, 1]`."""
+    return np.asarray(decoded(read_split(run.split_file, run.data_root(), tuple(run.config()["labels"])), "test", 71))
+
+
+@pytest.fixture(scope="session")
+def keras_probabilities(run: Run, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from cxr_edge.training.train import load_classifier, predict_probabilities
+
+    return predict_probabilities(load_classifier(run), images)
+
+
+def test_the_bundle_lists_every_artifact(bundle: Path) -> None:
+    assert sorted(artifact.name for artifact in read_bundle(bundle)) == sorted(EVERY)
+    assert sorted(path.name for path in bundle.iterdir()) == sorted([*EVERY, "manifest.json"])
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_contract_of_every_artifact_on_every_runtime(
+    bundle: Path, name: str, images: NDArray[np.uint8], keras_probabilities: NDArray[np.float32]
+) -> None:
+    artifact = read_artifact(bundle / name)
+    tolerance = {"none": 1e-4, "fp16": 0.02}.get(artifact.quantization, 0.35)
+    for runtime in RUNTIMES:
+        if artifact.format not in runtime.formats:
+            continue
+        session = runtime.load(artifact.path, threads=1)
+        one, four = session.run(images[:1]), session.run(images[:4])
+        assert (one.dtype, one.shape, four.shape) == (np.float32, (1, 3), (4, 3))
+        assert np.abs(four[:1] - one).max() < 1e-5
+        assert np.abs(four.sum(axis=1) - 1).max() < 1e-5
+        assert np.abs(four - keras_probabilities[:4]).max() < tolerance, runtime.title
+
+
+def test_tensors_carry_the_contracts_names(bundle: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    session = onnxruntime.InferenceSession(bundle / "xception-int8.onnx", providers=["CPUExecutionProvider"])
+    assert [(value.name, value.type, value.shape) for value in session.get_inputs()] == [
+        ("image", "tensor(uint8)", ["N", 71, 71, 1])
+    ]
+    assert [(value.name, value.type, value.shape) for value in session.get_outputs()] == [
+        ("probabilities", "tensor(float)", ["N", 3])
+    ]
+    interpreter = Interpreter(str(bundle / "xception-int8.tflite"))
+    assert [detail["name"] for detail in interpreter.get_input_details()] == ["image"]
+    assert [detail["name"] for detail in interpreter.get_output_details()] == ["probabilities"]
+    assert interpreter.get_signature_list()["serving_default"] == {"inputs": ["image"], "outputs": ["probabilities"]}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_metadata_travels_inside_each_file(run: Run, bundle: Path, name: str) -> None:
+    alone = read_artifact(bundle / name)
+    listed = next(artifact for artifact in read_bundle(bundle) if artifact.name == name)
+    assert alone.labels == listed.labels == ("COVID-19", "Viral Pneumonia", "Normal")
+    assert alone.sha256 == listed.sha256
+    assert alone.parity == listed.parity
+    assert alone.parity is not None
+    assert alone.metadata["training"]["data_sha256"] == run.config()["data_sha256"]
+    assert alone.metadata["contract"] == {
+        "input": {"name": "image", "type": "uint8", "shape": ["N", 71, 71, 1]},
+        "output": {"name": "probabilities", "type": "float32", "shape": ["N", 3]},
+    }
+    if name.endswith(".tflite"):
+        with zipfile.ZipFile(bundle / name) as archive:
+            assert archive.read("labels.txt").decode().splitlines() == list(alone.labels)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_float_and_fine_tuned_int8_are_accurate(bundle: Path, kind: str) -> None:
+    verdicts = {
+        quantization: read_artifact(bundle / f"xception-{quantization}.{kind}").parity for quantization in QUANTIZATIONS
+    }
+    assert all(verdict is not None for verdict in verdicts.values())
+    for quantization in ("none", "fp16", "int8"):
+        assert verdicts[quantization]["verdict"] == "passed"
+        assert verdicts[quantization]["accuracy"] >= 0.9
+    assert verdicts["none"]["largest_difference"] < 1e-3
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("quantization", ["int8", "int8-ptq"])
+def test_int8_files_are_a_quarter(bundle: Path, kind: str, quantization: str) -> None:
+    small = read_artifact(bundle / f"xception-{quantization}.{kind}")
+    assert small.bytes <= 0.28 * read_artifact(bundle / f"xception-none.{kind}").bytes
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int8-ptq"])
+def test_both_formats_hold_the_same_integers(bundle: Path, images: NDArray[np.uint8], quantization: str) -> None:
+    found = [
+        score_images(runtimes_for(kind)[0].load(bundle / f"xception-{quantization}.{kind}", 2), images)
+        for kind in FORMATS
+    ]
+    assert np.array_equal(found[0].argmax(axis=1), found[1].argmax(axis=1))
+    assert np.abs(found[0] - found[1]).max() <= 0.02
+
+
+def test_both_flavours_of_int8_onnx_agree(bundle: Path, images: NDArray[np.uint8], tmp_path: Path) -> None:
+    from cxr_edge.exporting.lowering import lower_to_onnx
+
+    tflite = bundle / "xception-int8.tflite"
+    path = tmp_path / "signed.onnx"
+    onnx.save(lower_to_onnx(tflite.read_bytes(), "int8"), path)
+    signed = score_images(runtime_named("onnx").load(path, 1), images[:20])
+    unsigned = score_images(runtime_named("onnx").load(bundle / "xception-int8.onnx", 1), images[:20])
+    assert np.abs(signed - unsigned).max() <= 0.02
+
+
+def test_onnx_runtime_runs_integers_only(bundle: Path, tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(bundle / "xception-int8.onnx", options, providers=["CPUExecutionProvider"])
+    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
+    assert kinds["QLinearConv"] == 74
+    assert kinds["QGemm"] == 2
+    for kind in ("Conv", "FusedConv", "NhwcFusedConv", "Gemm", "Relu", "QuantizeLinear"):
+        assert kinds[kind] == 0, kind
+    # The logits alone; softmax is computed in float.
+    assert kinds["DequantizeLinear"] == 1
+    assert kinds["Transpose"] <= 2
+
+
+VERDICTS = {"none": "float", "fp16": "float", "int8": "int8", "int8-ptq": "int8"}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_inspect_tells_int8_from_float(bundle: Path, cli: Cli, tmp_path: Path, name: str) -> None:
+    result = cli("inspect", bundle / name, "--json", tmp_path / "x.json")
+    assert result.code == 0
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert found["computation"]["verdict"] == VERDICTS[found["metadata"]["quantization"]]
+    # Xception at 71 px, one channel, without its head; the same in every file.
+    total = found["computation"]["integer_macs"] + found["computation"]["float_macs"]
+    assert total == pytest.approx(EXPECTED_MACS, rel=0.001)
+    assert found["sha256"] in result.out.replace("\n", "") or found["sha256"][:20] in result.out
+
+
+EXPECTED_MACS = 345_000_000
+
+
+def test_inspect_catches_int8_in_name_only(run: Run, bundle: Path, cli: Cli, tmp_path: Path) -> None:
+    """The classic fakes: a fine-tuned model straight through tf2onnx, and a dynamic-range TFLite file."""
+    import tf2onnx
+
+    from cxr_edge.quantization.build import build_graph
+    from cxr_edge.quantization.graph import fold
+    from cxr_edge.training.backend import tf
+    from cxr_edge.training.train import load_classifier
+
+    graph = fold(load_classifier(run))
+    ranges = json.loads((run.quantized / "calibration.json").read_text())["ranges"]
+    simulated = build_graph(graph, {name: tuple(bounds) for name, bounds in ranges.items()}).model
+    tf2onnx.convert.from_keras(simulated, opset=17, output_path=str(tmp_path / "int8.onnx"))
+    converter = tf.lite.TFLiteConverter.from_keras_model(build_graph(graph).model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    (tmp_path / "int8.tflite").write_bytes(converter.convert())
+    for kind in FORMATS:
+        assert cli("inspect", tmp_path / f"int8.{kind}", "--json", tmp_path / "x.json").code == 0
+        found = json.loads((tmp_path / "x.json").read_text())
+        assert found["metadata"] is None
+        assert found["computation"]["verdict"] == "float despite its name", kind
+
+
+def test_equal_exports_are_equal_bytes(run: Run, bundle: Path, cli: Cli) -> None:
+    before = (bundle / "xception-int8.onnx").read_bytes()
+    assert cli("export", "--run", run.folder, "--format", "onnx", "--quantize", "int8").code == 0
+    assert (bundle / "xception-int8.onnx").read_bytes() == before
+    assert len(read_bundle(bundle)) == len(EVERY)
+
+
+@pytest.fixture
+def copied(run: Run, bundle: Path, tmp_path: Path) -> Run:
+    """A copy of the run to spoil, without its weight in phantoms."""
+    folder = tmp_path / "copied"
+    shutil.copytree(run.folder, folder)
+    return Run(folder)
+
+
+@pytest.mark.parametrize("name", ["xception-int8.onnx", "xception-none.tflite"])
+def test_a_tampered_artifact_is_refused_everywhere(copied: Run, cli: Cli, name: str) -> None:
+    path = copied.bundle / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    picture = next((copied.folder / "phantoms" / "Normal").iterdir())
+    for command in (["verify", "--run", copied.folder], ["bench", "--bundle", copied.bundle],
+                    ["predict", picture, "--bundle", copied.bundle]):  # fmt: skip
+        result = cli(*command)
+        assert result.code == 2
+        assert name in result.err
+        assert "SHA-256" in result.err
+
+
+def test_damaged_and_foreign_files_are_named(tmp_path: Path, bundle: Path, cli: Cli) -> None:
+    (tmp_path / "text.onnx").write_text("not a model")
+    (tmp_path / "text.tflite").write_text("not a model")
+    (tmp_path / "model.bin").write_text("not a model")
+    whole = (bundle / "xception-int8.onnx").read_bytes()
+    (tmp_path / "half.onnx").write_bytes(whole[: len(whole) // 2])
+    for name in ("text.onnx", "text.tflite", "model.bin", "half.onnx", "missing.onnx"):
+        for command in (["inspect", tmp_path / name], ["predict", "x.png", "--artifact", tmp_path / name]):
+            result = cli(*command)
+            assert result.code == 2, (name, command)
+            assert name in result.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--format", "coreml"], ["--quantize", "int4"], ["--qat-epochs", "0"], ["--min-agreement", "95"]],
+)
+def test_bad_export_options(run: Run, cli: Cli, arguments: list[str]) -> None:
+    result = cli("export", "--run", run.folder, *arguments)
+    assert result.code == 2
+    assert arguments[1] in result.err or arguments[0] in result.err

@@ -1,0 +1,64 @@
+"""The command line as a whole: fast, quiet, and without what it does not need."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cxr_edge import __version__
+from tests.conftest import Cli
+
+COMMANDS = ("train", "export", "verify", "evaluate", "bench", "predict", "inspect", "phantom", "demo")
+EMPTY_APP = "import typer\napp = typer.Typer()\n" + "\n".join(
+    f"@app.command()\ndef command{index}() -> None:\n    'Do it.'" for index in range(len(COMMANDS))
+)
+
+
+def test_help_lists_every_command(cli: Cli) -> None:
+    result = cli("--help")
+    assert result.code == 0
+    for command in COMMANDS:
+        assert command in result.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help(cli: Cli, command: str) -> None:
+    assert cli(command, "--help").code == 0
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version").out.strip() == __version__
+
+
+def test_unknown_option_is_bad_usage(cli: Cli) -> None:
+    assert cli("train", "--no-such-option").code == 2
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from cxr_edge.cli import main; sys.argv = ['cxr-edge', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print('HEAVY', sorted({'tensorflow', 'numpy', 'PIL', 'onnxruntime', 'ai_edge_litert'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "HEAVY []" in result.stdout
+
+
+def test_help_is_as_fast_as_an_empty_app(tmp_path: Path) -> None:
+    (tmp_path / "empty.py").write_text(EMPTY_APP + "\napp()\n")
+    empty = [sys.executable, str(tmp_path / "empty.py"), "--help"]
+    ours = [sys.executable, "-m", "cxr_edge", "--help"]
+    differences = []
+    for _ in range(7):
+        seconds = []
+        for command in (empty, ours):
+            start = time.perf_counter()
+            subprocess.run(command, capture_output=True, check=True)
+            seconds.append(time.perf_counter() - start)
+        differences.append(seconds[1] - seconds[0])
+    assert statistics.median(differences) < 0.1

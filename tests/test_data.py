@@ -1,0 +1,134 @@
+"""Layouts, splits and the decoded cache."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxr_edge.data.cache import cache_folder, decoded
+from cxr_edge.data.layouts import find_data_set
+from cxr_edge.data.phantom import write_phantoms
+from cxr_edge.data.split import PARTS, make_split, read_split, write_split
+from cxr_edge.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantoms(folder, 12, size=64)
+    return folder
+
+
+def arranged(phantoms: Path, root: Path, folders: dict[str, str]) -> Path:
+    for label, name in folders.items():
+        shutil.copytree(phantoms / label, root / name)
+    return root
+
+
+LAYOUTS = {
+    "first release": {"COVID-19": "COVID-19", "Viral Pneumonia": "Viral Pneumonia", "Normal": "NORMAL"},
+    "second release": {
+        "COVID-19": "COVID/images",
+        "Viral Pneumonia": "Viral Pneumonia/images",
+        "Normal": "Normal/images",
+    },
+    "plain": {"COVID-19": "covid", "Viral Pneumonia": "viral_pneumonia", "Normal": "normal"},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_give_the_same_labels_in_the_same_order(phantoms: Path, tmp_path: Path, layout: str) -> None:
+    root = arranged(phantoms, tmp_path, LAYOUTS[layout])
+    (root / "README.txt").write_text("not an image")
+    data = find_data_set(root)
+    assert data.labels == ("COVID-19", "Viral Pneumonia", "Normal")
+    assert list(data.counts().values()) == [12, 12, 12]
+
+
+def test_masks_and_lung_opacity_are_left_out(phantoms: Path, tmp_path: Path) -> None:
+    root = arranged(phantoms, tmp_path, LAYOUTS["second release"])
+    shutil.copytree(phantoms / "Normal", root / "Normal/masks")
+    shutil.copytree(phantoms / "Normal", root / "Lung_Opacity/images")
+    data = find_data_set(root)
+    assert data.counts()["Normal"] == 12
+    assert data.left_out == ("Lung_Opacity",)
+
+
+def test_other_class_names_are_taken_as_they_are(phantoms: Path, tmp_path: Path) -> None:
+    root = arranged(phantoms, tmp_path, {"Normal": "clear", "COVID-19": "effusion"})
+    assert find_data_set(root).labels == ("clear", "effusion")
+
+
+def test_two_folders_of_one_meaning_are_refused(phantoms: Path, tmp_path: Path) -> None:
+    root = arranged(phantoms, tmp_path, {"Normal": "Normal", "COVID-19": "healthy"})
+    with pytest.raises(DataError, match=r"healthy.*Normal|Normal.*healthy"):
+        find_data_set(root)
+
+
+def test_split_is_stratified_and_the_same_for_the_same_seed(phantoms: Path) -> None:
+    data = find_data_set(phantoms)
+    split = make_split(data, seed=4, validation=0.25, test=0.25)
+    assert split == make_split(data, seed=4, validation=0.25, test=0.25)
+    assert split != make_split(data, seed=5, validation=0.25, test=0.25)
+    for part, wanted in zip(PARTS, (6, 3, 3), strict=True):
+        assert np.bincount(split.targets(part)).tolist() == [wanted] * 3
+
+
+def test_patients_and_copies_stay_on_one_side(phantoms: Path, tmp_path: Path) -> None:
+    root = arranged(phantoms, tmp_path, {label: label for label in ("COVID-19", "Viral Pneumonia", "Normal")})
+    pneumonia = sorted((root / "Viral Pneumonia").iterdir())
+    rows = [f"Viral Pneumonia/{path.name},patient{index // 2}" for index, path in enumerate(pneumonia)]
+    (root / "patients.csv").write_text("path,patient_id\n" + "\n".join(rows) + "\n")
+    normal = sorted((root / "Normal").iterdir())
+    shutil.copy(normal[0], root / "Normal" / "copy.png")
+    for seed in range(5):
+        split = make_split(find_data_set(root), seed, validation=0.25, test=0.25)
+        sides = defaultdict(set)
+        for item in split.items:
+            sides[item.patient or item.sha256].add(item.part)
+        assert all(len(parts) == 1 for parts in sides.values())
+        assert len(sides) < len(split.items)
+
+
+def test_one_image_under_two_labels_is_refused(phantoms: Path, tmp_path: Path) -> None:
+    root = arranged(phantoms, tmp_path, {"Normal": "Normal", "COVID-19": "COVID-19"})
+    shutil.copy(next((root / "Normal").iterdir()), root / "COVID-19" / "twin.png")
+    with pytest.raises(DataError, match=r"twin\.png"):
+        make_split(find_data_set(root), 0)
+
+
+def test_split_round_trips(phantoms: Path, tmp_path: Path) -> None:
+    split = make_split(find_data_set(phantoms), 0)
+    write_split(split, tmp_path / "split.csv")
+    assert read_split(tmp_path / "split.csv", phantoms, split.labels) == split
+    (tmp_path / "split.csv").write_text("path,label\n")
+    with pytest.raises(DataError, match=r"split\.csv"):
+        read_split(tmp_path / "split.csv", phantoms, split.labels)
+
+
+def test_images_are_decoded_once(phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
+    split = make_split(find_data_set(phantoms), 0)
+    calls: list[int] = []
+    first = decoded(split, "train", 71, lambda: calls.append(1))
+    second = decoded(split, "train", 71, lambda: calls.append(1))
+    assert len(calls) == len(first) == len(split.part("train"))
+    assert np.array_equal(first, second)
+    assert len(list(cache_folder().iterdir())) == 1
+
+
+def test_an_image_changed_after_the_split_is_noticed(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
+    root = arranged(phantoms, tmp_path / "data", {"Normal": "Normal", "COVID-19": "COVID-19"})
+    split = make_split(find_data_set(root), 0)
+    victim = root / split.part("train")[0].path
+    victim.write_bytes(victim.read_bytes() + b"changed")
+    with pytest.raises(DataError, match=victim.name):
+        decoded(split, "train", 71)
+    assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").iterdir())

@@ -1,0 +1,202 @@
+"""The device half: no TensorFlow, nothing but a bundle and a runtime."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from cxr_edge.benchmarking.latency import Candidate, measure
+from cxr_edge.bundle import read_artifact, read_bundle, read_manifest, write_manifest
+from cxr_edge.data.phantom import draw_phantom
+from cxr_edge.runs import Run
+from cxr_edge.runtimes.base import Runtime
+from tests.conftest import Cli
+
+DEVICE_MODULES = (
+    "benchmarking.bench", "benchmarking.latency", "bundle", "data.cache", "data.layouts", "data.phantom", "data.split",
+    "evaluation.evaluate", "evaluation.metrics", "evaluation.parity", "evaluation.scoring", "files", "imaging",
+    "inspection.inspect", "inspection.operators", "locate", "machine", "onnx_properties", "predict",
+    "reporting.bench", "reporting.inspection", "reporting.parity", "reporting.predictions", "reporting.progress",
+    "reporting.tables", "runs", "runtimes.base", "runtimes.litert", "runtimes.onnx_runtime", "tflite_file",
+)  # fmt: skip
+
+BLOCKED = """
+import importlib.abc, sys
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"tensorflow", "tf_keras", "keras", "tensorflow_model_optimization", "tf2onnx", "onnx",
+                                  "matplotlib", "sklearn", "scipy", "pandas"}:
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Block())
+"""
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    from PIL import Image
+
+    Image.fromarray(draw_phantom("Viral Pneumonia", 77, 300).pixels).save(tmp_path / "röntgen bild.png")
+    return tmp_path / "röntgen bild.png"
+
+
+@pytest.fixture
+def device(bundle: Path, tmp_path: Path) -> Path:
+    """The bundle as a device gets it: a folder by itself."""
+    return Path(shutil.copytree(bundle, tmp_path / "device"))
+
+
+def test_device_modules_import_without_tensorflow() -> None:
+    code = (
+        BLOCKED + "import importlib\n" + f"for name in {DEVICE_MODULES!r}: importlib.import_module('cxr_edge.' + name)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["bench", "--queries", "5", "--seconds", "0"], ["predict", "PICTURE"], ["inspect", "xception-int8.tflite"],
+     ["inspect", "xception-int8.onnx"]],
+)  # fmt: skip
+def test_device_commands_run_without_tensorflow(device: Path, picture: Path, arguments: list[str]) -> None:
+    command = [str(picture) if argument == "PICTURE" else argument for argument in arguments]
+    code = BLOCKED + f"from cxr_edge.cli import main\nsys.argv = ['cxr-edge', *{command!r}]\nmain()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=device)
+    assert result.returncode == 0, result.stderr
+
+
+def test_predict_says_the_same_on_both_formats(device: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
+    found = []
+    for name in ("xception-int8.tflite", "xception-int8.onnx"):
+        output = tmp_path / "x.json"
+        result = cli("predict", picture, "--artifact", device / name, "--json", output)
+        assert result.code == 0
+        assert "Not a medical device" in result.out
+        (row,) = json.loads(output.read_text())["rows"]
+        assert sum(row["probabilities"]) == pytest.approx(1, abs=1e-5)
+        found.append(row)
+    assert found[0]["label"] == found[1]["label"]
+    assert np.abs(np.subtract(found[0]["probabilities"], found[1]["probabilities"])).max() <= 0.02
+
+
+def test_predict_names_a_bad_image_and_answers_nothing(device: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not an image")
+    result = cli("predict", picture, tmp_path / "text.png", "--bundle", device)
+    assert result.code == 2
+    assert "text.png" in result.err
+    assert result.out == ""
+
+
+def test_evaluate_an_artifact_on_a_folder(run: Run, device: Path, cli: Cli, tmp_path: Path) -> None:
+    output = tmp_path / "x.json"
+    artifact = device / "xception-int8.onnx"
+    assert cli("evaluate", artifact, "--data", run.folder / "phantoms", "--json", output).code == 0
+    found = json.loads(output.read_text())
+    assert found["images"] == 540
+    assert found["accuracy"] >= 0.9
+
+
+def test_bench_records_every_pair(run: Run, bundle: Path, cli: Cli, tmp_path: Path) -> None:
+    output = tmp_path / "bench.json"
+    result = cli("bench", "--run", run.folder, "--queries", "10", "--seconds", "0", "--json", output)
+    assert result.code == 0
+    record = json.loads(output.read_text())
+    pairs = {(row["artifact"], row["runtime"]) for row in record["rows"]}
+    assert ("model.h5", "Keras") in pairs
+    for artifact in read_bundle(bundle):
+        wanted = {"tflite": "LiteRT", "onnx": "ONNX Runtime"}[artifact.format]
+        assert (artifact.name, wanted) in pairs
+    for row in record["rows"]:
+        assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"] <= row["worst_ms"]
+        assert row["queries"] >= 10
+    assert record["baseline"] == "model.h5 on Keras"
+    assert record["machine"]["cores"] >= 1
+    assert "phantoms" in result.out
+
+
+def test_bench_times_files_from_disk(device: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
+    output = tmp_path / "bench.json"
+    arguments = ["--runtime", "onnx", "--queries", "5", "--seconds", "0", "--images", picture.parent]
+    assert cli("bench", "--bundle", device, *arguments, "--json", output).code == 0
+    record = json.loads(output.read_text())
+    assert record["images"]["count"] == 1
+    assert record["images"]["decode_and_resize"]["p50_ms"] > 0
+    assert {row["runtime"] for row in record["rows"]} == {"ONNX Runtime"}
+
+
+def test_measured_latency_is_the_time_a_query_takes() -> None:
+    import time
+
+    class Sleeper:
+        def __init__(self, seconds: float) -> None:
+            self.seconds = seconds
+
+        def run(self, images: np.ndarray) -> np.ndarray:
+            time.sleep(self.seconds)
+            return np.zeros((len(images), 3), np.float32)
+
+    pair = [Candidate(str(seconds), "none", Sleeper(seconds), 0.0) for seconds in (0.004, 0.012)]
+    measure(pair, np.zeros((2, 71, 71, 1), np.uint8), queries=20, seconds=0.0)
+    slow, fast = pair[1].figures(), pair[0].figures()
+    assert fast["p50_ms"] == pytest.approx(4, rel=0.3)
+    assert slow["p50_ms"] == pytest.approx(12, rel=0.3)
+
+
+def test_a_runtime_that_is_not_installed_names_its_extra(
+    device: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runtime, "installed", lambda self: self.name == "litert")
+    result = cli("bench", "--bundle", device, "--runtime", "onnx")
+    assert result.code == 2
+    assert "cxr-edge[onnx]" in result.err
+    result = cli("predict", "x.png", "--artifact", device / "xception-int8.onnx")
+    assert result.code == 2
+    assert "cxr-edge[onnx]" in result.err
+    assert cli("bench", "--bundle", device, "--runtime", "tensorrt").code == 2
+
+
+def test_keras_is_never_left_out_in_silence(device: Path, cli: Cli) -> None:
+    result = cli("bench", "--bundle", device, "--queries", "5", "--seconds", "0")
+    assert result.code == 0
+    assert "Keras is not in the table" in result.out
+    assert cli("bench", "--bundle", device, "--runtime", "keras").code == 2
+
+
+def spoil(path: Path) -> None:
+    """Make an ONNX classifier always say its first class."""
+    model = onnx.load(path)
+    for initializer in model.graph.initializer:
+        values = numpy_helper.to_array(initializer)
+        if values.shape == (3,) and values.dtype == np.float32:
+            initializer.CopyFrom(numpy_helper.from_array(np.float32([100, 0, 0]), initializer.name))
+    onnx.save(model, path)
+
+
+def test_verify_passes_and_fails_by_its_exit_status(run: Run, bundle: Path, cli: Cli, tmp_path: Path) -> None:
+    output = tmp_path / "x.json"
+    assert (
+        cli(
+            "verify", "--run", run.folder, "--min-agreement", "0.8", "--max-accuracy-drop", "0.2", "--json", output
+        ).code
+        == 0
+    )
+    rows = json.loads(output.read_text())
+    assert len(rows) == len(read_bundle(bundle))
+
+    copy = Run(Path(shutil.copytree(run.folder, tmp_path / "copy")))
+    path = copy.bundle / "xception-none.onnx"
+    spoil(path)
+    others = [artifact for artifact in read_bundle(bundle) if artifact.name != path.name]
+    write_manifest(copy.bundle, read_manifest(copy.bundle)["shared"], [*others, read_artifact(path)])
+    result = cli("verify", "--run", copy.folder, "--min-agreement", "0.8", "--max-accuracy-drop", "0.2")
+    assert result.code == 3
+    assert path.name in result.err
+    assert "xception-none.tflite" not in result.err

@@ -1,0 +1,159 @@
+"""`cxr-edge train`: it learns, it resumes, and bad input leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_edge.data.phantom import write_phantoms
+from cxr_edge.runs import Run
+from tests.conftest import Cli
+
+
+def test_xception_learns_the_phantoms(run: Run) -> None:
+    metrics = json.loads(run.metrics_file.read_text())
+    assert metrics["data"] == "phantoms"
+    assert metrics["images"] == 81
+    assert metrics["accuracy"] >= 0.9
+    assert sum(map(sum, metrics["confusion_matrix"])) == 81
+
+
+def test_a_run_leaves_what_it_promises(run: Run) -> None:
+    config = run.config()
+    assert config["labels"] == ["COVID-19", "Viral Pneumonia", "Normal"]
+    for path in (run.split_file, run.model_file, run.history_file):
+        assert path.stat().st_size > 0
+    for name in ("learning_curves.png", "confusion_matrix.png"):
+        with Image.open(run.folder / name) as picture:
+            assert picture.width > 300
+    assert not run.checkpoints.exists()
+
+
+def test_evaluate_repeats_the_test_metrics(run: Run, cli: Cli, tmp_path: Path) -> None:
+    assert cli("evaluate", "--run", run.folder, "--json", tmp_path / "x.json").code == 0
+    again = json.loads((tmp_path / "x.json").read_text())
+    assert again["confusion_matrix"] == json.loads(run.metrics_file.read_text())["confusion_matrix"]
+
+
+def test_the_first_convolution_is_imagenets_summed_over_its_channels() -> None:
+    from cxr_edge.training.backend import keras
+    from cxr_edge.training.xception import build_classifier, load_pretrained
+
+    colour = keras.applications.Xception(include_top=False, weights=None, input_shape=(71, 71, 3), pooling="avg")
+    folder = Path(__file__).parent / ".weights"
+    folder.mkdir(exist_ok=True)
+    try:
+        colour.save_weights(str(folder / "no_top.h5"))
+        grey = build_classifier(71, 3)
+        load_pretrained(grey, folder / "no_top.h5")
+    finally:
+        shutil.rmtree(folder)
+    images = np.random.default_rng(0).integers(0, 256, (2, 71, 71, 1)).astype(np.float32)
+    features = keras.Model(grey.input, grey.get_layer("pooling").output)
+    wanted = colour(np.repeat(images, 3, axis=-1) / 127.5 - 1, training=False).numpy()
+    assert np.abs(features(images, training=False).numpy() - wanted).max() < 1e-4
+
+
+def train_command(data: Path, run: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "cxr_edge", "train", "--data", str(data), "--run", str(run), "--weights", "none",
+            "--image-size", "71", "--batch-size", "8", "--seed", "1", *more]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("few")
+    write_phantoms(folder, 10, size=80)
+    return folder
+
+
+def test_a_killed_training_resumes_from_its_last_finished_epoch(few: Path, tmp_path: Path, cli: Cli) -> None:
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        train_command(few, folder, "--epochs", "3"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    state = folder / "checkpoints" / "training.json"
+    deadline = time.monotonic() + 240
+    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = json.loads(state.read_text())
+    assert not Run(folder).model_file.exists()
+    assert cli("export", "--run", folder).code == 2
+
+    refused = cli("train", "--resume", "--run", folder, "--epochs", "9")
+    assert refused.code == 2
+    assert "--epochs 3" in refused.err
+    assert cli("train", "--resume", "--run", folder).code == 0
+    history = json.loads(Run(folder).history_file.read_text())
+    assert history[: len(before)] == before
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert cli("train", "--resume", "--run", folder).code == 2
+
+
+def bad_inputs(few: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
+    """Arguments of a training that cannot work, and a word its message must hold."""
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(few, folder / name))
+
+    empty_class, one_image, text = copy("empty_class"), copy("one_image"), copy("text")
+    for path in (empty_class / "Normal").iterdir():
+        path.unlink()
+    for path in sorted((one_image / "Normal").iterdir())[1:]:
+        path.unlink()
+    (text / "Normal" / "notes.png").write_text("no image")
+    with h5py.File(folder / "wrong.h5", "w") as file:
+        file["kernel"] = np.zeros((3, 3))
+    (folder / "text.h5").write_text("no weights")
+    good = ["--data", str(few), "--weights", "none"]
+    return {
+        "no folder": (["--data", str(folder / "nowhere")], "nowhere"),
+        "empty class": (["--data", str(empty_class), "--weights", "none"], "Normal"),
+        "one image": (["--data", str(one_image), "--weights", "none"], "1 image;"),
+        "not an image": (["--data", str(text), "--weights", "none"], "notes.png"),
+        "too small": ([*good, "--image-size", "70"], "71"),
+        "no weights file": (["--data", str(few), "--weights", str(folder / "nowhere.h5")], "nowhere.h5"),
+        "weights of another model": (["--data", str(few), "--weights", str(folder / "wrong.h5")], "wrong.h5"),
+        "weights that are text": (["--data", str(few), "--weights", str(folder / "text.h5")], "text.h5"),
+        "precision": ([*good, "--precision", "float8"], "float8"),
+        "epochs": ([*good, "--epochs", "0"], "--epochs"),
+    }
+
+
+CASES = ("no folder", "empty class", "one image", "not an image", "too small", "no weights file",
+         "weights of another model", "weights that are text", "precision", "epochs")  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_clear_line_and_leaves_nothing(few: Path, tmp_path: Path, cli: Cli, case: str) -> None:
+    arguments, word = bad_inputs(few, tmp_path)[case]
+    result = cli("train", "--run", tmp_path / "run", *arguments)
+    assert result.code == 2
+    assert word in result.err
+    assert "Traceback" not in result.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_run_the_way_out_is_named(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (["export"], ["bench"], ["verify"], ["evaluate"], ["predict", "x.png"]):
+        result = cli(*command)
+        assert result.code == 2
+        assert "cxr-edge train" in result.err
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(run: Run, cli: Cli) -> None:
+    before = run.config_file.read_bytes()
+    assert cli("train", "--run", run.folder).code == 2
+    assert run.config_file.read_bytes() == before
