@@ -175,15 +175,6 @@ class _Lowering:
         self.quantized(self.emit("Add", inputs, f"t{target}_float"), target)
         self.clamped(operator.options.fusedActivationFunction, target)
 
-    def relu(self, operator: Operator) -> None:
-        (source,), (target,) = operator.inputs, operator.outputs
-        if self.tensor(source).quantization == self.tensor(target).quantization:
-            self.values[target] = self.emit(
-                "Max", [self.values[source], self.scale_and_zero(source)[1]], f"t{target}_clamped"
-            )
-        else:
-            self.quantized(self.emit("Relu", [self.dequantized(source)], f"t{target}_float"), target)
-
     def max_pool(self, operator: Operator) -> None:
         (source,), (target,) = operator.inputs, operator.outputs
         if self.tensor(source).quantization != self.tensor(target).quantization:
@@ -226,7 +217,6 @@ class _Lowering:
             "DEPTHWISE_CONV_2D": self.convolution,
             "FULLY_CONNECTED": self.fully_connected,
             "ADD": self.add,
-            "RELU": self.relu,
             "MAX_POOL_2D": self.max_pool,
             "MEAN": self.mean,
             "DEQUANTIZE": self.dequantize,

@@ -46,7 +46,7 @@ def int8_tflite(graph: Graph, ranges: Ranges) -> bytes:
         ranges: of each tensor in `quantized_tensors(graph)`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        converter = _converter(build_graph(graph, ranges, weights=False).model, tf.float32, folder)
+        converter = _converter(build_graph(graph, ranges, for_conversion=True).model, tf.float32, folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = tf.uint8
         return finish(converter.convert(), INPUT, OUTPUT, int8=True)

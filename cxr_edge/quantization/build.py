@@ -136,25 +136,36 @@ class BuiltGraph:
         return replace(self.graph, nodes=tuple(nodes))
 
 
-def build_graph(graph: Graph, ranges: Ranges | None = None, weights: bool = True) -> BuiltGraph:
+def build_graph(graph: Graph, ranges: Ranges | None = None, for_conversion: bool = False) -> BuiltGraph:
     """A Keras model of the graph. Input `image` float32 `[N, S, S, 1]` (0..255), output float32 `[N, K]`.
+
+    A ReLU on a residual sum reads the sum before it is quantized: on the device the sum is computed twice, once for the
+    shortcut and once with the ReLU fused, each rounded to a range of its own.
 
     Args:
         graph: what to build.
         ranges: of the tensors to quantize, by `quantized_tensors`; None builds the float model.
-        weights: whether kernels are quantized too, where `ranges` are given.
+        for_conversion: with `ranges`, build what the TFLite converter understands: kernels as they are (they lie on
+            their grids already), and every ReLU behind a quantized sum, to be fused by `tflite_rewrite`.
     """
-    source = quantized_tensors(graph)
+    wanted = quantized_tensors(graph) if ranges is not None else ()
     image = keras.Input((graph.image_size, graph.image_size, 1), name=IMAGE)
     tensors = {IMAGE: image}
+    sums: dict[str, Any] = {}
     variables = {}
     wrap: Any = tfmot.quantization.keras.QuantizeWrapperV2
-    if ranges is not None:
-        identity = keras.layers.Activation("linear", name="quantize_image")
-        tensors[IMAGE] = wrap(identity, LayerQuantization(None, ranges[IMAGE]))(image)
+
+    def quantized(name: str, value: Any) -> Any:
+        assert ranges is not None
+        identity = keras.layers.Activation("linear", name=f"quantize_{name}")
+        return wrap(identity, LayerQuantization(None, ranges[name]))(value)
+
+    if IMAGE in wanted:
+        tensors[IMAGE] = quantized(IMAGE, image)
     for node in graph.nodes:
         layer = plain = _layer(node)
-        inputs = [tensors[name] for name in node.inputs]
+        source = sums if node.kind == "relu" and not for_conversion else {}
+        inputs = [source.get(name, tensors[name]) for name in node.inputs]
         if node.kernel is not None:
             # Before wrapping: the wrapper puts the quantized tensor in the variable's place.
             with keras.backend.name_scope(node.name):
@@ -162,12 +173,14 @@ def build_graph(graph: Graph, ranges: Ranges | None = None, weights: bool = True
             variables[node.name] = list(plain.weights)
             kernel = node.kernel[..., None] if node.kind == "depthwise" else node.kernel
             plain.set_weights([kernel] if node.bias is None else [kernel, node.bias])
-        if ranges is not None:
-            quantize_kernel = _KERNELS.get(node.kind) if weights else None
-            output = ranges[source[node.name]] if node.name in source else None
-            if quantize_kernel or output:
-                layer = wrap(plain, LayerQuantization(quantize_kernel, output))
+        output = ranges[node.name] if ranges is not None and node.name in wanted and node.kind != "add" else None
+        kernel_axis = _KERNELS.get(node.kind) if ranges is not None and not for_conversion else None
+        if output or kernel_axis:
+            layer = wrap(plain, LayerQuantization(kernel_axis, output))
         tensors[node.name] = layer(inputs if len(inputs) > 1 else inputs[0])
+        if node.kind == "add" and node.name in wanted:
+            sums[node.name] = tensors[node.name]
+            tensors[node.name] = quantized(node.name, tensors[node.name])
     model = keras.Model(image, tensors[graph.nodes[-1].name], name="deployment")
     return BuiltGraph(graph, model, tensors, variables)
 

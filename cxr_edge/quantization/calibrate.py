@@ -72,7 +72,7 @@ def collect_histograms(
 
     `on_batch` is called after each batch of each pass.
     """
-    names = [name for name, source in quantized_tensors(graph).items() if name == source != IMAGE]
+    names = [name for name in quantized_tensors(graph) if name != IMAGE]
     model = build_graph(graph).model
     taps = keras.Model(model.input, [model.get_layer(name).output for name in names])
 

@@ -151,20 +151,16 @@ def fold(model: keras.Model) -> Graph:
     return Graph(image_size=model.input_shape[1], nodes=tuple(nodes.values()))
 
 
-def quantized_tensors(graph: Graph) -> dict[str, str]:
-    """Which tensors are quantized, and the tensor whose range each takes (its own name, unless its range is tied).
+def quantized_tensors(graph: Graph) -> tuple[str, ...]:
+    """Names of the tensors that are quantized, each with a range of its own.
 
-    A convolution read by nothing but a ReLU is fused with it, so only the ReLU's output is quantized. A ReLU on an
-    already quantized residual sum keeps the sum's range: in integers it is then a maximum with the zero point.
-    Max pooling passes its input's integers through, and softmax stays float.
+    A convolution read by nothing but a ReLU is fused with it, so only the ReLU's output is quantized. Max pooling passes
+    its input's integers through, and softmax stays float.
     """
     readers = graph.consumers()
-    tensors = {IMAGE: IMAGE}
+    names = [IMAGE]
     for node in graph.nodes:
-        if node.kind in ("maxpool", "softmax"):
-            continue
-        if node.kind in ("conv", "dense") and [reader.kind for reader in readers[node.name]] == ["relu"]:
-            continue
-        tied = node.kind == "relu" and node.inputs[0] in tensors
-        tensors[node.name] = node.inputs[0] if tied else node.name
-    return tensors
+        fused = node.kind in ("conv", "dense") and [reader.kind for reader in readers[node.name]] == ["relu"]
+        if not fused and node.kind not in ("maxpool", "softmax"):
+            names.append(node.name)
+    return tuple(names)
