@@ -154,8 +154,8 @@ def fold(model: keras.Model) -> Graph:
 def quantized_tensors(graph: Graph) -> tuple[str, ...]:
     """Names of the tensors that are quantized, each with a range of its own.
 
-    A convolution read by nothing but a ReLU is fused with it, so only the ReLU's output is quantized. Max pooling passes
-    its input's integers through, and softmax stays float.
+    A convolution read by nothing but a ReLU is fused with it, so only the ReLU's output is quantized. Max pooling
+    passes its input's integers through, and softmax stays float.
     """
     readers = graph.consumers()
     names = [IMAGE]
