@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ NOTICE = "Not a medical device: for research and engineering, not for diagnosis.
 #: Name of the metadata inside an artifact: an entry of the zip appended to a TFLite file, a key of ONNX' properties.
 METADATA_ENTRY = "metadata.json"
 METADATA_KEY = "cxr_edge"
+_SHARED = {"labels", "contract", "imaging", "training"}
+_ENTRY = {"file", "format", "quantization", "sha256", "bytes", "parity"}
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ def read_artifact(path: Path) -> Artifact:
     try:
         metadata = (_metadata_of_tflite if kind == "tflite" else _metadata_of_onnx)(path)
         quantization = str(metadata["quantization"])
+        if not set(metadata) >= _SHARED:
+            raise KeyError(", ".join(sorted(_SHARED - set(metadata))))
         image_size, labels = metadata["contract"]["input"]["shape"][1], metadata["labels"]
         if contract(image_size, len(labels)) != metadata["contract"]:
             raise ArtifactError(f"{path}: its contract is not the one this version of cxr-edge knows")
@@ -95,18 +100,34 @@ def read_artifact(path: Path) -> Artifact:
     return Artifact(path, kind, quantization, sha256_of(path), path.stat().st_size, metadata.get("parity"), metadata)
 
 
+def read_checked_artifact(path: Path) -> Artifact:
+    """As `read_artifact`, and compared with the manifest beside it, if there is one that lists it.
+
+    Raises:
+        ArtifactError: as `read_artifact`, or the file is not the one the manifest describes.
+    """
+    if path.is_file() and (path.parent / MANIFEST).is_file():
+        for artifact in _listed(path.parent):
+            if artifact.name == path.name:
+                return artifact
+    return read_artifact(path)
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The content of a bundle's `manifest.json`. Raises ArtifactError when it is missing, damaged or too new."""
     path = folder / MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         schema = manifest["schema"]
+        complete = set(manifest["shared"]) >= _SHARED and all(set(entry) >= _ENTRY for entry in manifest["artifacts"])
     except FileNotFoundError:
         raise ArtifactError(f"{folder}: not a bundle (no {MANIFEST}); write one with cxr-edge export") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path}: damaged ({error}); export the bundle again") from None
     if schema != SCHEMA:
         raise ArtifactError(f"{path}: of schema {schema}, this version of cxr-edge reads {SCHEMA}")
+    if not complete:
+        raise ArtifactError(f"{path}: damaged (fields are missing); export the bundle again")
     return manifest
 
 
@@ -116,11 +137,17 @@ def read_bundle(folder: Path) -> list[Artifact]:
     Raises:
         ArtifactError: a file is missing or is not the one the manifest describes.
     """
+    artifacts = list(_listed(folder))
+    if not artifacts:
+        raise ArtifactError(f"{folder}: the bundle lists no artifacts; export some")
+    return artifacts
+
+
+def _listed(folder: Path) -> Iterator[Artifact]:
     manifest = read_manifest(folder)
-    shared = manifest["shared"]
-    artifacts = []
     for entry in manifest["artifacts"]:
-        path = folder / entry["file"]
+        # A name, not a path: a manifest may not point outside its folder.
+        path = folder / Path(entry["file"]).name
         if not path.is_file():
             raise ArtifactError(f"{path}: listed in {MANIFEST} but missing; export it again")
         if sha256_of(path) != entry["sha256"]:
@@ -128,20 +155,10 @@ def read_bundle(folder: Path) -> list[Artifact]:
                 f"{path}: its SHA-256 is not the one in {MANIFEST}: the file was changed or damaged after the export; "
                 "copy the bundle again or export it again"
             )
-        artifacts.append(
-            Artifact(
-                path=path,
-                format=entry["format"],
-                quantization=entry["quantization"],
-                sha256=entry["sha256"],
-                bytes=entry["bytes"],
-                parity=entry["parity"],
-                metadata={**shared, "quantization": entry["quantization"]},
-            )
+        metadata = {**manifest["shared"], "quantization": entry["quantization"]}
+        yield Artifact(
+            path, entry["format"], entry["quantization"], entry["sha256"], entry["bytes"], entry["parity"], metadata
         )
-    if not artifacts:
-        raise ArtifactError(f"{folder}: the bundle lists no artifacts; export some")
-    return artifacts
 
 
 def write_manifest(folder: Path, shared: dict[str, Any], artifacts: list[Artifact]) -> None:

@@ -35,6 +35,7 @@ def run_demo(folder: Path | None) -> None:
             ]
             for row in record["rows"]
         ],
+        texts=2,
     )
     show(PHANTOM_NOTE)
     show(f"{(time.monotonic() - start) / 60:.1f} minutes; next: cxr-edge train --data DIR on your own images")

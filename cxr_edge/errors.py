@@ -38,6 +38,32 @@ class MissingDependencyError(CxrEdgeError):
         super().__init__(f"{what} is not installed here: pip install 'cxr-edge[{extra}]'")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message, or the error's kind where it has none: fit for a message of ours."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+#: The extra that brings a package, for those that one command or another imports.
+_EXTRAS = {
+    "ai_edge_litert": "litert",
+    "flatbuffers": "litert",
+    "matplotlib": "train",
+    "onnx": "train",
+    "onnxruntime": "onnx",
+    "openvino": "openvino",
+    "tensorflow": "train",
+    "tensorflow_model_optimization": "train",
+    "tf2onnx": "train",
+    "tf_keras": "train",
+}
+
+
+def extra_with(module: str | None) -> str | None:
+    """The extra that installs a module; None for a module that none of them brings."""
+    return _EXTRAS.get((module or "").partition(".")[0])
+
+
 class GateError(CxrEdgeError):
     """A demand on the result, such as parity with the reference model, was not met."""
 

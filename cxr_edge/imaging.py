@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -71,19 +69,3 @@ def load_image(path: Path | str, size: int) -> NDArray[np.uint8]:
         raise ImageError(f"{path}: not an image that Pillow can read") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f"{path}: cannot be decoded ({error})") from None
-
-
-def load_images(paths: Sequence[Path | str], size: int, workers: int = 2) -> NDArray[np.uint8]:
-    """Decode several files in parallel.
-
-    Returns:
-        uint8 `[N, size, size, 1]`, in the order of `paths`: the contract's input.
-
-    Raises:
-        ImageError: as `load_image`, for the first bad file.
-    """
-    images = np.empty((len(paths), size, size, 1), dtype=np.uint8)
-    with ThreadPoolExecutor(workers) as pool:
-        for index, pixels in enumerate(pool.map(lambda path: load_image(path, size), paths)):
-            images[index, :, :, 0] = pixels
-    return images

@@ -5,10 +5,11 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+from cxr_edge import imaging
 from cxr_edge.bundle import MANIFEST, Artifact, read_bundle
-from cxr_edge.errors import ArtifactError, MissingDependencyError
+from cxr_edge.errors import ArtifactError
 from cxr_edge.runs import find_run
-from cxr_edge.runtimes.base import runtimes_for
+from cxr_edge.runtimes.base import RUNTIMES, Runtime
 
 _PREFERRED_QUANTIZATION = ("int8", "int8-ptq", "fp16", "none")
 
@@ -22,30 +23,41 @@ def find_bundle(bundle: Path | None, run: Path | None = None) -> Path:
     return find_run(run).bundle
 
 
-def best_artifact(folder: Path) -> Artifact:
-    """The artifact of a bundle to predict with: int8 first, in the format that is faster on this kind of CPU.
+def best_artifact(folder: Path, runtime: Runtime | None = None) -> Artifact:
+    """The artifact of a bundle to predict with: one that passed its gate, int8 first, in the format faster on this CPU.
+
+    Args:
+        folder: the bundle.
+        runtime: consider only what it reads; None for what any runtime installed here reads.
 
     Raises:
-        ArtifactError: nothing in the bundle can be run with what is installed here.
+        ArtifactError: there is no such artifact.
     """
-    artifacts = read_bundle(folder)
-    formats = ("onnx", "tflite") if platform.machine().lower() in ("x86_64", "amd64") else ("tflite", "onnx")
-    missing: list[str] = []
-    for quantization in _PREFERRED_QUANTIZATION:
-        for kind in formats:
-            for artifact in artifacts:
-                if (artifact.quantization, artifact.format) == (quantization, kind):
-                    try:
-                        runtimes_for(kind)
-                    except MissingDependencyError as error:
-                        missing.append(str(error))
-                        continue
-                    return artifact
-    raise ArtifactError(f"{folder}: nothing in it can be run here; {missing[0] if missing else 'it is empty'}")
+    formats = [
+        kind for one in RUNTIMES if one == runtime or (runtime is None and one.installed()) for kind in one.formats
+    ]
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    order = ("onnx", "tflite") if x86 else ("tflite", "onnx")
+    able = [artifact for artifact in read_bundle(folder) if artifact.format in formats]
+    if not able:
+        what = "no runtime installed here" if runtime is None else runtime.title
+        raise ArtifactError(
+            f"{folder}: {what} reads any of it; pip install 'cxr-edge[device]', or export another format"
+        )
+    return min(
+        able,
+        key=lambda artifact: (
+            (artifact.parity or {}).get("verdict") != "passed",
+            _PREFERRED_QUANTIZATION.index(artifact.quantization),
+            order.index(artifact.format),
+        ),
+    )
 
 
 def warning_about(artifact: Artifact) -> str | None:
-    """A line about an artifact whose parity with the Keras model was not shown; None where it was."""
+    """A line about an artifact that may not answer here as it was validated; None where nothing is known against it."""
+    if artifact.metadata["imaging"] != imaging.RULE:
+        return f"{artifact.name}: was trained on pixels of another imaging rule than this version of cxr-edge has"
     if artifact.parity is None:
         return f"{artifact.name}: was never verified against the Keras model"
     if artifact.parity["verdict"] != "passed":

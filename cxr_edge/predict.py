@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.bundle import NOTICE, read_artifact
+from cxr_edge.bundle import NOTICE, read_checked_artifact
 from cxr_edge.errors import OptionError
 from cxr_edge.imaging import load_image
 from cxr_edge.locate import best_artifact, find_bundle, warning_about
@@ -29,8 +29,9 @@ def predict(
     Raises:
         ImageError, ArtifactError, RunError, OptionError, MissingDependencyError.
     """
-    chosen = read_artifact(artifact) if artifact is not None else best_artifact(find_bundle(bundle, run))
-    runtime = runtimes_for(chosen.format)[0] if runtime_name is None else runtime_named(runtime_name)
+    named = None if runtime_name is None else runtime_named(runtime_name)
+    chosen = read_checked_artifact(artifact) if artifact is not None else best_artifact(find_bundle(bundle, run), named)
+    runtime = named or runtimes_for(chosen.format)[0]
     if chosen.format not in runtime.formats:
         raise OptionError(f"{runtime.title} does not read .{chosen.format} files ({chosen.name})")
     pixels = [load_image(path, chosen.image_size) for path in images]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.errors import ArtifactError, MissingDependencyError
+from cxr_edge.errors import ArtifactError
 
 _DTYPES = {"FLOAT32": "float32", "FLOAT16": "float16", "INT32": "int32", "UINT8": "uint8", "INT8": "int8",
            "INT64": "int64", "BOOL": "bool"}  # fmt: skip
@@ -24,7 +24,6 @@ class Tensor:
     data: NDArray[Any] | None
     scales: NDArray[np.float32]
     zero_points: NDArray[np.int64]
-    axis: int
 
     @property
     def quantization(self) -> tuple[float, int]:
@@ -67,12 +66,10 @@ def read_tflite(content: bytes) -> TFLiteFile:
 
     Raises:
         ArtifactError: the content is not a TFLite model.
-        MissingDependencyError: ai-edge-litert, which brings the schema, is not installed.
+        ModuleNotFoundError: ai-edge-litert, which brings the schema, is not installed.
     """
-    try:
-        from ai_edge_litert import schema_py_generated as schema
-    except ImportError:
-        raise MissingDependencyError("LiteRT, which brings the TFLite schema,", "litert") from None
+    from ai_edge_litert import schema_py_generated as schema
+
     if content[4:8] != b"TFL3":
         raise ArtifactError("not a TFLite file: its identifier is missing")
     try:
@@ -96,7 +93,6 @@ def read_tflite(content: bytes) -> TFLiteFile:
                     data=data,
                     scales=_array(quantization and quantization.scale, np.float32),
                     zero_points=_array(quantization and quantization.zeroPoint, np.int64),
-                    axis=int(quantization.quantizedDimension) if quantization else 0,
                 )
             )
         operators = []

@@ -160,13 +160,13 @@ def test_inspect_tells_int8_from_float(bundle: Path, cli: Cli, tmp_path: Path, n
     assert result.code == 0
     found = json.loads((tmp_path / "x.json").read_text())
     assert found["computation"]["verdict"] == VERDICTS[found["metadata"]["quantization"]]
-    # Xception at 71 px, one channel, without its head; the same in every file.
+    # Xception at 71 px, one channel; the same in every file.
     total = found["computation"]["integer_macs"] + found["computation"]["float_macs"]
     assert total == pytest.approx(EXPECTED_MACS, rel=0.001)
     assert found["sha256"] in result.out.replace("\n", "") or found["sha256"][:20] in result.out
 
 
-EXPECTED_MACS = 345_000_000
+EXPECTED_MACS = 550_700_000
 
 
 def test_inspect_catches_int8_in_name_only(run: Run, bundle: Path, cli: Cli, tmp_path: Path) -> None:
@@ -215,7 +215,8 @@ def test_a_tampered_artifact_is_refused_everywhere(copied: Run, cli: Cli, name: 
     path.write_bytes(content)
     picture = next((copied.folder / "phantoms" / "Normal").iterdir())
     for command in (["verify", "--run", copied.folder], ["bench", "--bundle", copied.bundle],
-                    ["predict", picture, "--bundle", copied.bundle]):  # fmt: skip
+                    ["predict", picture, "--bundle", copied.bundle], ["evaluate", path],
+                    ["predict", picture, "--artifact", path]):  # fmt: skip
         result = cli(*command)
         assert result.code == 2
         assert name in result.err

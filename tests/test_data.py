@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -92,6 +93,36 @@ def test_patients_and_copies_stay_on_one_side(phantoms: Path, tmp_path: Path) ->
             sides[item.patient or item.sha256].add(item.part)
         assert all(len(parts) == 1 for parts in sides.values())
         assert len(sides) < len(split.items)
+
+
+def test_patients_that_name_no_image_are_an_error(phantoms: Path, tmp_path: Path) -> None:
+    root = arranged(phantoms, tmp_path, {"Normal": "Normal", "COVID-19": "COVID-19"})
+    (root / "patients.csv").write_text("path,patient_id\nNormal\\elsewhere.png,p1\n")
+    with pytest.raises(DataError, match=r"patients\.csv"):
+        find_data_set(root)
+    (root / "patients.csv").write_bytes(b"path,patient_id\nNormal/M\xfcller.png,p1\n")
+    with pytest.raises(DataError, match=r"patients\.csv"):
+        find_data_set(root)
+
+
+def test_an_empty_folder_of_any_name_is_an_empty_class(phantoms: Path, tmp_path: Path) -> None:
+    root = arranged(phantoms, tmp_path, {"Normal": "Normal", "COVID-19": "COVID-19"})
+    (root / "effusion").mkdir()
+    with pytest.raises(DataError, match=r"effusion.*no images"):
+        find_data_set(root)
+
+
+@pytest.mark.real_data
+def test_real_patients_stay_on_one_side() -> None:
+    if "CXR_EDGE_DATA" not in os.environ:
+        pytest.skip("CXR_EDGE_DATA does not name a copy of the COVID-19 Radiography Database")
+    data = find_data_set(Path(os.environ["CXR_EDGE_DATA"]))
+    assert data.labels == ("COVID-19", "Viral Pneumonia", "Normal")
+    split = make_split(data, 0)
+    sides = defaultdict(set)
+    for item in split.items:
+        sides[item.patient or item.sha256].add(item.part)
+    assert all(len(parts) == 1 for parts in sides.values())
 
 
 def test_one_image_under_two_labels_is_refused(phantoms: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cxr_edge.data.phantom import draw_phantom
 from cxr_edge.errors import ImageError
-from cxr_edge.imaging import load_image, load_images
+from cxr_edge.imaging import load_image
 
 
 @pytest.fixture
@@ -44,18 +44,6 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     found = load_image(tmp_path / "x.png", 64)
     assert found[:32].max() == 0
     assert found[32:].min() == 200
-
-
-def test_batch_obeys_the_contract(tmp_path: Path, grey: Image.Image) -> None:
-    paths = []
-    for index in range(3):
-        paths.append(tmp_path / f"{index}.png")
-        grey.rotate(index * 90).save(paths[-1])
-    batch = load_images(paths, 71)
-    assert batch.shape == (3, 71, 71, 1)
-    assert batch.dtype == np.uint8
-    for path, row in zip(paths, batch, strict=True):
-        assert np.array_equal(row[..., 0], load_image(path, 71))
 
 
 def test_bad_files_are_named_with_their_reason(tmp_path: Path, grey: Image.Image) -> None:

@@ -141,6 +141,8 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(few: Path, tmp_path: Pat
     result = cli("train", "--run", tmp_path / "run", *arguments)
     assert result.code == 2
     assert word in result.err
+    assert [line.startswith("error: ") for line in result.err.splitlines()].count(True) == 1
+    assert result.err.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in result.err
     assert not (tmp_path / "run").exists()
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge import __version__
-from cxr_edge.benchmarking.latency import Candidate, measure
+from cxr_edge.benchmarking.latency import Candidate, measure, rounds_of
 from cxr_edge.bundle import NOTICE, read_bundle, read_manifest
 from cxr_edge.data.layouts import IMAGE_SUFFIXES
 from cxr_edge.data.phantom import LABELS, draw_phantom
@@ -132,6 +132,9 @@ def bench(
         facts.append({"quantization": "none", "bytes": run.model_file.stat().st_size, "accuracy": reference})
     elif reason:
         notes.append(f"Keras is not in the table: {reason}")
+    for runtime in runtimes:
+        # Importing a runtime is not part of loading the first artifact.
+        runtime.module()
     for artifact in artifacts:
         able = [runtime for runtime in runtimes if artifact.format in runtime.formats]
         if not able:
@@ -150,7 +153,7 @@ def bench(
             )
     if not candidates:
         raise MissingDependencyError("a runtime for this bundle (LiteRT, ONNX Runtime)", "device")
-    with progress_bar("measuring", max(1, queries // 5) * len(candidates)) as bar:
+    with progress_bar("measuring", rounds_of(queries) * len(candidates)) as bar:
         measure(candidates, images, queries, seconds, bar.tick)
 
     base = next((index for index, fact in enumerate(facts) if fact["quantization"] == "none"), 0)

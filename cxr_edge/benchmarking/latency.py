@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 
 from cxr_edge.runtimes.base import Session
 
-#: Queries of one candidate in a row; the first of each block warms the caches again and is not counted.
-BLOCK = 6
+#: Least number of counted queries of one candidate in a row; one before them warms the caches again, uncounted.
+BLOCK = 5
 
 
 @dataclass
@@ -37,9 +38,14 @@ class Candidate:
             "p99_ms": float(p99),
             "mean_ms": float(milliseconds.mean()),
             "worst_ms": float(milliseconds.max()),
-            "images_per_second": float(1000 / p50),
+            "images_per_second": float(1000 / milliseconds.mean()),
             "load_ms": self.load_seconds * 1000,
         }
+
+
+def rounds_of(queries: int) -> int:
+    """In how many rounds `measure` takes its queries."""
+    return math.ceil(queries / BLOCK)
 
 
 def measure(
@@ -49,29 +55,34 @@ def measure(
     seconds: float,
     on_block: Callable[[], None] | None = None,
 ) -> None:
-    """Fill `Candidate.seconds`: blocks of queries, candidate after candidate, round after round.
+    """Fill `Candidate.seconds`: a block of queries of each candidate in turn, round after round.
+
+    Fast candidates get longer blocks, so that each is measured for about the same time, spread over all rounds.
 
     Args:
         candidates: interleaved in this order.
         images: uint8 `[N, S, S, 1]`, taken in turn, one a query.
         queries: least number of counted queries of each.
-        seconds: least time spent in counted queries of each.
-        on_block: called after each candidate's block.
+        seconds: about the least time spent in counted queries of each.
+        on_block: called after each candidate's block; `rounds_of(queries)` times for each.
     """
     single = [np.ascontiguousarray(images[index : index + 1]) for index in range(len(images))]
+
+    def query(candidate: Candidate, index: int) -> float:
+        start = time.perf_counter()
+        candidate.session.run(single[index % len(single)])
+        return time.perf_counter() - start
+
+    rounds = rounds_of(queries)
+    blocks = []
     for candidate in candidates:
-        for index in range(3):
-            candidate.session.run(single[index % len(single)])
-    turn = 0
-    while any(len(one.seconds) < queries or sum(one.seconds) < seconds for one in candidates):
-        for candidate in candidates:
-            for index in range(BLOCK):
-                image = single[(turn + index) % len(single)]
-                start = time.perf_counter()
-                candidate.session.run(image)
-                elapsed = time.perf_counter() - start
-                if index:
-                    candidate.seconds.append(elapsed)
+        # The first queries are slow: memory is allocated, kernels are chosen.
+        quickest = min(query(candidate, index) for index in range(4))
+        blocks.append(max(BLOCK, math.ceil(seconds / rounds / quickest)))
+    for _ in range(rounds):
+        for candidate, block in zip(candidates, blocks, strict=True):
+            query(candidate, len(candidate.seconds))
+            for _ in range(block):
+                candidate.seconds.append(query(candidate, len(candidate.seconds)))
             if on_block:
                 on_block()
-        turn += BLOCK

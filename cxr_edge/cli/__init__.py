@@ -8,7 +8,7 @@ import typer
 
 from cxr_edge import __version__
 from cxr_edge.cli import bench, demo, evaluate, export, inspect, phantom, predict, train, verify
-from cxr_edge.errors import CxrEdgeError
+from cxr_edge.errors import CxrEdgeError, MissingDependencyError, extra_with
 
 app = typer.Typer(
     name="cxr-edge",
@@ -41,6 +41,12 @@ def main() -> None:
     except CxrEdgeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        extra = extra_with(error.name)
+        if extra is None:
+            raise
+        print(f"error: {MissingDependencyError(str(error.name), extra)}", file=sys.stderr)
+        sys.exit(MissingDependencyError.exit_code)
     except OSError as error:
         # A full disk, a folder without permission: the message names the file.
         print(f"error: {error}", file=sys.stderr)

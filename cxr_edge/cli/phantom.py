@@ -14,7 +14,7 @@ def command(
     size: Annotated[int, typer.Option("--size", help="Width and height in pixels.", min=64)] = 256,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same images.", min=0)] = 0,
     sheet: Annotated[
-        Path | None, typer.Option("--contact-sheet", help="Also write an overview picture.", metavar="FILE")
+        Path | None, typer.Option("--contact-sheet", help="Also write an overview, a PNG.", metavar="FILE")
     ] = None,
 ) -> None:
     """Draw a data set of synthetic chest X-rays in three classes."""
@@ -27,5 +27,5 @@ def command(
     with progress_bar("drawing phantoms", len(LABELS) * images) as bar:
         write_phantoms(folder, images, size, seed, bar.tick)
     if sheet is not None:
-        contact_sheet(seed=seed).save(sheet)
+        contact_sheet(seed=seed).save(sheet, format="PNG")
     typer.echo(f"{folder}: {images} images of {size} x {size} pixels in each of {', '.join(LABELS)}")

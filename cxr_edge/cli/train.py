@@ -64,7 +64,7 @@ def command(
     given = {
         "data": None if data is None else str(data.resolve()),
         "image_size": image_size,
-        "weights": weights,
+        "weights": weights if weights in (None, "imagenet", "none") else str(Path(weights).resolve()),
         "epochs": epochs,
         "head_epochs": head_epochs,
         "batch_size": batch_size,

@@ -47,9 +47,8 @@ def decode_all(
             if on_image:
                 on_image()
     if bad:
-        shown = "\n  ".join(sorted(bad)[:10])
-        more = f"\n  and {len(bad) - 10} more" if len(bad) > 10 else ""
-        raise DataError(f"{len(bad)} of {len(paths)} images cannot be used; mend or remove them:\n  {shown}{more}")
+        named = "; ".join(sorted(bad)[:10]) + (f"; and {len(bad) - 10} more" if len(bad) > 10 else "")
+        raise DataError(f"{len(bad)} of {len(paths)} images cannot be used; mend or remove them: {named}")
 
 
 def _differs(path: Path, sha256: str) -> bool:

@@ -77,8 +77,14 @@ def _label_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
             raise DataError(f"{root}: {known[label].name}/ and {folder.name}/ both mean {label}; merge them into one")
         else:
             known[label] = folder
-    left_out = [folder for folder in unknown if _key(folder.name) in _LEFT_OUT]
-    others = [folder for folder in unknown if folder not in left_out and _images_in(folder)]
+    others = []
+    left_out = []
+    for folder in unknown:
+        if _key(folder.name) not in _LEFT_OUT and (_images_in(folder) or not any(folder.iterdir())):
+            # An empty folder is a class too: that it has no images is for the caller to say.
+            others.append(folder)
+        else:
+            left_out.append(folder)
     labelled = {label: known[label] for label in DEFAULT_LABELS if label in known}
     labelled.update({folder.name: folder for folder in others})
     return labelled, [folder.name for folder in left_out]
@@ -88,11 +94,14 @@ def _patients(root: Path) -> dict[str, str]:
     table = root / "patients.csv"
     if not table.is_file():
         return {}
-    with table.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if not {"path", "patient_id"} <= set(reader.fieldnames or ()):
-            raise DataError(f"{table}: needs the columns path and patient_id")
-        return {row["path"]: row["patient_id"] for row in reader if row["patient_id"]}
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if not {"path", "patient_id"} <= set(reader.fieldnames or ()):
+                raise DataError(f"{table}: needs the columns path and patient_id")
+            return {row["path"]: row["patient_id"] for row in reader if row["patient_id"]}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table}: not a CSV file in UTF-8 ({error})") from None
 
 
 def find_data_set(root: Path, labels: tuple[str, ...] | None = None) -> DataSet:
@@ -138,6 +147,11 @@ def find_data_set(root: Path, labels: tuple[str, ...] | None = None) -> DataSet:
             items.append(Item(relative, names.index(label), patients.get(relative)))
     if not items:
         raise DataError(f"{root}: no images in its class folders")
+    if patients and not any(item.patient for item in items):
+        raise DataError(
+            f"{root / 'patients.csv'}: none of its paths is an image here, such as {items[0].path}; without it, one "
+            "patient's images could be trained and tested on"
+        )
     return DataSet(
         root=root,
         labels=names,

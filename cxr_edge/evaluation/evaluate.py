@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.bundle import read_artifact
+from cxr_edge.bundle import read_checked_artifact
 from cxr_edge.data.cache import decode_all, decoded
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.split import read_split
@@ -50,15 +50,22 @@ def evaluate(artifact: Path | None, data: Path | None, run_folder: Path | None) 
     Raises:
         DataError, RunError, ArtifactError, MissingDependencyError.
     """
-    run = None if artifact is not None and data is not None else find_run(run_folder)
+    run = None
+    if data is None or artifact is None:
+        own = artifact.resolve().parent.parent if artifact is not None else None
+        run = find_run(own if run_folder is None and own is not None and Run(own).config_file.is_file() else run_folder)
     session: Session
     if artifact is not None:
-        read = read_artifact(artifact)
+        read = read_checked_artifact(artifact)
         if warning := warning_about(read):
             show(f"warning: {warning}")
         labels, size, model = read.labels, read.image_size, read.name
-        if run is not None and tuple(run.config()["labels"]) != labels:
-            raise ArtifactError(f"{artifact}: knows other labels than the run {run.folder}; name its run with --run")
+        if run is not None and run.config()["data_sha256"] != read.metadata["training"]["data_sha256"]:
+            raise ArtifactError(
+                f"{artifact}: was trained on another split than that of {run.folder}, and may know its test images; "
+                "name its own run with --run, or images with --data"
+            )
+        phantoms = data is None and read.metadata["training"]["data"] == "phantoms"
         session = runtimes_for(read.format)[0].load(artifact, usable_cores())
     else:
         assert run is not None
@@ -66,11 +73,11 @@ def evaluate(artifact: Path | None, data: Path | None, run_folder: Path | None) 
 
         config = run.config()
         labels, size, model = tuple(config["labels"]), config["options"]["image_size"], "Keras float32"
-        session = KerasSession(run, usable_cores())
+        session = KerasSession(run)
+        phantoms = data is None and config["options"]["data"] is None
     images, targets, part = _labelled_images(data, run, labels, size)
     with progress_bar("classifying", len(images)) as bar:
         probabilities = score_images(session, images, bar.tick)
-    phantoms = data is None and run is not None and run.config()["options"]["data"] is None
     return {
         "model": model,
         "part": part,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,18 +15,20 @@ import numpy as np
 from cxr_edge import __version__, imaging
 from cxr_edge.bundle import MANIFEST, NOTICE, Artifact, contract, read_artifact, read_manifest, write_manifest
 from cxr_edge.data.cache import decoded
-from cxr_edge.errors import ArtifactError, OptionError
+from cxr_edge.errors import ArtifactError, GateError, OptionError
 from cxr_edge.evaluation.parity import Gate, parity
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.exporting.metadata import with_metadata
 from cxr_edge.files import replacing, sha256_of, write_json
+from cxr_edge.inspection.operators import computation_of
 from cxr_edge.machine import package_versions, usable_cores
 from cxr_edge.quantization.build import on_grid
-from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms
-from cxr_edge.quantization.finetune import FineTuneOptions, fine_tune, load_kernels, options_key, save_kernels
+from cxr_edge.quantization.calibrate import PERCENTILE, choose_ranges, collect_histograms
+from cxr_edge.quantization.finetune import FineTuneOptions, fine_tune, load_kernels, save_kernels
 from cxr_edge.quantization.graph import Graph, fold
 from cxr_edge.quiet import quiet
 from cxr_edge.reporting.progress import progress_bar, working
+from cxr_edge.reporting.tables import show
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
 from cxr_edge.training.train import compiled, load_classifier, predict_probabilities, run_split, training_batches
@@ -32,7 +36,7 @@ from cxr_edge.training.train import compiled, load_classifier, predict_probabili
 FORMATS = ("tflite", "onnx")
 QUANTIZATIONS = ("none", "fp16", "int8", "int8-ptq")
 CALIBRATION_IMAGES = 256
-CALIBRATION_METHOD = "percentile 99.99"
+CALIBRATION_METHOD = f"percentile {PERCENTILE}"
 CALIBRATION_BATCH = 8
 #: Stem of every artifact's file name.
 NAME = "xception"
@@ -77,7 +81,12 @@ class Exporter:
         self._int8: dict[str, bytes] = {}
 
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """Calibrated activation ranges, from a seeded choice of training images; kept in `calibration.json`."""
+        """Calibrated activation ranges, from a seeded choice of training images; kept, and reused by later exports.
+
+        Reused, so that the files of several exports hold the same integers.
+        """
+        if self._ranges is None:
+            self._ranges = self._kept_ranges()
         if self._ranges is None:
             images = decoded(self.split, "train", self.image_size)
             chosen = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]
@@ -86,16 +95,32 @@ class Exporter:
             with progress_bar("calibrating", batches) as bar:
                 histograms = collect_histograms(self.graph, calibration, CALIBRATION_BATCH, bar.tick)
             self._ranges = choose_ranges(histograms)
-            write_json(
-                self.run.quantized / "calibration.json",
-                {"images": len(calibration), "method": CALIBRATION_METHOD, "ranges": self._ranges},
-            )
+            write_json(self.calibration_file, {**self._calibration_key(), "ranges": self._ranges})
         return self._ranges
+
+    @property
+    def calibration_file(self) -> Path:
+        return self.run.quantized / "calibration.json"
+
+    def _calibration_key(self) -> dict[str, Any]:
+        images = min(CALIBRATION_IMAGES, len(self.split.part("train")))
+        return {"images": images, "method": CALIBRATION_METHOD, "model": self.model_hash, "cxr_edge": __version__}
+
+    def _kept_ranges(self) -> dict[str, tuple[float, float]] | None:
+        try:
+            kept = json.loads(self.calibration_file.read_text(encoding="utf-8"))
+            ranges = kept.pop("ranges")
+            return (
+                {name: (low, high) for name, (low, high) in ranges.items()} if kept == self._calibration_key() else None
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            # None yet, or damaged: calibrating again costs a minute.
+            return None
 
     def fine_tuned(self) -> Graph:
         """The graph after quantization-aware fine-tuning: kept, and reused by later exports with the same options."""
         options = self.options.fine_tuning
-        key = {"model": self.model_hash, "cxr_edge": __version__, **options_key(options)}
+        key = {"model": self.model_hash, "cxr_edge": __version__, **asdict(options)}
         path = self.run.quantized / "int8.npz"
         found = load_kernels(self.graph, path, key)
         if found is not None:
@@ -104,12 +129,12 @@ class Exporter:
         trained = self.config["options"]
         batches = training_batches(self.split, self.image_size, trained["batch_size"], trained["seed"] + 2)
         validation = np.asarray(decoded(self.split, "validation", self.image_size))
+        checkpoints = self.run.quantized / "checkpoints"
         with progress_bar("quantization-aware fine-tuning", options.epochs * batches.steps) as bar:
-            graph, rows = fine_tune(
-                self.graph, ranges, batches, validation, options, self.run.quantized / "checkpoints", bar
-            )
+            graph, rows = fine_tune(self.graph, ranges, batches, validation, options, key, checkpoints, bar)
         write_json(self.run.quantized / "history.json", rows)
         save_kernels(graph, path, key)
+        shutil.rmtree(checkpoints)
         return graph
 
     def float32_tflite(self) -> bytes:
@@ -165,14 +190,14 @@ class Exporter:
                 "model_sha256": self.model_hash,
                 "started": config["started"],
             },
-            "packages": package_versions(),
         }
 
     def calibration(self, quantization: str) -> dict[str, Any] | None:
         """How an int8 artifact came by its integers; None for a float one."""
         if not quantization.startswith("int8"):
             return None
-        described: dict[str, Any] = {"images": CALIBRATION_IMAGES, "method": CALIBRATION_METHOD}
+        key = self._calibration_key()
+        described: dict[str, Any] = {"images": key["images"], "method": key["method"]}
         if quantization == "int8":
             described["fine_tuning"] = asdict(self.options.fine_tuning)
         return described
@@ -198,6 +223,8 @@ class Exporter:
                 path = self.run.bundle / f"{NAME}-{quantization}.{kind}"
                 with replacing(path) as temporary:
                     temporary.write_bytes(content)
+                    if quantization.startswith("int8"):
+                        _require_integers(temporary, kind, path.name)
                     session = runtimes[kind].load(temporary, usable_cores())
                     with progress_bar(f"verifying {path.name}", len(images)) as bar:
                         found = score_images(session, images, bar.tick)
@@ -211,6 +238,7 @@ class Exporter:
                         "format": kind,
                         "quantization": quantization,
                         "calibration": self.calibration(quantization),
+                        "packages": package_versions(),
                         "parity": verdict,
                     }
                     temporary.write_bytes(with_metadata(kind, content, {**shared, **own}))
@@ -227,16 +255,33 @@ class Exporter:
             try:
                 manifest = read_manifest(folder)
                 current = manifest["shared"] == shared
-                names = [entry["file"] for entry in manifest["artifacts"] if entry["file"] != artifact.name]
+                hashes = {entry["file"]: entry["sha256"] for entry in manifest["artifacts"]}
+                names = [name for name in hashes if name != artifact.name]
                 if current:
-                    others = [read_artifact(folder / name) for name in names if (folder / name).is_file()]
+                    for name in names:
+                        path = folder / name
+                        if path.is_file() and sha256_of(path) == hashes[name]:
+                            others.append(read_artifact(path))
+                        else:
+                            show(f"{path}: missing or changed since its export; no longer listed, export it again")
                 else:
+                    show(f"{folder}: {', '.join(names)} descended from another model or version; removed")
                     for name in names:
                         (folder / Path(name).name).unlink(missing_ok=True)
             except ArtifactError:
                 # A damaged manifest is replaced; what it listed can be exported again.
                 others = []
         write_manifest(folder, shared, [*others, artifact])
+
+
+def _require_integers(path: Path, kind: str, name: str) -> None:
+    """Raises GateError for a file that would be int8 in name only."""
+    counts = computation_of(path, kind)
+    if counts.verdict("int8") != "int8":
+        raise GateError(
+            f"{name}: only {100 * counts.integer_share:.1f} % of its multiply-accumulates would be in integers; "
+            f"in float: {', '.join(counts.float_operators[:5])}"
+        )
 
 
 @contextmanager

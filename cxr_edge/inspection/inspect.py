@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_edge.bundle import format_of, read_artifact
-from cxr_edge.errors import ArtifactError, MissingDependencyError
+from cxr_edge.errors import ArtifactError, MissingDependencyError, extra_with
 from cxr_edge.files import sha256_of
 from cxr_edge.inspection.operators import computation_of
 
@@ -41,8 +41,11 @@ def inspect(path: Path) -> dict[str, Any]:
     }
     try:
         counts = computation_of(path, kind)
-    except MissingDependencyError as error:
-        found["missing"] = str(error)
+    except ModuleNotFoundError as error:
+        extra = extra_with(error.name)
+        if extra is None:
+            raise
+        found["missing"] = str(MissingDependencyError(str(error.name), extra))
         return found
     found["computation"] = {
         "verdict": counts.verdict(claimed),

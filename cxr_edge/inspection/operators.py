@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.errors import ArtifactError, MissingDependencyError
+from cxr_edge.errors import ArtifactError
 from cxr_edge.tflite_file import TFLiteFile, read_tflite
 
 #: Share of the multiply-accumulates that an artifact called int8 must do in integers.
@@ -28,16 +28,27 @@ class Computation:
     operators: Counter[str] = field(default_factory=Counter)
 
     @property
+    def integer_weights(self) -> float:
+        """Share of the file's weight bytes that are int8 (biases of int32, which every int8 file has, aside)."""
+        small = self.weight_bytes["int8"] + self.weight_bytes["uint8"]
+        total = small + sum(size for dtype, size in self.weight_bytes.items() if dtype.startswith("float"))
+        return small / total if total else 0.0
+
+    @property
     def integer_share(self) -> float:
         """Share of the multiply-accumulates done in integers."""
         total = self.integer_macs + self.float_macs
         return self.integer_macs / total if total else 0.0
 
     def verdict(self, quantization: str) -> str:
-        """int8, mixed, float, or float despite its name."""
-        if self.integer_share >= INT8_SHARE:
+        """int8, mixed, float, or float despite its name.
+
+        The weights in the file count too: ONNX Runtime can quantize float weights when it loads them, which makes
+        neither the file small nor another runtime fast.
+        """
+        if self.integer_share >= INT8_SHARE and self.integer_weights >= 0.9:
             return "int8"
-        if self.integer_share > 0.01:
+        if self.integer_share > 0.01 and self.integer_weights > 0.1:
             return "mixed"
         return "float despite its name" if quantization.startswith("int8") else "float"
 
@@ -76,11 +87,9 @@ _FLOAT_KINDS = {"Conv": 1, "FusedConv": 1, "NhwcFusedConv": 1, "Gemm": 1, "Fused
 
 def _optimized(path: Path) -> Any:
     """The graph that ONNX Runtime runs, after its own optimization, in its portable form."""
-    try:
-        import onnx
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError(f"{error.name}, needed to look into an ONNX graph,", "train") from None
+    import onnx
+    import onnxruntime
+
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
@@ -101,14 +110,17 @@ def computation_of_onnx(path: Path) -> Computation:
 
     model = _optimized(path)
     found = Computation()
-    shapes: dict[str, tuple[int, ...]] = {}
-    for initializer in model.graph.initializer:
-        shapes[initializer.name] = tuple(initializer.dims)
+    shapes = {initializer.name: tuple(initializer.dims) for initializer in model.graph.initializer}
+    original = onnx.load(str(path))
+    for initializer in original.graph.initializer:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(initializer.data_type))
         found.weight_bytes[dtype.name] += math.prod(initializer.dims) * dtype.itemsize
-    places = _output_places(path)
+    places = _output_places(original)
     for node in model.graph.node:
         found.operators[node.op_type] += 1
+        if node.op_type in ("Cast", "DequantizeLinear"):
+            # A kernel that is converted on its way keeps its shape.
+            shapes[node.output[0]] = shapes.get(node.input[0], ())
         position = _KERNEL_INPUT.get(node.op_type, _FLOAT_KINDS.get(node.op_type))
         if position is None:
             continue
@@ -118,11 +130,10 @@ def computation_of_onnx(path: Path) -> Computation:
     return found
 
 
-def _output_places(path: Path) -> dict[str, int]:
-    """Height times width of every four-dimensional tensor of the file, by shape inference for one image."""
+def _output_places(model: Any) -> dict[str, int]:
+    """Height times width of every four-dimensional tensor of a model, by shape inference for one image."""
     import onnx
 
-    model = onnx.load(str(path))
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     inferred = onnx.shape_inference.infer_shapes(model)
     places = {}
@@ -134,5 +145,10 @@ def _output_places(path: Path) -> dict[str, int]:
 
 
 def computation_of(path: Path, kind: str) -> Computation:
-    """Counts of an artifact. Raises ArtifactError, MissingDependencyError."""
-    return computation_of_tflite(read_tflite(path.read_bytes())) if kind == "tflite" else computation_of_onnx(path)
+    """Counts of an artifact. Raises ArtifactError, and ModuleNotFoundError without the package to read its format."""
+    if kind == "onnx":
+        return computation_of_onnx(path)
+    try:
+        return computation_of_tflite(read_tflite(path.read_bytes()))
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.files import replacing
+from cxr_edge.files import replacing, write_json
 from cxr_edge.quantization.build import BuiltGraph, Ranges, build_graph
 from cxr_edge.quantization.graph import Graph
 from cxr_edge.reporting.progress import Bar
@@ -74,6 +76,7 @@ def fine_tune(
     batches: Batches,
     validation: NDArray[np.uint8],
     options: FineTuneOptions,
+    key: dict[str, Any],
     folder: Path,
     bar: Bar,
 ) -> tuple[Graph, list[dict[str, Any]]]:
@@ -88,6 +91,7 @@ def fine_tune(
         batches: training images; their labels are not used.
         validation: uint8 `[N, S, S, 1]`, on which the best epoch is chosen.
         options: how long.
+        key: names the model and the options, JSON-ready.
         folder: for checkpoints; an interrupted fine-tuning goes on from there.
         bar: advanced by each step.
 
@@ -97,6 +101,7 @@ def fine_tune(
     teacher, student = build_graph(graph), build_graph(graph, ranges)
     reference = predict_probabilities(compiled(teacher.model), validation)
     model = _distillation_model(student, teacher)
+    _discard_other_checkpoints(folder, {**key, "ranges": {name: list(bounds) for name, bounds in ranges.items()}})
     steps = options.epochs * batches.steps
     model.compile(keras.optimizers.Adam(cosine_decay(options.learning_rate, steps, warmup_steps=min(100, steps // 5))))
     best = folder / "best.h5"
@@ -111,6 +116,14 @@ def fine_tune(
     rows = phase.run(batches, folder, bar, best)
     student.model.load_weights(str(best))
     return student.current_graph(), rows
+
+
+def _discard_other_checkpoints(folder: Path, key: dict[str, Any]) -> None:
+    """Only a fine-tuning of the same model with the same options and ranges may be gone on with."""
+    path = folder / "key.json"
+    if folder.is_dir() and not (path.is_file() and json.loads(path.read_text(encoding="utf-8")) == key):
+        shutil.rmtree(folder)
+    write_json(path, key)
 
 
 def save_kernels(graph: Graph, path: Path, key: dict[str, Any]) -> None:
@@ -145,8 +158,3 @@ def load_kernels(graph: Graph, path: Path, key: dict[str, Any]) -> Graph | None:
                 for node in graph.nodes
             ),
         )
-
-
-def options_key(options: FineTuneOptions) -> dict[str, Any]:
-    """The part of a saved result's key that the options make."""
-    return asdict(options)

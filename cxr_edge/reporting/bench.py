@@ -29,6 +29,7 @@ def show_bench(record: dict[str, Any]) -> None:
             ]
             for row in record["rows"]
         ],
+        texts=2,
     )
     show(f"speed-up against {record['baseline']}; p50, p90, p99 over at least {record['rows'][0]['queries']} queries")
     if decode := images.get("decode_and_resize"):

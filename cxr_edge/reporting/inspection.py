@@ -53,6 +53,6 @@ def show_inspection(found: dict[str, Any]) -> None:
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             rows.append(["in float", ", ".join(names[:5]) + more])
         rows.append(["verdict", computation["verdict"]])
-    show_table(found["file"], ["", "what it is"], rows)
+    show_table(found["file"], ["", "what it is"], rows, texts=2)
     if metadata is not None:
         show(metadata["notice"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=120, format="png")
 
 
-def plot_learning_curves(history_file: Path, path: Path) -> None:
-    """Loss and accuracy over the epochs of all phases, from `history.json`."""
-    rows: list[dict[str, Any]] = json.loads(history_file.read_text(encoding="utf-8"))
+def plot_learning_curves(rows: list[dict[str, Any]], path: Path) -> None:
+    """Loss and accuracy over the epochs of all phases, from the rows of `history.json`."""
     epochs = range(1, len(rows) + 1)
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     for axes, training, validation, title in (

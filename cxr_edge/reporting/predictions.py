@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from cxr_edge.reporting.tables import percent, show, show_table
@@ -13,9 +14,10 @@ def show_predictions(result: dict[str, Any]) -> None:
         f"{result['artifact']} on {result['runtime']}",
         ["file", "label", *(f"{label} %" for label in result["labels"])],
         [
-            [row["file"], row["label"], *(percent(probability) for probability in row["probabilities"])]
+            [Path(row["file"]).name, row["label"], *(percent(probability) for probability in row["probabilities"])]
             for row in result["rows"]
         ],
+        texts=2,
     )
     if result["warning"]:
         show(f"warning: {result['warning']}")

@@ -49,8 +49,8 @@ def working(title: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
-    """Show a bar from `done` to `total` while the body runs. Without a terminal, one line at the end."""
+def progress_bar(title: str, total: int) -> Iterator[Bar]:
+    """Show a bar up to `total` while the body runs. Without a terminal, one line at the end."""
     start = time.monotonic()
     console = Console(stderr=True)
     columns = (
@@ -63,7 +63,7 @@ def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=total, completed=done, note="")
+        task = progress.add_task(title, total=total, note="")
         bar = Bar(progress, task)
         yield bar
     if not console.is_terminal:

@@ -22,13 +22,13 @@ def show(text: str) -> None:
     print(text, flush=True)
 
 
-def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table whose first column is text and whose others are figures, set to the right."""
+def show_table(title: str, columns: list[str], rows: list[list[str]], texts: int = 1) -> None:
+    """A table whose first columns are `texts`, and whose others are figures, set to the right."""
     table = Table(
         title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if index < texts else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     _console().print(table)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.errors import ArtifactError, MissingDependencyError, OptionError
+from cxr_edge.errors import ArtifactError, MissingDependencyError, OptionError, first_line
 
 
 class Session(Protocol):
@@ -40,6 +42,12 @@ class Runtime:
     def installed(self) -> bool:
         return importlib.util.find_spec(self.package) is not None
 
+    def module(self) -> ModuleType:
+        """The adapter of this runtime, which imports the runtime itself. Raises MissingDependencyError."""
+        if not self.installed():
+            raise MissingDependencyError(self.title, self.extra)
+        return importlib.import_module(f"cxr_edge.runtimes.{self.name}")
+
     def load(self, path: Path, threads: int) -> Session:
         """Load an artifact.
 
@@ -47,18 +55,12 @@ class Runtime:
             MissingDependencyError: the runtime is not installed.
             ArtifactError: the runtime cannot read the file.
         """
-        if not self.installed():
-            raise MissingDependencyError(self.title, self.extra)
-        module = importlib.import_module(f"cxr_edge.runtimes.{self.name}")
-        loader: Loader = module.load
+        loader: Loader = self.module().load
         try:
             return loader(path, threads)
-        except (RuntimeError, ValueError, OSError) as error:
-            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-            raise ArtifactError(f"{path}: {self.title} cannot load it ({reason})") from None
         except Exception as error:
             # onnxruntime's exceptions derive from nothing but Exception.
-            raise ArtifactError(f"{path}: {self.title} cannot load it ({str(error)[:200]})") from None
+            raise ArtifactError(f"{path}: {self.title} cannot load it ({first_line(error)})") from None
 
 
 #: In the order of preference where several can read an artifact.

@@ -19,7 +19,7 @@ class KerasSession:
     Raises OptionError when TensorFlow runs with another number of threads: it cannot change once started.
     """
 
-    def __init__(self, run: Run, threads: int) -> None:
+    def __init__(self, run: Run, threads: int = THREADS) -> None:
         if threads != THREADS:
             raise OptionError(
                 f"TensorFlow runs with {THREADS} threads in this process, not {threads}; "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from cxr_edge.errors import MissingDependencyError
 from cxr_edge.machine import usable_cores
 from cxr_edge.quiet import quiet
 
@@ -16,11 +15,9 @@ THREADS = int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0")) or usable_cores()
 
 
 with quiet():
-    try:
-        import tensorflow as tf
-        import tf_keras as keras
-    except ImportError as error:
-        raise MissingDependencyError(f"TensorFlow with tf_keras ({error.name})", "train") from None
+    import tensorflow as tf
+    import tf_keras as keras
+
     # The CPU's features are logged when the devices come up.
     tf.config.list_logical_devices()
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from cxr_edge.errors import CxrEdgeError, OptionError, RunError
 from cxr_edge.files import write_json
-from cxr_edge.reporting.plots import plot_confusion_matrix, plot_learning_curves
 from cxr_edge.reporting.tables import show, show_metrics
 from cxr_edge.runs import RUNS, Run, latest_run
 from cxr_edge.training.train import default_options, run_split, start_run, train
@@ -22,9 +21,6 @@ def start_training(folder: Path | None, given: dict[str, Any], json: Path | None
     """Train a new run with the given options, defaults for the rest. Raises OptionError, DataError, RunError."""
     if "phantoms" in given and "data" in given:
         raise OptionError("--phantoms has no meaning together with --data")
-    weights = given.get("weights")
-    if weights is not None and weights not in ("imagenet", "none"):
-        given = {**given, "weights": str(Path(weights).resolve())}
     options = replace(default_options(given.get("data"), given.get("weights")), **given)
     run = Run(folder or RUNS / datetime.now().strftime("%Y%m%d-%H%M%S"))
     with _nothing_half_written(run):
@@ -38,7 +34,7 @@ def _nothing_half_written(run: Run) -> Iterator[None]:
     held = {path.name for path in run.folder.iterdir()} if run.folder.is_dir() else None
     try:
         yield
-    except CxrEdgeError:
+    except (CxrEdgeError, OSError, KeyboardInterrupt):
         if run.folder.is_dir() and not run.checkpoints.exists():
             for path in list(run.folder.iterdir()):
                 if path.name not in (held or ()):
@@ -72,11 +68,10 @@ def _train(run: Run, json: Path | None) -> Run:
     for label, name in config["class_folders"].items():
         if label != name:
             show(f"  folder {name} is read as {label}")
+    show(f"  patients are known of {config['images_with_patient']} images, and stay on one side of the split")
     if config["left_out"]:
         show(f"  left out: {', '.join(config['left_out'])}")
     metrics = train(run)
-    plot_learning_curves(run.history_file, run.folder / "learning_curves.png")
-    plot_confusion_matrix(metrics, run.folder / "confusion_matrix.png")
     show_metrics(metrics, "Keras float32, test split")
     show(f"model: {run.model_file}")
     if json is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.errors import RunError
+from cxr_edge.errors import RunError, first_line
 from cxr_edge.files import replacing, write_json
 from cxr_edge.reporting.progress import Bar
 from cxr_edge.training.augment import Augmentation, augment
@@ -82,12 +82,14 @@ class Phase:
     validate: Callable[[], dict[str, float]]
     #: Whether the model as it starts competes for the best weights too.
     start_competes: bool = False
+    #: Score that is to be exceeded: the best of the phases before, whose weights are kept already.
+    floor: float = -np.inf
 
     def run(self, batches: Batches, folder: Path, bar: Bar, best: Path) -> list[dict[str, Any]]:
         """Train, or go on from the last finished epoch, and keep the weights with the best `score` in `best`.
 
         Returns:
-            One row of figures an epoch.
+            One row of figures an epoch, and before them one of the start (epoch 0) if it competes.
         """
         state_file = folder / f"{self.name}.json"
         checkpoint = tf.train.Checkpoint(model=self.trained, optimizer=self.model.optimizer)
@@ -98,15 +100,17 @@ class Phase:
             try:
                 rows = json.loads(state_file.read_text(encoding="utf-8"))
                 self.model.optimizer.build(self.model.trainable_variables)
-                checkpoint.restore(str(folder / self.name / f"ckpt-{len(rows)}")).expect_partial()
+                checkpoint.restore(str(folder / self.name / f"ckpt-{rows[-1]['epoch']}")).expect_partial()
             except Exception as error:
-                raise RunError(f"{folder}: its checkpoint cannot be read ({error}); train a new run") from None
-            bar.advance(len(rows) * batches.steps)
-        top = max((row["score"] for row in rows), default=-np.inf)
-        if self.start_competes and not rows:
-            top = self.validate()["score"]
+                raise RunError(
+                    f"{folder}: its checkpoint cannot be read ({first_line(error)}); remove the folder to start again"
+                ) from None
+            bar.advance(rows[-1]["epoch"] * batches.steps)
+        elif self.start_competes:
+            rows.append({"phase": self.name, "epoch": 0, **self.validate()})
             self._keep(best)
-        for epoch in range(len(rows), self.epochs):
+        top = max([self.floor, *(row["score"] for row in rows)])
+        for epoch in range(rows[-1]["epoch"] if rows else 0, self.epochs):
             title = f"{self.name} {epoch + 1}/{self.epochs}"
             fitted = self.model.fit(
                 batches.epoch(epoch),
@@ -117,6 +121,8 @@ class Phase:
             )
             figures = {name: float(values[-1]) for name, values in fitted.history.items()}
             judged = self.validate()
+            if not np.isfinite([*figures.values(), *judged.values()]).all():
+                raise RunError(f"{title}: the training diverged, its loss is not a number; take a lower learning rate")
             row = {"phase": self.name, "epoch": epoch + 1, **figures, **judged}
             if judged["score"] > top:
                 top = judged["score"]

@@ -17,9 +17,10 @@ from cxr_edge.data.cache import decoded
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.phantom import write_phantoms
 from cxr_edge.data.split import Split, make_split, read_split, write_split
-from cxr_edge.errors import OptionError, RunError
+from cxr_edge.errors import OptionError, RunError, first_line
 from cxr_edge.evaluation.metrics import balanced_accuracy, classification_metrics
 from cxr_edge.files import replacing, write_json
+from cxr_edge.reporting.plots import plot_confusion_matrix, plot_learning_curves
 from cxr_edge.reporting.progress import progress_bar
 from cxr_edge.runs import Run
 from cxr_edge.training.backend import keras, tf
@@ -52,6 +53,8 @@ class TrainOptions:
         for name, least in (("epochs", 1), ("head_epochs", 0), ("batch_size", 2), ("phantoms", 10), ("seed", 0)):
             if getattr(self, name) < least:
                 raise OptionError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least {least} is needed")
+        if self.seed > 2**31 - 1:
+            raise OptionError(f"--seed {self.seed}: at most {2**31 - 1}")
         if not 0 < self.learning_rate < 1:
             raise OptionError(f"--learning-rate {self.learning_rate}: choose one above 0 and below 1")
 
@@ -149,7 +152,7 @@ def load_classifier(run: Run) -> keras.Model:
     try:
         model.load_weights(str(run.model_file))
     except Exception as error:
-        raise RunError(f"{run.model_file}: cannot be read ({error}); train again") from None
+        raise RunError(f"{run.model_file}: cannot be read ({first_line(error)}); train again") from None
     return model
 
 
@@ -181,6 +184,7 @@ def start_run(run: Run, options: TrainOptions) -> None:
             "cxr_edge": __version__,
             "labels": list(data.labels),
             "images": data.counts(),
+            "images_with_patient": sum(item.patient is not None for item in data.items),
             "class_folders": data.folders,
             "left_out": list(data.left_out),
             "data_sha256": split.data_hash(),
@@ -223,10 +227,6 @@ def train(run: Run) -> dict[str, Any]:
 
     trained = build_classifier(options.image_size, classes)
     trained.load_weights(str(run.best_weights))
-    with replacing(run.model_file) as temporary, warnings.catch_warnings():
-        # Keras would have us use .keras, which does not hold every model that .h5 does.
-        warnings.simplefilter("ignore", UserWarning)
-        trained.save(str(temporary), save_format="h5", include_optimizer=False)
     probabilities = predict_probabilities(compiled(trained), decoded(split, "test", options.image_size))
     metrics = {
         "part": "test",
@@ -236,6 +236,13 @@ def train(run: Run) -> dict[str, Any]:
     }
     write_json(run.history_file, history)
     write_json(run.metrics_file, metrics)
+    plot_learning_curves(history, run.folder / "learning_curves.png")
+    plot_confusion_matrix(metrics, run.folder / "confusion_matrix.png")
+    # Last: a run with a model is a finished run.
+    with replacing(run.model_file) as temporary, warnings.catch_warnings():
+        # Keras would have us use .keras, which does not hold every model that .h5 does.
+        warnings.simplefilter("ignore", UserWarning)
+        trained.save(str(temporary), save_format="h5", include_optimizer=False)
     shutil.rmtree(run.checkpoints)
     return metrics
 
@@ -257,7 +264,8 @@ def _fit(model: keras.Model, options: TrainOptions, batches: Batches, validate: 
         optimizer = keras.optimizers.Adam(cosine_decay(options.learning_rate, steps, warmup_steps=steps // 20))
         model.compile(optimizer, loss, weighted_metrics=["accuracy"])
         name = "fine-tuning" if options.head_epochs else "training"
-        fine = Phase(name, model, model, options.epochs, validate)
+        floor = max((row["score"] for row in history), default=-np.inf)
+        fine = Phase(name, model, model, options.epochs, validate, floor=floor)
         fine_batches = replace(batches, seed=options.seed + 1)
         history += fine.run(fine_batches, run.checkpoints, bar, run.best_weights)
     return history

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr_edge.errors import OptionError, WeightsError
+from cxr_edge.errors import OptionError, WeightsError, first_line
 from cxr_edge.training.backend import keras
 
 MIN_IMAGE_SIZE = 71
@@ -59,8 +59,8 @@ def _three_channel_xception(weights: str | Path) -> keras.Model:
             return keras.applications.Xception(include_top=False, weights="imagenet", input_shape=(150, 150, 3))
         except Exception as error:
             raise WeightsError(
-                f"Xception's ImageNet weights cannot be downloaded ({error}); pass the official no-top file with "
-                "--weights FILE, or train from scratch with --weights none"
+                f"Xception's ImageNet weights cannot be downloaded ({first_line(error)}); pass the official "
+                "no-top file with --weights FILE, or train from scratch with --weights none"
             ) from None
     path = Path(weights)
     if not path.is_file():
@@ -69,9 +69,8 @@ def _three_channel_xception(weights: str | Path) -> keras.Model:
     try:
         model.load_weights(str(path))
     except Exception as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise WeightsError(
-            f"{path}: does not hold Xception's weights in the official no-top format ({reason})"
+            f"{path}: does not hold Xception's weights in the official no-top format ({first_line(error)})"
         ) from None
     return model
 

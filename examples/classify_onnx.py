@@ -1,0 +1,20 @@
+"""Classify chest X-rays with nothing but ONNX Runtime, NumPy and Pillow: classify_onnx.py MODEL.onnx IMAGE..."""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+metadata = json.loads(session.get_modelmeta().custom_metadata_map["cxr_edge"])
+size = session.get_inputs()[0].shape[1]
+for path in sys.argv[2:]:
+    picture = ImageOps.exif_transpose(Image.open(path))
+    if picture.mode not in ("L", "RGB", "RGBA"):
+        sys.exit(f"{path}: mode {picture.mode} needs what cxr-edge predict does")
+    grey = picture.convert("L").resize((size, size), Image.Resampling.BILINEAR)
+    image = np.asarray(grey)[None, :, :, None]
+    probabilities = session.run(["probabilities"], {"image": image})[0][0]
+    print(path, metadata["labels"][probabilities.argmax()], *(f"{value:.4f}" for value in probabilities), sep="\t")
