@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ RULE: dict[str, Any] = {
 
 #: More than four times the largest detector there is; past it a file is taken for a decompression bomb.
 MAX_PIXELS = 80_000_000
+# Pillow warns where this module refuses.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _DEEP_GREY_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 
