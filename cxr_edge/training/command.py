@@ -68,7 +68,11 @@ def _train(run: Run, json: Path | None) -> Run:
     for label, name in config["class_folders"].items():
         if label != name:
             show(f"  folder {name} is read as {label}")
-    show(f"  patients are known of {config['images_with_patient']} images, and stay on one side of the split")
+    known = config["images_with_patient"]
+    if known:
+        show(f"  the patients of {known} images are known; each stays on one side of the split")
+    elif config["options"]["data"] is not None:
+        show("  no patients.csv: images of one patient may lie on both sides of the split")
     if config["left_out"]:
         show(f"  left out: {', '.join(config['left_out'])}")
     metrics = train(run)
