@@ -125,7 +125,11 @@ def computation_of_onnx(path: Path) -> Computation:
         if position is None:
             continue
         kernel = shapes.get(node.input[position], ())
-        macs = math.prod(kernel) * places.get(node.output[0], 1)
+        # ONNX Runtime names a tensor anew where it computes a float16 operator in float32.
+        output = node.output[0].removeprefix("InsertedPrecisionFreeCast_")
+        if len(kernel) == 4 and output not in places:
+            raise ArtifactError(f"{path}: the size of {output}, which {node.op_type} computes, cannot be inferred")
+        macs = math.prod(kernel) * places.get(output, 1)
         found.count(node.name or node.output[0], macs, node.op_type in _INTEGER_KINDS)
     return found
 
