@@ -13,7 +13,7 @@ def show_bench(record: dict[str, Any]) -> None:
     machine, images = record["machine"], record["images"]
     show_table(
         f"Single-stream latency, {record['image_size']} px, {record['threads']} threads, {machine['cpu']}",
-        ["artifact", "runtime", "MB", "acc. %", "load ms", "p50 ms", "p90", "p99", "img/s", "speed-up"],
+        ["artifact", "runtime", "MB", "acc. %", "load ms", "p50 ms", "p90", "p99", "img/s", "speed"],
         [
             [
                 row["artifact"],
@@ -31,7 +31,8 @@ def show_bench(record: dict[str, Any]) -> None:
         ],
         texts=2,
     )
-    show(f"speed-up against {record['baseline']}; p50, p90, p99 over at least {record['rows'][0]['queries']} queries")
+    queries = min(row["queries"] for row in record["rows"])
+    show(f"speed: against {record['baseline']}; p50, p90, p99 in ms, over {queries} queries and more")
     if decode := images.get("decode_and_resize"):
         show(
             f"decode and resize of {images['count']} files: p50 {decode['p50_ms']:.1f} ms, "
