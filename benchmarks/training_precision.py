@@ -2,7 +2,7 @@
 
     python benchmarks/training_precision.py [--image-size 224] [--batch-size 8] [--rounds 5] [--json FILE]
 
-The answer for CPUs is written into `--precision auto`: see benchmarks/results/training_precision.json.
+What it said on a CPU is in benchmarks/results/training_precision_*.json.
 """
 
 from __future__ import annotations

@@ -151,6 +151,17 @@ def test_onnx_runtime_runs_integers_only(bundle: Path, tmp_path: Path) -> None:
     assert kinds["Transpose"] <= 2
 
 
+def test_litert_runs_int8_in_one_delegated_piece(bundle: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(bundle / "xception-int8.tflite"))
+    interpreter.allocate_tensors()
+    kinds = Counter(operator["op_name"] for operator in interpreter._get_ops_details())
+    assert kinds["DELEGATE"] == 1
+    assert kinds["RELU"] == 0
+    assert kinds["CONV_2D"] + kinds["DEPTHWISE_CONV_2D"] == 74
+
+
 VERDICTS = {"none": "float", "fp16": "float", "int8": "int8", "int8-ptq": "int8"}
 
 
