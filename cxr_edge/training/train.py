@@ -78,8 +78,8 @@ def default_options(data: str | None, weights: str | None) -> TrainOptions:
 
 
 def _precision_policy(choice: str) -> str:
-    # On CPUs with AVX512-BF16, mixed_bfloat16 took 0.52 to 1.01 of the time of float32, by size and CPU: no safe default.
-    # See benchmarks/training_precision.py.
+    # On CPUs with AVX512-BF16, mixed_bfloat16 took 0.52 to 1.01 of float32's time, by size and CPU: no safe
+    # default. See benchmarks/training_precision.py.
     if choice != "auto":
         return choice
     return "mixed_float16" if tf.config.list_physical_devices("GPU") else "float32"
