@@ -14,7 +14,7 @@ import numpy as np
 
 from cxr_edge.bundle import read_bundle
 from cxr_edge.data.cache import decoded
-from cxr_edge.data.split import read_split
+from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine, usable_cores
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     run = find_run(options.run)
-    split = read_split(run.split_file, run.data_root(), tuple(run.config()["labels"]))
+    split = run_split(run)
     images = np.asarray(decoded(split, "test", run.config()["options"]["image_size"]))
     files = {(artifact.quantization, artifact.format): artifact.path for artifact in read_bundle(run.bundle)}
     rows = []

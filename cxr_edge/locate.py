@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 
 from cxr_edge import imaging
@@ -12,6 +11,8 @@ from cxr_edge.runs import find_run
 from cxr_edge.runtimes.base import RUNTIMES, Runtime
 
 _PREFERRED_QUANTIZATION = ("int8", "int8-ptq", "fp16", "none")
+#: int8 on LiteRT was the fastest row of every bench so far; see benchmarks/results.
+_PREFERRED_FORMAT = ("tflite", "onnx")
 
 
 def find_bundle(bundle: Path | None, run: Path | None = None) -> Path:
@@ -24,7 +25,7 @@ def find_bundle(bundle: Path | None, run: Path | None = None) -> Path:
 
 
 def best_artifact(folder: Path, runtime: Runtime | None = None) -> Artifact:
-    """The artifact of a bundle to predict with: one that passed its gate, int8 first, in the format faster on this CPU.
+    """The artifact of a bundle to predict with: one that passed its gate, int8 first, TFLite before ONNX.
 
     Args:
         folder: the bundle.
@@ -36,20 +37,18 @@ def best_artifact(folder: Path, runtime: Runtime | None = None) -> Artifact:
     formats = [
         kind for one in RUNTIMES if one == runtime or (runtime is None and one.installed()) for kind in one.formats
     ]
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    order = ("onnx", "tflite") if x86 else ("tflite", "onnx")
     able = [artifact for artifact in read_bundle(folder) if artifact.format in formats]
     if not able:
-        what = "no runtime installed here" if runtime is None else runtime.title
+        what = "any runtime installed here" if runtime is None else runtime.title
         raise ArtifactError(
-            f"{folder}: {what} reads any of it; pip install 'cxr-edge[device]', or export another format"
+            f"{folder}: nothing in it can be read by {what}; pip install 'cxr-edge[device]', or export another format"
         )
     return min(
         able,
         key=lambda artifact: (
             (artifact.parity or {}).get("verdict") != "passed",
             _PREFERRED_QUANTIZATION.index(artifact.quantization),
-            order.index(artifact.format),
+            _PREFERRED_FORMAT.index(artifact.format),
         ),
     )
 

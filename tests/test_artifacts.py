@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.bundle import read_artifact, read_bundle
 from cxr_edge.data.cache import decoded
-from cxr_edge.data.split import read_split
+from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import RUNTIMES, runtime_named, runtimes_for
@@ -30,7 +30,7 @@ EVERY = [f"xception-{quantization}.{kind}" for quantization in QUANTIZATIONS for
 @pytest.fixture(scope="session")
 def images(run: Run) -> NDArray[np.uint8]:
     """The test split, uint8 `[81, 71, 71, 1]`."""
-    return np.asarray(decoded(read_split(run.split_file, run.data_root(), tuple(run.config()["labels"])), "test", 71))
+    return np.asarray(decoded(run_split(run), "test", 71))
 
 
 @pytest.fixture(scope="session")

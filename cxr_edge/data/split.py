@@ -14,6 +14,7 @@ import numpy as np
 from cxr_edge.data.layouts import DataSet
 from cxr_edge.errors import DataError
 from cxr_edge.files import sha256_of, write_text
+from cxr_edge.runs import Run
 
 PARTS = ("train", "validation", "test")
 _COLUMNS = ("path", "label", "part", "patient", "sha256")
@@ -150,3 +151,8 @@ def read_split(path: Path, root: Path, labels: tuple[str, ...]) -> Split:
     if not root.is_dir():
         raise DataError(f"{root}: the data folder this run was trained on is gone")
     return Split(root, labels, items)
+
+
+def run_split(run: Run) -> Split:
+    """The split that a run was trained on. Raises DataError, RunError."""
+    return read_split(run.split_file, run.data_root(), tuple(run.config()["labels"]))

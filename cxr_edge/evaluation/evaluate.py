@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cxr_edge.bundle import read_checked_artifact
 from cxr_edge.data.cache import decode_all, decoded
 from cxr_edge.data.layouts import find_data_set
-from cxr_edge.data.split import read_split
+from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.scoring import score_images
@@ -28,8 +28,7 @@ def _labelled_images(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], str]:
     if data is None:
         assert run is not None
-        config = run.config()
-        split = read_split(run.split_file, run.data_root(), tuple(config["labels"]))
+        split = run_split(run)
         with progress_bar("decoding", len(split.part("test"))) as bar:
             return np.asarray(decoded(split, "test", size, bar.tick)), split.targets("test"), "test split"
     found = find_data_set(data, labels)

@@ -8,6 +8,7 @@ import numpy as np
 
 from cxr_edge.bundle import read_bundle, read_manifest
 from cxr_edge.data.cache import decoded
+from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.parity import Gate, parity
 from cxr_edge.evaluation.scoring import score_images
@@ -16,7 +17,7 @@ from cxr_edge.machine import usable_cores
 from cxr_edge.reporting.progress import progress_bar
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
-from cxr_edge.training.train import compiled, load_classifier, predict_probabilities, run_split
+from cxr_edge.training.train import compiled, load_classifier, predict_probabilities
 
 
 def verify_bundle(run: Run, gate: Gate) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ import numpy as np
 from cxr_edge import __version__, imaging
 from cxr_edge.bundle import MANIFEST, NOTICE, Artifact, contract, read_artifact, read_manifest, write_manifest
 from cxr_edge.data.cache import decoded
+from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError, GateError, OptionError
 from cxr_edge.evaluation.parity import Gate, parity
 from cxr_edge.evaluation.scoring import score_images
@@ -31,7 +32,7 @@ from cxr_edge.reporting.progress import progress_bar, working
 from cxr_edge.reporting.tables import show
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
-from cxr_edge.training.train import compiled, load_classifier, predict_probabilities, run_split, training_batches
+from cxr_edge.training.train import compiled, load_classifier, predict_probabilities, training_batches
 
 FORMATS = ("tflite", "onnx")
 QUANTIZATIONS = ("none", "fp16", "int8", "int8-ptq")

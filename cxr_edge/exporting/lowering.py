@@ -50,9 +50,6 @@ class _Lowering:
     def tensor(self, index: int) -> Tensor:
         return self.model.tensors[index]
 
-    def is_activation(self, index: int) -> bool:
-        return self.tensor(index).dtype == "int8"
-
     def scale_and_zero(self, index: int) -> list[str]:
         scale, zero = self.tensor(index).quantization
         return [

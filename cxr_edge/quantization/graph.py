@@ -52,9 +52,6 @@ class Graph:
                 readers[name].append(node)
         return readers
 
-    def node(self, name: str) -> Node:
-        return next(node for node in self.nodes if node.name == name)
-
 
 def _convolution(layer: Any, name: str) -> list[Node]:
     """A Keras convolution as one node, or as two where it is separable; inputs are filled in by the caller."""

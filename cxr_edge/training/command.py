@@ -10,11 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cxr_edge.data.split import run_split
 from cxr_edge.errors import CxrEdgeError, OptionError, RunError
 from cxr_edge.files import write_json
 from cxr_edge.reporting.tables import show, show_metrics
 from cxr_edge.runs import RUNS, Run, latest_run
-from cxr_edge.training.train import default_options, run_split, start_run, train
+from cxr_edge.training.train import default_options, start_run, train
 
 
 def start_training(folder: Path | None, given: dict[str, Any], json: Path | None) -> Run:

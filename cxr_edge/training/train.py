@@ -16,7 +16,7 @@ from cxr_edge import __version__
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.phantom import write_phantoms
-from cxr_edge.data.split import Split, make_split, read_split, write_split
+from cxr_edge.data.split import Split, make_split, run_split, write_split
 from cxr_edge.errors import OptionError, RunError, first_line
 from cxr_edge.evaluation.metrics import balanced_accuracy, classification_metrics
 from cxr_edge.files import replacing, write_json
@@ -138,11 +138,6 @@ def training_batches(split: Split, image_size: int, batch_size: int, seed: int) 
         batch_size=batch_size,
         seed=seed,
     )
-
-
-def run_split(run: Run) -> Split:
-    """The split of a run. Raises DataError, RunError."""
-    return read_split(run.split_file, run.data_root(), tuple(run.config()["labels"]))
 
 
 def load_classifier(run: Run) -> keras.Model:
