@@ -24,7 +24,7 @@ _ENTRY = {"file", "format", "quantization", "sha256", "bytes", "parity"}
 
 @dataclass(frozen=True)
 class Artifact:
-    """One file of a bundle. `format` is tflite or onnx, `quantization` none, fp16, int8 or int8-ptq."""
+    """One file of a bundle: `format` tflite or onnx, `quantization` none, fp16, int8, int8-ptq, mixed or mixed-ptq."""
 
     path: Path
     format: str
@@ -48,12 +48,24 @@ class Artifact:
         return self.path.name
 
 
-def contract(image_size: int, classes: int) -> dict[str, Any]:
-    """The artifact contract: the same for every artifact, float or int8, TFLite or ONNX."""
-    return {
-        "input": {"name": "image", "type": "uint8", "shape": ["N", image_size, image_size, 1]},
-        "output": {"name": "probabilities", "type": "float32", "shape": ["N", classes]},
-    }
+def contract(image_size: int, classes: int, output_type: str = "float32", batch: int | None = None) -> dict[str, Any]:
+    """The artifact contract: the same for every artifact, float or int8, TFLite or ONNX.
+
+    A recipe for an accelerator may ask for int8 probabilities, whose scale and zero point it then names, and for one N.
+    """
+    first = "N" if batch is None else batch
+    output: dict[str, Any] = {"name": "probabilities", "type": output_type, "shape": [first, classes]}
+    if output_type == "int8":
+        output.update(scale=1 / 256, zero_point=-128)
+    return {"input": {"name": "image", "type": "uint8", "shape": [first, image_size, image_size, 1]}, "output": output}
+
+
+def _known_contract(given: dict[str, Any], classes: int) -> bool:
+    batch, image_size, *_ = given["input"]["shape"]
+    output_type = given["output"]["type"]
+    if output_type not in ("float32", "int8") or batch not in ("N", 1):
+        return False
+    return given == contract(image_size, classes, output_type, None if batch == "N" else batch)
 
 
 def _metadata_of_tflite(path: Path) -> dict[str, Any]:
@@ -92,8 +104,7 @@ def read_artifact(path: Path) -> Artifact:
         quantization = str(metadata["quantization"])
         if not set(metadata) >= _SHARED:
             raise KeyError(", ".join(sorted(_SHARED - set(metadata))))
-        image_size, labels = metadata["contract"]["input"]["shape"][1], metadata["labels"]
-        if contract(image_size, len(labels)) != metadata["contract"]:
+        if not _known_contract(metadata["contract"], len(metadata["labels"])):
             raise ArtifactError(f"{path}: its contract is not the one this version of cxr-edge knows")
     except (KeyError, IndexError, TypeError, ValueError, zipfile.BadZipFile, OSError) as error:
         raise ArtifactError(f"{path}: holds no readable cxr-edge metadata ({error}); export it again") from None

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from cxr_edge.benchmarking.bench import bench
-from cxr_edge.evaluation.parity import Gate
 from cxr_edge.exporting.command import run_export
+from cxr_edge.exporting.recipe import FORMATS, Recipe
 from cxr_edge.reporting.bench import show_bench
 from cxr_edge.reporting.tables import PHANTOM_NOTE, percent, show, show_table
 from cxr_edge.training.command import start_training
@@ -17,7 +17,7 @@ def run_demo(folder: Path | None) -> None:
     """Train on phantoms, export float32 and int8, verify, bench, and show the outcome. Raises as these do."""
     start = time.monotonic()
     run = start_training(folder, {}, None)
-    run_export(run.folder, ["all"], ["none", "int8"], None, 3e-5, Gate(), None)
+    run_export(run.folder, Recipe(FORMATS, ("none", "int8")), None, 3e-5, None)
     record = bench(run.bundle, None, [], None, queries=30, seconds=0.5)
     show_bench(record)
     show_table(

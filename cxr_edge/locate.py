@@ -7,21 +7,28 @@ from pathlib import Path
 from cxr_edge import imaging
 from cxr_edge.bundle import MANIFEST, Artifact, read_bundle
 from cxr_edge.errors import ArtifactError
-from cxr_edge.runs import find_run
+from cxr_edge.runs import Run, find_run
 from cxr_edge.runtimes.base import RUNTIMES, Runtime
 
-_PREFERRED_QUANTIZATION = ("int8", "int8-ptq", "fp16", "none")
+_PREFERRED_QUANTIZATION = ("int8", "int8-ptq", "mixed", "mixed-ptq", "fp16", "none")
 #: int8 on LiteRT was the fastest row of every bench so far; see benchmarks/results.
 _PREFERRED_FORMAT = ("tflite", "onnx")
 
 
 def find_bundle(bundle: Path | None, run: Path | None = None) -> Path:
-    """The named bundle, or the named run's, or this folder if it is one, or the latest run's. Raises RunError."""
+    """The named bundle, the named run's latest, this folder if it is one, or the latest run's. Raises RunError."""
     if bundle is not None:
         return bundle
     if run is None and Path(MANIFEST).is_file():
         return Path()
-    return find_run(run).bundle
+    return find_run(run).latest_bundle()
+
+
+def run_of(bundle: Path) -> Run:
+    """The run whose bundle this is. Raises RunError where it lies somewhere else."""
+    run = Run(bundle.resolve().parent)
+    run.require_model()
+    return run
 
 
 def best_artifact(folder: Path, runtime: Runtime | None = None) -> Artifact:

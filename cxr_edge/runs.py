@@ -52,7 +52,17 @@ class Run:
 
     @property
     def bundle(self) -> Path:
-        return self.folder / "bundle"
+        return self.bundle_of(None)
+
+    def bundle_of(self, recipe: str | None) -> Path:
+        """The bundle of a recipe; None for the one that `--format` and `--quantize` write to."""
+        return self.folder / ("bundle" if recipe is None else f"bundle-{recipe}")
+
+    def latest_bundle(self) -> Path:
+        """The bundle that was written to last; the usual one where there is none yet."""
+        manifests = self.folder.glob("bundle*/manifest.json")
+        latest = max(manifests, key=lambda path: path.stat().st_mtime, default=None)
+        return self.bundle if latest is None else latest.parent
 
     def config(self) -> dict[str, Any]:
         """The content of `run.json`. Raises RunError when there is none, or it is damaged."""

@@ -11,6 +11,14 @@ from cxr_edge.cli.options import AgreementOption, DropOption, JsonOption, RunOpt
 
 def command(
     run: RunOption = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            help="Write the bundle of one kind of device: a recipe that comes with cxr-edge, or a .toml file.",
+            metavar="NAME|FILE",
+        ),
+    ] = None,
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", help="Repeatable.", show_default="all", metavar="tflite|onnx|all"),
@@ -24,24 +32,33 @@ def command(
             metavar="none|fp16|int8|int8-ptq|all",
         ),
     ] = None,
+    keep_float: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep-float",
+            help="Layer to leave out of int8, by the names of --explain-int8; * and ? stand for others. Repeatable.",
+            metavar="LAYER",
+        ),
+    ] = None,
+    explain_int8: Annotated[
+        bool,
+        typer.Option("--explain-int8", help="Show what each layer loses in int8 by itself, and write no artifact."),
+    ] = False,
     qat_epochs: Annotated[
         int | None, typer.Option("--qat-epochs", help="Epochs of int8's fine-tuning.", show_default="3; phantoms 1")
     ] = None,
     qat_learning_rate: Annotated[float, typer.Option("--qat-learning-rate", help="Its peak learning rate.")] = 3e-5,
-    min_agreement: AgreementOption = 0.95,
-    max_accuracy_drop: DropOption = 0.02,
+    min_agreement: AgreementOption = None,
+    max_accuracy_drop: DropOption = None,
     json: JsonOption = None,
 ) -> None:
     """Write TFLite and ONNX artifacts of a run to its bundle, and verify them against the Keras model."""
-    from cxr_edge.evaluation.parity import Gate
-    from cxr_edge.exporting.command import run_export
+    from cxr_edge.evaluation.parity import demanded
+    from cxr_edge.exporting.command import chosen_recipe, run_explain, run_export
 
-    run_export(
-        run,
-        formats or ["all"],
-        quantizations or ["int8"],
-        qat_epochs,
-        qat_learning_rate,
-        Gate(min_agreement, max_accuracy_drop),
-        json,
-    )
+    gate = demanded(min_agreement, max_accuracy_drop)
+    chosen = chosen_recipe(recipe, formats, quantizations, keep_float, gate)
+    if explain_int8:
+        run_explain(run, chosen, json)
+    else:
+        run_export(run, chosen, qat_epochs, qat_learning_rate, json)

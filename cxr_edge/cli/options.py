@@ -23,10 +23,20 @@ JsonOption = Annotated[
     Path | None, typer.Option("--json", help="Also write the result to this file as JSON.", metavar="FILE")
 ]
 AgreementOption = Annotated[
-    float, typer.Option("--min-agreement", help="Gate: least share of images with the same top-1 class.")
+    float | None,
+    typer.Option(
+        "--min-agreement",
+        help="Gate: least share of images with the same top-1 class.",
+        show_default="0.95, or the recipe's",
+    ),
 ]
 DropOption = Annotated[
-    float, typer.Option("--max-accuracy-drop", help="Gate: greatest drop in accuracy, in units of accuracy.")
+    float | None,
+    typer.Option(
+        "--max-accuracy-drop",
+        help="Gate: greatest drop in accuracy, in units of accuracy.",
+        show_default="0.02, or the recipe's",
+    ),
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", help="Threads of one inference.", show_default="all usable cores", min=1)

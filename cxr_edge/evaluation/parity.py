@@ -25,6 +25,12 @@ class Gate:
                 raise OptionError(f"--{name.replace('_', '-')} {value}: a share from 0 to 1 is needed")
 
 
+def demanded(min_agreement: float | None, max_accuracy_drop: float | None) -> dict[str, float]:
+    """The demands that were named, as arguments of `Gate`."""
+    given = {"min_agreement": min_agreement, "max_accuracy_drop": max_accuracy_drop}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def parity(
     reference: NDArray[np.float32], candidate: NDArray[np.float32], targets: NDArray[np.integer], gate: Gate
 ) -> dict[str, Any]:

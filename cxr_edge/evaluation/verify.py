@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,30 +14,38 @@ from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.parity import Gate, parity
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.files import sha256_of
+from cxr_edge.locate import run_of
 from cxr_edge.machine import usable_cores
 from cxr_edge.reporting.progress import progress_bar
-from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
 from cxr_edge.training.train import compiled, load_classifier, predict_probabilities
 
 
-def verify_bundle(run: Run, gate: Gate) -> list[dict[str, Any]]:
+def verify_bundle(folder: Path, demands: dict[str, float]) -> list[dict[str, Any]]:
     """Parity figures and verdict of each artifact, on the runtime preferred for its format.
+
+    Args:
+        folder: a bundle in its run's folder.
+        demands: arguments of `Gate` that take the place of those the artifact was exported with.
 
     Raises:
         ArtifactError: a file does not match its hash, or the bundle descends from another model.
         MissingDependencyError: TensorFlow or a runtime is not installed.
+        RunError: the bundle does not lie in a run's folder.
     """
-    gate.check()
-    artifacts = read_bundle(run.bundle)
-    if read_manifest(run.bundle)["shared"]["training"]["model_sha256"] != sha256_of(run.model_file):
-        raise ArtifactError(f"{run.bundle}: was exported from another model than {run.model_file}; export again")
+    run = run_of(folder)
+    artifacts = read_bundle(folder)
+    gates = [Gate(**{**(artifact.parity or {}).get("gate", {}), **demands}) for artifact in artifacts]
+    for gate in gates:
+        gate.check()
+    if read_manifest(folder)["shared"]["training"]["model_sha256"] != sha256_of(run.model_file):
+        raise ArtifactError(f"{folder}: was exported from another model than {run.model_file}; export again")
     split = run_split(run)
     images = np.asarray(decoded(split, "test", artifacts[0].image_size))
     targets = split.targets("test")
     reference = predict_probabilities(compiled(load_classifier(run)), images)
     rows = []
-    for artifact in artifacts:
+    for artifact, gate in zip(artifacts, gates, strict=True):
         runtime = runtimes_for(artifact.format)[0]
         session = runtime.load(artifact.path, usable_cores())
         with progress_bar(f"verifying {artifact.name}", len(images)) as bar:

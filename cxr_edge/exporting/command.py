@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from cxr_edge.bundle import Artifact
+from cxr_edge.data.cache import decoded
+from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.parity import Gate
-from cxr_edge.exporting.export import FORMATS, QUANTIZATIONS, Exporter, ExportOptions
+from cxr_edge.exporting.export import Exporter, ExportOptions
+from cxr_edge.exporting.recipe import FORMATS, QUANTIZATIONS, Recipe, read_recipe
 from cxr_edge.files import write_json
 from cxr_edge.quantization.finetune import FineTuneOptions
+from cxr_edge.quantization.sensitivity import rows_of, sensitivity
 from cxr_edge.reporting.parity import gate_parity, show_parity
+from cxr_edge.reporting.progress import progress_bar
+from cxr_edge.reporting.sensitivity import show_sensitivity
 from cxr_edge.reporting.tables import show
-from cxr_edge.runs import find_run
+from cxr_edge.runs import Run, find_run
+from cxr_edge.training.train import compiled, predict_probabilities
 
 
 def _all_or(given: list[str], known: tuple[str, ...]) -> tuple[str, ...]:
@@ -19,30 +29,81 @@ def _all_or(given: list[str], known: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for one in given for name in (known if one == "all" else (one,))))
 
 
+def chosen_recipe(
+    name: str | None,
+    formats: list[str] | None,
+    quantizations: list[str] | None,
+    keep_float: list[str] | None,
+    gate: dict[str, float],
+) -> Recipe:
+    """The named recipe, or one without a name of what the other options say.
+
+    Raises:
+        OptionError: there is no such recipe, or an option was given beside it.
+    """
+    if name is None:
+        return Recipe(
+            _all_or(formats or ["all"], FORMATS),
+            _all_or(quantizations or ["int8"], QUANTIZATIONS),
+            keep_float=tuple(keep_float or ()),
+            parity=Gate(**gate),
+        )
+    if formats or quantizations or keep_float or gate:
+        raise OptionError(
+            "--recipe stands for --format, --quantize, --keep-float and the gate; leave them out, or change a copy of "
+            "the recipe"
+        )
+    return read_recipe(name)
+
+
 def run_export(
-    folder: Path | None,
-    formats: list[str],
-    quantizations: list[str],
-    qat_epochs: int | None,
-    qat_learning_rate: float,
-    gate: Gate,
-    json: Path | None,
+    folder: Path | None, recipe: Recipe, qat_epochs: int | None, qat_learning_rate: float, json: Path | None
 ) -> list[Artifact]:
     """Export, show, and fail with GateError when an artifact fell short of the gate."""
-    run = find_run(folder)
-    epochs = qat_epochs if qat_epochs is not None else 1 if run.config()["options"]["data"] is None else 3
-    options = ExportOptions(
-        formats=_all_or(formats, FORMATS),
-        quantizations=_all_or(quantizations, QUANTIZATIONS),
-        fine_tuning=FineTuneOptions(epochs, qat_learning_rate),
-        gate=gate,
-    )
-    options.check()
-    artifacts = Exporter(run, options).export()
+    run, options = _prepared(folder, recipe, qat_epochs, qat_learning_rate)
+    exporter = Exporter(run, options)
+    artifacts = exporter.export()
     rows = [{"artifact": artifact.name, "bytes": artifact.bytes, **(artifact.parity or {})} for artifact in artifacts]
     show_parity(rows, phantoms=run.config()["options"]["data"] is None)
-    show(f"bundle: {run.bundle}")
+    show(f"bundle: {exporter.bundle}")
     if json is not None:
         write_json(json, rows)
     gate_parity(rows)
     return artifacts
+
+
+#: A layer's loss shows in the signal-to-noise ratio of few images; the table takes a forward pass of all of them a row.
+EXPLAIN_IMAGES = 100
+
+
+def run_explain(folder: Path | None, recipe: Recipe, json: Path | None) -> dict[str, Any]:
+    """Show and return the sensitivity table of a run, calibrated as an export would; no artifact is written."""
+    run, options = _prepared(folder, recipe, None, FineTuneOptions().learning_rate)
+    exporter = Exporter(run, options)
+    ranges = exporter.quantized.ranges()
+    images = decoded(exporter.split, "validation", exporter.image_size)
+    targets = exporter.split.targets("validation")
+    chosen = np.sort(np.random.default_rng(0).permutation(len(images))[:EXPLAIN_IMAGES])
+    with progress_bar("one at a time in int8", rows_of(exporter.graph)) as bar:
+        rows = sensitivity(exporter.graph, ranges, np.asarray(images[chosen]), targets[chosen], bar.tick)
+    reference = predict_probabilities(compiled(exporter.model), np.asarray(images[chosen]))
+    found = {
+        "images": len(chosen),
+        "part": "validation",
+        "float_accuracy": float((reference.argmax(axis=1) == targets[chosen]).mean()),
+        "rows": rows,
+    }
+    show_sensitivity(found)
+    if json is not None:
+        write_json(json, found)
+    return found
+
+
+def _prepared(
+    folder: Path | None, recipe: Recipe, qat_epochs: int | None, qat_learning_rate: float
+) -> tuple[Run, ExportOptions]:
+    run = find_run(folder)
+    epochs = qat_epochs if qat_epochs is not None else 1 if run.config()["options"]["data"] is None else 3
+    options = ExportOptions(recipe, FineTuneOptions(epochs, qat_learning_rate))
+    options.check()
+    return run, options

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +15,24 @@ from cxr_edge.bundle import MANIFEST, NOTICE, Artifact, contract, read_artifact,
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError, GateError, OptionError
-from cxr_edge.evaluation.parity import Gate, parity
+from cxr_edge.evaluation.parity import parity
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.exporting.metadata import with_metadata
-from cxr_edge.files import replacing, sha256_of, write_json
+from cxr_edge.exporting.recipe import Recipe, check_recipe, described
+from cxr_edge.files import replacing, sha256_of
 from cxr_edge.inspection.operators import computation_of
 from cxr_edge.machine import package_versions, usable_cores
 from cxr_edge.quantization.build import on_grid
-from cxr_edge.quantization.calibrate import PERCENTILE, choose_ranges, collect_histograms
-from cxr_edge.quantization.finetune import FineTuneOptions, fine_tune, load_kernels, save_kernels
-from cxr_edge.quantization.graph import Graph, fold
+from cxr_edge.quantization.finetune import FineTuneOptions
+from cxr_edge.quantization.graph import fold
+from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
 from cxr_edge.quiet import quiet
 from cxr_edge.reporting.progress import progress_bar, working
 from cxr_edge.reporting.tables import show
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
-from cxr_edge.training.train import compiled, load_classifier, predict_probabilities, training_batches
+from cxr_edge.training.train import compiled, load_classifier, predict_probabilities
 
-FORMATS = ("tflite", "onnx")
-QUANTIZATIONS = ("none", "fp16", "int8", "int8-ptq")
-CALIBRATION_IMAGES = 256
-CALIBRATION_METHOD = f"percentile {PERCENTILE}"
-CALIBRATION_BATCH = 8
 #: Stem of every artifact's file name.
 NAME = "xception"
 
@@ -47,113 +41,50 @@ NAME = "xception"
 class ExportOptions:
     """What to write and how the int8 fine-tuning is done."""
 
-    formats: tuple[str, ...]
-    quantizations: tuple[str, ...]
+    recipe: Recipe
     fine_tuning: FineTuneOptions
-    gate: Gate
 
     def check(self) -> None:
-        """Raises OptionError for an unknown format or quantization, or a number out of range."""
-        for given, known, what in (
-            (self.formats, FORMATS, "format"),
-            (self.quantizations, QUANTIZATIONS, "quantization"),
-        ):
-            for name in given:
-                if name not in known:
-                    raise OptionError(f"{what} {name}: choose one of {', '.join(known)} or all")
+        """Raises OptionError for an unknown name, or a number out of range."""
+        check_recipe(self.recipe)
         if self.fine_tuning.epochs < 1 or not 0 < self.fine_tuning.learning_rate < 1:
             raise OptionError("--qat-epochs takes 1 and more, --qat-learning-rate a number above 0 and below 1")
-        self.gate.check()
 
 
 class Exporter:
     """Makes a run's artifacts; what several of them need is made once."""
 
     def __init__(self, run: Run, options: ExportOptions) -> None:
-        self.run, self.options = run, options
+        self.run, self.recipe = run, options.recipe
+        self.bundle = run.bundle_of(self.recipe.name)
         self.config = run.config()
         self.image_size = int(self.config["options"]["image_size"])
         self.split = run_split(run)
         self.model = load_classifier(run)
         self.graph = fold(self.model)
-        self.model_hash = sha256_of(run.model_file)
-        self._ranges: dict[str, tuple[float, float]] | None = None
+        variant = Variant(self.recipe.keep_float, self.recipe.dense_weights == "per-tensor", self.recipe.symmetric)
+        self.quantized = QuantizedRun(run, self.graph, variant, options.fine_tuning)
+        self.batch = 1 if self.recipe.batch == "one" else None
         self._float: bytes | None = None
         self._int8: dict[str, bytes] = {}
-
-    def ranges(self) -> dict[str, tuple[float, float]]:
-        """Calibrated activation ranges, from a seeded choice of training images; kept, and reused by later exports.
-
-        Reused, so that the files of several exports hold the same integers.
-        """
-        if self._ranges is None:
-            self._ranges = self._kept_ranges()
-        if self._ranges is None:
-            images = decoded(self.split, "train", self.image_size)
-            chosen = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]
-            calibration = np.asarray(images[np.sort(chosen)])
-            batches = 2 * -(-len(calibration) // CALIBRATION_BATCH)
-            with progress_bar("calibrating", batches) as bar:
-                histograms = collect_histograms(self.graph, calibration, CALIBRATION_BATCH, bar.tick)
-            self._ranges = choose_ranges(histograms)
-            write_json(self.calibration_file, {**self._calibration_key(), "ranges": self._ranges})
-        return self._ranges
-
-    @property
-    def calibration_file(self) -> Path:
-        return self.run.quantized / "calibration.json"
-
-    def _calibration_key(self) -> dict[str, Any]:
-        images = min(CALIBRATION_IMAGES, len(self.split.part("train")))
-        return {"images": images, "method": CALIBRATION_METHOD, "model": self.model_hash, "cxr_edge": __version__}
-
-    def _kept_ranges(self) -> dict[str, tuple[float, float]] | None:
-        try:
-            kept = json.loads(self.calibration_file.read_text(encoding="utf-8"))
-            ranges = kept.pop("ranges")
-            return (
-                {name: (low, high) for name, (low, high) in ranges.items()} if kept == self._calibration_key() else None
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            # None yet, or damaged: calibrating again costs a minute.
-            return None
-
-    def fine_tuned(self) -> Graph:
-        """The graph after quantization-aware fine-tuning: kept, and reused by later exports with the same options."""
-        options = self.options.fine_tuning
-        key = {"model": self.model_hash, "cxr_edge": __version__, **asdict(options)}
-        path = self.run.quantized / "int8.npz"
-        found = load_kernels(self.graph, path, key)
-        if found is not None:
-            return found
-        ranges = self.ranges()
-        trained = self.config["options"]
-        batches = training_batches(self.split, self.image_size, trained["batch_size"], trained["seed"] + 2)
-        validation = np.asarray(decoded(self.split, "validation", self.image_size))
-        checkpoints = self.run.quantized / "checkpoints"
-        with progress_bar("quantization-aware fine-tuning", options.epochs * batches.steps) as bar:
-            graph, rows = fine_tune(self.graph, ranges, batches, validation, options, key, checkpoints, bar)
-        write_json(self.run.quantized / "history.json", rows)
-        save_kernels(graph, path, key)
-        shutil.rmtree(checkpoints)
-        return graph
 
     def float32_tflite(self) -> bytes:
         from cxr_edge.exporting.tflite import float_tflite
 
         if self._float is None:
             with _step("converting none to TFLite"):
-                self._float = float_tflite(self.graph)
+                self._float = float_tflite(self.graph, self.batch)
         return self._float
 
     def int8_tflite(self, quantization: str) -> bytes:
         from cxr_edge.exporting.tflite import int8_tflite
 
         if quantization not in self._int8:
-            graph = self.fine_tuned() if quantization == "int8" else self.graph
-            ranges = self.ranges()
+            graph, ranges = self.quantized.graph(quantization == "int8"), self.quantized.ranges()
             with _step(f"converting {quantization} to TFLite"):
-                self._int8[quantization] = int8_tflite(on_grid(graph), ranges)
+                self._int8[quantization] = int8_tflite(
+                    on_grid(graph), ranges, self.batch, integer_output=self.recipe.output_type == "int8"
+                )
         return self._int8[quantization]
 
     def model_bytes(self, kind: str, quantization: str) -> bytes:
@@ -169,39 +100,35 @@ class Exporter:
             if not half:
                 return self.float32_tflite()
             with _step("converting fp16 to TFLite"):
-                return float_tflite(self.graph, half=True)
+                return float_tflite(self.graph, self.batch, half=True)
         tflite = self.int8_tflite(quantization) if int8 else self.float32_tflite()
         with _step(f"converting {quantization} to ONNX"):
-            model = lower_to_onnx(tflite) if int8 else float_onnx(tflite, half)
+            opset, flavour = self.recipe.opset, self.recipe.integer_flavour
+            if int8:
+                model = lower_to_onnx(tflite, flavour, opset, self.batch)
+            else:
+                model = float_onnx(tflite, half, opset, self.batch)
             return bytes(model.SerializeToString())
 
     def shared_metadata(self) -> dict[str, Any]:
         """What the metadata of all artifacts of this run have in common. No date: equal exports are equal bytes."""
         config = self.config
+        labels = list(self.split.labels)
         return {
             "notice": NOTICE,
             "cxr_edge": __version__,
-            "labels": list(self.split.labels),
-            "contract": contract(self.image_size, len(self.split.labels)),
+            **({"recipe": described(self.recipe)} if self.recipe.name else {}),
+            "labels": labels,
+            "contract": contract(self.image_size, len(labels), self.recipe.output_type, self.batch),
             "imaging": imaging.RULE,
             "training": {
                 "data": "phantoms" if config["options"]["data"] is None else "images",
                 "images": config["images"],
                 "data_sha256": config["data_sha256"],
-                "model_sha256": self.model_hash,
+                "model_sha256": self.quantized.model_hash,
                 "started": config["started"],
             },
         }
-
-    def calibration(self, quantization: str) -> dict[str, Any] | None:
-        """How an int8 artifact came by its integers; None for a float one."""
-        if not quantization.startswith("int8"):
-            return None
-        key = self._calibration_key()
-        described: dict[str, Any] = {"images": key["images"], "method": key["method"]}
-        if quantization == "int8":
-            described["fine_tuning"] = asdict(self.options.fine_tuning)
-        return described
 
     def export(self) -> list[Artifact]:
         """Write and verify every wanted artifact.
@@ -212,19 +139,20 @@ class Exporter:
         Raises:
             MissingDependencyError: no runtime to verify a format with.
         """
-        runtimes = {kind: runtimes_for(kind)[0] for kind in self.options.formats}
+        runtimes = {kind: runtimes_for(kind)[0] for kind in self.recipe.formats}
         images = np.asarray(decoded(self.split, "test", self.image_size))
         targets = self.split.targets("test")
         reference = predict_probabilities(compiled(self.model), images)
         shared = self.shared_metadata()
         written = []
-        for quantization in self.options.quantizations:
-            for kind in self.options.formats:
+        for quantization in self.recipe.quantize:
+            for kind in self.recipe.formats:
                 content = self.model_bytes(kind, quantization)
-                path = self.run.bundle / f"{NAME}-{quantization}.{kind}"
+                label = self.recipe.label(quantization)
+                path = self.bundle / f"{NAME}-{label}.{kind}"
                 with replacing(path) as temporary:
                     temporary.write_bytes(content)
-                    if quantization.startswith("int8"):
+                    if label.startswith("int8"):
                         _require_integers(temporary, kind, path.name)
                     session = runtimes[kind].load(temporary, usable_cores())
                     with progress_bar(f"verifying {path.name}", len(images)) as bar:
@@ -233,24 +161,24 @@ class Exporter:
                     verdict = {
                         "runtime": runtimes[kind].title,
                         "part": "test",
-                        **parity(reference, found, targets, self.options.gate),
+                        **parity(reference, found, targets, self.recipe.parity),
                     }
                     own = {
                         "format": kind,
-                        "quantization": quantization,
-                        "calibration": self.calibration(quantization),
+                        "quantization": label,
+                        "calibration": self.quantized.described(quantization),
                         "packages": package_versions(),
                         "parity": verdict,
                     }
                     temporary.write_bytes(with_metadata(kind, content, {**shared, **own}))
                 artifact = read_artifact(path)
-                self._list(artifact, shared)
                 written.append(artifact)
+                self._list(artifact, shared)
         return written
 
     def _list(self, artifact: Artifact, shared: dict[str, Any]) -> None:
-        """Add an artifact to the manifest; those of another model or version leave it, and the bundle."""
-        folder = self.run.bundle
+        """Add an artifact to the manifest; those of another model, version or recipe leave it, and the bundle."""
+        folder = self.bundle
         others: list[Artifact] = []
         if (folder / MANIFEST).is_file():
             try:
@@ -266,7 +194,7 @@ class Exporter:
                         else:
                             show(f"{path}: missing or changed since its export; no longer listed, export it again")
                 else:
-                    show(f"{folder}: {', '.join(names)} descended from another model or version; removed")
+                    show(f"{folder}: {', '.join(names)} descended from another model, version or recipe; removed")
                     for name in names:
                         (folder / Path(name).name).unlink(missing_ok=True)
             except ArtifactError:

@@ -19,29 +19,32 @@ from cxr_edge.errors import ArtifactError
 from cxr_edge.exporting.tflite import INPUT, OUTPUT
 from cxr_edge.tflite_file import Operator, Tensor, TFLiteFile, read_tflite
 
-OPSET = 17
 #: Readable by every ONNX Runtime since 1.14.
 IR_VERSION = 8
-#: Integer types of the activations: uint8 for x86 (its dot product takes unsigned by signed), int8 for Arm.
-FLAVOURS = ("uint8", "int8")
 
 
 class _Lowering:
-    def __init__(self, model: TFLiteFile, flavour: str) -> None:
-        self.model = model
-        self.dtype: Any = np.dtype(flavour)
+    def __init__(self, model: TFLiteFile, flavour: str, batch: int | None) -> None:
+        self.model, self.batch = model, batch
+        self.symmetric, self.reduced = flavour == "int8-symmetric", flavour == "uint8-reduced"
         # TFLite's activations are int8; the same value as uint8 is 128 more, zero point included.
-        self.shift = 128 if flavour == "uint8" else 0
+        self.shift = 128 if flavour.startswith("uint8") else 0
+        self.dtype: Any = np.dtype("uint8" if self.shift else "int8")
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.values: dict[int, str] = {}
         self.count = 0
+        self.image = -1
 
     # Building blocks
 
-    def emit(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
-        return name
+    def emit(self, kind: str, inputs: list[str], output: str, name: str | None = None, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=name or output, **attributes))
+        return output
+
+    def layer(self, index: int) -> str:
+        """The name of the layer that yields a tensor."""
+        return self.tensor(index).name.removesuffix("_float")
 
     def constant(self, name: str, value: Any) -> str:
         self.constants.setdefault(name, numpy_helper.from_array(np.asarray(value), name))
@@ -50,14 +53,25 @@ class _Lowering:
     def tensor(self, index: int) -> Tensor:
         return self.model.tensors[index]
 
+    def is_float(self, index: int) -> bool:
+        return self.tensor(index).dtype == "float32"
+
     def scale_and_zero(self, index: int) -> list[str]:
         scale, zero = self.tensor(index).quantization
+        if self.symmetric and zero:
+            raise ArtifactError(
+                f"tensor {self.tensor(index).name}: its zero point is {zero}; int8-symmetric needs ranges of its own, "
+                "and the first convolution in float"
+            )
         return [
             self.constant(f"t{index}_scale", np.float32(scale)),
             self.constant(f"t{index}_zero_point", np.array(zero + self.shift, dtype=self.dtype)),
         ]
 
     def dequantized(self, index: int) -> str:
+        """The float value of a tensor, for one reader."""
+        if self.is_float(index):
+            return self.values[index]
         # A dequantize for each reader: the runtimes fuse a group only if it is not shared.
         self.count += 1
         return self.emit(
@@ -69,38 +83,63 @@ class _Lowering:
         self.values[index] = self.emit("QuantizeLinear", [value, *self.scale_and_zero(index)], name)
 
     def weight(self, index: int, layout: Callable[[NDArray[Any]], NDArray[Any]], channel_axis: int) -> str:
-        """An int8 kernel with its per-channel (or per-tensor) scales, dequantized."""
+        """A kernel: int8 with its scales, a channel or one, dequantized; or float as it is."""
         tensor = self.tensor(index)
+        if tensor.data is not None and tensor.dtype == "float32":
+            return self.constant(f"t{index}", np.ascontiguousarray(layout(tensor.data)))
         if tensor.data is None or tensor.dtype != "int8" or np.any(tensor.zero_points):
             raise ArtifactError(f"tensor {tensor.name}: not a symmetric int8 kernel")
-        scales = tensor.scales if len(tensor.scales) > 1 else tensor.scales[0]
+        data, scales = tensor.data, tensor.scales if len(tensor.scales) > 1 else tensor.scales[0]
+        if self.reduced:
+            # Two products of 255 and 64 fit the 16 bits that x86 without VNNI adds them in; two of 255 and 127 do not.
+            data, scales = np.round(data / 2).astype(np.int8), scales * np.float32(2)
         inputs = [
-            self.constant(f"t{index}", np.ascontiguousarray(layout(tensor.data))),
+            self.constant(f"t{index}", np.ascontiguousarray(layout(data))),
             self.constant(f"t{index}_scale", scales),
             self.constant(f"t{index}_zero_point", np.zeros_like(scales, dtype=np.int8)),
         ]
-        attributes = {"axis": channel_axis} if len(tensor.scales) > 1 else {}
+        attributes: dict[str, Any] = {"axis": channel_axis} if len(tensor.scales) > 1 else {}
         return self.emit("DequantizeLinear", inputs, f"t{index}_dequantized", **attributes)
 
     def bias(self, index: int) -> list[str]:
-        """The dequantized int32 bias, or nothing: the converter leaves out a bias of zeros (index -1)."""
+        """The bias, dequantized where it is int32, or nothing: the converter leaves out one of zeros (index -1)."""
         if index < 0:
             return []
         tensor = self.tensor(index)
-        if tensor.data is None or tensor.dtype != "int32":
+        if tensor.data is None or tensor.dtype not in ("int32", "float32"):
             raise ArtifactError(f"tensor {tensor.name}: not an int32 bias")
+        if tensor.dtype == "float32":
+            return [self.constant(f"t{index}", tensor.data)]
         scales = tensor.scales if len(tensor.scales) > 1 else tensor.scales[0]
-        inputs = [self.constant(f"t{index}", tensor.data), self.constant(f"t{index}_scale", scales)]
-        attributes = {"axis": 0} if len(tensor.scales) > 1 else {}
+        if self.symmetric:
+            # TensorRT reads no int32 DequantizeLinear; it rounds the bias itself.
+            return [self.constant(f"t{index}", (tensor.data * scales).astype(np.float32))]
+        data = tensor.data
+        if self.reduced:
+            # Its step is the kernel's times the input's.
+            data, scales = np.round(data / 2).astype(np.int32), scales * np.float32(2)
+        inputs = [self.constant(f"t{index}", data), self.constant(f"t{index}_scale", scales)]
+        attributes: dict[str, Any] = {"axis": 0} if len(tensor.scales) > 1 else {}
         return [self.emit("DequantizeLinear", inputs, f"t{index}_dequantized", **attributes)]
 
-    def clamped(self, activation: int, index: int) -> None:
-        """A fused ReLU. Saturation does it where the zero point is the lowest integer; elsewhere a maximum."""
+    def finish(self, value: str, index: int, activation: int) -> None:
+        """Bring an operator's float result to its output tensor, through its fused activation.
+
+        Of a ReLU, saturation takes care where the zero point is the lowest integer; elsewhere a maximum of integers, or
+        for TensorRT, which fuses it, a float ReLU.
+        """
         kinds = {0: "NONE", 1: "RELU"}
         if activation not in kinds:
             raise ArtifactError(f"fused activation {activation} has no lowering")
+        relu = kinds[activation] == "RELU"
+        if relu and (self.is_float(index) or self.symmetric):
+            value = self.emit("Relu", [value], f"t{index}_relu")
+        if self.is_float(index):
+            self.values[index] = value
+            return
+        self.quantized(value, index)
         lowest = np.iinfo(self.dtype).min
-        if kinds[activation] == "RELU" and self.tensor(index).quantization[1] + self.shift > lowest:
+        if relu and not self.symmetric and self.tensor(index).quantization[1] + self.shift > lowest:
             zero_point = self.scale_and_zero(index)[1]
             self.values[index] = self.emit("Max", [self.values[index], zero_point], f"t{index}_clamped")
 
@@ -122,13 +161,17 @@ class _Lowering:
 
     def quantize(self, operator: Operator) -> None:
         (source,), (target,) = operator.inputs, operator.outputs
+        if self.is_float(source):
+            self.quantized(self.values[source], target)
+            return
         if self.tensor(source).dtype != "uint8" or self.tensor(target).quantization != (1.0, -128):
             raise ArtifactError("a QUANTIZE that is not the image's: int8 artifacts take grey values on their own grid")
         # Only N and the grid order change: one channel has the same memory layout in NHWC and NCHW.
         _, height, width, _ = self.tensor(source).shape
         shape = self.constant("image_shape", np.array([0, 1, height, width], dtype=np.int64))
         value = self.emit("Reshape", [self.values[source], shape], "image_nchw")
-        if self.shift:
+        self.image = target
+        if self.shift or self.symmetric:
             self.values[target] = value
             return
         scale = self.constant("image_scale", np.float32(1))
@@ -150,27 +193,30 @@ class _Lowering:
             "Conv",
             [self.dequantized(source), weight, *self.bias(bias)],
             f"t{target}_float",
+            name=self.layer(target),
             kernel_shape=list(window),
             strides=[operator.options.strideH, operator.options.strideW],
             pads=self.pads(operator, window),
             group=shape[3] if depthwise else 1,
         )
-        self.quantized(value, target)
-        self.clamped(operator.options.fusedActivationFunction, target)
+        self.finish(value, target, operator.options.fusedActivationFunction)
 
     def fully_connected(self, operator: Operator) -> None:
         source, kernel, bias = operator.inputs
         (target,) = operator.outputs
         weight = self.weight(kernel, lambda data: data, channel_axis=0)
-        value = self.emit("Gemm", [self.dequantized(source), weight, *self.bias(bias)], f"t{target}_float", transB=1)
-        self.quantized(value, target)
-        self.clamped(operator.options.fusedActivationFunction, target)
+        inputs = [self.dequantized(source), weight, *self.bias(bias)]
+        value = self.emit("Gemm", inputs, f"t{target}_float", name=self.layer(target), transB=1)
+        self.finish(value, target, operator.options.fusedActivationFunction)
 
     def add(self, operator: Operator) -> None:
         (target,) = operator.outputs
         inputs = [self.dequantized(index) for index in operator.inputs]
-        self.quantized(self.emit("Add", inputs, f"t{target}_float"), target)
-        self.clamped(operator.options.fusedActivationFunction, target)
+        self.finish(
+            self.emit("Add", inputs, f"t{target}_float", name=self.layer(target)),
+            target,
+            operator.options.fusedActivationFunction,
+        )
 
     def max_pool(self, operator: Operator) -> None:
         (source,), (target,) = operator.inputs, operator.outputs
@@ -185,8 +231,7 @@ class _Lowering:
             strides=[operator.options.strideH, operator.options.strideW],
             pads=self.pads(operator, window),
         )
-        self.quantized(value, target)
-        self.clamped(operator.options.fusedActivationFunction, target)
+        self.finish(value, target, operator.options.fusedActivationFunction)
 
     def mean(self, operator: Operator) -> None:
         source, axes = operator.inputs
@@ -199,15 +244,32 @@ class _Lowering:
             self.values[target] = self.emit("Flatten", [self.values[target]], f"t{target}_flat")
 
     def dequantize(self, operator: Operator) -> None:
-        self.values[operator.outputs[0]] = self.dequantized(operator.inputs[0])
+        (source,), (target,) = operator.inputs, operator.outputs
+        readers = [reader.kind for reader in self.model.operators if target in reader.inputs]
+        if readers == ["SOFTMAX"]:
+            self.values[target] = self.dequantized(source)
+            return
+        # Spelled out for a layer left in float: ONNX Runtime quantizes the float kernel of a convolution between
+        # DequantizeLinear and QuantizeLinear when it loads it, one scale for all channels.
+        if source == self.image and (self.shift or self.symmetric):
+            self.values[target] = self.emit("Cast", [self.values[source]], f"t{target}_float", to=TensorProto.FLOAT)
+            return
+        scale, zero = self.tensor(source).quantization
+        value = self.emit("Cast", [self.values[source]], f"t{target}_integer", to=TensorProto.FLOAT)
+        if zero + self.shift:
+            origin = self.constant(f"t{target}_zero_point", np.float32(zero + self.shift))
+            value = self.emit("Sub", [value, origin], f"t{target}_centred")
+        self.values[target] = self.emit(
+            "Mul", [value, self.constant(f"t{target}_scale", np.float32(scale))], f"t{target}_float"
+        )
 
     def softmax(self, operator: Operator) -> None:
         (source,), (target,) = operator.inputs, operator.outputs
         if self.tensor(source).dtype != "float32":
-            raise ArtifactError("an int8 softmax breaks the contract: its step of 1/256 ties close classes")
+            raise ArtifactError("an int8 softmax has no lowering: its step of 1/256 ties close classes")
         self.values[target] = self.emit("Softmax", [self.values[source]], OUTPUT, axis=-1)
 
-    def lower(self) -> onnx.ModelProto:
+    def lower(self, opset: int) -> onnx.ModelProto:
         handlers = {
             "QUANTIZE": self.quantize,
             "CONV_2D": self.convolution,
@@ -229,29 +291,34 @@ class _Lowering:
             raise ArtifactError("the TFLite file does not end in a softmax")
         _, height, width, channels = self.tensor(image).shape
         classes = self.tensor(probabilities).shape[-1]
+        batch = "N" if self.batch is None else self.batch
         graph = helper.make_graph(
             self.nodes,
             "cxr_edge_int8",
-            [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", height, width, channels])],
-            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", classes])],
+            [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [batch, height, width, channels])],
+            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [batch, classes])],
             initializer=list(self.constants.values()),
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="cxr-edge")
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="cxr-edge")
         model.ir_version = IR_VERSION
         onnx.checker.check_model(model, full_check=True)
         return model
 
 
-def lower_to_onnx(tflite: bytes, flavour: str = "uint8") -> onnx.ModelProto:
+def lower_to_onnx(tflite: bytes, flavour: str, opset: int, batch: int | None) -> onnx.ModelProto:
     """An ONNX model with the integers of an int8 TFLite file.
 
     Input `image` uint8 `[N, S, S, 1]`, output `probabilities` float32 `[N, K]`, as every artifact.
 
     Args:
-        tflite: the content of a full-integer TFLite file from `int8_tflite`.
-        flavour: integer type of the activations, one of `FLAVOURS`.
+        tflite: the content of a full-integer TFLite file from `int8_tflite`. For `int8-symmetric` its zero points must
+            be 0, and what reads the image in float.
+        flavour: integer type of the activations, one of `cxr_edge.exporting.recipe.FLAVOURS`. `uint8-reduced` halves
+            the kernels' integers.
+        opset: of the operators.
+        batch: the only N that the file takes; None for any.
 
     Raises:
         ArtifactError: the file holds something that this lowering does not know.
     """
-    return _Lowering(read_tflite(tflite), flavour).lower()
+    return _Lowering(read_tflite(tflite), flavour, batch).lower(opset)

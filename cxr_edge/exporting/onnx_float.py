@@ -7,16 +7,18 @@ import tempfile
 
 import onnx
 
-from cxr_edge.exporting.lowering import IR_VERSION, OPSET
+from cxr_edge.exporting.lowering import IR_VERSION
 from cxr_edge.exporting.tflite import INPUT, OUTPUT
 
 
-def float_onnx(tflite: bytes, half: bool = False) -> onnx.ModelProto:
+def float_onnx(tflite: bytes, half: bool, opset: int, batch: int | None) -> onnx.ModelProto:
     """A float32 ONNX model; with `half`, weights and computation are float16 and the contract's ends stay as they are.
 
     Args:
         tflite: the float32 TFLite file, in which batch norms are folded; tf2onnx alone would leave them in.
         half: whether to convert to float16.
+        opset: of the operators.
+        batch: the only N that the file takes; None for any.
     """
     import tf2onnx
 
@@ -25,19 +27,19 @@ def float_onnx(tflite: bytes, half: bool = False) -> onnx.ModelProto:
     with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
         file.write(tflite)
         file.flush()
-        converted, _ = tf2onnx.convert.from_tflite(file.name, opset=OPSET)
+        converted, _ = tf2onnx.convert.from_tflite(file.name, opset=opset)
     if half:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
         converted = convert_float_to_float16(converted, keep_io_types=True)
-    _name_ends(converted)
+    _name_ends(converted, batch)
     converted.ir_version = IR_VERSION
     onnx.checker.check_model(converted, full_check=True)
     return converted
 
 
-def _name_ends(model: onnx.ModelProto) -> None:
-    """Give the graph's input and output the contract's names and its open N."""
+def _name_ends(model: onnx.ModelProto, batch: int | None) -> None:
+    """Give the graph's input and output the contract's names and its N."""
     (image,), (probabilities,) = model.graph.input, model.graph.output
     renamed = {image.name: INPUT, probabilities.name: OUTPUT}
     for node in model.graph.node:
@@ -46,4 +48,7 @@ def _name_ends(model: onnx.ModelProto) -> None:
                 names[index] = renamed.get(name, name)
     for value in (image, probabilities):
         value.name = renamed[value.name]
-        value.type.tensor_type.shape.dim[0].dim_param = "N"
+        if batch is None:
+            value.type.tensor_type.shape.dim[0].dim_param = "N"
+        else:
+            value.type.tensor_type.shape.dim[0].dim_value = batch

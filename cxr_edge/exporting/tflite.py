@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
-from cxr_edge.exporting.tflite_rewrite import finish
+from cxr_edge.exporting.tflite_rewrite import finish_float, finish_int8
 from cxr_edge.quantization.build import Ranges, build_graph
 from cxr_edge.quantization.graph import Graph
 from cxr_edge.training.backend import keras, tf
@@ -13,11 +13,11 @@ from cxr_edge.training.backend import keras, tf
 INPUT, OUTPUT = "image", "probabilities"
 
 
-def _converter(model: keras.Model, input_type: Any, folder: str) -> Any:
-    """A converter with the contract's names as the signature, and N left open."""
+def _converter(model: keras.Model, input_type: Any, batch: int | None, folder: str) -> Any:
+    """A converter with the contract's names as the signature; N is left open where `batch` is None."""
     size = model.input_shape[1]
 
-    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 1), input_type, name=INPUT)])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[tf.TensorSpec((batch, size, size, 1), input_type, name=INPUT)])  # type: ignore[untyped-decorator]
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {OUTPUT: model(tf.cast(image, tf.float32), training=False)}
 
@@ -27,26 +27,32 @@ def _converter(model: keras.Model, input_type: Any, folder: str) -> Any:
     return tf.lite.TFLiteConverter.from_saved_model(folder)
 
 
-def float_tflite(graph: Graph, half: bool = False) -> bytes:
+def float_tflite(graph: Graph, batch: int | None = None, half: bool = False) -> bytes:
     """A float32 TFLite file; with `half`, its weights are float16 and computation stays float32 on a CPU."""
     with tempfile.TemporaryDirectory() as folder:
-        converter = _converter(build_graph(graph).model, tf.uint8, folder)
+        converter = _converter(build_graph(graph).model, tf.uint8, batch, folder)
         if half:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
-        return finish(converter.convert(), INPUT, OUTPUT, int8=False)
+        return finish_float(converter.convert(), INPUT, OUTPUT)
 
 
-def int8_tflite(graph: Graph, ranges: Ranges) -> bytes:
+def int8_tflite(graph: Graph, ranges: Ranges, batch: int | None = None, integer_output: bool = False) -> bytes:
     """A full-integer TFLite file with the given activation ranges; softmax alone stays float.
 
     Args:
         graph: its kernels must lie on their int8 grids (`cxr_edge.quantization.build.on_grid`), so that the scales
-            the converter derives from them are those of the fine-tuning.
+            the converter derives from them are those of the fine-tuning. Nodes marked `in_float` stay float.
         ranges: of each tensor in `quantized_tensors(graph)`.
+        batch: the only N that the file takes; None for any.
+        integer_output: end in an int8 softmax (scale 1/256, zero point -128) instead, for accelerators without float.
     """
     with tempfile.TemporaryDirectory() as folder:
-        converter = _converter(build_graph(graph, ranges, for_conversion=True).model, tf.float32, folder)
+        converter = _converter(build_graph(graph, ranges, for_conversion=True).model, tf.float32, batch, folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = tf.uint8
-        return finish(converter.convert(), INPUT, OUTPUT, int8=True)
+        if any(node.per_tensor for node in graph.nodes):
+            converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+        if integer_output:
+            converter.inference_output_type = tf.int8
+        return finish_int8(converter.convert(), graph, INPUT, OUTPUT)

@@ -3,48 +3,106 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
 
 from cxr_edge.errors import ArtifactError
+from cxr_edge.quantization.graph import Graph, Node
+
+_KINDS = schema.BuiltinOperator
+_WITH_KERNEL = (_KINDS.CONV_2D, _KINDS.DEPTHWISE_CONV_2D, _KINDS.FULLY_CONNECTED)
 
 
-def _float_softmax(model: Any) -> None:
-    """Turn int8 softmax -> dequantize into dequantize -> float softmax.
+class _Model:
+    """A flatbuffer's objects, and what is needed to change them."""
+
+    def __init__(self, content: bytes) -> None:
+        self.model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        self.graph = self.model.subgraphs[0]
+
+    def kind(self, operator: Any) -> int:
+        code = self.model.operatorCodes[operator.opcodeIndex]
+        return int(max(code.builtinCode, code.deprecatedBuiltinCode))
+
+    def tensor(self, index: int) -> Any:
+        return self.graph.tensors[index]
+
+    def packed(self, least: int) -> bytes:
+        builder = flatbuffers.Builder(least + 4096)
+        builder.Finish(self.model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    def add_constant(self, tensor: Any, data: NDArray[np.float32]) -> None:
+        """Make a tensor a float32 constant."""
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), dtype=np.uint8)
+        self.model.buffers.append(buffer)
+        tensor.buffer = len(self.model.buffers) - 1
+        tensor.type, tensor.quantization = schema.TensorType.FLOAT32, None
+
+    def float_twin(self, index: int) -> int:
+        """A new float32 tensor of the shape of another; its index."""
+        twin = copy.copy(self.tensor(index))
+        twin.type, twin.quantization = schema.TensorType.FLOAT32, None
+        twin.name = _text(twin.name) + "_float"
+        self.graph.tensors.append(twin)
+        return len(self.graph.tensors) - 1
+
+    def conversion(self, kind: int, source: int, target: int) -> Any:
+        """An operator that quantizes or dequantizes."""
+        codes = [self.kind(operator) for operator in self.graph.operators]
+        if kind in codes:
+            index = self.graph.operators[codes.index(kind)].opcodeIndex
+        else:
+            code = schema.OperatorCodeT()
+            code.builtinCode = code.deprecatedBuiltinCode = kind
+            code.version = 2
+            self.model.operatorCodes.append(code)
+            index = len(self.model.operatorCodes) - 1
+        operator = schema.OperatorT()
+        operator.opcodeIndex, operator.inputs, operator.outputs = index, [source], [target]
+        return operator
+
+
+def _text(name: Any) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def _float_softmax(model: _Model) -> None:
+    """Turn int8 softmax -> dequantize, if the model ends so, into dequantize -> float softmax.
 
     The converter quantizes a softmax whose input is int8; its output step of 1/256 would tie close classes.
     """
-    graph = model.subgraphs[0]
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    softmax, dequantize = graph.operators[-2:]
-    found = (codes[softmax.opcodeIndex], codes[dequantize.opcodeIndex])
-    if found != (schema.BuiltinOperator.SOFTMAX, schema.BuiltinOperator.DEQUANTIZE):
-        raise ArtifactError("the converted int8 model does not end in softmax and dequantize")
+    softmax, dequantize = model.graph.operators[-2:]
+    if (model.kind(softmax), model.kind(dequantize)) != (_KINDS.SOFTMAX, _KINDS.DEQUANTIZE):
+        # The last layer is left in float, or the integers go on to the end.
+        return
     for field in ("opcodeIndex", "builtinOptionsType", "builtinOptions"):
         first, second = getattr(softmax, field), getattr(dequantize, field)
         setattr(softmax, field, second)
         setattr(dequantize, field, first)
-    between = graph.tensors[softmax.outputs[0]]
+    between = model.tensor(softmax.outputs[0])
     between.type = schema.TensorType.FLOAT32
     between.quantization = None
 
 
-def _relu_into_sums(model: Any) -> None:
+def _relu_into_sums(model: _Model) -> None:
     """Turn a ReLU on a sum into a second sum with the ReLU fused.
 
     XNNPACK has no int8 ReLU by itself: each would end a delegated part of the graph and begin another. As a fused
     activation it costs nothing, and it is rounded once, straight from the sum.
     """
-    graph = model.subgraphs[0]
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    producers = {operator.outputs[0]: operator for operator in graph.operators}
-    for operator in graph.operators:
-        if codes[operator.opcodeIndex] != schema.BuiltinOperator.RELU:
+    producers = {operator.outputs[0]: operator for operator in model.graph.operators}
+    for operator in model.graph.operators:
+        if model.kind(operator) != _KINDS.RELU:
             continue
         producer = producers[operator.inputs[0]]
-        if codes[producer.opcodeIndex] != schema.BuiltinOperator.ADD:
+        if model.kind(producer) != _KINDS.ADD:
             raise ArtifactError("the converted int8 model has a ReLU on something else than a sum")
         operator.opcodeIndex = producer.opcodeIndex
         operator.inputs = producer.inputs
@@ -53,21 +111,79 @@ def _relu_into_sums(model: Any) -> None:
         operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU
 
 
-def _rename_ends(model: Any, image: str, probabilities: str) -> None:
-    """Give the tensors themselves the contract's names, for runtimes that do not know signatures."""
-    graph = model.subgraphs[0]
-    graph.tensors[graph.inputs[0]].name = image
-    graph.tensors[graph.outputs[0]].name = probabilities
+def _nodes_of_operators(model: _Model, graph: Graph) -> list[tuple[Any, Node]]:
+    """Each operator that computes something, with the graph's node; the converter keeps its name in a tensor's."""
+    nodes = {node.name: node for node in graph.nodes}
+    found = []
+    for operator in model.graph.operators:
+        kind = model.kind(operator)
+        if kind in _WITH_KERNEL:
+            name, operation = _text(model.tensor(operator.inputs[1]).name), "(?:Conv2D|depthwise|MatMul)"
+        elif kind == _KINDS.ADD:
+            name, operation = _text(model.tensor(operator.outputs[0]).name), "(?:add|Relu)"
+        else:
+            continue
+        match = re.search(rf"deployment/(?:quant_)?([^/;]+)/{operation}", name)
+        if match is None or match[1] not in nodes:
+            raise ArtifactError(f"the converted model has an operator of unknown origin ({name})")
+        found.append((operator, nodes[match[1]]))
+    return found
 
 
-def finish(content: bytes, image: str, probabilities: str, int8: bool) -> bytes:
-    """A converted TFLite file with the contract's names and, if it is int8, with its softmax in float and
-    without a ReLU by itself."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+_LAYOUTS = {"conv": (3, 0, 1, 2), "dense": (1, 0)}
+
+
+def _into_float(model: _Model, operator: Any, node: Node) -> None:
+    """Compute one int8 operator in float: dequantize what it reads, restore its kernel, quantize what it yields.
+
+    The converter quantizes whatever lies between quantized tensors, wanted or not.
+    """
+    before, inputs = [], list(operator.inputs)
+    for position, source in enumerate(inputs[: 2 if node.kernel is None else 1]):
+        if model.tensor(source).type != schema.TensorType.FLOAT32:
+            inputs[position] = model.float_twin(source)
+            before.append(model.conversion(_KINDS.DEQUANTIZE, source, inputs[position]))
+    if node.kernel is not None:
+        kernel = node.kernel[None] if node.kind == "depthwise" else node.kernel.transpose(_LAYOUTS[node.kind])
+        model.add_constant(model.tensor(inputs[1]), kernel)
+        if inputs[2] >= 0:
+            # A bias of zeros may be several operators'.
+            inputs[2] = model.float_twin(inputs[2])
+            bias = np.zeros(kernel.shape[-1], np.float32) if node.bias is None else node.bias
+            model.add_constant(model.tensor(inputs[2]), bias)
+    target = operator.outputs[0]
+    result = model.float_twin(target)
+    operator.inputs, operator.outputs = inputs, [result]
+    after = model.conversion(_KINDS.QUANTIZE, result, target)
+    place = next(index for index, one in enumerate(model.graph.operators) if one is operator)
+    model.graph.operators[place : place + 1] = [*before, operator, after]
+
+
+def finish_float(content: bytes, image: str, probabilities: str) -> bytes:
+    """A converted float TFLite file with the contract's names on its tensors, for runtimes without signatures."""
+    model = _Model(content)
     _rename_ends(model, image, probabilities)
-    if int8:
-        _float_softmax(model)
-        _relu_into_sums(model)
-    builder = flatbuffers.Builder(len(content) + 4096)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return model.packed(len(content))
+
+
+def _rename_ends(model: _Model, image: str, probabilities: str) -> None:
+    model.tensor(model.graph.inputs[0]).name = image
+    model.tensor(model.graph.outputs[0]).name = probabilities
+
+
+def finish_int8(content: bytes, graph: Graph, image: str, probabilities: str) -> bytes:
+    """A converted int8 TFLite file as the artifact has it.
+
+    The contract's names on its ends, the graph's names on its layers' outputs, softmax in float (unless the output
+    itself is int8), no ReLU by itself, and nothing in integers that the graph leaves in float.
+    """
+    model = _Model(content)
+    _float_softmax(model)
+    _relu_into_sums(model)
+    for operator, node in _nodes_of_operators(model, graph):
+        # The last dense layer has the name that the contract gives to its softmax.
+        model.tensor(operator.outputs[0]).name = node.name if node.name != probabilities else "logits"
+        if node.in_float and model.tensor(operator.outputs[0]).type != schema.TensorType.FLOAT32:
+            _into_float(model, operator, node)
+    _rename_ends(model, image, probabilities)
+    return model.packed(len(content))

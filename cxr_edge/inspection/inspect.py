@@ -8,6 +8,7 @@ from typing import Any
 from cxr_edge.bundle import format_of, read_artifact
 from cxr_edge.errors import ArtifactError, MissingDependencyError, extra_with
 from cxr_edge.files import sha256_of
+from cxr_edge.inspection.delegate import delegate_report
 from cxr_edge.inspection.operators import computation_of
 
 
@@ -38,9 +39,12 @@ def inspect(path: Path) -> dict[str, Any]:
         "claims": claimed,
         "metadata": metadata,
         "computation": None,
+        "delegate": None,
     }
     try:
         counts = computation_of(path, kind)
+        if kind == "tflite":
+            found["delegate"] = delegate_report(path)
     except ModuleNotFoundError as error:
         extra = extra_with(error.name)
         if extra is None:
@@ -53,6 +57,10 @@ def inspect(path: Path) -> dict[str, Any]:
         "integer_macs": counts.integer_macs,
         "float_macs": counts.float_macs,
         "float_operators": counts.float_operators,
+        "integer_convolutions": counts.integer_convolutions,
+        "float_convolutions": counts.float_convolutions,
+        # In int8 their kernels would be a quarter.
+        "extra_bytes": counts.float_kernel_bytes * 3 // 4,
         "weight_bytes": dict(counts.weight_bytes),
         "operators": dict(counts.operators.most_common()),
     }

@@ -24,7 +24,11 @@ class Computation:
     float_macs: int = 0
     #: Names of the operators that multiply in float.
     float_operators: list[str] = field(default_factory=list)
+    integer_convolutions: int = 0
+    float_convolutions: int = 0
     weight_bytes: Counter[str] = field(default_factory=Counter)
+    #: Of kernels alone, not of biases and scales.
+    float_kernel_bytes: int = 0
     operators: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -50,9 +54,14 @@ class Computation:
             return "int8"
         if self.integer_share > 0.01 and self.integer_weights > 0.1:
             return "mixed"
-        return "float despite its name" if quantization.startswith("int8") else "float"
+        return "float despite its name" if quantization.startswith(("int8", "mixed")) else "float"
 
-    def count(self, name: str, macs: int, integer: bool) -> None:
+    def count(self, name: str, macs: int, integer: bool, convolution: bool) -> None:
+        """Add an operator that multiplies."""
+        if convolution and integer:
+            self.integer_convolutions += 1
+        elif convolution:
+            self.float_convolutions += 1
         if integer:
             self.integer_macs += macs
         elif macs:
@@ -66,6 +75,8 @@ def computation_of_tflite(model: TFLiteFile) -> Computation:
     for tensor in model.tensors:
         if tensor.data is not None:
             found.weight_bytes[tensor.dtype] += tensor.data.nbytes
+            if tensor.dtype == "float32" and tensor.data.ndim > 1:
+                found.float_kernel_bytes += tensor.data.nbytes
     for operator in model.operators:
         found.operators[operator.kind] += 1
         if operator.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
@@ -76,7 +87,7 @@ def computation_of_tflite(model: TFLiteFile) -> Computation:
         places = math.prod(target.shape[1:3]) if len(target.shape) == 4 else 1
         macs = places * math.prod(kernel.shape)
         integer = all(tensor.dtype == "int8" for tensor in (source, kernel, target))
-        found.count(target.name, macs, integer)
+        found.count(target.name.removesuffix("_float"), macs, integer, operator.kind != "FULLY_CONNECTED")
     return found
 
 
@@ -114,7 +125,10 @@ def computation_of_onnx(path: Path) -> Computation:
     original = onnx.load(str(path))
     for initializer in original.graph.initializer:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(initializer.data_type))
-        found.weight_bytes[dtype.name] += math.prod(initializer.dims) * dtype.itemsize
+        size = math.prod(initializer.dims) * dtype.itemsize
+        found.weight_bytes[dtype.name] += size
+        if dtype.name == "float32" and len(initializer.dims) > 1:
+            found.float_kernel_bytes += size
     places = _output_places(original)
     for node in model.graph.node:
         found.operators[node.op_type] += 1
@@ -125,17 +139,20 @@ def computation_of_onnx(path: Path) -> Computation:
         if position is None:
             continue
         kernel = shapes.get(node.input[position], ())
-        # ONNX Runtime names a tensor anew where it computes a float16 operator in float32.
-        output = node.output[0].removeprefix("InsertedPrecisionFreeCast_")
-        if len(kernel) == 4 and output not in places:
-            raise ArtifactError(f"{path}: the size of {output}, which {node.op_type} computes, cannot be inferred")
-        macs = math.prod(kernel) * places.get(output, 1)
-        found.count(node.name or node.output[0], macs, node.op_type in _INTEGER_KINDS)
+        # ONNX Runtime names some tensors anew and keeps the names of nodes, which other tools leave empty.
+        known = next((name for name in (node.name, node.output[0]) if name in places), None)
+        if len(kernel) == 4 and known is None:
+            raise ArtifactError(
+                f"{path}: the size of {node.output[0]}, which {node.op_type} computes, cannot be inferred"
+            )
+        macs = math.prod(kernel) * places.get(known or "", 1)
+        name = node.name or node.output[0]
+        found.count(name, macs, node.op_type in _INTEGER_KINDS, "Conv" in node.op_type)
     return found
 
 
 def _output_places(model: Any) -> dict[str, int]:
-    """Height times width of every four-dimensional tensor of a model, by shape inference for one image."""
+    """Height times width of every four-dimensional tensor, and under the name of the node that yields it."""
     import onnx
 
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
@@ -145,6 +162,9 @@ def _output_places(model: Any) -> dict[str, int]:
         sizes = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
         if len(sizes) == 4:
             places[value.name] = sizes[2] * sizes[3]
+    for node in model.graph.node:
+        if node.name and node.output[0] in places:
+            places[node.name] = places[node.output[0]]
     return places
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,10 +24,10 @@ class ChannelWeightsQuantizer(_Quantizer):  # type: ignore[misc]
     """Symmetric int8 a channel, -127..127, from the weights' largest magnitude of this very step.
 
     Args:
-        axis: of the channels: the last one, or the third of a depthwise kernel `[H, W, C, 1]`.
+        axis: of the channels: the last one, or the third of a depthwise kernel `[H, W, C, 1]`; None for one scale.
     """
 
-    def __init__(self, axis: int) -> None:
+    def __init__(self, axis: int | None) -> None:
         self.axis = axis
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
@@ -64,16 +64,16 @@ class CalibratedRangeQuantizer(_Quantizer):  # type: ignore[misc]
 
 
 class LayerQuantization(_QuantizeConfig):  # type: ignore[misc]
-    """What of a layer is quantized: its kernel (attribute and channel axis), its output (range), or both."""
+    """What of a layer is quantized, and by which quantizer: its kernel (with the attribute's name), its output."""
 
-    def __init__(self, kernel: tuple[str, int] | None, output: tuple[float, float] | None) -> None:
+    def __init__(self, kernel: tuple[str, Any] | None, output: Any) -> None:
         self.kernel, self.output = kernel, output
 
     def get_weights_and_quantizers(self, layer: Any) -> list[Any]:
         if self.kernel is None:
             return []
-        name, axis = self.kernel
-        return [(getattr(layer, name), ChannelWeightsQuantizer(axis))]
+        name, quantizer = self.kernel
+        return [(getattr(layer, name), quantizer)]
 
     def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
         if self.kernel is not None:
@@ -86,10 +86,26 @@ class LayerQuantization(_QuantizeConfig):  # type: ignore[misc]
         pass
 
     def get_output_quantizers(self, layer: Any) -> list[Any]:
-        return [] if self.output is None else [CalibratedRangeQuantizer(*self.output)]
+        return [] if self.output is None else [self.output]
 
     def get_config(self) -> dict[str, Any]:
         return {"kernel": self.kernel, "output": self.output}
+
+
+class SwitchedQuantizer(_Quantizer):  # type: ignore[misc]
+    """A quantizer that acts where a variable is 1 and passes its input where it is 0."""
+
+    def __init__(self, quantizer: Any, switch: Any) -> None:
+        self.quantizer, self.switch = quantizer, switch
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        return {}
+
+    def __call__(self, inputs: Any, training: Any, weights: Any, **kwargs: Any) -> Any:
+        return inputs + self.switch * (self.quantizer(inputs, training, weights) - inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
 
 
 def _layer(node: Node) -> keras.layers.Layer:
@@ -114,6 +130,9 @@ def _layer(node: Node) -> keras.layers.Layer:
 
 _KERNELS = {"conv": ("kernel", 3), "depthwise": ("depthwise_kernel", 2), "dense": ("kernel", 1)}
 
+#: Given the name of a tensor, or of a node followed by `/kernel`, and its quantizer: the quantizer to use.
+Decorator = Callable[[str, Any], Any]
+
 
 @dataclass(frozen=True)
 class BuiltGraph:
@@ -136,7 +155,12 @@ class BuiltGraph:
         return replace(self.graph, nodes=tuple(nodes))
 
 
-def build_graph(graph: Graph, ranges: Ranges | None = None, for_conversion: bool = False) -> BuiltGraph:
+def build_graph(
+    graph: Graph,
+    ranges: Ranges | None = None,
+    for_conversion: bool = False,
+    decorate: Decorator = lambda name, quantizer: quantizer,
+) -> BuiltGraph:
     """A Keras model of the graph. Input `image` float32 `[N, S, S, 1]` (0..255), output float32 `[N, K]`.
 
     A ReLU on a residual sum reads the sum before it is quantized: on the device the sum is computed twice, once for the
@@ -147,6 +171,7 @@ def build_graph(graph: Graph, ranges: Ranges | None = None, for_conversion: bool
         ranges: of the tensors to quantize, by `quantized_tensors`; None builds the float model.
         for_conversion: with `ranges`, build what the TFLite converter understands: kernels as they are (they lie on
             their grids already), and every ReLU behind a quantized sum, to be fused by `tflite_rewrite`.
+        decorate: what to put in a quantizer's place.
     """
     wanted = quantized_tensors(graph) if ranges is not None else ()
     image = keras.Input((graph.image_size, graph.image_size, 1), name=IMAGE)
@@ -155,28 +180,35 @@ def build_graph(graph: Graph, ranges: Ranges | None = None, for_conversion: bool
     variables = {}
     wrap: Any = tfmot.quantization.keras.QuantizeWrapperV2
 
-    def quantized(name: str, value: Any) -> Any:
+    def range_quantizer(name: str) -> Any:
         assert ranges is not None
+        return decorate(name, CalibratedRangeQuantizer(*ranges[name]))
+
+    def quantized(name: str, value: Any) -> Any:
         identity = keras.layers.Activation("linear", name=f"quantize_{name}")
-        return wrap(identity, LayerQuantization(None, ranges[name]))(value)
+        return wrap(identity, LayerQuantization(None, range_quantizer(name)))(value)
 
     if IMAGE in wanted:
         tensors[IMAGE] = quantized(IMAGE, image)
     for node in graph.nodes:
         layer = plain = _layer(node)
-        source = sums if node.kind == "relu" and not for_conversion else {}
+        source = sums if node.kind == "relu" and (node.in_float or not for_conversion) else {}
         inputs = [source.get(name, tensors[name]) for name in node.inputs]
         if node.kernel is not None:
             # Before wrapping: the wrapper puts the quantized tensor in the variable's place.
             with keras.backend.name_scope(node.name):
                 plain.build(inputs[0].shape)
             variables[node.name] = list(plain.weights)
-            kernel = node.kernel[..., None] if node.kind == "depthwise" else node.kernel
-            plain.set_weights([kernel] if node.bias is None else [kernel, node.bias])
-        output = ranges[node.name] if ranges is not None and node.name in wanted and node.kind != "add" else None
-        kernel_axis = _KERNELS.get(node.kind) if ranges is not None and not for_conversion else None
-        if output or kernel_axis:
-            layer = wrap(plain, LayerQuantization(kernel_axis, output))
+            values = node.kernel[..., None] if node.kind == "depthwise" else node.kernel
+            plain.set_weights([values] if node.bias is None else [values, node.bias])
+        output = range_quantizer(node.name) if node.name in wanted and node.kind != "add" else None
+        kernel = None
+        if node.kernel is not None and ranges is not None and not for_conversion and not node.in_float:
+            attribute, axis = _KERNELS[node.kind]
+            quantizer = ChannelWeightsQuantizer(None if node.per_tensor else axis)
+            kernel = attribute, decorate(f"{node.name}/kernel", quantizer)
+        if output or kernel:
+            layer = wrap(plain, LayerQuantization(kernel, output))
         tensors[node.name] = layer(inputs if len(inputs) > 1 else inputs[0])
         if node.kind == "add" and node.name in wanted:
             sums[node.name] = tensors[node.name]
@@ -190,13 +222,15 @@ def on_grid(graph: Graph) -> Graph:
     return replace(
         graph,
         nodes=tuple(
-            node if node.kernel is None else replace(node, kernel=_quantized(node.kernel)) for node in graph.nodes
+            node if node.kernel is None or node.in_float else replace(node, kernel=_quantized(node))
+            for node in graph.nodes
         ),
     )
 
 
-def _quantized(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    others = tuple(range(kernel.ndim - 1))
-    step = np.maximum(np.abs(kernel).max(axis=others, keepdims=True), 1e-12) / np.float32(_LARGEST)
-    moved: NDArray[np.float32] = (np.round(kernel / step) * step).astype(np.float32)
+def _quantized(node: Node) -> NDArray[np.float32]:
+    assert node.kernel is not None
+    others = None if node.per_tensor else tuple(range(node.kernel.ndim - 1))
+    step = np.maximum(np.abs(node.kernel).max(axis=others, keepdims=True), 1e-12) / np.float32(_LARGEST)
+    moved: NDArray[np.float32] = (np.round(node.kernel / step) * step).astype(np.float32)
     return moved

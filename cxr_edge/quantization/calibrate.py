@@ -100,3 +100,9 @@ def choose_ranges(histograms: dict[str, Histogram], percentile: float = PERCENTI
         low, high = histogram.percentile_range(percentile)
         ranges[name] = (low, max(high, low + 1e-6))
     return ranges
+
+
+def symmetric_range(low: float, high: float) -> tuple[float, float]:
+    """The range -128..127 times a step, so that the zero point is 0, that takes in a given one."""
+    step = max(-low / 128, high / 127)
+    return -128 * step, 127 * step

@@ -71,6 +71,7 @@ def _fidelity(
 
 
 def fine_tune(
+    reference_graph: Graph,
     graph: Graph,
     ranges: Ranges,
     batches: Batches,
@@ -86,7 +87,8 @@ def fine_tune(
     a training step, competes with every epoch, so that the result is at least as close to the float model as it is.
 
     Args:
-        graph: the float deployment graph.
+        reference_graph: the deployment graph, all in float.
+        graph: the same, with what is left out of the quantization marked.
         ranges: calibrated.
         batches: training images; their labels are not used.
         validation: uint8 `[N, S, S, 1]`, on which the best epoch is chosen.
@@ -98,7 +100,7 @@ def fine_tune(
     Returns:
         The graph with fine-tuned kernels (not on their grids yet), and a row of figures an epoch.
     """
-    teacher, student = build_graph(graph), build_graph(graph, ranges)
+    teacher, student = build_graph(reference_graph), build_graph(graph, ranges)
     reference = predict_probabilities(compiled(teacher.model), validation)
     model = _distillation_model(student, teacher)
     _discard_other_checkpoints(folder, {**key, "ranges": {name: list(bounds) for name, bounds in ranges.items()}})

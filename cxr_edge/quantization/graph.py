@@ -6,25 +6,32 @@ an offset a channel, and the first convolution has no padding, so `x / 127.5 - 1
 
 from __future__ import annotations
 
+import difflib
+import fnmatch
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.errors import OptionError
 from cxr_edge.training.backend import keras
 
 #: Name of the graph's input, the raw grey image.
 IMAGE = "image"
+_KEPT_KINDS = ("conv", "depthwise", "dense", "add")
 
 
 @dataclass(frozen=True)
 class Node:
     """One operation. `kind` is conv, depthwise, dense, relu, maxpool, add, mean or softmax.
 
-    `kernel` is `[H, W, I, O]` for conv, `[H, W, C]` for depthwise, `[I, O]` for dense; `bias` is `[O]`.
+    `kernel` is `[H, W, I, O]` for conv, `[H, W, C]` for depthwise, `[I, O]` for dense; `bias` is `[O]`. `layer` is the
+    Keras layer that it comes from; `in_float` leaves it out of the quantization, `per_tensor` gives its int8 kernel one
+    scale instead of one a channel.
     """
 
     name: str
@@ -35,6 +42,9 @@ class Node:
     padding: str = "valid"
     kernel: NDArray[np.float32] | None = None
     bias: NDArray[np.float32] | None = None
+    layer: str = ""
+    in_float: bool = False
+    per_tensor: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +140,7 @@ def fold(model: keras.Model) -> Graph:
             made = [Node(layer.name, "maxpool", (), tuple(layer.strides), tuple(layer.pool_size), layer.padding)]
         elif kind == "Add":
             name = tensor_of[layer.name] = names.get(layer.name, layer.name)
-            nodes[name] = Node(name, "add", inputs)
+            nodes[name] = Node(name, "add", inputs, layer=name)
             continue
         elif kind == "GlobalAveragePooling2D":
             made = [Node(layer.name, "mean", ())]
@@ -142,7 +152,7 @@ def fold(model: keras.Model) -> Graph:
             raise TypeError(f"{layer.name}: a {kind} has no place in the deployment graph")
         tensor = inputs[0] if inputs else IMAGE
         for node in made:
-            nodes[node.name] = replace(node, inputs=(tensor,))
+            nodes[node.name] = replace(node, inputs=(tensor,), layer=names.get(layer.name, layer.name))
             tensor = node.name
         tensor_of[layer.name] = tensor
     return Graph(image_size=model.input_shape[1], nodes=tuple(nodes.values()))
@@ -152,12 +162,48 @@ def quantized_tensors(graph: Graph) -> tuple[str, ...]:
     """Names of the tensors that are quantized, each with a range of its own.
 
     A convolution read by nothing but a ReLU is fused with it, so only the ReLU's output is quantized. Max pooling
-    passes its input's integers through, and softmax stays float.
+    passes its input's integers through, and softmax stays float. A tensor between two layers left in float stays float.
     """
     readers = graph.consumers()
     names = [IMAGE]
     for node in graph.nodes:
         fused = node.kind in ("conv", "dense") and [reader.kind for reader in readers[node.name]] == ["relu"]
-        if not fused and node.kind not in ("maxpool", "softmax"):
+        float_only = node.in_float and all(reader.in_float or reader.kind == "softmax" for reader in readers[node.name])
+        if not fused and not float_only and node.kind not in ("maxpool", "softmax"):
             names.append(node.name)
     return tuple(names)
+
+
+def quantizable_layers(graph: Graph) -> tuple[str, ...]:
+    """The layers that can be left in float, in execution order: convolutions, dense layers and residual sums."""
+    return tuple(dict.fromkeys(node.layer for node in graph.nodes if node.kernel is not None or node.kind == "add"))
+
+
+def keep_in_float(graph: Graph, patterns: Sequence[str]) -> Graph:
+    """The graph with some layers left out of the quantization, and the ReLU behind each with it.
+
+    Args:
+        graph: as folded.
+        patterns: names of layers as `quantizable_layers` has them, `*` and `?` standing for any text and any letter.
+
+    Raises:
+        OptionError: a pattern names no layer.
+    """
+    layers = quantizable_layers(graph)
+    kept: set[str] = set()
+    for pattern in patterns:
+        named = fnmatch.filter(layers, pattern)
+        if not named:
+            near = difflib.get_close_matches(pattern, layers, n=3, cutoff=0.4)
+            raise OptionError(f"--keep-float {pattern}: no such layer; near it: {', '.join(near or layers[:3])}")
+        kept.update(named)
+    floating: set[str] = set()
+    for node in graph.nodes:
+        if (node.layer in kept and node.kind in _KEPT_KINDS) or (node.kind == "relu" and node.inputs[0] in floating):
+            floating.add(node.name)
+    return replace(graph, nodes=tuple(replace(node, in_float=node.name in floating) for node in graph.nodes))
+
+
+def with_dense_per_tensor(graph: Graph) -> Graph:
+    """The graph with one scale for each dense kernel, for runtimes older than per-channel fully connected layers."""
+    return replace(graph, nodes=tuple(replace(node, per_tensor=node.kind == "dense") for node in graph.nodes))

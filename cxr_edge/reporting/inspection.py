@@ -27,7 +27,8 @@ def show_inspection(found: dict[str, Any]) -> None:
             ["exported by", f"cxr-edge {metadata['cxr_edge']}"],
         ]
         if calibration := metadata.get("calibration"):
-            rows.append(["calibration", f"{calibration['method']}, {calibration['images']} images"])
+            kept = f", {' '.join(calibration['keep_float'])} kept in float" if "keep_float" in calibration else ""
+            rows.append(["calibration", f"{calibration['method']}, {calibration['images']} images{kept}"])
         if parity := metadata.get("parity"):
             rows.append(
                 [
@@ -48,10 +49,28 @@ def show_inspection(found: dict[str, Any]) -> None:
             ["weights", weights],
             ["operators", ", ".join(f"{kind} {count}" for kind, count in computation["operators"].items())],
         ]
+        after = " after ONNX Runtime's optimization" if found["format"] == "onnx" else ""
+        rows.append(
+            [
+                "convolutions",
+                f"{computation['integer_convolutions']} integer, {computation['float_convolutions']} float{after}",
+            ]
+        )
+        if delegate := found["delegate"]:
+            left = f"; left to LiteRT: {', '.join(delegate['left'])}" if delegate["left"] else ""
+            rows.append(
+                [
+                    "delegate",
+                    f"{delegate['delegate']} takes {delegate['taken']} of {delegate['operators']} operators, in "
+                    f"{delegate['pieces']} {'piece' if delegate['pieces'] == 1 else 'pieces'}{left}",
+                ]
+            )
         if computation["verdict"] != "float" and computation["float_operators"]:
             names = computation["float_operators"]
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             rows.append(["in float", ", ".join(names[:5]) + more])
+            price = f"{percent(computation['float_macs'] / total, 2)} % of the multiply-adds"
+            rows.append(["price of float", f"{price}, {computation['extra_bytes'] / 1e6:.2f} MB more than in int8"])
         rows.append(["verdict", computation["verdict"]])
     show_table(found["file"], ["", "what it is"], rows, texts=2)
     if metadata is not None:

@@ -21,6 +21,8 @@ class LiteRTSession:
         (image,), (probabilities,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self._image, self._probabilities = image["index"], probabilities["index"]
         self._batch = int(image["shape"][0])
+        #: Scale and zero point of integer probabilities.
+        self._quantization = None if probabilities["dtype"] == np.float32 else probabilities["quantization"]
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if len(images) != self._batch:
@@ -30,6 +32,9 @@ class LiteRTSession:
         self._interpreter.set_tensor(self._image, images)
         self._interpreter.invoke()
         probabilities: NDArray[np.float32] = self._interpreter.get_tensor(self._probabilities)
+        if self._quantization is not None:
+            scale, zero_point = self._quantization
+            probabilities = (probabilities.astype(np.float32) - zero_point) * np.float32(scale)
         return probabilities
 
 
