@@ -19,7 +19,7 @@ from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.runs import Run
-from cxr_edge.runtimes.base import RUNTIMES, runtime_named, runtimes_for
+from cxr_edge.runtimes.base import RUNTIMES, runtimes_for
 from tests.conftest import Cli
 
 FORMATS = ("tflite", "onnx")
@@ -123,17 +123,6 @@ def test_both_formats_hold_the_same_integers(bundle: Path, images: NDArray[np.ui
     ]
     assert np.array_equal(found[0].argmax(axis=1), found[1].argmax(axis=1))
     assert np.abs(found[0] - found[1]).max() <= 0.02
-
-
-def test_both_flavours_of_int8_onnx_agree(bundle: Path, images: NDArray[np.uint8], tmp_path: Path) -> None:
-    from cxr_edge.exporting.lowering import lower_to_onnx
-
-    tflite = bundle / "xception-int8.tflite"
-    path = tmp_path / "signed.onnx"
-    onnx.save(lower_to_onnx(tflite.read_bytes(), "int8"), path)
-    signed = score_images(runtime_named("onnx").load(path, 1), images[:20])
-    unsigned = score_images(runtime_named("onnx").load(bundle / "xception-int8.onnx", 1), images[:20])
-    assert np.abs(signed - unsigned).max() <= 0.02
 
 
 def test_onnx_runtime_runs_integers_only(bundle: Path, tmp_path: Path) -> None:

@@ -54,10 +54,13 @@ def command(
 ) -> None:
     """Write TFLite and ONNX artifacts of a run to its bundle, and verify them against the Keras model."""
     from cxr_edge.evaluation.parity import demanded
-    from cxr_edge.exporting.command import chosen_recipe, run_explain, run_export
+    from cxr_edge.exporting.recipe import chosen_recipe
 
     gate = demanded(min_agreement, max_accuracy_drop)
     chosen = chosen_recipe(recipe, formats, quantizations, keep_float, gate)
+    # TensorFlow takes seconds to import: not before the options are known to be good.
+    from cxr_edge.exporting.command import run_explain, run_export
+
     if explain_int8:
         run_explain(run, chosen, json)
     else:

@@ -9,10 +9,8 @@ import numpy as np
 
 from cxr_edge.bundle import Artifact
 from cxr_edge.data.cache import decoded
-from cxr_edge.errors import OptionError
-from cxr_edge.evaluation.parity import Gate
 from cxr_edge.exporting.export import Exporter, ExportOptions
-from cxr_edge.exporting.recipe import FORMATS, QUANTIZATIONS, Recipe, read_recipe
+from cxr_edge.exporting.recipe import Recipe
 from cxr_edge.files import write_json
 from cxr_edge.quantization.finetune import FineTuneOptions
 from cxr_edge.quantization.sensitivity import rows_of, sensitivity
@@ -22,38 +20,6 @@ from cxr_edge.reporting.sensitivity import show_sensitivity
 from cxr_edge.reporting.tables import show
 from cxr_edge.runs import Run, find_run
 from cxr_edge.training.train import compiled, predict_probabilities
-
-
-def _all_or(given: list[str], known: tuple[str, ...]) -> tuple[str, ...]:
-    """`all` spelled out; repeated names once, in the order given."""
-    return tuple(dict.fromkeys(name for one in given for name in (known if one == "all" else (one,))))
-
-
-def chosen_recipe(
-    name: str | None,
-    formats: list[str] | None,
-    quantizations: list[str] | None,
-    keep_float: list[str] | None,
-    gate: dict[str, float],
-) -> Recipe:
-    """The named recipe, or one without a name of what the other options say.
-
-    Raises:
-        OptionError: there is no such recipe, or an option was given beside it.
-    """
-    if name is None:
-        return Recipe(
-            _all_or(formats or ["all"], FORMATS),
-            _all_or(quantizations or ["int8"], QUANTIZATIONS),
-            keep_float=tuple(keep_float or ()),
-            parity=Gate(**gate),
-        )
-    if formats or quantizations or keep_float or gate:
-        raise OptionError(
-            "--recipe stands for --format, --quantize, --keep-float and the gate; leave them out, or change a copy of "
-            "the recipe"
-        )
-    return read_recipe(name)
 
 
 def run_export(

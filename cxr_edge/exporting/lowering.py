@@ -68,14 +68,16 @@ class _Lowering:
             self.constant(f"t{index}_zero_point", np.array(zero + self.shift, dtype=self.dtype)),
         ]
 
-    def dequantized(self, index: int) -> str:
-        """The float value of a tensor, for one reader."""
+    def dequantized(self, index: int, value: str | None = None) -> str:
+        """The float value of a tensor, or of integers picked from it, for one reader."""
         if self.is_float(index):
             return self.values[index]
         # A dequantize for each reader: the runtimes fuse a group only if it is not shared.
         self.count += 1
         return self.emit(
-            "DequantizeLinear", [self.values[index], *self.scale_and_zero(index)], f"t{index}_dequantized{self.count}"
+            "DequantizeLinear",
+            [value or self.values[index], *self.scale_and_zero(index)],
+            f"t{index}_dequantized{self.count}",
         )
 
     def quantized(self, value: str, index: int) -> None:
@@ -186,16 +188,25 @@ class _Lowering:
         window = (shape[1], shape[2])
         if (operator.options.dilationHFactor, operator.options.dilationWFactor) != (1, 1):
             raise ArtifactError(f"{operator.kind} with dilation has no lowering")
+        strides = [operator.options.strideH, operator.options.strideW]
+        if window == (1, 1) and strides != [1, 1] and not self.is_float(source) and not self.symmetric:
+            # Picking the rows and columns that are read, as integers. OpenVINO does so by itself, but between
+            # DequantizeLinear's parts, and then computes the convolution in float.
+            window_and_steps: dict[str, Any] = {"kernel_shape": [1, 1], "strides": strides}
+            picked = self.emit("MaxPool", [self.values[source]], f"t{target}_picked", **window_and_steps)
+            value, strides = self.dequantized(source, picked), [1, 1]
+        else:
+            value = self.dequantized(source)
         # TFLite keeps [O, H, W, I], and [1, H, W, C] for depthwise; ONNX wants [O, I/groups, H, W].
         order = (3, 0, 1, 2) if depthwise else (0, 3, 1, 2)
         weight = self.weight(kernel, lambda data: data.transpose(order), channel_axis=0)
         value = self.emit(
             "Conv",
-            [self.dequantized(source), weight, *self.bias(bias)],
+            [value, weight, *self.bias(bias)],
             f"t{target}_float",
             name=self.layer(target),
             kernel_shape=list(window),
-            strides=[operator.options.strideH, operator.options.strideW],
+            strides=strides,
             pads=self.pads(operator, window),
             group=shape[3] if depthwise else 1,
         )
@@ -223,15 +234,22 @@ class _Lowering:
         if self.tensor(source).quantization != self.tensor(target).quantization:
             raise ArtifactError("a MAX_POOL_2D that changes its scale has no lowering")
         window = (operator.options.filterHeight, operator.options.filterWidth)
+        # The largest of some integers is an integer; TensorRT alone wants it said in float.
+        around = self.symmetric or self.is_float(source)
         value = self.emit(
             "MaxPool",
-            [self.dequantized(source)],
-            f"t{target}_float",
+            [self.dequantized(source) if around else self.values[source]],
+            f"t{target}_pooled",
             kernel_shape=list(window),
             strides=[operator.options.strideH, operator.options.strideW],
             pads=self.pads(operator, window),
         )
-        self.finish(value, target, operator.options.fusedActivationFunction)
+        if around:
+            self.finish(value, target, operator.options.fusedActivationFunction)
+        elif operator.options.fusedActivationFunction:
+            raise ArtifactError("a MAX_POOL_2D with a fused activation has no lowering")
+        else:
+            self.values[target] = value
 
     def mean(self, operator: Operator) -> None:
         source, axes = operator.inputs

@@ -117,6 +117,40 @@ def read_recipe(name: str) -> Recipe:
         raise OptionError(f"{path}: {error}") from None
 
 
+def _all_or(given: list[str], known: tuple[str, ...]) -> tuple[str, ...]:
+    """`all` spelled out; repeated names once, in the order given."""
+    return tuple(dict.fromkeys(name for one in given for name in (known if one == "all" else (one,))))
+
+
+def chosen_recipe(
+    name: str | None,
+    formats: list[str] | None,
+    quantizations: list[str] | None,
+    keep_float: list[str] | None,
+    gate: dict[str, float],
+) -> Recipe:
+    """The named recipe, or one without a name of what the other options say.
+
+    Raises:
+        OptionError: there is no such recipe, an option was given beside it, or a value is unknown.
+    """
+    if name is None:
+        recipe = Recipe(
+            _all_or(formats or ["all"], FORMATS),
+            _all_or(quantizations or ["int8"], QUANTIZATIONS),
+            keep_float=tuple(keep_float or ()),
+            parity=Gate(**gate),
+        )
+        check_recipe(recipe)
+        return recipe
+    if formats or quantizations or keep_float or gate:
+        raise OptionError(
+            "--recipe stands for --format, --quantize, --keep-float and the gate; leave them out, or change a copy of "
+            "the recipe"
+        )
+    return read_recipe(name)
+
+
 def _recipe(content: Mapping[str, Any], name: str) -> Recipe:
     keys = [one.name for one in fields(Recipe) if one.name != "name"]
     demands = [one.name for one in fields(Gate)]

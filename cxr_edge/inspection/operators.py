@@ -101,10 +101,13 @@ def _optimized(path: Path) -> Any:
     import onnx
     import onnxruntime
 
+    from cxr_edge.runtimes.onnx_runtime import SIGNED_ACTIVATIONS
+
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         options.log_severity_level = 4
+        options.add_session_config_entry(*SIGNED_ACTIVATIONS)
         # Level 2: level 3 replaces float convolutions by ones in a layout of this CPU.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         try:

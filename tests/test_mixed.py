@@ -1,0 +1,120 @@
+"""Where int8 loses, and leaving a layer out of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxr_edge.bundle import read_artifact
+from cxr_edge.data.cache import decoded
+from cxr_edge.data.split import run_split
+from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.runs import Run
+from cxr_edge.runtimes.base import runtimes_for
+from cxr_edge.tflite_file import read_tflite
+from tests.conftest import Cli
+
+#: A convolution between two quantized tensors, two with a float tensor between them, a sum, and the last layer.
+KEPT = ("residual_conv2", "block2_sepconv1", "residual_add5", "probabilities")
+FLOAT_OPERATORS = {"residual_conv2", "block2_sepconv1_depthwise", "block2_sepconv1_pointwise", "logits"}
+
+
+@pytest.fixture(scope="module")
+def mixed(run: Run, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A copy of the run with a bundle of files that keep some layers in float."""
+    from tests.conftest import type_command
+
+    folder = tmp_path_factory.mktemp("mixed") / "run"
+    shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("bundle"))
+    options = [option for layer in KEPT for option in ("--keep-float", layer)]
+    code = type_command(["export", "--run", str(folder), "--quantize", "int8-ptq", *options, "--min-agreement", "0.9"])
+    assert code == 0
+    return Run(folder)
+
+
+def float_kernels(mixed: Run) -> dict[str, np.ndarray]:
+    """The float kernels in the TFLite file, by the name of the layer's output."""
+    model = read_tflite((mixed.bundle / "xception-mixed-ptq.tflite").read_bytes())
+    found = {}
+    for operator in model.operators:
+        if operator.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            kernel = model.tensors[operator.inputs[1]]
+            if kernel.dtype == "float32":
+                found[model.tensors[operator.outputs[0]].name.removesuffix("_float")] = kernel.data
+    return found
+
+
+def test_kept_layers_have_the_float_models_kernels(mixed: Run) -> None:
+    from cxr_edge.quantization.graph import fold
+    from cxr_edge.training.train import load_classifier
+
+    nodes = {node.name: node for node in fold(load_classifier(mixed)).nodes}
+    found = float_kernels(mixed)
+    assert set(found) == FLOAT_OPERATORS
+    assert np.array_equal(found["residual_conv2"], nodes["residual_conv2"].kernel.transpose(3, 0, 1, 2))
+    depthwise = nodes["block2_sepconv1_depthwise"].kernel
+    assert np.array_equal(found["block2_sepconv1_depthwise"], depthwise[None])
+    assert np.array_equal(found["logits"], nodes["probabilities"].kernel.T)
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_inspect_names_what_stays_float_and_its_price(mixed: Run, cli: Cli, tmp_path: Path, kind: str) -> None:
+    artifact = mixed.bundle / f"xception-mixed-ptq.{kind}"
+    result = cli("inspect", artifact, "--json", tmp_path / "x.json")
+    assert result.code == 0
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert found["metadata"]["calibration"]["keep_float"] == list(KEPT)
+    computation = found["computation"]
+    assert computation["verdict"] == "mixed"
+    # On ONNX Runtime too, which would quantize a float kernel between integers by itself.
+    assert {
+        name.removeprefix("probabilities") or "logits" for name in computation["float_operators"]
+    } == FLOAT_OPERATORS
+    assert (computation["integer_convolutions"], computation["float_convolutions"]) == (71, 3)
+    assert computation["extra_bytes"] == 3 * sum(kernel.size for kernel in float_kernels(mixed).values())
+    assert "price of float" in result.out
+
+
+def test_both_formats_agree(mixed: Run) -> None:
+    images = np.asarray(decoded(run_split(mixed), "test", 71))
+    found = [
+        score_images(runtimes_for(kind)[0].load(mixed.bundle / f"xception-mixed-ptq.{kind}", 2), images)
+        for kind in ("tflite", "onnx")
+    ]
+    assert np.array_equal(found[0].argmax(axis=1), found[1].argmax(axis=1))
+    assert np.abs(found[0] - found[1]).max() <= 0.02
+    assert read_artifact(mixed.bundle / "xception-mixed-ptq.onnx").quantization == "mixed-ptq"
+
+
+def test_a_layer_that_is_not_there_is_named_with_its_neighbours(run: Run, cli: Cli) -> None:
+    result = cli("export", "--run", run.folder, "--keep-float", "block4_sepconv9")
+    assert result.code == 2
+    assert "block4_sepconv9" in result.err
+    assert "block4_sepconv1" in result.err
+    assert cli("export", "--run", run.folder, "--quantize", "none", "--keep-float", "block4_sepconv1").code == 2
+
+
+def test_explain_int8_tells_which_layers_lose(
+    run: Run, bundle: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.exporting.command.EXPLAIN_IMAGES", 8)
+    before = {path.name: path.stat().st_mtime_ns for path in bundle.iterdir()}
+    result = cli("export", "--run", run.folder, "--explain-int8", "--json", tmp_path / "x.json")
+    assert result.code == 0, result.err
+    assert "--keep-float" in result.out
+    assert {path.name: path.stat().st_mtime_ns for path in bundle.iterdir()} == before
+    rows = json.loads((tmp_path / "x.json").read_text())["rows"]
+    noise = {row["name"]: 10 ** (-row["snr_db"] / 10) for row in rows}
+    groups = [row["name"] for row in rows if row["kind"] == "group"]
+    layers = [row["name"] for row in rows if row["kind"] == "layer"]
+    assert len(layers) == 54
+    # Each part alone is quieter than everything, and none is silent.
+    assert all(0 < noise[name] < noise["everything"] for name in [*groups, *layers])
+    # What layers and groups lose adds up, about, to what everything loses; correlations make it inexact.
+    for names in (groups, layers):
+        assert 0.2 < sum(noise[name] for name in names) / noise["everything"] < 5
+    assert [noise[name] for name in layers] == sorted((noise[name] for name in layers), reverse=True)

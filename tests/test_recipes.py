@@ -1,0 +1,151 @@
+"""Recipes say what they should, refuse what they cannot, and are what export writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from onnx import numpy_helper
+
+from cxr_edge.bundle import read_artifact, read_bundle, read_manifest
+from cxr_edge.errors import OptionError
+from cxr_edge.exporting.recipe import read_recipe, recipes_folder
+from cxr_edge.runs import Run
+from cxr_edge.tflite_file import read_tflite
+from tests.conftest import Cli
+
+WANTED = {
+    "x86-vnni", "x86-avx2", "raspberry-pi-4", "raspberry-pi-5", "jetson-orin", "android", "coral-edge-tpu", "browser",
+}  # fmt: skip
+LEAST = 'device = "a box"\nwhy = "because"\nformats = ["tflite"]\nquantize = ["int8-ptq"]\n'
+
+
+def test_every_recipe_is_there_and_valid() -> None:
+    assert {path.stem for path in recipes_folder().glob("*.toml")} >= WANTED
+    for name in WANTED:
+        recipe = read_recipe(name)
+        assert recipe.name == name
+        assert recipe.device
+        assert len(recipe.why) > 100
+
+
+def test_a_wheel_holds_the_recipes(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        assert {f"cxr_edge/recipes/{name}.toml" for name in WANTED} <= set(wheel.namelist())
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ('formatz = ["onnx"]', "formats"),
+        ('integer_flavour = "uint7"', "uint8"),
+        ('integer_flavour = "int8-symetric"', "int8-symmetric"),
+        ('output_type = "float"', "float32"),
+        ("opset = 12", "13"),
+        ('opset = "17"', "whole number"),
+        ('batch = "1"', "any, one"),
+        ('keep_float = "block1_conv1"', "list"),
+        ("[parity]\nmin_agrement = 0.9", "min_agreement"),
+        ("[parity]\nmin_agreement = 95", "0 to 1"),
+        ("device", "TOML"),
+    ],
+)
+def test_a_wrong_line_is_refused_with_the_nearest_right_one(cli: Cli, tmp_path: Path, line: str, named: str) -> None:
+    (tmp_path / "mine.toml").write_text(LEAST + line + "\n")
+    result = cli("export", "--recipe", tmp_path / "mine.toml")
+    assert result.code == 2
+    assert named in result.err
+    assert "mine.toml" in result.err
+
+
+def test_a_key_that_is_missing_and_a_recipe_that_is_missing(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('formats = ["onnx"]\n')
+    with pytest.raises(OptionError, match="device is missing"):
+        read_recipe(str(tmp_path / "mine.toml"))
+    result = cli("export", "--recipe", "rasberry-pi5")
+    assert result.code == 2
+    assert "raspberry-pi-5" in result.err
+    assert cli("export", "--recipe", "browser", "--format", "onnx").code == 2
+
+
+def test_integers_to_the_end_go_with_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(LEAST.replace("tflite", "onnx") + 'output_type = "int8"\n')
+    with pytest.raises(OptionError, match="output_type"):
+        read_recipe(str(tmp_path / "mine.toml"))
+
+
+@pytest.fixture(scope="module")
+def own(run: Run, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A copy of the run, to write other bundles to."""
+    folder = tmp_path_factory.mktemp("recipes") / "run"
+    shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("bundle"))
+    return Run(folder)
+
+
+def ptq(name: str, folder: Path) -> Path:
+    """A recipe with int8-ptq in int8's place: the same file, without minutes of fine-tuning."""
+    path = folder / f"{name}.toml"
+    path.write_text((recipes_folder() / f"{name}.toml").read_text().replace('"int8"]', '"int8-ptq"]'))
+    return path
+
+
+def test_coral_gets_integers_from_end_to_end(own: Run, cli: Cli, tmp_path: Path) -> None:
+    recipe = ptq("coral-edge-tpu", tmp_path)
+    assert cli("export", "--run", own.folder, "--recipe", recipe, "--min-agreement", "0.5").code == 2
+    result = cli("export", "--run", own.folder, "--recipe", recipe)
+    # Without fine-tuning it may miss the recipe's parity demands.
+    assert result.code in (0, 3), result.err
+    folder = own.bundle_of("coral-edge-tpu")
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "xception-int8-ptq.tflite"]
+    path = folder / "xception-int8-ptq.tflite"
+    interpreter = Interpreter(str(path))
+    (image,), (probabilities,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert (image["dtype"], list(image["shape_signature"])) == (np.uint8, [1, 71, 71, 1])
+    assert (probabilities["dtype"], list(probabilities["shape_signature"])) == (np.int8, [1, 3])
+    model = read_tflite(path.read_bytes())
+    for operator in model.operators:
+        assert all(model.tensors[index].dtype != "float32" for index in (*operator.inputs, *operator.outputs))
+        if operator.kind == "FULLY_CONNECTED":
+            assert len(model.tensors[operator.inputs[1]].scales) == 1
+    assert read_manifest(folder)["shared"]["recipe"]["name"] == "coral-edge-tpu"
+    assert read_artifact(path).metadata["contract"]["output"] == {
+        "name": "probabilities", "type": "int8", "shape": [1, 3], "scale": 1 / 256, "zero_point": -128,
+    }  # fmt: skip
+    # It goes through the rest of the tool like any other: the bundle written last is the one taken.
+    picture = next((own.folder / "phantoms" / "Normal").iterdir())
+    assert cli("predict", picture, "--run", own.folder, "--runtime", "litert", "--json", tmp_path / "x.json").code == 0
+    (row,) = json.loads((tmp_path / "x.json").read_text())["rows"]
+    assert sum(row["probabilities"]) == pytest.approx(1, abs=0.02)
+    assert cli("verify", "--run", own.folder, "--min-agreement", "0.8", "--max-accuracy-drop", "0.2").code == 0
+
+
+def test_jetson_gets_zero_points_of_zero(own: Run, cli: Cli, tmp_path: Path) -> None:
+    recipe = tmp_path / "jetson-orin.toml"
+    text = (recipes_folder() / "jetson-orin.toml").read_text()
+    recipe.write_text(text.replace('["fp16", "int8"]', '["int8-ptq"]'))
+    result = cli("export", "--run", own.folder, "--recipe", recipe)
+    assert result.code in (0, 3), result.err
+    (artifact,) = read_bundle(own.bundle_of("jetson-orin"))
+    # The first convolution, in float, makes it mixed.
+    assert artifact.name == "xception-mixed-ptq.onnx"
+    assert artifact.parity is not None
+    assert artifact.parity["agreement"] >= 0.9
+    model = onnx.load(artifact.path)
+    constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    zero_points = [
+        constants[node.input[2]] for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+    ]
+    assert len(zero_points) > 150
+    assert all(value.dtype == np.int8 and not value.any() for value in zero_points)
+    assert [dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim] == [1, 71, 71, 1]
