@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxr_edge import __version__, imaging
 from cxr_edge.bundle import MANIFEST, NOTICE, Artifact, contract, read_artifact, read_manifest, write_manifest
@@ -89,15 +90,19 @@ class Exporter:
         if self._ranges is None:
             self._ranges = self._kept_ranges()
         if self._ranges is None:
-            images = decoded(self.split, "train", self.image_size)
-            chosen = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]
-            calibration = np.asarray(images[np.sort(chosen)])
+            calibration = self.calibration_images()
             batches = 2 * -(-len(calibration) // CALIBRATION_BATCH)
             with progress_bar("calibrating", batches) as bar:
                 histograms = collect_histograms(self.graph, calibration, CALIBRATION_BATCH, bar.tick)
             self._ranges = choose_ranges(histograms)
             write_json(self.calibration_file, {**self._calibration_key(), "ranges": self._ranges})
         return self._ranges
+
+    def calibration_images(self) -> NDArray[np.uint8]:
+        """uint8 `[N, S, S, 1]`: the seeded choice of training images that ranges are calibrated on."""
+        images = decoded(self.split, "train", self.image_size)
+        chosen = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]
+        return np.asarray(images[np.sort(chosen)])
 
     @property
     def calibration_file(self) -> Path:
@@ -120,12 +125,10 @@ class Exporter:
 
     def fine_tuned(self) -> Graph:
         """The graph after quantization-aware fine-tuning: kept, and reused by later exports with the same options."""
-        options = self.options.fine_tuning
-        key = {"model": self.model_hash, "cxr_edge": __version__, **asdict(options)}
-        path = self.run.quantized / "int8.npz"
-        found = load_kernels(self.graph, path, key)
+        found = self.kept_fine_tuned()
         if found is not None:
             return found
+        options, key = self.options.fine_tuning, self._fine_tuning_key()
         ranges = self.ranges()
         trained = self.config["options"]
         batches = training_batches(self.split, self.image_size, trained["batch_size"], trained["seed"] + 2)
@@ -134,9 +137,20 @@ class Exporter:
         with progress_bar("quantization-aware fine-tuning", options.epochs * batches.steps) as bar:
             graph, rows = fine_tune(self.graph, ranges, batches, validation, options, key, checkpoints, bar)
         write_json(self.run.quantized / "history.json", rows)
-        save_kernels(graph, path, key)
+        save_kernels(graph, self.kernels_file, key)
         shutil.rmtree(checkpoints)
         return graph
+
+    def kept_fine_tuned(self) -> Graph | None:
+        """What an earlier export fine-tuned with the same options; None where there is no such thing."""
+        return load_kernels(self.graph, self.kernels_file, self._fine_tuning_key())
+
+    @property
+    def kernels_file(self) -> Path:
+        return self.run.quantized / "int8.npz"
+
+    def _fine_tuning_key(self) -> dict[str, Any]:
+        return {"model": self.model_hash, "cxr_edge": __version__, **asdict(self.options.fine_tuning)}
 
     def float32_tflite(self) -> bytes:
         from cxr_edge.exporting.tflite import float_tflite

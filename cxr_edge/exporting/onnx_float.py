@@ -30,13 +30,13 @@ def float_onnx(tflite: bytes, half: bool = False) -> onnx.ModelProto:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
         converted = convert_float_to_float16(converted, keep_io_types=True)
-    _name_ends(converted)
+    name_ends(converted)
     converted.ir_version = IR_VERSION
     onnx.checker.check_model(converted, full_check=True)
     return converted
 
 
-def _name_ends(model: onnx.ModelProto) -> None:
+def name_ends(model: onnx.ModelProto) -> None:
     """Give the graph's input and output the contract's names and its open N."""
     (image,), (probabilities,) = model.graph.input, model.graph.output
     renamed = {image.name: INPUT, probabilities.name: OUTPUT}
