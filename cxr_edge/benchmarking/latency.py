@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from cxr_edge.runtimes.base import Session
 
-#: Least number of counted queries of one candidate in a row; one before them warms the caches again, uncounted.
+#: Least number of counted queries of one candidate in a row.
 BLOCK = 5
+#: Uncounted queries before each block go on for this long. They warm the caches again, and outlast the last candidate:
+#: ONNX Runtime's idle threads spin for some 40 ms of CPU time after a query, and slow down whoever comes next.
+WARM_UP_SECONDS = 0.1
 
 
 @dataclass
@@ -81,7 +84,9 @@ def measure(
         blocks.append(max(BLOCK, math.ceil(seconds / rounds / quickest)))
     for _ in range(rounds):
         for candidate, block in zip(candidates, blocks, strict=True):
-            query(candidate, len(candidate.seconds))
+            warm = time.perf_counter() + WARM_UP_SECONDS
+            while time.perf_counter() < warm:
+                query(candidate, len(candidate.seconds))
             for _ in range(block):
                 candidate.seconds.append(query(candidate, len(candidate.seconds)))
             if on_block:

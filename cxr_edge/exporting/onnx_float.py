@@ -32,13 +32,13 @@ def float_onnx(tflite: bytes, half: bool, opset: int, batch: int | None) -> onnx
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
         converted = convert_float_to_float16(converted, keep_io_types=True)
-    _name_ends(converted, batch)
+    name_ends(converted, batch)
     converted.ir_version = IR_VERSION
     onnx.checker.check_model(converted, full_check=True)
     return converted
 
 
-def _name_ends(model: onnx.ModelProto, batch: int | None) -> None:
+def name_ends(model: onnx.ModelProto, batch: int | None) -> None:
     """Give the graph's input and output the contract's names and its N."""
     (image,), (probabilities,) = model.graph.input, model.graph.output
     renamed = {image.name: INPUT, probabilities.name: OUTPUT}

@@ -1,0 +1,146 @@
+"""The peers' files: each is made once, by its tool, and kept.
+
+    python -m benchmarks.peers.build RUN NAME FILE
+
+makes one of them, as `build_peers` does in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers import conversions
+from benchmarks.peers.conversions import Source
+from cxr_edge.bundle import Artifact, read_bundle
+from cxr_edge.files import replacing, write_json
+from cxr_edge.reporting.progress import working
+from cxr_edge.runs import Run
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A file by another tool, and how to make it."""
+
+    name: str
+    title: str
+    #: As in `cxr_edge.runtimes.base.RUNTIMES`.
+    runtime: str
+    #: Quantization and format of the artifact it is made from, or that holds the same weights.
+    source: tuple[str, str]
+    #: Distributions whose versions decide what the file is.
+    packages: tuple[str, ...]
+    build: Callable[[Source, Path], None]
+    #: Of the files it consists of; the last is the one that a runtime is given.
+    suffixes: tuple[str, ...]
+
+    def path(self, work: Path) -> Path:
+        return work / f"{self.name}{self.suffixes[-1]}"
+
+
+_ONNX, _TFLITE, _OPENVINO = (".onnx",), (".tflite",), (".bin", ".xml")
+_FLOAT_ONNX, _FLOAT_TFLITE, _INT8_TFLITE = ("none", "onnx"), ("none", "tflite"), ("int8", "tflite")
+PEERS = (
+    Peer(
+        "tf2onnx_keras", "tf2onnx.from_keras QAT", "onnx_runtime", _INT8_TFLITE,
+        ("tf2onnx", "tensorflow", "tensorflow-model-optimization"), conversions.tf2onnx_keras, _ONNX,
+    ),
+    Peer(
+        "tf2onnx_tflite", "tf2onnx.from_tflite", "onnx_runtime", _INT8_TFLITE,
+        ("tf2onnx",), conversions.tf2onnx_tflite, _ONNX,
+    ),
+    Peer(
+        "quantize_static", "quantize_static", "onnx_runtime", _FLOAT_ONNX,
+        ("onnxruntime", "onnx"), conversions.quantize_static_defaults, _ONNX,
+    ),
+    Peer(
+        "quantize_static_tuned", "quantize_static, tuned", "onnx_runtime", _FLOAT_ONNX,
+        ("onnxruntime", "onnx"), conversions.quantize_static_tuned, _ONNX,
+    ),
+    Peer(
+        "tflite_converter", "TFLite converter", "litert", _FLOAT_TFLITE,
+        ("tensorflow",), conversions.tflite_converter, _TFLITE,
+    ),
+    Peer(
+        "ai_edge_quantizer", "ai-edge-quantizer", "litert", _FLOAT_TFLITE,
+        ("ai-edge-quantizer",), conversions.ai_edge_quantizer, _TFLITE,
+    ),
+    Peer(
+        "nncf_onnx", "NNCF, from ONNX", "openvino_runtime", _FLOAT_ONNX,
+        ("nncf", "openvino"), conversions.nncf_from("onnx"), _OPENVINO,
+    ),
+    Peer(
+        "nncf_tflite", "NNCF, from TFLite", "openvino_runtime", _FLOAT_TFLITE,
+        ("nncf", "openvino"), conversions.nncf_from("tflite"), _OPENVINO,
+    ),
+)  # fmt: skip
+
+
+def _key(peer: Peer, artifacts: list[Artifact]) -> dict[str, Any]:
+    """What decides the peer's file. Raises RuntimeError for a package or an artifact that is missing."""
+    made_from = [artifact for artifact in artifacts if (artifact.quantization, artifact.format) == peer.source]
+    if not made_from:
+        raise RuntimeError("the bundle lacks xception-{}.{}: export it".format(*peer.source))
+    try:
+        versions = {package: metadata.version(package) for package in peer.packages}
+    except metadata.PackageNotFoundError as missing:
+        raise RuntimeError(f"{missing.name} is not installed here: pip install 'cxr-edge[peers]'") from None
+    return {"source_sha256": made_from[0].sha256, "packages": versions}
+
+
+def build_peers(run: Run, work: Path) -> dict[str, str]:
+    """Make the files that are not in the work folder yet, or were made from something else.
+
+    Each in a process of its own, so that a tool that crashes or runs out of memory takes nothing else with it; what it
+    printed is in `NAME.log`.
+
+    Returns:
+        Why a peer has no file, by its name; empty when all have one.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    artifacts = read_bundle(run.bundle)
+    reasons = {}
+    for peer in PEERS:
+        note = work / f"{peer.name}.json"
+        try:
+            key = _key(peer, artifacts)
+        except RuntimeError as error:
+            reasons[peer.name] = str(error)
+            continue
+        if peer.path(work).is_file() and note.is_file() and json.loads(note.read_text(encoding="utf-8")) == key:
+            continue
+        log = work / f"{peer.name}.log"
+        with tempfile.TemporaryDirectory(dir=work, prefix=".building-") as folder:
+            made = peer.path(Path(folder))
+            command = [sys.executable, "-m", "benchmarks.peers.build", str(run.folder), peer.name, str(made)]
+            with working(f"building {peer.title}"), log.open("w", encoding="utf-8") as file:
+                status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+            if status:
+                reasons[peer.name] = f"its conversion failed: {_last_words(status, log)} (see {log.name})"
+                continue
+            for suffix in peer.suffixes:
+                with replacing(work / f"{peer.name}{suffix}") as temporary:
+                    made.with_suffix(suffix).replace(temporary)
+        write_json(note, key)
+    return reasons
+
+
+def _last_words(status: int, log: Path) -> str:
+    said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return f"killed by signal {-status}" if status < 0 else (said or [f"exit status {status}"])[-1][:200]
+
+
+def main() -> None:
+    run, name, path = Run(Path(sys.argv[1])), sys.argv[2], Path(sys.argv[3])
+    next(peer for peer in PEERS if peer.name == name).build(Source(run), path)
+
+
+if __name__ == "__main__":
+    main()
