@@ -32,6 +32,8 @@ class Artifact:
     sha256: str
     bytes: int
     parity: dict[str, Any] | None
+    #: For the bundle's reference inputs at export: `runtime`, its `probabilities` `[M][K]`, and those of `keras`.
+    reference: dict[str, Any] | None
     #: Labels, contract, imaging rule and training data, as inside the file itself.
     metadata: dict[str, Any]
 
@@ -108,7 +110,8 @@ def read_artifact(path: Path) -> Artifact:
             raise ArtifactError(f"{path}: its contract is not the one this version of cxr-edge knows")
     except (KeyError, IndexError, TypeError, ValueError, zipfile.BadZipFile, OSError) as error:
         raise ArtifactError(f"{path}: holds no readable cxr-edge metadata ({error}); export it again") from None
-    return Artifact(path, kind, quantization, sha256_of(path), path.stat().st_size, metadata.get("parity"), metadata)
+    verdict, reference = metadata.get("parity"), metadata.get("reference_outputs")
+    return Artifact(path, kind, quantization, sha256_of(path), path.stat().st_size, verdict, reference, metadata)
 
 
 def read_checked_artifact(path: Path) -> Artifact:
@@ -168,7 +171,14 @@ def _listed(folder: Path) -> Iterator[Artifact]:
             )
         metadata = {**manifest["shared"], "quantization": entry["quantization"]}
         yield Artifact(
-            path, entry["format"], entry["quantization"], entry["sha256"], entry["bytes"], entry["parity"], metadata
+            path,
+            entry["format"],
+            entry["quantization"],
+            entry["sha256"],
+            entry["bytes"],
+            entry["parity"],
+            entry.get("reference_outputs"),
+            metadata,
         )
 
 
@@ -188,6 +198,7 @@ def write_manifest(folder: Path, shared: dict[str, Any], artifacts: list[Artifac
                     "sha256": artifact.sha256,
                     "bytes": artifact.bytes,
                     "parity": artifact.parity,
+                    "reference_outputs": artifact.reference,
                 }
                 for artifact in sorted(artifacts, key=lambda artifact: artifact.path.name)
             ],

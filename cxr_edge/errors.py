@@ -52,6 +52,7 @@ _EXTRAS = {
     "onnx": "train",
     "onnxruntime": "onnx",
     "openvino": "openvino",
+    "scipy": "train",
     "tensorflow": "train",
     "tensorflow_model_optimization": "train",
     "tf2onnx": "train",

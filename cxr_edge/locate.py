@@ -7,6 +7,7 @@ from pathlib import Path
 from cxr_edge import imaging
 from cxr_edge.bundle import MANIFEST, Artifact, read_bundle
 from cxr_edge.errors import ArtifactError
+from cxr_edge.evaluation.parity import FAILED
 from cxr_edge.runs import Run, find_run
 from cxr_edge.runtimes.base import RUNTIMES, Runtime
 
@@ -32,7 +33,7 @@ def run_of(bundle: Path) -> Run:
 
 
 def best_artifact(folder: Path, runtime: Runtime | None = None) -> Artifact:
-    """The artifact of a bundle to predict with: one that passed its gate, int8 first, TFLite before ONNX.
+    """The artifact of a bundle to predict with: one that did not fail its gate, int8 first, TFLite before ONNX.
 
     Args:
         folder: the bundle.
@@ -53,7 +54,7 @@ def best_artifact(folder: Path, runtime: Runtime | None = None) -> Artifact:
     return min(
         able,
         key=lambda artifact: (
-            (artifact.parity or {}).get("verdict") != "passed",
+            (artifact.parity or {"verdict": FAILED})["verdict"] == FAILED,
             _PREFERRED_QUANTIZATION.index(artifact.quantization),
             _PREFERRED_FORMAT.index(artifact.format),
         ),
@@ -66,6 +67,6 @@ def warning_about(artifact: Artifact) -> str | None:
         return f"{artifact.name}: was trained on pixels of another imaging rule than this version of cxr-edge has"
     if artifact.parity is None:
         return f"{artifact.name}: was never verified against the Keras model"
-    if artifact.parity["verdict"] != "passed":
-        return f"{artifact.name}: its parity verdict is {artifact.parity['verdict']}"
+    if artifact.parity["verdict"] == FAILED:
+        return f"{artifact.name}: failed its parity gate"
     return None

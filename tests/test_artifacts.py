@@ -42,7 +42,7 @@ def keras_probabilities(run: Run, images: NDArray[np.uint8]) -> NDArray[np.float
 
 def test_the_bundle_lists_every_artifact(bundle: Path) -> None:
     assert sorted(artifact.name for artifact in read_bundle(bundle)) == sorted(EVERY)
-    assert sorted(path.name for path in bundle.iterdir()) == sorted([*EVERY, "manifest.json"])
+    assert sorted(path.name for path in bundle.iterdir()) == sorted([*EVERY, "manifest.json", "reference.npz"])
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -103,7 +103,9 @@ def test_float_and_fine_tuned_int8_are_accurate(bundle: Path, kind: str) -> None
     }
     assert all(verdict is not None for verdict in verdicts.values())
     for quantization in ("none", "fp16", "int8"):
-        assert verdicts[quantization]["verdict"] == "passed"
+        # 81 images cannot prove that no class loses 5 per cent.
+        assert verdicts[quantization]["verdict"] == "not enough images"
+        assert verdicts[quantization]["classes"][0]["label"] == "COVID-19"
         assert verdicts[quantization]["accuracy"] >= 0.9
     assert verdicts["none"]["largest_difference"] < 1e-3
 

@@ -22,7 +22,8 @@ from tests.conftest import Cli
 
 DEVICE_MODULES = (
     "benchmarking.bench", "benchmarking.latency", "bundle", "data.cache", "data.layouts", "data.phantom", "data.split",
-    "evaluation.evaluate", "evaluation.metrics", "evaluation.parity", "evaluation.scoring", "files", "imaging",
+    "evaluation.evaluate", "evaluation.metrics", "evaluation.parity", "evaluation.reference", "evaluation.scoring",
+    "evaluation.verify_command", "files", "imaging",
     "inspection.inspect", "inspection.operators", "locate", "machine", "onnx_properties", "predict",
     "reporting.bench", "reporting.inspection", "reporting.parity", "reporting.predictions", "reporting.progress",
     "reporting.tables", "runs", "runtimes.base", "runtimes.litert", "runtimes.onnx_runtime", "tflite_file",
@@ -64,7 +65,7 @@ def test_device_modules_import_without_tensorflow() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [["bench", "--queries", "5", "--seconds", "0"], ["predict", "PICTURE"], ["inspect", "xception-int8.tflite"],
-     ["inspect", "xception-int8.onnx"]],
+     ["inspect", "xception-int8.onnx"], ["verify"]],
 )  # fmt: skip
 def test_device_commands_run_without_tensorflow(device: Path, picture: Path, arguments: list[str]) -> None:
     command = [str(picture) if argument == "PICTURE" else argument for argument in arguments]
@@ -201,3 +202,43 @@ def test_verify_passes_and_fails_by_its_exit_status(run: Run, bundle: Path, cli:
     verdict = result.err.splitlines()[-1]
     assert path.name in verdict
     assert "xception-none.tflite" not in verdict
+
+
+def test_replay_passes_where_nothing_changed(device: Path, cli: Cli, tmp_path: Path) -> None:
+    result = cli(
+        "verify", "--bundle", device, "--runtime", "litert", "--runtime", "onnx", "--json", tmp_path / "x.json"
+    )
+    assert result.code == 0, result.err
+    assert "outside its run folder" in result.out
+    rows = json.loads((tmp_path / "x.json").read_text())
+    assert {row["artifact"] for row in rows} == {artifact.name for artifact in read_bundle(device)}
+    for row in rows:
+        assert row["verdict"] == "passed"
+        assert row["same_top"] == row["images"] == 12
+        # The very runtime that it was recorded on, on this very machine.
+        assert row["largest_difference"] < 1e-5
+
+
+def test_replay_fails_where_something_else_is_computed(device: Path, cli: Cli) -> None:
+    path = device / "xception-none.onnx"
+    recorded = {artifact.name: artifact for artifact in read_bundle(device)}
+    spoil(path)
+    recorded[path.name] = read_artifact(path)
+    write_manifest(device, read_manifest(device)["shared"], list(recorded.values()))
+    result = cli("verify", "--bundle", device, "--runtime", "onnx")
+    assert result.code == 3
+    assert "xception-none.onnx on ONNX Runtime" in result.err
+    assert "int8" not in result.err.splitlines()[-1]
+
+
+def test_replay_needs_the_reference_inputs_as_they_were(device: Path, cli: Cli) -> None:
+    path = device / "reference.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    result = cli("verify", "--bundle", device)
+    assert result.code == 2
+    assert "SHA-256" in result.err
+    path.unlink()
+    assert cli("verify", "--bundle", device).code == 2
+    assert cli("verify", "--bundle", device, "--min-agreement", "0.9").code == 2

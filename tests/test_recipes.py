@@ -107,7 +107,11 @@ def test_coral_gets_integers_from_end_to_end(own: Run, cli: Cli, tmp_path: Path)
     # Without fine-tuning it may miss the recipe's parity demands.
     assert result.code in (0, 3), result.err
     folder = own.bundle_of("coral-edge-tpu")
-    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "xception-int8-ptq.tflite"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "manifest.json",
+        "reference.npz",
+        "xception-int8-ptq.tflite",
+    ]
     path = folder / "xception-int8-ptq.tflite"
     interpreter = Interpreter(str(path))
     (image,), (probabilities,) = interpreter.get_input_details(), interpreter.get_output_details()

@@ -109,7 +109,7 @@ def run_plan(plan: Plan) -> dict[str, dict[str, Any]]:
             with progress_bar(f"scoring {row.title} ({row.runtime})", len(images)) as bar:
                 found = score_images(session, images, bar.tick)
             reference = found if reference is None else reference
-            figures = parity(reference, found, targets, Gate())
+            figures = parity(reference, found, targets, split.labels, Gate())
             results[row.name] |= {name: figures[name] for name in ("accuracy", "agreement")}
     rounds = rounds_of(plan.queries)
     with progress_bar(f"measuring, threads: {plan.threads}", rounds * len(candidates)) as bar:

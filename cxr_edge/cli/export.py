@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cxr_edge.cli.options import AgreementOption, DropOption, JsonOption, RunOption
+from cxr_edge.cli.options import AgreementOption, DropOption, JsonOption, RunOption, SensitivityOption
 
 
 def command(
@@ -50,13 +50,14 @@ def command(
     qat_learning_rate: Annotated[float, typer.Option("--qat-learning-rate", help="Its peak learning rate.")] = 3e-5,
     min_agreement: AgreementOption = None,
     max_accuracy_drop: DropOption = None,
+    max_sensitivity_drop: SensitivityOption = None,
     json: JsonOption = None,
 ) -> None:
     """Write TFLite and ONNX artifacts of a run to its bundle, and verify them against the Keras model."""
     from cxr_edge.evaluation.parity import demanded
     from cxr_edge.exporting.recipe import chosen_recipe
 
-    gate = demanded(min_agreement, max_accuracy_drop)
+    gate = demanded(min_agreement, max_accuracy_drop, max_sensitivity_drop)
     chosen = chosen_recipe(recipe, formats, quantizations, keep_float, gate)
     # TensorFlow takes seconds to import: not before the options are known to be good.
     from cxr_edge.exporting.command import run_explain, run_export

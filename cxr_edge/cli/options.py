@@ -38,6 +38,14 @@ DropOption = Annotated[
         show_default="0.02, or the recipe's",
     ),
 ]
+SensitivityOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-sensitivity-drop",
+        help="Gate: greatest drop in the sensitivity of any class.",
+        show_default="0.05, or the recipe's",
+    ),
+]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", help="Threads of one inference.", show_default="all usable cores", min=1)
 ]

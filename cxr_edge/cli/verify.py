@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from cxr_edge.cli.options import AgreementOption, BundleOption, DropOption, JsonOption, RunOption
+from typing import Annotated
+
+import typer
+
+from cxr_edge.cli.options import (
+    AgreementOption,
+    BundleOption,
+    DropOption,
+    JsonOption,
+    RunOption,
+    SensitivityOption,
+    ThreadsOption,
+)
 
 
 def command(
@@ -10,18 +22,30 @@ def command(
     bundle: BundleOption = None,
     min_agreement: AgreementOption = None,
     max_accuracy_drop: DropOption = None,
+    max_sensitivity_drop: SensitivityOption = None,
+    replay: Annotated[
+        bool,
+        typer.Option(
+            "--replay",
+            help="Compare the bundle's reference outputs with what each runtime computes here: no Keras model, no "
+            "patients. What a device without TensorFlow does anyway.",
+        ),
+    ] = False,
+    runtimes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--runtime", help="With --replay; repeatable.", show_default="all installed", metavar="litert|onnx|openvino"
+        ),
+    ] = None,
+    threads: ThreadsOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Compare each artifact with the Keras model on the test split; exit status 3 when one fails the gate."""
-    from cxr_edge.evaluation.parity import demanded
-    from cxr_edge.evaluation.verify import verify_bundle
-    from cxr_edge.files import write_json
-    from cxr_edge.locate import find_bundle, run_of
-    from cxr_edge.reporting.parity import gate_parity, show_parity
+    """Compare each artifact with the Keras model on the test split, or on a device with its own reference outputs.
 
-    folder = find_bundle(bundle, run)
-    rows = verify_bundle(folder, demanded(min_agreement, max_accuracy_drop))
-    show_parity(rows, phantoms=run_of(folder).config()["options"]["data"] is None)
-    if json is not None:
-        write_json(json, rows)
-    gate_parity(rows)
+    Exit status 3 when one fails.
+    """
+    from cxr_edge.evaluation.parity import demanded
+    from cxr_edge.evaluation.verify_command import verify_here
+
+    demands = demanded(min_agreement, max_accuracy_drop, max_sensitivity_drop)
+    verify_here(run, bundle, demands, replay, runtimes, threads, json)

@@ -11,7 +11,7 @@ from cxr_edge.bundle import read_bundle, read_manifest
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError
-from cxr_edge.evaluation.parity import Gate, parity
+from cxr_edge.evaluation.parity import Gate, flipped, parity
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.files import sha256_of
 from cxr_edge.locate import run_of
@@ -42,7 +42,7 @@ def verify_bundle(folder: Path, demands: dict[str, float]) -> list[dict[str, Any
         raise ArtifactError(f"{folder}: was exported from another model than {run.model_file}; export again")
     split = run_split(run)
     images = np.asarray(decoded(split, "test", artifacts[0].image_size))
-    targets = split.targets("test")
+    targets, names = split.targets("test"), [item.path for item in split.part("test")]
     reference = predict_probabilities(compiled(load_classifier(run)), images)
     rows = []
     for artifact, gate in zip(artifacts, gates, strict=True):
@@ -50,6 +50,7 @@ def verify_bundle(folder: Path, demands: dict[str, float]) -> list[dict[str, Any
         session = runtime.load(artifact.path, usable_cores())
         with progress_bar(f"verifying {artifact.name}", len(images)) as bar:
             found = score_images(session, images, bar.tick)
-        figures = {"runtime": runtime.title, "part": "test", **parity(reference, found, targets, gate)}
-        rows.append({"artifact": artifact.name, "bytes": artifact.bytes, **figures})
+        figures = {"runtime": runtime.title, "part": "test", **parity(reference, found, targets, split.labels, gate)}
+        changed = flipped(reference, found, targets, split.labels, names)
+        rows.append({"artifact": artifact.name, "bytes": artifact.bytes, **figures, "flipped": changed})
     return rows

@@ -16,6 +16,7 @@ from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError, GateError, OptionError
 from cxr_edge.evaluation.parity import parity
+from cxr_edge.evaluation.reference import reference_images, write_reference_images
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.exporting.metadata import with_metadata
 from cxr_edge.exporting.recipe import Recipe, check_recipe, described
@@ -143,7 +144,9 @@ class Exporter:
         images = np.asarray(decoded(self.split, "test", self.image_size))
         targets = self.split.targets("test")
         reference = predict_probabilities(compiled(self.model), images)
-        shared = self.shared_metadata()
+        inputs = reference_images(self.image_size)
+        keras_outputs = predict_probabilities(compiled(self.model), inputs).tolist()
+        shared = {**self.shared_metadata(), "reference_sha256": write_reference_images(self.bundle, inputs)}
         written = []
         for quantization in self.recipe.quantize:
             for kind in self.recipe.formats:
@@ -157,11 +160,12 @@ class Exporter:
                     session = runtimes[kind].load(temporary, usable_cores())
                     with progress_bar(f"verifying {path.name}", len(images)) as bar:
                         found = score_images(session, images, bar.tick)
+                    outputs = score_images(session, inputs).tolist()
                     del session
                     verdict = {
                         "runtime": runtimes[kind].title,
                         "part": "test",
-                        **parity(reference, found, targets, self.recipe.parity),
+                        **parity(reference, found, targets, self.split.labels, self.recipe.parity),
                     }
                     own = {
                         "format": kind,
@@ -169,6 +173,11 @@ class Exporter:
                         "calibration": self.quantized.described(quantization),
                         "packages": package_versions(),
                         "parity": verdict,
+                        "reference_outputs": {
+                            "runtime": runtimes[kind].title,
+                            "probabilities": outputs,
+                            "keras": keras_outputs,
+                        },
                     }
                     temporary.write_bytes(with_metadata(kind, content, {**shared, **own}))
                 artifact = read_artifact(path)
