@@ -14,10 +14,11 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from cxr_edge.bundle import read_artifact, read_bundle
+from cxr_edge.bundle import read_artifact, read_bundle, read_manifest
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.evaluation.temperature import tempered
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import RUNTIMES, runtimes_for
 from tests.conftest import Cli
@@ -34,10 +35,12 @@ def images(run: Run) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def keras_probabilities(run: Run, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def keras_probabilities(run: Run, bundle: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """With the temperature that the artifacts have in them."""
     from cxr_edge.training.train import load_classifier, predict_probabilities
 
-    return predict_probabilities(load_classifier(run), images)
+    temperature = read_manifest(bundle)["shared"]["temperature"]
+    return tempered(predict_probabilities(load_classifier(run), images), temperature)
 
 
 def test_the_bundle_lists_every_artifact(bundle: Path) -> None:

@@ -10,6 +10,7 @@ from sklearn import metrics as reference
 
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.parity import Gate, flipped, parity
+from cxr_edge.evaluation.temperature import fit_temperature, tempered
 
 LABELS = ("a", "b", "c")
 
@@ -134,3 +135,23 @@ def test_parity_fails_on_what_is_not_a_number() -> None:
     expected, found, targets = shifted(0)
     found[5] = np.nan
     assert parity(expected, found, targets, LABELS, Gate(0.0, 1.0, 1.0))["verdict"] == "failed"
+
+
+def test_a_temperature_makes_probabilities_honest() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(4000, 3)) * 2
+    honest = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    targets = np.array([random.choice(3, p=row) for row in honest])
+    boasting = tempered(honest, 0.5)
+    assert fit_temperature(boasting, targets) == pytest.approx(2, rel=0.05)
+    assert np.abs(tempered(boasting, 2) - honest).max() < 1e-4
+    assert np.array_equal(tempered(boasting, 3).argmax(axis=1), boasting.argmax(axis=1))
+    found = parity(honest.astype(np.float32), honest.astype(np.float32), targets, LABELS, Gate(), temperature=2)
+    assert found["calibration_error"]["reference"] < 0.03
+    assert found["calibration_error"]["artifact_unscaled"] > 0.08
+
+
+def test_no_mistake_is_no_reason_for_certainty() -> None:
+    targets = np.array([0, 1, 2] * 10)
+    right = (np.eye(3)[targets] * 0.4 + 0.2).astype(np.float32)
+    assert fit_temperature(right, targets) >= 0.25

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr_edge.bundle import read_artifact
+from cxr_edge.bundle import read_artifact, read_manifest
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.scoring import score_images
@@ -58,7 +58,8 @@ def test_kept_layers_have_the_float_models_kernels(mixed: Run) -> None:
     assert np.array_equal(found["residual_conv2"], nodes["residual_conv2"].kernel.transpose(3, 0, 1, 2))
     depthwise = nodes["block2_sepconv1_depthwise"].kernel
     assert np.array_equal(found["block2_sepconv1_depthwise"], depthwise[None])
-    assert np.array_equal(found["logits"], nodes["probabilities"].kernel.T)
+    temperature = read_manifest(mixed.bundle)["shared"]["temperature"]
+    assert np.allclose(found["logits"], nodes["probabilities"].kernel.T / temperature, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])

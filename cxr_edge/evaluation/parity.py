@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import OptionError
+from cxr_edge.evaluation.temperature import tempered
 
 PASSED, FAILED, UNDECIDED = "passed", "failed", "not enough images"
 
@@ -47,6 +48,7 @@ def parity(
     targets: NDArray[np.integer],
     labels: Sequence[str],
     gate: Gate,
+    temperature: float = 1.0,
 ) -> dict[str, Any]:
     """Compare probabilities and judge them. Needs SciPy.
 
@@ -56,6 +58,7 @@ def parity(
         targets: label indices `[N]`.
         labels: K names.
         gate: the demands.
+        temperature: that both were scaled by, to say how honest they were without.
 
     Returns:
         JSON-ready. Plain figures; under `intervals` those of accuracy, of both, their difference and the agreement;
@@ -103,6 +106,8 @@ def parity(
         "calibration_error": {
             "reference": calibration_error(reference, targets),
             "artifact": calibration_error(candidate, targets) if finite else None,
+            "reference_unscaled": calibration_error(tempered(reference, 1 / temperature), targets),
+            "artifact_unscaled": calibration_error(tempered(candidate, 1 / temperature), targets) if finite else None,
         },
         "intervals": {
             "agreement": agreement,

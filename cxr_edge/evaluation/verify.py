@@ -13,6 +13,7 @@ from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.parity import Gate, flipped, parity
 from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.evaluation.temperature import tempered
 from cxr_edge.files import sha256_of
 from cxr_edge.locate import run_of
 from cxr_edge.machine import usable_cores
@@ -38,19 +39,23 @@ def verify_bundle(folder: Path, demands: dict[str, float]) -> list[dict[str, Any
     gates = [Gate(**{**(artifact.parity or {}).get("gate", {}), **demands}) for artifact in artifacts]
     for gate in gates:
         gate.check()
-    if read_manifest(folder)["shared"]["training"]["model_sha256"] != sha256_of(run.model_file):
+    shared = read_manifest(folder)["shared"]
+    if shared["training"]["model_sha256"] != sha256_of(run.model_file):
         raise ArtifactError(f"{folder}: was exported from another model than {run.model_file}; export again")
     split = run_split(run)
     images = np.asarray(decoded(split, "test", artifacts[0].image_size))
     targets, names = split.targets("test"), [item.path for item in split.part("test")]
-    reference = predict_probabilities(compiled(load_classifier(run)), images)
+    # Bundles of before temperature scaling have none.
+    temperature = float(shared.get("temperature", 1.0))
+    reference = tempered(predict_probabilities(compiled(load_classifier(run)), images), temperature)
     rows = []
     for artifact, gate in zip(artifacts, gates, strict=True):
         runtime = runtimes_for(artifact.format)[0]
         session = runtime.load(artifact.path, usable_cores())
         with progress_bar(f"verifying {artifact.name}", len(images)) as bar:
             found = score_images(session, images, bar.tick)
-        figures = {"runtime": runtime.title, "part": "test", **parity(reference, found, targets, split.labels, gate)}
+        compared = parity(reference, found, targets, split.labels, gate, temperature)
+        figures = {"runtime": runtime.title, "part": "test", **compared}
         changed = flipped(reference, found, targets, split.labels, names)
         rows.append({"artifact": artifact.name, "bytes": artifact.bytes, **figures, "flipped": changed})
     return rows

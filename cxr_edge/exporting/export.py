@@ -18,6 +18,7 @@ from cxr_edge.errors import ArtifactError, GateError, OptionError
 from cxr_edge.evaluation.parity import parity
 from cxr_edge.evaluation.reference import reference_images, write_reference_images
 from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.evaluation.temperature import fit_temperature, tempered
 from cxr_edge.exporting.metadata import with_metadata
 from cxr_edge.exporting.recipe import Recipe, check_recipe, described
 from cxr_edge.files import replacing, sha256_of
@@ -25,7 +26,7 @@ from cxr_edge.inspection.operators import computation_of
 from cxr_edge.machine import package_versions, usable_cores
 from cxr_edge.quantization.build import on_grid
 from cxr_edge.quantization.finetune import FineTuneOptions
-from cxr_edge.quantization.graph import fold
+from cxr_edge.quantization.graph import Graph, fold, with_temperature
 from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
 from cxr_edge.quiet import quiet
 from cxr_edge.reporting.progress import progress_bar, working
@@ -66,22 +67,39 @@ class Exporter:
         variant = Variant(self.recipe.keep_float, self.recipe.dense_weights == "per-tensor", self.recipe.symmetric)
         self.quantized = QuantizedRun(run, self.graph, variant, options.fine_tuning)
         self.batch = 1 if self.recipe.batch == "one" else None
+        self._temperature: float | None = None
         self._float: bytes | None = None
         self._int8: dict[str, bytes] = {}
+
+    def temperature(self) -> float:
+        """What the Keras model's logits are divided by in every artifact, fitted on the validation split."""
+        if self._temperature is None:
+            images = np.asarray(decoded(self.split, "validation", self.image_size))
+            found = predict_probabilities(compiled(self.model), images)
+            self._temperature = fit_temperature(found, self.split.targets("validation"))
+        return self._temperature
 
     def float32_tflite(self) -> bytes:
         from cxr_edge.exporting.tflite import float_tflite
 
         if self._float is None:
             with _step("converting none to TFLite"):
-                self._float = float_tflite(self.graph, self.batch)
+                self._float = float_tflite(self.scaled_graph(), self.batch)
         return self._float
+
+    def scaled_graph(self) -> Graph:
+        """The float graph with the temperature in it."""
+        return with_temperature(self.graph, self.temperature())[0]
 
     def int8_tflite(self, quantization: str) -> bytes:
         from cxr_edge.exporting.tflite import int8_tflite
 
         if quantization not in self._int8:
-            graph, ranges = self.quantized.graph(quantization == "int8"), self.quantized.ranges()
+            temperature, ranges = self.temperature(), self.quantized.ranges()
+            graph, logits = with_temperature(self.quantized.graph(quantization == "int8"), temperature)
+            # Kernel, bias and range shrink alike: the integers are those that were fine-tuned.
+            low, high = ranges[logits]
+            ranges = {**ranges, logits: (low / temperature, high / temperature)}
             with _step(f"converting {quantization} to TFLite"):
                 self._int8[quantization] = int8_tflite(
                     on_grid(graph), ranges, self.batch, integer_output=self.recipe.output_type == "int8"
@@ -101,7 +119,7 @@ class Exporter:
             if not half:
                 return self.float32_tflite()
             with _step("converting fp16 to TFLite"):
-                return float_tflite(self.graph, self.batch, half=True)
+                return float_tflite(self.scaled_graph(), self.batch, half=True)
         tflite = self.int8_tflite(quantization) if int8 else self.float32_tflite()
         with _step(f"converting {quantization} to ONNX"):
             opset, flavour = self.recipe.opset, self.recipe.integer_flavour
@@ -122,6 +140,7 @@ class Exporter:
             "labels": labels,
             "contract": contract(self.image_size, len(labels), self.recipe.output_type, self.batch),
             "imaging": imaging.RULE,
+            "temperature": self.temperature(),
             "training": {
                 "data": "phantoms" if config["options"]["data"] is None else "images",
                 "images": config["images"],
@@ -143,9 +162,10 @@ class Exporter:
         runtimes = {kind: runtimes_for(kind)[0] for kind in self.recipe.formats}
         images = np.asarray(decoded(self.split, "test", self.image_size))
         targets = self.split.targets("test")
-        reference = predict_probabilities(compiled(self.model), images)
+        temperature = self.temperature()
+        reference = tempered(predict_probabilities(compiled(self.model), images), temperature)
         inputs = reference_images(self.image_size)
-        keras_outputs = predict_probabilities(compiled(self.model), inputs).tolist()
+        keras_outputs = tempered(predict_probabilities(compiled(self.model), inputs), temperature).tolist()
         shared = {**self.shared_metadata(), "reference_sha256": write_reference_images(self.bundle, inputs)}
         written = []
         for quantization in self.recipe.quantize:
@@ -165,7 +185,7 @@ class Exporter:
                     verdict = {
                         "runtime": runtimes[kind].title,
                         "part": "test",
-                        **parity(reference, found, targets, self.split.labels, self.recipe.parity),
+                        **parity(reference, found, targets, self.split.labels, self.recipe.parity, temperature),
                     }
                     own = {
                         "format": kind,

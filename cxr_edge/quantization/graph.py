@@ -207,3 +207,20 @@ def keep_in_float(graph: Graph, patterns: Sequence[str]) -> Graph:
 def with_dense_per_tensor(graph: Graph) -> Graph:
     """The graph with one scale for each dense kernel, for runtimes older than per-channel fully connected layers."""
     return replace(graph, nodes=tuple(replace(node, per_tensor=node.kind == "dense") for node in graph.nodes))
+
+
+def with_temperature(graph: Graph, temperature: float) -> tuple[Graph, str]:
+    """The graph with its logits divided by a temperature, and their tensor's name, whose range shrinks with it.
+
+    The last dense layer's kernel and bias take the factor.
+    """
+    name = graph.nodes[-1].inputs[0]
+
+    def cooled(node: Node) -> Node:
+        if node.name != name:
+            return node
+        assert node.kernel is not None and node.bias is not None
+        factor = np.float32(1 / temperature)
+        return replace(node, kernel=node.kernel * factor, bias=node.bias * factor)
+
+    return replace(graph, nodes=tuple(cooled(node) for node in graph.nodes)), name

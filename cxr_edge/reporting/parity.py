@@ -42,7 +42,8 @@ def show_parity(rows: list[dict[str, Any]], phantoms: bool) -> None:
         ],
     )
     show_table(
-        f"Probabilities (Keras: expected calibration error {percent(rows[0]['calibration_error']['reference'])} %)",
+        f"Probabilities, and their expected calibration error before and after temperature scaling (Keras: "
+        f"{_calibration(rows[0], 'reference')} %)",
         ["artifact", "MB", "largest diff", "mean diff", "divergence, nats", "calibration error %"],
         [
             [
@@ -52,7 +53,7 @@ def show_parity(rows: list[dict[str, Any]], phantoms: bool) -> None:
                     "-" if row[name] is None else f"{row[name]:.{digits}f}"
                     for name, digits in (("largest_difference", 4), ("mean_difference", 5), ("divergence", 5))
                 ),
-                percent(row["calibration_error"]["artifact"]),
+                _calibration(row, "artifact"),
             ]
             for row in rows
         ],
@@ -62,6 +63,11 @@ def show_parity(rows: list[dict[str, Any]], phantoms: bool) -> None:
     _show_undecided(rows)
     if phantoms:
         show(PHANTOM_NOTE)
+
+
+def _calibration(row: dict[str, Any], whose: str) -> str:
+    found = row["calibration_error"]
+    return f"{percent(found[f'{whose}_unscaled'])} to {percent(found[whose])}"
 
 
 def _show_classes(rows: list[dict[str, Any]]) -> None:
