@@ -17,7 +17,7 @@ def run_demo(folder: Path | None) -> None:
     """Train on phantoms, export float32 and int8, verify, bench, and show the outcome. Raises as these do."""
     start = time.monotonic()
     run = start_training(folder, {}, None)
-    run_export(run.folder, Recipe(FORMATS, ("none", "int8")), None, 3e-5, None)
+    run_export(run.folder, Recipe(FORMATS, ("none", "int8")), None, 3e-5)
     record = bench(run.bundle, None, [], None, queries=30, seconds=0.5)
     show_bench(record)
     show_table(

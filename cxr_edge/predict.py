@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cxr_edge.bundle import NOTICE, read_checked_artifact
 from cxr_edge.errors import OptionError
+from cxr_edge.evaluation.operating import REFER, operating_point_of
 from cxr_edge.imaging import load_image
 from cxr_edge.locate import best_artifact, find_bundle, warning_about
 from cxr_edge.machine import usable_cores
@@ -24,7 +28,8 @@ def predict(
     """Classify image files, one after the other.
 
     Returns:
-        JSON-ready: `artifact`, `runtime`, `labels`, and a row a file with `label` and `probabilities`.
+        JSON-ready: `artifact`, `runtime`, `labels`, `operating_point`, and a row a file with `label`, the top class,
+        `probabilities`, and by the operating point, if the artifact has one, `decision`.
 
     Raises:
         ImageError, ArtifactError, RunError, OptionError, MissingDependencyError.
@@ -36,17 +41,23 @@ def predict(
         raise OptionError(f"{runtime.title} does not read .{chosen.format} files ({chosen.name})")
     pixels = [load_image(path, chosen.image_size) for path in images]
     session = runtime.load(chosen.path, threads or usable_cores())
+    point = operating_point_of(chosen.metadata)
     rows = []
     for path, image in zip(images, pixels, strict=True):
         probabilities = session.run(image[None, :, :, None])[0].tolist()
         label = chosen.labels[probabilities.index(max(probabilities))]
-        rows.append({"file": str(path), "label": label, "probabilities": probabilities})
+        row = {"file": str(path), "label": label, "probabilities": probabilities}
+        if point is not None:
+            (called,), (referred,) = point.decide(np.array([probabilities]), chosen.labels)
+            row["decision"] = REFER if referred else chosen.labels[called]
+        rows.append(row)
     return {
         "notice": NOTICE,
         "artifact": chosen.name,
         "sha256": chosen.sha256,
         "runtime": runtime.title,
         "labels": list(chosen.labels),
+        "operating_point": None if point is None else asdict(point),
         "warning": warning_about(chosen),
         "rows": rows,
     }

@@ -21,9 +21,9 @@ from cxr_edge.runtimes.base import Runtime
 from tests.conftest import Cli
 
 DEVICE_MODULES = (
-    "benchmarking.bench", "benchmarking.latency", "bundle", "data.cache", "data.layouts", "data.phantom", "data.split",
-    "evaluation.evaluate", "evaluation.metrics", "evaluation.parity", "evaluation.reference", "evaluation.scoring",
-    "evaluation.verify_command", "files", "imaging",
+    "benchmarking.bench", "benchmarking.latency", "bundle", "data.cache", "data.layouts", "data.phantom",
+    "data.split", "evaluation.evaluate", "evaluation.metrics", "evaluation.operating", "evaluation.parity",
+    "evaluation.reference", "evaluation.scoring", "evaluation.verify_command", "files", "imaging",
     "inspection.inspect", "inspection.operators", "locate", "machine", "onnx_properties", "predict",
     "reporting.bench", "reporting.inspection", "reporting.parity", "reporting.predictions", "reporting.progress",
     "reporting.tables", "runs", "runtimes.base", "runtimes.litert", "runtimes.onnx_runtime", "tflite_file",

@@ -48,6 +48,18 @@ def command(
         int | None, typer.Option("--qat-epochs", help="Epochs of int8's fine-tuning.", show_default="3; phantoms 1")
     ] = None,
     qat_learning_rate: Annotated[float, typer.Option("--qat-learning-rate", help="Its peak learning rate.")] = 3e-5,
+    sensitive_class: Annotated[
+        str | None,
+        typer.Option(
+            "--sensitive-class",
+            help="Class that must not be missed.",
+            show_default="COVID-19, where it is a class",
+            metavar="LABEL",
+        ),
+    ] = None,
+    sensitivity: Annotated[
+        float, typer.Option("--sensitivity", help="Share of that class that the operating point is to call.")
+    ] = 0.95,
     min_agreement: AgreementOption = None,
     max_accuracy_drop: DropOption = None,
     max_sensitivity_drop: SensitivityOption = None,
@@ -65,4 +77,4 @@ def command(
     if explain_int8:
         run_explain(run, chosen, json)
     else:
-        run_export(run, chosen, qat_epochs, qat_learning_rate, json)
+        run_export(run, chosen, qat_epochs, qat_learning_rate, sensitive_class, sensitivity, json)

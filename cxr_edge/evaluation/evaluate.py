@@ -14,6 +14,7 @@ from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.metrics import classification_metrics
+from cxr_edge.evaluation.operating import operating_figures, operating_point_of
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.locate import warning_about
 from cxr_edge.machine import usable_cores
@@ -64,13 +65,15 @@ def evaluate(artifact: Path | None, data: Path | None, run_folder: Path | None) 
                 f"{artifact}: was trained on another split than that of {run.folder}, and may know its test images; "
                 "name its own run with --run, or images with --data"
             )
+        point = operating_point_of(read.metadata)
         phantoms = data is None and read.metadata["training"]["data"] == "phantoms"
         session = runtimes_for(read.format)[0].load(artifact, usable_cores())
     else:
         assert run is not None
         from cxr_edge.runtimes.keras_model import KerasSession
 
-        config = run.config()
+        # An operating point holds for probabilities with the temperature in them: the artifacts', not the model's.
+        config, point = run.config(), None
         labels, size, model = tuple(config["labels"]), config["options"]["image_size"], "Keras float32"
         session = KerasSession(run)
         phantoms = data is None and config["options"]["data"] is None
@@ -82,4 +85,5 @@ def evaluate(artifact: Path | None, data: Path | None, run_folder: Path | None) 
         "part": part,
         "data": "phantoms" if phantoms else "images",
         **classification_metrics(targets, probabilities, labels),
+        "operating_point": None if point is None else operating_figures(point, probabilities, targets, labels),
     }

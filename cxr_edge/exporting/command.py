@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,34 @@ from cxr_edge.quantization.sensitivity import rows_of, sensitivity
 from cxr_edge.reporting.parity import gate_parity, show_parity
 from cxr_edge.reporting.progress import progress_bar
 from cxr_edge.reporting.sensitivity import show_sensitivity
-from cxr_edge.reporting.tables import show
+from cxr_edge.reporting.tables import percent, show
 from cxr_edge.runs import Run, find_run
 from cxr_edge.training.train import compiled, predict_probabilities
 
 
 def run_export(
-    folder: Path | None, recipe: Recipe, qat_epochs: int | None, qat_learning_rate: float, json: Path | None
+    folder: Path | None,
+    recipe: Recipe,
+    qat_epochs: int | None,
+    qat_learning_rate: float,
+    sensitive_class: str | None = None,
+    sensitivity: float = ExportOptions.sensitivity,
+    json: Path | None = None,
 ) -> list[Artifact]:
     """Export, show, and fail with GateError when an artifact fell short of the gate."""
     run, options = _prepared(folder, recipe, qat_epochs, qat_learning_rate)
+    options = replace(options, sensitive_class=sensitive_class, sensitivity=sensitivity)
+    options.check()
     exporter = Exporter(run, options)
     artifacts = exporter.export()
     rows = [{"artifact": artifact.name, "bytes": artifact.bytes, **(artifact.parity or {})} for artifact in artifacts]
     show_parity(rows, phantoms=run.config()["options"]["data"] is None)
+    if point := exporter.operating_point():
+        show(
+            f"operating point: {point['label']} is called from {percent(point['threshold'])} % on; on validation "
+            f"{percent(point['called'])} % of it are called, {percent(point['sensitivity'])} % called or referred, "
+            f"{percent(1 - point['coverage'])} % of all images referred"
+        )
     show(f"bundle: {exporter.bundle}")
     if json is not None:
         write_json(json, rows)

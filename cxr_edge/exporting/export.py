@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxr_edge import __version__, imaging
 from cxr_edge.bundle import MANIFEST, NOTICE, Artifact, contract, read_artifact, read_manifest, write_manifest
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError, GateError, OptionError
+from cxr_edge.evaluation.operating import USUAL_LABEL, fit_operating_point, operating_figures
 from cxr_edge.evaluation.parity import parity
 from cxr_edge.evaluation.reference import reference_images, write_reference_images
 from cxr_edge.evaluation.scoring import score_images
@@ -45,10 +48,15 @@ class ExportOptions:
 
     recipe: Recipe
     fine_tuning: FineTuneOptions
+    #: Class not to be missed, None for `USUAL_LABEL` where there is one, and the share of it to be called.
+    sensitive_class: str | None = None
+    sensitivity: float = 0.95
 
     def check(self) -> None:
         """Raises OptionError for an unknown name, or a number out of range."""
         check_recipe(self.recipe)
+        if not 0 < self.sensitivity <= 1:
+            raise OptionError(f"--sensitivity {self.sensitivity}: a share above 0 and up to 1 is needed")
         if self.fine_tuning.epochs < 1 or not 0 < self.fine_tuning.learning_rate < 1:
             raise OptionError("--qat-epochs takes 1 and more, --qat-learning-rate a number above 0 and below 1")
 
@@ -67,17 +75,36 @@ class Exporter:
         variant = Variant(self.recipe.keep_float, self.recipe.dense_weights == "per-tensor", self.recipe.symmetric)
         self.quantized = QuantizedRun(run, self.graph, variant, options.fine_tuning)
         self.batch = 1 if self.recipe.batch == "one" else None
-        self._temperature: float | None = None
+        self.sensitive_class, self.sensitivity = options.sensitive_class, options.sensitivity
         self._float: bytes | None = None
         self._int8: dict[str, bytes] = {}
 
+    @cached_property
     def temperature(self) -> float:
         """What the Keras model's logits are divided by in every artifact, fitted on the validation split."""
-        if self._temperature is None:
-            images = np.asarray(decoded(self.split, "validation", self.image_size))
-            found = predict_probabilities(compiled(self.model), images)
-            self._temperature = fit_temperature(found, self.split.targets("validation"))
-        return self._temperature
+        return fit_temperature(self._validation, self.split.targets("validation"))
+
+    @cached_property
+    def _validation(self) -> NDArray[np.float32]:
+        return predict_probabilities(
+            compiled(self.model), np.asarray(decoded(self.split, "validation", self.image_size))
+        )
+
+    def operating_point(self) -> dict[str, Any] | None:
+        """From the validation split, with what it does there, JSON-ready; None where the class is not among the labels.
+
+        Raises:
+            OptionError: a class that was asked for is not.
+        """
+        labels, targets = self.split.labels, self.split.targets("validation")
+        label = self.sensitive_class or USUAL_LABEL
+        if label not in labels:
+            if self.sensitive_class is None:
+                return None
+            raise OptionError(f"--sensitive-class {label}: choose one of {', '.join(labels)}")
+        probabilities = tempered(self._validation, self.temperature)
+        point = fit_operating_point(probabilities, targets, labels, label, self.sensitivity)
+        return {**operating_figures(point, probabilities, targets, labels), "wanted_sensitivity": self.sensitivity}
 
     def float32_tflite(self) -> bytes:
         from cxr_edge.exporting.tflite import float_tflite
@@ -89,13 +116,13 @@ class Exporter:
 
     def scaled_graph(self) -> Graph:
         """The float graph with the temperature in it."""
-        return with_temperature(self.graph, self.temperature())[0]
+        return with_temperature(self.graph, self.temperature)[0]
 
     def int8_tflite(self, quantization: str) -> bytes:
         from cxr_edge.exporting.tflite import int8_tflite
 
         if quantization not in self._int8:
-            temperature, ranges = self.temperature(), self.quantized.ranges()
+            temperature, ranges = self.temperature, self.quantized.ranges()
             graph, logits = with_temperature(self.quantized.graph(quantization == "int8"), temperature)
             # Kernel, bias and range shrink alike: the integers are those that were fine-tuned.
             low, high = ranges[logits]
@@ -140,7 +167,8 @@ class Exporter:
             "labels": labels,
             "contract": contract(self.image_size, len(labels), self.recipe.output_type, self.batch),
             "imaging": imaging.RULE,
-            "temperature": self.temperature(),
+            "temperature": self.temperature,
+            "operating_point": self.operating_point(),
             "training": {
                 "data": "phantoms" if config["options"]["data"] is None else "images",
                 "images": config["images"],
@@ -162,7 +190,7 @@ class Exporter:
         runtimes = {kind: runtimes_for(kind)[0] for kind in self.recipe.formats}
         images = np.asarray(decoded(self.split, "test", self.image_size))
         targets = self.split.targets("test")
-        temperature = self.temperature()
+        temperature = self.temperature
         reference = tempered(predict_probabilities(compiled(self.model), images), temperature)
         inputs = reference_images(self.image_size)
         keras_outputs = tempered(predict_probabilities(compiled(self.model), inputs), temperature).tolist()

@@ -12,13 +12,22 @@ def show_predictions(result: dict[str, Any]) -> None:
     """One row a file, from the result of `cxr_edge.predict.predict`."""
     show_table(
         f"{result['artifact']} on {result['runtime']}",
-        ["file", "label", *(f"{label} %" for label in result["labels"])],
+        ["file", "decision", *(f"{label} %" for label in result["labels"])],
         [
-            [Path(row["file"]).name, row["label"], *(percent(probability) for probability in row["probabilities"])]
+            [
+                Path(row["file"]).name,
+                row.get("decision", row["label"]),
+                *(percent(probability) for probability in row["probabilities"]),
+            ]
             for row in result["rows"]
         ],
         texts=2,
     )
+    if point := result["operating_point"]:
+        show(
+            f"{point['label']} is called from {percent(point['threshold'])} % on; what is less probable than "
+            f"{percent(point['refer_below'])} % is left to a radiologist"
+        )
     if result["warning"]:
         show(f"warning: {result['warning']}")
     show(result["notice"])

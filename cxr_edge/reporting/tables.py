@@ -56,5 +56,12 @@ def show_metrics(metrics: dict[str, Any], title: str) -> None:
         f"accuracy {percent(metrics['accuracy'])} %, balanced accuracy {percent(metrics['balanced_accuracy'])} %, "
         f"macro AUC {auc}"
     )
+    if point := metrics.get("operating_point"):
+        show(
+            f"operating point ({point['label']} from {percent(point['threshold'])} %, a radiologist below "
+            f"{percent(point['refer_below'])} %): decides {percent(point['coverage'])} % of the images, "
+            f"{percent(point['accuracy'])} % of those right; {point['label']} called {percent(point['called'])} %, "
+            f"called or referred {percent(point['sensitivity'])} %"
+        )
     if metrics.get("data") == "phantoms":
         show(PHANTOM_NOTE)
