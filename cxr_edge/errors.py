@@ -48,11 +48,13 @@ def first_line(error: BaseException) -> str:
 _EXTRAS = {
     "ai_edge_litert": "litert",
     "flatbuffers": "litert",
+    "jinja2": "train",
     "matplotlib": "train",
     "onnx": "train",
     "onnxruntime": "onnx",
     "openvino": "openvino",
     "scipy": "train",
+    "sklearn": "train",
     "tensorflow": "train",
     "tensorflow_model_optimization": "train",
     "tf2onnx": "train",

@@ -47,6 +47,11 @@ class Run:
         return self.folder / "metrics.json"
 
     @property
+    def bench_file(self) -> Path:
+        """The record of the last bench of one of its bundles."""
+        return self.folder / "bench.json"
+
+    @property
     def quantized(self) -> Path:
         return self.folder / "quantized"
 

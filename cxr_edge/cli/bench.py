@@ -35,8 +35,14 @@ def command(
     from cxr_edge.files import write_json
     from cxr_edge.locate import find_bundle
     from cxr_edge.reporting.bench import show_bench
+    from cxr_edge.runs import Run
 
-    record = bench(find_bundle(bundle, run), runtimes, images or [], threads, queries, seconds)
+    folder = find_bundle(bundle, run)
+    record = bench(folder, runtimes, images or [], threads, queries, seconds)
     show_bench(record)
+    own = Run(folder.resolve().parent)
+    if own.config_file.is_file():
+        # For the run's report.
+        write_json(own.bench_file, record)
     if json is not None:
         write_json(json, record)

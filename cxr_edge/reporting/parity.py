@@ -60,7 +60,8 @@ def show_parity(rows: list[dict[str, Any]], phantoms: bool) -> None:
     )
     _show_classes(rows)
     _show_flipped(rows)
-    _show_undecided(rows)
+    if line := undecided_line(rows):
+        show(line)
     if phantoms:
         show(PHANTOM_NOTE)
 
@@ -105,17 +106,17 @@ def _show_flipped(rows: list[dict[str, Any]]) -> None:
             show(f"and {len(lines) - MOST_FLIPPED} more: --json FILE has them all")
 
 
-def _show_undecided(rows: list[dict[str, Any]]) -> None:
+def undecided_line(rows: list[dict[str, Any]]) -> str | None:
+    """What the images are too few to prove; None where they are enough."""
     undecided: dict[str, set[str]] = {}
     for demand in (demand for row in rows for demand in row["demands"] if demand["verdict"] == UNDECIDED):
         what, _, label = demand["name"].partition(", ")
         most = "at least" if what == "agreement" else "at most"
         undecided.setdefault(f"{what} of {most} {percent(demand['limit'])} %", set()).add(label)
-    if undecided:
-        named = [
-            what + (f" ({', '.join(sorted(labels))})" if any(labels) else "") for what, labels in undecided.items()
-        ]
-        show(f"too few: nothing misses its limit, but these images are too few to prove it: {'; '.join(named)}")
+    if not undecided:
+        return None
+    named = [what + (f" ({', '.join(sorted(labels))})" if any(labels) else "") for what, labels in undecided.items()]
+    return f"too few: nothing misses its limit, but these images are too few to prove it: {'; '.join(named)}"
 
 
 def gate_parity(rows: list[dict[str, Any]]) -> None:

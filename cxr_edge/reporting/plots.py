@@ -15,7 +15,7 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=120, format="png")
 
 
-def plot_learning_curves(rows: list[dict[str, Any]], path: Path) -> None:
+def learning_curves(rows: list[dict[str, Any]]) -> Figure:
     """Loss and accuracy over the epochs of all phases, from the rows of `history.json`."""
     epochs = range(1, len(rows) + 1)
     figure = Figure(figsize=(9, 3.5), layout="constrained")
@@ -31,7 +31,12 @@ def plot_learning_curves(rows: list[dict[str, Any]], path: Path) -> None:
         axes.set_xlabel("epoch")
         axes.set_title(title)
         axes.legend(fontsize="small")
-    _save(figure, path)
+    return figure
+
+
+def plot_learning_curves(rows: list[dict[str, Any]], path: Path) -> None:
+    """`learning_curves` as a PNG file."""
+    _save(learning_curves(rows), path)
 
 
 def plot_confusion_matrix(metrics: dict[str, Any], path: Path) -> None:

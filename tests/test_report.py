@@ -1,0 +1,85 @@
+"""The report: one page, nothing loaded from anywhere, and every figure of the run in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cxr_edge.bundle import read_bundle
+from cxr_edge.evaluation.verify import ScoredBundle, score_bundle
+from cxr_edge.reporting.report import render
+from cxr_edge.runs import Run
+from tests.conftest import Cli
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def scored(bundle: Path) -> ScoredBundle:
+    return score_bundle(bundle)
+
+
+@pytest.fixture(scope="module")
+def page(run: Run, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Typed as a user would, after a short bench."""
+    from tests.conftest import type_command
+
+    folder = tmp_path_factory.mktemp("report")
+    quick = ["--runtime", "litert", "--runtime", "onnx", "--queries", "5", "--seconds", "0"]
+    assert type_command(["bench", "--run", str(run.folder), *quick]) == 0
+    assert type_command(["report", "--run", str(run.folder), "--output", str(folder / "report.html")]) == 0
+    return folder / "report.html"
+
+
+def test_the_page_holds_the_run(page: Path, run: Run, bundle: Path) -> None:
+    text = page.read_text()
+    for artifact in read_bundle(bundle):
+        assert text.count(artifact.name) >= 4, artifact.name
+    metrics = json.loads(run.metrics_file.read_text())
+    assert f"{100 * metrics['accuracy']:.1f}" in text
+    assert run.config()["data_sha256"] in text
+    assert "Not a medical device" in text
+    assert "say that the tool works, nothing about patients" in text
+    assert "operating point" in text.lower()
+    # Learning curves, ROC and precision-recall, reliability, size against latency.
+    assert text.count("<svg") == 4
+    assert "images/s" in text
+
+
+def test_the_page_needs_no_network_and_shows_no_image_unasked(page: Path) -> None:
+    text = page.read_text()
+    assert [link for link in re.findall(r'(?:src|href)="([^"]*)"', text) if not link.startswith(("data:", "#"))] == []
+    assert "<script" not in text
+    assert "data:image/png" not in text
+    assert "@import" not in text
+
+
+def test_flipped_images_are_listed_and_shown_on_request(scored: ScoredBundle) -> None:
+    artifact, runtime, found = scored.artifacts[0]
+    turned = found.copy()
+    turned[3] = turned[3][[1, 2, 0]]
+    changed = ScoredBundle(
+        scored.run, scored.split, scored.temperature, scored.reference, ((artifact, runtime, turned),)
+    )
+    text = render(changed, None, with_images=True)
+    assert scored.split.part("test")[3].path in text
+    assert text.count('class="thumb"') == 1
+    assert "Not measured yet" in text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_opens_the_page_without_complaint(page: Path, tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path}", "--enable-logging=stderr",
+        "--virtual-time-budget=2000", "--dump-dom", page.as_uri(),
+    ]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in result.stderr
+    assert result.stdout.count("<svg") == 4
