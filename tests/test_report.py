@@ -14,7 +14,6 @@ from cxr_edge.bundle import read_bundle
 from cxr_edge.evaluation.verify import ScoredBundle, score_bundle
 from cxr_edge.reporting.report import render
 from cxr_edge.runs import Run
-from tests.conftest import Cli
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
