@@ -54,7 +54,8 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, An
 def divergence(reference: NDArray[np.floating], candidate: NDArray[np.floating]) -> float:
     """Mean Kullback-Leibler divergence of probabilities `[N, K]`, reference from candidate, in nats."""
     first, second = (np.maximum(values.astype(np.float64), 1e-12) for values in (reference, candidate))
-    return float((first * np.log(first / second)).sum(axis=1).mean())
+    # Never negative, but for rounding.
+    return max(0.0, float((first * np.log(first / second)).sum(axis=1).mean()))
 
 
 def calibration_error(probabilities: NDArray[np.floating], targets: NDArray[np.integer]) -> float:

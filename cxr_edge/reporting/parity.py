@@ -82,7 +82,7 @@ def _show_classes(rows: list[dict[str, Any]]) -> None:
                 figures += ["-", ""] if difference["value"] is None else [
                     f"{0 - 100 * difference['value']:.1f}", _interval(difference, -1)
                 ]  # fmt: skip
-            lines.append([row["artifact"], found["label"], str(found["images"]), *figures])
+            lines.append([row["artifact"].removeprefix("xception-"), found["label"], str(found["images"]), *figures])
     if lines:
         columns = ["artifact", "class", "images", "sensitivity %", "drop", "", "specificity %", "drop", ""]
         show_table("Class by class, where any image is classed otherwise", columns, lines, texts=2)
@@ -91,7 +91,7 @@ def _show_classes(rows: list[dict[str, Any]]) -> None:
 def _show_flipped(rows: list[dict[str, Any]]) -> None:
     lines = [
         [
-            row["artifact"],
+            row["artifact"].removeprefix("xception-"),
             image["image"],
             image["label"],
             *(" ".join(f"{value:.2f}" for value in image[name]) for name in ("reference", "artifact")),
