@@ -18,6 +18,7 @@ from cxr_edge.exporting.lowering import lower_to_onnx
 from cxr_edge.inspection.operators import computation_of
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtime_named
+from cxr_edge.runtimes.onnx_runtime import ONNXRuntimeSession
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_a_flavour_answers_as_the_tflite_file(
     bundle: Path, tmp_path: Path, images: NDArray[np.uint8], tflite_probabilities: NDArray[np.float32], flavour: str
 ) -> None:
     path = lowered(bundle, tmp_path, flavour)
-    found = score_images(runtime_named("onnx").load(path, 2), images)
+    found = score_images(ONNXRuntimeSession(path, 2, as_on_arm=flavour == "int8"), images)
     assert np.array_equal(found.argmax(axis=1), tflite_probabilities.argmax(axis=1))
     assert np.abs(found - tflite_probabilities).max() <= 0.02
     counts = computation_of(path, "onnx")

@@ -35,7 +35,7 @@ from cxr_edge.quiet import quiet
 from cxr_edge.reporting.progress import progress_bar, working
 from cxr_edge.reporting.tables import show
 from cxr_edge.runs import Run
-from cxr_edge.runtimes.base import runtimes_for
+from cxr_edge.runtimes.base import Runtime, Session, runtimes_for
 from cxr_edge.training.train import compiled, load_classifier, predict_probabilities
 
 #: Stem of every artifact's file name.
@@ -205,7 +205,7 @@ class Exporter:
                     temporary.write_bytes(content)
                     if label.startswith("int8"):
                         _require_integers(temporary, kind, path.name)
-                    session = runtimes[kind].load(temporary, usable_cores())
+                    session = self._session(runtimes[kind], temporary)
                     with progress_bar(f"verifying {path.name}", len(images)) as bar:
                         found = score_images(session, images, bar.tick)
                     outputs = score_images(session, inputs).tolist()
@@ -232,6 +232,13 @@ class Exporter:
                 written.append(artifact)
                 self._list(artifact, shared)
         return written
+
+    def _session(self, runtime: Runtime, path: Path) -> Session:
+        if runtime.name == "onnx_runtime" and self.recipe.integer_flavour.startswith("int8"):
+            from cxr_edge.runtimes.onnx_runtime import ONNXRuntimeSession
+
+            return ONNXRuntimeSession(path, usable_cores(), as_on_arm=True)
+        return runtime.load(path, usable_cores())
 
     def _list(self, artifact: Artifact, shared: dict[str, Any]) -> None:
         """Add an artifact to the manifest; those of another model, version or recipe leave it, and the bundle."""
