@@ -2,9 +2,9 @@
 
     python benchmarks/pointwise_bound.py [--json FILE]
 
-Pointwise convolutions are nearly all of Xception's multiply-accumulates. The bound is the time they take at the best rate
-that a runtime reaches on them alone, with nothing else to do: depthwise convolutions, sums, pooling and requantization
-come on top of it.
+Pointwise convolutions are nearly all of Xception's multiply-accumulates. The bound is the time they take at the best
+rate that a runtime reaches on them alone, with nothing else to do: depthwise convolutions, sums, pooling and
+requantization come on top of it.
 """
 
 from __future__ import annotations
