@@ -158,8 +158,9 @@ def _limits(config: dict[str, Any], phantoms: bool) -> list[str]:
         return ["Phantoms are drawn by rules: what holds on them says nothing about patients."]
     total = sum(config["images"].values())
     limits = [
-        f"The patients of {config['images_with_patient']} of {total} images are known; of the others, pictures of one "
-        "patient may lie on both sides of the split, which flatters every figure here.",
+        # Runs of early versions do not say.
+        f"The patients of {config.get('images_with_patient', 0)} of {total} images are known to the split; of the "
+        "others, pictures of one patient may lie on both sides of it, which flatters every figure here.",
         "Test images come from the same collection as training images. Other hospitals and devices were not tried.",
     ]
     if {"COVID-19", "Viral Pneumonia"} <= set(config["images"]):
