@@ -18,6 +18,8 @@ NOTICE = "Not a medical device: for research and engineering, not for diagnosis.
 #: Name of the metadata inside an artifact: an entry of the zip appended to a TFLite file, a key of ONNX' properties.
 METADATA_ENTRY = "metadata.json"
 METADATA_KEY = "cxr_edge"
+#: Scale and zero point of int8 probabilities: TFLite fixes them for an int8 softmax.
+INT8_PROBABILITY = (1 / 256, -128)
 _SHARED = {"labels", "contract", "imaging", "training"}
 _ENTRY = {"file", "format", "quantization", "sha256", "bytes", "parity"}
 
@@ -58,7 +60,7 @@ def contract(image_size: int, classes: int, output_type: str = "float32", batch:
     first = "N" if batch is None else batch
     output: dict[str, Any] = {"name": "probabilities", "type": output_type, "shape": [first, classes]}
     if output_type == "int8":
-        output.update(scale=1 / 256, zero_point=-128)
+        output.update(zip(("scale", "zero_point"), INT8_PROBABILITY, strict=True))
     return {"input": {"name": "image", "type": "uint8", "shape": [first, image_size, image_size, 1]}, "output": output}
 
 

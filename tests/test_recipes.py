@@ -131,6 +131,10 @@ def test_coral_gets_integers_from_end_to_end(own: Run, cli: Cli, tmp_path: Path)
     assert cli("predict", picture, "--run", own.folder, "--runtime", "litert", "--json", tmp_path / "x.json").code == 0
     (row,) = json.loads((tmp_path / "x.json").read_text())["rows"]
     assert sum(row["probabilities"]) == pytest.approx(1, abs=0.02)
+    arguments = ["--run", own.folder, "--runtime", "openvino", "--json", tmp_path / "y.json"]
+    assert cli("predict", picture, *arguments).code == 0
+    (other,) = json.loads((tmp_path / "y.json").read_text())["rows"]
+    assert other["probabilities"] == pytest.approx(row["probabilities"], abs=0.1)
     assert cli("verify", "--run", own.folder, "--min-agreement", "0.8", "--max-accuracy-drop", "0.2").code == 0
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from cxr_edge.bundle import INT8_PROBABILITY
+
 
 class OpenVINOSession:
     """A compiled model with one request."""
@@ -24,6 +26,10 @@ class OpenVINOSession:
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self._request.infer([images])
         probabilities: NDArray[np.float32] = self._request.get_output_tensor(0).data.copy()
+        if probabilities.dtype == np.int8:
+            # OpenVINO gives the integers out without their scale.
+            scale, zero_point = INT8_PROBABILITY
+            probabilities = (probabilities.astype(np.float32) - zero_point) * np.float32(scale)
         return probabilities
 
 
