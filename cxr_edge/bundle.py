@@ -48,12 +48,27 @@ class Artifact:
         return int(self.metadata["contract"]["input"]["shape"][1])
 
     @property
+    def has_heatmap(self) -> bool:
+        return "heatmap" in self.metadata["contract"]
+
+    @property
     def name(self) -> str:
         return self.path.name
 
 
-def contract(image_size: int, classes: int, output_type: str = "float32", batch: int | None = None) -> dict[str, Any]:
+def heatmap_size(image_size: int) -> int:
+    """Height and width of Xception's last feature map, and so of a heat map."""
+    # Two convolutions without padding, of which the first has a stride of 2; then four strides with padding.
+    return -(-((image_size - 3) // 2 - 1) // 16)
+
+
+def contract(
+    image_size: int, classes: int, output_type: str = "float32", batch: int | None = None, heatmap: bool = False
+) -> dict[str, Any]:
     """The artifact contract: the same for every artifact, float or int8, TFLite or ONNX.
+
+    With `heatmap` there is a second output, float32 `[N, H, W, K]`: at each place, what speaks for each class. The mean
+    over all places, through a softmax, is the probabilities.
 
     A recipe for an accelerator may ask for int8 probabilities, whose scale and zero point it then names, and for one N.
     """
@@ -61,7 +76,14 @@ def contract(image_size: int, classes: int, output_type: str = "float32", batch:
     output: dict[str, Any] = {"name": "probabilities", "type": output_type, "shape": [first, classes]}
     if output_type == "int8":
         output.update(zip(("scale", "zero_point"), INT8_PROBABILITY, strict=True))
-    return {"input": {"name": "image", "type": "uint8", "shape": [first, image_size, image_size, 1]}, "output": output}
+    side = heatmap_size(image_size)
+    ends = {
+        "input": {"name": "image", "type": "uint8", "shape": [first, image_size, image_size, 1]},
+        "output": output,
+    }
+    if heatmap:
+        ends["heatmap"] = {"name": "heatmap", "type": "float32", "shape": [first, side, side, classes]}
+    return ends
 
 
 def _known_contract(given: dict[str, Any], classes: int) -> bool:
@@ -69,7 +91,7 @@ def _known_contract(given: dict[str, Any], classes: int) -> bool:
     output_type = given["output"]["type"]
     if output_type not in ("float32", "int8") or batch not in ("N", 1):
         return False
-    return given == contract(image_size, classes, output_type, None if batch == "N" else batch)
+    return given == contract(image_size, classes, output_type, None if batch == "N" else batch, "heatmap" in given)
 
 
 def _metadata_of_tflite(path: Path) -> dict[str, Any]:

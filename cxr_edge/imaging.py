@@ -44,11 +44,8 @@ def _to_grey(image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
-def load_image(path: Path | str, size: int) -> NDArray[np.uint8]:
-    """Decode an image file and resize it to `size` x `size` grey pixels by `RULE`.
-
-    Returns:
-        uint8 `[size, size]`.
+def open_grey(path: Path | str) -> Image.Image:
+    """Decode an image file at its own size to 8-bit grey by `RULE`.
 
     Raises:
         ImageError: the file is missing, truncated, too large to be safe, or not an image.
@@ -60,10 +57,7 @@ def load_image(path: Path | str, size: int) -> NDArray[np.uint8]:
                     f"{path}: refused, {image.width} x {image.height} pixels look like a decompression bomb"
                 )
             image.load()
-            grey = _to_grey(ImageOps.exif_transpose(image))
-            if grey.size != (size, size):
-                grey = grey.resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(grey, dtype=np.uint8)
+            return _to_grey(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except Image.DecompressionBombError as error:
@@ -72,3 +66,22 @@ def load_image(path: Path | str, size: int) -> NDArray[np.uint8]:
         raise ImageError(f"{path}: not an image that Pillow can read") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f"{path}: cannot be decoded ({error})") from None
+
+
+def resized(grey: Image.Image, size: int) -> NDArray[np.uint8]:
+    """A grey image as the network takes it, uint8 `[size, size]`, by `RULE`."""
+    if grey.size != (size, size):
+        grey = grey.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(grey, dtype=np.uint8)
+
+
+def load_image(path: Path | str, size: int) -> NDArray[np.uint8]:
+    """Decode an image file and resize it to `size` x `size` grey pixels by `RULE`.
+
+    Returns:
+        uint8 `[size, size]`.
+
+    Raises:
+        ImageError: as `open_grey`.
+    """
+    return resized(open_grey(path), size)

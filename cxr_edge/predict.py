@@ -11,6 +11,7 @@ import numpy as np
 from cxr_edge.bundle import NOTICE, read_checked_artifact
 from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.operating import REFER, operating_point_of
+from cxr_edge.heatmap import write_overlay
 from cxr_edge.imaging import load_image
 from cxr_edge.locate import best_artifact, find_bundle, warning_about
 from cxr_edge.machine import usable_cores
@@ -24,12 +25,21 @@ def predict(
     run: Path | None,
     runtime_name: str | None,
     threads: int | None,
+    heatmap: Path | None = None,
 ) -> dict[str, Any]:
     """Classify image files, one after the other.
 
+    Args:
+        images: the files.
+        artifact, bundle, run: what to classify them with; see `cxr_edge.locate`.
+        runtime_name: the runtime; None for the first installed that reads the artifact.
+        threads: of one inference; None for all usable cores.
+        heatmap: where to draw what speaks for the top class: a file, or for several images a folder.
+
     Returns:
         JSON-ready: `artifact`, `runtime`, `labels`, `operating_point`, and a row a file with `label`, the top class,
-        `probabilities`, and by the operating point, if the artifact has one, `decision`.
+        `probabilities`, by the operating point, if the artifact has one, `decision`, and with `heatmap` the `overlay`
+        that was written and the map itself, `[H][W][K]`.
 
     Raises:
         ImageError, ArtifactError, RunError, OptionError, MissingDependencyError.
@@ -39,14 +49,25 @@ def predict(
     runtime = named or runtimes_for(chosen.format)[0]
     if chosen.format not in runtime.formats:
         raise OptionError(f"{runtime.title} does not read .{chosen.format} files ({chosen.name})")
+    if heatmap is not None and not chosen.has_heatmap:
+        raise OptionError(f"{chosen.path}: has no heat map; export it again, without --no-heatmap")
+    overlays = [None] * len(images) if heatmap is None else _overlays(images, heatmap)
     pixels = [load_image(path, chosen.image_size) for path in images]
     session = runtime.load(chosen.path, threads or usable_cores())
     point = operating_point_of(chosen.metadata)
     rows = []
-    for path, image in zip(images, pixels, strict=True):
-        probabilities = session.run(image[None, :, :, None])[0].tolist()
-        label = chosen.labels[probabilities.index(max(probabilities))]
-        row = {"file": str(path), "label": label, "probabilities": probabilities}
+    for path, image, overlay in zip(images, pixels, overlays, strict=True):
+        maps = None
+        if overlay is None:
+            found = session.run(image[None, :, :, None])
+        else:
+            found, maps = session.explain(image[None, :, :, None])
+        probabilities = found[0].tolist()
+        top = probabilities.index(max(probabilities))
+        row = {"file": str(path), "label": chosen.labels[top], "probabilities": probabilities}
+        if overlay is not None and maps is not None:
+            write_overlay(path, maps[0, ..., top], chosen.labels[top], chosen.name, overlay)
+            row.update(overlay=str(overlay), heatmap=maps[0].tolist())
         if point is not None:
             (called,), (referred,) = point.decide(np.array([probabilities]), chosen.labels)
             row["decision"] = REFER if referred else chosen.labels[called]
@@ -61,3 +82,18 @@ def predict(
         "warning": warning_about(chosen),
         "rows": rows,
     }
+
+
+def _overlays(images: list[Path], target: Path) -> list[Path]:
+    """The file of each image's overlay. Raises OptionError where two would be one, or none can be."""
+    if len(images) == 1 and not target.is_dir():
+        if target.suffix.lower() != ".png":
+            raise OptionError(f"--heatmap {target}: the name must end in .png, or be that of a folder")
+        return [target]
+    if not target.is_dir():
+        raise OptionError(f"--heatmap {target}: for {len(images)} images, name a folder that exists")
+    overlays = [target / f"{path.stem}-heatmap.png" for path in images]
+    twice = next((path for path in overlays if overlays.count(path) > 1), None)
+    if twice is not None:
+        raise OptionError(f"--heatmap {target}: several images would be drawn to {twice.name}; draw them one by one")
+    return overlays

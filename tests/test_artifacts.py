@@ -73,12 +73,14 @@ def test_tensors_carry_the_contracts_names(bundle: Path) -> None:
         ("image", "tensor(uint8)", ["N", 71, 71, 1])
     ]
     assert [(value.name, value.type, value.shape) for value in session.get_outputs()] == [
-        ("probabilities", "tensor(float)", ["N", 3])
+        ("probabilities", "tensor(float)", ["N", 3]),
+        ("heatmap", "tensor(float)", ["N", 3, 3, 3]),
     ]
     interpreter = Interpreter(str(bundle / "xception-int8.tflite"))
     assert [detail["name"] for detail in interpreter.get_input_details()] == ["image"]
-    assert [detail["name"] for detail in interpreter.get_output_details()] == ["probabilities"]
-    assert interpreter.get_signature_list()["serving_default"] == {"inputs": ["image"], "outputs": ["probabilities"]}
+    assert [detail["name"] for detail in interpreter.get_output_details()] == ["probabilities", "heatmap"]
+    signature = interpreter.get_signature_list()["serving_default"]
+    assert signature == {"inputs": ["image"], "outputs": ["heatmap", "probabilities"]}
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -93,6 +95,7 @@ def test_metadata_travels_inside_each_file(run: Run, bundle: Path, name: str) ->
     assert alone.metadata["contract"] == {
         "input": {"name": "image", "type": "uint8", "shape": ["N", 71, 71, 1]},
         "output": {"name": "probabilities", "type": "float32", "shape": ["N", 3]},
+        "heatmap": {"name": "heatmap", "type": "float32", "shape": ["N", 3, 3, 3]},
     }
     if name.endswith(".tflite"):
         with zipfile.ZipFile(bundle / name) as archive:
@@ -136,13 +139,16 @@ def test_onnx_runtime_runs_integers_only(bundle: Path, tmp_path: Path) -> None:
     options.log_severity_level = 4
     onnxruntime.InferenceSession(bundle / "xception-int8.onnx", options, providers=["CPUExecutionProvider"])
     kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
-    assert kinds["QLinearConv"] == 74
+    # One of them is the heat map's.
+    assert kinds["QLinearConv"] == 75
+    # The classes' evidence, from the hidden units' at 9 places.
+    assert kinds["Conv"] == 1
     assert kinds["QGemm"] == 2
-    for kind in ("Conv", "FusedConv", "NhwcFusedConv", "Gemm", "Relu", "QuantizeLinear"):
+    for kind in ("FusedConv", "NhwcFusedConv", "Gemm", "Relu", "QuantizeLinear"):
         assert kinds[kind] == 0, kind
-    # The logits alone; softmax is computed in float.
-    assert kinds["DequantizeLinear"] == 1
-    assert kinds["Transpose"] <= 2
+    # The logits, for the softmax in float, and the heat map's hidden units.
+    assert kinds["DequantizeLinear"] == 2
+    assert kinds["Transpose"] <= 3
 
 
 def test_litert_runs_int8_in_one_delegated_piece(bundle: Path) -> None:
@@ -153,7 +159,7 @@ def test_litert_runs_int8_in_one_delegated_piece(bundle: Path) -> None:
     kinds = Counter(operator["op_name"] for operator in interpreter._get_ops_details())
     assert kinds["DELEGATE"] == 1
     assert kinds["RELU"] == 0
-    assert kinds["CONV_2D"] + kinds["DEPTHWISE_CONV_2D"] == 74
+    assert kinds["CONV_2D"] + kinds["DEPTHWISE_CONV_2D"] == 76
 
 
 VERDICTS = {"none": "float", "fp16": "float", "int8": "int8", "int8-ptq": "int8"}
@@ -171,7 +177,8 @@ def test_inspect_tells_int8_from_float(bundle: Path, cli: Cli, tmp_path: Path, n
     assert found["sha256"] in result.out.replace("\n", "") or found["sha256"][:20] in result.out
 
 
-EXPECTED_MACS = 550_700_000
+#: 2.4 million of them are the heat map's.
+EXPECTED_MACS = 553_000_000
 
 
 def test_inspect_catches_int8_in_name_only(run: Run, bundle: Path, cli: Cli, tmp_path: Path) -> None:

@@ -40,6 +40,12 @@ def command(
             metavar="LAYER",
         ),
     ] = None,
+    heatmap: Annotated[
+        bool,
+        typer.Option(
+            "--heatmap/--no-heatmap", help="Whether the artifacts can say where they see it: predict --heatmap."
+        ),
+    ] = True,
     explain_int8: Annotated[
         bool,
         typer.Option("--explain-int8", help="Show what each layer loses in int8 by itself, and write no artifact."),
@@ -70,7 +76,7 @@ def command(
     from cxr_edge.exporting.recipe import chosen_recipe
 
     gate = demanded(min_agreement, max_accuracy_drop, max_sensitivity_drop)
-    chosen = chosen_recipe(recipe, formats, quantizations, keep_float, gate)
+    chosen = chosen_recipe(recipe, formats, quantizations, keep_float, heatmap, gate)
     # TensorFlow takes seconds to import: not before the options are known to be good.
     from cxr_edge.exporting.command import run_explain, run_export
 

@@ -23,6 +23,14 @@ def command(
         typer.Option("--runtime", show_default="the first installed", metavar="litert|onnx|openvino"),
     ] = None,
     threads: ThreadsOption = None,
+    heatmap: Annotated[
+        Path | None,
+        typer.Option(
+            "--heatmap",
+            help="Draw what speaks for the top class over the X-ray: a PNG, or a folder for several images.",
+            metavar="FILE|DIR",
+        ),
+    ] = None,
     json: JsonOption = None,
 ) -> None:
     """Classify images with one artifact."""
@@ -30,7 +38,7 @@ def command(
     from cxr_edge.predict import predict
     from cxr_edge.reporting.predictions import show_predictions
 
-    result = predict(images, artifact, bundle, run, runtime, threads)
+    result = predict(images, artifact, bundle, run, runtime, threads, heatmap)
     show_predictions(result)
     if json is not None:
         write_json(json, result)

@@ -29,7 +29,7 @@ from cxr_edge.inspection.operators import computation_of
 from cxr_edge.machine import package_versions, usable_cores
 from cxr_edge.quantization.build import on_grid
 from cxr_edge.quantization.finetune import FineTuneOptions
-from cxr_edge.quantization.graph import Graph, fold, with_temperature
+from cxr_edge.quantization.graph import Graph, fold, with_heatmap, with_temperature
 from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
 from cxr_edge.quiet import quiet
 from cxr_edge.reporting.progress import progress_bar, working
@@ -115,8 +115,11 @@ class Exporter:
         return self._float
 
     def scaled_graph(self) -> Graph:
-        """The float graph with the temperature in it."""
-        return with_temperature(self.graph, self.temperature)[0]
+        """The float graph with the temperature in it, and the heat map if it is wanted."""
+        return self._with_heatmap(with_temperature(self.graph, self.temperature)[0])
+
+    def _with_heatmap(self, graph: Graph) -> Graph:
+        return with_heatmap(graph) if self.recipe.heatmap else graph
 
     def int8_tflite(self, quantization: str) -> bytes:
         from cxr_edge.exporting.tflite import int8_tflite
@@ -128,9 +131,9 @@ class Exporter:
             low, high = ranges[logits]
             ranges = {**ranges, logits: (low / temperature, high / temperature)}
             with _step(f"converting {quantization} to TFLite"):
-                self._int8[quantization] = int8_tflite(
-                    on_grid(graph), ranges, self.batch, integer_output=self.recipe.output_type == "int8"
-                )
+                whole = self._with_heatmap(on_grid(graph))
+                integer_output = self.recipe.output_type == "int8"
+                self._int8[quantization] = int8_tflite(whole, ranges, self.batch, integer_output)
         return self._int8[quantization]
 
     def model_bytes(self, kind: str, quantization: str) -> bytes:
@@ -165,7 +168,9 @@ class Exporter:
             "cxr_edge": __version__,
             **({"recipe": described(self.recipe)} if self.recipe.name else {}),
             "labels": labels,
-            "contract": contract(self.image_size, len(labels), self.recipe.output_type, self.batch),
+            "contract": contract(
+                self.image_size, len(labels), self.recipe.output_type, self.batch, heatmap=self.recipe.heatmap
+            ),
             "imaging": imaging.RULE,
             "temperature": self.temperature,
             "operating_point": self.operating_point(),

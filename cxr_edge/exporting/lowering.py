@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cxr_edge.errors import ArtifactError
 from cxr_edge.exporting.tflite import INPUT, OUTPUT
+from cxr_edge.quantization.graph import HEATMAP
 from cxr_edge.tflite_file import Operator, Tensor, TFLiteFile, read_tflite
 
 #: Readable by every ONNX Runtime since 1.14.
@@ -49,6 +50,13 @@ class _Lowering:
     def constant(self, name: str, value: Any) -> str:
         self.constants.setdefault(name, numpy_helper.from_array(np.asarray(value), name))
         return name
+
+    def scalar(self, index: int) -> str:
+        """A float constant of one value."""
+        data = self.tensor(index).data
+        if data is None or data.size != 1 or not self.is_float(index):
+            raise ArtifactError(f"tensor {self.tensor(index).name}: a constant of several values has no lowering")
+        return self.constant(f"t{index}", data.reshape(()))
 
     def tensor(self, index: int) -> Tensor:
         return self.model.tensors[index]
@@ -222,7 +230,10 @@ class _Lowering:
 
     def add(self, operator: Operator) -> None:
         (target,) = operator.outputs
-        inputs = [self.dequantized(index) for index in operator.inputs]
+        inputs = []
+        for index in operator.inputs:
+            data = self.tensor(index).data
+            inputs.append(self.dequantized(index) if data is None else self.scalar(index))
         self.finish(
             self.emit("Add", inputs, f"t{target}_float", name=self.layer(target)),
             target,
@@ -263,8 +274,8 @@ class _Lowering:
 
     def dequantize(self, operator: Operator) -> None:
         (source,), (target,) = operator.inputs, operator.outputs
-        readers = [reader.kind for reader in self.model.operators if target in reader.inputs]
-        if readers == ["SOFTMAX"]:
+        readers = {reader.kind for reader in self.model.operators if target in reader.inputs}
+        if not readers & {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD"}:
             self.values[target] = self.dequantized(source)
             return
         # Spelled out for a layer left in float: ONNX Runtime quantizes the float kernel of a convolution between
@@ -287,6 +298,34 @@ class _Lowering:
             raise ArtifactError("an int8 softmax has no lowering: its step of 1/256 ties close classes")
         self.values[target] = self.emit("Softmax", [self.values[source]], OUTPUT, axis=-1)
 
+    def reshape(self, operator: Operator) -> None:
+        source, (target,) = operator.inputs[0], operator.outputs
+        *places, channels = self.tensor(target).shape[1:]
+        if self.tensor(source).shape[1:] != (channels,) or set(places) != {1}:
+            raise ArtifactError("a RESHAPE of something else than a vector has no lowering")
+        self.values[target] = self.one_place(source, target)
+
+    def one_place(self, source: int, target: int) -> str:
+        """The value of a vector an image, as an image of one place: channels come first here."""
+        shape = self.constant(
+            f"t{source}_one_place", np.array([0, self.tensor(source).shape[-1], 1, 1], dtype=np.int64)
+        )
+        return self.emit("Reshape", [self.values[source], shape], f"t{target}_one_place")
+
+    def elementwise(self, operator: Operator) -> None:
+        """A product or a quotient of float tensors."""
+        (target,) = operator.outputs
+        if not all(self.is_float(index) for index in (*operator.inputs, target)):
+            raise ArtifactError(f"a {operator.kind} of integers has no lowering")
+        # The converter leaves out a reshape where one N allows TFLite to broadcast without.
+        image = len(self.tensor(target).shape) == 4
+        inputs = [
+            self.one_place(index, target) if image and len(self.tensor(index).shape) == 2 else self.values[index]
+            for index in operator.inputs
+        ]
+        value = self.emit(operator.kind.capitalize(), inputs, f"t{target}_float", name=self.layer(target))
+        self.finish(value, target, operator.options.fusedActivationFunction)
+
     def lower(self, opset: int) -> onnx.ModelProto:
         handlers = {
             "QUANTIZE": self.quantize,
@@ -296,10 +335,13 @@ class _Lowering:
             "ADD": self.add,
             "MAX_POOL_2D": self.max_pool,
             "MEAN": self.mean,
+            "RESHAPE": self.reshape,
+            "MUL": self.elementwise,
+            "DIV": self.elementwise,
             "DEQUANTIZE": self.dequantize,
             "SOFTMAX": self.softmax,
         }
-        (image,), (probabilities,) = self.model.inputs, self.model.outputs
+        (image,), (probabilities, *heatmap) = self.model.inputs, self.model.outputs
         self.values[image] = INPUT
         for operator in self.model.operators:
             if operator.kind not in handlers:
@@ -310,11 +352,16 @@ class _Lowering:
         _, height, width, channels = self.tensor(image).shape
         classes = self.tensor(probabilities).shape[-1]
         batch = "N" if self.batch is None else self.batch
+        outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [batch, classes])]
+        for index in heatmap:
+            self.emit("Transpose", [self.values[index]], HEATMAP, name=f"{HEATMAP}_nhwc", perm=[0, 2, 3, 1])
+            shape = [batch, *self.tensor(index).shape[1:]]
+            outputs.append(helper.make_tensor_value_info(HEATMAP, TensorProto.FLOAT, shape))
         graph = helper.make_graph(
             self.nodes,
             "cxr_edge_int8",
             [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [batch, height, width, channels])],
-            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [batch, classes])],
+            outputs,
             initializer=list(self.constants.values()),
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="cxr-edge")
@@ -326,7 +373,8 @@ class _Lowering:
 def lower_to_onnx(tflite: bytes, flavour: str, opset: int, batch: int | None) -> onnx.ModelProto:
     """An ONNX model with the integers of an int8 TFLite file.
 
-    Input `image` uint8 `[N, S, S, 1]`, output `probabilities` float32 `[N, K]`, as every artifact.
+    Input `image` uint8 `[N, S, S, 1]`, output `probabilities` float32 `[N, K]`, as every artifact, and `heatmap` if the
+    file has it.
 
     Args:
         tflite: the content of a full-integer TFLite file from `int8_tflite`. For `int8-symmetric` its zero points must

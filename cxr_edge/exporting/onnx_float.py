@@ -9,6 +9,7 @@ import onnx
 
 from cxr_edge.exporting.lowering import IR_VERSION
 from cxr_edge.exporting.tflite import INPUT, OUTPUT
+from cxr_edge.quantization.graph import HEATMAP
 
 
 def float_onnx(tflite: bytes, half: bool, opset: int, batch: int | None) -> onnx.ModelProto:
@@ -39,14 +40,14 @@ def float_onnx(tflite: bytes, half: bool, opset: int, batch: int | None) -> onnx
 
 
 def name_ends(model: onnx.ModelProto, batch: int | None) -> None:
-    """Give the graph's input and output the contract's names and its N."""
-    (image,), (probabilities,) = model.graph.input, model.graph.output
-    renamed = {image.name: INPUT, probabilities.name: OUTPUT}
+    """Give the graph's input and outputs the contract's names and its N."""
+    (image,), (probabilities, *others) = model.graph.input, model.graph.output
+    renamed = {image.name: INPUT, probabilities.name: OUTPUT, **{value.name: HEATMAP for value in others}}
     for node in model.graph.node:
         for names in (node.input, node.output):
             for index, name in enumerate(names):
                 names[index] = renamed.get(name, name)
-    for value in (image, probabilities):
+    for value in (image, probabilities, *others):
         value.name = renamed[value.name]
         if batch is None:
             value.type.tensor_type.shape.dim[0].dim_param = "N"

@@ -49,6 +49,7 @@ class Recipe:
     dense_weights: str = "per-channel"
     opset: int = 17
     keep_float: tuple[str, ...] = ()
+    heatmap: bool = True
     parity: Gate = field(default_factory=Gate)
     device: str = ""
     why: str = ""
@@ -76,6 +77,8 @@ def check_recipe(recipe: Recipe) -> None:
     integers = any(quantization.startswith("int8") for quantization in recipe.quantize)
     if recipe.output_type == "int8" and ("onnx" in recipe.formats or set(recipe.quantize) - {"int8", "int8-ptq"}):
         raise OptionError("output_type int8: only int8 TFLite files end in integers; formats tflite, quantize int8")
+    if recipe.output_type == "int8" and recipe.heatmap:
+        raise OptionError("output_type int8: the heat map is float; add heatmap = false")
     if recipe.keep_float and not integers:
         raise OptionError("keep_float: nothing is quantized here; quantize int8 or int8-ptq")
     recipe.parity.check()
@@ -127,6 +130,7 @@ def chosen_recipe(
     formats: list[str] | None,
     quantizations: list[str] | None,
     keep_float: list[str] | None,
+    heatmap: bool,
     gate: dict[str, float],
 ) -> Recipe:
     """The named recipe, or one without a name of what the other options say.
@@ -139,14 +143,15 @@ def chosen_recipe(
             _all_or(formats or ["all"], FORMATS),
             _all_or(quantizations or ["int8"], QUANTIZATIONS),
             keep_float=tuple(keep_float or ()),
+            heatmap=heatmap,
             parity=Gate(**gate),
         )
         check_recipe(recipe)
         return recipe
-    if formats or quantizations or keep_float or gate:
+    if formats or quantizations or keep_float or gate or not heatmap:
         raise OptionError(
-            "--recipe stands for --format, --quantize, --keep-float and the gate; leave them out, or change a copy of "
-            "the recipe"
+            "--recipe stands for --format, --quantize, --keep-float, --no-heatmap and the gate; leave them "
+            "out, or change a copy of the recipe"
         )
     return read_recipe(name)
 
@@ -164,10 +169,12 @@ def _recipe(content: Mapping[str, Any], name: str) -> Recipe:
             for value in values[key]:
                 _require(isinstance(value, str), key, value, "a list of strings")
             values[key] = tuple(values[key])
-    for key in set(values) - {*_LISTS, "parity", "opset"}:
+    for key in set(values) - {*_LISTS, "parity", "opset", "heatmap"}:
         _require(isinstance(values[key], str), key, values[key], "a string")
     if "opset" in values:
         _require(type(values["opset"]) is int, "opset", values["opset"], "a whole number")
+    if "heatmap" in values:
+        _require(type(values["heatmap"]) is bool, "heatmap", values["heatmap"], "true or false")
     gate = values.pop("parity", {})
     _require(isinstance(gate, dict), "parity", gate, "a table [parity]")
     _require_known(gate, demands, "parity.")

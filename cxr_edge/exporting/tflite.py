@@ -7,7 +7,7 @@ from typing import Any
 
 from cxr_edge.exporting.tflite_rewrite import finish_float, finish_int8
 from cxr_edge.quantization.build import Ranges, build_graph
-from cxr_edge.quantization.graph import Graph
+from cxr_edge.quantization.graph import HEATMAP, Graph
 from cxr_edge.training.backend import keras, tf
 
 INPUT, OUTPUT = "image", "probabilities"
@@ -19,7 +19,8 @@ def _converter(model: keras.Model, input_type: Any, batch: int | None, folder: s
 
     @tf.function(input_signature=[tf.TensorSpec((batch, size, size, 1), input_type, name=INPUT)])  # type: ignore[untyped-decorator]
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {OUTPUT: model(tf.cast(image, tf.float32), training=False)}
+        found = model(tf.cast(image, tf.float32), training=False)
+        return dict(zip((OUTPUT, HEATMAP), found, strict=True)) if isinstance(found, list) else {OUTPUT: found}
 
     module = tf.Module()
     module.model = model
@@ -34,7 +35,7 @@ def float_tflite(graph: Graph, batch: int | None = None, half: bool = False) -> 
         if half:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
-        return finish_float(converter.convert(), INPUT, OUTPUT)
+        return finish_float(converter.convert(), OUTPUT)
 
 
 def int8_tflite(graph: Graph, ranges: Ranges, batch: int | None = None, integer_output: bool = False) -> bytes:
@@ -55,4 +56,4 @@ def int8_tflite(graph: Graph, ranges: Ranges, batch: int | None = None, integer_
             converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         if integer_output:
             converter.inference_output_type = tf.int8
-        return finish_int8(converter.convert(), graph, INPUT, OUTPUT)
+        return finish_int8(converter.convert(), graph, OUTPUT)

@@ -78,10 +78,12 @@ def _float_softmax(model: _Model) -> None:
 
     The converter quantizes a softmax whose input is int8; its output step of 1/256 would tie close classes.
     """
-    softmax, dequantize = model.graph.operators[-2:]
-    if (model.kind(softmax), model.kind(dequantize)) != (_KINDS.SOFTMAX, _KINDS.DEQUANTIZE):
+    softmax = next(operator for operator in model.graph.operators if model.kind(operator) == _KINDS.SOFTMAX)
+    readers = [operator for operator in model.graph.operators if softmax.outputs[0] in operator.inputs]
+    if [model.kind(operator) for operator in readers] != [_KINDS.DEQUANTIZE]:
         # The last layer is left in float, or the integers go on to the end.
         return
+    (dequantize,) = readers
     for field in ("opcodeIndex", "builtinOptionsType", "builtinOptions"):
         first, second = getattr(softmax, field), getattr(dequantize, field)
         setattr(softmax, field, second)
@@ -151,27 +153,33 @@ def _into_float(model: _Model, operator: Any, node: Node) -> None:
             inputs[2] = model.float_twin(inputs[2])
             bias = np.zeros(kernel.shape[-1], np.float32) if node.bias is None else node.bias
             model.add_constant(model.tensor(inputs[2]), bias)
-    target = operator.outputs[0]
-    result = model.float_twin(target)
-    operator.inputs, operator.outputs = inputs, [result]
-    after = model.conversion(_KINDS.QUANTIZE, result, target)
+    target, after = operator.outputs[0], []
+    operator.inputs = inputs
+    if model.tensor(target).type != schema.TensorType.FLOAT32:
+        result = model.float_twin(target)
+        operator.outputs = [result]
+        after = [model.conversion(_KINDS.QUANTIZE, result, target)]
     place = next(index for index, one in enumerate(model.graph.operators) if one is operator)
-    model.graph.operators[place : place + 1] = [*before, operator, after]
+    model.graph.operators[place : place + 1] = [*before, operator, *after]
 
 
-def finish_float(content: bytes, image: str, probabilities: str) -> bytes:
+def finish_float(content: bytes, probabilities: str) -> bytes:
     """A converted float TFLite file with the contract's names on its tensors, for runtimes without signatures."""
     model = _Model(content)
-    _rename_ends(model, image, probabilities)
+    _name_ends(model, probabilities)
     return model.packed(len(content))
 
 
-def _rename_ends(model: _Model, image: str, probabilities: str) -> None:
-    model.tensor(model.graph.inputs[0]).name = image
-    model.tensor(model.graph.outputs[0]).name = probabilities
+def _name_ends(model: _Model, probabilities: str) -> None:
+    """Give inputs and outputs their names in the signature, and put the probabilities first."""
+    (signature,) = model.model.signatureDefs
+    for end in (*signature.inputs, *signature.outputs):
+        model.tensor(end.tensorIndex).name = end.name
+    names = {end.tensorIndex: _text(end.name) for end in signature.outputs}
+    model.graph.outputs = sorted(names, key=lambda index: names[index] != probabilities)
 
 
-def finish_int8(content: bytes, graph: Graph, image: str, probabilities: str) -> bytes:
+def finish_int8(content: bytes, graph: Graph, probabilities: str) -> bytes:
     """A converted int8 TFLite file as the artifact has it.
 
     The contract's names on its ends, the graph's names on its layers' outputs, softmax in float (unless the output
@@ -183,7 +191,9 @@ def finish_int8(content: bytes, graph: Graph, image: str, probabilities: str) ->
     for operator, node in _nodes_of_operators(model, graph):
         # The last dense layer has the name that the contract gives to its softmax.
         model.tensor(operator.outputs[0]).name = node.name if node.name != probabilities else "logits"
-        if node.in_float and model.tensor(operator.outputs[0]).type != schema.TensorType.FLOAT32:
+        if node.in_float and any(
+            model.tensor(index).type != schema.TensorType.FLOAT32 for index in (operator.inputs[1], operator.outputs[0])
+        ):
             _into_float(model, operator, node)
-    _rename_ends(model, image, probabilities)
+    _name_ends(model, probabilities)
     return model.packed(len(content))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.quantization.backend import keras, tf, tfmot
-from cxr_edge.quantization.graph import IMAGE, Graph, Node, quantized_tensors
+from cxr_edge.quantization.graph import HEATMAP, IMAGE, Graph, Node, quantized_tensors
 
 #: Lower and upper bound of a tensor's representable values.
 Ranges = Mapping[str, tuple[float, float]]
@@ -108,6 +108,22 @@ class SwitchedQuantizer(_Quantizer):  # type: ignore[misc]
         return {}
 
 
+#: Small beside a step of a quantized hidden unit, and not yet subnormal in float16.
+_TINY = 1e-4
+
+
+class Gate(keras.layers.Layer):  # type: ignore[misc]
+    """`[N, H, W, C]` and `[N, C]`, which is not negative: the channels of the first where the second is above 0.
+
+    By a quotient: LiteRT's delegate has no comparison, and OpenVINO turns a steep ReLU6 into integers that are all 0.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        values, opened = inputs
+        opened = tf.reshape(opened, (-1, 1, 1, values.shape[-1]))
+        return values * (opened / (opened + _TINY))
+
+
 def _layer(node: Node) -> keras.layers.Layer:
     size = {"strides": node.strides, "padding": node.padding, "name": node.name}
     if node.kind == "conv":
@@ -125,6 +141,8 @@ def _layer(node: Node) -> keras.layers.Layer:
         return keras.layers.GlobalAveragePooling2D(name=node.name)
     if node.kind == "add":
         return keras.layers.Add(name=node.name)
+    if node.kind == "gate":
+        return Gate(name=node.name)
     return keras.layers.Activation({"relu": "relu", "softmax": "softmax"}[node.kind], name=node.name)
 
 
@@ -162,6 +180,8 @@ def build_graph(
     decorate: Decorator = lambda name, quantizer: quantizer,
 ) -> BuiltGraph:
     """A Keras model of the graph. Input `image` float32 `[N, S, S, 1]` (0..255), output float32 `[N, K]`.
+
+    With `HEATMAP` in the graph it has two outputs, the map float32 `[N, H, W, K]` the second.
 
     A ReLU on a residual sum reads the sum before it is quantized: on the device the sum is computed twice, once for the
     shortcut and once with the ReLU fused, each rounded to a range of its own.
@@ -213,7 +233,8 @@ def build_graph(
         if node.kind == "add" and node.name in wanted:
             sums[node.name] = tensors[node.name]
             tensors[node.name] = quantized(node.name, tensors[node.name])
-    model = keras.Model(image, tensors[graph.nodes[-1].name], name="deployment")
+    outputs = [tensors[name] for name in (graph.nodes[-1].name, HEATMAP) if name in tensors]
+    model = keras.Model(image, outputs if HEATMAP in tensors else outputs[0], name="deployment")
     return BuiltGraph(graph, model, tensors, variables)
 
 

@@ -22,12 +22,16 @@ from cxr_edge.training.backend import keras
 
 #: Name of the graph's input, the raw grey image.
 IMAGE = "image"
+#: Name of the node that yields the class activation map.
+HEATMAP = "heatmap"
 _KEPT_KINDS = ("conv", "depthwise", "dense", "add")
 
 
 @dataclass(frozen=True)
 class Node:
-    """One operation. `kind` is conv, depthwise, dense, relu, maxpool, add, mean or softmax.
+    """One operation. `kind` is conv, depthwise, dense, relu, maxpool, add, mean, gate or softmax.
+
+    A gate passes the channels of its first input, `[N, H, W, C]`, whose value in its second, `[N, C]`, is above 0.
 
     `kernel` is `[H, W, I, O]` for conv, `[H, W, C]` for depthwise, `[I, O]` for dense; `bias` is `[O]`. `layer` is the
     Keras layer that it comes from; `in_float` leaves it out of the quantization, `per_tensor` gives its int8 kernel one
@@ -49,7 +53,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in execution order; the last one's output is the probabilities."""
+    """Nodes in execution order; the last one's output is the probabilities, that of `HEATMAP`, if any, the heat map."""
 
     image_size: int
     nodes: tuple[Node, ...]
@@ -169,7 +173,7 @@ def quantized_tensors(graph: Graph) -> tuple[str, ...]:
     for node in graph.nodes:
         fused = node.kind in ("conv", "dense") and [reader.kind for reader in readers[node.name]] == ["relu"]
         float_only = node.in_float and all(reader.in_float or reader.kind == "softmax" for reader in readers[node.name])
-        if not fused and not float_only and node.kind not in ("maxpool", "softmax"):
+        if not fused and not float_only and node.kind not in ("maxpool", "gate", "softmax"):
             names.append(node.name)
     return tuple(names)
 
@@ -224,3 +228,36 @@ def with_temperature(graph: Graph, temperature: float) -> tuple[Graph, str]:
         return replace(node, kernel=node.kernel * factor, bias=node.bias * factor)
 
     return replace(graph, nodes=tuple(cooled(node) for node in graph.nodes)), name
+
+
+def with_heatmap(graph: Graph) -> Graph:
+    """The graph with a class activation map `[N, H, W, K]` at the resolution of the last feature map.
+
+    The head is linear but for one ReLU, so its logits are a sum over places: pooling and the hidden layer change
+    places, and the ReLU's gates are those that the pooled features opened. What a place holds for a class is then its
+    share of that logit, bias included (HiResCAM, Draelos and Carin 2020, which for this head is Grad-CAM): **the mean
+    over all places, through a softmax, is the probabilities.** The mean of the classes is taken off at each place,
+    which softmax does not see, so that a map says what speaks for one class and against the others.
+    """
+    by_name = {node.name: node for node in graph.nodes}
+    softmax = graph.nodes[-1]
+    logits = by_name[softmax.inputs[0]]
+    opened = by_name[logits.inputs[0]]
+    hidden = by_name[opened.inputs[0]]
+    pooling = by_name[hidden.inputs[0]]
+    assert hidden.kernel is not None and logits.kernel is not None and logits.bias is not None
+    kernel = hidden.kernel[None, None]
+    places = replace(hidden, name="heatmap_hidden", kind="conv", inputs=pooling.inputs, kernel=kernel, layer=HEATMAP)
+    gate = Node("heatmap_gate", "gate", (places.name, opened.name), layer=HEATMAP, in_float=True)
+    centred = logits.kernel - logits.kernel.mean(axis=1, keepdims=True)
+    heatmap = Node(
+        HEATMAP,
+        "conv",
+        (gate.name,),
+        kernel=centred[None, None],
+        bias=logits.bias - logits.bias.mean(),
+        layer=HEATMAP,
+        in_float=True,
+    )
+    after = graph.nodes.index(logits)
+    return replace(graph, nodes=(*graph.nodes[:after], places, gate, heatmap, *graph.nodes[after:]))

@@ -18,7 +18,14 @@ from cxr_edge.data.split import run_split
 from cxr_edge.files import sha256_of, write_json
 from cxr_edge.quantization.calibrate import PERCENTILE, choose_ranges, collect_histograms, symmetric_range
 from cxr_edge.quantization.finetune import FineTuneOptions, fine_tune, load_kernels, save_kernels
-from cxr_edge.quantization.graph import IMAGE, Graph, keep_in_float, with_dense_per_tensor
+from cxr_edge.quantization.graph import (
+    IMAGE,
+    Graph,
+    keep_in_float,
+    quantized_tensors,
+    with_dense_per_tensor,
+    with_heatmap,
+)
 from cxr_edge.reporting.progress import progress_bar
 from cxr_edge.runs import Run
 from cxr_edge.training.train import training_batches
@@ -77,7 +84,7 @@ class QuantizedRun:
         if self._calibrated is None:
             images = self.calibration_images()
             with progress_bar("calibrating", 2 * -(-len(images) // CALIBRATION_BATCH)) as bar:
-                histograms = collect_histograms(self._source, images, CALIBRATION_BATCH, bar.tick)
+                histograms = collect_histograms(with_heatmap(self._source), images, CALIBRATION_BATCH, bar.tick)
             self._calibrated = choose_ranges(histograms)
             write_json(self.calibration_file, {**self._calibration_key(), "ranges": self._calibrated})
         if not self.variant.symmetric:
@@ -97,10 +104,9 @@ class QuantizedRun:
     def _kept_ranges(self) -> dict[str, tuple[float, float]] | None:
         try:
             kept = json.loads(self.calibration_file.read_text(encoding="utf-8"))
-            ranges = kept.pop("ranges")
-            return (
-                {name: (low, high) for name, (low, high) in ranges.items()} if kept == self._calibration_key() else None
-            )
+            ranges = {name: (low, high) for name, (low, high) in kept.pop("ranges").items()}
+            wanted = set(quantized_tensors(with_heatmap(self._source)))
+            return ranges if kept == self._calibration_key() and set(ranges) >= wanted else None
         except (OSError, ValueError, KeyError, TypeError):
             # None yet, or damaged: calibrating again costs a minute.
             return None

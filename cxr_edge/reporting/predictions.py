@@ -28,6 +28,9 @@ def show_predictions(result: dict[str, Any]) -> None:
             f"{point['label']} is called from {percent(point['threshold'])} % on; what is less probable than "
             f"{percent(point['refer_below'])} % is left to a radiologist"
         )
+    for row in result["rows"]:
+        if "overlay" in row:
+            show(f"{row['overlay']}: what speaks for {row['label']}")
     if result["warning"]:
         show(f"warning: {result['warning']}")
     show(result["notice"])

@@ -23,10 +23,18 @@ class Session(Protocol):
         ...
 
 
+class ArtifactSession(Session, Protocol):
+    """A loaded artifact."""
+
+    def explain(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `run`, and the heat maps float32 `[N, H, W, K]` of an artifact that has them."""
+        ...
+
+
 class Loader(Protocol):
     """How a runtime loads a file, with a number of threads for one inference."""
 
-    def __call__(self, path: Path, threads: int) -> Session: ...
+    def __call__(self, path: Path, threads: int) -> ArtifactSession: ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Runtime:
             raise MissingDependencyError(self.title, self.extra)
         return importlib.import_module(f"cxr_edge.runtimes.{self.name}")
 
-    def load(self, path: Path, threads: int) -> Session:
+    def load(self, path: Path, threads: int) -> ArtifactSession:
         """Load an artifact.
 
         Raises:

@@ -18,8 +18,11 @@ class LiteRTSession:
         with quiet():
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
-        (image,), (probabilities,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        (image,) = self._interpreter.get_input_details()
+        outputs = {detail["name"]: detail for detail in self._interpreter.get_output_details()}
+        probabilities = outputs["probabilities"]
         self._image, self._probabilities = image["index"], probabilities["index"]
+        self._heatmap = outputs.get("heatmap", {}).get("index")
         self._batch = int(image["shape"][0])
         #: Scale and zero point of integer probabilities.
         self._quantization = None if probabilities["dtype"] == np.float32 else probabilities["quantization"]
@@ -36,6 +39,9 @@ class LiteRTSession:
             scale, zero_point = self._quantization
             probabilities = (probabilities.astype(np.float32) - zero_point) * np.float32(scale)
         return probabilities
+
+    def explain(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self.run(images), self._interpreter.get_tensor(self._heatmap)
 
 
 def load(path: Path, threads: int) -> LiteRTSession:

@@ -38,6 +38,10 @@ class ONNXRuntimeSession:
         probabilities: NDArray[np.float32] = self._session.run(["probabilities"], {"image": images})[0]
         return probabilities
 
+    def explain(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        probabilities, heatmap = self._session.run(["probabilities", "heatmap"], {"image": images})
+        return probabilities, heatmap
+
 
 def load(path: Path, threads: int) -> ONNXRuntimeSession:
     return ONNXRuntimeSession(path, threads)

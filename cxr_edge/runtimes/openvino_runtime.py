@@ -25,12 +25,15 @@ class OpenVINOSession:
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self._request.infer([images])
-        probabilities: NDArray[np.float32] = self._request.get_output_tensor(0).data.copy()
+        probabilities: NDArray[np.float32] = self._request.get_tensor("probabilities").data.copy()
         if probabilities.dtype == np.int8:
             # OpenVINO gives the integers out without their scale.
             scale, zero_point = INT8_PROBABILITY
             probabilities = (probabilities.astype(np.float32) - zero_point) * np.float32(scale)
         return probabilities
+
+    def explain(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self.run(images), self._request.get_tensor("heatmap").data.copy()
 
 
 def load(path: Path, threads: int) -> OpenVINOSession:

@@ -1,0 +1,144 @@
+"""Where an artifact sees a class: the map's arithmetic, its place on phantoms, and the picture drawn from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxr_edge.bundle import read_artifact
+from cxr_edge.data.phantom import LABELS, draw_phantom
+from cxr_edge.imaging import resized
+from cxr_edge.runs import Run
+from cxr_edge.runtimes.base import RUNTIMES
+from tests.conftest import Cli
+
+SIZE = 71
+CLASSES = len(LABELS)
+
+
+def explained(path: Path, images: NDArray[np.uint8], runtime: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    session = next(one for one in RUNTIMES if one.name == runtime).load(path, threads=2)
+    found = [session.explain(images[index : index + 1]) for index in range(len(images))]
+    return np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
+
+
+def one_sided(label: str, seed: int, side: slice) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """A phantom ill on one side alone, one patient ill and well joined at the middle; and its opacity."""
+    ill, well = draw_phantom(label, seed), draw_phantom("Normal", seed)
+    pixels, opacity = well.pixels.copy(), np.zeros_like(ill.opacity)
+    pixels[:, side], opacity[:, side] = ill.pixels[:, side], ill.opacity[:, side]
+    return resized(Image.fromarray(pixels), SIZE), opacity
+
+
+@pytest.fixture(scope="module")
+def images() -> NDArray[np.uint8]:
+    drawn = [draw_phantom(LABELS[index % CLASSES], 70_000 + index) for index in range(60)]
+    return np.stack([resized(Image.fromarray(phantom.pixels), SIZE) for phantom in drawn])[..., None]
+
+
+PAIRS = [
+    (quantization, kind, runtime.name)
+    for quantization in ("none", "fp16", "int8")
+    for runtime in RUNTIMES
+    for kind in runtime.formats
+]
+
+
+@pytest.mark.parametrize(("quantization", "kind", "runtime"), PAIRS)
+def test_the_mean_of_the_map_is_the_logits(
+    bundle: Path, images: NDArray[np.uint8], quantization: str, kind: str, runtime: str
+) -> None:
+    probabilities, maps = explained(bundle / f"xception-{quantization}.{kind}", images[:12], runtime)
+    assert (maps.dtype, maps.shape) == (np.float32, (12, 3, 3, CLASSES))
+    logits = maps.mean(axis=(1, 2))
+    found = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.abs(found - probabilities).max() < {"none": 1e-3, "fp16": 0.02, "int8": 0.06}[quantization]
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_int8_sees_what_float_sees(bundle: Path, images: NDArray[np.uint8], kind: str) -> None:
+    runtime = {"tflite": "litert", "onnx": "onnx_runtime"}[kind]
+    (_, wanted), (_, found) = (
+        explained(bundle / f"xception-{quantization}.{kind}", images, runtime) for quantization in ("none", "int8")
+    )
+    assert np.corrcoef(wanted.reshape(-1), found.reshape(-1))[0, 1] > 0.97
+
+
+@pytest.mark.parametrize("name", ["xception-none.tflite", "xception-int8.tflite", "xception-int8.onnx"])
+def test_the_mass_lies_on_the_opacities(bundle: Path, name: str) -> None:
+    """One patient with the disease on the left, and on the right: what both maps share says nothing of the place.
+
+    Ground glass lies at the chest's outside. Interstitial disease lies at its middle, which 3 x 3 places cannot part.
+    """
+    runtime = {"tflite": "litert", "onnx": "onnx_runtime"}[name.rpartition(".")[2]]
+    left, right = slice(0, 128), slice(128, 256)
+    follows, gained = [], []
+    for seed in range(80_000, 80_030):
+        pairs = [one_sided("COVID-19", seed, side) for side in (left, right)]
+        _, maps = explained(bundle / name, np.stack([pixels for pixels, _ in pairs])[..., None], runtime)
+        difference = maps[0, ..., LABELS.index("COVID-19")] - maps[1, ..., LABELS.index("COVID-19")]
+        follows.append(difference[:, 0].sum() > difference[:, -1].sum())
+        # Both have the same area, so chance would leave as much of the map's mass on the one as on the other.
+        enlarged = np.asarray(Image.fromarray(difference).resize((256, 256), Image.Resampling.BICUBIC))
+        gained.append((enlarged * (pairs[0][1] - pairs[1][1])).sum())
+    # With 30 coins, 24 heads come once in 1400 times.
+    assert sum(follows) >= 24
+    assert np.mean(np.array(gained) > 0) >= 0.8
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.fromarray(draw_phantom("COVID-19", 5, 300).pixels[:, :240]).save(tmp_path / "chest.png")
+    return tmp_path / "chest.png"
+
+
+@pytest.mark.parametrize("name", ["xception-none.onnx", "xception-int8.tflite", "xception-int8.onnx"])
+def test_predict_draws_the_evidence(bundle: Path, picture: Path, cli: Cli, tmp_path: Path, name: str) -> None:
+    output = tmp_path / "overlay.png"
+    arguments = ["--artifact", bundle / name, "--heatmap", output, "--json", tmp_path / "x.json"]
+    result = cli("predict", picture, *arguments)
+    assert result.code == 0, result.err
+    assert "overlay.png: what speaks for" in result.out
+    (row,) = json.loads((tmp_path / "x.json").read_text())["rows"]
+    overlay = Image.open(output)
+    assert (overlay.size, overlay.mode) == ((240, 300), "RGB")
+    assert row["label"] in overlay.text["Title"]
+    assert "Not a medical device" in overlay.text["Disclaimer"]
+    # Coloured where the map is strongest, and the X-ray as it was where it speaks against the class.
+    red, _, blue = np.moveaxis(np.asarray(overlay, dtype=np.int64), -1, 0)
+    own = np.array(row["heatmap"])[..., LABELS.index(row["label"])]
+    strongest = np.unravel_index(own.argmax(), own.shape)
+    assert (red - blue)[strongest[0] * 100 + 50, strongest[1] * 80 + 40] > 40
+    if own.min() < 0:
+        weakest = np.unravel_index(own.argmin(), own.shape)
+        assert (red - blue)[weakest[0] * 100 + 50, weakest[1] * 80 + 40] == 0
+
+
+def test_several_images_go_to_a_folder(bundle: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
+    second = Path(shutil.copy(picture, tmp_path / "other.png"))
+    artifact = ["--artifact", bundle / "xception-int8.tflite"]
+    assert cli("predict", picture, second, *artifact, "--heatmap", tmp_path / "x.png").code == 2
+    assert cli("predict", picture, picture, *artifact, "--heatmap", tmp_path).code == 2
+    assert cli("predict", picture, *artifact, "--heatmap", tmp_path / "x.jpg").code == 2
+    assert cli("predict", picture, second, *artifact, "--heatmap", tmp_path).code == 0
+    assert {path.name for path in tmp_path.glob("*-heatmap.png")} == {"chest-heatmap.png", "other-heatmap.png"}
+
+
+def test_an_artifact_without_a_heat_map_says_so(
+    run: Run, bundle: Path, picture: Path, cli: Cli, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("bundle*")))
+    options = ["--format", "tflite", "--quantize", "int8-ptq", "--no-heatmap"]
+    assert cli("export", "--run", folder, *options, "--min-agreement", "0.5").code == 0
+    artifact = folder / "bundle" / "xception-int8-ptq.tflite"
+    assert "heatmap" not in read_artifact(artifact).metadata["contract"]
+    result = cli("predict", picture, "--artifact", artifact, "--heatmap", tmp_path / "x.png")
+    assert result.code == 2
+    assert "--no-heatmap" in result.err
+    assert not (tmp_path / "x.png").exists()
