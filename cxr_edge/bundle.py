@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,9 +144,9 @@ def read_checked_artifact(path: Path) -> Artifact:
         ArtifactError: as `read_artifact`, or the file is not the one the manifest describes.
     """
     if path.is_file() and (path.parent / MANIFEST).is_file():
-        for artifact in _listed(path.parent):
+        for artifact in listed_artifacts(path.parent):
             if artifact.name == path.name:
-                return artifact
+                return checked(artifact)
     return read_artifact(path)
 
 
@@ -175,35 +174,41 @@ def read_bundle(folder: Path) -> list[Artifact]:
     Raises:
         ArtifactError: a file is missing or is not the one the manifest describes.
     """
-    artifacts = list(_listed(folder))
+    artifacts = [checked(artifact) for artifact in listed_artifacts(folder)]
     if not artifacts:
         raise ArtifactError(f"{folder}: the bundle lists no artifacts; export some")
     return artifacts
 
 
-def _listed(folder: Path) -> Iterator[Artifact]:
+def checked(artifact: Artifact) -> Artifact:
+    """A listed artifact, if its file is the one the manifest describes. Raises ArtifactError where it is not."""
+    if not artifact.path.is_file():
+        raise ArtifactError(f"{artifact.path}: listed in {MANIFEST} but missing; export it again")
+    if sha256_of(artifact.path) != artifact.sha256:
+        raise ArtifactError(
+            f"{artifact.path}: its SHA-256 is not the one in {MANIFEST}: the file was changed or damaged after the "
+            "export; copy the bundle again or export it again"
+        )
+    return artifact
+
+
+def listed_artifacts(folder: Path) -> list[Artifact]:
+    """What a bundle's manifest says of its artifacts; pass what is used through `checked`. Raises ArtifactError."""
     manifest = read_manifest(folder)
-    for entry in manifest["artifacts"]:
-        # A name, not a path: a manifest may not point outside its folder.
-        path = folder / Path(entry["file"]).name
-        if not path.is_file():
-            raise ArtifactError(f"{path}: listed in {MANIFEST} but missing; export it again")
-        if sha256_of(path) != entry["sha256"]:
-            raise ArtifactError(
-                f"{path}: its SHA-256 is not the one in {MANIFEST}: the file was changed or damaged after the export; "
-                "copy the bundle again or export it again"
-            )
-        metadata = {**manifest["shared"], "quantization": entry["quantization"]}
-        yield Artifact(
-            path,
+    return [
+        Artifact(
+            # A name, not a path: a manifest may not point outside its folder.
+            folder / Path(entry["file"]).name,
             entry["format"],
             entry["quantization"],
             entry["sha256"],
             entry["bytes"],
             entry["parity"],
             entry.get("reference_outputs"),
-            metadata,
+            {**manifest["shared"], "quantization": entry["quantization"]},
         )
+        for entry in manifest["artifacts"]
+    ]
 
 
 def write_manifest(folder: Path, shared: dict[str, Any], artifacts: list[Artifact]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from cxr_edge.benchmarking.bench import bench
+from cxr_edge.benchmarking.bench import BenchOptions, bench
 from cxr_edge.exporting.command import run_export
 from cxr_edge.exporting.recipe import FORMATS, Recipe
 from cxr_edge.reporting.bench import show_bench
@@ -18,7 +18,7 @@ def run_demo(folder: Path | None) -> None:
     start = time.monotonic()
     run = start_training(folder, {}, None)
     run_export(run.folder, Recipe(FORMATS, ("none", "int8")), None, 3e-5)
-    record = bench(run.bundle, None, [], None, queries=30, seconds=0.5)
+    record = bench(run.bundle, BenchOptions(queries=30, seconds=0.5, starts=1, throughput_seconds=0.3, file_rounds=2))
     show_bench(record)
     show_table(
         "Demo on phantoms",

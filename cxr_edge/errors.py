@@ -38,6 +38,10 @@ class MissingDependencyError(CxrEdgeError):
         super().__init__(f"{what} is not installed here: pip install 'cxr-edge[{extra}]'")
 
 
+class ProviderError(CxrEdgeError):
+    """A runtime is installed, but what it was asked to compute on is not here or did not come up."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of another library's message, or the error's kind where it has none: fit for a message of ours."""
     lines = str(error).strip().splitlines()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cxr_edge import imaging
-from cxr_edge.bundle import MANIFEST, Artifact, read_bundle
+from cxr_edge.bundle import MANIFEST, Artifact, listed_artifacts
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.parity import FAILED
 from cxr_edge.runs import Run, find_run
@@ -32,8 +32,10 @@ def run_of(bundle: Path) -> Run:
     return run
 
 
-def best_artifact(folder: Path, runtime: Runtime | None = None) -> Artifact:
-    """The artifact of a bundle to predict with: one that did not fail its gate, int8 first, TFLite before ONNX.
+def best_artifacts(folder: Path, runtime: Runtime | None = None) -> list[Artifact]:
+    """What to predict with: artifacts that did not fail their gate, of the best quantization, int8 first.
+
+    TFLite comes before ONNX; the files are not checked against their hashes yet (`cxr_edge.bundle.checked`).
 
     Args:
         folder: the bundle.
@@ -42,22 +44,23 @@ def best_artifact(folder: Path, runtime: Runtime | None = None) -> Artifact:
     Raises:
         ArtifactError: there is no such artifact.
     """
-    formats = [
-        kind for one in RUNTIMES if one == runtime or (runtime is None and one.installed()) for kind in one.formats
-    ]
-    able = [artifact for artifact in read_bundle(folder) if artifact.format in formats]
+    runtimes = [one for one in RUNTIMES if one.installed()] if runtime is None else [runtime]
+    formats = {kind for one in runtimes for kind in one.formats}
+    able = [artifact for artifact in listed_artifacts(folder) if artifact.format in formats]
     if not able:
         what = "any runtime installed here" if runtime is None else runtime.title
         raise ArtifactError(
             f"{folder}: nothing in it can be read by {what}; pip install 'cxr-edge[device]', or export another format"
         )
-    return min(
-        able,
-        key=lambda artifact: (
-            (artifact.parity or {"verdict": FAILED})["verdict"] == FAILED,
-            _PREFERRED_QUANTIZATION.index(artifact.quantization),
-            _PREFERRED_FORMAT.index(artifact.format),
-        ),
+
+    def rank(artifact: Artifact) -> tuple[bool, int]:
+        failed = (artifact.parity or {"verdict": FAILED})["verdict"] == FAILED
+        return failed, _PREFERRED_QUANTIZATION.index(artifact.quantization)
+
+    best = min(rank(artifact) for artifact in able)
+    return sorted(
+        (artifact for artifact in able if rank(artifact) == best),
+        key=lambda artifact: _PREFERRED_FORMAT.index(artifact.format),
     )
 
 

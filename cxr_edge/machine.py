@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _cpu() -> tuple[str, list[str]]:
+def describe_cpu() -> tuple[str, list[str]]:
     """Model name, and the instruction sets that matter to int8."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
@@ -36,6 +35,9 @@ def _cpu() -> tuple[str, list[str]]:
 
 def package_versions() -> dict[str, str]:
     """Versions of the packages that decide what an artifact is and how fast it runs, those installed."""
+    # Not needed to predict, and slow to import.
+    from importlib import metadata
+
     found = {}
     for package in _PACKAGES:
         try:
@@ -45,13 +47,47 @@ def package_versions() -> dict[str, str]:
     return found
 
 
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def memory_bytes() -> int | None:
+    """Of the machine; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def container_limits() -> dict[str, Any]:
+    """What a control group (version 2, or 1) allows: `cpus` as a number of cores, `memory_bytes`; None for no limit."""
+    quota = _read("/sys/fs/cgroup/cpu.max")
+    if quota is None:
+        parts = [_read(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period")]
+    else:
+        parts = list(quota.split())
+    cpus = None
+    if len(parts) == 2 and parts[0] and parts[1] and parts[0].isdigit():
+        cpus = int(parts[0]) / int(parts[1])
+    memory = _read("/sys/fs/cgroup/memory.max") or _read("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+    # Version 1 writes the largest multiple of a page for "no limit".
+    limit = int(memory) if memory and memory.isdigit() and int(memory) < 1 << 60 else None
+    return {"cpus": cpus, "memory_bytes": limit}
+
+
 def describe_machine() -> dict[str, Any]:
     """JSON-ready description; no host or user name is in it."""
-    cpu, instruction_sets = _cpu()
+    cpu, instruction_sets = describe_cpu()
     return {
         "cpu": cpu,
         "instruction_sets": instruction_sets,
         "cores": usable_cores(),
+        "memory_bytes": memory_bytes(),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "container": container_limits(),
         "architecture": platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),

@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from cxr_edge.bundle import NOTICE, read_checked_artifact
+from cxr_edge.bundle import NOTICE, checked, read_checked_artifact
 from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.operating import REFER, operating_point_of
+from cxr_edge.fastest import fastest
 from cxr_edge.heatmap import write_overlay
-from cxr_edge.imaging import load_image
-from cxr_edge.locate import best_artifact, find_bundle, warning_about
+from cxr_edge.locate import best_artifacts, find_bundle, warning_about
 from cxr_edge.machine import usable_cores
-from cxr_edge.runtimes.base import runtime_named, runtimes_for
+from cxr_edge.pipeline import decoded_ahead
+from cxr_edge.runtimes.base import runtime_named
+
+#: The runtime to ask for when the fastest is wanted that computes what was validated.
+AUTO = "auto"
 
 
 def predict(
@@ -27,12 +31,12 @@ def predict(
     threads: int | None,
     heatmap: Path | None = None,
 ) -> dict[str, Any]:
-    """Classify image files, one after the other.
+    """Classify image files; the next are decoded meanwhile.
 
     Args:
         images: the files.
         artifact, bundle, run: what to classify them with; see `cxr_edge.locate`.
-        runtime_name: the runtime; None for the first installed that reads the artifact.
+        runtime_name: the runtime; None or `AUTO` for the fastest here, see `cxr_edge.fastest`.
         threads: of one inference; None for all usable cores.
         heatmap: where to draw what speaks for the top class: a file, or for several images a folder.
 
@@ -44,24 +48,32 @@ def predict(
     Raises:
         ImageError, ArtifactError, RunError, OptionError, MissingDependencyError.
     """
-    named = None if runtime_name is None else runtime_named(runtime_name)
-    chosen = read_checked_artifact(artifact) if artifact is not None else best_artifact(find_bundle(bundle, run), named)
-    runtime = named or runtimes_for(chosen.format)[0]
-    if chosen.format not in runtime.formats:
-        raise OptionError(f"{runtime.title} does not read .{chosen.format} files ({chosen.name})")
+    account = None
+    if runtime_name in (None, AUTO):
+        able = [read_checked_artifact(artifact)] if artifact is not None else best_artifacts(find_bundle(bundle, run))
+        chosen, runtime, account = fastest(able, threads or usable_cores())
+        checked(chosen)
+    else:
+        runtime = runtime_named(str(runtime_name))
+        if artifact is None:
+            chosen = checked(best_artifacts(find_bundle(bundle, run), runtime)[0])
+        else:
+            chosen = read_checked_artifact(artifact)
+        if chosen.format not in runtime.formats:
+            raise OptionError(f"{runtime.title} does not read .{chosen.format} files ({chosen.name})")
     if heatmap is not None and not chosen.has_heatmap:
         raise OptionError(f"{chosen.path}: has no heat map; export it again, without --no-heatmap")
     overlays = [None] * len(images) if heatmap is None else _overlays(images, heatmap)
-    pixels = [load_image(path, chosen.image_size) for path in images]
     session = runtime.load(chosen.path, threads or usable_cores())
     point = operating_point_of(chosen.metadata)
     rows = []
+    pixels = decoded_ahead(images, chosen.image_size, usable_cores())
     for path, image, overlay in zip(images, pixels, overlays, strict=True):
         maps = None
         if overlay is None:
-            found = session.run(image[None, :, :, None])
+            found = session.run(image)
         else:
-            found, maps = session.explain(image[None, :, :, None])
+            found, maps = session.explain(image)
         probabilities = found[0].tolist()
         top = probabilities.index(max(probabilities))
         row = {"file": str(path), "label": chosen.labels[top], "probabilities": probabilities}
@@ -77,6 +89,8 @@ def predict(
         "artifact": chosen.name,
         "sha256": chosen.sha256,
         "runtime": runtime.title,
+        "ran_on": session.ran_on,
+        "chosen": account,
         "labels": list(chosen.labels),
         "operating_point": None if point is None else asdict(point),
         "warning": warning_about(chosen),

@@ -13,7 +13,6 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from cxr_edge.benchmarking.latency import Candidate, measure
 from cxr_edge.bundle import read_artifact, read_bundle, read_manifest, write_manifest
 from cxr_edge.data.phantom import draw_phantom
 from cxr_edge.runs import Run
@@ -21,12 +20,13 @@ from cxr_edge.runtimes.base import Runtime
 from tests.conftest import Cli
 
 DEVICE_MODULES = (
-    "benchmarking.bench", "benchmarking.latency", "bundle", "data.cache", "data.layouts", "data.phantom",
-    "data.split", "evaluation.evaluate", "evaluation.metrics", "evaluation.operating", "evaluation.parity",
-    "evaluation.reference", "evaluation.scoring", "evaluation.verify_command", "files", "imaging",
-    "inspection.inspect", "inspection.operators", "locate", "machine", "onnx_properties", "predict",
-    "reporting.bench", "reporting.inspection", "reporting.parity", "reporting.predictions", "reporting.progress",
-    "reporting.tables", "runs", "runtimes.base", "runtimes.litert", "runtimes.onnx_runtime", "tflite_file",
+    "benchmarking.bench", "benchmarking.command", "benchmarking.compare", "benchmarking.probe", "bundle",
+    "data.cache", "data.layouts", "data.phantom", "data.split", "devices", "evaluation.evaluate",
+    "evaluation.metrics", "evaluation.operating", "evaluation.parity", "evaluation.reference", "evaluation.scoring",
+    "evaluation.verify_command", "fastest", "files", "heatmap", "imaging", "inspection.inspect",
+    "inspection.operators", "locate", "machine", "onnx_properties", "pipeline", "predict", "reporting.bench",
+    "reporting.inspection", "reporting.parity", "reporting.predictions", "reporting.progress", "reporting.tables",
+    "runs", "runtimes.base", "runtimes.litert", "runtimes.onnx_runtime", "tflite_file",
 )  # fmt: skip
 
 BLOCKED = """
@@ -64,7 +64,7 @@ def test_device_modules_import_without_tensorflow() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["bench", "--queries", "5", "--seconds", "0"], ["predict", "PICTURE"], ["inspect", "xception-int8.tflite"],
+    [["bench", "--quick"], ["predict", "PICTURE"], ["devices"], ["inspect", "xception-int8.tflite"],
      ["inspect", "xception-int8.onnx"], ["verify"]],
 )  # fmt: skip
 def test_device_commands_run_without_tensorflow(device: Path, picture: Path, arguments: list[str]) -> None:
@@ -105,50 +105,14 @@ def test_evaluate_an_artifact_on_a_folder(run: Run, device: Path, cli: Cli, tmp_
     assert found["accuracy"] >= 0.9
 
 
-def test_bench_records_every_pair(run: Run, bundle: Path, cli: Cli, tmp_path: Path) -> None:
-    output = tmp_path / "bench.json"
-    result = cli("bench", "--run", run.folder, "--queries", "10", "--seconds", "0", "--json", output)
-    assert result.code == 0
-    record = json.loads(output.read_text())
-    pairs = {(row["artifact"], row["runtime"]) for row in record["rows"]}
-    assert ("model.h5", "Keras") in pairs
-    for artifact in read_bundle(bundle):
-        wanted = {"tflite": "LiteRT", "onnx": "ONNX Runtime"}[artifact.format]
-        assert (artifact.name, wanted) in pairs
-    for row in record["rows"]:
-        assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"] <= row["worst_ms"]
-        assert row["queries"] >= 10
-    assert record["baseline"] == "model.h5 on Keras"
-    assert record["machine"]["cores"] >= 1
-    assert "phantoms" in result.out
-
-
 def test_bench_times_files_from_disk(device: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
-    arguments = ["--runtime", "onnx", "--queries", "5", "--seconds", "0", "--images", picture.parent]
+    arguments = ["--runtime", "onnx", "--quick", "--images", picture.parent]
     assert cli("bench", "--bundle", device, *arguments, "--json", output).code == 0
     record = json.loads(output.read_text())
-    assert record["images"]["count"] == 1
-    assert record["images"]["decode_and_resize"]["p50_ms"] > 0
+    assert record["images"] == {"source": "files", "count": 1}
+    assert [row["file"] for row in record["from_files"]["by_file"]] == [picture.name]
     assert {row["runtime"] for row in record["rows"]} == {"ONNX Runtime"}
-
-
-def test_measured_latency_is_the_time_a_query_takes() -> None:
-    import time
-
-    class Sleeper:
-        def __init__(self, seconds: float) -> None:
-            self.seconds = seconds
-
-        def run(self, images: np.ndarray) -> np.ndarray:
-            time.sleep(self.seconds)
-            return np.zeros((len(images), 3), np.float32)
-
-    pair = [Candidate(str(seconds), "none", Sleeper(seconds), 0.0) for seconds in (0.004, 0.012)]
-    measure(pair, np.zeros((2, 71, 71, 1), np.uint8), queries=20, seconds=0.0)
-    slow, fast = pair[1].figures(), pair[0].figures()
-    assert fast["p50_ms"] == pytest.approx(4, rel=0.3)
-    assert slow["p50_ms"] == pytest.approx(12, rel=0.3)
 
 
 def test_a_runtime_that_is_not_installed_names_its_extra(
@@ -165,6 +129,8 @@ def test_a_runtime_that_is_not_installed_names_its_extra(
 
 
 def test_keras_is_never_left_out_in_silence(device: Path, cli: Cli) -> None:
+    result = cli("bench", "--bundle", device, "--queries", "5", "--seconds", "0", "--runtime", "litert")
+    assert "Keras is not in the table" not in result.out
     result = cli("bench", "--bundle", device, "--queries", "5", "--seconds", "0")
     assert result.code == 0
     assert "Keras is not in the table" in result.out

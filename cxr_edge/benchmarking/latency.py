@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.benchmarking.energy import EnergyMeter
 from cxr_edge.runtimes.base import Session
 
-#: Least number of counted queries of one candidate in a row.
+#: About the least number of counted queries of one candidate in a row.
 BLOCK = 5
 #: Uncounted queries before each block go on for this long. They warm the caches again, and outlast the last candidate:
 #: ONNX Runtime's idle threads spin for some 40 ms of CPU time after a query, and slow down whoever comes next.
@@ -22,27 +23,46 @@ WARM_UP_SECONDS = 0.1
 
 @dataclass
 class Candidate:
-    """What is measured: a loaded session, how long loading took, and the seconds of each counted query."""
+    """What is measured: a loaded session, how long loading took, and the seconds of each counted query.
+
+    `joules` is what the machine used during its counted queries, None where the machine does not say.
+    """
 
     name: str
     runtime: str
     session: Session
     load_seconds: float
     seconds: list[float] = field(default_factory=list)
+    joules: float | None = None
+    rounds: int = 1
+
+    def blocks(self) -> NDArray[np.float64]:
+        """Milliseconds `[rounds, queries]`."""
+        return np.array(self.seconds).reshape(self.rounds, -1) * 1000
 
     def figures(self) -> dict[str, Any]:
-        """Latency percentiles in milliseconds and the throughput of a single stream."""
+        """Latency percentiles in milliseconds, the throughput of a single stream, and energy a query in millijoules.
+
+        `rounds_ms` has the median of each round, `spread` their interquartile range as a share of their median: how
+        much the machine drifted while it was measured.
+        """
         milliseconds = np.array(self.seconds) * 1000
         p50, p90, p99 = np.percentile(milliseconds, [50, 90, 99])
+        rounds = np.median(self.blocks(), axis=1)
+        quarter, half, three_quarters = np.percentile(rounds, [25, 50, 75])
         return {
             "queries": len(milliseconds),
             "p50_ms": float(p50),
             "p90_ms": float(p90),
             "p99_ms": float(p99),
             "mean_ms": float(milliseconds.mean()),
+            "std_ms": float(milliseconds.std()),
             "worst_ms": float(milliseconds.max()),
             "images_per_second": float(1000 / milliseconds.mean()),
             "load_ms": self.load_seconds * 1000,
+            "energy_mj": None if self.joules is None else 1000 * self.joules / len(milliseconds),
+            "rounds_ms": [round(float(value), 4) for value in rounds],
+            "spread": float((three_quarters - quarter) / half),
         }
 
 
@@ -57,10 +77,13 @@ def measure(
     queries: int,
     seconds: float,
     on_block: Callable[[], None] | None = None,
+    meter: EnergyMeter | None = None,
+    rounds: int | None = None,
 ) -> None:
     """Fill `Candidate.seconds`: a block of queries of each candidate in turn, round after round.
 
-    Fast candidates get longer blocks, so that each is measured for about the same time, spread over all rounds.
+    Fast candidates get longer blocks, so that each is measured for about the same time, spread over all rounds. This is
+    MLPerf Inference's single-stream scenario (one query at a time, a least number and a least duration), interleaved.
 
     Args:
         candidates: interleaved in this order.
@@ -68,6 +91,8 @@ def measure(
         queries: least number of counted queries of each.
         seconds: about the least time spent in counted queries of each.
         on_block: called after each candidate's block; `rounds_of(queries)` times for each.
+        meter: read around each block.
+        rounds: how many; None for `rounds_of(queries)`.
     """
     single = [np.ascontiguousarray(images[index : index + 1]) for index in range(len(images))]
 
@@ -76,18 +101,23 @@ def measure(
         candidate.session.run(single[index % len(single)])
         return time.perf_counter() - start
 
-    rounds = rounds_of(queries)
+    rounds = rounds or rounds_of(queries)
+    least = math.ceil(queries / rounds)
     blocks = []
     for candidate in candidates:
         # The first queries are slow: memory is allocated, kernels are chosen.
         quickest = min(query(candidate, index) for index in range(4))
-        blocks.append(max(BLOCK, math.ceil(seconds / rounds / quickest)))
+        blocks.append(max(least, math.ceil(seconds / rounds / quickest)))
+        candidate.rounds = rounds
     for _ in range(rounds):
         for candidate, block in zip(candidates, blocks, strict=True):
             warm = time.perf_counter() + WARM_UP_SECONDS
             while time.perf_counter() < warm:
                 query(candidate, len(candidate.seconds))
+            before = meter.joules() if meter else 0.0
             for _ in range(block):
                 candidate.seconds.append(query(candidate, len(candidate.seconds)))
+            if meter:
+                candidate.joules = (candidate.joules or 0.0) + meter.joules() - before
             if on_block:
                 on_block()

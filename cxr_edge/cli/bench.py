@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxr_edge.cli.options import BundleOption, JsonOption, RunOption, ThreadsOption
+from cxr_edge.cli.options import BundleOption, JsonOption, RunOption
 
 
 def command(
@@ -16,7 +16,10 @@ def command(
     runtimes: Annotated[
         list[str] | None,
         typer.Option(
-            "--runtime", help="Repeatable.", show_default="all installed", metavar="litert|onnx|openvino|keras"
+            "--runtime",
+            help="Repeatable; cxr-edge devices lists them.",
+            show_default="all installed, on the CPU",
+            metavar="litert|onnx|openvino|keras|onnx:cuda|...",
         ),
     ] = None,
     images: Annotated[
@@ -25,24 +28,43 @@ def command(
             "--images", help="Image file or folder to classify; repeatable.", show_default="phantoms", metavar="PATH"
         ),
     ] = None,
-    threads: ThreadsOption = None,
+    threads: Annotated[
+        str | None,
+        typer.Option(
+            "--threads",
+            help="Threads of one inference; several numbers are a sweep.",
+            show_default="all",
+            metavar="1,2,4,all",
+        ),
+    ] = None,
     queries: Annotated[int, typer.Option("--queries", help="Least number of counted queries a row.", min=5)] = 50,
     seconds: Annotated[float, typer.Option("--seconds", help="Least time of counted queries a row.", min=0)] = 2.0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Under 20 seconds: few queries, no Keras, no start-up, no throughput.")
+    ] = False,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline",
+            help="Row that the others are compared with.",
+            show_default="Keras, or a float artifact",
+            metavar="ARTIFACT[@RUNTIME]",
+        ),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option("--compare", help="Earlier --json; exit status 3 where a row became slower.", metavar="OLD.json"),
+    ] = None,
     json: JsonOption = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Also as Markdown.", metavar="FILE")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Also as CSV.", metavar="FILE")] = None,
 ) -> None:
-    """Measure single-stream latency of every artifact on every runtime installed, interleaved."""
-    from cxr_edge.benchmarking.bench import bench
-    from cxr_edge.files import write_json
+    """Measure every artifact on every runtime: latency, throughput, start-up, memory, and from file to answer."""
+    from cxr_edge.benchmarking.command import Outputs, run_bench
     from cxr_edge.locate import find_bundle
-    from cxr_edge.reporting.bench import show_bench
-    from cxr_edge.runs import Run
 
-    folder = find_bundle(bundle, run)
-    record = bench(folder, runtimes, images or [], threads, queries, seconds)
-    show_bench(record)
-    own = Run(folder.resolve().parent)
-    if own.config_file.is_file():
-        # For the run's report.
-        write_json(own.bench_file, record)
-    if json is not None:
-        write_json(json, record)
+    chosen = tuple(runtimes) if runtimes else None
+    outputs = Outputs(json, markdown, csv, compare)
+    run_bench(
+        find_bundle(bundle, run), chosen, tuple(images or ()), threads, queries, seconds, quick, baseline, outputs
+    )

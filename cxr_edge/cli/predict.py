@@ -20,7 +20,12 @@ def command(
     run: RunOption = None,
     runtime: Annotated[
         str | None,
-        typer.Option("--runtime", show_default="the first installed", metavar="litert|onnx|openvino"),
+        typer.Option(
+            "--runtime",
+            help="auto measures once which is fastest here.",
+            show_default="auto",
+            metavar="auto|litert|onnx|openvino|onnx:cuda|...",
+        ),
     ] = None,
     threads: ThreadsOption = None,
     heatmap: Annotated[

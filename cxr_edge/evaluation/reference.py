@@ -86,14 +86,15 @@ def replay(folder: Path, chosen: list[Runtime] | None, threads: int | None) -> l
         for runtime in able:
             if artifact.format in runtime.formats:
                 found = score_images(runtime.load(artifact.path, threads or usable_cores()), images)
-                rows.append({"runtime": runtime.title, **_compared(artifact, found)})
+                rows.append({"runtime": runtime.title, **compared_with_recorded(artifact, found)})
     if not rows:
         titles = ", ".join(runtime.title for runtime in chosen or [])
         raise ArtifactError(f"{folder}: nothing in it can be read by {titles}")
     return rows
 
 
-def _compared(artifact: Artifact, found: NDArray[np.float32]) -> dict[str, Any]:
+def compared_with_recorded(artifact: Artifact, found: NDArray[np.float32]) -> dict[str, Any]:
+    """What an artifact found for the reference inputs, `[M, K]`, against what was recorded at export; see `replay`."""
     assert artifact.reference is not None
     recorded, keras = (np.array(artifact.reference[name], dtype=np.float32) for name in ("probabilities", "keras"))
     tolerance = TOLERANCES.get(artifact.quantization, INTEGER_TOLERANCE)

@@ -13,7 +13,9 @@ from markupsafe import Markup
 from PIL import Image
 
 from cxr_edge import __version__
+from cxr_edge.benchmarking.compare import read_record
 from cxr_edge.bundle import NOTICE
+from cxr_edge.errors import DataError
 from cxr_edge.evaluation.metrics import confusion_matrix
 from cxr_edge.evaluation.operating import operating_point_of
 from cxr_edge.evaluation.temperature import tempered
@@ -23,7 +25,7 @@ from cxr_edge.imaging import load_image
 from cxr_edge.machine import describe_machine
 from cxr_edge.reporting import report_plots
 from cxr_edge.reporting.parity import undecided_line
-from cxr_edge.reporting.tables import PHANTOM_NOTE, percent
+from cxr_edge.reporting.tables import PHANTOM_NOTE, percent, show
 from cxr_edge.runs import Run
 
 KERAS = "Keras float32"
@@ -48,8 +50,12 @@ def write_report(folder: Path, output: Path, with_images: bool) -> None:
 def _bench_of(run: Run) -> dict[str, Any] | None:
     if not run.bench_file.is_file():
         return None
-    record: dict[str, Any] = json.loads(run.bench_file.read_text(encoding="utf-8"))
-    return record
+    try:
+        return read_record(run.bench_file)
+    except DataError as error:
+        # Of an earlier version: the page says that there is none, and this why.
+        show(str(error))
+        return None
 
 
 def render(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bool) -> str:

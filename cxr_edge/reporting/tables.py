@@ -22,16 +22,31 @@ def show(text: str) -> None:
     print(text, flush=True)
 
 
+def machine_line(machine: dict[str, Any]) -> str:
+    """A machine in one line, from `cxr_edge.machine.describe_machine`."""
+    sets = ", ".join(machine["instruction_sets"]) or "no instruction set for int8 known"
+    memory = machine.get("memory_bytes")
+    size = f", {memory / 2**30:.1f} GiB" if memory else ""
+    return f"{machine['cpu']} ({sets}), {machine['cores']} cores{size}, {machine['system']}"
+
+
 def show_table(title: str, columns: list[str], rows: list[list[str]], texts: int = 1) -> None:
     """A table whose first columns are `texts`, and whose others are figures, set to the right."""
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
-    )
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < texts else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    _console().print(table)
+    console = _console()
+    # As a title of the table, it would be no wider than the table.
+    console.print(title, style="bold", markup=False)
+    console.print(table)
+
+
+def markdown_table(columns: list[str], rows: list[list[str]]) -> str:
+    """The same as a Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join("| " + " | ".join(cell.strip().replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
 def percent(value: float | None, digits: int = 1) -> str:

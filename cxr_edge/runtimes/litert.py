@@ -1,18 +1,26 @@
-"""LiteRT, formerly TensorFlow Lite, on the CPU (XNNPACK)."""
+"""LiteRT, formerly TensorFlow Lite: on the CPU (XNNPACK), and on a GPU through WebGPU."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import ai_edge_litert
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from cxr_edge.bundle import read_artifact
+from cxr_edge.errors import ProviderError, first_line
 from cxr_edge.quiet import quiet
+from cxr_edge.runtimes.base import CPU
+from cxr_edge.runtimes.gpus import gpu_nodes
 
 
 class LiteRTSession:
     """An interpreter whose batch is resized when N changes."""
+
+    ran_on = "XNNPACK"
 
     def __init__(self, path: Path, threads: int) -> None:
         with quiet():
@@ -44,5 +52,77 @@ class LiteRTSession:
         return self.run(images), self._interpreter.get_tensor(self._heatmap)
 
 
-def load(path: Path, threads: int) -> LiteRTSession:
-    return LiteRTSession(path, threads)
+class CompiledModelSession:
+    """LiteRT's compiled model, for the accelerators that the interpreter does not reach; one image at a time.
+
+    Args:
+        path: the file.
+        accelerator: `GPU`, or `CPU` to try the very same path without one.
+
+    Raises:
+        ProviderError: the accelerator did not come up, or left operators to the CPU.
+    """
+
+    def __init__(self, path: Path, accelerator: str) -> None:
+        from ai_edge_litert.compiled_model import CompiledModel
+        from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+
+        artifact = read_artifact(path)
+        contract = artifact.metadata["contract"]
+        if contract["output"]["type"] != "float32":
+            raise ProviderError(
+                f"{path}: integer probabilities are for the Edge TPU; take another artifact for this GPU"
+            )
+        self._shapes = {"probabilities": contract["output"]["shape"][1:]}
+        if artifact.has_heatmap:
+            self._shapes["heatmap"] = contract["heatmap"]["shape"][1:]
+        try:
+            with quiet():
+                self._model = CompiledModel.from_file(str(path), HardwareAccelerator[accelerator])
+                complete = self._model.is_fully_accelerated()
+        except Exception as error:
+            raise ProviderError(
+                f"{path}: LiteRT's {accelerator} accelerator did not come up ({first_line(error)})"
+            ) from None
+        if accelerator != "CPU" and not complete:
+            raise ProviderError(f"{path}: LiteRT's {accelerator} accelerator leaves operators of it to the CPU")
+        self.ran_on = "WebGPU" if accelerator == "GPU" else accelerator
+        (key,) = self._model.get_signature_list()
+        self._image: Any = self._model.create_input_buffer_by_name(key, "image")
+        self._outputs: Any = {name: self._model.create_output_buffer_by_name(key, name) for name in self._shapes}
+        self._key = key
+
+    def _one(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        self._image.write(np.ascontiguousarray(image))
+        self._model.run_by_name(self._key, {"image": self._image}, self._outputs)
+        return {
+            name: np.asarray(self._outputs[name].read(int(np.prod(shape)), np.float32)).reshape(shape)
+            for name, shape in self._shapes.items()
+        }
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.stack([self._one(images[index : index + 1])["probabilities"] for index in range(len(images))])
+
+    def explain(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        found = [self._one(images[index : index + 1]) for index in range(len(images))]
+        return np.stack([one["probabilities"] for one in found]), np.stack([one["heatmap"] for one in found])
+
+
+def load(path: Path, threads: int, provider: str) -> LiteRTSession | CompiledModelSession:
+    return LiteRTSession(path, threads) if provider == CPU else CompiledModelSession(path, provider.upper())
+
+
+def missing(provider: str) -> str | None:
+    if provider == CPU:
+        return None
+    if not list(Path(ai_edge_litert.__file__).parent.glob("*WebGpuAccelerator*")):
+        return (
+            "this build of ai-edge-litert has no WebGPU accelerator; its wheels for x86-64 Linux, macOS and Windows do"
+        )
+    return (
+        None if gpu_nodes() else "no GPU is to be seen here (no /dev/dri, no NVIDIA device); it needs one with Vulkan"
+    )
+
+
+def version() -> str:
+    return str(ai_edge_litert.__version__)

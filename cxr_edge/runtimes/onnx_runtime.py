@@ -1,17 +1,61 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on the CPU and on the execution providers that its build has."""
 
 from __future__ import annotations
 
+import json
+import tempfile
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-PROVIDER = "CPUExecutionProvider"
+from cxr_edge.errors import ProviderError
+from cxr_edge.runtimes.base import CPU
+from cxr_edge.runtimes.gpus import nvidia_nodes
+
+PROVIDERS = {
+    CPU: "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+}
+#: What brings a provider that a build lacks. The wheels exclude each other: they are one module.
+_WAY_OUT = {
+    "cuda": "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+    "tensorrt": "pip uninstall onnxruntime, then pip install onnxruntime-gpu tensorrt",
+    "openvino": "pip uninstall onnxruntime, then pip install onnxruntime-openvino; or bench --runtime openvino",
+    "coreml": "its wheel for macOS has it",
+    "xnnpack": "its builds for Android and iOS have it, its wheels have not",
+}
+_NVIDIA = ("cuda", "tensorrt")
 #: Compute int8 activations in integers on x86 too, as ONNX Runtime does on Arm. By itself it takes float for a part of
 #: them there, which is faster: 8-bit signed by signed has no good kernel on x86.
 SIGNED_ACTIVATIONS = ("session.qdqisint8allowed", "1")
+
+
+def _options(threads: int, provider: str) -> Any:
+    options = onnxruntime.SessionOptions()
+    # XNNPACK has threads of its own; the session's would compete with them.
+    options.intra_op_num_threads = 1 if provider == "xnnpack" else threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return options
+
+
+def _provider_options(provider: str, threads: int) -> dict[str, str]:
+    if provider == "xnnpack":
+        return {"intra_op_num_threads": str(threads)}
+    if provider == "tensorrt":
+        # Without it TensorRT computes quantize-dequantize pairs in float.
+        return {"trt_int8_enable": "1", "trt_fp16_enable": "1"}
+    if provider == "openvino":
+        return {"num_of_threads": str(threads)}
+    return {}
 
 
 class ONNXRuntimeSession:
@@ -20,19 +64,28 @@ class ONNXRuntimeSession:
     Args:
         path: the file.
         threads: of one inference.
+        provider: one of `PROVIDERS`.
         as_on_arm: validate a file with int8 activations on x86, in the integers that its device will compute.
+
+    Raises:
+        ProviderError: the session came up without the provider.
     """
 
-    def __init__(self, path: Path, threads: int, as_on_arm: bool = False) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+    def __init__(self, path: Path, threads: int, provider: str = CPU, as_on_arm: bool = False) -> None:
+        options = _options(threads, provider)
         if as_on_arm:
             options.add_session_config_entry(*SIGNED_ACTIVATIONS)
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
-        if self._session.get_providers() != [PROVIDER]:
-            raise RuntimeError(f"asked for {PROVIDER}, got {', '.join(self._session.get_providers())}")
+        self.ran_on = PROVIDERS[provider]
+        wanted = [(self.ran_on, _provider_options(provider, threads))]
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        # A provider whose libraries cannot be loaded is left out in silence, and the CPU takes its place.
+        self._session.disable_fallback()
+        found = self._session.get_providers()
+        if found[:1] != [self.ran_on]:
+            raise ProviderError(
+                f"{path}: asked for {self.ran_on}, ONNX Runtime fell back to {', '.join(found)}; its libraries "
+                f"({'CUDA 12, cuDNN 9' if provider in _NVIDIA else self.ran_on}) were not found or do not fit"
+            )
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         probabilities: NDArray[np.float32] = self._session.run(["probabilities"], {"image": images})[0]
@@ -43,5 +96,46 @@ class ONNXRuntimeSession:
         return probabilities, heatmap
 
 
-def load(path: Path, threads: int) -> ONNXRuntimeSession:
-    return ONNXRuntimeSession(path, threads)
+def load(path: Path, threads: int, provider: str) -> ONNXRuntimeSession:
+    return ONNXRuntimeSession(path, threads, provider)
+
+
+def missing(provider: str) -> str | None:
+    built = onnxruntime.get_available_providers()
+    if PROVIDERS[provider] not in built:
+        there = ", ".join(name.removesuffix("ExecutionProvider") for name in built)
+        return f"not in this build of ONNX Runtime ({there}): {_WAY_OUT[provider]}"
+    if provider in _NVIDIA and not nvidia_nodes():
+        return f"this build of ONNX Runtime has {PROVIDERS[provider]}, but no NVIDIA GPU is to be seen here"
+    return None
+
+
+def version() -> str:
+    return str(onnxruntime.__version__)
+
+
+def placement(path: Path, threads: int, provider: str, image: NDArray[np.uint8]) -> dict[str, int]:
+    """How many nodes of a file each execution provider computes, from a profile of one inference.
+
+    What a provider cannot do, ONNX Runtime gives to the CPU without a word.
+
+    Args:
+        path: the file.
+        threads: of the inference.
+        provider: one of `PROVIDERS`.
+        image: uint8 `[1, S, S, 1]`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        options = _options(threads, provider)
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        wanted = [(PROVIDERS[provider], _provider_options(provider, threads))]
+        session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        session.run(["probabilities"], {"image": image})
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    nodes = {
+        event["name"].removesuffix("_kernel_time"): event["args"]["provider"]
+        for event in events
+        if event.get("cat") == "Node" and "provider" in event.get("args", {})
+    }
+    return dict(Counter(nodes.values()))

@@ -1,0 +1,93 @@
+"""Energy that the machine used, where it says: Intel's and AMD's RAPL counters, and the power rails of Jetson boards.
+
+RAPL counts the processor's package, the rails what the whole module draws; both include what other programs use.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Protocol
+
+_SAMPLE_SECONDS = 0.02
+
+
+class EnergyMeter(Protocol):
+    """`source` says what is counted."""
+
+    source: str
+
+    def joules(self) -> float:
+        """Since the meter was made."""
+        ...
+
+
+def _number(path: Path) -> int:
+    return int(path.read_text(encoding="utf-8"))
+
+
+class RaplMeter:
+    """The package counters under `powercap`, in microjoules, which start anew from 0 when they are full."""
+
+    source = "RAPL, processor packages"
+
+    def __init__(self, packages: list[Path]) -> None:
+        self._counters = [(path / "energy_uj", _number(path / "max_energy_range_uj")) for path in packages]
+        self._last = [_number(path) for path, _ in self._counters]
+        self._sum = 0
+
+    def joules(self) -> float:
+        for index, (path, full) in enumerate(self._counters):
+            now = _number(path)
+            self._sum += now - self._last[index] + (full if now < self._last[index] else 0)
+            self._last[index] = now
+        return self._sum / 1e6
+
+
+class RailMeter:
+    """Jetson's input rail: millivolts and milliamperes, sampled in a thread and added up."""
+
+    source = "power rail of the module"
+
+    def __init__(self, volts: Path, amperes: Path) -> None:
+        self._volts, self._amperes = volts, amperes
+        self._sum, self._time = 0.0, time.monotonic()
+        self._watts = self._power()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._sample, daemon=True).start()
+
+    def _power(self) -> float:
+        return _number(self._volts) * _number(self._amperes) / 1e6
+
+    def _add(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            self._sum += self._watts * (now - self._time)
+            self._time, self._watts = now, self._power()
+
+    def _sample(self) -> None:
+        while True:
+            time.sleep(_SAMPLE_SECONDS)
+            self._add()
+
+    def joules(self) -> float:
+        self._add()
+        return self._sum
+
+
+def energy_meter(system: Path = Path("/sys")) -> EnergyMeter | None:
+    """The meter of this machine; None where it has none, or does not let this user read it."""
+    try:
+        # A zone `intel-rapl:0` is a package; `intel-rapl:0:0` is a part of it.
+        packages = [path for path in sorted(system.glob("class/powercap/intel-rapl:*")) if path.name.count(":") == 1]
+        if packages:
+            return RaplMeter(packages)
+        for label in sorted(system.glob("bus/i2c/drivers/ina3221/*/hwmon/hwmon*/in*_label")):
+            if label.read_text(encoding="utf-8").strip() in ("VDD_IN", "POM_5V_IN"):
+                number = label.name.removeprefix("in").removesuffix("_label")
+                return RailMeter(label.with_name(f"in{number}_input"), label.with_name(f"curr{number}_input"))
+    except (OSError, ValueError):
+        # Since 2020 the counters are root's: they tell enough to read keys from another process.
+        return None
+    return None

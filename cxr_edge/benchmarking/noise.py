@@ -1,0 +1,69 @@
+"""Whether the machine was quiet while it was measured: spread of the rounds, throttling, changing frequency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+#: Interquartile range of the rounds' medians, as a share of their median, past which ratios of a few per cent mean
+#: nothing. Quiet runs of this project had 1 to 3 per cent, runs beside a compiler 10 and more.
+NOISY_SPREAD = 0.08
+_FREQUENCY_CHANGE = 0.1
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What the system counts: throttling events of the CPU and of the container, and the frequency in kHz."""
+
+    throttled: int | None
+    container_throttled: int | None
+    frequency: float | None
+
+
+def _numbers(paths: Sequence[Path]) -> list[int]:
+    found = []
+    for path in paths:
+        try:
+            found.append(int(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def read_clock(system: Path = Path("/sys")) -> Clock:
+    """The counters as they are now; None for each that the system does not have."""
+    cpus = sorted(system.glob("devices/system/cpu/cpu[0-9]*"))
+    events = _numbers([cpu / "thermal_throttle/core_throttle_count" for cpu in cpus])
+    frequencies = _numbers([cpu / "cpufreq/scaling_cur_freq" for cpu in cpus])
+    container = None
+    try:
+        for line in (system / "fs/cgroup/cpu.stat").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(" ")
+            container = int(value) if name == "nr_throttled" else container
+    except (OSError, ValueError):
+        pass
+    return Clock(sum(events) if events else None, container, float(np.median(frequencies)) if frequencies else None)
+
+
+def judge_noise(spreads: Sequence[float], before: Clock, after: Clock) -> dict[str, Any]:
+    """JSON-ready: `spread`, the median of the candidates', `noisy`, and `reasons` in words."""
+    spread = float(np.median(spreads))
+    reasons = []
+    if spread > NOISY_SPREAD:
+        reasons.append(f"rounds spread by {100 * spread:.0f} %")
+    for name, title in (
+        ("throttled", "the CPU was throttled for heat"),
+        ("container_throttled", "the container's CPU quota was used up"),
+    ):
+        first, last = getattr(before, name), getattr(after, name)
+        if first is not None and last is not None and last > first:
+            reasons.append(f"{title} {last - first} times")
+    if before.frequency and after.frequency:
+        change = after.frequency / before.frequency - 1
+        if abs(change) > _FREQUENCY_CHANGE:
+            reasons.append(f"the CPU's frequency changed by {100 * change:+.0f} %")
+    return {"spread": spread, "noisy": bool(reasons), "reasons": reasons}

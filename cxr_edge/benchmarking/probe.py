@@ -1,0 +1,64 @@
+"""One cold start, measured from inside: `python -m cxr_edge.benchmarking.probe ARTIFACT RUNTIME THREADS IMAGE`.
+
+RUNTIME `keras` takes a run's folder for ARTIFACT. Prints one line of JSON once the image is classified.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+
+def _peak_memory() -> int | None:
+    """Bytes of resident memory at the highest; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main() -> None:
+    artifact, name, threads, image = sys.argv[1:]
+    from cxr_edge.imaging import load_image
+    from cxr_edge.runtimes.base import Session, runtime_named
+
+    session: Session
+    if name == "keras":
+        from cxr_edge.runs import Run
+        from cxr_edge.runtimes.keras_model import KerasSession
+
+        run = Run(Path(artifact))
+        size = int(run.config()["options"]["image_size"])
+        start = time.perf_counter()
+        session = KerasSession(run, int(threads))
+    else:
+        from cxr_edge.bundle import read_artifact
+
+        size = read_artifact(Path(artifact)).image_size
+        runtime = runtime_named(name)
+        runtime.module()
+        start = time.perf_counter()
+        session = runtime.load(Path(artifact), int(threads))
+    loaded = time.perf_counter()
+    pixels = load_image(image, size)
+    ready = time.perf_counter()
+    session.run(pixels[None, :, :, None])
+    done = time.perf_counter()
+    print(
+        json.dumps(
+            {
+                "load_ms": 1000 * (loaded - start),
+                "first_ms": 1000 * (done - ready),
+                "peak_memory_bytes": _peak_memory(),
+            }
+        ),
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Throughput without a queue in between: as many images a second as the machine can classify."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.runtimes.base import Session
+
+BATCH = 8
+
+
+def _rate(work: Callable[[int], int], workers: int, seconds: float) -> float:
+    """Images a second of `workers` threads that call `work` (their number given, images done returned) for a while."""
+    done = [0] * workers
+    go = threading.Barrier(workers + 1)
+    stop = threading.Event()
+
+    def loop(number: int) -> None:
+        work(number)
+        go.wait()
+        while not stop.is_set():
+            done[number] += work(number)
+
+    threads = [threading.Thread(target=loop, args=(number,)) for number in range(workers)]
+    for thread in threads:
+        thread.start()
+    go.wait()
+    start = time.perf_counter()
+    time.sleep(seconds)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    # Until the last one has ended: what was begun is counted, and so is its time.
+    return sum(done) / (time.perf_counter() - start)
+
+
+def throughput(
+    load: Callable[[int], Session], images: NDArray[np.uint8], cores: int, seconds: float, batches: bool
+) -> dict[str, Any]:
+    """The better of two ways to keep all cores busy: a session of one thread a core, and batches on all threads.
+
+    MLPerf Inference's offline scenario: any order, any latency.
+
+    Args:
+        load: a session with a number of threads.
+        images: uint8 `[N, S, S, 1]`.
+        cores: to be used.
+        seconds: of each way.
+        batches: whether the artifact takes more than one image.
+
+    Returns:
+        JSON-ready `images_per_second` and `how`.
+    """
+    single = [np.ascontiguousarray(images[index : index + 1]) for index in range(len(images))]
+
+    def one_thread_each() -> float:
+        sessions = [load(1) for _ in range(cores)]
+
+        def work(number: int) -> int:
+            sessions[number].run(single[number % len(single)])
+            return 1
+
+        return _rate(work, cores, seconds)
+
+    def in_batches() -> float:
+        batch = np.ascontiguousarray(np.resize(images, (BATCH, *images.shape[1:])))
+        session = load(cores)
+
+        def work(number: int) -> int:
+            session.run(batch)
+            return BATCH
+
+        return _rate(work, 1, seconds)
+
+    rates = {f"{cores} x 1 thread": one_thread_each()}
+    if batches:
+        rates[f"batches of {BATCH}"] = in_batches()
+    how = max(rates, key=lambda name: rates[name])
+    return {"images_per_second": rates[how], "how": how}

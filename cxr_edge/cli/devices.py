@@ -1,0 +1,17 @@
+"""`cxr-edge devices`."""
+
+from __future__ import annotations
+
+from cxr_edge.cli.options import JsonOption
+
+
+def command(json: JsonOption = None) -> None:
+    """List the runtimes and what they can compute on here, what is missing, and what would bring it."""
+    from cxr_edge.devices import devices
+    from cxr_edge.files import write_json
+    from cxr_edge.reporting.devices import show_devices
+
+    found = devices()
+    show_devices(found)
+    if json is not None:
+        write_json(json, found)

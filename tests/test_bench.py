@@ -1,0 +1,349 @@
+"""The benchmark: what it measures is what happens, what it compares is judged, and nothing falls back in silence."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_edge.benchmarking.compare import compare
+from cxr_edge.benchmarking.energy import energy_meter
+from cxr_edge.benchmarking.files import measure_files, write_sample_files
+from cxr_edge.benchmarking.latency import Candidate, measure
+from cxr_edge.benchmarking.noise import judge_noise, read_clock
+from cxr_edge.benchmarking.ratios import ratio_interval
+from cxr_edge.benchmarking.startup import startup
+from cxr_edge.benchmarking.throughput import throughput
+from cxr_edge.bundle import read_artifact, read_bundle, read_manifest, write_manifest
+from cxr_edge.data.phantom import draw_phantom
+from cxr_edge.errors import ArtifactError, ProviderError
+from cxr_edge.runs import Run
+from cxr_edge.runtimes.base import every_runtime, runtime_named
+from cxr_edge.runtimes.gpus import gpu_nodes
+from tests.conftest import Cli
+
+IMAGES = np.zeros((2, 71, 71, 1), np.uint8)
+
+
+class Sleeper:
+    """A model that takes its time."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        time.sleep(self.seconds * len(images))
+        return np.zeros((len(images), 3), np.float32)
+
+
+def test_measured_latency_is_the_time_a_query_takes() -> None:
+    pair = [Candidate(str(seconds), "none", Sleeper(seconds), 0.0) for seconds in (0.004, 0.012)]
+    measure(pair, IMAGES, queries=25, seconds=0.0)
+    fast, slow = (candidate.figures() for candidate in pair)
+    assert fast["p50_ms"] == pytest.approx(4, rel=0.3)
+    assert slow["p50_ms"] == pytest.approx(12, rel=0.3)
+    assert len(slow["rounds_ms"]) == 5
+    low, high = ratio_interval(slow["rounds_ms"], fast["rounds_ms"], paired=True)
+    assert 2.3 < low <= high < 3.4
+
+
+def test_a_machine_that_slows_down_leaves_paired_ratios_alone() -> None:
+    drift = np.linspace(1, 3, 12)
+    low, high = ratio_interval(2 * drift, drift, paired=True)
+    assert low > 1.3 and high < 3
+    unpaired = ratio_interval(2 * drift, drift, paired=False)
+    assert unpaired[1] - unpaired[0] >= high - low
+    assert ratio_interval([1.0] * 3, [1.0] * 3, paired=True) is None
+
+
+def test_throughput_uses_every_core_it_is_given() -> None:
+    found = throughput(lambda threads: Sleeper(0.01), IMAGES, cores=4, seconds=0.4, batches=False)
+    assert found["images_per_second"] == pytest.approx(400, rel=0.25)
+    assert found["how"] == "4 x 1 thread"
+
+
+def test_the_folder_is_decoded_while_it_is_classified(tmp_path: Path) -> None:
+    files = [tmp_path / f"{index}.png" for index in range(12)]
+    for index, path in enumerate(files):
+        Image.fromarray(draw_phantom("Normal", index, 256).pixels).save(path)
+    found = measure_files(files, Sleeper(0.03), 71, repeats=1, cores=2, seconds=0.1)
+    stages = {row["stage"]: row["p50_ms"] for row in found["stages"]}
+    assert stages["inference"] == pytest.approx(30, rel=0.3)
+    assert stages["whole"] >= stages["decode"] + stages["inference"]
+    # A sleeping model leaves the cores to the decoder.
+    assert found["folder"]["share"] > 0.85
+
+
+def test_sample_files_are_what_hospitals_hand_out(tmp_path: Path) -> None:
+    files = write_sample_files(tmp_path)
+    assert {path.suffix for path in files} == {".png", ".jpg"}
+    assert {Image.open(path).width for path in files} == {300, 600, 1024, 2500}
+
+
+def test_energy_is_what_the_counters_say(tmp_path: Path) -> None:
+    assert energy_meter(tmp_path) is None
+    for name, value in (("intel-rapl:0", 5_000_000), ("intel-rapl:0:0", 1), ("intel-rapl:1", 9_000_000)):
+        zone = tmp_path / "class" / "powercap" / name
+        zone.mkdir(parents=True)
+        (zone / "energy_uj").write_text(str(value))
+        (zone / "max_energy_range_uj").write_text("10000000")
+    meter = energy_meter(tmp_path)
+    assert meter is not None and meter.joules() == 0
+    (tmp_path / "class/powercap/intel-rapl:0/energy_uj").write_text("7000000")
+    # Full, and begun anew.
+    (tmp_path / "class/powercap/intel-rapl:1/energy_uj").write_text("500000")
+    assert meter.joules() == pytest.approx(2 + 1.5)
+
+
+def test_jetsons_rail_is_added_up(tmp_path: Path) -> None:
+    rail = tmp_path / "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon0"
+    rail.mkdir(parents=True)
+    for name, value in (("in1_label", "VDD_IN"), ("in1_input", "5000"), ("curr1_input", "2000")):
+        (rail / name).write_text(value)
+    meter = energy_meter(tmp_path)
+    assert meter is not None
+    before, start = meter.joules(), time.monotonic()
+    time.sleep(0.2)
+    # 5 V times 2 A.
+    assert meter.joules() - before == pytest.approx(10 * (time.monotonic() - start), rel=0.2)
+
+
+def test_noise_is_told(tmp_path: Path) -> None:
+    throttle = tmp_path / "devices/system/cpu/cpu0/thermal_throttle"
+    throttle.mkdir(parents=True)
+    (throttle / "core_throttle_count").write_text("3")
+    before = read_clock(tmp_path)
+    assert not judge_noise([0.01, 0.02], before, read_clock(tmp_path))["noisy"]
+    assert judge_noise([0.3, 0.2], before, before)["noisy"]
+    (throttle / "core_throttle_count").write_text("5")
+    reasons = judge_noise([0.01], before, read_clock(tmp_path))["reasons"]
+    assert reasons == ["the CPU was throttled for heat 2 times"]
+
+
+@pytest.fixture(scope="module")
+def record(run: Run, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of float32 and int8 on all runtimes, with everything that is measured."""
+    from tests.conftest import type_command
+
+    folder = tmp_path_factory.mktemp("bench")
+    shutil.copytree(run.folder, folder / "run", ignore=shutil.ignore_patterns("phantoms", "quantized", "bundle-*"))
+    run = Run(folder / "run")
+    kept = [one for one in read_bundle(run.bundle) if one.quantization in ("none", "int8")]
+    write_manifest(run.bundle, read_manifest(run.bundle)["shared"], kept)
+    outputs = [f"--{kind}={folder / f'bench.{kind}'}" for kind in ("json", "markdown", "csv")]
+    assert type_command(["bench", "--run", str(run.folder), "--queries", "25", "--seconds", "0", *outputs]) == 0
+    found = json.loads((folder / "bench.json").read_text())
+    return {**found, "folder": str(folder)}
+
+
+def test_every_pair_is_in_the_record(record: dict[str, Any], bundle: Path) -> None:
+    rows = {row["id"]: row for row in record["rows"]}
+    assert record["schema"] == 2
+    assert {"model.h5@keras", "xception-int8.tflite@litert", "xception-int8.onnx@onnx"} <= set(rows)
+    assert len(rows) == len(record["rows"])
+    for row in rows.values():
+        assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"] <= row["worst_ms"]
+        assert row["queries"] >= 25
+        assert row["startup"]["start_ms"] > row["startup"]["load_ms"] > 0
+        assert row["startup"]["peak_memory_bytes"] > row["bytes"] / 2
+        if row["artifact"] != "model.h5":
+            assert row["throughput"]["images_per_second"] > 0
+    assert rows["xception-int8.onnx@onnx"]["ran_on"] == "CPUExecutionProvider"
+    assert rows["xception-int8.tflite@litert"]["ran_on"] == "XNNPACK"
+    assert record["baseline"] == "model.h5@keras"
+    assert [row["id"] for row in record["rows"] if row.get("winner")] == [record["rows"][0]["id"]]
+    assert record["rows"][0]["ratio_interval"][1] < 1
+    assert {stage["stage"] for stage in record["from_files"]["stages"]} == {"decode", "resize", "inference", "whole"}
+    assert record["machine"]["cores"] >= 1
+    assert record["command"][:2] == ["cxr-edge", "bench"]
+    assert str(bundle.parent) not in json.dumps({name: record[name] for name in record if name != "folder"})
+    assert "times the speed of model.h5 on Keras" in record["conclusion"]
+
+
+def test_markdown_and_csv_say_the_same(record: dict[str, Any]) -> None:
+    folder = Path(record["folder"])
+    text = (folder / "bench.markdown").read_text()
+    assert record["conclusion"] in text
+    assert text.count("\n| ") >= 2 * len(record["rows"])
+    with (folder / "bench.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == [row["id"] for row in record["rows"]]
+    assert float(rows[0]["p50_ms"]) == record["rows"][0]["p50_ms"]
+    assert float(rows[0]["startup.start_ms"]) == record["rows"][0]["startup"]["start_ms"]
+
+
+def test_a_sweep_has_a_row_a_number_of_threads(bundle: Path, cli: Cli, tmp_path: Path) -> None:
+    output = tmp_path / "x.json"
+    arguments = ["--threads", "1,2", "--runtime", "litert", "--baseline", "xception-none.tflite"]
+    result = cli("bench", "--bundle", bundle, "--quick", *arguments, "--json", output)
+    assert result.code == 0, result.err
+    rows = json.loads(output.read_text())["rows"]
+    assert {(row["artifact"], row["threads"]) for row in rows} == {
+        (f"xception-{name}.tflite", threads) for name in ("int8", "none") for threads in (1, 2)
+    }
+    assert {row["baseline"] for row in rows} == {"xception-none.tflite@litert"}
+    assert max(len(line) for line in result.out.splitlines() if "LiteRT" in line and "x " in line) <= 100
+    for arguments in (["--threads", "0"], ["--threads", "1,x"], ["--baseline", "none"], ["--compare", output.parent]):
+        assert cli("bench", "--bundle", bundle, "--quick", "--runtime", "litert", *arguments).code == 2
+
+
+def slower(record: dict[str, Any], factor: float) -> dict[str, Any]:
+    changed = json.loads(json.dumps(record))
+    for row in changed["rows"]:
+        row["p50_ms"] *= factor
+        row["rounds_ms"] = [factor * value for value in row["rounds_ms"]]
+    return changed
+
+
+def test_a_regression_is_one_only_beyond_doubt() -> None:
+    rounds = [10.0, 10.1, 9.9, 10.0, 10.05, 9.95]
+    row = {"id": "a@litert", "threads": 1, "p50_ms": 10.0, "rounds_ms": rounds}
+    machine = {"cpu": "c", "cores": 2, "architecture": "x86_64"}
+    old = {"machine": machine, "image_size": 71, "rows": [row]}
+    assert [one["verdict"] for one in compare(old, old)] == ["same"]
+    assert compare(old, slower(old, 1.2))[0]["verdict"] == "slower"
+    assert compare(old, slower(old, 0.8))[0]["verdict"] == "faster"
+    noisy = slower(old, 1.0)
+    noisy["rows"][0]["rounds_ms"] = [8.0, 14.0, 9.0, 13.0, 8.5, 15.0]
+    assert compare(old, noisy)[0]["verdict"] == "cannot tell"
+    assert compare(old, {**old, "rows": []})[0]["verdict"] == "gone"
+
+
+def test_compare_ends_with_status_3_where_something_became_slower(bundle: Path, cli: Cli, tmp_path: Path) -> None:
+    first, old = tmp_path / "first.json", tmp_path / "old.json"
+    arguments = ["bench", "--bundle", bundle, "--quick", "--runtime", "litert"]
+    assert cli(*arguments, "--json", first).code == 0
+    record = json.loads(first.read_text())
+    old.write_text(json.dumps(slower(record, 0.2)))
+    result = cli(*arguments, "--compare", old)
+    assert result.code == 3
+    assert "slower than the old record" in result.err
+    old.write_text(json.dumps(slower(record, 5)))
+    assert cli(*arguments, "--compare", old).code == 0
+    record["machine"]["cpu"] = "another"
+    old.write_text(json.dumps(record))
+    result = cli(*arguments, "--compare", old)
+    assert result.code == 2
+    assert "another machine" in result.err
+
+
+def test_a_provider_that_is_not_here_is_an_error_that_names_the_way_out(bundle: Path, cli: Cli) -> None:
+    image = next(bundle.parent.rglob("*.png"))
+    for option, name in (("onnx:cuda", "onnxruntime-gpu"), ("onnx:coreml", "macOS"), ("onnx:xnnpack", "Android")):
+        if runtime_named(option).module().missing(option.partition(":")[2]) is None:
+            continue
+        for command in (["bench", "--quick"], ["predict", image]):
+            result = cli(*command, "--bundle", bundle, "--runtime", option)
+            assert result.code == 2
+            assert name in result.err
+            assert option in result.err
+    assert cli("bench", "--bundle", bundle, "--runtime", "onnx:nonsense").code == 2
+
+
+def test_a_provider_that_comes_up_as_another_is_an_error(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cxr_edge.runtimes import onnx_runtime
+
+    # What a build with CUDA does where CUDA's libraries are missing: it is listed, and the session is on the CPU.
+    monkeypatch.setattr(onnx_runtime, "missing", lambda provider: None)
+    with pytest.raises((ProviderError, ArtifactError), match="CUDA"):
+        runtime_named("onnx:cuda").load(bundle / "xception-none.onnx", 1)
+
+
+def test_the_gpus_path_computes_what_the_cpus_does(bundle: Path) -> None:
+    from cxr_edge.evaluation.reference import read_reference_images
+    from cxr_edge.runtimes.litert import CompiledModelSession, LiteRTSession
+
+    images = read_reference_images(bundle)[:4]
+    path = bundle / "xception-none.tflite"
+    wanted, found = LiteRTSession(path, 2).explain(images), CompiledModelSession(path, "CPU").explain(images)
+    for one, other in zip(wanted, found, strict=True):
+        assert np.abs(one - other).max() < 1e-4
+
+
+@pytest.mark.skipif(bool(gpu_nodes()), reason="a GPU is to be seen here, so it may come up")
+def test_an_accelerator_that_does_not_come_up_is_an_error(bundle: Path) -> None:
+    from cxr_edge.runtimes.litert import CompiledModelSession
+
+    with pytest.raises(ProviderError, match="GPU accelerator did not come up"):
+        CompiledModelSession(bundle / "xception-none.tflite", "GPU")
+
+
+def test_every_node_is_accounted_for(bundle: Path) -> None:
+    from cxr_edge.runtimes.onnx_runtime import placement
+
+    placed = placement(bundle / "xception-int8.onnx", 1, "cpu", IMAGES[:1])
+    assert set(placed) == {"CPUExecutionProvider"}
+    assert placed["CPUExecutionProvider"] > 100
+
+
+def test_devices_lists_what_is_here_and_what_is_not(cli: Cli, tmp_path: Path) -> None:
+    result = cli("devices", "--json", tmp_path / "x.json")
+    assert result.code == 0
+    rows = {row["option"]: row for row in json.loads((tmp_path / "x.json").read_text())["runtimes"]}
+    assert set(rows) == {runtime.option for runtime in every_runtime()}
+    assert rows["litert"]["missing"] is None and rows["onnx"]["missing"] is None
+    assert rows["onnx"]["version"]
+    for row in rows.values():
+        assert row["missing"] is None or len(row["missing"]) > 20
+
+
+@pytest.fixture
+def device(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "device"))
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.fromarray(draw_phantom("Normal", 11, 300).pixels).save(tmp_path / "chest.png")
+    return tmp_path / "chest.png"
+
+
+def test_auto_takes_the_fastest_once_and_remembers_it(
+    device: Path, picture: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
+    first = cli("predict", picture, "--bundle", device, "--json", tmp_path / "x.json")
+    assert first.code == 0
+    assert "took the fastest of" in first.out
+    (kept,) = (tmp_path / "cache").glob("fastest-*.json")
+    chosen = json.loads(kept.read_text())
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert (found["artifact"], found["chosen"] is not None) == (chosen["artifact"], True)
+    second = cli("predict", picture, "--bundle", device, "--runtime", "auto")
+    assert "took the fastest of" not in second.out
+    assert second.out.splitlines()[0] == first.out.splitlines()[0]
+    kept.write_text("{")
+    assert "took the fastest of" in cli("predict", picture, "--bundle", device).out
+
+
+def test_auto_leaves_out_what_computes_something_else(
+    device: Path, picture: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
+    manifest = read_manifest(device)
+    artifacts = [read_artifact(device / f"xception-int8.{kind}") for kind in ("tflite", "onnx")]
+    for artifact in artifacts:
+        if artifact.format == "tflite":
+            # As if its outputs at export had been others: it is off on every runtime here.
+            artifact.reference["probabilities"] = [[0.0, 0.0, 1.0]] * 12
+    write_manifest(device, manifest["shared"], artifacts)
+    result = cli("predict", picture, "--bundle", device)
+    assert result.code == 0
+    assert result.out.startswith("xception-int8.onnx")
+    assert "tflite on LiteRT is off by" in result.out
+    write_manifest(device, manifest["shared"], artifacts[:1])
+    result = cli("predict", picture, "--bundle", device)
+    assert result.code == 3
+    assert "computes what was recorded" in result.err
+
+
+def test_a_start_that_fails_is_told(bundle: Path, picture: Path) -> None:
+    found = startup(bundle / "xception-int8.onnx", "onnx:coreml", 1, picture, 1)
+    assert "coreml" in found["reason"]
