@@ -1,0 +1,110 @@
+"""Does `cxr-edge bench` say what a loop written by hand says, and the same thing twice?
+
+    python -m benchmarks.by_hand [--bundle DIR] [--threads N] [--repeats N] [--json FILE]
+
+In turn, each in processes of its own: the loop below for each int8 artifact on LiteRT and ONNX Runtime, and
+`cxr-edge bench` of the same. Compared are medians over the repeats, and each bench's ratios with those of the one before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from cxr_edge.files import write_json
+from cxr_edge.locate import find_bundle
+from cxr_edge.machine import describe_machine, usable_cores
+
+LOOPS = {
+    "onnx": """
+import sys, time, numpy, onnxruntime
+path, threads = sys.argv[1], int(sys.argv[2])
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = threads
+session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+size = session.get_inputs()[0].shape[1]
+image = numpy.random.default_rng(0).integers(0, 256, (1, size, size, 1), dtype=numpy.uint8)
+times = []
+for index in range(250):
+    start = time.perf_counter()
+    session.run(["probabilities"], {"image": image})
+    times.append(time.perf_counter() - start)
+print(1000 * numpy.median(times[50:]))
+""",
+    "litert": """
+import sys, time, numpy
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter(sys.argv[1], num_threads=int(sys.argv[2]))
+interpreter.allocate_tensors()
+(image,), (output, *_) = interpreter.get_input_details(), interpreter.get_output_details()
+pixels = numpy.random.default_rng(0).integers(0, 256, image["shape"], dtype=numpy.uint8)
+times = []
+for index in range(250):
+    start = time.perf_counter()
+    interpreter.set_tensor(image["index"], pixels)
+    interpreter.invoke()
+    interpreter.get_tensor(output["index"])
+    times.append(time.perf_counter() - start)
+print(1000 * numpy.median(times[50:]))
+""",
+}
+FILES = {"onnx": "xception-int8.onnx", "litert": "xception-int8.tflite"}
+
+
+def by_hand(runtime: str, path: Path, threads: int) -> float:
+    """Median milliseconds of the loop."""
+    command = [sys.executable, "-c", LOOPS[runtime], str(path), str(threads)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def by_bench(bundle: Path, threads: int) -> dict[str, float]:
+    """p50 of each row, by its id, of a bench with a few hundred queries a row."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "bench.json"
+        command = [sys.executable, "-m", "cxr_edge", "bench", "--bundle", str(bundle), "--json", str(output)]
+        command += ["--runtime", "litert", "--runtime", "onnx", "--threads", str(threads), "--seconds", "3"]
+        subprocess.run(command, check=True, capture_output=True)
+        rows = json.loads(output.read_text(encoding="utf-8"))["rows"]
+    return {row["id"]: row["p50_ms"] for row in rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    bundle = find_bundle(arguments.bundle)
+    loops: dict[str, list[float]] = {runtime: [] for runtime in FILES}
+    benches = []
+    for _ in range(arguments.repeats):
+        for runtime, name in FILES.items():
+            loops[runtime].append(by_hand(runtime, bundle / name, arguments.threads))
+        benches.append(by_bench(bundle, arguments.threads))
+    rows = []
+    for runtime, name in FILES.items():
+        hand = float(np.median(loops[runtime]))
+        bench = float(np.median([found[f"{name}@{runtime}"] for found in benches]))
+        rows.append({"id": f"{name}@{runtime}", "by_hand_ms": hand, "bench_ms": bench, "ratio": bench / hand})
+        print(f"{name} on {runtime}: by hand {hand:.3f} ms, bench {bench:.3f} ms, ratio {bench / hand:.3f}")
+    base = "xception-none.tflite@litert"
+    twice = []
+    for first, second in zip(benches, benches[1:], strict=False):
+        for name in first:
+            twice.append({"id": name, "ratio": (second[name] / second[base]) / (first[name] / first[base])})
+    worst = max(twice, key=lambda row: abs(float(row["ratio"]) - 1))
+    print(f"a bench against the one before: speeds relative to {base} differ by {worst['ratio'] - 1:+.1%} at most")
+    if arguments.json:
+        record = {"machine": describe_machine(), "threads": arguments.threads, "by_hand": rows, "twice": twice}
+        write_json(arguments.json, record)
+
+
+if __name__ == "__main__":
+    main()
