@@ -3,12 +3,13 @@
     python -m benchmarks.by_hand [--bundle DIR] [--threads N] [--repeats N] [--json FILE]
 
 In turn, each in processes of its own: the loop below for each int8 artifact on LiteRT and ONNX Runtime, and
-`cxr-edge bench` of the same. Compared are medians over the repeats, and each bench's ratios with those of the one before.
+`cxr-edge bench` of the same. Compared are medians over the repeats, and each bench's ratios with those of the last.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def main() -> None:
         print(f"{name} on {runtime}: by hand {hand:.3f} ms, bench {bench:.3f} ms, ratio {bench / hand:.3f}")
     base = "xception-none.tflite@litert"
     twice = []
-    for first, second in zip(benches, benches[1:], strict=False):
+    for first, second in itertools.pairwise(benches):
         for name in first:
             twice.append({"id": name, "ratio": (second[name] / second[base]) / (first[name] / first[base])})
     worst = max(twice, key=lambda row: abs(float(row["ratio"]) - 1))
