@@ -1,0 +1,246 @@
+/* Classify chest X-rays with ONNX Runtime's C API: classify MODEL.onnx IMAGE.pgm...
+ *
+ * An image is a binary PGM file of 8 bits, so that no decoder is needed. */
+
+#include "resize.h"
+
+#include <ctype.h>
+#include <onnxruntime_c_api.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST_LABELS 64
+/* `cxr-edge predict` refuses more, too. */
+#define MOST_PIXELS 80000000
+
+static const OrtApi *ort;
+
+struct model {
+    const char *path;
+    OrtSession *session;
+    OrtMemoryInfo *memory;
+    int size;
+    int label_count;
+    char *labels[MOST_LABELS];
+};
+
+static void fail(const char *file, const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    fprintf(stderr, "%s: ", file);
+    vfprintf(stderr, format, values);
+    fputc('\n', stderr);
+    va_end(values);
+    exit(1);
+}
+
+static void check(const char *file, OrtStatus *status) {
+    if (status != NULL) {
+        fail(file, "%s", ort->GetErrorMessage(status));
+    }
+}
+
+static void *allocate(const char *file, size_t bytes) {
+    void *memory = malloc(bytes);
+    if (memory == NULL) {
+        fail(file, "no memory for %zu bytes", bytes);
+    }
+    return memory;
+}
+
+/* A number of a PGM header, after white space and comments; -1 where there is none. Takes the byte behind it too. */
+static int read_number(FILE *stream) {
+    int byte = getc(stream), number = -1;
+    while (isspace(byte) || byte == '#') {
+        if (byte == '#') {
+            while (byte != '\n' && byte != EOF) {
+                byte = getc(stream);
+            }
+        } else {
+            byte = getc(stream);
+        }
+    }
+    for (; isdigit(byte) && number <= MOST_PIXELS; byte = getc(stream)) {
+        number = (number < 0 ? 0 : number) * 10 + (byte - '0');
+    }
+    return number;
+}
+
+/* The pixels of a PGM file, to be freed. */
+static uint8_t *read_pgm(const char *path, int *width, int *height) {
+    FILE *stream = fopen(path, "rb");
+    if (stream == NULL) {
+        fail(path, "cannot be opened");
+    }
+    if (getc(stream) != 'P' || getc(stream) != '5') {
+        fail(path, "not a binary PGM file");
+    }
+    *width = read_number(stream);
+    *height = read_number(stream);
+    if (read_number(stream) != 255 || *width < 1 || *height < 1 || *width > MOST_PIXELS / *height) {
+        fail(path, "not a PGM file of 8 bits and at most %d pixels", MOST_PIXELS);
+    }
+    size_t count = (size_t)*width * *height;
+    uint8_t *pixels = allocate(path, count);
+    if (fread(pixels, 1, count, stream) != count) {
+        fail(path, "truncated");
+    }
+    fclose(stream);
+    return pixels;
+}
+
+static char *skip_space(char *at) {
+    while (isspace((unsigned char)*at)) {
+        at++;
+    }
+    return at;
+}
+
+/* The closing quote of the JSON string whose opening quote `at` points to, or the end of the text. */
+static char *closing_quote(char *at) {
+    for (at++; *at != '\0' && *at != '"'; at++) {
+        if (*at == '\\' && at[1] != '\0') {
+            at++;
+        }
+    }
+    return at;
+}
+
+/* The value of a key of the outermost JSON object; NULL where it has no such key. */
+static char *find_value(char *json, const char *key) {
+    int depth = 0;
+    for (char *at = json; *at != '\0'; at++) {
+        if (*at == '{' || *at == '[') {
+            depth++;
+        } else if (*at == '}' || *at == ']') {
+            depth--;
+        } else if (*at == '"') {
+            char *text = at + 1, *next;
+            at = closing_quote(at);
+            if (*at == '\0') {
+                break;
+            }
+            next = skip_space(at + 1);
+            size_t length = (size_t)(at - text);
+            if (depth == 1 && *next == ':' && length == strlen(key) && memcmp(text, key, length) == 0) {
+                return skip_space(next + 1);
+            }
+        }
+    }
+    return NULL;
+}
+
+/* The labels in the artifact's metadata, whose memory they keep. */
+static void read_labels(struct model *model, char *metadata) {
+    char *at = find_value(metadata, "labels");
+    if (at == NULL || *at != '[') {
+        fail(model->path, "no labels in its metadata");
+    }
+    do {
+        char *text = skip_space(at + 1), *end = text;
+        if (*text == '"') {
+            end = closing_quote(text);
+        }
+        if (*end != '"' || memchr(text, '\\', (size_t)(end - text)) != NULL || model->label_count == MOST_LABELS) {
+            fail(model->path, "labels that this program does not read: escaped, or more than %d", MOST_LABELS);
+        }
+        *end = '\0';
+        model->labels[model->label_count++] = text + 1;
+        at = skip_space(end + 1);
+    } while (*at == ',');
+}
+
+/* Load an artifact. What it allocates lasts as long as the program. */
+static void load_model(struct model *model) {
+    OrtEnv *environment;
+    OrtSessionOptions *options;
+    OrtModelMetadata *metadata;
+    OrtAllocator *allocator;
+    OrtTypeInfo *input;
+    const OrtTensorTypeAndShapeInfo *tensor;
+    char *text = NULL;
+    int64_t shape[4];
+    size_t rank;
+    check(model->path, ort->CreateEnv(ORT_LOGGING_LEVEL_WARNING, "classify", &environment));
+    check(model->path, ort->CreateSessionOptions(&options));
+    check(model->path, ort->CreateSession(environment, model->path, options, &model->session));
+    check(model->path, ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &model->memory));
+    check(model->path, ort->GetAllocatorWithDefaultOptions(&allocator));
+    check(model->path, ort->SessionGetModelMetadata(model->session, &metadata));
+    check(model->path, ort->ModelMetadataLookupCustomMetadataMap(metadata, allocator, "cxr_edge", &text));
+    if (text == NULL) {
+        fail(model->path, "holds no cxr-edge metadata");
+    }
+    read_labels(model, text);
+    check(model->path, ort->SessionGetInputTypeInfo(model->session, 0, &input));
+    check(model->path, ort->CastTypeInfoToTensorInfo(input, &tensor));
+    check(model->path, ort->GetDimensionsCount(tensor, &rank));
+    if (rank == 4) {
+        check(model->path, ort->GetDimensions(tensor, shape, rank));
+        model->size = (int)shape[1];
+    }
+    if (model->size < 1) {
+        fail(model->path, "does not take [N, S, S, 1]");
+    }
+}
+
+/* Classify one image and print a line about it; `resized` has room for its pixels. */
+static void classify(const struct model *model, const char *path, uint8_t *resized) {
+    const char *input_name = "image", *output_name = "probabilities";
+    const int64_t shape[4] = {1, model->size, model->size, 1};
+    size_t pixel_count = (size_t)model->size * model->size, count;
+    OrtValue *input = NULL, *output = NULL;
+    OrtTensorTypeAndShapeInfo *info;
+    ONNXTensorElementDataType type;
+    float *probabilities;
+    int width, height, top = 0;
+
+    uint8_t *pixels = read_pgm(path, &width, &height);
+    if (resize_bilinear(pixels, width, height, model->size, resized) != 0) {
+        fail(path, "no memory to resize it");
+    }
+    free(pixels);
+    check(path, ort->CreateTensorWithDataAsOrtValue(model->memory, resized, pixel_count, shape, 4,
+                                                    ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, &input));
+    const OrtValue *const inputs[1] = {input};
+    check(path, ort->Run(model->session, NULL, &input_name, inputs, 1, &output_name, 1, &output));
+    check(path, ort->GetTensorTypeAndShape(output, &info));
+    check(path, ort->GetTensorElementType(info, &type));
+    check(path, ort->GetTensorShapeElementCount(info, &count));
+    if (type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT || count != (size_t)model->label_count) {
+        fail(model->path, "its probabilities are not float32, one a label");
+    }
+    check(path, ort->GetTensorMutableData(output, (void **)&probabilities));
+    for (int index = 1; index < model->label_count; index++) {
+        top = probabilities[index] > probabilities[top] ? index : top;
+    }
+    printf("%s\t%s", path, model->labels[top]);
+    for (int index = 0; index < model->label_count; index++) {
+        printf("\t%.4f", probabilities[index]);
+    }
+    putchar('\n');
+    ort->ReleaseTensorTypeAndShapeInfo(info);
+    ort->ReleaseValue(output);
+    ort->ReleaseValue(input);
+}
+
+int main(int count, char **arguments) {
+    struct model model = {0};
+    if (count < 3) {
+        fprintf(stderr, "usage: classify MODEL.onnx IMAGE.pgm...\n");
+        return 2;
+    }
+    model.path = arguments[1];
+    ort = OrtGetApiBase()->GetApi(ORT_API_VERSION);
+    if (ort == NULL) {
+        fail(arguments[0], "built for a newer ONNX Runtime than %s", OrtGetApiBase()->GetVersionString());
+    }
+    load_model(&model);
+    uint8_t *resized = allocate(model.path, (size_t)model.size * model.size);
+    for (int index = 2; index < count; index++) {
+        classify(&model, arguments[index], resized);
+    }
+    return 0;
+}

@@ -1,0 +1,196 @@
+"""Classify each image that appears in a folder and append one JSON line about it, until SIGTERM.
+
+cxr_watch.py FOLDER RESULTS.jsonl --bundle DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.bundle import NOTICE, Artifact, read_checked_artifact
+from cxr_edge.errors import CxrEdgeError, DataError
+from cxr_edge.evaluation.operating import REFER, operating_point_of
+from cxr_edge.imaging import load_image
+from cxr_edge.locate import best_artifact, find_bundle, warning_about
+from cxr_edge.machine import usable_cores
+from cxr_edge.runtimes.base import runtimes_for
+
+#: What programs that copy or download call a file until it is complete.
+_UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp", "~")
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Version(NamedTuple):
+    """One state of a file: written anew under the same name, it is another version and gets another line."""
+
+    file: str
+    bytes: int
+    modified_ns: int
+
+
+class Inbox:
+    """The watched folder. It is polled, because network file systems do not report what others write."""
+
+    def __init__(self, folder: Path, settle: float) -> None:
+        self._folder = folder
+        self._settle = settle
+        self._first_seen: dict[Version, float] = {}
+
+    def settled(self) -> list[Version]:
+        """The files that have kept size and time for `settle` seconds, the oldest first. Raises OSError."""
+        # A Raspberry Pi starts with a wrong clock, and so file times are compared with each other only.
+        now = time.monotonic()
+        first_seen = {}
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name.lower().endswith(_UNFINISHED):
+                    continue
+                try:
+                    if not entry.is_file(follow_symlinks=False):
+                        continue
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                version = Version(entry.name, status.st_size, status.st_mtime_ns)
+                first_seen[version] = self._first_seen.get(version, now)
+        self._first_seen = first_seen
+        settled = [version for version, since in first_seen.items() if now - since >= self._settle]
+        return sorted(settled, key=lambda version: (version.modified_ns, version.file))
+
+
+class Results:
+    """The file of JSON lines, which is also the memory of what was classified before a restart."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file or create it. Raises DataError where another process writes to it, OSError."""
+        self.done: set[Version] = set()
+        self._file = path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{path}: another process writes to it") from None
+        self._file.seek(0)
+        line = b"\n"
+        for number, line in enumerate(self._file, 1):
+            try:
+                row = json.loads(line)
+                self.done.add(Version(row["file"], row["bytes"], row["modified_ns"]))
+            except (ValueError, KeyError, TypeError):
+                print(f"{path}: line {number} is no result, or half of one; skipped", file=sys.stderr)
+        # What a power failure cut short must not swallow the next line.
+        if not line.endswith(b"\n"):
+            self._file.write(b"\n")
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+    def append(self, version: Version, row: dict[str, Any]) -> None:
+        """Write one line, which is on the disk when this returns. Raises OSError."""
+        # ASCII: a file name may hold bytes that are not UTF-8.
+        line = json.dumps({**version._asdict(), **row}, allow_nan=False) + "\n"
+        self._file.write(line.encode("ascii"))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.done.add(version)
+
+
+class Classifier:
+    """An artifact, loaded once; it answers what `cxr-edge predict` answers."""
+
+    def __init__(self, artifact: Artifact, threads: int) -> None:
+        """Load the artifact with the first runtime installed. Raises ArtifactError, MissingDependencyError."""
+        self.artifact = artifact
+        self.runtime = runtimes_for(artifact.format)[0]
+        self._session = self.runtime.load(artifact.path, threads)
+        self._point = operating_point_of(artifact.metadata)
+
+    def classify(self, image: NDArray[np.uint8]) -> dict[str, Any]:
+        """`label`, `probabilities` in the order of `labels` and, if the artifact has an operating point, `decision`."""
+        labels = self.artifact.labels
+        probabilities = self._session.run(image[None, :, :, None])[0].tolist()
+        row = {"label": labels[probabilities.index(max(probabilities))]}
+        if self._point is not None:
+            (called,), (referred,) = self._point.decide(np.array([probabilities]), labels)
+            row["decision"] = REFER if referred else labels[called]
+        return {**row, "probabilities": probabilities, "labels": list(labels)}
+
+
+def stopped(seconds: float) -> bool:
+    """Wait for a stop signal, which `main` blocks so that it interrupts no image; whether one came."""
+    return signal.sigtimedwait(_STOP_SIGNALS, seconds) is not None
+
+
+def watch(folder: Path, inbox: Inbox, results: Results, classifier: Classifier, interval: float) -> None:
+    """Classify new files until a stop signal comes. Raises OSError where the folder or the results file goes away."""
+    artifact = classifier.artifact
+    while not stopped(interval):
+        for version in inbox.settled():
+            if version in results.done:
+                continue
+            path = folder / version.file
+            row: dict[str, Any] = {
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "artifact": artifact.name,
+                "sha256": artifact.sha256,
+            }
+            try:
+                image = load_image(path, artifact.image_size)
+            except Exception as error:  # whatever a decoder does with a bad file, the next one gets its turn
+                if not path.exists():
+                    continue
+                row["error"] = str(error) or type(error).__name__
+                print(row["error"], file=sys.stderr)
+            else:
+                row.update(classifier.classify(image))
+            results.append(version, row)
+            if stopped(0):
+                return
+
+
+def main() -> int:
+    """Parse the command line and watch; the exit status."""
+    parser = argparse.ArgumentParser(description="Classify each image that appears in a folder.", epilog=NOTICE)
+    parser.add_argument("folder", type=Path, help="the folder to watch; nothing in it is changed")
+    parser.add_argument("results", type=Path, help="the file of JSON lines to append to; not in the watched folder")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--bundle", type=Path, metavar="DIR", help="its best artifact is used")
+    model.add_argument("--artifact", type=Path, metavar="FILE", help="a .tflite or .onnx file")
+    parser.add_argument("--settle", type=float, default=2.0, metavar="SECONDS", help="unchanged this long, it is read")
+    parser.add_argument("--threads", type=int, metavar="N", help="of one inference; default: all cores")
+    options = parser.parse_args()
+    if options.results.resolve().parent == options.folder.resolve():
+        parser.error("the results file must not lie in the watched folder")
+    # Before a runtime starts threads, which inherit it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        file, bundle = options.artifact, options.bundle
+        chosen = best_artifact(find_bundle(bundle)) if file is None else read_checked_artifact(file)
+        classifier = Classifier(chosen, options.threads or usable_cores())
+        results = Results(options.results)
+        for line in (NOTICE, warning_about(chosen), f"{chosen.path} on {classifier.runtime.title}: ready"):
+            if line is not None:
+                print(line, file=sys.stderr, flush=True)
+        watch(options.folder, Inbox(options.folder, options.settle), results, classifier, options.settle / 2)
+    except CxrEdgeError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""The examples beyond Python's own: what they print is what `cxr-edge predict` says.
+
+Node.js and C run as a whole with what `examples/check.sh BUNDLE DIR` installed: `CXR_EDGE_EXAMPLES=DIR`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxr_edge.imaging import resized
+from cxr_edge.runs import Run
+from tests.conftest import Cli
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SERVICE = EXAMPLES / "pi-service" / "cxr_watch.py"
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs a C compiler")
+
+
+@pytest.fixture
+def pictures(run: Run) -> list[Path]:
+    return [sorted(folder.iterdir())[0] for folder in sorted((run.folder / "phantoms").iterdir())]
+
+
+@pytest.fixture
+def installed() -> Path:
+    folder = os.environ.get("CXR_EDGE_EXAMPLES")
+    if folder is None:
+        pytest.skip("needs what examples/check.sh BUNDLE DIR installs: CXR_EDGE_EXAMPLES=DIR")
+    return Path(folder).resolve()
+
+
+def predicted(cli: Cli, images: list[Path], artifact: Path, target: Path) -> list[dict[str, Any]]:
+    assert cli("predict", *images, "--artifact", artifact, "--json", target).code == 0
+    rows: list[dict[str, Any]] = json.loads(target.read_text())["rows"]
+    return rows
+
+
+@contextmanager
+def service(inbox: Path, results: Path, artifact: Path) -> Iterator[subprocess.Popen[str]]:
+    """The service at work; it has to stop by itself, with status 0, when it is told to."""
+    command = [sys.executable, SERVICE, inbox, results, "--artifact", artifact, "--settle", "0.4", "--threads", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
+def wait_for(count: int, results: Path, process: subprocess.Popen[str]) -> list[dict[str, Any]]:
+    """The rows of the results file, as soon as it has `count` whole lines."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        assert process.poll() is None
+        text = results.read_text() if results.exists() else ""
+        if text.count("\n") >= count:
+            return [json.loads(line) for line in text.splitlines()]
+        time.sleep(0.05)
+    raise AssertionError(f"no {count} lines within a minute")
+
+
+def test_service_says_what_predict_says(cli: Cli, bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
+    inbox, results, artifact = tmp_path / "inbox", tmp_path / "results.jsonl", bundle / "xception-int8.tflite"
+    inbox.mkdir()
+    (inbox / ".hidden.png").write_bytes(pictures[0].read_bytes())
+    (inbox / "copying.png.part").write_bytes(pictures[0].read_bytes())
+    (inbox / "folder.png").mkdir()
+    with service(inbox, results, artifact) as process:
+        for path in pictures:
+            shutil.copy(path, inbox)
+        wait_for(3, results, process)
+        content = pictures[0].read_bytes()
+        (inbox / "truncated.png").write_bytes(content[: len(content) // 2])
+        wait_for(4, results, process)
+        # An image written anew under its name is another image.
+        shutil.copy(pictures[1], inbox / pictures[0].name)
+        rows = wait_for(5, results, process)
+    assert [row["file"] for row in rows[3:]] == ["truncated.png", pictures[0].name]
+    assert {row["file"] for row in rows[:3]} == {path.name for path in pictures}
+    assert "truncated" in rows[3]["error"]
+    assert "label" not in rows[3]
+    expected = {Path(row["file"]).name: row for row in predicted(cli, pictures, artifact, tmp_path / "x.json")}
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (sha256,) = (entry["sha256"] for entry in manifest["artifacts"] if entry["file"] == artifact.name)
+    for row in rows:
+        assert (row["artifact"], row["sha256"]) == (artifact.name, sha256)
+        assert row["time"].endswith("+00:00")
+    for row, name in [*((row, row["file"]) for row in rows[:3]), (rows[4], pictures[1].name)]:
+        assert "decision" in row
+        assert (row["label"], row["decision"]) == (expected[name]["label"], expected[name]["decision"])
+        assert row["probabilities"] == pytest.approx(expected[name]["probabilities"], abs=1e-6)
+        assert row["labels"] == manifest["shared"]["labels"]
+
+
+def test_service_goes_on_after_a_restart(bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
+    inbox, results, artifact = tmp_path / "inbox", tmp_path / "results.jsonl", bundle / "xception-int8.tflite"
+    inbox.mkdir()
+    for path in pictures[:2]:
+        shutil.copy(path, inbox)
+    with service(inbox, results, artifact) as process:
+        wait_for(2, results, process)
+    whole, cut = results.read_bytes().splitlines(keepends=True)
+    # As a power failure leaves it: the second image has no line.
+    results.write_bytes(whole + cut[:40])
+    shutil.copy(pictures[2], inbox)
+    with service(inbox, results, artifact) as process:
+        end = time.monotonic() + 60
+        while results.read_bytes().count(b"\n") < 4 and time.monotonic() < end:
+            time.sleep(0.05)
+        # Two more scans, in which nothing may be added.
+        time.sleep(0.5)
+        command = [sys.executable, SERVICE, inbox, results, "--artifact", artifact]
+        second = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert second.returncode == 2
+        assert "another process" in second.stderr
+    lines = results.read_bytes().splitlines()
+    assert lines[:2] == [whole.rstrip(b"\n"), cut[:40]]
+    assert len(lines) == 4
+    assert {json.loads(lines[at])["file"] for at in (2, 3)} == {json.loads(cut)["file"], pictures[2].name}
+
+
+def test_service_refuses_what_cannot_work(bundle: Path, tmp_path: Path) -> None:
+    good = bundle / "xception-int8.tflite"
+    for inbox, results, artifact, code, message in [
+        (tmp_path, tmp_path / "r.jsonl", good, 2, "must not lie in the watched folder"),
+        (tmp_path / "no", tmp_path / "r.jsonl", good, 1, "No such file"),
+        (tmp_path, tmp_path / "sub" / "r.jsonl", bundle / "missing.tflite", 2, "missing.tflite: no such artifact"),
+    ]:
+        command = [sys.executable, SERVICE, inbox, results, "--artifact", artifact, "--settle", "0.1"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert (found.returncode, message in found.stderr) == (code, True), found.stderr
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_unit_is_valid(tmp_path: Path) -> None:
+    unit = (EXAMPLES / "pi-service" / "cxr-watch.service").read_text()
+    # The one thing that the place of installation decides.
+    (tmp_path / "cxr-watch.service").write_text(unit.replace("/opt/cxr-edge/bin/python", sys.executable))
+    command = ["systemd-analyze", "verify", tmp_path / "cxr-watch.service"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+Resize = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+
+
+@pytest.fixture
+def resize(request: pytest.FixtureRequest, tmp_path: Path) -> Resize:
+    """The resize of the Node.js example or of the C example, by the name in the test's parameter."""
+    if request.param == "Node.js":
+        (tmp_path / "run.mjs").write_text(
+            f'import {{ resizeBilinear }} from "{(EXAMPLES / "nodejs" / "resize.mjs").as_uri()}";\n'
+            'import { readFileSync } from "node:fs";\n'
+            "const [width, height, size] = process.argv.slice(2).map(Number);\n"
+            "process.stdout.write(resizeBilinear(readFileSync(0), width, height, size));\n"
+        )
+        program = ["node", str(tmp_path / "run.mjs")]
+    else:
+        assert COMPILER is not None
+        (tmp_path / "run.c").write_text(
+            '#include "resize.h"\n#include <stdio.h>\n#include <stdlib.h>\n'
+            "int main(int count, char **at) {\n"
+            "    static uint8_t pixels[1 << 22], resized[1 << 22];\n"
+            "    int width = atoi(at[1]), height = atoi(at[2]), size = atoi(at[3]);\n"
+            "    fread(pixels, 1, sizeof pixels, stdin);\n"
+            "    if (count != 4 || resize_bilinear(pixels, width, height, size, resized)) return 1;\n"
+            "    return fwrite(resized, size, size, stdout) != (size_t)size;\n"
+            "}\n"
+        )
+        program = [str(tmp_path / "run")]
+        flags = ["-std=c11", "-O2", "-ffp-contract=off", f"-I{EXAMPLES / 'c'}"]
+        sources = [tmp_path / "run.c", EXAMPLES / "c" / "resize.c"]
+        subprocess.run([COMPILER, *flags, "-o", program[0], *sources, "-lm"], check=True)
+
+    def call(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+        height, width = pixels.shape
+        arguments = [str(value) for value in (width, height, size)]
+        found = subprocess.run([*program, *arguments], input=pixels.tobytes(), capture_output=True, check=True)
+        return np.frombuffer(found.stdout, np.uint8).reshape(size, size)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "resize", [pytest.param("Node.js", marks=needs_node), pytest.param("C", marks=needs_compiler)], indirect=True
+)
+def test_resize_is_pillows_bit_for_bit(resize: Resize) -> None:
+    noise = np.random.default_rng(0)
+    for width, height, size in [
+        *[(256, 256, 71), (71, 71, 71), (71, 90, 71), (90, 71, 71), (1500, 1240, 299), (640, 331, 128)],
+        *[(50, 60, 150), (1, 1, 71), (3, 2, 71), (400, 30, 128)],
+        # Columns first; the last two on either side of where Pillow decides so.
+        *[(330, 1200, 71), (30, 400, 128), (100, 229, 71), (100, 130, 71), (100, 129, 71)],
+    ]:
+        pixels = noise.integers(0, 256, (height, width), dtype=np.uint8)
+        assert np.array_equal(resize(pixels, size), resized(Image.fromarray(pixels), size)), (width, height, size)
+
+
+def assert_equal(lines: list[str], rows: list[dict[str, Any]]) -> None:
+    assert len(lines) == len(rows) > 0
+    for line, row in zip(lines, rows, strict=True):
+        path, label, *probabilities = line.split("\t")
+        assert (path, label) == (row["file"], row["label"])
+        assert [float(value) for value in probabilities] == pytest.approx(row["probabilities"], abs=1e-3)
+
+
+@needs_node
+def test_node_equals_predict(installed: Path, cli: Cli, bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
+    for path in (EXAMPLES / "nodejs").glob("*.mjs"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "node_modules").symlink_to(installed / "node_modules")
+    grey = Image.open(pictures[0]).convert("L")
+    others = [tmp_path / "high.png", tmp_path / "colour.png", tmp_path / "turned.jpg"]
+    grey.resize((200, 700)).save(others[0])
+    Image.merge("RGBA", (grey, grey.rotate(3), grey.rotate(6), grey)).save(others[1])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    grey.save(others[2], exif=exif)
+    artifact, images = bundle / "xception-int8.onnx", [*pictures, *others]
+    program = ["node", tmp_path / "classify.mjs"]
+    found = subprocess.run([*program, artifact, *images], capture_output=True, text=True, check=True)
+    assert_equal(found.stdout.splitlines(), predicted(cli, images, artifact, tmp_path / "x.json"))
+
+    content = pictures[0].read_bytes()
+    (tmp_path / "truncated.png").write_bytes(content[: len(content) // 2])
+    Image.fromarray(np.full((80, 80), 900, np.uint16)).save(tmp_path / "sixteen.png")
+    shutil.copy(bundle / "manifest.json", tmp_path)
+    changed = tmp_path / artifact.name
+    changed.write_bytes(artifact.read_bytes() + b"\0")
+    truncated, sixteen = tmp_path / "truncated.png", tmp_path / "sixteen.png"
+    for model, path in [(artifact, truncated), (artifact, sixteen), (changed, changed)]:
+        found = subprocess.run([*program, model, path], capture_output=True, text=True, check=False)
+        assert (found.returncode, found.stdout) == (1, "")
+        assert found.stderr.startswith(f"{path}: ")
+
+
+@needs_compiler
+def test_c_equals_predict(installed: Path, cli: Cli, bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
+    source = shutil.copytree(EXAMPLES / "c", tmp_path / "c")
+    command = ["make", "-C", source, f"ORT={installed / 'ort'}", f"CC={COMPILER}", "CFLAGS=-O2 -Werror"]
+    subprocess.run(command, check=True, capture_output=True)
+    images = []
+    for path in pictures:
+        grey = Image.open(path).convert("L")
+        for name, picture in [("", grey), ("-high", grey.resize((200, 700))), ("-wide", grey.resize((700, 200)))]:
+            images.append(tmp_path / f"{path.stem}{name}.pgm")
+            picture.save(images[-1])
+    artifact = bundle / "xception-int8.onnx"
+    found = subprocess.run([source / "classify", artifact, *images], capture_output=True, text=True, check=True)
+    assert_equal(found.stdout.splitlines(), predicted(cli, images, artifact, tmp_path / "x.json"))
+
+    (tmp_path / "truncated.pgm").write_bytes(images[0].read_bytes()[:500])
+    Image.fromarray(np.full((80, 80), 900, np.uint16)).save(tmp_path / "sixteen.pgm")
+    for path in (tmp_path / "truncated.pgm", tmp_path / "sixteen.pgm", pictures[0], tmp_path / "missing.pgm"):
+        found = subprocess.run([source / "classify", artifact, path], capture_output=True, text=True, check=False)
+        assert (found.returncode, found.stdout) == (1, "")
+        assert found.stderr.startswith(f"{path}: ")
