@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.bundle import NOTICE, Artifact, read_checked_artifact
+from cxr_edge.bundle import NOTICE, Artifact, checked, read_checked_artifact
 from cxr_edge.errors import CxrEdgeError, DataError
 from cxr_edge.evaluation.operating import REFER, operating_point_of
+from cxr_edge.fastest import fastest
 from cxr_edge.imaging import load_image
-from cxr_edge.locate import best_artifact, find_bundle, warning_about
+from cxr_edge.locate import best_artifacts, find_bundle, warning_about
 from cxr_edge.machine import usable_cores
-from cxr_edge.runtimes.base import runtimes_for
+from cxr_edge.runtimes.base import Runtime
 
 #: What programs that copy or download call a file until it is complete.
 _UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp", "~")
@@ -109,11 +110,10 @@ class Results:
 class Classifier:
     """An artifact, loaded once; it answers what `cxr-edge predict` answers."""
 
-    def __init__(self, artifact: Artifact, threads: int) -> None:
-        """Load the artifact with the first runtime installed. Raises ArtifactError, MissingDependencyError."""
+    def __init__(self, artifact: Artifact, runtime: Runtime, threads: int) -> None:
+        """Load the artifact. Raises ArtifactError."""
         self.artifact = artifact
-        self.runtime = runtimes_for(artifact.format)[0]
-        self._session = self.runtime.load(artifact.path, threads)
+        self._session = runtime.load(artifact.path, threads)
         self._point = operating_point_of(artifact.metadata)
 
     def classify(self, image: NDArray[np.uint8]) -> dict[str, Any]:
@@ -176,10 +176,12 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
         file, bundle = options.artifact, options.bundle
-        chosen = best_artifact(find_bundle(bundle)) if file is None else read_checked_artifact(file)
-        classifier = Classifier(chosen, options.threads or usable_cores())
+        able = best_artifacts(find_bundle(bundle)) if file is None else [read_checked_artifact(file)]
+        threads = options.threads or usable_cores()
+        chosen, runtime, account = fastest(able, threads)
+        classifier = Classifier(checked(chosen), runtime, threads)
         results = Results(options.results)
-        for line in (NOTICE, warning_about(chosen), f"{chosen.path} on {classifier.runtime.title}: ready"):
+        for line in (NOTICE, warning_about(chosen), account, f"{chosen.path} on {runtime.title}: ready"):
             if line is not None:
                 print(line, file=sys.stderr, flush=True)
         watch(options.folder, Inbox(options.folder, options.settle), results, classifier, options.settle / 2)
