@@ -53,6 +53,7 @@ _EXTRAS = {
     "onnx": "train",
     "onnxruntime": "onnx",
     "openvino": "openvino",
+    "pydicom": "dicom",
     "scipy": "train",
     "sklearn": "train",
     "tensorflow": "train",

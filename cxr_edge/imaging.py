@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cxr_edge import dicom
 from cxr_edge.errors import ImageError
 
-#: Part of every artifact's contract. A change of any pixel this module yields is a new rule.
+#: Part of every artifact's contract. A change of any pixel this module yields is a new version.
 RULE: dict[str, Any] = {
     "decoder": "Pillow",
     "orientation": "EXIF orientation applied",
     "grey": "ITU-R 601-2 luma; alpha ignored; 16-bit and 32-bit grey stretched from its own minimum..maximum to 0..255",
+    "dicom": dicom.RULE,
     "resize": "stretch to S x S",
     "filter": "bilinear, antialiased",
     "version": 1,
@@ -27,6 +29,15 @@ MAX_PIXELS = 80_000_000
 # Pillow warns where this module refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
+#: Entries of `RULE` that versions before had not: they read no such file at all.
+_ADDED = {"dicom"}
+
+
+def same_pixels(rule: dict[str, Any]) -> bool:
+    """Whether an artifact's imaging rule gives the pixels that `RULE` gives, for every file that both read."""
+    return {**{key: RULE[key] for key in _ADDED}, **rule} == RULE
+
+
 _DEEP_GREY_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
@@ -35,6 +46,8 @@ def _to_grey(image: Image.Image) -> Image.Image:
         return image
     if image.mode in _DEEP_GREY_MODES:
         values = np.asarray(image, dtype=np.float64)
+        if image.mode == "F" and not np.isfinite(values).all():
+            raise ValueError("values that are no numbers")
         low, high = float(values.min()), float(values.max())
         scale = 255.0 / (high - low) if high > low else 0.0
         return Image.fromarray(np.round((values - low) * scale).astype(np.uint8))
@@ -44,12 +57,19 @@ def _to_grey(image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
+def _is_empty(path: Path | str) -> bool:
+    return Path(path).stat().st_size == 0
+
+
 def open_grey(path: Path | str) -> Image.Image:
     """Decode an image file at its own size to 8-bit grey by `RULE`.
 
     Raises:
         ImageError: the file is missing, truncated, too large to be safe, or not an image.
+        MissingDependencyError: it is a DICOM file, and what reads it is not installed.
     """
+    if dicom.is_dicom(path):
+        return dicom.read_grey(path, MAX_PIXELS)
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -63,7 +83,8 @@ def open_grey(path: Path | str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: refused, {error}") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{path}: not an image that Pillow can read") from None
+        kind = "a DICOM file (no DICM at byte 128)" if Path(path).suffix.lower() in dicom.SUFFIXES else "an image"
+        raise ImageError(f"{path}: empty" if _is_empty(path) else f"{path}: not {kind} that can be read") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f"{path}: cannot be decoded ({error})") from None
 
@@ -82,6 +103,6 @@ def load_image(path: Path | str, size: int) -> NDArray[np.uint8]:
         uint8 `[size, size]`.
 
     Raises:
-        ImageError: as `open_grey`.
+        ImageError, MissingDependencyError: as `open_grey`.
     """
     return resized(open_grey(path), size)

@@ -63,7 +63,7 @@ def best_artifact(folder: Path, runtime: Runtime | None = None) -> Artifact:
 
 def warning_about(artifact: Artifact) -> str | None:
     """A line about an artifact that may not answer here as it was validated; None where nothing is known against it."""
-    if artifact.metadata["imaging"] != imaging.RULE:
+    if not imaging.same_pixels(artifact.metadata["imaging"]):
         return f"{artifact.name}: was trained on pixels of another imaging rule than this version of cxr-edge has"
     if artifact.parity is None:
         return f"{artifact.name}: was never verified against the Keras model"

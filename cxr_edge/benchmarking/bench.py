@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cxr_edge import __version__
 from cxr_edge.benchmarking.latency import Candidate, measure, rounds_of
 from cxr_edge.bundle import NOTICE, read_bundle, read_manifest
-from cxr_edge.data.layouts import IMAGE_SUFFIXES
+from cxr_edge.data.layouts import image_files
 from cxr_edge.data.phantom import LABELS, draw_phantom
 from cxr_edge.errors import DataError, MissingDependencyError, OptionError
 from cxr_edge.imaging import load_image
@@ -33,7 +33,7 @@ def _image_files(paths: list[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            files += sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            files += image_files(path)
         else:
             files.append(path)
     if paths and not files:

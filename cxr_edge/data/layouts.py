@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr_edge import dicom
 from cxr_edge.errors import DataError
 
 #: The order of the classes in every artifact trained on them.
 DEFAULT_LABELS = ("COVID-19", "Viral Pneumonia", "Normal")
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}) | dicom.SUFFIXES
 MIN_IMAGES_PER_CLASS = 3
 
 _SYNONYMS = {
@@ -55,14 +57,33 @@ def _key(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
+def image_files(folder: Path) -> list[Path]:
+    """The files under a folder that are images by their suffix, or DICOM by their content, sorted.
+
+    A broken link with an image's suffix is among them: leaving it out in silence would hide it.
+
+    Raises:
+        DataError: a folder in it cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename}: this folder cannot be read ({error.strerror})")
+
+    found = []
+    for parent, _, names in os.walk(folder, onerror=refuse):
+        for name in names:
+            path = Path(parent, name)
+            if name.startswith(".") or name == "DICOMDIR":
+                continue
+            if path.suffix.lower() in IMAGE_SUFFIXES or (path.is_file() and dicom.is_dicom(path)):
+                found.append(path)
+    return sorted(found)
+
+
 def _images_in(folder: Path) -> list[Path]:
     """Image files of a class folder; of its `images/` alone where it has one (its `masks/` are not X-rays)."""
     inner = folder / "images"
-    return sorted(
-        path
-        for path in (inner if inner.is_dir() else folder).rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    return image_files(inner if inner.is_dir() else folder)
 
 
 def _label_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
