@@ -203,7 +203,7 @@ def warnings_about(facts: dict[str, str | None]) -> list[str]:
     """What in `dicom_facts` speaks against classifying the picture as a frontal chest X-ray, a line each."""
     found = []
     if (facts["burned_in_annotation"] or "").upper() == "YES":
-        found.append("annotations are burnt into the picture (Burned In Annotation is YES), and may be classified by")
+        found.append("annotations are burnt into the picture (Burned In Annotation is YES); the model may go by them")
     view = (facts["view_position"] or "").upper()
     if view in _NOT_FRONTAL or view.rpartition(" ")[2] in ("LATERAL", "OBLIQUE"):
         found.append(f"not a frontal view (View Position is {facts['view_position']})")

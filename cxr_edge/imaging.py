@@ -38,6 +38,7 @@ def same_pixels(rule: dict[str, Any]) -> bool:
     return {**{key: RULE[key] for key in _ADDED}, **rule} == RULE
 
 
+_PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 262, 0
 _DEEP_GREY_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
@@ -76,6 +77,10 @@ def open_grey(path: Path | str) -> Image.Image:
                 raise ImageError(
                     f"{path}: refused, {image.width} x {image.height} pixels look like a decompression bomb"
                 )
+            tags = getattr(image, "tag_v2", {})
+            if image.mode in _DEEP_GREY_MODES and tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO:
+                # Pillow inverts these at 8 bits and not at 16: in silence it would be a negative.
+                raise ValueError("a deep TIFF whose white is zero; save it with black as zero")
             image.load()
             return _to_grey(ImageOps.exif_transpose(image))
     except FileNotFoundError:
