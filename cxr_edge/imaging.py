@@ -26,6 +26,8 @@ RULE: dict[str, Any] = {
 
 #: More than four times the largest detector there is; past it a file is taken for a decompression bomb.
 MAX_PIXELS = 80_000_000
+#: Nothing in an X-ray of less can be told; what small thing carries an image's name is a placeholder, or an icon.
+MIN_SIDE = 32
 # Pillow warns where this module refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -66,9 +68,16 @@ def open_grey(path: Path | str) -> Image.Image:
     """Decode an image file at its own size to 8-bit grey by `RULE`.
 
     Raises:
-        ImageError: the file is missing, truncated, too large to be safe, or not an image.
+        ImageError: the file is missing, truncated, too large to be safe, too small, or not an image.
         MissingDependencyError: it is a DICOM file, and what reads it is not installed.
     """
+    grey = _decoded(path)
+    if min(grey.size) < MIN_SIDE:
+        raise ImageError(f"{path}: refused, {grey.width} x {grey.height} pixels are too few for an X-ray")
+    return grey
+
+
+def _decoded(path: Path | str) -> Image.Image:
     if dicom.is_dicom(path):
         return dicom.read_grey(path, MAX_PIXELS)
     try:

@@ -48,12 +48,6 @@ def picture(tmp_path: Path) -> Path:
     return tmp_path / "röntgen bild.png"
 
 
-@pytest.fixture
-def device(bundle: Path, tmp_path: Path) -> Path:
-    """The bundle as a device gets it: a folder by itself."""
-    return Path(shutil.copytree(bundle, tmp_path / "device"))
-
-
 def test_device_modules_import_without_tensorflow() -> None:
     code = (
         BLOCKED + "import importlib\n" + f"for name in {DEVICE_MODULES!r}: importlib.import_module('cxr_edge.' + name)"
