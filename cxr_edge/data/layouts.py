@@ -137,7 +137,8 @@ def image_files(folder: Path) -> list[Path]:
 def _images_in(folder: Path) -> list[Path]:
     """Image files of a class folder; of its `images/` alone where it has one (its `masks/` are not X-rays)."""
     inner = folder / "images"
-    return image_files(inner if inner.is_dir() else folder)
+    # Not Path.is_dir, which raises where the folder may not be read.
+    return image_files(inner if os.path.isdir(inner) else folder)
 
 
 def _label_folders(root: Path, labels: tuple[str, ...] | None, included: set[str]) -> tuple[dict[str, Path], list[str]]:
@@ -173,7 +174,7 @@ def _part_folders(root: Path) -> dict[str, Path]:
             raise DataError(f"{root}: {found[part].name}/ and {folder.name}/ both mean {part}; merge them into one")
         if part is not None:
             found[part] = folder
-    return found if "train" in found and len(found) > 1 else {}
+    return {part: found[part] for part in PARTS if part in found} if "train" in found and len(found) > 1 else {}
 
 
 @dataclass
@@ -285,16 +286,20 @@ def find_data_set(
     """
     asked = {_key(name) for name in include}
     read = _read_rows if data.suffix.lower() == TABLE_SUFFIX else _read_folders
-    reading = read(data, labels, asked | {_key(label) for label in labels or ()})
+    try:
+        reading = read(data, labels, asked | {_key(label) for label in labels or ()})
+    except PermissionError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
     spelled = reading.spelled
     known = {_key(Path(name).name) for names in spelled.values() for name in names}
     missing = [name for name in include if _key(name) not in known]
     if missing:
         raise DataError(f"{data}: no class {missing[0]} to include")
+    table = data / "labels.csv"
+    hint = f"; if {table.name} names the classes, give {table} itself" if table.is_file() else ""
     if labels is None:
         if len(spelled) < 2:
             found = ", ".join(spelled) or "none"
-            hint = "; name the table itself" if data.is_dir() and (data / "labels.csv").is_file() else ""
             raise DataError(f"{data}: at least two class folders with images are needed, found {found}{hint}")
         names = tuple(label for label in DEFAULT_LABELS if label in spelled)
         names += tuple(sorted(set(spelled) - set(names)))
@@ -303,7 +308,7 @@ def find_data_set(
         strangers = [name for name in spelled if name not in labels]
         if strangers or not spelled:
             raise DataError(
-                f"{data}: class folders {', '.join(strangers) or 'missing'}; the model knows {', '.join(labels)}"
+                f"{data}: classes {', '.join(strangers) or 'missing'}; the model knows {', '.join(labels)}{hint}"
             )
     items = tuple(
         Item(path, names.index(label), patient, source, part) for path, label, patient, source, part in reading.rows

@@ -112,10 +112,9 @@ def make_split(
             # A group that lies across the given parts stays as it came.
             order = [group for group in order if all(data.items[index].part == "train" for index in group)]
         if fold is not None:
-            chosen = _fold(order, *fold)
-            for index in (index for group in chosen for index in group):
+            tested, order = _fold(order, *fold)
+            for index in (index for group in tested for index in group):
                 parts[index] = "test"
-            order = [group for group in order if group not in chosen]
             del room["test"]
         # Groups that do not fit go to training; a patient with many images must not flood a small part.
         for group in order:
@@ -142,12 +141,15 @@ def make_split(
     return split
 
 
-def _fold(groups: list[list[int]], number: int, count: int) -> list[list[int]]:
-    """The groups of one of `count` test parts of about the same number of images; the order decides which."""
-    folds: list[list[list[int]]] = [[] for _ in range(count)]
+def _fold(groups: list[list[int]], number: int, count: int) -> tuple[list[list[int]], list[list[int]]]:
+    """The groups of one of `count` test parts of about as many images each, and all other groups; by their order."""
+    sizes = [0] * count
+    tested, others = [], []
     for group in groups:
-        min(folds, key=lambda fold: sum(map(len, fold))).append(group)
-    return folds[number - 1]
+        smallest = sizes.index(min(sizes))
+        sizes[smallest] += len(group)
+        (tested if smallest == number - 1 else others).append(group)
+    return tested, others
 
 
 def leaks(split: Split) -> list[str]:
