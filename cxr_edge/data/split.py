@@ -144,7 +144,8 @@ def make_split(
 def _fold(groups: list[list[int]], number: int, count: int) -> tuple[list[list[int]], list[list[int]]]:
     """The groups of one of `count` test parts of about as many images each, and all other groups; by their order."""
     sizes = [0] * count
-    tested, others = [], []
+    tested: list[list[int]] = []
+    others: list[list[int]] = []
     for group in groups:
         smallest = sizes.index(min(sizes))
         sizes[smallest] += len(group)
