@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,16 +48,18 @@ _DECODERS = {
 }
 
 
-def is_dicom(path: Path | str) -> bool:
+def is_dicom(file: Path | str | BytesIO) -> bool:
     """Whether a file's content is DICOM, whatever its name; False for what cannot be read."""
+    if isinstance(file, BytesIO):
+        return file.read(132)[128:] == b"DICM"
     try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
+        with open(file, "rb") as opened:
+            return opened.read(132)[128:] == b"DICM"
     except OSError:
         return False
 
 
-def _read(path: Path | str, pixels: bool) -> Dataset:
+def _read(path: Path | str, pixels: bool, content: bytes | None = None) -> Dataset:
     try:
         import pydicom
     except ModuleNotFoundError:
@@ -65,23 +68,24 @@ def _read(path: Path | str, pixels: bool) -> Dataset:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="pydicom")
     try:
-        return pydicom.dcmread(path, stop_before_pixels=not pixels)
+        return pydicom.dcmread(path if content is None else BytesIO(content), stop_before_pixels=not pixels)
     except Exception as error:  # A damaged file makes pydicom raise almost anything.
         raise ImageError(f"{path}: a damaged DICOM file ({first_line(error)})") from None
 
 
-def read_grey(path: Path | str, max_pixels: int) -> Image.Image:
+def read_grey(path: Path | str, max_pixels: int, content: bytes | None = None) -> Image.Image:
     """Decode a DICOM file at its own size to 8-bit grey by `RULE`.
 
     Args:
         path: the file.
         max_pixels: an image with more is refused.
+        content: the file's bytes, where the caller has read them already.
 
     Raises:
         ImageError: damaged, without an image, too large, or of several frames.
         MissingDependencyError: pydicom, or the decoder of this file's compression, is not installed.
     """
-    data = _read(path, pixels=True)
+    data = _read(path, True, content)
     try:
         if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
             raise ImageError(f"{path}: a DICOM file without an image (modality {data.get('Modality') or 'unknown'})")

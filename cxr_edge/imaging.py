@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -60,28 +61,32 @@ def _to_grey(image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
-def _is_empty(path: Path | str) -> bool:
-    return Path(path).stat().st_size == 0
+def _is_empty(path: Path | str, content: bytes | None) -> bool:
+    return not content if content is not None else Path(path).stat().st_size == 0
 
 
-def open_grey(path: Path | str) -> Image.Image:
+def open_grey(path: Path | str, content: bytes | None = None) -> Image.Image:
     """Decode an image file at its own size to 8-bit grey by `RULE`.
+
+    Args:
+        path: the file.
+        content: its bytes, where the caller has read them already; `path` then only names it in messages.
 
     Raises:
         ImageError: the file is missing, truncated, too large to be safe, too small, or not an image.
         MissingDependencyError: it is a DICOM file, and what reads it is not installed.
     """
-    grey = _decoded(path)
+    grey = _decoded(path, content)
     if min(grey.size) < MIN_SIDE:
         raise ImageError(f"{path}: refused, {grey.width} x {grey.height} pixels are too few for an X-ray")
     return grey
 
 
-def _decoded(path: Path | str) -> Image.Image:
-    if dicom.is_dicom(path):
-        return dicom.read_grey(path, MAX_PIXELS)
+def _decoded(path: Path | str, content: bytes | None) -> Image.Image:
+    if dicom.is_dicom(path if content is None else io.BytesIO(content)):
+        return dicom.read_grey(path, MAX_PIXELS, content)
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(
                     f"{path}: refused, {image.width} x {image.height} pixels look like a decompression bomb"
@@ -98,7 +103,9 @@ def _decoded(path: Path | str) -> Image.Image:
         raise ImageError(f"{path}: refused, {error}") from None
     except UnidentifiedImageError:
         kind = "a DICOM file (no DICM at byte 128)" if Path(path).suffix.lower() in dicom.SUFFIXES else "an image"
-        raise ImageError(f"{path}: empty" if _is_empty(path) else f"{path}: not {kind} that can be read") from None
+        raise ImageError(
+            f"{path}: empty" if _is_empty(path, content) else f"{path}: not {kind} that can be read"
+        ) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f"{path}: cannot be decoded ({error})") from None
 

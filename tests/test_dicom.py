@@ -247,6 +247,16 @@ def test_content_decides_not_the_name(tmp_path: Path) -> None:
     assert np.array_equal(grey(tmp_path / "y.dcm"), ramp(0, 255, np.uint8))
 
 
+def test_bytes_that_are_read_already_give_the_same_picture(tmp_path: Path) -> None:
+    Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
+    for path in (tmp_path / "x.png", shipped("MR_small.dcm")):
+        found = imaging.open_grey("elsewhere", path.read_bytes())
+        assert np.array_equal(np.asarray(found), grey(path))
+    for content in (b"", b"text", shipped("MR_small.dcm").read_bytes()[:3000]):
+        with pytest.raises(ImageError, match="elsewhere"):
+            imaging.open_grey("elsewhere", content)
+
+
 def test_tags_that_speak_against_a_picture_are_reported(tmp_path: Path) -> None:
     path = written(tmp_path / "x.dcm", ramp(), Modality="DX", ViewPosition="PA", BurnedInAnnotation="NO")
     assert dicom_facts(path)["view_position"] == "PA"
