@@ -57,6 +57,7 @@ _EXTRAS = {
     "onnx": "train",
     "onnxruntime": "onnx",
     "openvino": "openvino",
+    "pydicom": "dicom",
     "scipy": "train",
     "sklearn": "train",
     "tensorflow": "train",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cxr_edge import dicom
 from cxr_edge.errors import ImageError
 
-#: Part of every artifact's contract. A change of any pixel this module yields is a new rule.
+#: Part of every artifact's contract. A change of any pixel this module yields is a new version.
 RULE: dict[str, Any] = {
     "decoder": "Pillow",
     "orientation": "EXIF orientation applied",
     "grey": "ITU-R 601-2 luma; alpha ignored; 16-bit and 32-bit grey stretched from its own minimum..maximum to 0..255",
+    "dicom": dicom.RULE,
     "resize": "stretch to S x S",
     "filter": "bilinear, antialiased",
     "version": 1,
@@ -24,9 +27,21 @@ RULE: dict[str, Any] = {
 
 #: More than four times the largest detector there is; past it a file is taken for a decompression bomb.
 MAX_PIXELS = 80_000_000
+#: Nothing in an X-ray of less can be told; what small thing carries an image's name is a placeholder, or an icon.
+MIN_SIDE = 32
 # Pillow warns where this module refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
+#: Entries of `RULE` that versions before had not: they read no such file at all.
+_ADDED = {"dicom"}
+
+
+def same_pixels(rule: dict[str, Any]) -> bool:
+    """Whether an artifact's imaging rule gives the pixels that `RULE` gives, for every file that both read."""
+    return {**{key: RULE[key] for key in _ADDED}, **rule} == RULE
+
+
+_PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 262, 0
 _DEEP_GREY_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
@@ -35,6 +50,8 @@ def _to_grey(image: Image.Image) -> Image.Image:
         return image
     if image.mode in _DEEP_GREY_MODES:
         values = np.asarray(image, dtype=np.float64)
+        if image.mode == "F" and not np.isfinite(values).all():
+            raise ValueError("values that are no numbers")
         low, high = float(values.min()), float(values.max())
         scale = 255.0 / (high - low) if high > low else 0.0
         return Image.fromarray(np.round((values - low) * scale).astype(np.uint8))
@@ -44,18 +61,40 @@ def _to_grey(image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
-def open_grey(path: Path | str) -> Image.Image:
+def _is_empty(path: Path | str, content: bytes | None) -> bool:
+    return not content if content is not None else Path(path).stat().st_size == 0
+
+
+def open_grey(path: Path | str, content: bytes | None = None) -> Image.Image:
     """Decode an image file at its own size to 8-bit grey by `RULE`.
 
+    Args:
+        path: the file.
+        content: its bytes, where the caller has read them already; `path` then only names it in messages.
+
     Raises:
-        ImageError: the file is missing, truncated, too large to be safe, or not an image.
+        ImageError: the file is missing, truncated, too large to be safe, too small, or not an image.
+        MissingDependencyError: it is a DICOM file, and what reads it is not installed.
     """
+    grey = _decoded(path, content)
+    if min(grey.size) < MIN_SIDE:
+        raise ImageError(f"{path}: refused, {grey.width} x {grey.height} pixels are too few for an X-ray")
+    return grey
+
+
+def _decoded(path: Path | str, content: bytes | None) -> Image.Image:
+    if dicom.is_dicom(path if content is None else io.BytesIO(content)):
+        return dicom.read_grey(path, MAX_PIXELS, content)
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(
                     f"{path}: refused, {image.width} x {image.height} pixels look like a decompression bomb"
                 )
+            tags = getattr(image, "tag_v2", {})
+            if image.mode in _DEEP_GREY_MODES and tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO:
+                # Pillow inverts these at 8 bits and not at 16: in silence it would be a negative.
+                raise ValueError("a deep TIFF whose white is zero; save it with black as zero")
             image.load()
             return _to_grey(ImageOps.exif_transpose(image))
     except FileNotFoundError:
@@ -63,7 +102,10 @@ def open_grey(path: Path | str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: refused, {error}") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{path}: not an image that Pillow can read") from None
+        kind = "a DICOM file (no DICM at byte 128)" if Path(path).suffix.lower() in dicom.SUFFIXES else "an image"
+        raise ImageError(
+            f"{path}: empty" if _is_empty(path, content) else f"{path}: not {kind} that can be read"
+        ) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f"{path}: cannot be decoded ({error})") from None
 
@@ -82,6 +124,6 @@ def load_image(path: Path | str, size: int) -> NDArray[np.uint8]:
         uint8 `[size, size]`.
 
     Raises:
-        ImageError: as `open_grey`.
+        ImageError, MissingDependencyError: as `open_grey`.
     """
     return resized(open_grey(path), size)

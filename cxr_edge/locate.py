@@ -66,7 +66,7 @@ def best_artifacts(folder: Path, runtime: Runtime | None = None) -> list[Artifac
 
 def warning_about(artifact: Artifact) -> str | None:
     """A line about an artifact that may not answer here as it was validated; None where nothing is known against it."""
-    if artifact.metadata["imaging"] != imaging.RULE:
+    if not imaging.same_pixels(artifact.metadata["imaging"]):
         return f"{artifact.name}: was trained on pixels of another imaging rule than this version of cxr-edge has"
     if artifact.parity is None:
         return f"{artifact.name}: was never verified against the Keras model"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cxr_edge.bundle import NOTICE, checked, read_checked_artifact
+from cxr_edge.dicom import dicom_facts, is_dicom, warnings_about
 from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.operating import REFER, operating_point_of
 from cxr_edge.fastest import fastest
@@ -42,8 +43,8 @@ def predict(
 
     Returns:
         JSON-ready: `artifact`, `runtime`, `labels`, `operating_point`, and a row a file with `label`, the top class,
-        `probabilities`, by the operating point, if the artifact has one, `decision`, and with `heatmap` the `overlay`
-        that was written and the map itself, `[H][W][K]`.
+        `probabilities`, by the operating point, if the artifact has one, `decision`, with `heatmap` the `overlay` that
+        was written and the map itself, `[H][W][K]`, and of a DICOM file its `dicom` facts and the `warnings` they give.
 
     Raises:
         ImageError, ArtifactError, RunError, OptionError, MissingDependencyError.
@@ -76,7 +77,10 @@ def predict(
             found, maps = session.explain(image)
         probabilities = found[0].tolist()
         top = probabilities.index(max(probabilities))
-        row = {"file": str(path), "label": chosen.labels[top], "probabilities": probabilities}
+        row: dict[str, Any] = {"file": str(path), "label": chosen.labels[top], "probabilities": probabilities}
+        if is_dicom(path):
+            facts = dicom_facts(path)
+            row.update(dicom=facts, warnings=warnings_about(facts))
         if overlay is not None and maps is not None:
             write_overlay(path, maps[0, ..., top], chosen.labels[top], chosen.name, overlay)
             row.update(overlay=str(overlay), heatmap=maps[0].tolist())

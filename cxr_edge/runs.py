@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxr_edge.data.layouts import data_root
 from cxr_edge.errors import RunError
 
 RUNS = Path("runs")
@@ -80,9 +81,9 @@ class Run:
         return config
 
     def data_root(self) -> Path:
-        """The data folder of the run: its own phantoms, or the folder it was trained on."""
+        """Where the paths in its split start from: its own phantoms, or the folder of its data."""
         data = self.config()["options"]["data"]
-        return self.folder / "phantoms" if data is None else Path(data)
+        return self.folder / "phantoms" if data is None else data_root(Path(data))
 
     def require_model(self) -> None:
         """Raises RunError when the training has not finished."""

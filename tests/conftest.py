@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,3 +71,9 @@ def bundle(run: Run) -> Path:
     """Every artifact of the run: two formats in four quantizations."""
     assert type_command(["export", "--run", str(run.folder), "--quantize", "all"]) == 0
     return run.bundle
+
+
+@pytest.fixture
+def device(bundle: Path, tmp_path: Path) -> Path:
+    """The bundle as a device gets it: a folder by itself."""
+    return Path(shutil.copytree(bundle, tmp_path / "device"))

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from cxr_edge.data.cache import cache_folder, decoded
-from cxr_edge.data.layouts import find_data_set
+from cxr_edge.data.layouts import PARTS, find_data_set
 from cxr_edge.data.phantom import write_phantoms
-from cxr_edge.data.split import PARTS, make_split, read_split, write_split
+from cxr_edge.data.split import make_split, read_split, write_split
 from cxr_edge.errors import DataError
 
 

@@ -21,7 +21,7 @@ from tests.conftest import Cli
 
 DEVICE_MODULES = (
     "benchmarking.bench", "benchmarking.command", "benchmarking.compare", "benchmarking.probe", "bundle",
-    "data.cache", "data.layouts", "data.phantom", "data.split", "devices", "evaluation.evaluate",
+    "data.cache", "data.layouts", "data.phantom", "data.split", "devices", "dicom", "evaluation.evaluate",
     "evaluation.metrics", "evaluation.operating", "evaluation.parity", "evaluation.reference", "evaluation.scoring",
     "evaluation.verify_command", "fastest", "files", "heatmap", "imaging", "inspection.inspect",
     "inspection.operators", "locate", "machine", "onnx_properties", "pipeline", "predict", "reporting.bench",
@@ -46,12 +46,6 @@ def picture(tmp_path: Path) -> Path:
 
     Image.fromarray(draw_phantom("Viral Pneumonia", 77, 300).pixels).save(tmp_path / "röntgen bild.png")
     return tmp_path / "röntgen bild.png"
-
-
-@pytest.fixture
-def device(bundle: Path, tmp_path: Path) -> Path:
-    """The bundle as a device gets it: a folder by itself."""
-    return Path(shutil.copytree(bundle, tmp_path / "device"))
 
 
 def test_device_modules_import_without_tensorflow() -> None:
@@ -94,6 +88,26 @@ def test_predict_names_a_bad_image_and_answers_nothing(device: Path, picture: Pa
     assert result.code == 2
     assert "text.png" in result.err
     assert result.out == ""
+
+
+def test_predict_reads_dicom_and_says_what_its_tags_warn_of(device: Path, cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
+    from PIL import Image
+
+    from tests.test_dicom import written
+
+    pixels = draw_phantom("Viral Pneumonia", 77, 300).pixels
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    tags = {"ViewPosition": "LL", "BurnedInAnnotation": "YES", "Modality": "DX"}
+    path = written(tmp_path / "IM0001", pixels, 8, **tags)
+    result = cli("predict", path, tmp_path / "x.png", "--bundle", device, "--json", tmp_path / "x.json")
+    assert result.code == 0
+    assert result.out.count(f"warning: {path}") == 2
+    of_dicom, of_png = json.loads((tmp_path / "x.json").read_text())["rows"]
+    assert of_dicom["probabilities"] == of_png["probabilities"]
+    assert of_dicom["dicom"]["view_position"] == "LL"
+    assert len(of_dicom["warnings"]) == 2
+    assert "warnings" not in of_png
 
 
 def test_evaluate_an_artifact_on_a_folder(run: Run, device: Path, cli: Cli, tmp_path: Path) -> None:

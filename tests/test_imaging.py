@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,68 @@ def test_every_mode_of_a_grey_picture_gives_its_grey_values(tmp_path: Path, grey
     assert np.abs(found - np.asarray(grey, int)).max() <= 1
 
 
+FORMATS = {
+    "png": ("1", "L", "LA", "P", "RGB", "RGBA"),
+    "jpg": ("L", "RGB", "CMYK"),
+    "bmp": ("1", "L", "P", "RGB", "RGBA"),
+    "tif": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK"),
+    "webp": ("L", "RGB", "RGBA"),
+}
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [(suffix, mode) for suffix, modes in FORMATS.items() for mode in modes])
+def test_every_format_in_every_mode_it_has(tmp_path: Path, grey: Image.Image, suffix: str, mode: str) -> None:
+    picture = (grey if mode == "P" else grey.convert("RGB")).convert(mode)
+    options = {"webp": {"lossless": True}, "jpg": {"quality": 95}}.get(suffix, {})
+    picture.save(tmp_path / f"x.{suffix}", **options)
+    found = load_image(tmp_path / f"x.{suffix}", 128).astype(int)
+    # One bit is dithered; JPEG is lossy.
+    wanted = np.asarray(picture.convert("L") if mode == "1" else grey, int)
+    assert np.abs(found - wanted).max() <= (10 if suffix == "jpg" else 1)
+
+
+@pytest.mark.parametrize("kind", ["png 16 bit", "tif 16 bit", "tif 32 bit", "tif float"])
+def test_deep_grey_is_stretched_from_its_own_minimum_to_its_own_maximum(
+    tmp_path: Path, grey: Image.Image, kind: str
+) -> None:
+    suffix, _, depth = kind.partition(" ")
+    pixels = np.asarray(grey, float)
+    values = {
+        "16 bit": (pixels * 100 + 7000).astype(np.uint16),
+        "32 bit": (pixels * 10_000 - 50_000).astype(np.int32),
+        "float": (pixels / 700).astype(np.float32),
+    }[depth]
+    Image.fromarray(values).save(tmp_path / f"x.{suffix}")
+    wanted = np.round((pixels - pixels.min()) * 255 / (pixels.max() - pixels.min()))
+    # Thousandths of single precision may fall on the other side of a half.
+    assert np.abs(load_image(tmp_path / f"x.{suffix}", 128) - wanted).max() <= (depth == "float")
+    Image.fromarray(np.full((80, 80), 9000, values.dtype)).save(tmp_path / f"y.{suffix}")
+    assert not load_image(tmp_path / f"y.{suffix}", 80).any()
+
+
+def grey_tiff(path: Path, values: np.ndarray, photometric: int) -> Path:
+    """A little-endian TIFF of one strip; Pillow cannot write one whose white is zero."""
+    height, width = values.shape
+    bits, strip = values.dtype.itemsize * 8, values.tobytes()
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 8), (277, 1), (278, height),
+            (279, len(strip))]  # fmt: skip
+    folder = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    header = b"II*\0" + struct.pack("<I", 8 + len(strip))
+    path.write_bytes(header + strip + struct.pack("<H", len(tags)) + folder + bytes(4))
+    return path
+
+
+def test_a_tiff_whose_white_is_zero_is_no_negative(tmp_path: Path) -> None:
+    values = np.arange(64 * 64).reshape(64, 64)
+    shallow = (values // 16).astype(np.uint8)
+    assert np.array_equal(load_image(grey_tiff(tmp_path / "x.tif", shallow, 1), 64), shallow)
+    assert np.array_equal(load_image(grey_tiff(tmp_path / "x.tif", shallow, 0), 64), 255 - shallow)
+    deep = (values * 16).astype("<u2")
+    assert load_image(grey_tiff(tmp_path / "x.tif", deep, 1), 64)[-1, -1] == 255
+    with pytest.raises(ImageError, match=r"x\.tif.*white is zero"):
+        load_image(grey_tiff(tmp_path / "x.tif", deep, 0), 64)
+
+
 def test_sixteen_bits_are_stretched(tmp_path: Path) -> None:
     values = np.linspace(1000, 3000, 128 * 128).reshape(128, 128).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "x.png")
@@ -35,15 +98,21 @@ def test_sixteen_bits_are_stretched(tmp_path: Path) -> None:
     assert np.all(np.diff(found.reshape(-1).astype(int)) >= 0)
 
 
-def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+ORIENTED = {1: lambda x: x, 2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud, 5: lambda x: x.T,
+            6: lambda x: np.rot90(x, 3), 7: lambda x: np.rot90(x, 2).T, 8: np.rot90}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("orientation", ORIENTED)
+def test_exif_orientation_is_applied(tmp_path: Path, suffix: str, orientation: int) -> None:
     pixels = np.zeros((64, 64), np.uint8)
-    pixels[:32] = 200
+    pixels[:32], pixels[:32, 32:] = 100, 220
     exif = Image.Exif()
-    exif[0x0112] = 3
-    Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
-    found = load_image(tmp_path / "x.png", 64)
-    assert found[:32].max() == 0
-    assert found[32:].min() == 200
+    exif[0x0112] = orientation
+    options = {"webp": {"lossless": True}, "jpg": {"quality": 95}}.get(suffix, {})
+    Image.fromarray(pixels).save(tmp_path / f"x.{suffix}", exif=exif, **options)
+    found = load_image(tmp_path / f"x.{suffix}", 64).astype(int)
+    assert np.abs(found - ORIENTED[orientation](pixels)).max() <= 10
 
 
 def test_bad_files_are_named_with_their_reason(tmp_path: Path, grey: Image.Image) -> None:

@@ -121,7 +121,7 @@ def bad_inputs(few: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
         "no folder": (["--data", str(folder / "nowhere")], "nowhere"),
         "empty class": (["--data", str(empty_class), "--weights", "none"], "Normal"),
         "one image": (["--data", str(one_image), "--weights", "none"], "1 image;"),
-        "not an image": (["--data", str(text), "--weights", "none"], "notes.png"),
+        "not an image": (["--data", str(text), "--weights", "none", "--on-bad-image", "fail"], "notes.png"),
         "too small": ([*good, "--image-size", "70"], "71"),
         "no weights file": (["--data", str(few), "--weights", str(folder / "nowhere.h5")], "nowhere.h5"),
         "weights of another model": (["--data", str(few), "--weights", str(folder / "wrong.h5")], "wrong.h5"),

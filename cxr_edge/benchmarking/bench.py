@@ -26,7 +26,7 @@ from cxr_edge.benchmarking.ratios import LEAST_ROUNDS, ratio_interval
 from cxr_edge.benchmarking.startup import startup
 from cxr_edge.benchmarking.throughput import throughput
 from cxr_edge.bundle import NOTICE, Artifact, read_bundle, read_manifest
-from cxr_edge.data.layouts import IMAGE_SUFFIXES
+from cxr_edge.data.layouts import image_files
 from cxr_edge.errors import DataError, MissingDependencyError, OptionError
 from cxr_edge.evaluation.parity import FAILED
 from cxr_edge.imaging import load_image
@@ -100,7 +100,7 @@ def _image_files(paths: tuple[Path, ...]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            files += sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            files += image_files(path)
         else:
             files.append(path)
     if paths and not files:

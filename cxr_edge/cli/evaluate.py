@@ -17,18 +17,28 @@ def command(
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", help="Folder with a folder a class.", show_default="the run's test split", metavar="DIR"
+            "--data",
+            help="Folder with a folder a class, or a table of path,label; of one that is split, the test part.",
+            show_default="the run's test split",
+            metavar="DIR|FILE.csv",
         ),
     ] = None,
     run: RunOption = None,
+    on_bad_image: Annotated[
+        str,
+        typer.Option(
+            "--on-bad-image", help="Refuse images that cannot be decoded, or leave them out.", metavar="skip|fail"
+        ),
+    ] = "fail",
     json: JsonOption = None,
 ) -> None:
     """Classification metrics of an artifact, or of a run's Keras model, on labelled images."""
     from cxr_edge.evaluation.evaluate import evaluate
     from cxr_edge.files import write_json
-    from cxr_edge.reporting.tables import show_metrics
+    from cxr_edge.reporting.tables import show_metrics, show_skipped
 
-    metrics = evaluate(artifact, data, run)
+    metrics = evaluate(artifact, data, run, on_bad_image)
     show_metrics(metrics, f"{metrics['model']}, {metrics['part']}")
+    show_skipped(metrics["skipped"], "--json lists them all")
     if json is not None:
         write_json(json, metrics)

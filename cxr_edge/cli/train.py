@@ -13,7 +13,13 @@ from cxr_edge.cli.options import JsonOption
 def command(
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Folder with a folder a class.", show_default="phantoms", metavar="DIR"),
+        typer.Option(
+            "--data",
+            help="Folder with a folder a class (in train/, validation/, test/, where it is split already), or a table "
+            "of path,label[,patient_id,source,split].",
+            show_default="phantoms",
+            metavar="DIR|FILE.csv",
+        ),
     ] = None,
     run: Annotated[
         Path | None,
@@ -55,6 +61,25 @@ def command(
     phantoms: Annotated[
         int | None, typer.Option("--phantoms", help="Phantoms a class, without --data.", show_default="180")
     ] = None,
+    on_bad_image: Annotated[
+        str | None,
+        typer.Option(
+            "--on-bad-image",
+            help="Leave out images that cannot be decoded, naming them, or refuse to start.",
+            show_default="skip",
+            metavar="skip|fail",
+        ),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option("--include", help="Read a class that is otherwise left out; repeatable.", metavar="lung-opacity"),
+    ] = None,
+    hold_out_source: Annotated[
+        str | None,
+        typer.Option("--hold-out-source", help="Test on all images of one source, and on no other.", metavar="NAME"),
+    ] = None,
+    folds: Annotated[int | None, typer.Option("--folds", help="Cross-validation: how many test parts.")] = None,
+    fold: Annotated[int | None, typer.Option("--fold", help="Which of them, from 1, this run is tested on.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     json: JsonOption = None,
 ) -> None:
@@ -72,6 +97,11 @@ def command(
         "precision": precision,
         "seed": seed,
         "phantoms": phantoms,
+        "on_bad_image": on_bad_image,
+        "include": include or None,
+        "hold_out_source": hold_out_source,
+        "folds": folds,
+        "fold": fold,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     if resume:

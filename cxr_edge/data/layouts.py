@@ -1,43 +1,67 @@
-"""Find the classes and images of a data set folder, whichever of the known layouts it has."""
+"""Find the classes and images of a data set, whichever of the known layouts it has: folders, or a table."""
 
 from __future__ import annotations
 
-import csv
+import os
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cxr_edge import dicom
+from cxr_edge.data.table import read_table
 from cxr_edge.errors import DataError
 
 #: The order of the classes in every artifact trained on them.
 DEFAULT_LABELS = ("COVID-19", "Viral Pneumonia", "Normal")
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+#: The order of the parts of a split, by the names that `split.csv` gives them.
+PARTS = ("train", "validation", "test")
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}) | dicom.SUFFIXES
+TABLE_SUFFIX = ".csv"
 MIN_IMAGES_PER_CLASS = 3
 
 _SYNONYMS = {
     "covid": "COVID-19",
     "covid19": "COVID-19",
+    "covidpositive": "COVID-19",
     "viralpneumonia": "Viral Pneumonia",
     "pneumonia": "Viral Pneumonia",
     "normal": "Normal",
     "healthy": "Normal",
+    "nofinding": "Normal",
+    "lungopacity": "Lung Opacity",
 }
-#: The fourth class of the COVID-19 Radiography Database's second release.
+#: The fourth class of the COVID-19 Radiography Database's second release; only when asked for.
 _LEFT_OUT = {"lungopacity"}
+_PARTS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image: its path relative to the data set folder, the index of its label, its patient where known."""
+    """One image: its path relative to the data set's root (or absolute), and the index of its label.
+
+    Where known, `patient` names whose it is, `source` where it comes from, and `part`, one of `PARTS`, the part of the
+    split that it came in.
+    """
 
     path: str
     label: int
     patient: str | None
+    source: str | None = None
+    part: str | None = None
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A folder of images in classes. `folders` maps each label to the folder it was read from."""
+    """Images in classes. `folders` maps each label to the folders, or the spellings in the table, it was read from."""
 
     root: Path
     labels: tuple[str, ...]
@@ -50,112 +74,260 @@ class DataSet:
         found = Counter(item.label for item in self.items)
         return {label: found[index] for index, label in enumerate(self.labels)}
 
+    def parts(self) -> dict[str, int]:
+        """Images of each part that the data came in; empty where it came in none."""
+        found = Counter(item.part for item in self.items)
+        return {part: found[part] for part in PARTS if found[part]}
+
+    def without(self, indices: Collection[int]) -> DataSet:
+        """The data set less the items at `indices`."""
+        return replace(self, items=tuple(item for index, item in enumerate(self.items) if index not in indices))
+
+    def hold_out(self, source: str) -> DataSet:
+        """All images of one source as the test part, the others to train and validate. Raises DataError."""
+        known = sorted({item.source for item in self.items if item.source})
+        if source not in known:
+            raise DataError(
+                f"{self.root}: no images of the source {source}; "
+                + (f"known are {', '.join(known)}" if known else "sources are named by a column source of the table")
+            )
+        moved = (replace(item, part="test" if item.source == source else "train") for item in self.items)
+        return replace(self, items=tuple(moved))
+
 
 def _key(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
+def _label_of(name: str, labels: tuple[str, ...] | None) -> str | None:
+    """The label that a folder's or a table's name of a class means; None where it is no name that is known."""
+    mine = (label for label in labels or () if _key(label) == _key(name))
+    return next(mine, None) or _SYNONYMS.get(_key(name))
+
+
+def data_root(data: Path) -> Path:
+    """The folder that paths in a data set start from: `data` itself, or the folder of the table that `data` names."""
+    return data.parent if data.suffix.lower() == TABLE_SUFFIX else data
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The files under a folder that are images by their suffix, or DICOM by their content, sorted.
+
+    A broken link with an image's suffix is among them: leaving it out in silence would hide it.
+
+    Raises:
+        DataError: a folder in it cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename}: this folder cannot be read ({error.strerror})")
+
+    found = []
+    for parent, _, names in os.walk(folder, onerror=refuse):
+        for name in names:
+            path = Path(parent, name)
+            if name.startswith(".") or name == "DICOMDIR":
+                continue
+            named = path.suffix.lower() in IMAGE_SUFFIXES
+            if (named and path.is_symlink()) or (path.is_file() and (named or dicom.is_dicom(path))):
+                found.append(path)
+    return sorted(found)
+
+
 def _images_in(folder: Path) -> list[Path]:
     """Image files of a class folder; of its `images/` alone where it has one (its `masks/` are not X-rays)."""
     inner = folder / "images"
-    return sorted(
-        path
-        for path in (inner if inner.is_dir() else folder).rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    # Not Path.is_dir, which raises where the folder may not be read.
+    return image_files(inner if os.path.isdir(inner) else folder)
 
 
-def _label_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
+def _label_folders(root: Path, labels: tuple[str, ...] | None, included: set[str]) -> tuple[dict[str, Path], list[str]]:
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    for path in root.iterdir():
+        if path.is_symlink() and not path.exists() and path.suffix == "":
+            raise DataError(f"{path}: a link to a folder that is not there")
     known: dict[str, Path] = {}
-    unknown = []
+    others: list[str] = []
+    left_out: list[str] = []
     for folder in folders:
-        label = _SYNONYMS.get(_key(folder.name))
-        if label is None:
-            unknown.append(folder)
+        key = _key(folder.name)
+        label = _label_of(folder.name, labels)
+        if key in _LEFT_OUT and key not in included:
+            left_out.append(folder.name)
+        elif label is None:
+            # An empty folder is a class too: that it has no images is for the caller to say.
+            (others if _images_in(folder) or not any(folder.iterdir()) else left_out).append(folder.name)
         elif label in known:
             raise DataError(f"{root}: {known[label].name}/ and {folder.name}/ both mean {label}; merge them into one")
         else:
             known[label] = folder
-    others = []
-    left_out = []
-    for folder in unknown:
-        if _key(folder.name) not in _LEFT_OUT and (_images_in(folder) or not any(folder.iterdir())):
-            # An empty folder is a class too: that it has no images is for the caller to say.
-            others.append(folder)
-        else:
-            left_out.append(folder)
-    labelled = {label: known[label] for label in DEFAULT_LABELS if label in known}
-    labelled.update({folder.name: folder for folder in others})
-    return labelled, [folder.name for folder in left_out]
+    known.update({name: root / name for name in others})
+    return known, left_out
 
 
-def _patients(root: Path) -> dict[str, str]:
-    table = root / "patients.csv"
-    if not table.is_file():
-        return {}
-    try:
-        with table.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if not {"path", "patient_id"} <= set(reader.fieldnames or ()):
-                raise DataError(f"{table}: needs the columns path and patient_id")
-            return {row["path"]: row["patient_id"] for row in reader if row["patient_id"]}
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table}: not a CSV file in UTF-8 ({error})") from None
+def _part_folders(root: Path) -> dict[str, Path]:
+    """The folders of a split that lies there already, by the names of `PARTS`; empty where there is none."""
+    found: dict[str, Path] = {}
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        part = _PARTS.get(_key(folder.name))
+        if part in found:
+            raise DataError(f"{root}: {found[part].name}/ and {folder.name}/ both mean {part}; merge them into one")
+        if part is not None:
+            found[part] = folder
+    return {part: found[part] for part in PARTS if part in found} if "train" in found and len(found) > 1 else {}
 
 
-def find_data_set(root: Path, labels: tuple[str, ...] | None = None) -> DataSet:
-    """Read the layout of a data set folder.
+@dataclass
+class _Reading:
+    """What a layout holds, before labels have an order: items' labels by name."""
 
-    Known are the COVID-19 Radiography Database's first release (`COVID-19/`, `NORMAL/`, `Viral Pneumonia/`) and second
-    (`CLASS/images/`), and plain class folders of any names; an optional `patients.csv` (`path,patient_id`) beside them
-    names patients.
+    root: Path
+    #: Names of a class in the layout, by its label.
+    spelled: dict[str, list[str]]
+    #: Path, label, patient, source and part of each image.
+    rows: list[tuple[str, str, str | None, str | None, str | None]]
+    left_out: list[str]
 
-    Args:
-        root: the folder that holds the class folders.
-        labels: the labels a trained model knows; with them, the folder may lack classes but may not have others.
 
-    Raises:
-        DataError: no such folder, fewer than two classes, or a class with too few images to split.
-    """
+def _read_folders(root: Path, labels: tuple[str, ...] | None, included: set[str]) -> _Reading:
     if not root.is_dir():
         raise DataError(f"{root}: no such data folder")
-    folders, left_out = _label_folders(root)
+    reading = _Reading(root, {}, [], [])
+    beside = _beside(root)
+    parts = _part_folders(root)
+    for part, folder in parts.items() or {None: root}.items():
+        folders, left_out = _label_folders(folder, labels, included)
+        reading.left_out += [Path(folder.relative_to(root), name).as_posix() for name in left_out]
+        for label, inner in folders.items():
+            reading.spelled.setdefault(label, []).append(inner.relative_to(root).as_posix())
+            for path in _images_in(inner):
+                relative = path.relative_to(root).as_posix()
+                patient, source = beside.get(relative, (None, None))
+                reading.rows.append((relative, label, patient, source, part))
+    if parts:
+        taken = {folder.name for folder in parts.values()}
+        reading.left_out += sorted(
+            path.name for path in root.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in taken
+        )
+    if any(patient for patient, _ in beside.values()) and reading.rows and not any(row[2] for row in reading.rows):
+        raise DataError(
+            f"{root / 'patients.csv'}: none of its paths is an image here, such as {reading.rows[0][0]}; without it, "
+            "one patient's images could be trained and tested on"
+        )
+    return reading
+
+
+def _beside(root: Path) -> dict[str, tuple[str | None, str | None]]:
+    """Patient and source of each image path in the folder's `patients.csv`; empty without one."""
+    table = root / "patients.csv"
+    rows = read_table(table, ("path", "patient_id")) if table.is_file() else []
+    return {row["path"]: (row["patient_id"] or None, row.get("source") or None) for row in rows}
+
+
+def read_patients(root: Path) -> dict[str, str]:
+    """Patient of each image path in the folder's `patients.csv`; empty without one. Raises DataError."""
+    return {path: patient for path, (patient, _) in _beside(root).items() if patient}
+
+
+def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) -> _Reading:
+    reading = _Reading(data_root(table), {}, [], [])
+    seen: dict[str, int] = {}
+    left_out: Counter[str] = Counter()
+    for number, row in enumerate(read_table(table, ("path", "label")), start=2):
+        path, name, given = row["path"], row["label"], row.get("split", "")
+        part = _PARTS.get(_key(given))
+        if not path or not name:
+            raise DataError(f"{table}, line {number}: without a {'label' if path else 'path'}")
+        if path in seen:
+            raise DataError(f"{table}, line {number}: {path} is in line {seen[path]} already")
+        if given and part is None:
+            raise DataError(f"{table}, line {number}: split {given}; known are {', '.join(PARTS)}")
+        seen[path] = number
+        if _key(name) in _LEFT_OUT - included:
+            left_out[name] += 1
+            continue
+        label = _label_of(name, labels) or name
+        spelled = reading.spelled.setdefault(label, [])
+        if name not in spelled:
+            spelled.append(name)
+        reading.rows.append((path, label, row.get("patient_id") or None, row.get("source") or None, part))
+    given_parts = {row[4] for row in reading.rows}
+    if None in given_parts and len(given_parts) > 1:
+        without = next(row[0] for row in reading.rows if row[4] is None)
+        raise DataError(
+            f"{table}: the column split is empty for some images, such as {without}; fill it for all or none"
+        )
+    reading.left_out = list(left_out)
+    return reading
+
+
+def find_data_set(
+    data: Path,
+    labels: tuple[str, ...] | None = None,
+    least: int = MIN_IMAGES_PER_CLASS,
+    include: Collection[str] = (),
+) -> DataSet:
+    """Read the layout of a data set.
+
+    Known are the COVID-19 Radiography Database's first release (`COVID-19/`, `NORMAL/`, `Viral Pneumonia/`) and second
+    (`CLASS/images/`), plain class folders of any names, these inside `train/`, `validation/` and `test/`, and a CSV
+    file (`path,label[,patient_id,source,split]`). An optional `patients.csv` (`path,patient_id[,source]`) beside the
+    folders names patients.
+
+    Args:
+        data: the folder that holds the class folders, or the CSV file, whose paths start from its folder.
+        labels: the labels a trained model knows; with them, the data may lack classes but may not have others.
+        least: images that each class must have, without `labels`.
+        include: names of classes to read that are otherwise left out (`Lung_Opacity`).
+
+    Raises:
+        DataError: no such data, a folder or table that cannot be read, fewer than two classes, or a class with too few
+            images to split.
+    """
+    asked = {_key(name) for name in include}
+    read = _read_rows if data.suffix.lower() == TABLE_SUFFIX else _read_folders
+    try:
+        reading = read(data, labels, asked | {_key(label) for label in labels or ()})
+    except PermissionError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    spelled = reading.spelled
+    known = {_key(Path(name).name) for names in spelled.values() for name in names}
+    missing = [name for name in include if _key(name) not in known]
+    if missing:
+        raise DataError(f"{data}: no class {missing[0]} to include")
+    table = data / "labels.csv"
+    hint = f"; if {table.name} names the classes, give {table} itself" if table.is_file() else ""
     if labels is None:
-        if len(folders) < 2:
-            found = ", ".join(folders) or "none"
-            raise DataError(f"{root}: at least two class folders with images are needed, found {found}")
-        names = tuple(folders)
+        if len(spelled) < 2:
+            found = ", ".join(spelled) or "none"
+            raise DataError(f"{data}: at least two class folders with images are needed, found {found}{hint}")
+        names = tuple(label for label in DEFAULT_LABELS if label in spelled)
+        names += tuple(sorted(set(spelled) - set(names)))
     else:
         names = labels
-        strangers = [name for name in folders if name not in labels]
-        if strangers or not folders:
+        strangers = [name for name in spelled if name not in labels]
+        if strangers or not spelled:
             raise DataError(
-                f"{root}: class folders {', '.join(strangers) or 'missing'}; the model knows {', '.join(labels)}"
+                f"{data}: classes {', '.join(strangers) or 'missing'}; the model knows {', '.join(labels)}{hint}"
             )
-    patients = _patients(root)
-    items = []
-    for label, folder in folders.items():
-        images = _images_in(folder)
-        if labels is None and len(images) < MIN_IMAGES_PER_CLASS:
-            raise DataError(
-                f"{folder}: {len(images) or 'no'} image{'s' if len(images) != 1 else ''}; each class needs at least "
-                f"{MIN_IMAGES_PER_CLASS} (one each to train, validate and test)"
-            )
-        for path in images:
-            relative = path.relative_to(root).as_posix()
-            items.append(Item(relative, names.index(label), patients.get(relative)))
-    if not items:
-        raise DataError(f"{root}: no images in its class folders")
-    if patients and not any(item.patient for item in items):
-        raise DataError(
-            f"{root / 'patients.csv'}: none of its paths is an image here, such as {items[0].path}; without it, one "
-            "patient's images could be trained and tested on"
-        )
-    return DataSet(
-        root=root,
-        labels=names,
-        items=tuple(items),
-        folders={label: folder.name for label, folder in folders.items()},
-        left_out=tuple(left_out),
+    items = tuple(
+        Item(path, names.index(label), patient, source, part) for path, label, patient, source, part in reading.rows
     )
+    found_set = DataSet(
+        root=reading.root,
+        labels=names,
+        items=items,
+        folders={label: ", ".join(spelled[label]) for label in names if label in spelled},
+        left_out=tuple(reading.left_out),
+    )
+    if labels is None:
+        for label, count in found_set.counts().items():
+            if count < least:
+                raise DataError(
+                    f"{data / spelled[label][0] if data.is_dir() else f'{data}, {label}'}: {count or 'no'} "
+                    f"image{'s' if count != 1 else ''}; each class needs at least {least}"
+                    f"{' (one each to train, validate and test)' if least > 1 else ''}"
+                )
+    if not items:
+        raise DataError(f"{data}: no images in its class folders")
+    return found_set

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr_edge.data.layouts import DataSet
+from cxr_edge.data.layouts import PARTS, DataSet
 from cxr_edge.errors import DataError
 from cxr_edge.files import sha256_of, write_text
 from cxr_edge.runs import Run
 
-PARTS = ("train", "validation", "test")
 _COLUMNS = ("path", "label", "part", "patient", "sha256")
 
 
@@ -74,11 +73,22 @@ def _groups(data: DataSet, hashes: list[str]) -> list[list[int]]:
     return list(members.values())
 
 
-def make_split(data: DataSet, seed: int, validation: float = 0.15, test: float = 0.15) -> Split:
+def make_split(
+    data: DataSet, seed: int, validation: float = 0.15, test: float = 0.15, fold: tuple[int, int] | None = None
+) -> Split:
     """Split a data set, class by class in the wanted shares, whole groups at a time.
 
+    Parts that the data came in are kept; validation and test images are drawn from its training part where it has none.
+
+    Args:
+        data: the images; they come in no parts where a fold is wanted.
+        seed: of the draw.
+        validation, test: shares of these parts.
+        fold: `(i, k)` for the i-th, from 1, of k test parts that have no image in common and together have all.
+
     Raises:
-        DataError: the same bytes carry two labels, or a class ends up without images in a part.
+        DataError: the same bytes carry two labels, or a class ends up without images in a part. Only a test part that
+            the data came in may lack classes.
     """
     hashes = [sha256_of(data.root / item.path) for item in data.items]
     by_hash: dict[str, int] = {}
@@ -90,12 +100,22 @@ def make_split(data: DataSet, seed: int, validation: float = 0.15, test: float =
             )
     rng = np.random.default_rng(seed)
     groups = _groups(data, hashes)
-    parts = [""] * len(data.items)
+    given = data.parts()
+    parts = [item.part or "" for item in data.items]
     for label in range(len(data.labels)):
         mine = [group for group in groups if data.items[group[0]].label == label]
         total = sum(len(group) for group in mine)
         room = {"test": max(1, round(test * total)), "validation": max(1, round(validation * total))}
+        room = {part: images for part, images in room.items() if part not in given}
         order = [mine[index] for index in rng.permutation(len(mine))]
+        if given:
+            # A group that lies across the given parts stays as it came.
+            order = [group for group in order if all(data.items[index].part == "train" for index in group)]
+        if fold is not None:
+            tested, order = _fold(order, *fold)
+            for index in (index for group in tested for index in group):
+                parts[index] = "test"
+            del room["test"]
         # Groups that do not fit go to training; a patient with many images must not flood a small part.
         for group in order:
             part = next((name for name, left in room.items() if len(group) <= left), "train")
@@ -113,12 +133,39 @@ def make_split(data: DataSet, seed: int, validation: float = 0.15, test: float =
     )
     for part in PARTS:
         missing = set(data.labels) - {item.label for item in split.part(part)}
-        if missing:
+        if missing and not (part == "test" and given.get("test")):
             raise DataError(
                 f"{data.root}: {', '.join(sorted(missing))} has too few patients or distinct images to be in all of "
                 f"{', '.join(PARTS)}"
             )
     return split
+
+
+def _fold(groups: list[list[int]], number: int, count: int) -> tuple[list[list[int]], list[list[int]]]:
+    """The groups of one of `count` test parts of about as many images each, and all other groups; by their order."""
+    sizes = [0] * count
+    tested: list[list[int]] = []
+    others: list[list[int]] = []
+    for group in groups:
+        smallest = sizes.index(min(sizes))
+        sizes[smallest] += len(group)
+        (tested if smallest == number - 1 else others).append(group)
+    return tested, others
+
+
+def leaks(split: Split) -> list[str]:
+    """Patients, and images of the same bytes, that lie in more than one part: what a split that was given can have.
+
+    Returns:
+        A description each, sorted: `patient NAME`, or the path of an image that has a copy elsewhere.
+    """
+    first: dict[str, SplitItem] = {}
+    found = set()
+    for item in split.items:
+        for key, name in ((item.sha256, item.path), (item.patient, f"patient {item.patient}")):
+            if key and first.setdefault(key, item).part != item.part:
+                found.add(name)
+    return sorted(found)
 
 
 def write_split(split: Split, path: Path) -> None:

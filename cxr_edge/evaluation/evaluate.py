@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.bundle import read_checked_artifact
-from cxr_edge.data.cache import decode_all, decoded
+from cxr_edge.data.cache import decode_all, decoded, refuse
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.split import run_split
-from cxr_edge.errors import ArtifactError
+from cxr_edge.errors import ArtifactError, OptionError
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.operating import operating_figures, operating_point_of
 from cxr_edge.evaluation.scoring import score_images
@@ -24,32 +24,48 @@ from cxr_edge.runs import Run, find_run
 from cxr_edge.runtimes.base import Session, runtimes_for
 
 
+def _test_split(run: Run, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    split = run_split(run)
+    with progress_bar("decoding", len(split.part("test"))) as bar:
+        return np.asarray(decoded(split, "test", size, bar.tick)), split.targets("test")
+
+
 def _labelled_images(
-    data: Path | None, run: Run | None, labels: tuple[str, ...], size: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int64], str]:
-    if data is None:
-        assert run is not None
-        split = run_split(run)
-        with progress_bar("decoding", len(split.part("test"))) as bar:
-            return np.asarray(decoded(split, "test", size, bar.tick)), split.targets("test"), "test split"
-    found = find_data_set(data, labels)
+    data: Path, labels: tuple[str, ...], size: int, skip: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], str, list[dict[str, str]]]:
+    """Pixels, label indices, what they are of, and the images that were left out, with the reasons."""
+    found, part = find_data_set(data, labels), str(data)
+    if "test" in found.parts():
+        # The others may have been trained on.
+        found = found.without({index for index, item in enumerate(found.items) if item.part != "test"})
+        part += ", its test part"
     images = np.empty((len(found.items), size, size, 1), dtype=np.uint8)
     with progress_bar("decoding", len(images)) as bar:
-        decode_all([data / item.path for item in found.items], size, images, bar.tick)
-    return images, np.array([item.label for item in found.items], dtype=np.int64), str(data)
+        bad = decode_all([found.root / item.path for item in found.items], size, images, bar.tick)
+    if not skip or len(bad) == len(images):
+        refuse(bad, len(images), "mend or remove them, or leave them out with --on-bad-image skip")
+    targets = np.array([item.label for item in found.items], dtype=np.int64)
+    good = [index for index in range(len(images)) if index not in bad]
+    skipped = [{"path": found.items[index].path, "reason": reason} for index, reason in bad.items()]
+    return images[good], targets[good], part, skipped
 
 
-def evaluate(artifact: Path | None, data: Path | None, run_folder: Path | None) -> dict[str, Any]:
+def evaluate(
+    artifact: Path | None, data: Path | None, run_folder: Path | None, on_bad_image: str = "fail"
+) -> dict[str, Any]:
     """Metrics as JSON-ready figures, with `model` and `part` naming what was evaluated on what.
 
     Args:
         artifact: a file, or None for the Keras model of the run (TensorFlow).
-        data: a data set folder, or None for the test split of the run.
+        data: a data set, of which the test part where it comes in parts; None for the test split of the run.
         run_folder: the run, or None for the latest; not looked at when both others are given.
+        on_bad_image: `fail`, or `skip`, which lists them under `skipped`; of a run's test split none may be bad.
 
     Raises:
-        DataError, RunError, ArtifactError, MissingDependencyError.
+        DataError, RunError, ArtifactError, OptionError, MissingDependencyError.
     """
+    if on_bad_image not in ("skip", "fail"):
+        raise OptionError(f"--on-bad-image {on_bad_image}: choose one of skip, fail")
     run = None
     if data is None or artifact is None:
         own = artifact.resolve().parent.parent if artifact is not None else None
@@ -77,12 +93,18 @@ def evaluate(artifact: Path | None, data: Path | None, run_folder: Path | None) 
         labels, size, model = tuple(config["labels"]), config["options"]["image_size"], "Keras float32"
         session = KerasSession(run)
         phantoms = data is None and config["options"]["data"] is None
-    images, targets, part = _labelled_images(data, run, labels, size)
+    skipped: list[dict[str, str]] = []
+    if data is None:
+        assert run is not None
+        (images, targets), part = _test_split(run, size), "test split"
+    else:
+        images, targets, part, skipped = _labelled_images(data, labels, size, on_bad_image == "skip")
     with progress_bar("classifying", len(images)) as bar:
         probabilities = score_images(session, images, bar.tick)
     return {
         "model": model,
         "part": part,
+        "skipped": skipped,
         "data": "phantoms" if phantoms else "images",
         **classification_metrics(targets, probabilities, labels),
         "operating_point": None if point is None else operating_figures(point, probabilities, targets, labels),

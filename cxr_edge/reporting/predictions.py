@@ -31,6 +31,8 @@ def show_predictions(result: dict[str, Any]) -> None:
     for row in result["rows"]:
         if "overlay" in row:
             show(f"{row['overlay']}: what speaks for {row['label']}")
+        for warning in row.get("warnings", ()):
+            show(f"warning: {row['file']}: {warning}")
     if result["chosen"]:
         show(result["chosen"])
     if result["warning"]:

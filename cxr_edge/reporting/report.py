@@ -167,8 +167,22 @@ def _limits(config: dict[str, Any], phantoms: bool) -> list[str]:
         # Runs of early versions do not say.
         f"The patients of {config.get('images_with_patient', 0)} of {total} images are known to the split; of the "
         "others, pictures of one patient may lie on both sides of it, which flatters every figure here.",
-        "Test images come from the same collection as training images. Other hospitals and devices were not tried.",
     ]
+    if source := config["options"].get("hold_out_source"):
+        limits.append(f"All test images come from one source, {source}, that no training image comes from.")
+    else:
+        limits.append(
+            "Test images come from the same collection as training images. Other hospitals and devices were not tried."
+        )
+    if found := config.get("leaks"):
+        limits.append(
+            f"The data came split, and {len(found)} patients or images lie in several parts, {found[0]} first."
+        )
+    if skipped := config.get("skipped"):
+        limits.append(
+            f"{len(skipped)} of {total + len(skipped)} images could not be decoded and are in no part of the split; "
+            "run.json lists them."
+        )
     if {"COVID-19", "Viral Pneumonia"} <= set(config["images"]):
         limits.append(
             "In the COVID-19 Radiography Database, Viral Pneumonia comes from one paediatric site, the other classes "

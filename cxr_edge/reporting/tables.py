@@ -80,3 +80,14 @@ def show_metrics(metrics: dict[str, Any], title: str) -> None:
         )
     if metrics.get("data") == "phantoms":
         show(PHANTOM_NOTE)
+
+
+def show_skipped(skipped: list[dict[str, str]], where: str) -> None:
+    """The images that a command left out, the first ten by name, and `where` the others are to be found."""
+    if skipped:
+        count = f"{len(skipped)} images" if len(skipped) > 1 else "1 image"
+        show(f"warning: {count} cannot be used, and left out; {where}")
+        for one in skipped[:10]:
+            show(f"  {one['reason']}")
+        if len(skipped) > 10:
+            show(f"  and {len(skipped) - 10} more")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cxr_edge.data.layouts import DataSet
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import CxrEdgeError, OptionError, RunError
 from cxr_edge.files import write_json
-from cxr_edge.reporting.tables import show, show_metrics
+from cxr_edge.reporting.tables import show, show_metrics, show_skipped
 from cxr_edge.runs import RUNS, Run, latest_run
-from cxr_edge.training.train import default_options, start_run, train
+from cxr_edge.training.train import TrainOptions, default_options, find_images, start_run, train
 
 
 def start_training(folder: Path | None, given: dict[str, Any], json: Path | None) -> Run:
@@ -25,8 +26,22 @@ def start_training(folder: Path | None, given: dict[str, Any], json: Path | None
     options = replace(default_options(given.get("data"), given.get("weights")), **given)
     run = Run(folder or RUNS / datetime.now().strftime("%Y%m%d-%H%M%S"))
     with _nothing_half_written(run):
-        start_run(run, options)
+        data = find_images(run, options)
+        if options.data is not None:
+            _show_classes(data)
+        start_run(run, options, data)
+        show_skipped(run.config()["skipped"], "run.json lists them all")
         return _train(run, json)
+
+
+def _show_classes(data: DataSet) -> None:
+    """What is about to be read as what, before the first image is."""
+    for label, count in data.counts().items():
+        show(f"  {data.folders[label]} -> {label}, {count} images")
+    if data.left_out:
+        show(f"  left out: {', '.join(data.left_out)}")
+    if parts := data.parts():
+        show(f"  given parts: {', '.join(f'{count} {part}' for part, count in parts.items())}")
 
 
 @contextmanager
@@ -48,7 +63,8 @@ def _nothing_half_written(run: Run) -> Iterator[None]:
 def resume_training(folder: Path | None, given: dict[str, Any], json: Path | None) -> Run:
     """Go on with an interrupted run; options given must be those it was started with."""
     run = latest_run() if folder is None else Run(folder)
-    stored = run.config()["options"]
+    # Through TrainOptions, for a run of before there were some of the options.
+    stored = asdict(TrainOptions(**run.config()["options"]))
     for name, value in given.items():
         if stored[name] != value:
             raise OptionError(
@@ -66,16 +82,14 @@ def _train(run: Run, json: Path | None) -> Run:
     counts = ", ".join(f"{label} {count}" for label, count in config["images"].items())
     parts = ", ".join(f"{len(split.part(part))} {part}" for part in ("train", "validation", "test"))
     show(f"run {run.folder}: {counts} ({parts})")
-    for label, name in config["class_folders"].items():
-        if label != name:
-            show(f"  folder {name} is read as {label}")
     known = config["images_with_patient"]
     if known:
         show(f"  the patients of {known} images are known; each stays on one side of the split")
     elif config["options"]["data"] is not None:
-        show("  no patients.csv: images of one patient may lie on both sides of the split")
-    if config["left_out"]:
-        show(f"  left out: {', '.join(config['left_out'])}")
+        show("  no patients are named: images of one patient may lie on both sides of the split")
+    if found := config.get("leaks"):
+        named = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        show(f"warning: the parts that the data came in are not apart, {len(found)} lie in several: {named}")
     metrics = train(run)
     show_metrics(metrics, "Keras float32, test split")
     show(f"model: {run.model_file}")

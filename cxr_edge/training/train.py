@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge import __version__
-from cxr_edge.data.cache import decoded
-from cxr_edge.data.layouts import find_data_set
+from cxr_edge.data.cache import decode_all, decoded, keep, refuse, scratch_images
+from cxr_edge.data.layouts import MIN_IMAGES_PER_CLASS, DataSet, find_data_set
 from cxr_edge.data.phantom import write_phantoms
-from cxr_edge.data.split import Split, make_split, run_split, write_split
-from cxr_edge.errors import OptionError, RunError, first_line
+from cxr_edge.data.split import Split, leaks, make_split, run_split, write_split
+from cxr_edge.errors import DataError, OptionError, RunError, first_line
 from cxr_edge.evaluation.metrics import balanced_accuracy, classification_metrics
 from cxr_edge.files import replacing, write_json
 from cxr_edge.reporting.plots import plot_confusion_matrix, plot_learning_curves
@@ -27,6 +27,7 @@ from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.loop import Batches, Phase, cosine_decay
 from cxr_edge.training.xception import base_layers, build_classifier, check_image_size, load_pretrained
 
+ON_BAD_IMAGE = ("skip", "fail")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -44,12 +45,28 @@ class TrainOptions:
     precision: str
     seed: int
     phantoms: int
+    # With defaults, for runs of before there were these.
+    on_bad_image: str = "skip"
+    include: list[str] = field(default_factory=list)
+    hold_out_source: str | None = None
+    folds: int | None = None
+    fold: int | None = None
 
     def check(self) -> None:
         """Raises OptionError for a value out of range."""
         check_image_size(self.image_size)
         if self.precision not in PRECISIONS:
             raise OptionError(f"precision {self.precision}: choose one of {', '.join(PRECISIONS)}")
+        if self.on_bad_image not in ON_BAD_IMAGE:
+            raise OptionError(f"--on-bad-image {self.on_bad_image}: choose one of {', '.join(ON_BAD_IMAGE)}")
+        if (self.folds is None) != (self.fold is None):
+            raise OptionError("--folds and --fold go together: how many test parts there are, and which one this is")
+        if self.folds is not None and (self.folds < 2 or not 1 <= (self.fold or 0) <= self.folds):
+            raise OptionError(f"--folds {self.folds} --fold {self.fold}: at least 2 folds, the first of which is 1")
+        if self.folds is not None and self.hold_out_source is not None:
+            raise OptionError("--folds and --hold-out-source both choose the test part; give one of them")
+        if self.data is None and (self.include or self.hold_out_source):
+            raise OptionError("--include and --hold-out-source need --data")
         for name, least in (("epochs", 1), ("head_epochs", 0), ("batch_size", 2), ("phantoms", 10), ("seed", 0)):
             if getattr(self, name) < least:
                 raise OptionError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least {least} is needed")
@@ -152,8 +169,8 @@ def load_classifier(run: Run) -> keras.Model:
     return model
 
 
-def start_run(run: Run, options: TrainOptions) -> None:
-    """Find and split the data, and write `run.json` and `split.csv`.
+def find_images(run: Run, options: TrainOptions) -> DataSet:
+    """The images that a new run will have: of `options.data`, or phantoms, drawn into its folder.
 
     Raises:
         OptionError, DataError: before anything is written.
@@ -168,21 +185,51 @@ def start_run(run: Run, options: TrainOptions) -> None:
     if options.data is None:
         with progress_bar("drawing phantoms", 3 * options.phantoms) as bar:
             write_phantoms(run.folder / "phantoms", options.phantoms, seed=options.seed, on_image=bar.tick)
-        data = find_data_set(run.folder / "phantoms")
-    else:
-        data = find_data_set(Path(options.data))
-    split = make_split(data, options.seed)
+        return find_data_set(run.folder / "phantoms")
+    data = find_data_set(Path(options.data), include=options.include)
+    if options.folds is not None and data.parts():
+        raise OptionError(f"--folds: {options.data} comes in parts already; fold a data set that does not")
+    return data if options.hold_out_source is None else data.hold_out(options.hold_out_source)
+
+
+def start_run(run: Run, options: TrainOptions, data: DataSet) -> None:
+    """Decode and split the images, and write `run.json` and `split.csv`.
+
+    Raises:
+        DataError: images that cannot be used, or too few of them; nothing is written then.
+    """
+    count = len(data.items)
+    with scratch_images(count, options.image_size) as images:
+        with progress_bar("decoding", count) as bar:
+            bad = decode_all([data.root / item.path for item in data.items], options.image_size, images, bar.tick)
+        if options.on_bad_image == "fail" or len(bad) == count:
+            refuse(bad, count, "mend or remove them, or leave them out with --on-bad-image skip")
+        rows = {item.path: index for index, item in enumerate(data.items)}
+        skipped = [{"path": data.items[index].path, "reason": reason} for index, reason in bad.items()]
+        good = data.without(bad)
+        for label, images_left in good.counts().items():
+            if bad and images_left < MIN_IMAGES_PER_CLASS:
+                raise DataError(
+                    f"{options.data}, {label}: {images_left or 'no'} images are left, each class needs at least "
+                    f"{MIN_IMAGES_PER_CLASS}; {len(bad)} of {count} cannot be used, such as {next(iter(bad.values()))}"
+                )
+        fold = None if options.fold is None or options.folds is None else (options.fold, options.folds)
+        split = make_split(good, options.seed, fold=fold)
+        keep(split, images, rows)
     write_split(split, run.split_file)
     write_json(
         run.config_file,
         {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "cxr_edge": __version__,
-            "labels": list(data.labels),
-            "images": data.counts(),
-            "images_with_patient": sum(item.patient is not None for item in data.items),
-            "class_folders": data.folders,
-            "left_out": list(data.left_out),
+            "labels": list(good.labels),
+            "images": good.counts(),
+            "images_with_patient": sum(item.patient is not None for item in good.items),
+            "class_folders": good.folders,
+            "left_out": list(good.left_out),
+            "skipped": skipped,
+            "given_parts": good.parts(),
+            "leaks": leaks(split),
             "data_sha256": split.data_hash(),
             "options": asdict(options),
         },

@@ -1,0 +1,43 @@
+"""Tables that describe images, as CSV: their columns by whatever name they have there."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from cxr_edge.errors import DataError
+
+#: Columns, and the names that they have in the wild, the first one ours.
+_COLUMNS = {
+    "path": ("path", "file", "filename"),
+    "label": ("label", "class"),
+    "patient_id": ("patient_id", "patientid", "patient"),
+    "source": ("source",),
+    "split": ("split", "part"),
+}
+
+
+def read_table(table: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header, by the names in `_COLUMNS` that it has, without spaces around values.
+
+    Raises:
+        DataError: no such file, not CSV in UTF-8, or without a needed column.
+    """
+    try:
+        # Spreadsheets write a byte order mark.
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            there = {name.strip().casefold(): name for name in reader.fieldnames or ()}
+            names = {
+                column: next(there[alias] for alias in aliases if alias in there)
+                for column, aliases in _COLUMNS.items()
+                if set(aliases) & set(there)
+            }
+            missing = [column for column in needed if column not in names]
+            if missing:
+                raise DataError(f"{table}: needs the columns {' and '.join(needed)}, has {', '.join(there) or 'none'}")
+            return [{column: (row[name] or "").strip() for column, name in names.items()} for row in reader]
+    except FileNotFoundError:
+        raise DataError(f"{table}: no such table") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table}: not a CSV file in UTF-8 ({error})") from None

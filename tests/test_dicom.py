@@ -1,0 +1,301 @@
+"""DICOM by the written rule, against expectations computed here from the stored values; needs the `dicom` extra."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_edge import imaging
+from cxr_edge.dicom import dicom_facts, is_dicom, warnings_about
+from cxr_edge.errors import ImageError
+
+pydicom = pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
+from pydicom.data import get_testdata_file  # noqa: E402
+from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid  # noqa: E402
+
+
+def shipped(name: str) -> Path:
+    """A test file inside pydicom's wheel."""
+    found = get_testdata_file(name, download=False)
+    if found is None:
+        pytest.skip(f"this version of pydicom does not ship {name}")
+    return Path(str(found))
+
+
+def written(path: Path, values: np.ndarray, bits: int = 12, **tags: Any) -> Path:
+    """A DICOM file of grey values `[rows, columns]`, signed by their dtype, or of RGB `[rows, columns, 3]`."""
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = SecondaryCaptureImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
+    data.Rows, data.Columns = values.shape[:2]
+    data.SamplesPerPixel = 3 if values.ndim == 3 else 1
+    if values.ndim == 3:
+        data.PlanarConfiguration = 0
+    data.PhotometricInterpretation = "RGB" if values.ndim == 3 else "MONOCHROME2"
+    data.BitsAllocated = values.dtype.itemsize * 8
+    data.BitsStored, data.HighBit = bits, bits - 1
+    data.PixelRepresentation = int(values.dtype.kind == "i")
+    data.PixelData = values.tobytes()
+    for name, value in tags.items():
+        setattr(data, name, value)
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def grey(path: Path) -> np.ndarray:
+    return np.asarray(imaging.open_grey(path), dtype=int)
+
+
+def ramp(low: int = 0, high: int = 4095, dtype: Any = np.uint16) -> np.ndarray:
+    return np.linspace(low, high, 64 * 64).reshape(64, 64).astype(dtype)
+
+
+def window(values: np.ndarray, center: float, width: float) -> np.ndarray:
+    """PS3.3 C.11.2.1.2.1, onto 0..255."""
+    return np.round(np.clip(((values - (center - 0.5)) / (width - 1) + 0.5) * 255, 0, 255)).astype(int)
+
+
+def stretched(values: np.ndarray) -> np.ndarray:
+    values = values.astype(float)
+    return np.round((values - values.min()) / (values.max() - values.min()) * 255).astype(int)
+
+
+def test_the_rule_is_part_of_every_artifacts_contract() -> None:
+    assert "MONOCHROME1" in imaging.RULE["dicom"]
+    before = {name: value for name, value in imaging.RULE.items() if name != "dicom"}
+    assert imaging.same_pixels(imaging.RULE)
+    assert imaging.same_pixels(before), "a bundle of before there was DICOM sees the pixels it was trained on"
+    assert not imaging.same_pixels({**before, "version": 2})
+    assert not imaging.same_pixels({**before, "dicom": "another"})
+
+
+@pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm",
+                                  "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"])  # fmt: skip
+def test_a_window_in_every_lossless_transfer_syntax(name: str) -> None:
+    # The uncompressed file of the series: its pixels are the last 8192 bytes before a trailing padding element.
+    content = shipped("MR_small.dcm").read_bytes()
+    start = content.index(b"\xe0\x7f\x10\x00OW\x00\x00") + 12
+    stored = np.frombuffer(content[start : start + 8192], "<i2").reshape(64, 64)
+    assert np.abs(grey(shipped(name)) - window(stored, 600, 1600)).max() <= 1
+
+
+def test_without_a_window_deep_values_are_stretched_without_padding() -> None:
+    data = pydicom.dcmread(shipped("CT_small.dcm"))
+    stored = np.frombuffer(data.PixelData, "<i2").reshape(128, 128)
+    assert data.PixelPaddingValue == -2000
+    assert np.array_equal(grey(shipped("CT_small.dcm")), stretched(stored))
+
+
+def test_padding_does_not_take_part_in_the_stretch(tmp_path: Path) -> None:
+    values = ramp(1000, 3000, np.int16)
+    values[:, :8] = -2000
+    wanted = np.clip(np.round((values - 1000.0 - (values[0, 8] - 1000)) * 255 / (3000 - values[0, 8])), 0, 255)
+    found = grey(written(tmp_path / "x.dcm", values, 16, PixelPaddingValue=-2000))
+    assert np.array_equal(found, wanted)
+
+
+def test_several_windows_mean_the_first() -> None:
+    data = pydicom.dcmread(shipped("examples_overlay.dcm"))
+    assert list(data.WindowWidth) == [790, 443]
+    stored = np.frombuffer(data.PixelData, "<u2").reshape(data.Rows, data.Columns)
+    assert np.array_equal(grey(shipped("examples_overlay.dcm")), window(stored, 450, 790))
+
+
+def test_rescale_comes_before_the_window(tmp_path: Path) -> None:
+    values = ramp()
+    path = written(
+        tmp_path / "x.dcm", values, RescaleSlope=0.5, RescaleIntercept=-200, WindowCenter=500, WindowWidth=900
+    )
+    assert np.array_equal(grey(path), window(values * 0.5 - 200, 500, 900))
+    # A falling rescale: the window's output range is upside down, its white is still white.
+    path = written(
+        tmp_path / "y.dcm", values, RescaleSlope=-1, RescaleIntercept=4095, WindowCenter=2048, WindowWidth=4096
+    )
+    assert np.array_equal(grey(path), window(4095.0 - values, 2048, 4096))
+
+
+def test_window_functions(tmp_path: Path) -> None:
+    values = ramp()
+    tags = {"WindowCenter": 2000, "WindowWidth": 1000}
+    found = grey(written(tmp_path / "x.dcm", values, VOILUTFunction="SIGMOID", **tags))
+    assert np.array_equal(found, np.round(255 / (1 + np.exp(-4 * (values - 2000.0) / 1000))))
+    found = grey(written(tmp_path / "y.dcm", values, VOILUTFunction="LINEAR_EXACT", **tags))
+    assert np.array_equal(found, np.round(np.clip((values - 2000.0) / 1000 + 0.5, 0, 1) * 255))
+
+
+def test_monochrome1_is_inverted(tmp_path: Path) -> None:
+    tags = {"WindowCenter": 2048, "WindowWidth": 4096}
+    plain = grey(written(tmp_path / "x.dcm", ramp(), **tags))
+    inverted = grey(written(tmp_path / "y.dcm", ramp(), PhotometricInterpretation="MONOCHROME1", **tags))
+    assert np.array_equal(inverted, 255 - plain)
+    assert plain[0, 0] == 0
+    assert inverted[0, 0] == 255
+
+
+def lookup_table(entries: np.ndarray, first: int, bits: int) -> Dataset:
+    table = Dataset()
+    table.LUTDescriptor = [len(entries), first, bits]
+    table.add_new(0x00283006, "OW", entries.astype("<u2").tobytes())
+    return table
+
+
+@pytest.mark.parametrize(("bits", "top"), [(8, 255), (12, 4095), (16, 65535)])
+def test_a_voi_lut_is_preferred_to_a_window(tmp_path: Path, bits: int, top: int) -> None:
+    values = ramp()
+    curve = np.round(np.linspace(0, 1, 3000) ** 2 * top)
+    tags = {"WindowCenter": 100, "WindowWidth": 10, "RescaleSlope": 1, "RescaleIntercept": -100}
+    path = written(tmp_path / "x.dcm", values, VOILUTSequence=[lookup_table(curve, 500, bits)], **tags)
+    wanted = curve[np.clip(values.astype(int) - 100 - 500, 0, 2999)] * 255 / top
+    assert np.array_equal(grey(path), np.round(wanted))
+
+
+def test_a_modality_lut(tmp_path: Path) -> None:
+    values = ramp()
+    falling = np.linspace(60000, 100, 4096).round()
+    path = written(
+        tmp_path / "x.dcm", values, ModalityLUTSequence=[lookup_table(falling, 0, 16)],
+        WindowCenter=30000, WindowWidth=40000,
+    )  # fmt: skip
+    assert np.array_equal(grey(path), window(falling[values], 30000, 40000))
+
+
+def test_eight_bits_without_a_window_are_taken_as_they_are(tmp_path: Path) -> None:
+    values = ramp(20, 130, np.uint8)
+    assert np.array_equal(grey(written(tmp_path / "x.dcm", values, 8)), values)
+    assert np.array_equal(grey(written(tmp_path / "y.dcm", values, 8, RescaleSlope=2, RescaleIntercept=-7)), values)
+
+
+def test_twelve_bit_jpeg_is_stretched() -> None:
+    found = grey(shipped("JPGExtended.dcm"))
+    assert found.shape == (1024, 256)
+    assert (found.min(), found.max()) == (0, 255)
+    # The same picture in JPEG 2000; both are lossy.
+    other = grey(shipped("JPEG2000.dcm"))
+    assert np.corrcoef(found.reshape(-1), other.reshape(-1))[0, 1] > 0.9
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(rgb.astype(np.uint8)).convert("L"), dtype=int)
+
+
+def test_colour_becomes_luma(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    assert np.array_equal(grey(written(tmp_path / "x.dcm", values, 8)), luma(values))
+    plain = grey(shipped("SC_rgb_rle.dcm"))
+    for name in ("SC_rgb_rle_16bit.dcm", "SC_rgb_jpeg_gdcm.dcm", "SC_rgb_gdcm_KY.dcm", "SC_rgb_jpeg_dcmtk.dcm",
+                 "SC_ybr_full_422_uncompressed.dcm"):  # fmt: skip
+        assert np.abs(grey(shipped(name)) - plain).max() <= 3, name
+
+
+def test_a_palette_becomes_luma() -> None:
+    data = pydicom.dcmread(shipped("examples_palette.dcm"))
+    indices = np.frombuffer(data.PixelData, np.uint8)[: data.Rows * data.Columns].reshape(data.Rows, data.Columns)
+    tables = []
+    for name in ("Red", "Green", "Blue"):
+        entries, first, bits = data[f"{name}PaletteColorLookupTableDescriptor"].value
+        raw = data[f"{name}PaletteColorLookupTableData"].value
+        table = np.frombuffer(raw, "<u2" if bits == 16 else np.uint8).astype(float) / (2**bits - 1) * 255
+        tables.append(np.round(table[np.clip(indices.astype(int) - first, 0, entries - 1)]))
+    assert np.array_equal(grey(shipped("examples_palette.dcm")), luma(np.stack(tables, axis=-1)))
+
+
+def test_deflated_files_are_read() -> None:
+    assert grey(shipped("image_dfl.dcm")).shape == (512, 512)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("examples_ybr_color.dcm", "30 frames"), ("test-SR.dcm", "without an image"), ("rtplan.dcm", "without an image"),
+     ("MR_truncated.dcm", "cannot be decoded"), ("badVR.dcm", "cannot be decoded")],
+)  # fmt: skip
+def test_what_is_no_single_picture_is_named_with_its_reason(name: str, reason: str) -> None:
+    with pytest.raises(ImageError, match=rf"{name}.*{reason}"):
+        imaging.load_image(shipped(name), 71)
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    whole = shipped("MR_small.dcm").read_bytes()
+    for length in (132, 150, 400, 1500, 5000):
+        (tmp_path / "cut.dcm").write_bytes(whole[:length])
+        with pytest.raises(ImageError, match=r"cut\.dcm"):
+            imaging.load_image(tmp_path / "cut.dcm", 71)
+    (tmp_path / "text.dcm").write_text("not DICOM")
+    with pytest.raises(ImageError, match=r"text\.dcm: not a DICOM file"):
+        imaging.load_image(tmp_path / "text.dcm", 71)
+    written(tmp_path / "bomb.dcm", ramp(), Rows=60000, Columns=60000)
+    with pytest.raises(ImageError, match=r"bomb\.dcm.*bomb"):
+        imaging.load_image(tmp_path / "bomb.dcm", 71)
+
+
+def test_content_decides_not_the_name(tmp_path: Path) -> None:
+    for name in ("IM000001", "1.2.840.4711", "x.png"):
+        shutil.copy(shipped("MR_small.dcm"), tmp_path / name)
+        assert is_dicom(tmp_path / name)
+        assert np.array_equal(grey(tmp_path / name), grey(shipped("MR_small.dcm")))
+    Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "y.png")
+    (tmp_path / "y.png").rename(tmp_path / "y.dcm")
+    assert np.array_equal(grey(tmp_path / "y.dcm"), ramp(0, 255, np.uint8))
+
+
+def test_bytes_that_are_read_already_give_the_same_picture(tmp_path: Path) -> None:
+    Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
+    for path in (tmp_path / "x.png", shipped("MR_small.dcm")):
+        found = imaging.open_grey("elsewhere", path.read_bytes())
+        assert np.array_equal(np.asarray(found), grey(path))
+    for content in (b"", b"text", shipped("MR_small.dcm").read_bytes()[:3000]):
+        with pytest.raises(ImageError, match="elsewhere"):
+            imaging.open_grey("elsewhere", content)
+
+
+def test_tags_that_speak_against_a_picture_are_reported(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.dcm", ramp(), Modality="DX", ViewPosition="PA", BurnedInAnnotation="NO")
+    assert dicom_facts(path)["view_position"] == "PA"
+    assert warnings_about(dicom_facts(path)) == []
+    path = written(tmp_path / "y.dcm", ramp(), Modality="DX", ViewPosition="LL", BurnedInAnnotation="YES")
+    found = warnings_about(dicom_facts(path))
+    assert len(found) == 2
+    assert any("burnt" in line for line in found) and any("LL" in line for line in found)
+    code = Dataset()
+    code.CodeMeaning = "left lateral"
+    path = written(tmp_path / "z.dcm", ramp(), ViewCodeSequence=[code], PresentationIntentType="FOR PROCESSING")
+    found = warnings_about(dicom_facts(path))
+    assert any("left lateral" in line for line in found) and any("FOR PROCESSING" in line for line in found)
+    code.CodeMeaning = "antero-posterior"
+    path = written(tmp_path / "v.dcm", ramp(), ViewCodeSequence=[code])
+    assert warnings_about(dicom_facts(path)) == []
+    assert any("CT" in line for line in warnings_about(dicom_facts(shipped("CT_small.dcm"))))
+
+
+def test_without_pydicom_the_way_out_is_named_and_other_files_are_read(tmp_path: Path) -> None:
+    Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
+    code = (
+        "import sys; sys.modules['pydicom'] = None\n"
+        "from cxr_edge.imaging import load_image\n"
+        f"load_image({str(tmp_path / 'x.png')!r}, 71)\n"
+        f"load_image({str(shipped('MR_small.dcm'))!r}, 71)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    last = result.stderr.splitlines()[-1]
+    assert "MissingDependencyError" in last
+    assert "MR_small.dcm" in last
+    assert "pip install 'cxr-edge[dicom]'" in last
+
+
+def test_pydicom_is_imported_for_dicom_alone(tmp_path: Path) -> None:
+    Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
+    code = (
+        "import sys; from cxr_edge.imaging import load_image\n"
+        f"load_image({str(tmp_path / 'x.png')!r}, 71); print('pydicom' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

@@ -1,0 +1,291 @@
+"""Tables, splits that are given, classes of any number and name, held-out sources and folds."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_edge.data.cache import _check_unchanged, decoded
+from cxr_edge.data.layouts import PARTS, DataSet, find_data_set
+from cxr_edge.data.phantom import write_phantoms
+from cxr_edge.data.split import Split, leaks, make_split
+from cxr_edge.errors import DataError
+from cxr_edge.runs import Run
+from tests.conftest import Cli
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantoms(folder, 20, size=64)
+    return folder
+
+
+def pictures(folder: Path, names: Iterable[str]) -> None:
+    """A small picture of its own for each name."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(list(str(path).encode())).integers(0, 256, (64, 64))
+        Image.fromarray(values.astype(np.uint8)).save(path)
+
+
+def table_of(folder: Path, rows: Iterable[str], header: str = "path,label,patient_id,source,split") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "images.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return folder / "images.csv"
+
+
+def sides(split: Split) -> dict[str, set[str]]:
+    """The parts that each patient, or image without one, lies in."""
+    found = defaultdict(set)
+    for item in split.items:
+        found[item.patient or item.sha256].add(item.part)
+    return found
+
+
+def test_a_table_names_images_wherever_they_lie(phantoms: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "all images"
+    flat.mkdir()
+    rows = []
+    for label in ("COVID-19", "Normal"):
+        for index, path in enumerate(sorted((phantoms / label).iterdir())):
+            shutil.copy(path, flat / f"{label} {index}.png")
+            name = f"all images/{label} {index}.png" if index else str(flat / f"{label} {index}.png")
+            rows.append(
+                f'"{name}",{"covid" if label == "COVID-19" else "NORMAL"},{label}-{index // 2},site {index % 3},'
+            )
+    data = find_data_set(table_of(tmp_path, rows))
+    assert data.labels == ("COVID-19", "Normal")
+    assert data.folders == {"COVID-19": "covid", "Normal": "NORMAL"}
+    assert data.counts() == {"COVID-19": 20, "Normal": 20}
+    assert {item.source for item in data.items} == {"site 0", "site 1", "site 2"}
+    split = make_split(data, 0)
+    assert len(sides(split)) == 20
+    assert all(len(parts) == 1 for parts in sides(split).values())
+    assert decoded(split, "train", 71).shape == (len(split.part("train")), 71, 71, 1)
+
+
+def test_columns_by_their_other_names_and_with_a_byte_order_mark(tmp_path: Path) -> None:
+    pictures(tmp_path, [f"{label}{index}.png" for label in "ab" for index in range(3)])
+    rows = [f"{label}{index}.png,{label},64" for label in "ab" for index in range(3)]
+    table = table_of(tmp_path, rows, header="\ufeffFile,Class,width")
+    assert find_data_set(table).counts() == {"a": 3, "b": 3}
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "reason"),
+    [
+        ("path,finding", ["a.png,x"], "needs the columns path and label"),
+        ("path,label", ["a.png,x", ",x"], "line 3: without a path"),
+        ("path,label", ["a.png,"], "line 2: without a label"),
+        ("path,label", ["a.png,x", "a.png,y"], "line 3: a.png is in line 2 already"),
+        ("path,label,split", ["a.png,x,holdout"], "line 2: split holdout"),
+        ("path,label,split", ["a.png,x,train", "b.png,y,"], "empty for some images, such as b.png"),
+        ("path,label", [f"{index}.png,x" for index in range(9)], "two class"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_named_with_its_reason(
+    tmp_path: Path, header: str, rows: list[str], reason: str
+) -> None:
+    table = table_of(tmp_path, rows, header)
+    with pytest.raises(DataError) as raised:
+        find_data_set(table)
+    assert str(raised.value).startswith(str(table))
+    assert reason in str(raised.value)
+
+
+def test_tables_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"path,label\nM\xfcller.png,x\n")
+    for name in ("x.csv", "gone.csv"):
+        with pytest.raises(DataError, match=name):
+            find_data_set(tmp_path / name)
+
+
+def test_a_flat_folder_with_labels_says_what_to_give(tmp_path: Path) -> None:
+    table_of(tmp_path, ["a.png,x"]).rename(tmp_path / "labels.csv")
+    with pytest.raises(DataError, match=r"give .*labels\.csv itself"):
+        find_data_set(tmp_path)
+
+
+def given(root: Path, parts: dict[str, str], images: int = 12) -> Path:
+    for part, folder in parts.items():
+        for label in ("NORMAL", "PNEUMONIA"):
+            pictures(root, [f"{folder}/{label}/{part} {index}.png" for index in range(images)])
+    return root
+
+
+def test_parts_that_are_given_are_kept(tmp_path: Path) -> None:
+    data = find_data_set(given(tmp_path, {"train": "Train", "validation": "val", "test": "test"}))
+    assert data.labels == ("Viral Pneumonia", "Normal")
+    assert data.parts() == {"train": 24, "validation": 24, "test": 24}
+    assert data.folders["Normal"] == "Train/NORMAL, val/NORMAL, test/NORMAL"
+    split = make_split(data, 3)
+    assert all(item.path.split("/")[2].startswith(item.part) for item in split.items)
+    assert leaks(split) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_not_given_is_drawn_from_the_training_part(tmp_path: Path, seed: int) -> None:
+    root = given(tmp_path, {"train": "train", "test": "test"}, images=20)
+    patients = [f"train/{label}/train {index}.png,{label}{index // 2}" for label in ("NORMAL", "PNEUMONIA")
+                for index in range(20)]  # fmt: skip
+    (root / "patients.csv").write_text("\n".join(["path,patient_id", *patients]) + "\n")
+    split = make_split(find_data_set(root), seed)
+    assert {item.path.split("/")[0] for item in split.part("test")} == {"test"}
+    assert len(split.part("test")) == 40
+    # 15 % of the 40 of a class.
+    assert np.bincount(split.targets("validation")).tolist() == [6, 6]
+    assert {item.path.split("/")[0] for item in split.part("validation")} == {"train"}
+    assert all(len(parts) == 1 for parts in sides(split).values())
+
+
+def test_given_parts_that_are_not_apart_are_named(tmp_path: Path) -> None:
+    root = given(tmp_path, {"train": "train", "test": "test"})
+    shutil.copy(root / "train/NORMAL/train 0.png", root / "test/NORMAL/copy.png")
+    patients = ["train/PNEUMONIA/train 1.png,p1", "test/PNEUMONIA/test 5.png,p1", "train/PNEUMONIA/train 2.png,p2"]
+    (root / "patients.csv").write_text("\n".join(["path,patient_id", *patients]) + "\n")
+    split = make_split(find_data_set(root), 0)
+    assert leaks(split) == ["patient p1", "test/NORMAL/copy.png"]
+    # What lies across is not moved on to a third part.
+    assert "train/NORMAL/train 0.png" in {item.path for item in split.part("train")}
+
+
+def test_a_given_test_part_may_lack_a_class_and_others_may_not(tmp_path: Path) -> None:
+    root = given(tmp_path, {"train": "train", "test": "test"})
+    shutil.rmtree(root / "test/NORMAL")
+    assert {item.label for item in make_split(find_data_set(root), 0).part("test")} == {"Viral Pneumonia"}
+    given(root, {"validation": "validation"})
+    shutil.rmtree(root / "validation/NORMAL")
+    with pytest.raises(DataError, match="Normal"):
+        make_split(find_data_set(root), 0)
+
+
+def test_a_column_split_is_a_given_split(tmp_path: Path) -> None:
+    rows = []
+    for part in ("train", "VALID", "test"):
+        names = [f"{part} {label}{index}.png" for label in "ab" for index in range(4)]
+        pictures(tmp_path, names)
+        rows += [f"{name},{name.split()[1][0]},,,{part}" for name in names]
+    split = make_split(find_data_set(table_of(tmp_path, rows)), 0)
+    assert [len(split.part(part)) for part in PARTS] == [8, 8, 8]
+    assert {item.path.split()[0] for item in split.part("validation")} == {"VALID"}
+
+
+def test_lung_opacity_is_read_when_it_is_asked_for(phantoms: Path, tmp_path: Path) -> None:
+    for label, name in (("Normal", "Normal"), ("COVID-19", "COVID"), ("Viral Pneumonia", "Lung_Opacity")):
+        shutil.copytree(phantoms / label, tmp_path / name / "images")
+    assert find_data_set(tmp_path).labels == ("COVID-19", "Normal")
+    data = find_data_set(tmp_path, include=["lung-opacity"])
+    assert data.labels == ("COVID-19", "Normal", "Lung Opacity")
+    assert data.left_out == ()
+    assert find_data_set(tmp_path, labels=data.labels).counts()["Lung Opacity"] == 20
+    assert find_data_set(tmp_path, labels=("COVID-19", "Normal")).left_out == ("Lung_Opacity",)
+    with pytest.raises(DataError, match="effusion"):
+        find_data_set(tmp_path, include=["effusion"])
+    rows = [f"{path.relative_to(tmp_path)},{path.parts[-3]}" for path in tmp_path.rglob("*.png")]
+    table = table_of(tmp_path, rows, "path,label")
+    assert find_data_set(table).left_out == ("Lung_Opacity",)
+    assert find_data_set(table, include=["Lung Opacity"]).labels == data.labels
+
+
+@pytest.mark.parametrize("classes", [2, 5, 14])
+def test_any_number_of_classes_of_any_name(tmp_path: Path, classes: int) -> None:
+    names = [f"Befund {chr(97 + index)} 肺{index}" for index in range(classes)]
+    pictures(tmp_path, [f"{name}/{index}.png" for name in names for index in range(7)])
+    data = find_data_set(tmp_path)
+    assert data.labels == tuple(names)
+    split = make_split(data, 0)
+    assert np.bincount(split.targets("test"), minlength=classes).tolist() == [1] * classes
+
+
+def of_sources(tmp_path: Path) -> DataSet:
+    rows = []
+    for source in ("Valencia", "Guangzhou", "RSNA"):
+        names = [f"{source}/{label}{index}.png" for label in "ab" for index in range(8)]
+        pictures(tmp_path, names)
+        rows += [f"{name},{name.split('/')[1][0]},{source}{index // 2},{source}," for index, name in enumerate(names)]
+    return find_data_set(table_of(tmp_path, rows))
+
+
+def test_one_source_is_held_out(tmp_path: Path) -> None:
+    data = of_sources(tmp_path)
+    split = make_split(data.hold_out("RSNA"), 0)
+    assert {item.path.split("/")[0] for item in split.part("test")} == {"RSNA"}
+    assert len(split.part("test")) == 16
+    for part in ("train", "validation"):
+        assert {item.path.split("/")[0] for item in split.part(part)} <= {"Valencia", "Guangzhou"}
+        assert set(split.targets(part)) == {0, 1}
+    with pytest.raises(DataError, match="Guangzhou, RSNA, Valencia"):
+        data.hold_out("Essen")
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_folds_are_apart_and_have_every_image(tmp_path: Path, count: int) -> None:
+    data = of_sources(tmp_path)
+    splits = [make_split(data, 1, fold=(number, count)) for number in range(1, count + 1)]
+    tested = [item.path for split in splits for item in split.part("test")]
+    assert sorted(tested) == sorted(item.path for item in data.items)
+    for split in splits:
+        assert all(len(parts) == 1 for parts in sides(split).values())
+        assert abs(len(split.part("test")) - 48 / count) <= 4
+        assert split == make_split(data, 1, fold=(splits.index(split) + 1, count))
+
+
+def test_options_that_do_not_go_together(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
+    for arguments, word in (
+        (["--folds", 3], "--fold"),
+        (["--folds", 3, "--fold", 4], "--fold 4"),
+        (["--folds", 1, "--fold", 1], "--folds 1"),
+        (["--folds", 3, "--fold", 1, "--hold-out-source", "x"], "--hold-out-source"),
+        (["--hold-out-source", "Essen"], "column source"),
+        (["--include", "effusion"], "effusion"),
+    ):
+        result = cli("train", "--data", phantoms, "--weights", "none", "--run", tmp_path / "run", *arguments)
+        assert result.code == 2
+        assert word in result.err
+        assert not (tmp_path / "run").exists()
+    assert cli("train", "--include", "lung-opacity", "--run", tmp_path / "run").code == 2
+
+
+def test_train_on_a_table_shows_what_it_reads_as_what(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.training.command.train", lambda run: {})
+    monkeypatch.setattr("cxr_edge.training.command.show_metrics", lambda metrics, title: None)
+    of_sources(tmp_path / "data")
+    table = (tmp_path / "data" / "images.csv").read_text().replace(",a,", ",covid,").replace(",b,", ",Healthy,")
+    (tmp_path / "data" / "images.csv").write_text(table)
+    result = cli(
+        "train", "--data", tmp_path / "data" / "images.csv", "--run", tmp_path / "run", "--weights", "none",
+        "--image-size", "71", "--hold-out-source", "RSNA",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert "covid -> COVID-19, 24 images" in result.out
+    assert "Healthy -> Normal, 24 images" in result.out
+    assert "16 test" in result.out
+    run = Run(tmp_path / "run")
+    assert run.data_root() == tmp_path / "data"
+    assert run.config()["options"]["hold_out_source"] == "RSNA"
+
+
+@pytest.mark.parametrize("change", ["remove", "alter"])
+def test_a_file_that_changed_or_went_is_noticed_though_its_pixels_are_in_the_cache(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
+    root = Path(shutil.copytree(phantoms, tmp_path / "data"))
+    split = make_split(find_data_set(root), 0)
+    decoded(split, "test", 71)
+    # Another command would remember nothing.
+    _check_unchanged.cache_clear()
+    victim = root / split.part("test")[0].path
+    victim.unlink() if change == "remove" else victim.write_bytes(victim.read_bytes() + b"x")
+    with pytest.raises(DataError, match=victim.name):
+        decoded(split, "test", 71)
