@@ -53,7 +53,7 @@ def predict(
     if heatmap is not None and not chosen.has_heatmap:
         raise OptionError(f"{chosen.path}: has no heat map; export it again, without --no-heatmap")
     overlays = [None] * len(images) if heatmap is None else _overlays(images, heatmap)
-    pixels = [load_image(path, chosen.image_size) for path in images]
+    pixels = [load_image(path, chosen.image_size, chosen.resize) for path in images]
     session = runtime.load(chosen.path, threads or usable_cores())
     point = operating_point_of(chosen.metadata)
     rows = []
@@ -70,7 +70,7 @@ def predict(
             facts = dicom_facts(path)
             row.update(dicom=facts, warnings=warnings_about(facts))
         if overlay is not None and maps is not None:
-            write_overlay(path, maps[0, ..., top], chosen.labels[top], chosen.name, overlay)
+            write_overlay(path, maps[0, ..., top], chosen.labels[top], chosen.name, overlay, chosen.resize)
             row.update(overlay=str(overlay), heatmap=maps[0].tolist())
         if point is not None:
             (called,), (referred,) = point.decide(np.array([probabilities]), chosen.labels)

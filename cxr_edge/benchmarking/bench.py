@@ -41,7 +41,7 @@ def _image_files(paths: list[Path]) -> list[Path]:
     return files
 
 
-def _images(paths: list[Path], size: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+def _images(paths: list[Path], size: int, resize: str) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """uint8 `[N, S, S, 1]`, and what is to be said of it: source, and time to decode and resize a file."""
     files = _image_files(paths)
     if not files:
@@ -50,7 +50,7 @@ def _images(paths: list[Path], size: int) -> tuple[NDArray[np.uint8], dict[str, 
     pixels, milliseconds = [], []
     for path in files:
         start = time.perf_counter()
-        pixels.append(load_image(path, size))
+        pixels.append(load_image(path, size, resize))
         milliseconds.append((time.perf_counter() - start) * 1000)
     p50, p90 = np.percentile(milliseconds, [50, 90])
     decode = {"p50_ms": float(p50), "p90_ms": float(p90), "worst_ms": float(max(milliseconds))}
@@ -115,7 +115,7 @@ def bench(
     shared = read_manifest(folder)["shared"]
     runtimes, keras_wanted, chosen = _chosen(names)
     threads = threads or usable_cores()
-    images, described = _images(image_paths, artifacts[0].image_size)
+    images, described = _images(image_paths, artifacts[0].image_size, artifacts[0].resize)
     notes = [warning for artifact in artifacts if (warning := warning_about(artifact))]
     candidates: list[Candidate] = []
     facts: list[dict[str, Any]] = []
