@@ -10,6 +10,7 @@ from typing import Any
 
 from cxr_edge.errors import ArtifactError
 from cxr_edge.files import sha256_of, write_json
+from cxr_edge.imaging import resize_of
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -45,6 +46,11 @@ class Artifact:
     @property
     def image_size(self) -> int:
         return int(self.metadata["contract"]["input"]["shape"][1])
+
+    @property
+    def resize(self) -> str:
+        """How it wants images brought to its size, of `imaging.RESIZES`."""
+        return resize_of(self.metadata["imaging"])
 
     @property
     def has_heatmap(self) -> bool:

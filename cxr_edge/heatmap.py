@@ -10,30 +10,37 @@ from PIL import Image, PngImagePlugin
 
 from cxr_edge.bundle import NOTICE
 from cxr_edge.files import replacing
-from cxr_edge.imaging import open_grey
+from cxr_edge.imaging import STRETCH, open_grey
 
 #: Colour of what speaks for the class; its opacity says how much. The hue is seen by colour-blind readers on grey.
 _COLOUR = (255, 96, 0)
 _STRONGEST = 0.6
 
 
-def evidence(heatmap: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+def evidence(heatmap: NDArray[np.float32], size: tuple[int, int], resize: str = STRETCH) -> NDArray[np.float32]:
     """What speaks for the class, 0..1 of its strongest place; what speaks against it is 0.
 
     Args:
         heatmap: of one class, `[H, W]`.
-        size: width and height to bring it to. The network sees the image stretched to a square, and so the map.
+        size: width and height of the image.
+        resize: how the network sees the image, of `imaging.RESIZES`: stretched to a square, or with black around it.
 
     Returns:
         float32 `[height, width]`; zeros where nothing speaks for the class.
     """
-    positive = np.maximum(np.asarray(Image.fromarray(heatmap).resize(size, Image.Resampling.BICUBIC)), 0)
+    across, down = heatmap.shape[1], heatmap.shape[0]
+    # The share of the square, from the top left, that is black before the image begins.
+    left, top = ((1 - side / max(size)) / 2 if resize == "pad" else 0.0 for side in size)
+    box = (left * across, top * down, (1 - left) * across, (1 - top) * down)
+    positive = np.maximum(np.asarray(Image.fromarray(heatmap).resize(size, Image.Resampling.BICUBIC, box)), 0)
     strongest = float(positive.max())
     found: NDArray[np.float32] = positive / strongest if strongest > 0 else positive
     return found
 
 
-def write_overlay(image: Path, heatmap: NDArray[np.float32], label: str, artifact: str, target: Path) -> None:
+def write_overlay(
+    image: Path, heatmap: NDArray[np.float32], label: str, artifact: str, target: Path, resize: str = STRETCH
+) -> None:
     """Write the X-ray at its own size with the evidence for a class in colour, as PNG, atomically.
 
     The PNG's text names the class, the artifact, and that it is not a medical device's.
@@ -43,7 +50,7 @@ def write_overlay(image: Path, heatmap: NDArray[np.float32], label: str, artifac
         OSError: the file cannot be written.
     """
     grey = open_grey(image)
-    alpha = Image.fromarray(np.round(evidence(heatmap, grey.size) * (255 * _STRONGEST)).astype(np.uint8))
+    alpha = Image.fromarray(np.round(evidence(heatmap, grey.size, resize) * (255 * _STRONGEST)).astype(np.uint8))
     overlay = Image.composite(Image.new("RGB", grey.size, _COLOUR), grey.convert("RGB"), alpha)
     text = PngImagePlugin.PngInfo()
     text.add_text("Title", f"evidence for {label}, by {artifact}")

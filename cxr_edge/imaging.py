@@ -14,13 +14,18 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from cxr_edge import dicom
 from cxr_edge.errors import ImageError
 
-#: Part of every artifact's contract. A change of any pixel this module yields is a new version.
+#: How a picture becomes S x S, by the names that `train --resize` takes.
+RESIZES = {"stretch": "stretch to S x S", "pad": "fit into S x S, its proportions kept, centred on black"}
+STRETCH = "stretch"
+
+#: Part of every artifact's contract, with the resize that it was trained with (`rule_of`). A change of any pixel this
+#: module yields is a new version.
 RULE: dict[str, Any] = {
     "decoder": "Pillow",
     "orientation": "EXIF orientation applied",
     "grey": "ITU-R 601-2 luma; alpha ignored; 16-bit and 32-bit grey stretched from its own minimum..maximum to 0..255",
     "dicom": dicom.RULE,
-    "resize": "stretch to S x S",
+    "resize": RESIZES[STRETCH],
     "filter": "bilinear, antialiased",
     "version": 1,
 }
@@ -38,7 +43,17 @@ _ADDED = {"dicom"}
 
 def same_pixels(rule: dict[str, Any]) -> bool:
     """Whether an artifact's imaging rule gives the pixels that `RULE` gives, for every file that both read."""
-    return {**{key: RULE[key] for key in _ADDED}, **rule} == RULE
+    return {**{key: RULE[key] for key in _ADDED}, **rule} == rule_of(resize_of(rule))
+
+
+def rule_of(resize: str) -> dict[str, Any]:
+    """The rule with one of `RESIZES`."""
+    return {**RULE, "resize": RESIZES[resize]}
+
+
+def resize_of(rule: dict[str, Any]) -> str:
+    """Which of `RESIZES` a rule has; `stretch` for one that is not known here, which `same_pixels` then tells."""
+    return next((name for name, text in RESIZES.items() if text == rule.get("resize")), STRETCH)
 
 
 _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 262, 0
@@ -110,15 +125,17 @@ def _decoded(path: Path | str, content: bytes | None) -> Image.Image:
         raise ImageError(f"{path}: cannot be decoded ({error})") from None
 
 
-def resized(grey: Image.Image, size: int) -> NDArray[np.uint8]:
-    """A grey image as the network takes it, uint8 `[size, size]`, by `RULE`."""
-    if grey.size != (size, size):
+def resized(grey: Image.Image, size: int, resize: str = STRETCH) -> NDArray[np.uint8]:
+    """A grey image as the network takes it, uint8 `[size, size]`, by the rule with `resize`, one of `RESIZES`."""
+    if grey.size != (size, size) and resize == "pad":
+        grey = ImageOps.pad(grey, (size, size), Image.Resampling.BILINEAR, color=0)
+    elif grey.size != (size, size):
         grey = grey.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(grey, dtype=np.uint8)
 
 
-def load_image(path: Path | str, size: int) -> NDArray[np.uint8]:
-    """Decode an image file and resize it to `size` x `size` grey pixels by `RULE`.
+def load_image(path: Path | str, size: int, resize: str = STRETCH) -> NDArray[np.uint8]:
+    """Decode an image file and bring it to `size` x `size` grey pixels by the rule with `resize`, one of `RESIZES`.
 
     Returns:
         uint8 `[size, size]`.
@@ -126,4 +143,4 @@ def load_image(path: Path | str, size: int) -> NDArray[np.uint8]:
     Raises:
         ImageError, MissingDependencyError: as `open_grey`.
     """
-    return resized(open_grey(path), size)
+    return resized(open_grey(path), size, resize)

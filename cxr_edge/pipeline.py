@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.imaging import load_image
+from cxr_edge.imaging import STRETCH, load_image
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _AHEAD = 4
 
 
-def decoded_ahead(paths: Sequence[Path], size: int, workers: int) -> Iterator[NDArray[np.uint8]]:
+def decoded_ahead(paths: Sequence[Path], size: int, workers: int, resize: str = STRETCH) -> Iterator[NDArray[np.uint8]]:
     """Each file as uint8 `[1, size, size, 1]`, in order; some are decoded while the caller works on the last.
 
     Pillow's decoders and its resize release Python's lock, so threads do.
@@ -28,13 +28,14 @@ def decoded_ahead(paths: Sequence[Path], size: int, workers: int) -> Iterator[ND
         paths: image files.
         size: of the artifact's input.
         workers: decoding threads.
+        resize: how the artifact wants them, of `imaging.RESIZES`.
 
     Raises:
         ImageError: a file cannot be decoded, when its turn comes.
     """
     if len(paths) == 1:
         # No threads, and no time to import them, for the shortest command there is.
-        yield load_image(paths[0], size)[None, :, :, None]
+        yield load_image(paths[0], size, resize)[None, :, :, None]
         return
     from concurrent.futures import ThreadPoolExecutor
 
@@ -42,7 +43,7 @@ def decoded_ahead(paths: Sequence[Path], size: int, workers: int) -> Iterator[ND
     with ThreadPoolExecutor(workers) as pool:
         try:
             for path in paths:
-                waiting.append(pool.submit(load_image, path, size))
+                waiting.append(pool.submit(load_image, path, size, resize))
                 if len(waiting) > _AHEAD:
                     yield waiting.popleft().result()[None, :, :, None]
             while waiting:

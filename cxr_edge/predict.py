@@ -68,7 +68,7 @@ def predict(
     session = runtime.load(chosen.path, threads or usable_cores())
     point = operating_point_of(chosen.metadata)
     rows = []
-    pixels = decoded_ahead(images, chosen.image_size, usable_cores())
+    pixels = decoded_ahead(images, chosen.image_size, usable_cores(), chosen.resize)
     for path, image, overlay in zip(images, pixels, overlays, strict=True):
         maps = None
         if overlay is None:
@@ -82,7 +82,7 @@ def predict(
             facts = dicom_facts(path)
             row.update(dicom=facts, warnings=warnings_about(facts))
         if overlay is not None and maps is not None:
-            write_overlay(path, maps[0, ..., top], chosen.labels[top], chosen.name, overlay)
+            write_overlay(path, maps[0, ..., top], chosen.labels[top], chosen.name, overlay, chosen.resize)
             row.update(overlay=str(overlay), heatmap=maps[0].tolist())
         if point is not None:
             (called,), (referred,) = point.decide(np.array([probabilities]), chosen.labels)

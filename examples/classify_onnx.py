@@ -9,12 +9,15 @@ from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 metadata = json.loads(session.get_modelmeta().custom_metadata_map["cxr_edge"])
-size = session.get_inputs()[0].shape[1]
+side = session.get_inputs()[0].shape[1]
+size, bilinear = (side, side), Image.Resampling.BILINEAR
+proportions_kept = metadata["imaging"]["resize"].startswith("fit")
 for path in sys.argv[2:]:
     picture = ImageOps.exif_transpose(Image.open(path))
     if picture.mode not in ("L", "RGB", "RGBA"):
         sys.exit(f"{path}: mode {picture.mode} needs what cxr-edge predict does")
-    grey = picture.convert("L").resize((size, size), Image.Resampling.BILINEAR)
+    grey = picture.convert("L")
+    grey = ImageOps.pad(grey, size, bilinear, color=0) if proportions_kept else grey.resize(size, bilinear)
     image = np.asarray(grey)[None, :, :, None]
     probabilities = session.run(["probabilities"], {"image": image})[0][0]
     print(path, metadata["labels"][probabilities.argmax()], *(f"{value:.4f}" for value in probabilities), sep="\t")

@@ -1,5 +1,6 @@
 """Classify chest X-rays with nothing but LiteRT, NumPy and Pillow: classify_tflite.py MODEL.tflite IMAGE..."""
 
+import json
 import sys
 import zipfile
 
@@ -7,14 +8,18 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageOps
 
-labels = zipfile.ZipFile(sys.argv[1]).read("labels.txt").decode().splitlines()
+metadata = json.loads(zipfile.ZipFile(sys.argv[1]).read("metadata.json"))
+labels = metadata["labels"]
 interpreter = Interpreter(sys.argv[1])
 classify = interpreter.get_signature_runner()
-size = interpreter.get_input_details()[0]["shape"][1]
+side = interpreter.get_input_details()[0]["shape"][1]
+size, bilinear = (side, side), Image.Resampling.BILINEAR
+proportions_kept = metadata["imaging"]["resize"].startswith("fit")
 for path in sys.argv[2:]:
     picture = ImageOps.exif_transpose(Image.open(path))
     if picture.mode not in ("L", "RGB", "RGBA"):
         sys.exit(f"{path}: mode {picture.mode} needs what cxr-edge predict does")
-    grey = picture.convert("L").resize((size, size), Image.Resampling.BILINEAR)
+    grey = picture.convert("L")
+    grey = ImageOps.pad(grey, size, bilinear, color=0) if proportions_kept else grey.resize(size, bilinear)
     probabilities = classify(image=np.asarray(grey)[None, :, :, None])["probabilities"][0]
     print(path, labels[probabilities.argmax()], *(f"{value:.4f}" for value in probabilities), sep="\t")

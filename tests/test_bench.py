@@ -73,7 +73,7 @@ def test_the_folder_is_decoded_while_it_is_classified(tmp_path: Path) -> None:
     files = [tmp_path / f"{index}.png" for index in range(12)]
     for index, path in enumerate(files):
         Image.fromarray(draw_phantom("Normal", index, 256).pixels).save(path)
-    found = measure_files(files, Sleeper(0.03), 71, repeats=1, cores=2, seconds=0.1)
+    found = measure_files(files, Sleeper(0.03), 71, "stretch", repeats=1, cores=2, seconds=0.1)
     stages = {row["stage"]: row["p50_ms"] for row in found["stages"]}
     assert stages["inference"] == pytest.approx(30, rel=0.3)
     assert stages["whole"] >= stages["decode"] + stages["inference"]

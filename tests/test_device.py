@@ -13,7 +13,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from cxr_edge.bundle import read_artifact, read_bundle, read_manifest, write_manifest
+from cxr_edge import imaging
+from cxr_edge.bundle import METADATA_KEY, read_artifact, read_bundle, read_manifest, write_manifest
 from cxr_edge.data.phantom import draw_phantom
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Runtime
@@ -88,6 +89,31 @@ def test_predict_names_a_bad_image_and_answers_nothing(device: Path, picture: Pa
     assert result.code == 2
     assert "text.png" in result.err
     assert result.out == ""
+
+
+def test_predict_resizes_as_the_artifact_was_trained(device: Path, cli: Cli, tmp_path: Path) -> None:
+    from PIL import Image
+
+    low = draw_phantom("Normal", 4, 71).pixels[18:53]
+    Image.fromarray(low).save(tmp_path / "low.png")
+    Image.fromarray(np.pad(low, ((18, 18), (0, 0)))).save(tmp_path / "padded.png")
+    stretching, padding = device / "xception-none.onnx", tmp_path / "x.onnx"
+    model = onnx.load(stretching)
+    (entry,) = [one for one in model.metadata_props if one.key == METADATA_KEY]
+    metadata = json.loads(entry.value)
+    assert metadata["imaging"] == imaging.RULE
+    entry.value = json.dumps({**metadata, "imaging": imaging.rule_of("pad")})
+    onnx.save(model, padding)
+
+    def probabilities(picture: str, artifact: Path) -> list[float]:
+        result = cli("predict", tmp_path / picture, "--artifact", artifact, "--json", tmp_path / "x.json")
+        assert result.code == 0
+        assert "another imaging rule" not in result.out
+        found: list[float] = json.loads((tmp_path / "x.json").read_text())["rows"][0]["probabilities"]
+        return found
+
+    assert probabilities("low.png", padding) == probabilities("padded.png", stretching)
+    assert probabilities("low.png", padding) != probabilities("low.png", stretching)
 
 
 def test_predict_reads_dicom_and_says_what_its_tags_warn_of(device: Path, cli: Cli, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from cxr_edge.bundle import read_artifact
 from cxr_edge.data.phantom import LABELS, draw_phantom
+from cxr_edge.heatmap import evidence
 from cxr_edge.imaging import resized
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import RUNTIMES
@@ -90,6 +91,16 @@ def test_the_mass_lies_on_the_opacities(bundle: Path, name: str) -> None:
     # With 30 coins, 24 heads come once in 1400 times.
     assert sum(follows) >= 24
     assert np.mean(np.array(gained) > 0) >= 0.8
+
+
+def test_the_map_of_a_padded_image_lies_where_the_image_did() -> None:
+    seen = np.random.default_rng(0).random((100, 100)).astype(np.float32)
+    seen[:, 25] = 2
+    for size, inner in (((50, 100), seen[:, 25:75]), ((100, 100), seen)):
+        assert np.allclose(evidence(seen, size, "pad"), inner / 2)
+    wide = evidence(np.ascontiguousarray(seen.T), (100, 50), "pad")
+    assert np.allclose(wide, seen.T[25:75] / 2)
+    assert evidence(seen, (50, 100)).shape == (100, 50)
 
 
 @pytest.fixture

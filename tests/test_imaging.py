@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxr_edge import imaging
 from cxr_edge.data.phantom import draw_phantom
 from cxr_edge.errors import ImageError
 from cxr_edge.imaging import load_image
@@ -113,6 +114,33 @@ def test_exif_orientation_is_applied(tmp_path: Path, suffix: str, orientation: i
     Image.fromarray(pixels).save(tmp_path / f"x.{suffix}", exif=exif, **options)
     found = load_image(tmp_path / f"x.{suffix}", 64).astype(int)
     assert np.abs(found - ORIENTED[orientation](pixels)).max() <= 10
+
+
+@pytest.mark.parametrize(("width", "height"), [(200, 100), (100, 200), (150, 149), (97, 97), (400, 33)])
+def test_padding_keeps_the_proportions(tmp_path: Path, width: int, height: int) -> None:
+    Image.new("L", (width, height), 200).save(tmp_path / "x.png")
+    found = load_image(tmp_path / "x.png", 96, "pad")
+    rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
+    assert (found[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 200).all()
+    assert abs(len(columns) / len(rows) - width / height) <= 0.05 * width / height + width / height / len(rows)
+    for places in (rows, columns):
+        assert abs(places[0] - (95 - places[-1])) <= 1
+    assert max(len(rows), len(columns)) == 96
+    assert (load_image(tmp_path / "x.png", 96) == 200).all()
+
+
+def test_a_square_is_padded_with_nothing(tmp_path: Path, grey: Image.Image) -> None:
+    grey.save(tmp_path / "x.png")
+    for size in (71, 128, 160):
+        assert np.array_equal(load_image(tmp_path / "x.png", size, "pad"), load_image(tmp_path / "x.png", size))
+
+
+def test_the_rule_tells_the_resize() -> None:
+    for name in imaging.RESIZES:
+        assert imaging.resize_of(imaging.rule_of(name)) == name
+        assert imaging.same_pixels(imaging.rule_of(name))
+    assert imaging.rule_of("stretch") == imaging.RULE
+    assert not imaging.same_pixels({**imaging.RULE, "resize": "crop"})
 
 
 def test_bad_files_are_named_with_their_reason(tmp_path: Path, grey: Image.Image) -> None:

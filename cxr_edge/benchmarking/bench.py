@@ -274,9 +274,9 @@ def bench(folder: Path, options: BenchOptions) -> dict[str, Any]:
             extras = " or ".join(runtime.extra for runtime in RUNTIMES if artifact.format in runtime.formats)
             notes.append(f"{artifact.name} is not in the table: none of its runtimes ({extras}) is chosen or installed")
     meter = energy_meter()
-    size = artifacts[0].image_size
+    size, resize = artifacts[0].image_size, artifacts[0].resize
     with _files(options.images) as (files, source):
-        images = np.stack([load_image(path, size) for path in files])[..., None]
+        images = np.stack([load_image(path, size, resize) for path in files])[..., None]
         before = read_clock()
         measured: list[dict[str, Any]] = []
         sessions: dict[tuple[str, int], Callable[[], Session]] = {}
@@ -315,7 +315,7 @@ def bench(folder: Path, options: BenchOptions) -> dict[str, Any]:
             session = sessions[fastest["id"], fastest["threads"]]()
             cores = usable_cores()
             from_files = measure_files(
-                files, session, size, options.file_rounds, cores, options.folder_seconds, bar.tick
+                files, session, size, resize, options.file_rounds, cores, options.folder_seconds, bar.tick
             )
         from_files.update(id=fastest["id"], threads=fastest["threads"], source=source)
     record = {

@@ -43,6 +43,7 @@ def measure_files(
     files: Sequence[Path],
     session: Session,
     size: int,
+    resize: str,
     repeats: int,
     cores: int,
     seconds: float,
@@ -54,6 +55,7 @@ def measure_files(
         files: image files; in the system's file cache after the first round, which is not counted.
         session: of the artifact.
         size: of its input.
+        resize: how it wants the files, of `imaging.RESIZES`.
         repeats: rounds over the files.
         cores: decoding threads of the folder run.
         seconds: that the folder run takes at least, with inference alone beside it.
@@ -74,7 +76,7 @@ def measure_files(
             start = time.perf_counter()
             grey = open_grey(path)
             read = time.perf_counter()
-            pixels = resized(grey, size)
+            pixels = resized(grey, size, resize)
             ready = time.perf_counter()
             session.run(pixels[None, :, :, None])
             done = time.perf_counter()
@@ -99,18 +101,20 @@ def measure_files(
             }
             for name, found in by_file.items()
         ],
-        "folder": _folder(files, session, size, cores, seconds),
+        "folder": _folder(files, session, size, resize, cores, seconds),
     }
 
 
-def _folder(files: Sequence[Path], session: Session, size: int, cores: int, seconds: float) -> dict[str, Any]:
-    pixels: list[NDArray[np.uint8]] = list(decoded_ahead(files, size, cores))
+def _folder(
+    files: Sequence[Path], session: Session, size: int, resize: str, cores: int, seconds: float
+) -> dict[str, Any]:
+    pixels: list[NDArray[np.uint8]] = list(decoded_ahead(files, size, cores, resize))
     whole, alone = 0.0, 0.0
     count = 0
     # In turn, so that a drifting machine is unfair to neither.
     while whole + alone < seconds or not count:
         start = time.perf_counter()
-        for image in decoded_ahead(files, size, cores):
+        for image in decoded_ahead(files, size, cores, resize):
             session.run(image)
         middle = time.perf_counter()
         for image in pixels:

@@ -23,7 +23,7 @@ def _peak_memory() -> int | None:
 
 def main() -> None:
     artifact, name, threads, image = sys.argv[1:]
-    from cxr_edge.imaging import load_image
+    from cxr_edge.imaging import STRETCH, load_image
     from cxr_edge.runtimes.base import Session, runtime_named
 
     session: Session
@@ -32,19 +32,21 @@ def main() -> None:
         from cxr_edge.runtimes.keras_model import KerasSession
 
         run = Run(Path(artifact))
-        size = int(run.config()["options"]["image_size"])
+        options = run.config()["options"]
+        size, resize = int(options["image_size"]), options.get("resize", STRETCH)
         start = time.perf_counter()
         session = KerasSession(run, int(threads))
     else:
         from cxr_edge.bundle import read_artifact
 
-        size = read_artifact(Path(artifact)).image_size
+        read = read_artifact(Path(artifact))
+        size, resize = read.image_size, read.resize
         runtime = runtime_named(name)
         runtime.module()
         start = time.perf_counter()
         session = runtime.load(Path(artifact), int(threads))
     loaded = time.perf_counter()
-    pixels = load_image(image, size)
+    pixels = load_image(image, size, resize)
     ready = time.perf_counter()
     session.run(pixels[None, :, :, None])
     done = time.perf_counter()

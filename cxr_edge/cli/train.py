@@ -28,6 +28,15 @@ def command(
     image_size: Annotated[
         int | None, typer.Option("--image-size", help="Pixels, at least 71.", show_default="160; phantoms 71")
     ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            "--resize",
+            help="Stretch images to a square, or keep their proportions, on black; every artifact remembers.",
+            show_default="stretch",
+            metavar="stretch|pad",
+        ),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -89,6 +98,7 @@ def command(
     given = {
         "data": None if data is None else str(data.resolve()),
         "image_size": image_size,
+        "resize": resize,
         "weights": weights if weights in (None, "imagenet", "none") else str(Path(weights).resolve()),
         "epochs": epochs,
         "head_epochs": head_epochs,

@@ -31,9 +31,13 @@ def cache_folder() -> Path:
 
 
 def decode_all(
-    paths: Sequence[Path], size: int, into: NDArray[np.uint8], on_image: Callable[[], None] | None = None
+    paths: Sequence[Path],
+    size: int,
+    into: NDArray[np.uint8],
+    on_image: Callable[[], None] | None = None,
+    resize: str = imaging.STRETCH,
 ) -> dict[int, str]:
-    """Decode `paths` into uint8 `[N, size, size, 1]` in parallel.
+    """Decode `paths` into uint8 `[N, size, size, 1]` in parallel, by the imaging rule with `resize`.
 
     Returns:
         Of each file that cannot be decoded, by its index, the reason, which names it; its pixels are then undefined.
@@ -45,7 +49,7 @@ def decode_all(
 
     def decode(index: int) -> None:
         try:
-            into[index, :, :, 0] = imaging.load_image(paths[index], size)
+            into[index, :, :, 0] = imaging.load_image(paths[index], size, resize)
         except ImageError as error:
             bad[index] = str(error)
 
@@ -92,8 +96,9 @@ def _check_unchanged(root: Path, items: tuple[SplitItem, ...]) -> None:
         )
 
 
-def _cache_file(items: Sequence[SplitItem], size: int) -> Path:
-    key = hashlib.sha256(json.dumps([imaging.RULE, size, [item.sha256 for item in items]]).encode()).hexdigest()
+def _cache_file(items: Sequence[SplitItem], size: int, resize: str) -> Path:
+    content = [imaging.rule_of(resize), size, [item.sha256 for item in items]]
+    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return cache_folder() / f"{key[:32]}.npy"
 
 
@@ -101,7 +106,7 @@ def keep(split: Split, images: NDArray[np.uint8], rows: dict[str, int]) -> None:
     """Put images that are decoded already, `[N, size, size, 1]`, where `decoded` finds them; `rows` has their paths."""
     for part in PARTS:
         items = split.part(part)
-        path = _cache_file(items, images.shape[1])
+        path = _cache_file(items, images.shape[1], split.resize)
         if items and not path.is_file():
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.save(file, images[[rows[item.path] for item in items]])
@@ -118,10 +123,11 @@ def decoded(split: Split, part: str, size: int, on_image: Callable[[], None] | N
     """
     items = split.part(part)
     _check_unchanged(split.root, items)
-    path = _cache_file(items, size)
+    path = _cache_file(items, size, split.resize)
     if not path.is_file():
         images = np.empty((len(items), size, size, 1), dtype=np.uint8)
-        refuse(decode_all([split.root / item.path for item in items], size, images, on_image), len(items))
+        paths = [split.root / item.path for item in items]
+        refuse(decode_all(paths, size, images, on_image, split.resize), len(items))
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.save(file, images)
     cached: NDArray[np.uint8] = np.load(path, mmap_mode="r")

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from cxr_edge.data.layouts import PARTS, DataSet
 from cxr_edge.errors import DataError
 from cxr_edge.files import sha256_of, write_text
+from cxr_edge.imaging import STRETCH
 from cxr_edge.runs import Run
 
 _COLUMNS = ("path", "label", "part", "patient", "sha256")
@@ -37,6 +38,8 @@ class Split:
     root: Path
     labels: tuple[str, ...]
     items: tuple[SplitItem, ...]
+    #: How its images are brought to the network's size, of `imaging.RESIZES`.
+    resize: str = STRETCH
 
     def part(self, name: str) -> tuple[SplitItem, ...]:
         """The items of one of `PARTS`."""
@@ -202,4 +205,7 @@ def read_split(path: Path, root: Path, labels: tuple[str, ...]) -> Split:
 
 def run_split(run: Run) -> Split:
     """The split that a run was trained on. Raises DataError, RunError."""
-    return read_split(run.split_file, run.data_root(), tuple(run.config()["labels"]))
+    config = run.config()
+    split = read_split(run.split_file, run.data_root(), tuple(config["labels"]))
+    # Runs of early versions do not say.
+    return replace(split, resize=config["options"].get("resize", STRETCH))

@@ -16,6 +16,7 @@ from cxr_edge.errors import ArtifactError, OptionError
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.operating import operating_figures, operating_point_of
 from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.imaging import STRETCH
 from cxr_edge.locate import warning_about
 from cxr_edge.machine import usable_cores
 from cxr_edge.reporting.progress import progress_bar
@@ -31,7 +32,7 @@ def _test_split(run: Run, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int6
 
 
 def _labelled_images(
-    data: Path, labels: tuple[str, ...], size: int, skip: bool
+    data: Path, labels: tuple[str, ...], size: int, resize: str, skip: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], str, list[dict[str, str]]]:
     """Pixels, label indices, what they are of, and the images that were left out, with the reasons."""
     found, part = find_data_set(data, labels), str(data)
@@ -41,7 +42,7 @@ def _labelled_images(
         part += ", its test part"
     images = np.empty((len(found.items), size, size, 1), dtype=np.uint8)
     with progress_bar("decoding", len(images)) as bar:
-        bad = decode_all([found.root / item.path for item in found.items], size, images, bar.tick)
+        bad = decode_all([found.root / item.path for item in found.items], size, images, bar.tick, resize)
     if not skip or len(bad) == len(images):
         refuse(bad, len(images), "mend or remove them, or leave them out with --on-bad-image skip")
     targets = np.array([item.label for item in found.items], dtype=np.int64)
@@ -75,7 +76,7 @@ def evaluate(
         read = read_checked_artifact(artifact)
         if warning := warning_about(read):
             show(f"warning: {warning}")
-        labels, size, model = read.labels, read.image_size, read.name
+        labels, size, resize, model = read.labels, read.image_size, read.resize, read.name
         if run is not None and run.config()["data_sha256"] != read.metadata["training"]["data_sha256"]:
             raise ArtifactError(
                 f"{artifact}: was trained on another split than that of {run.folder}, and may know its test images; "
@@ -91,6 +92,7 @@ def evaluate(
         # An operating point holds for probabilities with the temperature in them: the artifacts', not the model's.
         config, point = run.config(), None
         labels, size, model = tuple(config["labels"]), config["options"]["image_size"], "Keras float32"
+        resize = config["options"].get("resize", STRETCH)
         session = KerasSession(run)
         phantoms = data is None and config["options"]["data"] is None
     skipped: list[dict[str, str]] = []
@@ -98,7 +100,7 @@ def evaluate(
         assert run is not None
         (images, targets), part = _test_split(run, size), "test split"
     else:
-        images, targets, part, skipped = _labelled_images(data, labels, size, on_bad_image == "skip")
+        images, targets, part, skipped = _labelled_images(data, labels, size, resize, on_bad_image == "skip")
     with progress_bar("classifying", len(images)) as bar:
         probabilities = score_images(session, images, bar.tick)
     return {

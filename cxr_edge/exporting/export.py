@@ -171,7 +171,7 @@ class Exporter:
             "contract": contract(
                 self.image_size, len(labels), self.recipe.output_type, self.batch, heatmap=self.recipe.heatmap
             ),
-            "imaging": imaging.RULE,
+            "imaging": imaging.rule_of(self.split.resize),
             "temperature": self.temperature,
             "operating_point": self.operating_point(),
             "training": {

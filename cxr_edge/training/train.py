@@ -20,6 +20,7 @@ from cxr_edge.data.split import Split, leaks, make_split, run_split, write_split
 from cxr_edge.errors import DataError, OptionError, RunError, first_line
 from cxr_edge.evaluation.metrics import balanced_accuracy, classification_metrics
 from cxr_edge.files import replacing, write_json
+from cxr_edge.imaging import RESIZES, STRETCH
 from cxr_edge.reporting.plots import plot_confusion_matrix, plot_learning_curves
 from cxr_edge.reporting.progress import progress_bar
 from cxr_edge.runs import Run
@@ -46,6 +47,7 @@ class TrainOptions:
     seed: int
     phantoms: int
     # With defaults, for runs of before there were these.
+    resize: str = STRETCH
     on_bad_image: str = "skip"
     include: list[str] = field(default_factory=list)
     hold_out_source: str | None = None
@@ -57,6 +59,8 @@ class TrainOptions:
         check_image_size(self.image_size)
         if self.precision not in PRECISIONS:
             raise OptionError(f"precision {self.precision}: choose one of {', '.join(PRECISIONS)}")
+        if self.resize not in RESIZES:
+            raise OptionError(f"--resize {self.resize}: choose one of {', '.join(RESIZES)}")
         if self.on_bad_image not in ON_BAD_IMAGE:
             raise OptionError(f"--on-bad-image {self.on_bad_image}: choose one of {', '.join(ON_BAD_IMAGE)}")
         if (self.folds is None) != (self.fold is None):
@@ -201,7 +205,8 @@ def start_run(run: Run, options: TrainOptions, data: DataSet) -> None:
     count = len(data.items)
     with scratch_images(count, options.image_size) as images:
         with progress_bar("decoding", count) as bar:
-            bad = decode_all([data.root / item.path for item in data.items], options.image_size, images, bar.tick)
+            paths = [data.root / item.path for item in data.items]
+            bad = decode_all(paths, options.image_size, images, bar.tick, options.resize)
         if options.on_bad_image == "fail" or len(bad) == count:
             refuse(bad, count, "mend or remove them, or leave them out with --on-bad-image skip")
         rows = {item.path: index for index, item in enumerate(data.items)}
@@ -214,7 +219,7 @@ def start_run(run: Run, options: TrainOptions, data: DataSet) -> None:
                     f"{MIN_IMAGES_PER_CLASS}; {len(bad)} of {count} cannot be used, such as {next(iter(bad.values()))}"
                 )
         fold = None if options.fold is None or options.folds is None else (options.fold, options.folds)
-        split = make_split(good, options.seed, fold=fold)
+        split = replace(make_split(good, options.seed, fold=fold), resize=options.resize)
         keep(split, images, rows)
     write_split(split, run.split_file)
     write_json(

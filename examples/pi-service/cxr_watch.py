@@ -146,7 +146,7 @@ def watch(folder: Path, inbox: Inbox, results: Results, classifier: Classifier, 
                 "sha256": artifact.sha256,
             }
             try:
-                image = load_image(path, artifact.image_size)
+                image = load_image(path, artifact.image_size, artifact.resize)
             except Exception as error:  # whatever a decoder does with a bad file, the next one gets its turn
                 if not path.exists():
                     continue
