@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,18 @@ def _to_grey(image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
-def open_grey(path: Path | str) -> Image.Image:
+def open_grey(path: Path | str, content: bytes | None = None) -> Image.Image:
     """Decode an image file at its own size to 8-bit grey by `RULE`.
+
+    Args:
+        path: the file.
+        content: its bytes, where the caller has read them already; `path` then only names it in messages.
 
     Raises:
         ImageError: the file is missing, truncated, too large to be safe, or not an image.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(
                     f"{path}: refused, {image.width} x {image.height} pixels look like a decompression bomb"

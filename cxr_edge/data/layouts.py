@@ -90,7 +90,8 @@ def _label_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
     return labelled, [folder.name for folder in left_out]
 
 
-def _patients(root: Path) -> dict[str, str]:
+def read_patients(root: Path) -> dict[str, str]:
+    """Patient of each image path in the folder's `patients.csv`; empty without one. Raises DataError."""
     table = root / "patients.csv"
     if not table.is_file():
         return {}
@@ -104,7 +105,7 @@ def _patients(root: Path) -> dict[str, str]:
         raise DataError(f"{table}: not a CSV file in UTF-8 ({error})") from None
 
 
-def find_data_set(root: Path, labels: tuple[str, ...] | None = None) -> DataSet:
+def find_data_set(root: Path, labels: tuple[str, ...] | None = None, least: int = MIN_IMAGES_PER_CLASS) -> DataSet:
     """Read the layout of a data set folder.
 
     Known are the COVID-19 Radiography Database's first release (`COVID-19/`, `NORMAL/`, `Viral Pneumonia/`) and second
@@ -114,6 +115,7 @@ def find_data_set(root: Path, labels: tuple[str, ...] | None = None) -> DataSet:
     Args:
         root: the folder that holds the class folders.
         labels: the labels a trained model knows; with them, the folder may lack classes but may not have others.
+        least: images that each class must have, without `labels`.
 
     Raises:
         DataError: no such folder, fewer than two classes, or a class with too few images to split.
@@ -133,14 +135,14 @@ def find_data_set(root: Path, labels: tuple[str, ...] | None = None) -> DataSet:
             raise DataError(
                 f"{root}: class folders {', '.join(strangers) or 'missing'}; the model knows {', '.join(labels)}"
             )
-    patients = _patients(root)
+    patients = read_patients(root)
     items = []
     for label, folder in folders.items():
         images = _images_in(folder)
-        if labels is None and len(images) < MIN_IMAGES_PER_CLASS:
+        if labels is None and len(images) < least:
             raise DataError(
                 f"{folder}: {len(images) or 'no'} image{'s' if len(images) != 1 else ''}; each class needs at least "
-                f"{MIN_IMAGES_PER_CLASS} (one each to train, validate and test)"
+                f"{least}{' (one each to train, validate and test)' if least > 1 else ''}"
             )
         for path in images:
             relative = path.relative_to(root).as_posix()

@@ -114,7 +114,7 @@ def _content(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bo
                 **{key: image[key] for key in ("image", "label", "reference")},
                 "artifact": row["artifact"],
                 "found": image["artifact"],
-                "thumbnail": _thumbnail(split.root / image["image"]) if with_images else None,
+                "thumbnail": thumbnail(split.root / image["image"]) if with_images else None,
             }
             for row in rows
             for image in row["flipped"]
@@ -171,7 +171,8 @@ def _limits(config: dict[str, Any], phantoms: bool) -> list[str]:
     return limits
 
 
-def _thumbnail(path: Path) -> str:
+def thumbnail(path: Path) -> str:
+    """An image file as a small PNG in a data URL. Raises ImageError."""
     content = io.BytesIO()
     Image.fromarray(load_image(path, _THUMBNAIL)).save(content, "PNG")
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
