@@ -8,11 +8,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from cxr_edge import __version__
-from cxr_edge.audit.duplicates import MAX_DISTANCE, MIN_CORRELATION, Copies, clusters, find_copies
+from cxr_edge.audit.duplicates import MAX_DISTANCE, MIN_CORRELATION, Copies, find_copies, kept_together
 from cxr_edge.audit.folders import Collection, Image
 from cxr_edge.audit.measure import Measurement, Unreadable
 from cxr_edge.audit.shortcut import shortcut_tests
@@ -188,19 +187,9 @@ def _shortcuts(
 ) -> list[dict[str, Any]]:
     good = [index for index, one in enumerate(measured) if isinstance(one, Measurement)]
     targets = np.array([collection.labels.index(collection.images[index].label) for index in good], dtype=np.int64)
-    groups = patient_groups([image.patient for image in collection.images], copies.cluster)[good]
+    groups = kept_together([image.patient for image in collection.images], copies.cluster)[good]
     kept = [one for one in measured if isinstance(one, Measurement)]
     return shortcut_tests(kept, targets, groups, collection.labels)
-
-
-def patient_groups(patients: list[str], cluster: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Join clusters of copies that share a patient; int32 `[N]`, one number a group. An empty name is no patient."""
-    first: dict[str, int] = {}
-    for_cluster: dict[int, int] = {}
-    links = [(index, for_cluster.setdefault(number, index)) for index, number in enumerate(cluster.tolist())]
-    links += [(index, first.setdefault(patient, index)) for index, patient in enumerate(patients) if patient]
-    ends = np.array(links, dtype=np.int64).reshape(-1, 2)
-    return clusters(len(patients), ends[:, 0], ends[:, 1])
 
 
 def _findings(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -229,10 +218,12 @@ def _findings(record: dict[str, Any]) -> list[dict[str, Any]]:
         if count
     ]
     for row in record["shortcuts"]:
-        # A thumbnail shows the lungs too: what it tells is no fault.
-        if row["test"] != "thumbnail" and row["verdict"] in ("strong", "some"):
+        if row["verdict"] in ("strong", "some"):
             severity = SERIOUS if row["verdict"] == "strong" else NOTE
             findings.append({"severity": severity, "kind": f"shortcut: {row['test']}", "text": row["sentence"]})
+    if record["shortcuts"][0]["verdict"] == "not tested":
+        why = f"shortcuts were not tested: {record['shortcuts'][0]['sentence']}"
+        findings.append({"severity": NOTE, "kind": "shortcuts", "text": why})
     for row in record["differences"]:
         if row["association"] >= ASSOCIATION and row["p_value"] < SIGNIFICANT:
             shares = ", ".join(f"{label} {100 * found['value']:.0f} %" for label, found in row["share"].items())

@@ -153,3 +153,21 @@ def find_copies(measured: Sequence[Measurement | Unreadable]) -> Copies:
     links = [(group[0], other) for group in exact for other in group[1:]] + [pair[:2] for pair in near]
     ends = np.array(links, dtype=np.int64).reshape(-1, 2)
     return Copies(exact, tuple(sorted(near)), clusters(len(measured), ends[:, 0], ends[:, 1]))
+
+
+def kept_together(patients: Sequence[str], cluster: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Number the groups of images that must not be torn apart: of one patient, or copies of one another, transitively.
+
+    Args:
+        patients: of N images; an empty name is no patient.
+        cluster: int32 `[N]`, of `Copies`.
+
+    Returns:
+        int32 `[N]`.
+    """
+    first_of_cluster: dict[int, int] = {}
+    first_of_patient: dict[str, int] = {}
+    links = [(index, first_of_cluster.setdefault(number, index)) for index, number in enumerate(cluster.tolist())]
+    links += [(index, first_of_patient.setdefault(name, index)) for index, name in enumerate(patients) if name]
+    ends = np.array(links, dtype=np.int64).reshape(-1, 2)
+    return clusters(len(patients), ends[:, 0], ends[:, 1])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cxr_edge import imaging
 from cxr_edge.data.split import Split
-from cxr_edge.errors import DataError, ImageError
+from cxr_edge.errors import DataError, ImageError, unusable
 from cxr_edge.files import replacing, sha256_of
 
 
@@ -47,8 +47,7 @@ def decode_all(
             if on_image:
                 on_image()
     if bad:
-        named = "; ".join(sorted(bad)[:10]) + (f"; and {len(bad) - 10} more" if len(bad) > 10 else "")
-        raise DataError(f"{len(bad)} of {len(paths)} images cannot be used; mend or remove them: {named}")
+        raise unusable(bad, len(paths))
 
 
 def _differs(path: Path, sha256: str) -> bool:

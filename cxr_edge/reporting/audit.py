@@ -6,13 +6,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from cxr_edge import __version__
 from cxr_edge.bundle import NOTICE
-from cxr_edge.errors import ImageError
 from cxr_edge.files import write_text
-from cxr_edge.reporting.report import thumbnail
+from cxr_edge.reporting.pages import page, thumbnail
 from cxr_edge.reporting.tables import percent, show, show_table
 
 #: Of each kind of finding, so many are printed; the JSON file and the page have them all.
@@ -80,7 +77,7 @@ def shortcut_rows(record: dict[str, Any]) -> list[list[str]]:
 def _kinds(counts: dict[str, int], different: int | None = None) -> str:
     """The most common kind, and how many others there are."""
     others = (different or len(counts)) - 1
-    return f"{next(iter(counts))}{f' and {others} more' if others else ''}"
+    return f"{next(iter(counts))}{f' +{others}' if others else ''}"
 
 
 def _unreadable_lines(record: dict[str, Any]) -> list[str]:
@@ -120,22 +117,11 @@ def write_audit_page(record: dict[str, Any], output: Path, images: Path | None) 
         output: the .html file.
         images: the folder the record's paths are relative to, to show the copies. None: no pixel is in the page.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cxr_edge.reporting"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters.update(percent=percent, how=how)
-    page = environment.get_template("audit.html.j2").render(
-        record=record,
-        version=__version__,
-        notice=NOTICE,
-        class_rows=class_rows(record),
-        thumbnail=None if images is None else lambda path: _thumbnail(images / path),
-    )
-    write_text(output, page)
-
-
-def _thumbnail(path: Path) -> str:
-    try:
-        return thumbnail(path)
-    except ImageError:
-        return ""
+    content = {
+        "record": record,
+        "version": __version__,
+        "notice": NOTICE,
+        "class_rows": class_rows(record),
+        "thumbnail": None if images is None else lambda path: thumbnail(images / path),
+    }
+    write_text(output, page("audit.html.j2", content, percent=percent, how=how))

@@ -76,6 +76,9 @@ def _train(run: Run, json: Path | None) -> Run:
         show("  no patients.csv: images of one patient may lie on both sides of the split")
     if config["left_out"]:
         show(f"  left out: {', '.join(config['left_out'])}")
+    # Runs of early versions do not say.
+    if doubt := config.get("doubt"):
+        show(f"  warning: {doubt}")
     metrics = train(run)
     show_metrics(metrics, "Keras float32, test split")
     show(f"model: {run.model_file}")

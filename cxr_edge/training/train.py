@@ -16,7 +16,7 @@ from cxr_edge import __version__
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.phantom import write_phantoms
-from cxr_edge.data.split import Split, make_split, run_split, write_split
+from cxr_edge.data.split import Split, examine, make_split, run_split, write_split
 from cxr_edge.errors import OptionError, RunError, first_line
 from cxr_edge.evaluation.metrics import balanced_accuracy, classification_metrics
 from cxr_edge.files import replacing, write_json
@@ -171,7 +171,9 @@ def start_run(run: Run, options: TrainOptions) -> None:
         data = find_data_set(run.folder / "phantoms")
     else:
         data = find_data_set(Path(options.data))
-    split = make_split(data, options.seed)
+    with progress_bar("looking for copies", len(data.items)) as bar:
+        examined = examine(data, bar.tick)
+    split = make_split(data, options.seed, examined=examined)
     write_split(split, run.split_file)
     write_json(
         run.config_file,
@@ -183,6 +185,7 @@ def start_run(run: Run, options: TrainOptions) -> None:
             "images_with_patient": sum(item.patient is not None for item in data.items),
             "class_folders": data.folders,
             "left_out": list(data.left_out),
+            "doubt": examined.doubt(data),
             "data_sha256": split.data_hash(),
             "options": asdict(options),
         },
