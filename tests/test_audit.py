@@ -234,7 +234,7 @@ def test_ten_thousand_empty_files_end_in_a_clear_result(tmp_path: Path, cli: Cli
             (tmp_path / "data" / label / f"{index}.png").touch()
     start = time.monotonic()
     outcome = cli("audit", tmp_path / "data", "--strict")
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 30
     assert outcome.code == 3
     assert "10000 files cannot be read" in outcome.out
     assert "and 9999 more: the file is empty" in outcome.out

@@ -17,9 +17,9 @@ from cxr_edge.audit.measure import Measurement, Unreadable
 from cxr_edge.audit.shortcut import shortcut_tests
 from cxr_edge.evaluation.statistics import share
 
-#: From 0 (borders or marks are as frequent in every class) to 1 (they name the class): Cramer's V worth a warning, by
-#: Cohen's reading (1988) of a medium effect.
-ASSOCIATION = 0.3
+#: Cramer's V, from 0 (borders or marks are as frequent in every class) to 1 (they name it), that is worth a warning.
+#: Marks on 19, 37 and 58 % of the radiographs' classes are at 0.26; borders on 23 to 25 % of the phantoms' at 0.03.
+ASSOCIATION = 0.2
 SIGNIFICANT = 0.01
 #: Standard deviation, in grey levels, below which an image shows nothing.
 BLANK = 1.0
@@ -207,7 +207,7 @@ def _findings(record: dict[str, Any]) -> list[dict[str, Any]]:
         (SERIOUS, "copies across splits", divided, "{picture is|pictures are} in two parts of the split"),
         (SERIOUS, "patients across splits", shared, "{patient is|patients are} in two parts of the split"),
         (WARNING, "exact copies", exact, "{picture is|pictures are} there more than once, byte for byte"),
-        (WARNING, "near copies", near, "{picture is|pictures are} there more than once, saved anew"),
+        (WARNING, "near copies", near, "{picture is|pictures are} there more than once, as near copies"),
         (WARNING, "blank", len(record["blank"]), "{image is|images are} of one colour"),
         (NOTE, "patients across classes", patients["across_classes"], "{patient has|patients have} two labels"),
         (NOTE, "unknown patients", unknown, "{image|images} of unknown patients, who may be in two parts of a split"),

@@ -47,9 +47,9 @@ def shortcut_tests(
     present = [label for label in range(len(labels)) if (targets == label).any()]
     scarce = [labels[label] for label in present if len(np.unique(groups[targets == label])) < LEAST_GROUPS]
     if len(present) < 2 or scarce:
-        why = (
-            f"{', '.join(scarce)} with fewer than {LEAST_GROUPS} patients or distinct images" if scarce else "one class"
-        )
+        why = "fewer than two classes can be read"
+        if scarce:
+            why = f"{', '.join(scarce)}: fewer than {LEAST_GROUPS} patients or distinct images"
         return [
             {"test": name, "sees": sees, "balanced_accuracy": None, "verdict": "not tested", "sentence": why}
             for name, sees in _TESTS.items()

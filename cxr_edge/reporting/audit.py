@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from cxr_edge import __version__
 from cxr_edge.bundle import NOTICE
 from cxr_edge.files import write_text
 from cxr_edge.reporting.pages import page, thumbnail
-from cxr_edge.reporting.tables import percent, show, show_table
+from cxr_edge.reporting.tables import WIDTH, percent, show, show_table
 
 #: Of each kind of finding, so many are printed; the JSON file and the page have them all.
 _SHOWN = 5
@@ -37,7 +38,7 @@ def show_audit(record: dict[str, Any]) -> None:
         if len(lines) > _SHOWN:
             show(f"  and {len(lines) - _SHOWN} more {what}; --json and --html name them all")
     for finding in record["findings"]:
-        show(f"{finding['severity']}: {finding['text']}")
+        show(fill(f"{finding['severity']}: {finding['text']}", WIDTH, subsequent_indent="  "))
     if not record["serious"]:
         show("nothing serious found")
 
