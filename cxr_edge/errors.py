@@ -15,6 +15,12 @@ class ImageError(DataError):
     """One image file that cannot be decoded."""
 
 
+def unusable(reasons: list[str], images: int, way_out: str = "mend or remove them") -> DataError:
+    """The error on image files of which each reason names one."""
+    named = "; ".join(sorted(reasons)[:10]) + (f"; and {len(reasons) - 10} more" if len(reasons) > 10 else "")
+    return DataError(f"{len(reasons)} of {images} images cannot be used; {way_out}: {named}")
+
+
 class RunError(CxrEdgeError):
     """A run folder that is missing, unfinished or of another configuration."""
 
@@ -52,6 +58,7 @@ def first_line(error: BaseException) -> str:
 _EXTRAS = {
     "ai_edge_litert": "litert",
     "flatbuffers": "litert",
+    "imagehash": "train",
     "jinja2": "train",
     "matplotlib": "train",
     "onnx": "train",

@@ -13,7 +13,19 @@ import pytest
 from cxr_edge import __version__
 from tests.conftest import Cli
 
-COMMANDS = ("train", "export", "verify", "evaluate", "bench", "report", "predict", "inspect", "phantom", "demo")
+COMMANDS = (
+    "audit",
+    "train",
+    "export",
+    "verify",
+    "evaluate",
+    "bench",
+    "report",
+    "predict",
+    "inspect",
+    "phantom",
+    "demo",
+)
 EMPTY_APP = "import typer\napp = typer.Typer()\n" + "\n".join(
     f"@app.command()\ndef command{index}() -> None:\n    'Do it.'" for index in range(len(COMMANDS))
 )

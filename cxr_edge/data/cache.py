@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cxr_edge import imaging
 from cxr_edge.data.layouts import PARTS
 from cxr_edge.data.split import Split, SplitItem
-from cxr_edge.errors import DataError, ImageError
+from cxr_edge.errors import DataError, ImageError, unusable
 from cxr_edge.files import replacing, sha256_of
 
 
@@ -63,8 +63,7 @@ def decode_all(
 def refuse(bad: dict[int, str], images: int, way_out: str = "mend or remove them") -> None:
     """Raises DataError, which names them, where `decode_all` found files that cannot be decoded."""
     if bad:
-        named = "; ".join(list(bad.values())[:10]) + (f"; and {len(bad) - 10} more" if len(bad) > 10 else "")
-        raise DataError(f"{len(bad)} of {images} images cannot be used; {way_out}: {named}")
+        raise unusable(list(bad.values()), images, way_out)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Stratified train/validation/test split that keeps a patient, and copies of one image, on one side; `split.csv`."""
+"""Stratified train/validation/test split that keeps a patient, and copies of one picture, on one side; `split.csv`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import csv
 import hashlib
 import io
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cxr_edge.data.layouts import PARTS, DataSet
-from cxr_edge.errors import DataError
-from cxr_edge.files import sha256_of, write_text
+from cxr_edge.errors import DataError, unusable
+from cxr_edge.files import write_text
 from cxr_edge.imaging import STRETCH
 from cxr_edge.runs import Run
 
+if TYPE_CHECKING:
+    from cxr_edge.audit.duplicates import Copies
 _COLUMNS = ("path", "label", "part", "patient", "sha256")
 
 
@@ -55,54 +59,94 @@ class Split:
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
-def _groups(data: DataSet, hashes: list[str]) -> list[list[int]]:
-    """Indices of the items that must stay together: of one patient, or of the same bytes (joined transitively)."""
-    parent = list(range(len(data.items)))
+@dataclass(frozen=True)
+class Examined:
+    """What must be known of a data set's images before they are split: SHA-256 of each, and which are copies."""
 
-    def find(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
+    sha256: tuple[str, ...]
+    copies: Copies
 
-    first: dict[str, int] = {}
-    for index, (item, digest) in enumerate(zip(data.items, hashes, strict=True)):
-        for key in (f"sha256 {digest}", f"patient {item.patient}" if item.patient else ""):
-            if key:
-                parent[find(index)] = find(first.setdefault(key, index))
+    def doubt(self, data: DataSet) -> str | None:
+        """One line on pictures that lie under two labels, saved anew; None where there are none."""
+        pairs = [
+            (data.items[first].path, data.items[second].path)
+            for first, second, _ in self.copies.near
+            if data.items[first].label != data.items[second].label
+        ]
+        if not pairs:
+            return None
+        more = f", and {len(pairs) - 1} more such pairs" if len(pairs) > 1 else ""
+        return f"{' and '.join(pairs[0])} look like one picture under two labels{more}; see cxr-edge audit"
+
+
+def examine(data: DataSet, on_image: Callable[[], None] | None = None) -> Examined:
+    """Read every image once and look for copies.
+
+    Raises:
+        DataError: files that cannot be decoded, or the same bytes under two labels.
+    """
+    # Not before it is needed: a device reads splits, but has no SciPy.
+    from cxr_edge.audit.duplicates import find_copies
+    from cxr_edge.audit.measure import Unreadable, measure_all
+
+    measured = measure_all([data.root / item.path for item in data.items], on_image)
+    bad = [
+        f"{data.root / item.path}: {one.reason}"
+        for item, one in zip(data.items, measured, strict=True)
+        if isinstance(one, Unreadable)
+    ]
+    if bad:
+        raise unusable(bad, len(measured))
+    copies = find_copies(measured)
+    for group in copies.exact:
+        first, *others = (data.items[index] for index in group)
+        for other in others:
+            if other.label != first.label:
+                raise DataError(
+                    f"{data.root}: {first.path} and {other.path} are the same image under two labels; "
+                    "remove the wrong one"
+                )
+    return Examined(tuple(one.sha256 for one in measured), copies)
+
+
+def _groups(data: DataSet, copies: Copies) -> list[list[int]]:
+    """Indices of the items that must stay together: of one patient, or of one picture (joined transitively)."""
+    from cxr_edge.audit.duplicates import kept_together
+
     members: dict[int, list[int]] = defaultdict(list)
-    for index in range(len(data.items)):
-        members[find(index)].append(index)
+    numbers = kept_together([item.patient or "" for item in data.items], copies.cluster)
+    for index, number in enumerate(numbers.tolist()):
+        members[number].append(index)
     return list(members.values())
 
 
 def make_split(
-    data: DataSet, seed: int, validation: float = 0.15, test: float = 0.15, fold: tuple[int, int] | None = None
+    data: DataSet,
+    seed: int,
+    validation: float = 0.15,
+    test: float = 0.15,
+    fold: tuple[int, int] | None = None,
+    examined: Examined | None = None,
 ) -> Split:
     """Split a data set, class by class in the wanted shares, whole groups at a time.
 
     Parts that the data came in are kept; validation and test images are drawn from its training part where it has none.
 
     Args:
-        data: the images; they come in no parts where a fold is wanted.
-        seed: of the draw.
-        validation, test: shares of these parts.
+        data: of `find_data_set`; it comes in no parts where a fold is wanted.
+        seed: the same seed gives the same split.
+        validation, test: shares of each class.
         fold: `(i, k)` for the i-th, from 1, of k test parts that have no image in common and together have all.
+        examined: of `examine`, which is called where it is not given.
 
     Raises:
-        DataError: the same bytes carry two labels, or a class ends up without images in a part. Only a test part that
-            the data came in may lack classes.
+        DataError: as `examine`, or a class ends up without images in a part. Only a test part that the data came in
+            may lack classes.
     """
-    hashes = [sha256_of(data.root / item.path) for item in data.items]
-    by_hash: dict[str, int] = {}
-    for index, (item, digest) in enumerate(zip(data.items, hashes, strict=True)):
-        other = data.items[by_hash.setdefault(digest, index)]
-        if other.label != item.label:
-            raise DataError(
-                f"{data.root}: {other.path} and {item.path} are the same image under two labels; remove the wrong one"
-            )
+    if examined is None:
+        examined = examine(data)
     rng = np.random.default_rng(seed)
-    groups = _groups(data, hashes)
+    groups = _groups(data, examined.copies)
     given = data.parts()
     parts = [item.part or "" for item in data.items]
     for label in range(len(data.labels)):
@@ -131,7 +175,7 @@ def make_split(
         labels=data.labels,
         items=tuple(
             SplitItem(item.path, data.labels[item.label], part, item.patient or "", digest)
-            for item, part, digest in zip(data.items, parts, hashes, strict=True)
+            for item, part, digest in zip(data.items, parts, examined.sha256, strict=True)
         ),
     )
     for part in PARTS:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
-from PIL import Image
 
 from cxr_edge import __version__
 from cxr_edge.benchmarking.compare import read_record
@@ -21,15 +17,14 @@ from cxr_edge.evaluation.operating import operating_point_of
 from cxr_edge.evaluation.temperature import tempered
 from cxr_edge.evaluation.verify import ScoredBundle, compared, score_bundle
 from cxr_edge.files import write_text
-from cxr_edge.imaging import load_image
 from cxr_edge.machine import describe_machine
 from cxr_edge.reporting import report_plots
+from cxr_edge.reporting.pages import page, thumbnail
 from cxr_edge.reporting.parity import undecided_line
 from cxr_edge.reporting.tables import PHANTOM_NOTE, percent, show
 from cxr_edge.runs import Run
 
 KERAS = "Keras float32"
-_THUMBNAIL = 144
 
 
 def write_report(folder: Path, output: Path, with_images: bool) -> None:
@@ -60,11 +55,8 @@ def _bench_of(run: Run) -> dict[str, Any] | None:
 
 def render(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bool) -> str:
     """The page, from scored artifacts and the record of `cxr_edge.benchmarking.bench.bench`."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cxr_edge.reporting"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters.update(percent=percent, figure=_figure, probabilities=_probabilities)
-    return environment.get_template("report.html.j2").render(_content(scored, bench, with_images))
+    content = _content(scored, bench, with_images)
+    return page("report.html.j2", content, percent=percent, figure=_figure, probabilities=_probabilities)
 
 
 def _content(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bool) -> dict[str, Any]:
@@ -120,7 +112,7 @@ def _content(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bo
                 **{key: image[key] for key in ("image", "label", "reference")},
                 "artifact": row["artifact"],
                 "found": image["artifact"],
-                "thumbnail": _thumbnail(split.root / image["image"]) if with_images else None,
+                "thumbnail": thumbnail(split.root / image["image"]) if with_images else None,
             }
             for row in rows
             for image in row["flipped"]
@@ -189,12 +181,6 @@ def _limits(config: dict[str, Any], phantoms: bool) -> list[str]:
             "from adults: a model can score by age or site. If this is that data, every accuracy is an upper bound."
         )
     return limits
-
-
-def _thumbnail(path: Path) -> str:
-    content = io.BytesIO()
-    Image.fromarray(load_image(path, _THUMBNAIL)).save(content, "PNG")
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 
 def _bench_row(row: dict[str, Any]) -> list[str]:

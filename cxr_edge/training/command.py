@@ -90,6 +90,9 @@ def _train(run: Run, json: Path | None) -> Run:
     if found := config.get("leaks"):
         named = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         show(f"warning: the parts that the data came in are not apart, {len(found)} lie in several: {named}")
+    # Runs of early versions do not say.
+    if doubt := config.get("doubt"):
+        show(f"  warning: {doubt}")
     metrics = train(run)
     show_metrics(metrics, "Keras float32, test split")
     show(f"model: {run.model_file}")

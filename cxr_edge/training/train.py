@@ -16,7 +16,7 @@ from cxr_edge import __version__
 from cxr_edge.data.cache import decode_all, decoded, keep, refuse, scratch_images
 from cxr_edge.data.layouts import MIN_IMAGES_PER_CLASS, DataSet, find_data_set
 from cxr_edge.data.phantom import write_phantoms
-from cxr_edge.data.split import Split, leaks, make_split, run_split, write_split
+from cxr_edge.data.split import Split, examine, leaks, make_split, run_split, write_split
 from cxr_edge.errors import DataError, OptionError, RunError, first_line
 from cxr_edge.evaluation.metrics import balanced_accuracy, classification_metrics
 from cxr_edge.files import replacing, write_json
@@ -219,7 +219,9 @@ def start_run(run: Run, options: TrainOptions, data: DataSet) -> None:
                     f"{MIN_IMAGES_PER_CLASS}; {len(bad)} of {count} cannot be used, such as {next(iter(bad.values()))}"
                 )
         fold = None if options.fold is None or options.folds is None else (options.fold, options.folds)
-        split = replace(make_split(good, options.seed, fold=fold), resize=options.resize)
+        with progress_bar("looking for copies", len(good.items)) as bar:
+            examined = examine(good, bar.tick)
+        split = replace(make_split(good, options.seed, fold=fold, examined=examined), resize=options.resize)
         keep(split, images, rows)
     write_split(split, run.split_file)
     write_json(
@@ -235,6 +237,7 @@ def start_run(run: Run, options: TrainOptions, data: DataSet) -> None:
             "skipped": skipped,
             "given_parts": good.parts(),
             "leaks": leaks(split),
+            "doubt": examined.doubt(good),
             "data_sha256": split.data_hash(),
             "options": asdict(options),
         },

@@ -173,6 +173,9 @@ static void load_model(struct model *model) {
     if (text == NULL) {
         fail(model->path, "holds no cxr-edge metadata");
     }
+    if (strstr(text, "\"resize\": \"stretch") == NULL) {
+        fail(model->path, "wants images resized in another way than this program does");
+    }
     read_labels(model, text);
     check(model->path, ort->SessionGetInputTypeInfo(model->session, 0, &input));
     check(model->path, ort->CastTypeInfoToTensorInfo(input, &tensor));

@@ -15,6 +15,9 @@ async function readContract(model, content) {
   if (entry?.sha256 !== createHash("sha256").update(content).digest("hex")) {
     throw new Error("not the file that manifest.json describes");
   }
+  if (!shared.imaging.resize.startsWith("stretch")) {
+    throw new Error(`images ${shared.imaging.resize}: not what this program does`);
+  }
   return { labels: shared.labels, size: shared.contract.input.shape[1] };
 }
 

@@ -1,0 +1,186 @@
+"""One decode a file, and everything the audit needs from it; no full image outlives its own measurement."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from cxr_edge import imaging
+from cxr_edge.errors import ImageError
+from cxr_edge.machine import usable_cores
+
+#: Pixels of the square thumbnail that is kept of each image: 4 KiB of memory a file.
+THUMBNAIL = 64
+
+#: Grey levels within which a row or column counts as of one colour: JPEG's ringing in a black border is less.
+BORDER_TOLERANCE = 10
+
+# Burnt-in text is found on the image at 256 x 256 pixels as what a morphological opening takes away (a white top-hat):
+# strokes thinner than 11 pixels, 80 grey levels above their surroundings, nearly white, 6 pixels and more, no taller
+# or wider than 40, in the outer fifth of the frame. Of 60 radiographs, 20 a class, judged by eye, it flags 21, and each
+# has a marker or text; so have 29 others (small, grey or against something bright). Of 2,100 phantoms it flags none.
+_MARK_IMAGE, _STROKE, _CONTRAST, _WHITE, _LEAST, _LARGEST, _FRAME = 256, 11, 80, 235, 6, 40, 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one decoded file told.
+
+    `phash` is the 64-bit perceptual hash; `thumbnail` is uint8 `[THUMBNAIL, THUMBNAIL]`; `mean`, `std` and
+    `quantiles` (1 %, 50 %, 99 %) are in grey levels 0..255; `black` and `white` are the shares of pixels at 0 and 255;
+    `border` is the share of the area in edge rows and columns of one colour; `marks` counts what looks like burnt-in
+    text; `bytes` is the file's size, `format` and `mode` are Pillow's names.
+    """
+
+    sha256: str
+    bytes: int
+    format: str
+    mode: str
+    width: int
+    height: int
+    mean: float
+    std: float
+    quantiles: tuple[int, int, int]
+    black: float
+    white: float
+    border: float
+    marks: int
+    phash: int
+    thumbnail: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file that cannot be used, and why. `sha256` is empty where not even its bytes could be read."""
+
+    reason: str
+    sha256: str = ""
+
+
+def measure_all(paths: Sequence[Path], on_image: Callable[[], None] | None = None) -> list[Measurement | Unreadable]:
+    """Measure files in parallel, in their order.
+
+    Decoding, hashing and most of the arithmetic release the interpreter's lock, so threads will do; they also spare a
+    caller that holds TensorFlow the cost of new processes.
+    """
+    found = []
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for measurement in pool.map(measure, paths):
+            found.append(measurement)
+            if on_image is not None:
+                on_image()
+    return found
+
+
+def measure(path: Path) -> Measurement | Unreadable:
+    """Read and decode one file, once."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return Unreadable(error.strerror or type(error).__name__)
+    sha256 = hashlib.sha256(content).hexdigest()
+    if not content:
+        return Unreadable("the file is empty", sha256)
+    try:
+        grey = imaging.open_grey(path, content)
+    except ImageError as error:
+        return Unreadable(str(error).removeprefix(f"{path}: "), sha256)
+    # The header alone: what the file said it was, before it was made grey.
+    with Image.open(io.BytesIO(content)) as header:
+        file_format, mode, (width, height) = header.format or "", header.mode, header.size
+    pixels = np.asarray(grey)
+    histogram = np.bincount(pixels.ravel(), minlength=256)
+    mean, std, quantiles = _statistics(histogram)
+    return Measurement(
+        sha256=sha256,
+        bytes=len(content),
+        format=file_format,
+        mode=mode,
+        width=width,
+        height=height,
+        mean=mean,
+        std=std,
+        quantiles=quantiles,
+        black=float(histogram[0] / pixels.size),
+        white=float(histogram[255] / pixels.size),
+        border=border_share(pixels),
+        marks=count_marks(imaging.resized(grey, _MARK_IMAGE)),
+        phash=perceptual_hash(grey),
+        thumbnail=imaging.resized(grey, THUMBNAIL),
+    )
+
+
+def _statistics(histogram: NDArray[np.int64]) -> tuple[float, float, tuple[int, int, int]]:
+    levels, total = np.arange(256), int(histogram.sum())
+    mean = float(histogram @ levels / total)
+    std = float(np.sqrt(histogram @ np.square(levels - mean) / total))
+    low, middle, high = (int(at) for at in np.searchsorted(np.cumsum(histogram), np.array([0.01, 0.5, 0.99]) * total))
+    return mean, std, (low, middle, high)
+
+
+def perceptual_hash(grey: Image.Image) -> int:
+    """The 64-bit DCT hash ("pHash") of an 8-bit grey image, by the imagehash package."""
+    import imagehash
+
+    bits: NDArray[np.bool_] = imagehash.phash(grey).hash
+    return int.from_bytes(np.packbits(bits.ravel()).tobytes())
+
+
+def border_share(pixels: NDArray[np.uint8]) -> float:
+    """Share of the area taken by the rows and columns at the edges that are each of one colour, within a tolerance.
+
+    Args:
+        pixels: uint8 `[H, W]`.
+    """
+    if np.ptp(pixels) <= BORDER_TOLERANCE:
+        return 1.0
+    inner = 1.0
+    for axis in (0, 1):
+        varied = np.flatnonzero(pixels.max(axis).astype(int) - pixels.min(axis) > BORDER_TOLERANCE)
+        length = pixels.shape[1 - axis]
+        inner *= (varied[-1] + 1 - varied[0]) / length if len(varied) else 0.0
+    return float(1.0 - inner)
+
+
+def _filtered(pixels: NDArray[np.uint8], extremum: np.ufunc) -> NDArray[np.uint8]:
+    """The extremum over each `_STROKE` x `_STROKE` window.
+
+    Windows double from one pixel to the wanted width: 16 vector operations take 1/50 of SciPy's `grey_opening`, which
+    also holds the interpreter's lock.
+    """
+    for _ in range(2):
+        width = 1
+        while width < _STROKE:
+            step = min(width, _STROKE - width)
+            pixels = extremum(pixels[:-step], pixels[step:])
+            width += step
+        pixels = pixels.T
+    return pixels
+
+
+def count_marks(pixels: NDArray[np.uint8]) -> int:
+    """How many things near the edges look like burnt-in letters, arrows or markers (see the constants above).
+
+    Args:
+        pixels: uint8 `[256, 256]`.
+    """
+    eroded = _filtered(np.pad(pixels, _STROKE - 1, mode="edge"), np.minimum)
+    strokes = pixels - _filtered(eroded, np.maximum) > _CONTRAST
+    names, _ = ndimage.label(strokes, np.ones((3, 3)))
+    marks = 0
+    for number, place in enumerate(ndimage.find_objects(names), start=1):
+        largest = max(side.stop - side.start for side in place)
+        off_centre = max(abs((side.start + side.stop) / 2 / _MARK_IMAGE - 0.5) for side in place)
+        if largest <= _LARGEST and off_centre >= 0.5 - _FRAME:
+            own = pixels[place][names[place] == number]
+            marks += bool(own.size >= _LEAST and own.max() >= _WHITE)
+    return marks

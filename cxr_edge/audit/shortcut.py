@@ -1,0 +1,201 @@
+"""How much of the class shows where the lungs are not: small models on the frame, a thumbnail and the file's metadata.
+
+After DeGrave, Janizek and Lee, "AI for radiographic COVID-19 detection selects shortcuts over signal" (2021), and
+Maguolo and Nanni, "A critic evaluation of methods for COVID-19 automatic detection from X-ray images" (2021), who black
+out the lungs and still tell the data sets apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.audit.measure import Measurement
+from cxr_edge.evaluation.statistics import CONFIDENCE, RESAMPLES
+
+FOLDS = 5
+#: Groups (patients, or clusters of copies) that a class needs for a figure worth showing.
+LEAST_GROUPS = 10
+#: Images that are looked at, drawn evenly from the classes: more would narrow the interval little.
+MOST_IMAGES = 8000
+#: Share of the way from chance to perfect that the lower end of the interval must pass to be called strong: 50 %
+#: balanced accuracy with three classes, 62.5 % with two. On 700 phantoms a class, which have no shortcut but lungs of
+#: which a little reaches into the frame, the frame's lower end is at 0.05 of the way.
+STRONG = 0.25
+
+_SIDE = 32
+_FRAME = 2
+
+
+def shortcut_tests(
+    measurements: list[Measurement], targets: NDArray[np.int64], groups: NDArray[np.integer], labels: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Cross-validate a support vector machine (RBF kernel, classes weighted evenly) on what is not the lungs.
+
+    Args:
+        measurements: of N images.
+        targets: int64 `[N]`, indices of `labels`.
+        groups: integers `[N]`; images of one group (a patient, copies of one image) are in one fold.
+        labels: names of the classes.
+
+    Returns:
+        One JSON-ready row a test; `balanced_accuracy` has a percentile bootstrap interval over groups. Where a class
+        has too few groups, `balanced_accuracy` is None and `sentence` says so.
+    """
+    present = [label for label in range(len(labels)) if (targets == label).any()]
+    scarce = [labels[label] for label in present if len(np.unique(groups[targets == label])) < LEAST_GROUPS]
+    if len(present) < 2 or scarce:
+        why = "fewer than two classes can be read"
+        if scarce:
+            why = f"{', '.join(scarce)}: fewer than {LEAST_GROUPS} patients or distinct images"
+        return [
+            {"test": name, "sees": sees, "balanced_accuracy": None, "verdict": "not tested", "sentence": why}
+            for name, sees in _TESTS.items()
+        ]
+    chosen = _drawn(targets, groups)
+    measurements, targets, groups = [measurements[index] for index in chosen], targets[chosen], groups[chosen]
+    small = np.array([measurement.thumbnail for measurement in measurements])
+    rows = []
+    for name, features in (
+        ("frame", _frame(small)),
+        ("metadata", _metadata(measurements)),
+        ("thumbnail", _reduced(small, 16).reshape(len(small), -1)),
+    ):
+        right = _cross_validated(features, targets, groups) == targets
+        rows.append(_row(name, right, targets, groups, labels))
+    return rows
+
+
+#: What each test sees.
+_TESTS = {
+    "frame": "the outermost sixteenth of width and height on each side; everything else masked",
+    "metadata": "width, height, colour mode, file type and file size; no pixel",
+    "thumbnail": "the whole image at 16 x 16 pixels",
+}
+
+
+def _row(
+    name: str,
+    right: NDArray[np.bool_],
+    targets: NDArray[np.int64],
+    groups: NDArray[np.integer],
+    labels: tuple[str, ...],
+) -> dict[str, Any]:
+    found = balanced_accuracy(right, targets, groups)
+    classes = np.unique(targets)
+    chance = 1 / len(classes)
+    lift = (found["low"] - chance) / (1 - chance)
+    verdict = "strong" if lift >= STRONG else "some" if lift > 0 else "none"
+    figure = f"{100 * found['value']:.0f} % balanced accuracy ({100 * found['low']:.0f} to {100 * found['high']:.0f})"
+    against = f"chance {100 * chance:.0f} %"
+    sentence = {
+        "frame": {
+            "strong": f"the border alone gives {figure}, {against}: a model can score high without looking at lungs",
+            "some": f"the border alone gives {figure}, {against}: a little of the class shows outside the lungs",
+            "none": f"the border alone gives {figure}, {against}: no better than guessing",
+        },
+        "metadata": {
+            "strong": f"the file alone, unseen, gives {figure}, {against}: the classes were not made the same way",
+            "some": f"the file alone, unseen, gives {figure}, {against}; file size follows the picture, too",
+            "none": f"the file alone, unseen, gives {figure}, {against}: no better than guessing",
+        },
+        # Disease itself can show at 16 pixels: this one is for comparison, and no fault of the data.
+        "thumbnail": dict.fromkeys(
+            ("strong", "some", "none"), f"16 x 16 pixels give {figure}, {against}; disease itself may show at that size"
+        ),
+    }[name][verdict]
+    return {
+        "test": name,
+        "sees": _TESTS[name],
+        "images": len(targets),
+        "folds": FOLDS,
+        "chance": chance,
+        "balanced_accuracy": found,
+        "recall": {labels[label]: float(right[targets == label].mean()) for label in classes},
+        "verdict": "for comparison" if name == "thumbnail" else verdict,
+        "sentence": sentence,
+    }
+
+
+def balanced_accuracy(
+    right: NDArray[np.bool_], targets: NDArray[np.int64], groups: NDArray[np.integer]
+) -> dict[str, float]:
+    """Mean recall of the classes, with a percentile bootstrap interval over groups, which images of one patient need.
+
+    Args:
+        right, targets, groups: `[N]`, whether an image was named rightly, its class, its group.
+    """
+    classes, target = np.unique(targets, return_inverse=True)
+    names, group = np.unique(groups, return_inverse=True)
+    totals, hits = np.zeros((2, len(names), len(classes)))
+    np.add.at(totals, (group, target), 1)
+    np.add.at(hits, (group, target), right)
+    generator = np.random.default_rng(0)
+    drawn = []
+    for _ in range(RESAMPLES):
+        times = np.bincount(generator.integers(0, len(names), len(names)), minlength=len(names))
+        total = times @ totals
+        drawn.append(float(np.mean((times @ hits)[total > 0] / total[total > 0])))
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(drawn, [tail, 100 - tail])
+    return {"value": float(np.mean(hits.sum(0) / totals.sum(0))), "low": float(low), "high": float(high)}
+
+
+def _cross_validated(
+    features: NDArray[np.float32], targets: NDArray[np.int64], groups: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    """Class of each image by a model that saw none of its group."""
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    # Of the models tried on the radiographs' frame this one found most, in the least time: 82 % balanced accuracy,
+    # against 76 % of a logistic regression on 40 principal components and 74 % of 100 extremely randomized trees.
+    model = make_pipeline(StandardScaler(), SVC(class_weight="balanced"))
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    named: NDArray[np.int64] = cross_val_predict(model, features, targets, groups=groups, cv=folds)
+    return named
+
+
+def _drawn(targets: NDArray[np.int64], groups: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Indices of at most `MOST_IMAGES` images, evenly from the classes and with whole groups, in their order."""
+    names, group = np.unique(groups, return_inverse=True)
+    shuffled = np.random.default_rng(0).permutation(len(names))[group]
+    room = MOST_IMAGES // len(np.unique(targets))
+    chosen = []
+    for label in np.unique(targets):
+        mine = np.flatnonzero(targets == label)
+        chosen.append(mine[np.argsort(shuffled[mine], kind="stable")][:room])
+    return np.sort(np.concatenate(chosen))
+
+
+def _reduced(thumbnails: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
+    count, size = thumbnails.shape[0], thumbnails.shape[1] // side
+    means: NDArray[np.float32] = thumbnails.reshape(count, side, size, side, size).mean((2, 4), dtype=np.float32)
+    return means
+
+
+def _frame(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+    # A frame of 4 in 32 pixels would tell 49 % of phantoms apart, by the lungs that reach into it; 2 in 32 tell 37 %,
+    # and of the radiographs, whose shortcut is real, 82 %.
+    outside = np.ones((_SIDE, _SIDE), dtype=bool)
+    outside[_FRAME:-_FRAME, _FRAME:-_FRAME] = False
+    return _reduced(thumbnails, _SIDE)[:, outside]
+
+
+def _metadata(measurements: list[Measurement]) -> NDArray[np.float32]:
+    figures = np.log([[one.width, one.height, one.bytes] for one in measurements])
+    columns = [figures]
+    for names in (
+        [f"{one.width} x {one.height}" for one in measurements],
+        [one.mode for one in measurements],
+        [one.format for one in measurements],
+    ):
+        _, which, counts = np.unique(names, return_inverse=True, return_counts=True)
+        # A size of its own says which image it is, not of which class.
+        common = np.flatnonzero(counts >= max(2, len(names) // 100))
+        columns.append(which[:, None] == common[None, :])
+    return np.concatenate(columns, axis=1).astype(np.float32)

@@ -1,0 +1,332 @@
+"""The audit finds what was planted, and does not find what was not."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from cxr_edge.audit.duplicates import MAX_DISTANCE, find_copies, near_pairs
+from cxr_edge.audit.measure import Measurement, border_share, count_marks, measure, measure_all
+from cxr_edge.audit.shortcut import balanced_accuracy
+from cxr_edge.data.layouts import find_data_set
+from cxr_edge.data.phantom import LABELS, write_phantoms
+from cxr_edge.data.split import examine, make_split, write_split
+from cxr_edge.errors import DataError
+from tests.conftest import Cli
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantoms(folder, 40, size=96)
+    return folder
+
+
+@pytest.fixture
+def data(phantoms: Path, tmp_path: Path) -> Path:
+    """A copy to plant faults in."""
+    return Path(shutil.copytree(phantoms, tmp_path / "data"))
+
+
+def files(folder: Path, label: str) -> list[Path]:
+    return sorted((folder / label).iterdir())
+
+
+def audited(cli: Cli, *arguments: object, code: int = 0) -> dict[str, Any]:
+    output = Path(str(arguments[0])).parent / "audit.json"
+    outcome = cli("audit", *arguments, "--json", output)
+    assert outcome.code == code, outcome.err
+    record: dict[str, Any] = json.loads(output.read_text())
+    return record
+
+
+def kinds(record: dict[str, Any], severity: str = "serious") -> set[str]:
+    return {finding["kind"] for finding in record["findings"] if finding["severity"] == severity}
+
+
+def test_sound_data_has_no_serious_finding(data: Path, cli: Cli) -> None:
+    record = audited(cli, data, "--strict")
+    assert kinds(record) == kinds(record, "warning") == set()
+    assert record["copies"] == record["unreadable"] == record["blank"] == []
+    assert [row["images"] for row in record["classes"]] == [40, 40, 40]
+    assert record["classes"][0]["sizes"]["most_common"] == {"96 x 96": 40}
+    tests = {row["test"]: row for row in record["shortcuts"]}
+    assert set(tests) == {"frame", "metadata", "thumbnail"}
+    for name in ("frame", "metadata"):
+        assert tests[name]["verdict"] in ("none", "some")
+
+
+def test_exact_and_near_copies_are_found_in_one_class(data: Path, cli: Cli) -> None:
+    first, second, third, fourth, fifth, *_ = files(data, "Normal")
+    folder = data / "Normal"
+    shutil.copy(first, folder / "exact.png")
+    with Image.open(second) as image:
+        image.save(folder / "encoded.jpg", quality=60)
+    with Image.open(third) as image:
+        image.resize((160, 150), Image.Resampling.BICUBIC).save(folder / "scaled.png")
+    with Image.open(fourth) as image:
+        image.point(lambda grey: 0.8 * grey + 30).save(folder / "brighter.png")
+    with Image.open(fifth) as image:
+        image.save(folder / "again.png", compress_level=1)
+    record = audited(cli, data, "--strict")
+    found = {frozenset(Path(file["path"]).name for file in row["files"]): row["kind"] for row in record["copies"]}
+    assert found == {
+        frozenset({first.name, "exact.png"}): "exact",
+        frozenset({second.name, "encoded.jpg"}): "near",
+        frozenset({third.name, "scaled.png"}): "near",
+        frozenset({fourth.name, "brighter.png"}): "near",
+        frozenset({fifth.name, "again.png"}): "near",
+    }
+    assert kinds(record, "warning") == {"exact copies", "near copies"}
+    # A copy of a file is of one class with it, and so must count as one case in the shortcut tests, too.
+    assert kinds(record) == set()
+
+
+def test_a_picture_under_two_labels_is_serious(data: Path, cli: Cli) -> None:
+    shutil.copy(files(data, "Normal")[0], data / "COVID-19" / "twin.png")
+    record = audited(cli, data, "--strict", code=3)
+    assert kinds(record) == {"label conflict"}
+    (row,) = record["copies"]
+    assert row["kind"] == "exact"
+    assert {file["label"] for file in row["files"]} == {"Normal", "COVID-19"}
+    with Image.open(files(data, "Normal")[1]) as image:
+        image.save(data / "Viral Pneumonia" / "twin.jpg", quality=70)
+    record = audited(cli, data, code=0)
+    assert [row["kind"] for row in record["copies"]] == ["exact", "near"]
+
+
+def test_each_file_that_cannot_be_read_is_named_with_its_reason(data: Path, cli: Cli) -> None:
+    whole = files(data, "Normal")[0].read_bytes()
+    (data / "Normal" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (data / "Normal" / "text.png").write_text("no image")
+    (data / "COVID-19" / "empty.png").touch()
+    record = audited(cli, data, "--strict", code=3)
+    reasons = {row["path"]: row["reason"] for row in record["unreadable"]}
+    assert set(reasons) == {"Normal/cut.png", "Normal/text.png", "COVID-19/empty.png"}
+    assert "truncated" in reasons["Normal/cut.png"]
+    assert "not an image" in reasons["Normal/text.png"]
+    assert "empty" in reasons["COVID-19/empty.png"]
+    assert str(data) not in json.dumps(record)
+    assert kinds(record) == {"unreadable"}
+    assert [row["unreadable"] for row in record["classes"]] == [1, 0, 2]
+
+
+def in_parts(phantoms: Path, root: Path) -> Path:
+    for label in LABELS:
+        for index, path in enumerate(files(phantoms, label)):
+            target = root / ("train" if index < 30 else "test") / label / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    return root
+
+
+def test_patients_and_copies_in_two_split_folders_are_serious(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
+    root = in_parts(phantoms, tmp_path / "data")
+    assert kinds(audited(cli, root, "--strict")) == set()
+    train, test = files(root / "train", "Normal")[0], files(root / "test", "Normal")[0]
+    rows = [f"{path.relative_to(root).as_posix()},p1" for path in (train, test)]
+    (root / "patients.csv").write_text("path,patient_id\n" + "\n".join(rows) + "\n")
+    with Image.open(files(root / "train", "Normal")[1]) as image:
+        image.save(root / "test" / "Normal" / "again.jpg", quality=80)
+    record = audited(cli, root, "--strict", code=3)
+    assert kinds(record) == {"patients across splits", "copies across splits"}
+    assert record["parts"] == {"test": 31, "train": 90}
+    (patient,) = record["patients"]["across_parts"]
+    assert {file["part"] for file in patient["files"]} == {"train", "test"}
+
+
+def test_the_split_of_a_run_is_audited(data: Path, tmp_path: Path, cli: Cli) -> None:
+    run = tmp_path / "run"
+    split = make_split(find_data_set(data), 0)
+    write_split(split, run / "split.csv")
+    (run / "run.json").write_text(json.dumps({"labels": list(split.labels), "options": {"data": str(data)}}))
+    record = audited(cli, data, "--run", run, "--strict")
+    assert sum(record["parts"].values()) == record["images"] == 120
+    assert cli("audit", "--run", run).code == 0
+    # What an older version would have done: a copy on the other side.
+    train, test = split.part("train")[0], split.part("test")[0]
+    shutil.copy(data / train.path, data / test.path)
+    record = audited(cli, data, "--run", run, "--strict", code=3)
+    assert "copies across splits" in kinds(record)
+    assert cli("audit", tmp_path, "--run", run).code == 2
+
+
+def test_a_table_of_labels_will_do(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    rows = []
+    for label in LABELS:
+        for path in files(phantoms, label)[:3]:
+            shutil.copy(path, flat / path.name)
+            rows.append((path.name, label))
+    with (flat / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "label"), *rows, ("gone.png", "Normal")])
+    record = audited(cli, flat)
+    assert [row["images"] for row in record["classes"]] == [3, 4, 3]
+    assert [row["path"] for row in record["unreadable"]] == ["gone.png"]
+    assert {row["verdict"] for row in record["shortcuts"]} == {"not tested"}
+
+
+def test_a_planted_shortcut_is_found_in_the_frame_and_in_the_metadata(data: Path, cli: Cli) -> None:
+    for label, shade in zip(LABELS, (20, 120, 220), strict=True):
+        for path in files(data, label):
+            with Image.open(path) as image:
+                image.load()
+            ImageDraw.Draw(image).rectangle((0, 0, 95, 5), fill=shade)
+            image.save(path)
+    record = audited(cli, data, "--strict", code=3)
+    assert kinds(record) == {"shortcut: frame"}
+    row = next(row for row in record["shortcuts"] if row["test"] == "frame")
+    assert row["balanced_accuracy"]["low"] > 0.9
+    assert "without looking at lungs" in row["sentence"]
+    for path in files(data, "Normal"):
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".jpg"))
+        path.unlink()
+    assert "shortcut: metadata" in kinds(audited(cli, data, "--strict", code=3))
+
+
+def test_marks_and_borders_that_name_a_class_are_warned_of(data: Path, cli: Cli) -> None:
+    for path in files(data, "COVID-19"):
+        with Image.open(path) as image:
+            image = image.resize((256, 256))
+        ImageDraw.Draw(image).text((8, 20), "R", fill=255, font_size=32)
+        image.save(path)
+    for path in files(data, "Normal"):
+        with Image.open(path) as image:
+            image.load()
+        ImageDraw.Draw(image).rectangle((0, 0, 95, 4), fill=0)
+        image.save(path)
+    record = audited(cli, data)
+    assert {"borders of one colour", "burnt-in marks"} <= kinds(record, "warning")
+
+
+def test_the_page_needs_no_network_and_shows_no_image_unasked(data: Path, tmp_path: Path, cli: Cli) -> None:
+    shutil.copy(files(data, "Normal")[0], data / "Normal" / "copy.png")
+    (data / "Normal" / "<b>.png").write_text("no image")
+    page = tmp_path / "page.html"
+    assert cli("audit", data, "--html", page).code == 0
+    text = page.read_text()
+    assert [link for link in re.findall(r'(?:src|href)="([^"]*)"', text) if not link.startswith("data:")] == []
+    assert "<script" not in text and "@import" not in text and "url(" not in text
+    assert "data:image/png" not in text
+    assert "Normal/copy.png" in text and "&lt;b&gt;.png" in text
+    assert "Not a medical device" in text
+    assert str(tmp_path) not in text
+    assert cli("audit", data, "--html", page, "--with-images").code == 0
+    assert page.read_text().count("data:image/png") == 2
+    assert cli("audit", data, "--with-images").code == 2
+
+
+def test_ten_thousand_empty_files_end_in_a_clear_result(tmp_path: Path, cli: Cli) -> None:
+    for label in ("Normal", "COVID-19"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for index in range(5000):
+            (tmp_path / "data" / label / f"{index}.png").touch()
+    start = time.monotonic()
+    outcome = cli("audit", tmp_path / "data", "--strict")
+    assert time.monotonic() - start < 30
+    assert outcome.code == 3
+    assert "10000 files cannot be read" in outcome.out
+    assert "and 9999 more: the file is empty" in outcome.out
+    assert "Traceback" not in outcome.err
+
+
+def test_bad_usage_is_told(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
+    assert cli("audit").code == 2
+    assert "nowhere" in cli("audit", tmp_path / "nowhere").err
+    assert cli("audit", phantoms, "--run", tmp_path).code == 2
+    (tmp_path / "labels.csv").write_text("name,class\n")
+    assert "labels.csv" in cli("audit", tmp_path).err
+
+
+def test_copies_saved_anew_stay_on_one_side_of_the_split(data: Path) -> None:
+    for path in files(data, "Normal")[:10]:
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".jpg"), quality=80)
+    found = find_data_set(data)
+    for seed in range(3):
+        sides = {item.path: item.part for item in make_split(found, seed).items}
+        for path in files(data, "Normal")[:20]:
+            assert sides[f"Normal/{path.stem}.png"] == sides[f"Normal/{path.name}"]
+    assert examine(found).doubt(found) is None
+
+
+def test_train_is_told_of_one_picture_under_two_labels(data: Path) -> None:
+    with Image.open(files(data, "Normal")[0]) as image:
+        image.save(data / "COVID-19" / "twin.jpg", quality=80)
+    found = find_data_set(data)
+    assert "COVID-19/twin.jpg" in (examine(found).doubt(found) or "")
+    (data / "Normal" / "text.png").write_text("no image")
+    with pytest.raises(DataError, match=r"text\.png"):
+        make_split(find_data_set(data), 0)
+
+
+def test_every_pair_within_the_distance_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr_edge.audit.duplicates._HASH_BLOCK", 7)
+    monkeypatch.setattr("cxr_edge.audit.duplicates._PAIR_BLOCK", 3)
+    generator = np.random.default_rng(0)
+    thumbnail = generator.integers(0, 256, (64, 64)).astype(np.uint8)
+    hashes = generator.integers(0, 2**63, 40).astype(np.uint64)
+    hashes[33] = hashes[2] ^ np.uint64(2**MAX_DISTANCE - 1)
+    hashes[20] = hashes[5] ^ np.uint64(2 ** (MAX_DISTANCE + 1) - 1)
+    found = near_pairs(hashes, np.stack([thumbnail] * 40))
+    assert list(zip(found.first, found.second, strict=True)) == [(2, 33)]
+    assert found.correlation[0] == pytest.approx(1, abs=1e-5)
+
+
+def test_phantoms_of_different_seeds_are_no_copies(phantoms: Path) -> None:
+    measured = measure_all([path for label in LABELS for path in files(phantoms, label)])
+    copies = find_copies(measured)
+    assert copies.exact == copies.near == ()
+    assert len(set(copies.cluster.tolist())) == len(measured)
+
+
+def test_what_is_measured(tmp_path: Path) -> None:
+    pixels = np.full((100, 200), 128, dtype=np.uint8)
+    pixels[:20], pixels[:, 150:] = 0, 255
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    found = measure(tmp_path / "image.png")
+    assert isinstance(found, Measurement)
+    assert (found.width, found.height, found.mode, found.format) == (200, 100, "L", "PNG")
+    assert found.mean == pytest.approx(pixels.mean())
+    assert found.std == pytest.approx(pixels.std())
+    assert found.black == pytest.approx(0.15) and found.white == pytest.approx(0.25)
+
+    framed = np.random.default_rng(0).integers(0, 256, (100, 100)).astype(np.uint8)
+    assert border_share(framed) == 0
+    framed[:10], framed[:, 95:] = 7, 7
+    assert border_share(framed) == pytest.approx(1 - 0.9 * 0.95)
+    assert border_share(np.zeros((9, 9), dtype=np.uint8)) == 1
+
+
+def test_letters_near_the_edge_are_marks_and_others_are_not() -> None:
+    ramp = np.tile(np.linspace(20, 180, 256), (256, 1)).astype(np.uint8)
+    assert count_marks(ramp) == 0
+    for place, marks in (((10, 10), 1), ((110, 110), 0)):
+        image = Image.fromarray(ramp)
+        ImageDraw.Draw(image).text(place, "R", fill=255, font_size=30)
+        assert count_marks(np.asarray(image)) == marks
+
+
+def test_balanced_accuracy_weighs_classes_evenly() -> None:
+    targets = np.repeat([0, 1], [90, 10])
+    right = targets == 0
+    found = balanced_accuracy(right, targets, np.arange(100))
+    assert found == {"value": 0.5, "low": 0.5, "high": 0.5}
+    half = np.arange(100) % 2 == 0
+    alone, in_pairs = (
+        balanced_accuracy(half, np.zeros(100, dtype=np.int64), np.arange(100) // size) for size in (1, 2)
+    )
+    assert alone["low"] < 0.5 < alone["high"]
+    # Groups that each hold one right and one wrong leave nothing to chance.
+    assert in_pairs == {"value": 0.5, "low": 0.5, "high": 0.5}
