@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cxr_edge import imaging
-from cxr_edge.dicom import dicom_facts, is_dicom, warnings_about
+from cxr_edge.dicom import dicom_facts, is_dicom, warnings_about, warnings_of
 from cxr_edge.errors import ImageError
 
 pydicom = pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
@@ -274,6 +274,17 @@ def test_tags_that_speak_against_a_picture_are_reported(tmp_path: Path) -> None:
     path = written(tmp_path / "v.dcm", ramp(), ViewCodeSequence=[code])
     assert warnings_about(dicom_facts(path)) == []
     assert any("CT" in line for line in warnings_about(dicom_facts(shipped("CT_small.dcm"))))
+
+
+def test_many_files_are_warned_of_by_count(tmp_path: Path) -> None:
+    for index in range(3):
+        written(tmp_path / f"lateral {index}", ramp(), ViewPosition="LL", BurnedInAnnotation="YES" if index else "NO")
+    written(tmp_path / "good.dcm", ramp(), ViewPosition="PA")
+    (tmp_path / "cut.dcm").write_bytes((tmp_path / "good.dcm").read_bytes()[:140])
+    Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
+    found = warnings_of(sorted(tmp_path.iterdir()))
+    assert list(found.values()) == [3, 2]
+    assert "LL" in next(iter(found))
 
 
 def test_without_pydicom_the_way_out_is_named_and_other_files_are_read(tmp_path: Path) -> None:
