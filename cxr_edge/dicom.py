@@ -129,11 +129,13 @@ def _looked_up(values: NDArray[Any], table: Dataset, little_endian: bool) -> tup
     Not by pydicom's `apply_voi_lut`: that indexes a table of 8-bit entries by 8-bit numbers, however long the table is.
     """
     entries, first, bits = (int(number) for number in table.LUTDescriptor)
+    # 65536 does not fit into the field, and is written as 0.
+    entries = entries or 65536
     found = table.LUTData
     if isinstance(found, bytes):
-        one_byte = len(found) <= (entries or 65536)
+        one_byte = len(found) < 2 * entries
         found = np.frombuffer(found, np.uint8 if one_byte else np.dtype("<u2" if little_endian else ">u2"))
-    lut = np.asarray(found).reshape(-1)[: entries or 65536]
+    lut = np.asarray(found).reshape(-1)[:entries]
     indices = np.clip(np.rint(values).astype(np.int64) - first, 0, len(lut) - 1)
     return lut[indices], 2.0**bits - 1
 
