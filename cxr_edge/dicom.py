@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +42,7 @@ _TAGS = {
 _NOT_FRONTAL = {"LL", "RL", "RLO", "LLO", "LAT", "LATERAL", "LLAT", "RLAT", "OBL", "OBLIQUE"}
 #: Computed and digital radiography, radiofluoroscopy, digitised film; secondary capture and other may be anything.
 _RADIOGRAPHS = {"CR", "DX", "RG", "RF", "SC", "OT"}
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 # Decoders of lossy streams differ in the last bit, and a picture must not depend on which of them are installed.
 _DECODERS = {
     "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline
@@ -87,7 +91,7 @@ def read_grey(path: Path | str, max_pixels: int, content: bytes | None = None) -
     """
     data = _read(path, True, content)
     try:
-        if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        if "Rows" not in data or not any(name in data for name in _PIXELS):
             raise ImageError(f"{path}: a DICOM file without an image (modality {data.get('Modality') or 'unknown'})")
         if data.Rows * data.Columns > max_pixels:
             raise ImageError(f"{path}: refused, {data.Columns} x {data.Rows} pixels look like a decompression bomb")
@@ -101,7 +105,9 @@ def read_grey(path: Path | str, max_pixels: int, content: bytes | None = None) -
     except (ImageError, MissingDependencyError):
         raise
     except Exception as error:  # As above.
-        raise ImageError(f"{path}: a DICOM file that cannot be decoded ({first_line(error)})") from None
+        # The decoders' own reasons stand in the lines after the first.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ImageError(f"{path}: a DICOM file that cannot be decoded ({reason})") from None
 
 
 def _decoded(path: Path | str, data: Dataset) -> NDArray[Any]:
@@ -123,11 +129,13 @@ def _looked_up(values: NDArray[Any], table: Dataset, little_endian: bool) -> tup
     Not by pydicom's `apply_voi_lut`: that indexes a table of 8-bit entries by 8-bit numbers, however long the table is.
     """
     entries, first, bits = (int(number) for number in table.LUTDescriptor)
+    # 65536 does not fit into the field, and is written as 0.
+    entries = entries or 65536
     found = table.LUTData
     if isinstance(found, bytes):
-        one_byte = len(found) <= (entries or 65536)
+        one_byte = len(found) < 2 * entries
         found = np.frombuffer(found, np.uint8 if one_byte else np.dtype("<u2" if little_endian else ">u2"))
-    lut = np.asarray(found).reshape(-1)[: entries or 65536]
+    lut = np.asarray(found).reshape(-1)[:entries]
     indices = np.clip(np.rint(values).astype(np.int64) - first, 0, len(lut) - 1)
     return lut[indices], 2.0**bits - 1
 
@@ -216,3 +224,18 @@ def warnings_about(facts: dict[str, str | None]) -> list[str]:
     if (facts["presentation_intent"] or "").upper() == "FOR PROCESSING":
         found.append("raw detector values, not meant to be looked at (Presentation Intent Type is FOR PROCESSING)")
     return found
+
+
+def warnings_of(paths: Iterable[Path]) -> dict[str, int]:
+    """What `warnings_about` says of the DICOM files among many, and of how many it does; the most frequent first.
+
+    Raises:
+        MissingDependencyError: there are such files, and pydicom is not installed.
+    """
+    found: Counter[str] = Counter()
+    for path in paths:
+        if is_dicom(path):
+            # One that is damaged is named where it is decoded.
+            with suppress(ImageError):
+                found.update(warnings_about(dicom_facts(path)))
+    return dict(found.most_common())

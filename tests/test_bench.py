@@ -295,11 +295,6 @@ def test_devices_lists_what_is_here_and_what_is_not(cli: Cli, tmp_path: Path) ->
 
 
 @pytest.fixture
-def device(bundle: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(bundle, tmp_path / "device"))
-
-
-@pytest.fixture
 def picture(tmp_path: Path) -> Path:
     Image.fromarray(draw_phantom("Normal", 11, 300).pixels).save(tmp_path / "chest.png")
     return tmp_path / "chest.png"

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cxr_edge import imaging
-from cxr_edge.dicom import dicom_facts, is_dicom, warnings_about
+from cxr_edge.dicom import dicom_facts, is_dicom, warnings_about, warnings_of
 from cxr_edge.errors import ImageError
 
 pydicom = pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
@@ -142,20 +142,24 @@ def test_monochrome1_is_inverted(tmp_path: Path) -> None:
     assert inverted[0, 0] == 255
 
 
-def lookup_table(entries: np.ndarray, first: int, bits: int) -> Dataset:
+def lookup_table(entries: np.ndarray, first: int, bits: int, packed: str = "<u2") -> Dataset:
     table = Dataset()
     table.LUTDescriptor = [len(entries), first, bits]
-    table.add_new(0x00283006, "OW", entries.astype("<u2").tobytes())
+    content = entries.astype(packed).tobytes()
+    table.add_new(0x00283006, "OW", content + bytes(len(content) % 2))
     return table
 
 
-@pytest.mark.parametrize(("bits", "top"), [(8, 255), (12, 4095), (16, 65535)])
-def test_a_voi_lut_is_preferred_to_a_window(tmp_path: Path, bits: int, top: int) -> None:
-    values = ramp()
-    curve = np.round(np.linspace(0, 1, 3000) ** 2 * top)
+@pytest.mark.parametrize(
+    ("bits", "packed", "count"),
+    [(8, "<u2", 3000), (8, "u1", 3000), (8, "u1", 2999), (12, "<u2", 3000), (16, "<u2", 3000)],
+)
+def test_a_voi_lut_is_preferred_to_a_window(tmp_path: Path, bits: int, packed: str, count: int) -> None:
+    values, top = ramp(), 2**bits - 1
+    curve = np.round(np.linspace(0, 1, count) ** 2 * top)
     tags = {"WindowCenter": 100, "WindowWidth": 10, "RescaleSlope": 1, "RescaleIntercept": -100}
-    path = written(tmp_path / "x.dcm", values, VOILUTSequence=[lookup_table(curve, 500, bits)], **tags)
-    wanted = curve[np.clip(values.astype(int) - 100 - 500, 0, 2999)] * 255 / top
+    path = written(tmp_path / "x.dcm", values, VOILUTSequence=[lookup_table(curve, 500, bits, packed)], **tags)
+    wanted = curve[np.clip(values.astype(int) - 100 - 500, 0, count - 1)] * 255 / top
     assert np.array_equal(grey(path), np.round(wanted))
 
 
@@ -276,6 +280,17 @@ def test_tags_that_speak_against_a_picture_are_reported(tmp_path: Path) -> None:
     assert any("CT" in line for line in warnings_about(dicom_facts(shipped("CT_small.dcm"))))
 
 
+def test_many_files_are_warned_of_by_count(tmp_path: Path) -> None:
+    for index in range(3):
+        written(tmp_path / f"lateral {index}", ramp(), ViewPosition="LL", BurnedInAnnotation="YES" if index else "NO")
+    written(tmp_path / "good.dcm", ramp(), ViewPosition="PA")
+    (tmp_path / "cut.dcm").write_bytes((tmp_path / "good.dcm").read_bytes()[:140])
+    Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
+    found = warnings_of(sorted(tmp_path.iterdir()))
+    assert list(found.values()) == [3, 2]
+    assert "LL" in next(iter(found))
+
+
 def test_without_pydicom_the_way_out_is_named_and_other_files_are_read(tmp_path: Path) -> None:
     Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
     code = (
@@ -288,6 +303,20 @@ def test_without_pydicom_the_way_out_is_named_and_other_files_are_read(tmp_path:
     last = result.stderr.splitlines()[-1]
     assert "MissingDependencyError" in last
     assert "MR_small.dcm" in last
+    assert "pip install 'cxr-edge[dicom]'" in last
+
+
+def test_without_a_decoder_the_way_out_is_named() -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('pylibjpeg', 'openjpeg', 'libjpeg', 'gdcm', 'jpeg_ls')))\n"
+        "from cxr_edge.imaging import load_image\n"
+        f"load_image({str(shipped('SC_rgb_rle.dcm'))!r}, 71)\n"
+        f"load_image({str(shipped('SC_rgb_jpeg_gdcm.dcm'))!r}, 71)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    last = result.stderr.splitlines()[-1]
+    assert "MissingDependencyError" in last
+    assert "SC_rgb_jpeg_gdcm.dcm: a decoder of JPEG Lossless" in last
     assert "pip install 'cxr-edge[dicom]'" in last
 
 

@@ -87,6 +87,8 @@ def _train(run: Run, json: Path | None) -> Run:
         show(f"  the patients of {known} images are known; each stays on one side of the split")
     elif config["options"]["data"] is not None:
         show("  no patients are named: images of one patient may lie on both sides of the split")
+    for warning, count in config.get("dicom_warnings", {}).items():
+        show(f"warning: {count} DICOM image{'s' if count > 1 else ''}: {warning}")
     if found := config.get("leaks"):
         named = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         show(f"warning: the parts that the data came in are not apart, {len(found)} lie in several: {named}")

@@ -17,6 +17,7 @@ from cxr_edge.data.cache import decode_all, decoded, keep, refuse, scratch_image
 from cxr_edge.data.layouts import MIN_IMAGES_PER_CLASS, DataSet, find_data_set
 from cxr_edge.data.phantom import write_phantoms
 from cxr_edge.data.split import Split, examine, leaks, make_split, run_split, write_split
+from cxr_edge.dicom import warnings_of
 from cxr_edge.errors import DataError, OptionError, RunError, first_line
 from cxr_edge.evaluation.metrics import balanced_accuracy, classification_metrics
 from cxr_edge.files import replacing, write_json
@@ -238,6 +239,7 @@ def start_run(run: Run, options: TrainOptions, data: DataSet) -> None:
             "given_parts": good.parts(),
             "leaks": leaks(split),
             "doubt": examined.doubt(good),
+            "dicom_warnings": warnings_of(good.root / item.path for item in good.items),
             "data_sha256": split.data_hash(),
             "options": asdict(options),
         },
