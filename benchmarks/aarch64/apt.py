@@ -18,12 +18,14 @@ class SetupError(CxrEdgeError):
 
 
 def output_of(command: list[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
-    """Standard output of a command. Raises SetupError with its last words."""
+    """Standard output of a command. Raises SetupError with the first error it told, or else its last words."""
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
     if done.returncode:
-        words = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        last = words[-1].strip() if words else f"exit status {done.returncode}"
-        raise SetupError(f"{' '.join(command[:4])} ... failed: {last}")
+        words = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        last = words[-1] if words else f"exit status {done.returncode}"
+        # As apt-get and pip mark theirs.
+        told = next((line for line in words if line.startswith(("E:", "ERROR:"))), last)
+        raise SetupError(f"{' '.join(command[:4])} ... failed: {told}")
     return done.stdout
 
 

@@ -74,7 +74,7 @@ def version_of(text: str) -> tuple[int, int]:
 def emulator_title(emulator: Path) -> str:
     """What the emulator calls itself, version included. Raises SetupError when it does not run."""
     try:
-        return output_of([str(emulator), "--version"]).splitlines()[0]
+        return (output_of([str(emulator), "--version"]).splitlines() or [""])[0]
     except OSError as error:
         raise SetupError(f"{emulator}: does not run ({error.strerror})") from None
 
@@ -85,7 +85,7 @@ class Environment:
     Args:
         folder: below which all of it lies.
         mirror: address of a Debian mirror; None for the one this system uses.
-        emulator: a QEMU; None for one on PATH that is new enough, or else Debian's.
+        emulator: a QEMU of any version; None for one on PATH that is new enough, or else Debian's.
 
     Raises:
         SetupError: something could not be fetched.
@@ -93,6 +93,9 @@ class Environment:
 
     def __init__(self, folder: Path, mirror: str | None, emulator: Path | None) -> None:
         self._folder, self._mirror = folder.resolve(), mirror
+        if emulator is not None:
+            emulator = emulator.resolve()
+            version_of(emulator_title(emulator))
         self._apt: Apt | None = None
         self._root = self._folder / "root"
         self._once(self._root, f"{RELEASE} {PYTHON}", self._fetch_root)
