@@ -117,35 +117,39 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     x86 = environment.x86()
     arms = [environment.arm(cpu) for cpu in options.cpu or CPUS]
     machines = {machine.name: described(machine) for machine in (x86, *arms)}
-    rows: dict[str, list[dict[str, Any]]] = {machine.name: [] for machine in arms}
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(options.jobs) as pool:
-        folder = Path(name)
-        images = phantoms(x86, folder / "phantoms")
-        singles = [single_bundle(options.bundle, artifact, folder) for artifact in artifacts]
-
-        def outcomes(machine: Machine) -> list[dict[str, Outcome]]:
-            return list(
-                pool.map(
-                    lambda pair: run_all(machine, pair[0], pair[1], images, options.timeout),
-                    zip(singles, artifacts, strict=True),
-                )
-            )
-
-        show("x86_64: running")
-        native = outcomes(x86)
-        for machine in arms:
-            show(f"{machine.name}: running, emulated")
-            for artifact, arm, here in zip(artifacts, outcomes(machine), native, strict=True):
-                rows[machine.name].append({"artifact": artifact.name, "sha256": artifact.sha256, **compare(arm, here)})
-    return {
+    record: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "timing": TIMING,
         "emulator": emulator_title(environment.emulator),
         "image_size": artifacts[0].image_size,
         "threads": 1,
         "x86": machines["x86_64"],
-        "arm": [{"cpu": name, "machine": machines[name], "rows": found} for name, found in rows.items()],
+        "arm": [],
     }
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(options.jobs) as pool:
+        folder = Path(name)
+        images = phantoms(x86, folder / "phantoms")
+        singles = [single_bundle(options.bundle, artifact, folder) for artifact in artifacts]
+
+        def outcomes(machine: Machine) -> list[dict[str, Outcome]]:
+            def one(single: Path, artifact: Artifact) -> dict[str, Outcome]:
+                found = run_all(machine, single, artifact, images, options.timeout)
+                show(f"{machine.name}: {artifact.name} done")
+                return found
+
+            return list(pool.map(one, singles, artifacts))
+
+        native = outcomes(x86)
+        for machine in arms:
+            rows = [
+                {"artifact": artifact.name, "sha256": artifact.sha256, **compare(arm, here)}
+                for artifact, arm, here in zip(artifacts, outcomes(machine), native, strict=True)
+            ]
+            record["arm"].append({"cpu": machine.name, "machine": machines[machine.name], "rows": rows})
+            if options.json:
+                # After each CPU: a run can take an hour.
+                write_json(options.json, record)
+    return record
 
 
 def show_record(record: dict[str, Any]) -> None:
@@ -182,8 +186,6 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     show_record(record)
-    if options.json:
-        write_json(options.json, record)
     if any(row["verdict"] != PASSED for arm in record["arm"] for row in arm["rows"]):
         sys.exit(3)
 
