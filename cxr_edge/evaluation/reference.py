@@ -72,7 +72,8 @@ def replay(folder: Path, chosen: list[Runtime] | None, threads: int | None) -> l
 
     Returns:
         JSON-ready rows: `artifact`, `runtime`, `recorded_on`, `largest_difference` from the record, `tolerance`,
-        `largest_difference_to_keras`, `same_top` of `images`, `verdict`.
+        `largest_difference_to_keras`, `same_top` of `images`, `verdict`, and `probabilities` `[M][K]`, by which two
+        devices can be compared; None where they are not finite.
 
     Raises:
         ArtifactError: the bundle has no reference outputs, or no artifact is read by a chosen runtime.
@@ -109,4 +110,5 @@ def compared_with_recorded(artifact: Artifact, found: NDArray[np.float32]) -> di
         "tolerance": tolerance,
         "largest_difference_to_keras": float(np.nan_to_num(np.abs(found - keras), nan=1.0).max()),
         "verdict": PASSED if largest <= tolerance else FAILED,
+        "probabilities": found.tolist() if np.isfinite(found).all() else None,
     }
