@@ -169,9 +169,9 @@ def test_a_runtime_that_is_not_installed_names_its_extra(
 
 
 def test_keras_is_never_left_out_in_silence(device: Path, cli: Cli) -> None:
-    result = cli("bench", "--bundle", device, "--queries", "5", "--seconds", "0", "--runtime", "litert")
+    result = cli("bench", "--bundle", device, "--quick", "--runtime", "litert")
     assert "Keras is not in the table" not in result.out
-    result = cli("bench", "--bundle", device, "--queries", "5", "--seconds", "0")
+    result = cli("bench", "--bundle", device, "--quick")
     assert result.code == 0
     assert "Keras is not in the table" in result.out
     assert cli("bench", "--bundle", device, "--runtime", "keras").code == 2

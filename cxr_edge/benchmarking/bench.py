@@ -119,20 +119,22 @@ def _files(paths: tuple[Path, ...]) -> Iterator[tuple[list[Path], str]]:
         yield write_sample_files(Path(folder)), "phantoms"
 
 
-def _chosen(names: tuple[str, ...] | None, quick: bool) -> tuple[list[Runtime], bool, bool]:
+def _chosen(names: tuple[str, ...] | None) -> tuple[list[Runtime], bool, bool]:
     """Runtimes to use, whether Keras is wanted, and whether the choice was the user's. Raises for what is missing."""
     if names is None:
-        return [runtime for runtime in RUNTIMES if runtime.installed()], not quick, False
+        return [runtime for runtime in RUNTIMES if runtime.installed()], True, False
     runtimes = [runtime_named(name) for name in names if name.lower() != KERAS]
     for runtime in runtimes:
         runtime.require()
     return runtimes, any(name.lower() == KERAS for name in names), True
 
 
-def _keras_run(folder: Path, demanded: bool, threads: tuple[int, ...]) -> tuple[Run | None, str | None]:
+def _keras_run(folder: Path, demanded: bool, threads: tuple[int, ...], quick: bool) -> tuple[Run | None, str | None]:
     """The run whose bundle this is, if its Keras model can be run here; otherwise the reason why not."""
     run = Run(folder.resolve().parent)
-    if not run.model_file.is_file():
+    if quick and not demanded:
+        reason = "--quick leaves it out"
+    elif not run.model_file.is_file():
         reason = "this bundle lies outside its run folder"
     elif importlib.util.find_spec("tensorflow") is None:
         if demanded:
@@ -263,10 +265,10 @@ def bench(folder: Path, options: BenchOptions) -> dict[str, Any]:
         wanted = {best_artifacts(folder)[0].quantization, "none"}
         artifacts = [artifact for artifact in artifacts if artifact.quantization in wanted]
     shared = read_manifest(folder)["shared"]
-    runtimes, keras_wanted, chosen = _chosen(options.runtimes, options.quick)
+    runtimes, keras_wanted, chosen = _chosen(options.runtimes)
     passes = tuple(dict.fromkeys(options.threads)) or (usable_cores(),)
     notes = [warning for artifact in artifacts if (warning := warning_about(artifact))]
-    run, reason = _keras_run(folder, chosen, passes) if keras_wanted else (None, None)
+    run, reason = _keras_run(folder, chosen, passes, options.quick) if keras_wanted else (None, None)
     if reason:
         notes.append(f"Keras is not in the table: {reason}")
     for artifact in artifacts:
