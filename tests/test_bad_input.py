@@ -169,6 +169,24 @@ def test_a_class_of_which_too_little_is_left_is_named(tmp_path: Path, started: C
     assert not (tmp_path / "run").exists()
 
 
+def test_a_finished_run_stays_though_its_result_cannot_be_shown(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finished(run: Run) -> dict[str, Any]:
+        run.model_file.write_bytes(b"weeks of work")
+        return {}
+
+    def closed_pipe(metrics: dict[str, Any], title: str) -> None:
+        raise BrokenPipeError("Broken pipe")
+
+    monkeypatch.setattr("cxr_edge.training.command.train", finished)
+    monkeypatch.setattr("cxr_edge.training.command.show_metrics", closed_pipe)
+    write_phantoms(tmp_path / "data", 5, size=64)
+    arguments = ("--weights", "none", "--image-size", "71")
+    assert cli("train", "--data", tmp_path / "data", "--run", tmp_path / "run", *arguments).code == 2
+    assert Run(tmp_path / "run").model_file.read_bytes() == b"weeks of work"
+
+
 def test_what_training_decoded_is_not_decoded_again(
     tmp_path: Path, started: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

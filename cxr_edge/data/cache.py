@@ -111,6 +111,11 @@ def keep(split: Split, images: NDArray[np.uint8], rows: dict[str, int]) -> None:
                 np.save(file, images[[rows[item.path] for item in items]])
 
 
+def is_decoded(split: Split, part: str, size: int) -> bool:
+    """Whether `decoded` would find the images of a part of a split in the cache."""
+    return _cache_file(split.part(part), size, split.resize).is_file()
+
+
 def decoded(split: Split, part: str, size: int, on_image: Callable[[], None] | None = None) -> NDArray[np.uint8]:
     """The images of one part of a split.
 

@@ -51,7 +51,8 @@ def _nothing_half_written(run: Run) -> Iterator[None]:
     try:
         yield
     except (CxrEdgeError, OSError, KeyboardInterrupt):
-        if run.folder.is_dir() and not run.checkpoints.exists():
+        # A finished run has no checkpoints either: what fails after it, such as a closed pipe, must not take it away.
+        if run.folder.is_dir() and not run.checkpoints.exists() and not run.model_file.exists():
             for path in list(run.folder.iterdir()):
                 if path.name not in (held or ()):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()

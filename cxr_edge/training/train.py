@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge import __version__
-from cxr_edge.data.cache import decode_all, decoded, keep, refuse, scratch_images
-from cxr_edge.data.layouts import MIN_IMAGES_PER_CLASS, DataSet, find_data_set
+from cxr_edge.data.cache import decode_all, decoded, is_decoded, keep, refuse, scratch_images
+from cxr_edge.data.layouts import MIN_IMAGES_PER_CLASS, PARTS, DataSet, find_data_set
 from cxr_edge.data.phantom import write_phantoms
 from cxr_edge.data.split import Split, examine, leaks, make_split, run_split, write_split
 from cxr_edge.dicom import warnings_of
@@ -259,7 +259,8 @@ def train(run: Run) -> dict[str, Any]:
     options = TrainOptions(**config["options"])
     split = run_split(run)
     classes = len(split.labels)
-    for part in ("train", "validation", "test"):
+    # A new run's images are decoded already; those of one that is resumed may be no longer.
+    for part in (part for part in PARTS if not is_decoded(split, part, options.image_size)):
         with progress_bar(f"decoding {part} images", len(split.part(part))) as bar:
             decoded(split, part, options.image_size, bar.tick)
     batches = training_batches(split, options.image_size, options.batch_size, options.seed)
