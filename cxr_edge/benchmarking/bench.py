@@ -22,7 +22,7 @@ from cxr_edge.benchmarking.energy import energy_meter
 from cxr_edge.benchmarking.files import measure_files, write_sample_files
 from cxr_edge.benchmarking.latency import Candidate, measure, rounds_of
 from cxr_edge.benchmarking.noise import judge_noise, read_clock
-from cxr_edge.benchmarking.ratios import LEAST_ROUNDS, ratio_interval
+from cxr_edge.benchmarking.ratios import LEAST_ROUNDS, paired_ratio, ratio_interval
 from cxr_edge.benchmarking.startup import startup
 from cxr_edge.benchmarking.throughput import throughput
 from cxr_edge.bundle import NOTICE, Artifact, read_bundle, read_manifest
@@ -197,6 +197,7 @@ def _baseline(rows: list[_Row], wanted: str | None) -> _Row:
 
 def _described(row: _Row, baseline: _Row) -> dict[str, Any]:
     figures, base = row.candidate.figures(), baseline.candidate.figures()
+    ratio = paired_ratio(figures["rounds_ms"], base["rounds_ms"])
     interval = ratio_interval(figures["rounds_ms"], base["rounds_ms"], paired=True)
     return {
         "id": row.key,
@@ -205,8 +206,8 @@ def _described(row: _Row, baseline: _Row) -> dict[str, Any]:
         "threads": row.threads,
         **row.facts,
         **figures,
-        "speed_up": base["p50_ms"] / figures["p50_ms"],
-        "ratio": figures["p50_ms"] / base["p50_ms"],
+        "speed_up": 1 / ratio,
+        "ratio": ratio,
         "ratio_interval": None if interval is None or row is baseline else list(interval),
         "baseline": baseline.key,
         **row.extra,
