@@ -55,6 +55,7 @@ for index in range(250):
 print(1000 * numpy.median(times[50:]))
 """,
 }
+BASE = "xception-none.tflite@litert"
 FILES = {"onnx": "xception-int8.onnx", "litert": "xception-int8.tflite"}
 
 
@@ -64,15 +65,16 @@ def by_hand(runtime: str, path: Path, threads: int) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def by_bench(bundle: Path, threads: int) -> dict[str, float]:
-    """p50 of each row, by its id, of a bench with a few hundred queries a row."""
+def by_bench(bundle: Path, threads: int) -> dict[str, dict[str, float]]:
+    """Each row, by its id, of a bench with a few hundred queries a row; its ratios are to `BASE`."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "bench.json"
         command = [sys.executable, "-m", "cxr_edge", "bench", "--bundle", str(bundle), "--json", str(output)]
         command += ["--runtime", "litert", "--runtime", "onnx", "--threads", str(threads), "--seconds", "3"]
+        command += ["--baseline", BASE]
         subprocess.run(command, check=True, capture_output=True)
         rows = json.loads(output.read_text(encoding="utf-8"))["rows"]
-    return {row["id"]: row["p50_ms"] for row in rows}
+    return {row["id"]: row for row in rows}
 
 
 def main() -> None:
@@ -92,16 +94,15 @@ def main() -> None:
     rows = []
     for runtime, name in FILES.items():
         hand = float(np.median(loops[runtime]))
-        bench = float(np.median([found[f"{name}@{runtime}"] for found in benches]))
+        bench = float(np.median([found[f"{name}@{runtime}"]["p50_ms"] for found in benches]))
         rows.append({"id": f"{name}@{runtime}", "by_hand_ms": hand, "bench_ms": bench, "ratio": bench / hand})
         print(f"{name} on {runtime}: by hand {hand:.3f} ms, bench {bench:.3f} ms, ratio {bench / hand:.3f}")
-    base = "xception-none.tflite@litert"
     twice = []
     for first, second in itertools.pairwise(benches):
         for name in first:
-            twice.append({"id": name, "ratio": (second[name] / second[base]) / (first[name] / first[base])})
+            twice.append({"id": name, "ratio": second[name]["ratio"] / first[name]["ratio"]})
     worst = max(twice, key=lambda row: abs(float(row["ratio"]) - 1))
-    print(f"a bench against the one before: speeds relative to {base} differ by {worst['ratio'] - 1:+.1%} at most")
+    print(f"a bench against the one before: ratios to {BASE} differ by {worst['ratio'] - 1:+.1%} at most")
     if arguments.json:
         record = {"machine": describe_machine(), "threads": arguments.threads, "by_hand": rows, "twice": twice}
         write_json(arguments.json, record)
