@@ -3,7 +3,7 @@
     python -m benchmarks.by_hand [--bundle DIR] [--threads N] [--repeats N] [--json FILE]
 
 In turn, each in processes of its own: the loop below for each int8 artifact on LiteRT and ONNX Runtime, and
-`cxr-edge bench` of the same. Compared are medians over the repeats, and each bench's ratios with those of the last.
+`cxr-edge bench --quick`. A bench is compared with the loops before and after it, its ratios with those of the last.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionPr
 size = session.get_inputs()[0].shape[1]
 image = numpy.random.default_rng(0).integers(0, 256, (1, size, size, 1), dtype=numpy.uint8)
 times = []
-for index in range(250):
+for index in range(350):
     start = time.perf_counter()
     session.run(["probabilities"], {"image": image})
     times.append(time.perf_counter() - start)
@@ -46,7 +46,7 @@ interpreter.allocate_tensors()
 (image,), (output, *_) = interpreter.get_input_details(), interpreter.get_output_details()
 pixels = numpy.random.default_rng(0).integers(0, 256, image["shape"], dtype=numpy.uint8)
 times = []
-for index in range(250):
+for index in range(350):
     start = time.perf_counter()
     interpreter.set_tensor(image["index"], pixels)
     interpreter.invoke()
@@ -66,12 +66,21 @@ def by_hand(runtime: str, path: Path, threads: int) -> float:
 
 
 def by_bench(bundle: Path, threads: int) -> dict[str, dict[str, float]]:
-    """Each row, by its id, of a bench with a few hundred queries a row; its ratios are to `BASE`."""
+    """Each row, by its id, of a quick bench; its ratios are to `BASE`."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "bench.json"
         command = [sys.executable, "-m", "cxr_edge", "bench", "--bundle", str(bundle), "--json", str(output)]
-        command += ["--runtime", "litert", "--runtime", "onnx", "--threads", str(threads), "--seconds", "3"]
-        command += ["--baseline", BASE]
+        command += [
+            "--runtime",
+            "litert",
+            "--runtime",
+            "onnx",
+            "--threads",
+            str(threads),
+            "--quick",
+            "--baseline",
+            BASE,
+        ]
         subprocess.run(command, check=True, capture_output=True)
         rows = json.loads(output.read_text(encoding="utf-8"))["rows"]
     return {row["id"]: row for row in rows}
@@ -81,22 +90,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--threads", type=int, default=usable_cores())
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     bundle = find_bundle(arguments.bundle)
-    loops: dict[str, list[float]] = {runtime: [] for runtime in FILES}
     benches = []
+    ratios: dict[str, list[float]] = {runtime: [] for runtime in FILES}
+    loops = [{runtime: by_hand(runtime, bundle / name, arguments.threads) for runtime, name in FILES.items()}]
     for _ in range(arguments.repeats):
-        for runtime, name in FILES.items():
-            loops[runtime].append(by_hand(runtime, bundle / name, arguments.threads))
         benches.append(by_bench(bundle, arguments.threads))
+        loops.append({runtime: by_hand(runtime, bundle / name, arguments.threads) for runtime, name in FILES.items()})
+        for runtime, name in FILES.items():
+            # A machine drifts within minutes: the loops before and after a bench are what it is held against.
+            around = (loops[-2][runtime] + loops[-1][runtime]) / 2
+            ratios[runtime].append(benches[-1][f"{name}@{runtime}"]["p50_ms"] / around)
     rows = []
     for runtime, name in FILES.items():
-        hand = float(np.median(loops[runtime]))
-        bench = float(np.median([found[f"{name}@{runtime}"]["p50_ms"] for found in benches]))
-        rows.append({"id": f"{name}@{runtime}", "by_hand_ms": hand, "bench_ms": bench, "ratio": bench / hand})
-        print(f"{name} on {runtime}: by hand {hand:.3f} ms, bench {bench:.3f} ms, ratio {bench / hand:.3f}")
+        hand = float(np.median([found[runtime] for found in loops]))
+        ratio = float(np.median(ratios[runtime]))
+        rows.append({"id": f"{name}@{runtime}", "by_hand_ms": hand, "ratio": ratio, "ratios": ratios[runtime]})
+        print(f"{name} on {runtime}: bench / by hand ({hand:.3f} ms) {ratio:.3f}")
     twice = []
     for first, second in itertools.pairwise(benches):
         for name in first:
