@@ -14,9 +14,9 @@ def command(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            help="Class folders, train/ and test/ with class folders, or a folder with a labels.csv (path,label).",
+            help="What train --data takes, or a folder with a labels.csv (path,label).",
             show_default="the run's data",
-            metavar="DIR",
+            metavar="DIR|FILE.csv",
         ),
     ] = None,
     run: Annotated[
