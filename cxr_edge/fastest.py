@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr_edge.bundle import Artifact, read_manifest
+from cxr_edge.bundle import Artifact, checked, read_manifest
 from cxr_edge.data.cache import cache_folder
 from cxr_edge.errors import ArtifactError, CxrEdgeError, GateError
 from cxr_edge.files import write_json
@@ -94,6 +94,8 @@ def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[
     images = read_reference_images(pairs[0][0].path.parent)
     candidates: list[tuple[Artifact, Runtime, Candidate]] = []
     off: list[str] = []
+    for artifact in {artifact.path: artifact for artifact, _ in pairs}.values():
+        checked(artifact)
     for artifact, runtime in pairs:
         title = f"{artifact.format} on {runtime.title}"
         try:
