@@ -95,4 +95,4 @@ def assert_same_answers(bundle: Path, found: NDArray[np.float32], wanted: NDArra
     second, first = np.sort(other, axis=1)[:, -2:].T
     decided = first - second > 0.02
     assert np.array_equal(plain.argmax(axis=1)[decided], other.argmax(axis=1)[decided])
-    assert decided.mean() > 0.9
+    assert decided.mean() > 0.5
