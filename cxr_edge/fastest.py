@@ -28,7 +28,7 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
 
     Returns:
         The artifact, the runtime, and how they were chosen, for people; None where the choice was remembered or there
-        was none.
+        was none to make.
 
     Raises:
         MissingDependencyError: no runtime here reads them.
@@ -45,7 +45,11 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
     if not on_cpu:
         # Says what to install.
         runtimes_for(artifacts[0].format)
-    if len(pairs) == 1 or not _has_references(artifacts[0]):
+    if not _has_references(artifacts[0]):
+        # Nothing says what they ought to compute, so the order of preference decides.
+        several = "no reference outputs to try the runtimes on: took the first that is installed"
+        return (*on_cpu[0], several if len(on_cpu) > 1 else None)
+    if len(pairs) == 1:
         return (*on_cpu[0], None)
     memory = _memory(pairs, threads)
     try:

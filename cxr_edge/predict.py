@@ -53,7 +53,8 @@ def predict(
     if runtime_name in (None, AUTO):
         able = [read_checked_artifact(artifact)] if artifact is not None else best_artifacts(find_bundle(bundle, run))
         chosen, runtime, account = fastest(able, threads or usable_cores())
-        checked(chosen)
+        if artifact is None:
+            checked(chosen)
     else:
         runtime = runtime_named(str(runtime_name))
         if artifact is None:

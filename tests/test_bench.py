@@ -346,3 +346,11 @@ def test_auto_leaves_out_what_computes_something_else(
 def test_a_start_that_fails_is_told(bundle: Path, picture: Path) -> None:
     found = startup(bundle / "xception-int8.onnx", "onnx:coreml", 1, picture, 1)
     assert "coreml" in found["reason"]
+
+
+def test_auto_says_when_it_cannot_measure(device: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
+    alone = Path(shutil.copy(device / "xception-int8.onnx", tmp_path / "alone.onnx"))
+    result = cli("predict", picture, "--artifact", alone)
+    assert result.code == 0
+    others = [one for one in every_runtime() if one.provider == "cpu" and "onnx" in one.formats and one.installed()]
+    assert ("took the first that is installed" in result.out) == (len(others) > 1)
