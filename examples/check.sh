@@ -60,7 +60,7 @@ END
 compare() {  # NAME LINES IMAGE...: lines that an example printed about images
   local name=$1 lines=$2
   shift 2
-  "$python" -m cxr_edge predict "$@" --artifact "$model" --json "$images/predict.json" >/dev/null
+  "$python" -m cxr_edge predict "$@" --artifact "$model" --runtime onnx --json "$images/predict.json" >/dev/null
   "$python" - "$name" "$lines" "$images/predict.json" <<'END'
 import json
 import sys

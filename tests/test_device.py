@@ -71,9 +71,9 @@ def test_device_commands_run_without_tensorflow(device: Path, picture: Path, arg
 
 def test_predict_says_the_same_on_both_formats(device: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
     found = []
-    for name in ("xception-int8.tflite", "xception-int8.onnx"):
+    for name, runtime in (("xception-int8.tflite", "litert"), ("xception-int8.onnx", "onnx")):
         output = tmp_path / "x.json"
-        result = cli("predict", picture, "--artifact", device / name, "--json", output)
+        result = cli("predict", picture, "--artifact", device / name, "--runtime", runtime, "--json", output)
         assert result.code == 0
         assert "Not a medical device" in result.out
         (row,) = json.loads(output.read_text())["rows"]
@@ -106,7 +106,9 @@ def test_predict_resizes_as_the_artifact_was_trained(device: Path, cli: Cli, tmp
     onnx.save(model, padding)
 
     def probabilities(picture: str, artifact: Path) -> list[float]:
-        result = cli("predict", tmp_path / picture, "--artifact", artifact, "--json", tmp_path / "x.json")
+        result = cli(
+            "predict", tmp_path / picture, "--artifact", artifact, "--runtime", "onnx", "--json", tmp_path / "x.json"
+        )
         assert result.code == 0
         assert "another imaging rule" not in result.out
         found: list[float] = json.loads((tmp_path / "x.json").read_text())["rows"][0]["probabilities"]

@@ -20,7 +20,9 @@ def test_example_equals_predict(run: Run, bundle: Path, cli: Cli, tmp_path: Path
     pictures = [sorted(folder.iterdir())[0] for folder in sorted((run.folder / "phantoms").iterdir())]
     command = [sys.executable, EXAMPLES / f"classify_{script}.py", bundle / artifact, *pictures]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert cli("predict", *pictures, "--artifact", bundle / artifact, "--json", tmp_path / "x.json").code == 0
+    runtime = {"onnx": "onnx", "tflite": "litert"}[script]
+    arguments = ["--artifact", bundle / artifact, "--runtime", runtime, "--json", tmp_path / "x.json"]
+    assert cli("predict", *pictures, *arguments).code == 0
     rows = json.loads((tmp_path / "x.json").read_text())["rows"]
     assert len(lines) == len(rows) == 3
     for line, row in zip(lines, rows, strict=True):

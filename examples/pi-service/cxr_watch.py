@@ -26,7 +26,7 @@ from cxr_edge.fastest import fastest
 from cxr_edge.imaging import load_image
 from cxr_edge.locate import best_artifacts, find_bundle, warning_about
 from cxr_edge.machine import usable_cores
-from cxr_edge.runtimes.base import Runtime
+from cxr_edge.runtimes.base import Runtime, runtime_named
 
 #: What programs that copy or download call a file until it is complete.
 _UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp", "~")
@@ -168,6 +168,7 @@ def main() -> int:
     model.add_argument("--bundle", type=Path, metavar="DIR", help="its best artifact is used")
     model.add_argument("--artifact", type=Path, metavar="FILE", help="a .tflite or .onnx file")
     parser.add_argument("--settle", type=float, default=2.0, metavar="SECONDS", help="unchanged this long, it is read")
+    parser.add_argument("--runtime", metavar="NAME", help="as cxr-edge devices lists it; default: the fastest")
     parser.add_argument("--threads", type=int, metavar="N", help="of one inference; default: all cores")
     options = parser.parse_args()
     if options.results.resolve().parent == options.folder.resolve():
@@ -178,7 +179,10 @@ def main() -> int:
         file, bundle = options.artifact, options.bundle
         able = best_artifacts(find_bundle(bundle)) if file is None else [read_checked_artifact(file)]
         threads = options.threads or usable_cores()
-        chosen, runtime, account = fastest(able, threads)
+        if options.runtime is None:
+            chosen, runtime, account = fastest(able, threads)
+        else:
+            chosen, runtime, account = able[0], runtime_named(options.runtime), None
         classifier = Classifier(checked(chosen), runtime, threads)
         results = Results(options.results)
         for line in (NOTICE, warning_about(chosen), account, f"{chosen.path} on {runtime.title}: ready"):
