@@ -21,6 +21,10 @@ def unusable(reasons: list[str], images: int, way_out: str = "mend or remove the
     return DataError(f"{len(reasons)} of {images} images cannot be used; {way_out}: {named}")
 
 
+class CacheError(CxrEdgeError):
+    """The cache of decoded images is damaged or cannot be written."""
+
+
 class RunError(CxrEdgeError):
     """A run folder that is missing, unfinished or of another configuration."""
 

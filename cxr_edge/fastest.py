@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cxr_edge.bundle import Artifact, checked, read_manifest
-from cxr_edge.data.cache import cache_folder
 from cxr_edge.errors import ArtifactError, CxrEdgeError, GateError
-from cxr_edge.files import write_json
+from cxr_edge.files import cache_folder, write_json
 from cxr_edge.machine import describe_cpu, usable_cores
 from cxr_edge.runtimes.base import Runtime, every_runtime, runtimes_for
 

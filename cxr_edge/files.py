@@ -1,4 +1,4 @@
-"""Writing files so that a kill or a full disk leaves either the old content or the new, never half of it."""
+"""Writing files so that a kill or a full disk leaves either the old content or the new, and where the cache is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+def cache_folder() -> Path:
+    """`$CXR_EDGE_CACHE`, or `cxr-edge` under the XDG cache folder."""
+    chosen = os.environ.get("CXR_EDGE_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr-edge"
 
 
 @contextmanager

@@ -76,6 +76,16 @@ def _to_grey(image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
+def read_bytes(path: Path | str) -> bytes:
+    """A file's content. Raises ImageError."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror or type(error).__name__})") from None
+
+
 def _is_empty(path: Path | str, content: bytes | None) -> bool:
     return not content if content is not None else Path(path).stat().st_size == 0
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,11 @@ from numpy.typing import NDArray
 
 from cxr_edge.bundle import read_manifest
 from cxr_edge.cli import main
+from cxr_edge.data.layouts import DataSet
+from cxr_edge.data.split import Examined, Split, examine, make_split
+from cxr_edge.data.store import ImageStore
 from cxr_edge.evaluation.temperature import tempered
+from cxr_edge.imaging import STRETCH
 from cxr_edge.runs import Run
 
 
@@ -55,6 +60,19 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
         return Outcome(code, captured.out, captured.err)
 
     return call
+
+
+def examined(data: DataSet) -> Examined:
+    """Decode a data set's images at 71 px and look for copies, as `train` does."""
+    store = ImageStore(71, STRETCH)
+    digests, bad = store.add([data.root / item.path for item in data.items], fingerprints=True)
+    assert not bad
+    return examine(data, store.fingerprints(digests))
+
+
+def split_of(data: DataSet, seed: int, **shares: Any) -> Split:
+    """The split that `train` would make."""
+    return make_split(data, examined(data), seed, **shares)
 
 
 @pytest.fixture(scope="session", autouse=True)

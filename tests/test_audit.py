@@ -19,9 +19,8 @@ from cxr_edge.audit.measure import Measurement, border_share, count_marks, measu
 from cxr_edge.audit.shortcut import balanced_accuracy
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.phantom import LABELS, write_phantoms
-from cxr_edge.data.split import examine, make_split, write_split
-from cxr_edge.errors import DataError
-from tests.conftest import Cli
+from cxr_edge.data.split import write_split
+from tests.conftest import Cli, examined, split_of
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +145,7 @@ def test_patients_and_copies_in_two_split_folders_are_serious(phantoms: Path, tm
 
 def test_the_split_of_a_run_is_audited(data: Path, tmp_path: Path, cli: Cli) -> None:
     run = tmp_path / "run"
-    split = make_split(find_data_set(data), 0)
+    split = split_of(find_data_set(data), 0)
     write_split(split, run / "split.csv")
     (run / "run.json").write_text(json.dumps({"labels": list(split.labels), "options": {"data": str(data)}}))
     record = audited(cli, data, "--run", run, "--strict")
@@ -237,7 +236,7 @@ def test_ten_thousand_empty_files_end_in_a_clear_result(tmp_path: Path, cli: Cli
     assert time.monotonic() - start < 30
     assert outcome.code == 3
     assert "10000 files cannot be read" in outcome.out
-    assert "and 9999 more: the file is empty" in outcome.out
+    assert "and 9999 more: empty" in outcome.out
     assert "Traceback" not in outcome.err
 
 
@@ -255,20 +254,17 @@ def test_copies_saved_anew_stay_on_one_side_of_the_split(data: Path) -> None:
             image.save(path.with_suffix(".jpg"), quality=80)
     found = find_data_set(data)
     for seed in range(3):
-        sides = {item.path: item.part for item in make_split(found, seed).items}
+        sides = {item.path: item.part for item in split_of(found, seed).items}
         for path in files(data, "Normal")[:20]:
             assert sides[f"Normal/{path.stem}.png"] == sides[f"Normal/{path.name}"]
-    assert examine(found).doubt(found) is None
+    assert examined(found).doubt(found) is None
 
 
 def test_train_is_told_of_one_picture_under_two_labels(data: Path) -> None:
     with Image.open(files(data, "Normal")[0]) as image:
         image.save(data / "COVID-19" / "twin.jpg", quality=80)
     found = find_data_set(data)
-    assert "COVID-19/twin.jpg" in (examine(found).doubt(found) or "")
-    (data / "Normal" / "text.png").write_text("no image")
-    with pytest.raises(DataError, match=r"text\.png"):
-        make_split(find_data_set(data), 0)
+    assert "COVID-19/twin.jpg" in (examined(found).doubt(found) or "")
 
 
 def test_every_pair_within_the_distance_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr_edge.data.cache import cache_folder, decoded
+from cxr_edge.data.cache import decoded
 from cxr_edge.data.layouts import PARTS, find_data_set
 from cxr_edge.data.phantom import write_phantoms
-from cxr_edge.data.split import make_split, read_split, write_split
+from cxr_edge.data.split import read_split, write_split
 from cxr_edge.errors import DataError
+from tests.conftest import split_of
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +73,9 @@ def test_two_folders_of_one_meaning_are_refused(phantoms: Path, tmp_path: Path) 
 
 def test_split_is_stratified_and_the_same_for_the_same_seed(phantoms: Path) -> None:
     data = find_data_set(phantoms)
-    split = make_split(data, seed=4, validation=0.25, test=0.25)
-    assert split == make_split(data, seed=4, validation=0.25, test=0.25)
-    assert split != make_split(data, seed=5, validation=0.25, test=0.25)
+    split = split_of(data, seed=4, validation=0.25, test=0.25)
+    assert split == split_of(data, seed=4, validation=0.25, test=0.25)
+    assert split != split_of(data, seed=5, validation=0.25, test=0.25)
     for part, wanted in zip(PARTS, (6, 3, 3), strict=True):
         assert np.bincount(split.targets(part)).tolist() == [wanted] * 3
 
@@ -87,7 +88,7 @@ def test_patients_and_copies_stay_on_one_side(phantoms: Path, tmp_path: Path) ->
     normal = sorted((root / "Normal").iterdir())
     shutil.copy(normal[0], root / "Normal" / "copy.png")
     for seed in range(5):
-        split = make_split(find_data_set(root), seed, validation=0.25, test=0.25)
+        split = split_of(find_data_set(root), seed, validation=0.25, test=0.25)
         sides = defaultdict(set)
         for item in split.items:
             sides[item.patient or item.sha256].add(item.part)
@@ -118,7 +119,7 @@ def test_real_patients_stay_on_one_side() -> None:
         pytest.skip("CXR_EDGE_DATA does not name a copy of the COVID-19 Radiography Database")
     data = find_data_set(Path(os.environ["CXR_EDGE_DATA"]))
     assert data.labels == ("COVID-19", "Viral Pneumonia", "Normal")
-    split = make_split(data, 0)
+    split = split_of(data, 0)
     sides = defaultdict(set)
     for item in split.items:
         sides[item.patient or item.sha256].add(item.part)
@@ -129,11 +130,11 @@ def test_one_image_under_two_labels_is_refused(phantoms: Path, tmp_path: Path) -
     root = arranged(phantoms, tmp_path, {"Normal": "Normal", "COVID-19": "COVID-19"})
     shutil.copy(next((root / "Normal").iterdir()), root / "COVID-19" / "twin.png")
     with pytest.raises(DataError, match=r"twin\.png"):
-        make_split(find_data_set(root), 0)
+        split_of(find_data_set(root), 0)
 
 
 def test_split_round_trips(phantoms: Path, tmp_path: Path) -> None:
-    split = make_split(find_data_set(phantoms), 0)
+    split = split_of(find_data_set(phantoms), 0)
     write_split(split, tmp_path / "split.csv")
     assert read_split(tmp_path / "split.csv", phantoms, split.labels) == split
     (tmp_path / "split.csv").write_text("path,label\n")
@@ -141,25 +142,13 @@ def test_split_round_trips(phantoms: Path, tmp_path: Path) -> None:
         read_split(tmp_path / "split.csv", phantoms, split.labels)
 
 
-def test_images_are_decoded_once(phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
-    split = make_split(find_data_set(phantoms), 0)
-    calls: list[int] = []
-    first = decoded(split, "train", 71, lambda: calls.append(1))
-    second = decoded(split, "train", 71, lambda: calls.append(1))
-    assert len(calls) == len(first) == len(split.part("train"))
-    assert np.array_equal(first, second)
-    assert len(list(cache_folder().iterdir())) == 1
-
-
 def test_an_image_changed_after_the_split_is_noticed(
     phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
     root = arranged(phantoms, tmp_path / "data", {"Normal": "Normal", "COVID-19": "COVID-19"})
-    split = make_split(find_data_set(root), 0)
+    split = split_of(find_data_set(root), 0)
     victim = root / split.part("train")[0].path
     victim.write_bytes(victim.read_bytes() + b"changed")
     with pytest.raises(DataError, match=victim.name):
         decoded(split, "train", 71)
-    assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").iterdir())

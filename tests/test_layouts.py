@@ -14,10 +14,10 @@ from PIL import Image
 from cxr_edge.data.cache import _check_unchanged, decoded
 from cxr_edge.data.layouts import PARTS, DataSet, find_data_set
 from cxr_edge.data.phantom import write_phantoms
-from cxr_edge.data.split import Split, leaks, make_split
+from cxr_edge.data.split import Split, leaks
 from cxr_edge.errors import DataError
 from cxr_edge.runs import Run
-from tests.conftest import Cli
+from tests.conftest import Cli, split_of
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_a_table_names_images_wherever_they_lie(phantoms: Path, tmp_path: Path) 
     assert data.folders == {"COVID-19": "covid", "Normal": "NORMAL"}
     assert data.counts() == {"COVID-19": 20, "Normal": 20}
     assert {item.source for item in data.items} == {"site 0", "site 1", "site 2"}
-    split = make_split(data, 0)
+    split = split_of(data, 0)
     assert len(sides(split)) == 20
     assert all(len(parts) == 1 for parts in sides(split).values())
     assert decoded(split, "train", 71).shape == (len(split.part("train")), 71, 71, 1)
@@ -126,7 +126,7 @@ def test_parts_that_are_given_are_kept(tmp_path: Path) -> None:
     assert data.labels == ("Viral Pneumonia", "Normal")
     assert data.parts() == {"train": 24, "validation": 24, "test": 24}
     assert data.folders["Normal"] == "Train/NORMAL, val/NORMAL, test/NORMAL"
-    split = make_split(data, 3)
+    split = split_of(data, 3)
     assert all(item.path.split("/")[2].startswith(item.part) for item in split.items)
     assert leaks(split) == []
 
@@ -137,7 +137,7 @@ def test_what_is_not_given_is_drawn_from_the_training_part(tmp_path: Path, seed:
     patients = [f"train/{label}/train {index}.png,{label}{index // 2}" for label in ("NORMAL", "PNEUMONIA")
                 for index in range(20)]  # fmt: skip
     (root / "patients.csv").write_text("\n".join(["path,patient_id", *patients]) + "\n")
-    split = make_split(find_data_set(root), seed)
+    split = split_of(find_data_set(root), seed)
     assert {item.path.split("/")[0] for item in split.part("test")} == {"test"}
     assert len(split.part("test")) == 40
     # 15 % of the 40 of a class.
@@ -151,7 +151,7 @@ def test_given_parts_that_are_not_apart_are_named(tmp_path: Path) -> None:
     shutil.copy(root / "train/NORMAL/train 0.png", root / "test/NORMAL/copy.png")
     patients = ["train/PNEUMONIA/train 1.png,p1", "test/PNEUMONIA/test 5.png,p1", "train/PNEUMONIA/train 2.png,p2"]
     (root / "patients.csv").write_text("\n".join(["path,patient_id", *patients]) + "\n")
-    split = make_split(find_data_set(root), 0)
+    split = split_of(find_data_set(root), 0)
     assert leaks(split) == ["patient p1", "test/NORMAL/copy.png"]
     # What lies across is not moved on to a third part.
     assert "train/NORMAL/train 0.png" in {item.path for item in split.part("train")}
@@ -160,11 +160,11 @@ def test_given_parts_that_are_not_apart_are_named(tmp_path: Path) -> None:
 def test_a_given_test_part_may_lack_a_class_and_others_may_not(tmp_path: Path) -> None:
     root = given(tmp_path, {"train": "train", "test": "test"})
     shutil.rmtree(root / "test/NORMAL")
-    assert {item.label for item in make_split(find_data_set(root), 0).part("test")} == {"Viral Pneumonia"}
+    assert {item.label for item in split_of(find_data_set(root), 0).part("test")} == {"Viral Pneumonia"}
     given(root, {"validation": "validation"})
     shutil.rmtree(root / "validation/NORMAL")
     with pytest.raises(DataError, match="Normal"):
-        make_split(find_data_set(root), 0)
+        split_of(find_data_set(root), 0)
 
 
 def test_a_column_split_is_a_given_split(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_column_split_is_a_given_split(tmp_path: Path) -> None:
         names = [f"{part} {label}{index}.png" for label in "ab" for index in range(4)]
         pictures(tmp_path, names)
         rows += [f"{name},{name.split()[1][0]},,,{part}" for name in names]
-    split = make_split(find_data_set(table_of(tmp_path, rows)), 0)
+    split = split_of(find_data_set(table_of(tmp_path, rows)), 0)
     assert [len(split.part(part)) for part in PARTS] == [8, 8, 8]
     assert {item.path.split()[0] for item in split.part("validation")} == {"VALID"}
 
@@ -201,7 +201,7 @@ def test_any_number_of_classes_of_any_name(tmp_path: Path, classes: int) -> None
     pictures(tmp_path, [f"{name}/{index}.png" for name in names for index in range(7)])
     data = find_data_set(tmp_path)
     assert data.labels == tuple(names)
-    split = make_split(data, 0)
+    split = split_of(data, 0)
     assert np.bincount(split.targets("test"), minlength=classes).tolist() == [1] * classes
 
 
@@ -216,7 +216,7 @@ def of_sources(tmp_path: Path) -> DataSet:
 
 def test_one_source_is_held_out(tmp_path: Path) -> None:
     data = of_sources(tmp_path)
-    split = make_split(data.hold_out("RSNA"), 0)
+    split = split_of(data.hold_out("RSNA"), 0)
     assert {item.path.split("/")[0] for item in split.part("test")} == {"RSNA"}
     assert len(split.part("test")) == 16
     for part in ("train", "validation"):
@@ -229,13 +229,13 @@ def test_one_source_is_held_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_folds_are_apart_and_have_every_image(tmp_path: Path, count: int) -> None:
     data = of_sources(tmp_path)
-    splits = [make_split(data, 1, fold=(number, count)) for number in range(1, count + 1)]
+    splits = [split_of(data, 1, fold=(number, count)) for number in range(1, count + 1)]
     tested = [item.path for split in splits for item in split.part("test")]
     assert sorted(tested) == sorted(item.path for item in data.items)
     for split in splits:
         assert all(len(parts) == 1 for parts in sides(split).values())
         assert abs(len(split.part("test")) - 48 / count) <= 4
-        assert split == make_split(data, 1, fold=(splits.index(split) + 1, count))
+        assert split == split_of(data, 1, fold=(splits.index(split) + 1, count))
 
 
 def test_options_that_do_not_go_together(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
@@ -281,7 +281,7 @@ def test_a_file_that_changed_or_went_is_noticed_though_its_pixels_are_in_the_cac
 ) -> None:
     monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
     root = Path(shutil.copytree(phantoms, tmp_path / "data"))
-    split = make_split(find_data_set(root), 0)
+    split = split_of(find_data_set(root), 0)
     decoded(split, "test", 71)
     # Another command would remember nothing.
     _check_unchanged.cache_clear()

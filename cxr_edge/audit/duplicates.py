@@ -31,7 +31,8 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from cxr_edge.audit.measure import THUMBNAIL, Measurement, Unreadable
+from cxr_edge.audit.measure import Unreadable
+from cxr_edge.data.fingerprint import THUMBNAIL, Fingerprint
 
 #: Bits by which the perceptual hashes of near duplicates may differ, and the least correlation of their structure.
 MAX_DISTANCE = 8
@@ -130,18 +131,18 @@ class Copies:
     cluster: NDArray[np.int32]
 
 
-def find_copies(measured: Sequence[Measurement | Unreadable]) -> Copies:
-    """Exact and near duplicates among measured files."""
+def find_copies(found: Sequence[Fingerprint | Unreadable]) -> Copies:
+    """Exact and near duplicates among files."""
     same_bytes: dict[str, list[int]] = defaultdict(list)
     same_picture: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-    for index, one in enumerate(measured):
-        if isinstance(one, Measurement):
+    for index, one in enumerate(found):
+        if isinstance(one, Fingerprint):
             same_bytes[one.sha256].append(index)
             if len(same_bytes[one.sha256]) == 1:
                 # Saved again without loss, or blank: one of them goes on to the search, however many they are.
                 same_picture[one.phash, one.thumbnail.tobytes()].append(index)
     leaders = [group[0] for group in same_picture.values()]
-    seen = [one for index in leaders if isinstance(one := measured[index], Measurement)]
+    seen = [one for index in leaders if isinstance(one := found[index], Fingerprint)]
     pairs = near_pairs(
         np.array([one.phash for one in seen], dtype=np.uint64),
         np.array([one.thumbnail for one in seen], dtype=np.uint8).reshape(len(seen), THUMBNAIL, THUMBNAIL),
@@ -154,7 +155,7 @@ def find_copies(measured: Sequence[Measurement | Unreadable]) -> Copies:
     ]
     links = [(group[0], other) for group in exact for other in group[1:]] + [pair[:2] for pair in near]
     ends = np.array(links, dtype=np.int64).reshape(-1, 2)
-    return Copies(exact, tuple(sorted(near)), clusters(len(measured), ends[:, 0], ends[:, 1]))
+    return Copies(exact, tuple(sorted(near)), clusters(len(found), ends[:, 0], ends[:, 1]))
 
 
 def kept_together(patients: Sequence[str], cluster: NDArray[np.int32]) -> NDArray[np.int32]:

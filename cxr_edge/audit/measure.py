@@ -15,11 +15,9 @@ from PIL import Image
 from scipy import ndimage
 
 from cxr_edge import imaging
+from cxr_edge.data.fingerprint import Fingerprint, fingerprint
 from cxr_edge.errors import ImageError
 from cxr_edge.machine import usable_cores
-
-#: Pixels of the square thumbnail that is kept of each image: 4 KiB of memory a file.
-THUMBNAIL = 64
 
 #: Grey levels within which a row or column counts as of one colour: JPEG's ringing in a black border is less.
 BORDER_TOLERANCE = 10
@@ -32,16 +30,14 @@ _MARK_IMAGE, _STROKE, _CONTRAST, _WHITE, _LEAST, _LARGEST, _FRAME = 256, 11, 80,
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
-    """What one decoded file told.
+class Measurement(Fingerprint):
+    """What one decoded file told, besides its fingerprint.
 
-    `phash` is the 64-bit perceptual hash; `thumbnail` is uint8 `[THUMBNAIL, THUMBNAIL]`; `mean`, `std` and
-    `quantiles` (1 %, 50 %, 99 %) are in grey levels 0..255; `black` and `white` are the shares of pixels at 0 and 255;
-    `border` is the share of the area in edge rows and columns of one colour; `marks` counts what looks like burnt-in
-    text; `bytes` is the file's size, `format` and `mode` are Pillow's names.
+    `mean`, `std` and `quantiles` (1 %, 50 %, 99 %) are in grey levels 0..255; `black` and `white` are the shares of
+    pixels at 0 and 255; `border` is the share of the area in edge rows and columns of one colour; `marks` counts what
+    looks like burnt-in text; `bytes` is the file's size, `format` and `mode` are Pillow's names.
     """
 
-    sha256: str
     bytes: int
     format: str
     mode: str
@@ -54,8 +50,6 @@ class Measurement:
     white: float
     border: float
     marks: int
-    phash: int
-    thumbnail: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +77,10 @@ def measure_all(paths: Sequence[Path], on_image: Callable[[], None] | None = Non
 
 def measure(path: Path) -> Measurement | Unreadable:
     """Read and decode one file, once."""
+    sha256 = ""
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        return Unreadable(error.strerror or type(error).__name__)
-    sha256 = hashlib.sha256(content).hexdigest()
-    if not content:
-        return Unreadable("the file is empty", sha256)
-    try:
+        content = imaging.read_bytes(path)
+        sha256 = hashlib.sha256(content).hexdigest()
         grey = imaging.open_grey(path, content)
     except ImageError as error:
         return Unreadable(str(error).removeprefix(f"{path}: "), sha256)
@@ -100,8 +90,11 @@ def measure(path: Path) -> Measurement | Unreadable:
     pixels = np.asarray(grey)
     histogram = np.bincount(pixels.ravel(), minlength=256)
     mean, std, quantiles = _statistics(histogram)
+    known = fingerprint(sha256, grey)
     return Measurement(
         sha256=sha256,
+        phash=known.phash,
+        thumbnail=known.thumbnail,
         bytes=len(content),
         format=file_format,
         mode=mode,
@@ -114,8 +107,6 @@ def measure(path: Path) -> Measurement | Unreadable:
         white=float(histogram[255] / pixels.size),
         border=border_share(pixels),
         marks=count_marks(imaging.resized(grey, _MARK_IMAGE)),
-        phash=perceptual_hash(grey),
-        thumbnail=imaging.resized(grey, THUMBNAIL),
     )
 
 
@@ -125,14 +116,6 @@ def _statistics(histogram: NDArray[np.int64]) -> tuple[float, float, tuple[int, 
     std = float(np.sqrt(histogram @ np.square(levels - mean) / total))
     low, middle, high = (int(at) for at in np.searchsorted(np.cumsum(histogram), np.array([0.01, 0.5, 0.99]) * total))
     return mean, std, (low, middle, high)
-
-
-def perceptual_hash(grey: Image.Image) -> int:
-    """The 64-bit DCT hash ("pHash") of an 8-bit grey image, by the imagehash package."""
-    import imagehash
-
-    bits: NDArray[np.bool_] = imagehash.phash(grey).hash
-    return int.from_bytes(np.packbits(bits.ravel()).tobytes())
 
 
 def border_share(pixels: NDArray[np.uint8]) -> float:

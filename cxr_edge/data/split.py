@@ -6,15 +6,16 @@ import csv
 import hashlib
 import io
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxr_edge.data.fingerprint import Fingerprint
 from cxr_edge.data.layouts import PARTS, DataSet
-from cxr_edge.errors import DataError, unusable
+from cxr_edge.errors import DataError
 from cxr_edge.files import write_text
 from cxr_edge.imaging import STRETCH
 from cxr_edge.runs import Run
@@ -79,25 +80,16 @@ class Examined:
         return f"{' and '.join(pairs[0])} look like one picture under two labels{more}; see cxr-edge audit"
 
 
-def examine(data: DataSet, on_image: Callable[[], None] | None = None) -> Examined:
-    """Read every image once and look for copies.
+def examine(data: DataSet, fingerprints: Sequence[Fingerprint]) -> Examined:
+    """Look for copies among a data set's images, by their fingerprints in the order of its items.
 
     Raises:
-        DataError: files that cannot be decoded, or the same bytes under two labels.
+        DataError: the same bytes under two labels.
     """
     # Not before it is needed: a device reads splits, but has no SciPy.
     from cxr_edge.audit.duplicates import find_copies
-    from cxr_edge.audit.measure import Unreadable, measure_all
 
-    measured = measure_all([data.root / item.path for item in data.items], on_image)
-    bad = [
-        f"{data.root / item.path}: {one.reason}"
-        for item, one in zip(data.items, measured, strict=True)
-        if isinstance(one, Unreadable)
-    ]
-    if bad:
-        raise unusable(bad, len(measured))
-    copies = find_copies(measured)
+    copies = find_copies(fingerprints)
     for group in copies.exact:
         first, *others = (data.items[index] for index in group)
         for other in others:
@@ -106,7 +98,7 @@ def examine(data: DataSet, on_image: Callable[[], None] | None = None) -> Examin
                     f"{data.root}: {first.path} and {other.path} are the same image under two labels; "
                     "remove the wrong one"
                 )
-    return Examined(tuple(one.sha256 for one in measured), copies)
+    return Examined(tuple(one.sha256 for one in fingerprints), copies)
 
 
 def _groups(data: DataSet, copies: Copies) -> list[list[int]]:
@@ -122,11 +114,11 @@ def _groups(data: DataSet, copies: Copies) -> list[list[int]]:
 
 def make_split(
     data: DataSet,
+    examined: Examined,
     seed: int,
     validation: float = 0.15,
     test: float = 0.15,
     fold: tuple[int, int] | None = None,
-    examined: Examined | None = None,
 ) -> Split:
     """Split a data set, class by class in the wanted shares, whole groups at a time.
 
@@ -134,17 +126,15 @@ def make_split(
 
     Args:
         data: of `find_data_set`; it comes in no parts where a fold is wanted.
+        examined: its images, of `examine`.
         seed: the same seed gives the same split.
         validation, test: shares of each class.
         fold: `(i, k)` for the i-th, from 1, of k test parts that have no image in common and together have all.
-        examined: of `examine`, which is called where it is not given.
 
     Raises:
-        DataError: as `examine`, or a class ends up without images in a part. Only a test part that the data came in
+        DataError: a class ends up without images in a part. Only a test part that the data came in
             may lack classes.
     """
-    if examined is None:
-        examined = examine(data)
     rng = np.random.default_rng(seed)
     groups = _groups(data, examined.copies)
     given = data.parts()

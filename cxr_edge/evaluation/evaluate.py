@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.bundle import read_checked_artifact
-from cxr_edge.data.cache import decode_all, decoded, refuse
+from cxr_edge.data.cache import decoded
+from cxr_edge.data.decode import decode_all, refuse
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError, OptionError

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.data.store import DecodedImages
 from cxr_edge.errors import RunError, first_line
 from cxr_edge.files import replacing, write_json
 from cxr_edge.reporting.progress import Bar
@@ -25,7 +26,7 @@ class Batches:
     `images` is uint8 `[N, S, S, 1]`, `targets` float32 `[N, ...]` (one-hot labels), `weights` float32 `[N]`.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | DecodedImages
     targets: NDArray[np.float32]
     weights: NDArray[np.float32]
     batch_size: int

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge import __version__
-from cxr_edge.data.cache import decode_all, decoded, is_decoded, keep, refuse, scratch_images
+from cxr_edge.data.cache import decoded, is_decoded
+from cxr_edge.data.decode import refuse
 from cxr_edge.data.layouts import MIN_IMAGES_PER_CLASS, PARTS, DataSet, find_data_set
 from cxr_edge.data.phantom import write_phantoms
 from cxr_edge.data.split import Split, examine, leaks, make_split, run_split, write_split
+from cxr_edge.data.store import DecodedImages, ImageStore
 from cxr_edge.dicom import warnings_of
 from cxr_edge.errors import DataError, OptionError, RunError, first_line
 from cxr_edge.evaluation.metrics import balanced_accuracy, classification_metrics
@@ -112,7 +114,9 @@ def compiled(model: keras.Model) -> Any:
     return tf.function(lambda batch: model(tf.cast(batch, tf.float32), training=False))
 
 
-def predict_probabilities(step: Any, images: NDArray[np.uint8], batch_size: int = 32) -> NDArray[np.float32]:
+def predict_probabilities(
+    step: Any, images: NDArray[np.uint8] | DecodedImages, batch_size: int = 32
+) -> NDArray[np.float32]:
     """float32 `[N, K]` from uint8 `[N, S, S, 1]`, by a `compiled` model, in batches."""
     parts = []
     for start in range(0, len(images), batch_size):
@@ -123,7 +127,9 @@ def predict_probabilities(step: Any, images: NDArray[np.uint8], batch_size: int 
     return np.concatenate(parts).astype(np.float32)
 
 
-def validator(model: keras.Model, images: NDArray[np.uint8], targets: NDArray[np.int64], classes: int) -> Any:
+def validator(
+    model: keras.Model, images: NDArray[np.uint8] | DecodedImages, targets: NDArray[np.int64], classes: int
+) -> Any:
     """A `Phase.validate` that scores by balanced accuracy, ties broken by cross-entropy."""
     step = compiled(model)
 
@@ -203,27 +209,22 @@ def start_run(run: Run, options: TrainOptions, data: DataSet) -> None:
     Raises:
         DataError: images that cannot be used, or too few of them; nothing is written then.
     """
-    count = len(data.items)
-    with scratch_images(count, options.image_size) as images:
-        with progress_bar("decoding", count) as bar:
-            paths = [data.root / item.path for item in data.items]
-            bad = decode_all(paths, options.image_size, images, bar.tick, options.resize)
-        if options.on_bad_image == "fail" or len(bad) == count:
-            refuse(bad, count, "mend or remove them, or leave them out with --on-bad-image skip")
-        rows = {item.path: index for index, item in enumerate(data.items)}
-        skipped = [{"path": data.items[index].path, "reason": reason} for index, reason in bad.items()]
-        good = data.without(bad)
-        for label, images_left in good.counts().items():
-            if bad and images_left < MIN_IMAGES_PER_CLASS:
-                raise DataError(
-                    f"{options.data}, {label}: {images_left or 'no'} images are left, each class needs at least "
-                    f"{MIN_IMAGES_PER_CLASS}; {len(bad)} of {count} cannot be used, such as {next(iter(bad.values()))}"
-                )
-        fold = None if options.fold is None or options.folds is None else (options.fold, options.folds)
-        with progress_bar("looking for copies", len(good.items)) as bar:
-            examined = examine(good, bar.tick)
-        split = replace(make_split(good, options.seed, fold=fold, examined=examined), resize=options.resize)
-        keep(split, images, rows)
+    count, store = len(data.items), ImageStore(options.image_size, options.resize)
+    with progress_bar("decoding", count) as bar:
+        digests, bad = store.add([data.root / item.path for item in data.items], bar.tick, fingerprints=True)
+    if options.on_bad_image == "fail" or len(bad) == count:
+        refuse(bad, count, "mend or remove them, or leave them out with --on-bad-image skip")
+    skipped = [{"path": data.items[index].path, "reason": reason} for index, reason in bad.items()]
+    good = data.without(bad)
+    for label, images_left in good.counts().items():
+        if bad and images_left < MIN_IMAGES_PER_CLASS:
+            raise DataError(
+                f"{options.data}, {label}: {images_left or 'no'} images are left, each class needs at least "
+                f"{MIN_IMAGES_PER_CLASS}; {len(bad)} of {count} cannot be used, such as {next(iter(bad.values()))}"
+            )
+    fold = None if options.fold is None or options.folds is None else (options.fold, options.folds)
+    examined = examine(good, store.fingerprints([digest for digest in digests if digest]))
+    split = replace(make_split(good, examined, options.seed, fold=fold), resize=options.resize)
     write_split(split, run.split_file)
     write_json(
         run.config_file,

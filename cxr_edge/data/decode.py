@@ -1,0 +1,50 @@
+"""Decode many files at once, into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge import imaging
+from cxr_edge.errors import ImageError, unusable
+from cxr_edge.machine import usable_cores
+
+
+def decode_all(
+    paths: Sequence[Path],
+    size: int,
+    into: NDArray[np.uint8],
+    on_image: Callable[[], None] | None = None,
+    resize: str = imaging.STRETCH,
+) -> dict[int, str]:
+    """Decode `paths` into uint8 `[N, size, size, 1]` in parallel, by the imaging rule with `resize`.
+
+    Returns:
+        Of each file that cannot be decoded, by its index, the reason, which names it; its pixels are then undefined.
+
+    Raises:
+        MissingDependencyError: what reads some files' format is not installed.
+    """
+    bad: dict[int, str] = {}
+
+    def decode(index: int) -> None:
+        try:
+            into[index, :, :, 0] = imaging.load_image(paths[index], size, resize)
+        except ImageError as error:
+            bad[index] = str(error)
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for _ in pool.map(decode, range(len(paths))):
+            if on_image:
+                on_image()
+    return dict(sorted(bad.items()))
+
+
+def refuse(bad: dict[int, str], images: int, way_out: str = "mend or remove them") -> None:
+    """Raises DataError, which names them, where files were found that cannot be decoded."""
+    if bad:
+        raise unusable(list(bad.values()), images, way_out)

@@ -1,0 +1,40 @@
+"""What tells copies of one picture: the hash of a file's bytes, a perceptual hash and a thumbnail of its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxr_edge import imaging
+
+#: Pixels of the square thumbnail that is kept of each image: 4 KiB of memory a file.
+THUMBNAIL = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Of one decoded file.
+
+    `sha256` is of its bytes, in hexadecimal; `phash` is the 64-bit perceptual hash of its pixels; `thumbnail` is uint8
+    `[THUMBNAIL, THUMBNAIL]`.
+    """
+
+    sha256: str
+    phash: int
+    thumbnail: NDArray[np.uint8]
+
+
+def fingerprint(sha256: str, grey: Image.Image) -> Fingerprint:
+    """Of a file's hash and its decoded pixels, at their own size. Needs the imagehash package."""
+    return Fingerprint(sha256, perceptual_hash(grey), imaging.resized(grey, THUMBNAIL))
+
+
+def perceptual_hash(grey: Image.Image) -> int:
+    """The 64-bit DCT hash ("pHash") of an 8-bit grey image, by the imagehash package."""
+    import imagehash
+
+    bits: NDArray[np.bool_] = imagehash.phash(grey).hash
+    return int.from_bytes(np.packbits(bits.ravel()).tobytes())

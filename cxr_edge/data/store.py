@@ -1,0 +1,228 @@
+"""The decoded images of one size and imaging rule: a memory-mapped uint8 file, and an index of what its rows are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from cxr_edge import imaging
+from cxr_edge.data.fingerprint import THUMBNAIL, Fingerprint, fingerprint
+from cxr_edge.errors import CacheError, ImageError
+from cxr_edge.files import cache_folder
+from cxr_edge.machine import usable_cores
+
+#: Images that are decoded and committed together; a kill loses no more than these.
+_BATCH = 256
+#: Seconds that one process waits for another to commit a batch.
+_PATIENCE = 120.0
+_TABLE = """
+CREATE TABLE images (sha256 TEXT PRIMARY KEY, row INTEGER NOT NULL UNIQUE, phash BLOB, thumbnail BLOB) WITHOUT ROWID
+"""
+
+
+@dataclass(frozen=True)
+class DecodedImages:
+    """Images in the store, read-only: uint8 `[N, S, S, 1]`, of which is read what is indexed, along the first axis."""
+
+    stored: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.rows), *self.stored.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
+        found: NDArray[np.uint8] = self.stored[self.rows[index]]
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self[:].astype(dtype or np.uint8, copy=False)
+
+
+class ImageStore:
+    """One file of pixels and its index, in a folder of the cache; named by the imaging rule, its version and Pillow's.
+
+    Rows are appended, never changed. A row's pixels are on the disk before the transaction that names it is committed,
+    so whatever is named is whole: a kill loses the batch in hand, the next process goes on from there, and two
+    processes can fill one store. SQLite's locks see to that.
+    """
+
+    def __init__(self, size: int, resize: str) -> None:
+        self.size, self.resize = size, resize
+        rule = json.dumps([imaging.rule_of(resize), PIL.__version__, THUMBNAIL])
+        self.folder = cache_folder() / f"{size}px-{resize}-{hashlib.sha256(rule.encode()).hexdigest()[:16]}"
+        self._pixels, self._index = self.folder / "pixels.u8", self.folder / "index.sqlite"
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A connection in which nothing is a transaction unless it says so. Raises CacheError."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._index, timeout=_PATIENCE, isolation_level=None)
+            try:
+                yield connection
+            finally:
+                connection.close()
+        except (sqlite3.Error, OSError) as error:
+            raise CacheError(
+                f"{self.folder}: the cache of decoded images cannot be used ({error}); remove this folder if it is "
+                "damaged, make room if its disk is full, or name another place with CXR_EDGE_CACHE"
+            ) from None
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that no other process writes in, with the table there."""
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                    connection.execute(_TABLE)
+                    # Without their index they are nothing, but a process may still be reading them.
+                    self._pixels.unlink(missing_ok=True)
+                yield connection
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def _rows(self, fingerprinted: bool = False) -> dict[str, int]:
+        """Row of each image that is there, by SHA-256; of those with a fingerprint alone if so wanted."""
+        if not self._index.is_file():
+            return {}
+        with self._connected() as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                return {}
+            where = "WHERE phash IS NOT NULL" if fingerprinted else ""
+            return dict(connection.execute(f"SELECT sha256, row FROM images {where}"))
+
+    def lacks(self, digests: Sequence[str]) -> list[int]:
+        """Which of some images, by their SHA-256, are not there: their indices."""
+        rows = self._rows()
+        return [index for index, digest in enumerate(digests) if digest not in rows]
+
+    def add(
+        self, paths: Sequence[Path], on_image: Callable[[], None] | None = None, fingerprints: bool = False
+    ) -> tuple[list[str], dict[int, str]]:
+        """Read all files, and decode, in parallel, those whose content is not there yet.
+
+        Args:
+            paths: image files.
+            on_image: called after each.
+            fingerprints: whether these are wanted too, for `fingerprints`; needs the imagehash package.
+
+        Returns:
+            SHA-256 of each file's bytes, and of each file that cannot be decoded, by its index, the reason, which
+            names it; its hash is then empty.
+
+        Raises:
+            MissingDependencyError: what reads some files' format is not installed.
+            CacheError: the cache is damaged or its disk is full; what was decoded before is kept.
+        """
+        known = set(self._rows(fingerprints))
+        digests = [""] * len(paths)
+        bad: dict[int, str] = {}
+
+        def decode(index: int) -> tuple[NDArray[np.uint8], Fingerprint | None] | None:
+            try:
+                content = imaging.read_bytes(paths[index])
+                digest = hashlib.sha256(content).hexdigest()
+                found = None
+                if digest not in known:
+                    grey = imaging.open_grey(paths[index], content)
+                    pixels = imaging.resized(grey, self.size, self.resize)
+                    found = pixels, fingerprint(digest, grey) if fingerprints else None
+            except ImageError as error:
+                bad[index] = str(error)
+                return None
+            digests[index] = digest
+            return found
+
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            for start in range(0, len(paths), _BATCH):
+                batch = range(len(paths))[start : start + _BATCH]
+                fresh = {}
+                for index, found in zip(batch, pool.map(decode, batch), strict=True):
+                    if found is not None:
+                        fresh[digests[index]] = found
+                    if on_image:
+                        on_image()
+                if fresh:
+                    self._append(fresh)
+                    known.update(fresh)
+        return digests, dict(sorted(bad.items()))
+
+    def _append(self, fresh: dict[str, tuple[NDArray[np.uint8], Fingerprint | None]]) -> None:
+        with self._writing() as connection:
+            present = dict(connection.execute("SELECT sha256, row FROM images"))
+            told = {
+                digest: (one.phash.to_bytes(8), one.thumbnail.tobytes()) if one else (None, None)
+                for digest, (_, one) in fresh.items()
+            }
+            new = [digest for digest in fresh if digest not in present]
+            first = max(present.values(), default=-1) + 1
+            self._check_length(first)
+            with self._pixels.open("r+b" if first else "wb") as file:
+                file.seek(first * self.size**2)
+                for digest in new:
+                    file.write(fresh[digest][0].tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+            connection.executemany(
+                "INSERT INTO images VALUES (?, ?, ?, ?)",
+                [(digest, first + place, *told[digest]) for place, digest in enumerate(new)],
+            )
+            connection.executemany(
+                "UPDATE images SET phash = ?, thumbnail = ? WHERE sha256 = ? AND phash IS NULL",
+                [(*told[digest], digest) for digest in fresh if digest in present],
+            )
+
+    def fingerprints(self, digests: Sequence[str]) -> list[Fingerprint]:
+        """Of images that were added with theirs, in the given order. Raises CacheError."""
+        with self._connected() as connection:
+            found = {
+                digest: Fingerprint(
+                    digest, int.from_bytes(phash), np.frombuffer(thumbnail, np.uint8).reshape(THUMBNAIL, THUMBNAIL)
+                )
+                for digest, phash, thumbnail in connection.execute(
+                    "SELECT sha256, phash, thumbnail FROM images WHERE phash IS NOT NULL"
+                )
+            }
+        return [found[digest] for digest in digests]
+
+    def images(self, digests: Sequence[str]) -> DecodedImages:
+        """Images that are there, in the given order.
+
+        Raises:
+            CacheError: the file of pixels is shorter than its index says.
+        """
+        rows = self._rows()
+        wanted = np.array([rows[digest] for digest in digests], dtype=np.int64)
+        count = max(rows.values(), default=-1) + 1
+        self._check_length(count)
+        stored = np.memmap(self._pixels, np.uint8, "r", shape=(count, self.size, self.size, 1))
+        return DecodedImages(stored, wanted)
+
+    def _check_length(self, rows: int) -> None:
+        """Raises CacheError where the file of pixels has fewer than the rows that its index names."""
+        found = self._pixels.stat().st_size if self._pixels.is_file() else 0
+        if found < rows * self.size**2:
+            raise CacheError(
+                f"{self._pixels}: {found} bytes, and {rows * self.size**2} are wanted; remove {self.folder}, and the "
+                "images are decoded again"
+            )

@@ -1,0 +1,217 @@
+"""The store of decoded images: each content once, whole after a kill or a full disk, shared by two processes."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxr_edge import imaging
+from cxr_edge.data.layouts import image_files
+from cxr_edge.data.phantom import write_phantoms
+from cxr_edge.data.store import ImageStore
+from cxr_edge.errors import CacheError
+from cxr_edge.imaging import load_image
+from tests.conftest import Cli
+
+#: `python -c` with a folder of images and what to do: small batches, so that there are many commits.
+_ADD = """
+import os, resource, signal, sys
+from pathlib import Path
+from cxr_edge.data import store
+from cxr_edge.data.layouts import image_files
+store._BATCH = 8
+seen = []
+def on_image():
+    seen.append(1)
+    if sys.argv[2] == "kill" and len(seen) == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "full":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (71 * 71 * 20, resource.RLIM_INFINITY))
+print("ready", flush=True)
+sys.stdin.readline()
+store.ImageStore(71, "stretch").add(image_files(Path(sys.argv[1])), on_image, fingerprints=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantoms(folder, 15, size=80)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def decodes(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that are decoded from here on."""
+    calls: list[Path] = []
+    real = imaging.open_grey
+
+    def counted(path: Path, content: bytes | None = None) -> object:
+        calls.append(path)
+        return real(path, content)
+
+    monkeypatch.setattr(imaging, "open_grey", counted)
+    return calls
+
+
+def adding(folder: Path, what: str = "") -> subprocess.Popen[str]:
+    """Another process, that waits for a line and then adds the folder's images."""
+    command = [sys.executable, "-c", _ADD, str(folder), what]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def assert_whole(folder: Path) -> None:
+    """Every image of the folder is there, as it is decoded."""
+    paths = image_files(folder)
+    store = ImageStore(71, imaging.STRETCH)
+    digests, bad = store.add(paths)
+    assert not bad
+    for path, image in zip(paths, store.images(digests), strict=True):
+        assert np.array_equal(image[..., 0], load_image(path, 71))
+
+
+def test_each_content_is_decoded_once(phantoms: Path, tmp_path: Path, decodes: list[Path]) -> None:
+    store = ImageStore(71, imaging.STRETCH)
+    paths = image_files(phantoms)
+    seen: list[int] = []
+    digests, _ = store.add(paths, lambda: seen.append(1))
+    assert len(decodes) == len(seen) == len(paths)
+    # The same bytes by another name, in another order, and one image more.
+    moved = Path(shutil.copytree(phantoms / "Normal", tmp_path / "moved"))
+    shutil.copy(moved / sorted(path.name for path in moved.iterdir())[0], moved / "another name.png")
+    write_phantoms(tmp_path / "new", 1, seed=5, size=80)
+    others = [*reversed(image_files(moved)), image_files(tmp_path / "new")[0]]
+    assert set(ImageStore(71, imaging.STRETCH).add(others)[0][:-1]) <= set(digests)
+    assert decodes[len(paths) :] == others[-1:]
+    assert_whole(phantoms)
+
+
+def test_rows_are_found_in_any_order_and_form(phantoms: Path) -> None:
+    store = ImageStore(71, imaging.STRETCH)
+    paths = image_files(phantoms)
+    digests, _ = store.add(paths)
+    images = store.images(digests[::-1])
+    assert (len(images), images.shape) == (45, (45, 71, 71, 1))
+    whole = np.asarray(images)
+    assert whole.dtype == np.uint8
+    assert np.array_equal(whole[0, ..., 0], load_image(paths[-1], 71))
+    assert np.array_equal(images[3:5], whole[3:5])
+    assert np.array_equal(images[np.array([7, 2])], whole[[7, 2]])
+    with pytest.raises(ValueError, match="read-only"):
+        images.stored[0] = 0
+
+
+def test_sizes_and_resize_rules_have_a_store_each(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "wide.png"
+    imaging.Image.fromarray(np.arange(6400, dtype=np.uint32).reshape(40, 160).astype(np.uint8)).save(path)
+    for size, resize in ((71, "stretch"), (72, "stretch"), (71, "pad")):
+        store = ImageStore(size, resize)
+        assert store.lacks(["0" * 64]) == [0]
+        (digest,), _ = store.add([path])
+        assert np.array_equal(store.images([digest])[0][..., 0], load_image(path, size, resize))
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_fingerprints_come_later_where_they_were_not_asked_for(phantoms: Path, decodes: list[Path]) -> None:
+    store = ImageStore(71, imaging.STRETCH)
+    paths = image_files(phantoms)[:5]
+    store.add(paths)
+    digests, _ = store.add(paths, fingerprints=True)
+    assert len(decodes) == 10
+    assert [one.sha256 for one in store.fingerprints(digests)] == digests
+    assert np.array_equal(store.fingerprints(digests[3:4])[0].thumbnail, load_image(paths[3], 64))
+    decodes.clear()
+    store.add(paths, fingerprints=True)
+    assert not decodes
+    assert store.images(digests).stored.shape[0] == 5
+
+
+def test_a_bad_file_is_named_and_the_others_are_kept(phantoms: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no image")
+    paths = [tmp_path / "text.png", image_files(phantoms)[0], tmp_path / "gone.png", tmp_path]
+    digests, bad = ImageStore(71, imaging.STRETCH).add(paths)
+    assert [bool(digest) for digest in digests] == [False, True, False, False]
+    for index, reason in ((0, "not an image"), (2, "no such file"), (3, "directory")):
+        assert bad[index].startswith(f"{paths[index]}: ")
+        assert reason in bad[index]
+
+
+def test_a_kill_loses_one_batch_at_most(phantoms: Path, decodes: list[Path]) -> None:
+    process = adding(phantoms, "kill")
+    process.communicate("go\n", timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert_whole(phantoms)
+    # 16 of 45 were committed when it came to 20.
+    assert len(decodes) == 45 - 16 + 45
+
+
+def test_two_processes_fill_one_store(phantoms: Path) -> None:
+    both = [adding(phantoms), adding(phantoms)]
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in both:
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+    assert_whole(phantoms)
+    assert ImageStore(71, imaging.STRETCH).images([]).stored.shape[0] == 45
+
+
+def test_a_full_disk_is_an_error_and_loses_nothing(phantoms: Path, decodes: list[Path]) -> None:
+    process = adding(phantoms, "full")
+    _, err = process.communicate("go\n", timeout=60)
+    assert process.returncode == 1
+    assert "CacheError" in err
+    assert "disk is full" in err
+    assert_whole(phantoms)
+    assert len(decodes) == 45 - 16 + 45
+
+
+@pytest.mark.parametrize("damage", ["short", "gone", "index"])
+def test_a_damaged_store_is_refused_and_named(phantoms: Path, cache: Path, cli: Cli, damage: str) -> None:
+    store = ImageStore(71, imaging.STRETCH)
+    digests, _ = store.add(image_files(phantoms)[:9])
+    pixels, index = store.folder / "pixels.u8", store.folder / "index.sqlite"
+    if damage == "short":
+        pixels.write_bytes(pixels.read_bytes()[:-1])
+    elif damage == "gone":
+        pixels.unlink()
+    else:
+        index.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 40)
+    with pytest.raises(CacheError, match="remove"):
+        store.images(digests)
+    result = cli("train", "--data", phantoms, "--weights", "none", "--image-size", 71, "--run", cache / "run")
+    assert result.code == 2
+    assert str(store.folder) in result.err
+    shutil.rmtree(store.folder)
+    assert_whole(phantoms)
+
+
+def test_pixels_without_their_index_are_nothing(phantoms: Path) -> None:
+    store = ImageStore(71, imaging.STRETCH)
+    digests, _ = store.add(image_files(phantoms))
+    before = store.images(digests)
+    kept = np.asarray(before)
+    (store.folder / "index.sqlite").unlink()
+    store.add(image_files(phantoms)[40:])
+    # Who was reading them goes on to see what was there.
+    assert np.array_equal(np.asarray(before), kept)
+    assert_whole(phantoms)
