@@ -142,6 +142,18 @@ def test_service_goes_on_after_a_restart(bundle: Path, pictures: list[Path], tmp
     assert {json.loads(lines[at])["file"] for at in (2, 3)} == {json.loads(cut)["file"], pictures[2].name}
 
 
+def test_service_finishes_the_image_in_hand_when_it_is_stopped(bundle: Path, run: Run, tmp_path: Path) -> None:
+    artifact = bundle / "xception-int8.tflite"
+    for attempt in range(3):
+        inbox, results = tmp_path / f"inbox{attempt}", tmp_path / f"results{attempt}.jsonl"
+        shutil.copytree(run.folder / "phantoms" / "Normal", inbox)
+        with service(inbox, results, artifact) as process:
+            wait_for(2, results, process)
+        text = results.read_text()
+        assert text.endswith("\n")
+        assert 2 <= len([json.loads(line) for line in text.splitlines()]) < len(list(inbox.iterdir()))
+
+
 def test_service_refuses_what_cannot_work(bundle: Path, tmp_path: Path) -> None:
     good = bundle / "xception-int8.tflite"
     for inbox, results, artifact, code, message in [

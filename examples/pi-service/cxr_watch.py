@@ -9,6 +9,7 @@ import argparse
 import fcntl
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -30,7 +31,6 @@ from cxr_edge.runtimes.base import Runtime, runtime_named
 
 #: What programs that copy or download call a file until it is complete.
 _UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp", "~")
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Version(NamedTuple):
@@ -127,15 +127,31 @@ class Classifier:
         return {**row, "probabilities": probabilities, "labels": list(labels)}
 
 
-def stopped(seconds: float) -> bool:
-    """Wait for a stop signal, which `main` blocks so that it interrupts no image; whether one came."""
-    return signal.sigtimedwait(_STOP_SIGNALS, seconds) is not None
+class StopSignal:
+    """SIGTERM or SIGINT, which interrupts no image.
+
+    Blocking them would not do: a thread that was started before, as NumPy's are when it is imported, does not block
+    them, and the process would end wherever it is.
+    """
+
+    def __init__(self) -> None:
+        self._reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: None)
+
+    def came(self, seconds: float) -> bool:
+        """Whether one came, now or within some seconds."""
+        return bool(select.select([self._reader], [], [], seconds)[0])
 
 
-def watch(folder: Path, inbox: Inbox, results: Results, classifier: Classifier, interval: float) -> None:
+def watch(
+    folder: Path, inbox: Inbox, results: Results, classifier: Classifier, interval: float, stop: StopSignal
+) -> None:
     """Classify new files until a stop signal comes. Raises OSError where the folder or the results file goes away."""
     artifact = classifier.artifact
-    while not stopped(interval):
+    while not stop.came(interval):
         for version in inbox.settled():
             if version in results.done:
                 continue
@@ -155,7 +171,7 @@ def watch(folder: Path, inbox: Inbox, results: Results, classifier: Classifier, 
             else:
                 row.update(classifier.classify(image))
             results.append(version, row)
-            if stopped(0):
+            if stop.came(0):
                 return
 
 
@@ -173,8 +189,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.results.resolve().parent == options.folder.resolve():
         parser.error("the results file must not lie in the watched folder")
-    # Before a runtime starts threads, which inherit it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    stop = StopSignal()
     try:
         file, bundle = options.artifact, options.bundle
         able = best_artifacts(find_bundle(bundle)) if file is None else [read_checked_artifact(file)]
@@ -188,7 +203,7 @@ def main() -> int:
         for line in (NOTICE, warning_about(chosen), account, f"{chosen.path} on {runtime.title}: ready"):
             if line is not None:
                 print(line, file=sys.stderr, flush=True)
-        watch(options.folder, Inbox(options.folder, options.settle), results, classifier, options.settle / 2)
+        watch(options.folder, Inbox(options.folder, options.settle), results, classifier, options.settle / 2, stop)
     except CxrEdgeError as error:
         print(error, file=sys.stderr)
         return error.exit_code
