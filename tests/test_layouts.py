@@ -240,7 +240,8 @@ def test_folds_are_apart_and_have_every_image(tmp_path: Path, count: int) -> Non
 
 def test_options_that_do_not_go_together(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
     for arguments, word in (
-        (["--folds", 3], "--fold"),
+        (["--fold", 3], "--folds"),
+        (["--folds", 1], "--folds 1"),
         (["--folds", 3, "--fold", 4], "--fold 4"),
         (["--folds", 1, "--fold", 1], "--folds 1"),
         (["--folds", 3, "--fold", 1, "--hold-out-source", "x"], "--hold-out-source"),

@@ -87,13 +87,19 @@ def command(
         str | None,
         typer.Option("--hold-out-source", help="Test on all images of one source, and on no other.", metavar="NAME"),
     ] = None,
-    folds: Annotated[int | None, typer.Option("--folds", help="Cross-validation: how many test parts.")] = None,
-    fold: Annotated[int | None, typer.Option("--fold", help="Which of them, from 1, this run is tested on.")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option("--folds", help="Cross-validation: a run for each of so many test parts, and figures over all."),
+    ] = None,
+    fold: Annotated[
+        int | None, typer.Option("--fold", help="A single run, tested on this one of the folds, from 1.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     json: JsonOption = None,
 ) -> None:
     """Train Xception on a folder of chest X-rays, or on phantoms."""
     from cxr_edge.training.command import resume_training, start_training
+    from cxr_edge.training.folds import cross_validate, is_cross_validation, resume_folds
 
     given = {
         "data": None if data is None else str(data.resolve()),
@@ -114,7 +120,11 @@ def command(
         "fold": fold,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
-    if resume:
+    if folds is not None and fold is None and not resume:
+        cross_validate(run, chosen, json)
+    elif resume and run is not None and is_cross_validation(run):
+        resume_folds(run, chosen, json)
+    elif resume:
         resume_training(run, chosen, json)
     else:
         start_training(run, chosen, json)

@@ -82,6 +82,37 @@ def show_metrics(metrics: dict[str, Any], title: str) -> None:
         show(PHANTOM_NOTE)
 
 
+def show_cross_validation(record: dict[str, Any]) -> None:
+    """What `cross_validation.json` holds: a class a row, and the accuracy over all images and a fold."""
+
+    def interval(found: dict[str, Any]) -> list[str]:
+        return [percent(found["value"]), f"{percent(found['low'])} to {percent(found['high'])}"]
+
+    labels = [row["label"] for row in record["classes"]]
+    show_table(
+        f"Cross-validation, {len(record['fold_accuracy'])} folds: {record['images']} images, each by the model that "
+        "never saw it (95 % intervals)",
+        ["class", "precision %", "", "recall %", "", "images", *(f"as {label}" for label in labels)],
+        [
+            [
+                row["label"],
+                *interval(row["precision"]),
+                *interval(row["recall"]),
+                str(row["support"]),
+                *(str(count) for count in counts),
+            ]
+            for row, counts in zip(record["classes"], record["confusion_matrix"], strict=True)
+        ],
+    )
+    accuracy, between = interval(record["accuracy"])
+    show(
+        f"accuracy {accuracy} % ({between}), balanced accuracy {percent(record['balanced_accuracy'])} %; "
+        f"a fold: {', '.join(percent(one) for one in record['fold_accuracy'])}"
+    )
+    if record["data"] == "phantoms":
+        show(PHANTOM_NOTE)
+
+
 def show_skipped(skipped: list[dict[str, str]], where: str) -> None:
     """The images that a command left out, the first ten by name, and `where` the others are to be found."""
     if skipped:

@@ -67,7 +67,7 @@ class TrainOptions:
         if self.on_bad_image not in ON_BAD_IMAGE:
             raise OptionError(f"--on-bad-image {self.on_bad_image}: choose one of {', '.join(ON_BAD_IMAGE)}")
         if (self.folds is None) != (self.fold is None):
-            raise OptionError("--folds and --fold go together: how many test parts there are, and which one this is")
+            raise OptionError("--fold says which of --folds test parts this run has: give that too")
         if self.folds is not None and (self.folds < 2 or not 1 <= (self.fold or 0) <= self.folds):
             raise OptionError(f"--folds {self.folds} --fold {self.fold}: at least 2 folds, the first of which is 1")
         if self.folds is not None and self.hold_out_source is not None:

@@ -1,0 +1,111 @@
+"""Cross-validation: every image is tested once, the figures are those of all folds together, and it can be resumed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxr_edge.data.phantom import write_phantoms
+from cxr_edge.data.split import run_split
+from cxr_edge.evaluation.metrics import classification_metrics
+from cxr_edge.files import write_json
+from cxr_edge.runs import Run
+from tests.conftest import Cli
+
+ARGUMENTS = ("--weights", "none", "--image-size", 71, "--folds", 3)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_phantoms(tmp_path / "data", 9, size=64)
+    return tmp_path / "data"
+
+
+class Trainer:
+    """In place of minutes of training: a model that knows every class, but for one image of the second fold."""
+
+    def __init__(self) -> None:
+        self.trained: list[str] = []
+        self.interrupted_in = ""
+
+    def __call__(self, run: Run) -> dict[str, Any]:
+        if run.folder.name == self.interrupted_in:
+            run.checkpoints.mkdir()
+            raise KeyboardInterrupt
+        split = run_split(run)
+        probabilities = np.eye(3)[split.targets("test")]
+        if run.folder.name == "fold-2":
+            probabilities[0] = np.roll(probabilities[0], 1)
+        metrics = {"data": "images", **classification_metrics(split.targets("test"), probabilities, split.labels)}
+        write_json(run.metrics_file, metrics)
+        run.model_file.touch()
+        self.trained.append(run.folder.name)
+        return metrics
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    trainer = Trainer()
+    monkeypatch.setattr("cxr_edge.training.command.train", trainer)
+    return trainer
+
+
+def test_figures_are_those_of_all_folds(data: Path, tmp_path: Path, cli: Cli, trainer: Trainer) -> None:
+    folder = tmp_path / "folds"
+    result = cli("train", "--data", data, "--run", folder, *ARGUMENTS, "--json", tmp_path / "x.json")
+    assert result.code == 0, result.err
+    assert trainer.trained == ["fold-1", "fold-2", "fold-3"]
+    record = json.loads((folder / "cross_validation.json").read_text())
+    assert record == json.loads((tmp_path / "x.json").read_text())
+    tested = [item.path for number in (1, 2, 3) for item in run_split(Run(folder / f"fold-{number}")).part("test")]
+    assert sorted(tested) == sorted(path.relative_to(data).as_posix() for path in data.glob("*/*"))
+    assert record["images"] == 27
+    assert record["accuracy"]["value"] == pytest.approx(26 / 27)
+    # Wilson's interval of 26 of 27.
+    assert record["accuracy"]["low"] == pytest.approx(0.8172, abs=1e-3)
+    assert record["accuracy"]["high"] == pytest.approx(0.9934, abs=1e-3)
+    assert np.sum(record["confusion_matrix"]) == 27
+    assert np.trace(record["confusion_matrix"]) == 26
+    assert record["fold_accuracy"][0] == record["fold_accuracy"][2] == 1 > record["fold_accuracy"][1]
+    assert sum(row["recall"]["value"] < 1 for row in record["classes"]) == 1
+    assert "accuracy 96.3 % (81.7 to 99.3)" in result.out
+
+    again = cli("train", "--data", data, "--run", folder, *ARGUMENTS)
+    assert again.code == 2
+    assert "--resume" in again.err
+
+
+def test_interrupted_folds_are_gone_on_with(data: Path, tmp_path: Path, cli: Cli, trainer: Trainer) -> None:
+    folder = tmp_path / "folds"
+    trainer.interrupted_in = "fold-2"
+    assert cli("train", "--data", data, "--run", folder, *ARGUMENTS, "--seed", 4).code != 0
+    assert not (folder / "cross_validation.json").exists()
+    trainer.interrupted_in = ""
+    other = cli("train", "--run", folder, "--resume", "--seed", 5)
+    assert (other.code, trainer.trained) == (2, ["fold-1"])
+    assert "--seed 4" in other.err
+    assert cli("train", "--run", folder, "--resume").code == 0
+    assert trainer.trained == ["fold-1", "fold-2", "fold-3"]
+    assert {Run(folder / name).config()["options"]["seed"] for name in trainer.trained} == {4}
+    assert (folder / "cross_validation.json").is_file()
+
+
+def test_data_that_changed_between_folds_is_noticed(data: Path, tmp_path: Path, cli: Cli, trainer: Trainer) -> None:
+    folder = tmp_path / "folds"
+    trainer.interrupted_in = "fold-2"
+    cli("train", "--data", data, "--run", folder, *ARGUMENTS)
+    trainer.interrupted_in = ""
+    write_phantoms(tmp_path / "more", 1, seed=77, size=64)
+    next((tmp_path / "more" / "Normal").iterdir()).rename(data / "Normal" / "more.png")
+    result = cli("train", "--run", folder, "--resume")
+    assert result.code == 2
+    assert "changed between them" in result.err
+
+
+def test_nothing_is_left_of_folds_that_cannot_start(tmp_path: Path, cli: Cli, trainer: Trainer) -> None:
+    assert cli("train", "--data", tmp_path / "gone", "--run", tmp_path / "folds", *ARGUMENTS).code == 2
+    assert not (tmp_path / "folds").exists()
