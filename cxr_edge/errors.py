@@ -67,6 +67,7 @@ _EXTRAS = {
     "matplotlib": "train",
     "onnx": "train",
     "onnxruntime": "onnx",
+    "openpyxl": "train",
     "openvino": "openvino",
     "pydicom": "dicom",
     "scipy": "train",

@@ -114,3 +114,14 @@ def assert_same_answers(bundle: Path, found: NDArray[np.float32], wanted: NDArra
     decided = first - second > 0.02
     assert np.array_equal(plain.argmax(axis=1)[decided], other.argmax(axis=1)[decided])
     assert decided.mean() > 0.5
+
+
+@pytest.fixture
+def started(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`cxr-edge train` up to where the training itself would begin."""
+    monkeypatch.setattr("cxr_edge.training.command._train", lambda run, json: run)
+
+    def start(*arguments: object) -> Any:
+        return cli("train", "--weights", "none", "--image-size", "71", *arguments)
+
+    return start

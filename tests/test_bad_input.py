@@ -119,17 +119,6 @@ def test_one_bad_file_does_not_stop_the_others(tmp_path: Path) -> None:
     assert all(np.array_equal(images[index], images[1]) for index in range(1, len(paths), 2))
 
 
-@pytest.fixture
-def started(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """`cxr-edge train` up to where the training itself would begin."""
-    monkeypatch.setattr("cxr_edge.training.command._train", lambda run, json: run)
-
-    def start(*arguments: object) -> Any:
-        return cli("train", "--weights", "none", "--image-size", "71", *arguments)
-
-    return start
-
-
 def test_train_leaves_bad_images_out_and_says_so(tmp_path: Path, started: Callable[..., Any]) -> None:
     data = tmp_path / "data"
     write_phantoms(data, 12, size=64)

@@ -15,6 +15,7 @@ from cxr_edge.audit.duplicates import MAX_DISTANCE, MIN_CORRELATION, Copies, fin
 from cxr_edge.audit.folders import Collection, Image
 from cxr_edge.audit.measure import Measurement, Unreadable
 from cxr_edge.audit.shortcut import shortcut_tests
+from cxr_edge.audit.sources import apart, compare_sources
 from cxr_edge.evaluation.statistics import share
 
 #: Cramer's V, from 0 (borders or marks are as frequent in every class) to 1 (they name it), that is worth a warning.
@@ -76,6 +77,7 @@ def audit(
         ],
         "copies": _copy_rows(images, copies),
         "patients": _patients(images),
+        "sources": compare_sources(images, collection.labels),
         "differences": _differences(collection, measured),
         "shortcuts": shortcuts,
     }
@@ -217,6 +219,14 @@ def _findings(record: dict[str, Any]) -> list[dict[str, Any]]:
         for severity, kind, count, text in found
         if count
     ]
+    none, few = apart(record["sources"])
+    for severity, labels, subject in (
+        (SERIOUS, none, "no image of {} shares its source"),
+        (WARNING, few, "less than half of the images of {} share their source"),
+    ):
+        if labels:
+            text = f"{subject.format(', '.join(labels))} with another class: whatever tells the source tells the class"
+            findings.append({"severity": severity, "kind": "sources", "text": text})
     for row in record["shortcuts"]:
         if row["verdict"] in ("strong", "some"):
             severity = SERIOUS if row["verdict"] == "strong" else NOTE

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxr_edge.data.layouts import find_data_set
+from cxr_edge.data.sources import with_sources
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import DataError
 from cxr_edge.runs import Run
@@ -15,12 +16,13 @@ LABEL_TABLE = "labels.csv"
 
 @dataclass(frozen=True)
 class Image:
-    """One image file: its path below the folder, its label, and where known its part of the split and its patient."""
+    """One image file: its path below the folder, its label, and where known its part of the split, patient, source."""
 
     path: str
     label: str
     part: str = ""
     patient: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,10 @@ def find_images(root: Path | None, run: Run | None) -> Collection:
         images = tuple(Image(item.path, item.label, item.part, item.patient) for item in split.items)
         return Collection(split.root, split.labels, images, "the split of a run")
     table = root / LABEL_TABLE
-    data = find_data_set(table if table.is_file() else root, least=1)
+    data = with_sources(find_data_set(table if table.is_file() else root, least=1))
     images = tuple(
-        Image(item.path, data.labels[item.label], item.part or "", item.patient or "") for item in data.items
+        Image(item.path, data.labels[item.label], item.part or "", item.patient or "", item.source or "")
+        for item in data.items
     )
     layout = "class folders" if root.is_dir() and not table.is_file() else "table"
     found = Collection(data.root, data.labels, images, layout, data.left_out)

@@ -87,22 +87,25 @@ class DataSet:
         """All images of one source as the test part, the others to train and validate. Raises DataError."""
         known = sorted({item.source for item in self.items if item.source})
         if source not in known:
-            raise DataError(
-                f"{self.root}: no images of the source {source}; "
-                + (f"known are {', '.join(known)}" if known else "sources are named by a column source of the table")
+            named = (
+                f"known are {', '.join(known)}"
+                if known
+                else "a table's column source or CLASS.metadata.xlsx names them"
             )
+            raise DataError(f"{self.root}: no images of the source {source}; {named}")
         moved = (replace(item, part="test" if item.source == source else "train") for item in self.items)
         return replace(self, items=tuple(moved))
 
 
-def _key(name: str) -> str:
+def folded(name: str) -> str:
+    """A name of a class or file without what it is spelled differently by: case, spaces, punctuation."""
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
 def _label_of(name: str, labels: tuple[str, ...] | None) -> str | None:
     """The label that a folder's or a table's name of a class means; None where it is no name that is known."""
-    mine = (label for label in labels or () if _key(label) == _key(name))
-    return next(mine, None) or _SYNONYMS.get(_key(name))
+    mine = (label for label in labels or () if folded(label) == folded(name))
+    return next(mine, None) or _SYNONYMS.get(folded(name))
 
 
 def data_root(data: Path) -> Path:
@@ -150,7 +153,7 @@ def _label_folders(root: Path, labels: tuple[str, ...] | None, included: set[str
     others: list[str] = []
     left_out: list[str] = []
     for folder in folders:
-        key = _key(folder.name)
+        key = folded(folder.name)
         label = _label_of(folder.name, labels)
         if key in _LEFT_OUT and key not in included:
             left_out.append(folder.name)
@@ -169,7 +172,7 @@ def _part_folders(root: Path) -> dict[str, Path]:
     """The folders of a split that lies there already, by the names of `PARTS`; empty where there is none."""
     found: dict[str, Path] = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        part = _PARTS.get(_key(folder.name))
+        part = _PARTS.get(folded(folder.name))
         if part in found:
             raise DataError(f"{root}: {found[part].name}/ and {folder.name}/ both mean {part}; merge them into one")
         if part is not None:
@@ -235,7 +238,7 @@ def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) 
     left_out: Counter[str] = Counter()
     for number, row in enumerate(read_table(table, ("path", "label")), start=2):
         path, name, given = row["path"], row["label"], row.get("split", "")
-        part = _PARTS.get(_key(given))
+        part = _PARTS.get(folded(given))
         if not path or not name:
             raise DataError(f"{table}, line {number}: without a {'label' if path else 'path'}")
         if path in seen:
@@ -243,7 +246,7 @@ def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) 
         if given and part is None:
             raise DataError(f"{table}, line {number}: split {given}; known are {', '.join(PARTS)}")
         seen[path] = number
-        if _key(name) in _LEFT_OUT - included:
+        if folded(name) in _LEFT_OUT - included:
             left_out[name] += 1
             continue
         label = _label_of(name, labels) or name
@@ -284,15 +287,15 @@ def find_data_set(
         DataError: no such data, a folder or table that cannot be read, fewer than two classes, or a class with too few
             images to split.
     """
-    asked = {_key(name) for name in include}
+    asked = {folded(name) for name in include}
     read = _read_rows if data.suffix.lower() == TABLE_SUFFIX else _read_folders
     try:
-        reading = read(data, labels, asked | {_key(label) for label in labels or ()})
+        reading = read(data, labels, asked | {folded(label) for label in labels or ()})
     except PermissionError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
     spelled = reading.spelled
-    known = {_key(Path(name).name) for names in spelled.values() for name in names}
-    missing = [name for name in include if _key(name) not in known]
+    known = {folded(Path(name).name) for names in spelled.values() for name in names}
+    missing = [name for name in include if folded(name) not in known]
     if missing:
         raise DataError(f"{data}: no class {missing[0]} to include")
     table = data / "labels.csv"

@@ -27,6 +27,10 @@ def show_audit(record: dict[str, Any]) -> None:
     )
     if record["left_out"]:
         show(f"left out: {', '.join(record['left_out'])}")
+    if record["sources"]["sources"]:
+        show_table("Images a source", ["source", *record["labels"]], source_rows(record)[:_SHOWN])
+        if (more := len(record["sources"]["sources"]) - _SHOWN) > 0:
+            show(f"  and {more} more sources; --json and --html name them all")
     show_table(
         "Shortcuts: the class guessed without looking at lungs",
         ["test", "balanced accuracy %", "95 % interval", "chance %", "verdict"],
@@ -60,6 +64,11 @@ def class_rows(record: dict[str, Any]) -> list[list[str]]:
             ]
         rows.append(cells + ["-"] * (10 - len(cells)))
     return rows
+
+
+def source_rows(record: dict[str, Any]) -> list[list[str]]:
+    """A row a source, images of each class as text."""
+    return [[source, *map(str, counts.values())] for source, counts in record["sources"]["sources"].items()]
 
 
 def shortcut_rows(record: dict[str, Any]) -> list[list[str]]:
@@ -123,6 +132,7 @@ def write_audit_page(record: dict[str, Any], output: Path, images: Path | None) 
         "version": __version__,
         "notice": NOTICE,
         "class_rows": class_rows(record),
+        "source_rows": source_rows(record),
         "thumbnail": None if images is None else lambda path: thumbnail(images / path),
     }
     write_text(output, page("audit.html.j2", content, percent=percent, how=how))

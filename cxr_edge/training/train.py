@@ -17,6 +17,7 @@ from cxr_edge.data.cache import decoded, is_decoded
 from cxr_edge.data.decode import refuse
 from cxr_edge.data.layouts import MIN_IMAGES_PER_CLASS, PARTS, DataSet, find_data_set
 from cxr_edge.data.phantom import write_phantoms
+from cxr_edge.data.sources import with_sources
 from cxr_edge.data.split import Split, examine, leaks, make_split, run_split, write_split
 from cxr_edge.data.store import DecodedImages, ImageStore
 from cxr_edge.dicom import warnings_of
@@ -200,7 +201,7 @@ def find_images(run: Run, options: TrainOptions) -> DataSet:
     data = find_data_set(Path(options.data), include=options.include)
     if options.folds is not None and data.parts():
         raise OptionError(f"--folds: {options.data} comes in parts already; fold a data set that does not")
-    return data if options.hold_out_source is None else data.hold_out(options.hold_out_source)
+    return data if options.hold_out_source is None else with_sources(data).hold_out(options.hold_out_source)
 
 
 def start_run(run: Run, options: TrainOptions, data: DataSet) -> None:
