@@ -211,3 +211,19 @@ def test_evaluate_refuses_bad_images_unless_asked_to_leave_them_out(device: Path
     found = json.loads(output.read_text())
     assert found["images"] == 12
     assert [one["path"] for one in found["skipped"]] == ["Normal/text.png"]
+
+
+def test_train_says_which_pictures_are_there_more_than_once(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.training.command.train", lambda run: {})
+    monkeypatch.setattr("cxr_edge.training.command.show_metrics", lambda metrics, title: None)
+    data = tmp_path / "data"
+    write_phantoms(data, 6, size=64)
+    first, second = sorted((data / "Normal").iterdir())[:2]
+    shutil.copy(first, data / "Normal" / "again.png")
+    with Image.open(second) as image:
+        image.save(data / "Normal" / "saved anew.jpg", quality=80)
+    result = cli("train", "--data", data, "--weights", "none", "--image-size", 71, "--run", tmp_path / "run")
+    assert result.code == 0, result.err
+    assert "2 pictures are there more than once; copies stay on one side of the split" in result.out

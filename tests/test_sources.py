@@ -11,12 +11,12 @@ from typing import Any
 import openpyxl
 import pytest
 
-from cxr_edge.audit.folders import Image
 from cxr_edge.audit.sources import apart, compare_sources
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.phantom import write_phantoms
 from cxr_edge.data.sources import with_sources
 from cxr_edge.errors import DataError
+from cxr_edge.runs import Run
 from tests.conftest import Cli
 
 RSNA = "https://www.kaggle.com/c/rsna-pneumonia-detection-challenge/data"
@@ -95,6 +95,8 @@ def test_a_source_of_a_workbook_is_held_out(database: Path, tmp_path: Path, star
     rows = [line.split(",") for line in (tmp_path / "run" / "split.csv").read_text().splitlines()]
     tested = {row[0] for row in rows if row[2] == "test"}
     assert tested == {f"COVID/images/COVID-{index}.png" for index in (1, 3, 5, 7)}
+    # It is not said of a class whose sources are unknown, or shared.
+    assert Run(tmp_path / "run").config()["sources_apart"] == ["COVID-19"]
     other = started("--data", database, "--run", tmp_path / "other", "--hold-out-source", "eurorad")
     assert other.code == 2
     assert f"known are https://bimcv.cipf.es/bimcv-projects/bimcv-covid19, {held}, {RSNA}, {CHILDREN}" in other.err
@@ -120,13 +122,13 @@ def test_the_audit_tells_classes_that_share_no_source(database: Path, tmp_path: 
 
 def test_sources_that_every_class_has_are_no_finding() -> None:
     labels = ("A", "B")
-    images = [Image(f"{index}.png", labels[index % 2], source=f"s{index % 3}") for index in range(60)]
+    images = [(labels[index % 2], f"s{index % 3}") for index in range(60)]
     found = compare_sources(images, labels)
     assert found["association"] == pytest.approx(0, abs=0.01)
     assert apart(found) == ([], [])
     # Nothing can be said of one class, or of no source.
     assert apart(compare_sources(images[::2], labels)) == ([], [])
-    assert apart(compare_sources([Image("x.png", "A"), Image("y.png", "B")], labels)) == ([], [])
-    named = [Image(f"{index}.png", labels[index % 2], source=f"s{index % 2}") for index in range(60)]
+    assert apart(compare_sources([("A", None), ("B", "")], labels)) == ([], [])
+    named = [(labels[index % 2], f"s{index % 2}") for index in range(60)]
     assert compare_sources(named, labels)["association"] == pytest.approx(1)
     assert apart(compare_sources(named, labels)) == (["A", "B"], [])

@@ -77,7 +77,7 @@ def audit(
         ],
         "copies": _copy_rows(images, copies),
         "patients": _patients(images),
-        "sources": compare_sources(images, collection.labels),
+        "sources": compare_sources(((image.label, image.source) for image in images), collection.labels),
         "differences": _differences(collection, measured),
         "shortcuts": shortcuts,
     }

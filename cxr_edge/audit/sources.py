@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from cxr_edge.audit.folders import Image
-
 #: Share of a class's images from sources that have another class too, under which it is worth a warning.
 SHARED = 0.5
 
 
-def compare_sources(images: Sequence[Image], labels: Sequence[str]) -> dict[str, Any]:
+def compare_sources(images: Iterable[tuple[str, str | None]], labels: Sequence[str]) -> dict[str, Any]:
     """Which sources the images of each class come from, where known.
+
+    Args:
+        images: label and source of each.
+        labels: in their order.
 
     Returns:
         `images_with_source`; `sources`, images of each label by source, the largest first; `shared`, for each label
@@ -24,9 +26,9 @@ def compare_sources(images: Sequence[Image], labels: Sequence[str]) -> dict[str,
         of source and label, None where there is nothing to compare.
     """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for image in images:
-        if image.source:
-            counts[image.source][image.label] += 1
+    for label, source in images:
+        if source:
+            counts[source][label] += 1
     ordered = dict(sorted(counts.items(), key=lambda one: (-one[1].total(), one[0])))
     total = sum((found for found in counts.values()), Counter[str]())
     mixed = sum((found for found in counts.values() if len(found) > 1), Counter[str]())

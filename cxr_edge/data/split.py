@@ -67,6 +67,12 @@ class Examined:
     sha256: tuple[str, ...]
     copies: Copies
 
+    @property
+    def repeated(self) -> int:
+        """How many pictures are there more than once."""
+        _, sizes = np.unique(self.copies.cluster, return_counts=True)
+        return int((sizes > 1).sum())
+
     def doubt(self, data: DataSet) -> str | None:
         """One line on pictures that lie under two labels, saved anew; None where there are none."""
         pairs = [

@@ -94,6 +94,14 @@ def _train(run: Run, json: Path | None) -> Run:
         named = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         show(f"warning: the parts that the data came in are not apart, {len(found)} lie in several: {named}")
     # Runs of early versions do not say.
+    if repeated := config.get("repeated"):
+        sides = "" if config["given_parts"] else "; copies stay on one side of the split"
+        show(f"  {repeated} picture{'s are' if repeated > 1 else ' is'} there more than once{sides}")
+    if labels := config.get("sources_apart"):
+        show(
+            f"  warning: no image of {', '.join(labels)} shares its source with another class: whatever tells the "
+            "source tells the class; see cxr-edge audit"
+        )
     if doubt := config.get("doubt"):
         show(f"  warning: {doubt}")
     metrics = train(run)

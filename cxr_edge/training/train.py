@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge import __version__
+from cxr_edge.audit.sources import apart, compare_sources
 from cxr_edge.data.cache import decoded, is_decoded
 from cxr_edge.data.decode import refuse
 from cxr_edge.data.layouts import MIN_IMAGES_PER_CLASS, PARTS, DataSet, find_data_set
@@ -198,10 +199,10 @@ def find_images(run: Run, options: TrainOptions) -> DataSet:
         with progress_bar("drawing phantoms", 3 * options.phantoms) as bar:
             write_phantoms(run.folder / "phantoms", options.phantoms, seed=options.seed, on_image=bar.tick)
         return find_data_set(run.folder / "phantoms")
-    data = find_data_set(Path(options.data), include=options.include)
+    data = with_sources(find_data_set(Path(options.data), include=options.include))
     if options.folds is not None and data.parts():
         raise OptionError(f"--folds: {options.data} comes in parts already; fold a data set that does not")
-    return data if options.hold_out_source is None else with_sources(data).hold_out(options.hold_out_source)
+    return data if options.hold_out_source is None else data.hold_out(options.hold_out_source)
 
 
 def start_run(run: Run, options: TrainOptions, data: DataSet) -> None:
@@ -226,6 +227,7 @@ def start_run(run: Run, options: TrainOptions, data: DataSet) -> None:
     fold = None if options.fold is None or options.folds is None else (options.fold, options.folds)
     examined = examine(good, store.fingerprints([digest for digest in digests if digest]))
     split = replace(make_split(good, examined, options.seed, fold=fold), resize=options.resize)
+    sources = [(good.labels[item.label], item.source) for item in good.items]
     write_split(split, run.split_file)
     write_json(
         run.config_file,
@@ -240,7 +242,9 @@ def start_run(run: Run, options: TrainOptions, data: DataSet) -> None:
             "skipped": skipped,
             "given_parts": good.parts(),
             "leaks": leaks(split),
+            "repeated": examined.repeated,
             "doubt": examined.doubt(good),
+            "sources_apart": apart(compare_sources(sources, good.labels))[0],
             "dicom_warnings": warnings_of(good.root / item.path for item in good.items),
             "data_sha256": split.data_hash(),
             "options": asdict(options),
