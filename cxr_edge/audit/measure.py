@@ -88,7 +88,7 @@ def measure(path: Path) -> Measurement | Unreadable:
     with Image.open(io.BytesIO(content)) as header:
         file_format, mode, (width, height) = header.format or "", header.mode, header.size
     pixels = np.asarray(grey)
-    histogram = np.bincount(pixels.ravel(), minlength=256)
+    histogram = np.array(grey.histogram())
     mean, std, quantiles = _statistics(histogram)
     known = fingerprint(sha256, grey)
     return Measurement(
