@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,8 @@ _TRANSFORMATIONS = (
     ("PixelValueTransformationSequence", "ModalityLUTSequence", ("RescaleSlope", "RescaleIntercept")),
     ("FrameVOILUTSequence", "VOILUTSequence", ("WindowCenter", "WindowWidth")),
 )
+#: `patient_tags` reads them; the last in the file is the last here.
+_PATIENT_TAGS = {"PatientID": 0x00100020, "IssuerOfPatientID": 0x00100021, "PatientSex": 0x00100040}
 # Decoders of lossy streams differ in the last bit, and a picture must not depend on which of them are installed.
 _DECODERS = {
     "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline
@@ -268,6 +271,33 @@ def dicom_facts(path: Path | str) -> dict[str, str | None]:
     if facts["view_position"] is None and data.get("ViewCodeSequence"):
         facts["view_position"] = str(data.ViewCodeSequence[0].get("CodeMeaning") or "").strip() or None
     return facts
+
+
+@dataclass(frozen=True)
+class PatientTags:
+    """Whose picture a file is: to compare files by, and never to be shown or written.
+
+    `patient` is PatientID and its issuer, without spaces around, empty where they are not in the file; `sex` is M, F or
+    something else.
+    """
+
+    patient: tuple[str, str] = field(repr=False)
+    sex: str = field(repr=False)
+
+
+def patient_tags(path: Path | str) -> PatientTags:
+    """What a DICOM file says of its patient; nothing behind that is read.
+
+    Raises:
+        ImageError, MissingDependencyError.
+    """
+    with _reading(path), open(path, "rb") as file:
+        from pydicom.filereader import read_partial
+
+        last = max(_PATIENT_TAGS.values())
+        data = read_partial(file, lambda tag, vr, length: tag > last, specific_tags=list(_PATIENT_TAGS.values()))
+        number, issuer, sex = (str(data.get(tag) or "").strip() for tag in _PATIENT_TAGS)
+    return PatientTags((number, issuer), sex)
 
 
 def warnings_about(facts: dict[str, str | None]) -> list[str]:

@@ -22,7 +22,7 @@ from tests.conftest import Cli, assert_same_answers
 
 DEVICE_MODULES = (
     "benchmarking.bench", "benchmarking.command", "benchmarking.compare", "benchmarking.probe", "bundle",
-    "data.cache", "data.layouts", "data.phantom", "data.split", "devices", "dicom",
+    "data.cache", "data.layouts", "data.patients", "data.phantom", "data.split", "devices", "dicom",
     "evaluation.evaluate", "evaluation.metrics", "evaluation.operating", "evaluation.parity", "evaluation.reference",
     "evaluation.scoring", "evaluation.verify_command", "fastest", "files", "heatmap", "imaging", "inspection.inspect",
     "inspection.operators", "locate", "machine", "onnx_properties", "pipeline", "predict", "reporting.bench",
