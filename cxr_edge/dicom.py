@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 
 #: How a DICOM file's stored values become 0..255; a part of `imaging.RULE`.
 RULE = (
+    "by content (DICM at byte 128); one frame; modality LUT or rescale; first VOI LUT, else first window, over its "
+    "whole output range; each of the two from the frame's functional groups where it stands there alone; without LUT "
+    "and window, up to 8 bits over the stored range and deeper ones from their own minimum..maximum without padding; "
+    "MONOCHROME1 inverted; colour to RGB, then luma; overlays and presentation LUT ignored"
+)
+#: What artifacts say in its stead that are from before functional groups were read; no word of it may change.
+RULE_WITHOUT_GROUPS = (
     "by content (DICM at byte 128); one frame; modality LUT or rescale; first VOI LUT, else first window, over its "
     "whole output range; without either, up to 8 bits over the stored range and deeper ones from their own "
     "minimum..maximum without padding; MONOCHROME1 inverted; colour to RGB, then luma; overlays and presentation LUT "
@@ -43,6 +51,14 @@ _NOT_FRONTAL = {"LL", "RL", "RLO", "LLO", "LAT", "LATERAL", "LLAT", "RLAT", "OBL
 #: Computed and digital radiography, radiofluoroscopy, digitised film; secondary capture and other may be anything.
 _RADIOGRAPHS = {"CR", "DX", "RG", "RF", "SC", "OT"}
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+#: What an enhanced image says of a frame in functional groups: the group, and what another image has outside of one,
+#: a LUT or else a pair of numbers.
+_TRANSFORMATIONS = (
+    ("PixelValueTransformationSequence", "ModalityLUTSequence", ("RescaleSlope", "RescaleIntercept")),
+    ("FrameVOILUTSequence", "VOILUTSequence", ("WindowCenter", "WindowWidth")),
+)
+#: `patient_tags` reads them; the last in the file is the last here.
+_PATIENT_TAGS = {"PatientID": 0x00100020, "IssuerOfPatientID": 0x00100021, "PatientSex": 0x00100040}
 # Decoders of lossy streams differ in the last bit, and a picture must not depend on which of them are installed.
 _DECODERS = {
     "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline
@@ -63,18 +79,27 @@ def is_dicom(file: Path | str | BytesIO) -> bool:
         return False
 
 
-def _read(path: Path | str, pixels: bool, content: bytes | None = None) -> Dataset:
+@contextmanager
+def _reading(path: Path | str) -> Iterator[None]:
+    """What pydicom raises of a file's header as our errors."""
     try:
-        import pydicom
+        import pydicom  # noqa: F401
     except ModuleNotFoundError:
         raise MissingDependencyError(f"{path}: a DICOM file, and pydicom", "dicom") from None
     # It comments on every irregularity of a file; what matters becomes an error.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="pydicom")
     try:
-        return pydicom.dcmread(path if content is None else BytesIO(content), stop_before_pixels=not pixels)
+        yield
     except Exception as error:  # A damaged file makes pydicom raise almost anything.
         raise ImageError(f"{path}: a damaged DICOM file ({first_line(error)})") from None
+
+
+def _read(path: Path | str, pixels: bool, content: bytes | None = None) -> Dataset:
+    with _reading(path):
+        from pydicom import dcmread
+
+        return dcmread(path if content is None else BytesIO(content), stop_before_pixels=not pixels)
 
 
 def read_grey(path: Path | str, max_pixels: int, content: bytes | None = None) -> Image.Image:
@@ -99,7 +124,9 @@ def read_grey(path: Path | str, max_pixels: int, content: bytes | None = None) -
         if frames != 1:
             raise ImageError(f"{path}: {frames} frames; a chest X-ray has one: save the one that is meant by itself")
         stored = _decoded(path, data)
-        if data.get("SamplesPerPixel", 1) == 1 and data.PhotometricInterpretation != "PALETTE COLOR":
+        if _is_grey(data):
+            for item in _from_groups(data):
+                data.update(item)
             return Image.fromarray(_grey(data, stored))
         return Image.fromarray(_colour(data, stored)).convert("L")
     except (ImageError, MissingDependencyError):
@@ -121,6 +148,41 @@ def _decoded(path: Path | str, data: Dataset) -> NDArray[Any]:
             raise MissingDependencyError(f"{path}: a decoder of {syntax.name}", "dicom")
     stored: NDArray[Any] = pixel_array(data, decoding_plugin=plugin)
     return stored
+
+
+def _is_grey(data: Dataset) -> bool:
+    return bool(data.get("SamplesPerPixel", 1) == 1 and data.PhotometricInterpretation != "PALETTE COLOR")
+
+
+def _from_groups(data: Dataset) -> list[Dataset]:
+    """The transformations of the only frame that a file has in functional groups alone."""
+    found = []
+    for group, table, numbers in _TRANSFORMATIONS:
+        # Each group is that of the frame or, never both, that of all frames.
+        for groups in (data.get("PerFrameFunctionalGroupsSequence"), data.get("SharedFunctionalGroupsSequence")):
+            item = (groups[0].get(group) or [None])[0] if groups else None
+            if item is not None and _has(item, table, numbers) and not _has(data, table, numbers):
+                found.append(item)
+                break
+    return found
+
+
+def _has(data: Dataset, table: str, numbers: tuple[str, str]) -> bool:
+    return bool(data.get(table)) or all(data.get(number) is not None for number in numbers)
+
+
+def needs_groups(path: Path | str) -> bool:
+    """Whether functional groups, which `RULE_WITHOUT_GROUPS` passes over, make a DICOM file's picture another one.
+
+    Raises:
+        ImageError, MissingDependencyError.
+    """
+    data = _read(path, pixels=False)
+    with _reading(path):
+        # X-ray IODs prescribe a rescale that changes nothing.
+        return _is_grey(data) and any(
+            (item.get("RescaleSlope"), item.get("RescaleIntercept")) != (1, 0) for item in _from_groups(data)
+        )
 
 
 def _looked_up(values: NDArray[Any], table: Dataset, little_endian: bool) -> tuple[NDArray[Any], float]:
@@ -209,6 +271,33 @@ def dicom_facts(path: Path | str) -> dict[str, str | None]:
     if facts["view_position"] is None and data.get("ViewCodeSequence"):
         facts["view_position"] = str(data.ViewCodeSequence[0].get("CodeMeaning") or "").strip() or None
     return facts
+
+
+@dataclass(frozen=True)
+class PatientTags:
+    """Whose picture a file is: to compare files by, and never to be shown or written.
+
+    `patient` is PatientID and its issuer, without spaces around, empty where they are not in the file; `sex` is M, F or
+    something else.
+    """
+
+    patient: tuple[str, str] = field(repr=False)
+    sex: str = field(repr=False)
+
+
+def patient_tags(path: Path | str) -> PatientTags:
+    """What a DICOM file says of its patient; nothing behind that is read.
+
+    Raises:
+        ImageError, MissingDependencyError.
+    """
+    with _reading(path), open(path, "rb") as file:
+        from pydicom.filereader import read_partial
+
+        last = max(_PATIENT_TAGS.values())
+        data = read_partial(file, lambda tag, vr, length: tag > last, specific_tags=list(_PATIENT_TAGS.values()))
+        number, issuer, sex = (str(data.get(tag) or "").strip() for tag in _PATIENT_TAGS)
+    return PatientTags((number, issuer), sex)
 
 
 def warnings_about(facts: dict[str, str | None]) -> list[str]:

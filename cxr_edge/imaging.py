@@ -27,7 +27,7 @@ RULE: dict[str, Any] = {
     "dicom": dicom.RULE,
     "resize": RESIZES[STRETCH],
     "filter": "bilinear, antialiased",
-    "version": 1,
+    "version": 2,
 }
 
 #: More than four times the largest detector there is; past it a file is taken for a decompression bomb.
@@ -37,13 +37,29 @@ MIN_SIDE = 32
 # Pillow warns where this module refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-#: Entries of `RULE` that versions before had not: they read no such file at all.
-_ADDED = {"dicom"}
+#: `version` and `dicom` of rules before, which read what they read as `RULE` does, but for `reads_otherwise`: one read
+#: no DICOM file at all.
+_BEFORE = {(1, None), (1, dicom.RULE_WITHOUT_GROUPS)}
 
 
 def same_pixels(rule: dict[str, Any]) -> bool:
-    """Whether an artifact's imaging rule gives the pixels that `RULE` gives, for every file that both read."""
-    return {**{key: RULE[key] for key in _ADDED}, **rule} == rule_of(resize_of(rule))
+    """Whether an artifact's imaging rule gives the pixels that `RULE` gives, for every file that both read.
+
+    Those files apart that `reads_otherwise` names.
+    """
+    if (rule.get("version"), rule.get("dicom")) in _BEFORE:
+        rule = {**rule, "version": RULE["version"], "dicom": RULE["dicom"]}
+    return rule == rule_of(resize_of(rule))
+
+
+def reads_otherwise(rule: dict[str, Any], path: Path | str) -> bool:
+    """Whether a file has other pixels by `RULE` than by an artifact's rule for which `same_pixels` holds.
+
+    Raises:
+        ImageError, MissingDependencyError: as `open_grey`.
+    """
+    before = rule.get("dicom") == dicom.RULE_WITHOUT_GROUPS
+    return before and dicom.is_dicom(path) and dicom.needs_groups(path)
 
 
 def rule_of(resize: str) -> dict[str, Any]:

@@ -73,3 +73,14 @@ def warning_about(artifact: Artifact) -> str | None:
     if artifact.parity["verdict"] == FAILED:
         return f"{artifact.name}: failed its parity gate"
     return None
+
+
+def warning_about_image(artifact: Artifact, path: Path) -> str | None:
+    """A line about an image that this version reads otherwise than the one that trained the artifact; None of others.
+
+    Raises:
+        ImageError, MissingDependencyError.
+    """
+    if imaging.reads_otherwise(artifact.metadata["imaging"], path):
+        return f"read by the window or rescale in its functional groups, as {artifact.name} was not trained to see it"
+    return None

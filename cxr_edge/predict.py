@@ -14,7 +14,7 @@ from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.operating import REFER, operating_point_of
 from cxr_edge.fastest import fastest
 from cxr_edge.heatmap import write_overlay
-from cxr_edge.locate import best_artifacts, find_bundle, warning_about
+from cxr_edge.locate import best_artifacts, find_bundle, warning_about, warning_about_image
 from cxr_edge.machine import usable_cores
 from cxr_edge.pipeline import decoded_ahead
 from cxr_edge.runtimes.base import runtime_named
@@ -82,6 +82,8 @@ def predict(
         if is_dicom(path):
             facts = dicom_facts(path)
             row.update(dicom=facts, warnings=warnings_about(facts))
+            if line := warning_about_image(chosen, path):
+                row["warnings"].append(line)
         if overlay is not None and maps is not None:
             write_overlay(path, maps[0, ..., top], chosen.labels[top], chosen.name, overlay, chosen.resize)
             row.update(overlay=str(overlay), heatmap=maps[0].tolist())

@@ -305,6 +305,18 @@ def test_what_is_measured(tmp_path: Path) -> None:
     assert border_share(np.zeros((9, 9), dtype=np.uint8)) == 1
 
 
+def test_dicom_files_are_measured_like_others(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
+    from tests.test_dicom import written
+
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    found, wanted = measure_all([written(tmp_path / "IM0001", pixels, 8), tmp_path / "x.png"])
+    assert isinstance(found, Measurement) and isinstance(wanted, Measurement)
+    assert (found.width, found.height, found.mode, found.format) == (96, 64, "MONOCHROME2", "DICOM")
+    assert (found.mean, found.phash) == (wanted.mean, wanted.phash)
+
+
 def test_letters_near_the_edge_are_marks_and_others_are_not() -> None:
     ramp = np.tile(np.linspace(20, 180, 256), (256, 1)).astype(np.uint8)
     assert count_marks(ramp) == 0

@@ -22,9 +22,9 @@ from tests.conftest import Cli, assert_same_answers
 
 DEVICE_MODULES = (
     "benchmarking.bench", "benchmarking.command", "benchmarking.compare", "benchmarking.probe", "bundle",
-    "data.cache", "data.layouts", "data.phantom", "data.split", "devices", "dicom", "evaluation.evaluate",
-    "evaluation.metrics", "evaluation.operating", "evaluation.parity", "evaluation.reference", "evaluation.scoring",
-    "evaluation.verify_command", "fastest", "files", "heatmap", "imaging", "inspection.inspect",
+    "data.cache", "data.layouts", "data.patients", "data.phantom", "data.split", "devices", "dicom",
+    "evaluation.evaluate", "evaluation.metrics", "evaluation.operating", "evaluation.parity", "evaluation.reference",
+    "evaluation.scoring", "evaluation.verify_command", "fastest", "files", "heatmap", "imaging", "inspection.inspect",
     "inspection.operators", "locate", "machine", "onnx_properties", "pipeline", "predict", "reporting.bench",
     "reporting.inspection", "reporting.parity", "reporting.predictions", "reporting.progress", "reporting.tables",
     "runs", "runtimes.base", "runtimes.litert", "runtimes.onnx_runtime", "tflite_file",
@@ -136,6 +136,29 @@ def test_predict_reads_dicom_and_says_what_its_tags_warn_of(device: Path, cli: C
     assert of_dicom["dicom"]["view_position"] == "LL"
     assert len(of_dicom["warnings"]) == 2
     assert "warnings" not in of_png
+
+
+def test_an_older_artifact_says_which_files_it_was_not_trained_to_see(device: Path, cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
+    from tests.test_dicom import SECOND_RULE, grouped, window_item, written
+
+    pixels = draw_phantom("Normal", 5, 300).pixels
+    for label in ("Normal", "COVID-19"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+    plain = written(tmp_path / "data/Normal/IM0001", pixels, 8)
+    windowed = written(tmp_path / "data/COVID-19/IM0002", pixels, 8, **grouped(window_item(100, 200)))
+    older, model = tmp_path / "older.onnx", onnx.load(device / "xception-none.onnx")
+    (entry,) = [one for one in model.metadata_props if one.key == METADATA_KEY]
+    entry.value = json.dumps({**json.loads(entry.value), "imaging": SECOND_RULE})
+    onnx.save(model, older)
+    for artifact, wanted in ((older, [windowed]), (device / "xception-none.onnx", [])):
+        result = cli("predict", plain, windowed, "--artifact", artifact, "--runtime", "onnx")
+        assert result.code == 0, result.err
+        assert [path for path in (plain, windowed) if f"{path}: read by the window" in result.out] == wanted
+        result = cli("evaluate", artifact, "--data", tmp_path / "data")
+        assert result.code == 0, result.err
+        assert (f"1 of 2 images, such as {windowed}" in result.out) == bool(wanted)
+        assert "another imaging rule" not in result.out
 
 
 def test_evaluate_an_artifact_on_a_folder(run: Run, device: Path, cli: Cli, tmp_path: Path) -> None:

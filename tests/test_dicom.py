@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from cxr_edge import imaging
+from cxr_edge.bundle import Artifact
 from cxr_edge.dicom import dicom_facts, is_dicom, warnings_about, warnings_of
 from cxr_edge.errors import ImageError
+from cxr_edge.locate import warning_about_image
 
 pydicom = pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
 from pydicom.data import get_testdata_file  # noqa: E402
@@ -72,11 +74,59 @@ def stretched(values: np.ndarray) -> np.ndarray:
 
 def test_the_rule_is_part_of_every_artifacts_contract() -> None:
     assert "MONOCHROME1" in imaging.RULE["dicom"]
-    before = {name: value for name, value in imaging.RULE.items() if name != "dicom"}
     assert imaging.same_pixels(imaging.RULE)
-    assert imaging.same_pixels(before), "a bundle of before there was DICOM sees the pixels it was trained on"
-    assert not imaging.same_pixels({**before, "version": 2})
-    assert not imaging.same_pixels({**before, "dicom": "another"})
+    assert not imaging.same_pixels({**imaging.RULE, "dicom": "another"})
+    assert not imaging.same_pixels({name: value for name, value in imaging.RULE.items() if name != "dicom"})
+
+
+#: Of the artifacts of before there was DICOM, and of before functional groups were read: as it stands in them.
+FIRST_RULE = {
+    "decoder": "Pillow",
+    "orientation": "EXIF orientation applied",
+    "grey": "ITU-R 601-2 luma; alpha ignored; 16-bit and 32-bit grey stretched from its own minimum..maximum to 0..255",
+    "resize": "stretch to S x S",
+    "filter": "bilinear, antialiased",
+    "version": 1,
+}
+SECOND_RULE = {
+    **FIRST_RULE,
+    "dicom": "by content (DICM at byte 128); one frame; modality LUT or rescale; first VOI LUT, else first window, "
+    "over its whole output range; without either, up to 8 bits over the stored range and deeper ones from their own "
+    "minimum..maximum without padding; MONOCHROME1 inverted; colour to RGB, then luma; overlays and presentation LUT "
+    "ignored",
+}
+
+
+@pytest.mark.parametrize("rule", [FIRST_RULE, SECOND_RULE])
+def test_bundles_of_earlier_versions_see_the_pixels_they_were_trained_on(rule: dict[str, Any], tmp_path: Path) -> None:
+    assert imaging.same_pixels(rule)
+    assert imaging.same_pixels({**rule, "resize": imaging.RESIZES["pad"]})
+    for changed in ({"version": 3}, {"filter": "nearest"}, {"dicom": "another"}):
+        assert not imaging.same_pixels({**rule, **changed})
+    Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
+    for path in (tmp_path / "x.png", shipped("MR_small.dcm"), shipped("SC_rgb_rle.dcm")):
+        assert not imaging.reads_otherwise(rule, path)
+
+
+def test_a_file_that_an_earlier_version_read_otherwise_is_told(tmp_path: Path) -> None:
+    windowed, identity, rescaled = grouped(window_item(2000, 1000)), grouped(rescale_item(1, 0)), rescale_item(-1, 9)
+    files = {
+        written(tmp_path / "window", ramp(), **windowed): True,
+        written(tmp_path / "rescale", ramp(), **grouped(rescaled)): True,
+        written(tmp_path / "identity", ramp(), **identity): False,
+        written(tmp_path / "both", ramp(), WindowCenter=2000, WindowWidth=1000, **windowed): False,
+        written(
+            tmp_path / "function", ramp(), **grouped(item(FrameVOILUTSequence=[item(VOILUTFunction="SIGMOID")]))
+        ): False,
+        written(tmp_path / "colour", np.zeros((64, 64, 3), np.uint8), 8, **windowed): False,
+    }
+    artifact = Artifact(Path("x-int8.onnx"), "onnx", "int8", "", 0, None, None, {"imaging": SECOND_RULE})
+    for path, otherwise in files.items():
+        assert imaging.reads_otherwise(SECOND_RULE, path) == otherwise, path.name
+        assert not imaging.reads_otherwise(imaging.RULE, path)
+        # That one was trained before a DICOM file could be read at all.
+        assert not imaging.reads_otherwise(FIRST_RULE, path)
+        assert ("x-int8.onnx" in (warning_about_image(artifact, path) or "")) == otherwise
 
 
 @pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm",
@@ -122,6 +172,70 @@ def test_rescale_comes_before_the_window(tmp_path: Path) -> None:
         tmp_path / "y.dcm", values, RescaleSlope=-1, RescaleIntercept=4095, WindowCenter=2048, WindowWidth=4096
     )
     assert np.array_equal(grey(path), window(4095.0 - values, 2048, 4096))
+
+
+def item(**tags: Any) -> Dataset:
+    found = Dataset()
+    for name, value in tags.items():
+        setattr(found, name, value)
+    return found
+
+
+def window_item(center: float, width: float, **tags: Any) -> Dataset:
+    return item(FrameVOILUTSequence=[item(WindowCenter=center, WindowWidth=width, **tags)])
+
+
+def rescale_item(slope: float, intercept: float) -> Dataset:
+    return item(PixelValueTransformationSequence=[item(RescaleSlope=slope, RescaleIntercept=intercept)])
+
+
+def grouped(shared: Dataset, frame: Dataset | None = None) -> dict[str, Any]:
+    """The functional groups of a file of one frame."""
+    tags = {"SharedFunctionalGroupsSequence": [shared], "PerFrameFunctionalGroupsSequence": [frame or Dataset()]}
+    return {"NumberOfFrames": 1, **tags}
+
+
+def test_rescale_and_window_in_functional_groups(tmp_path: Path) -> None:
+    values = ramp()
+    wanted = window(values * 0.5 - 200, 500, 900)
+    rescale, voi = rescale_item(0.5, -200), window_item(500, 900)
+    both = item(**{element.keyword: element.value for element in (*rescale, *voi)})
+    for name, tags in {
+        "of all frames": grouped(both),
+        "of the frame": grouped(Dataset(), both),
+        "one of each": grouped(rescale, voi),
+        "rescale outside": {**grouped(voi), "RescaleSlope": 0.5, "RescaleIntercept": -200},
+        "window outside": {**grouped(rescale), "WindowCenter": 500, "WindowWidth": 900},
+        "what is outside goes first": {
+            **grouped(rescale_item(3, 3), window_item(9, 9)), "RescaleSlope": 0.5, "RescaleIntercept": -200,
+            "WindowCenter": 500, "WindowWidth": 900,
+        },
+        "outside is empty": {**grouped(both), "WindowCenter": None, "WindowWidth": None, "VOILUTSequence": []},
+    }.items():  # fmt: skip
+        assert np.array_equal(grey(written(tmp_path / name, values, **tags)), wanted), name
+    # A LUT outside is a modality LUT too, and the group's rescale no part of it.
+    falling = np.linspace(60000, 100, 4096).round()
+    outside = {"ModalityLUTSequence": [lookup_table(falling, 0, 16)], "WindowCenter": 30000, "WindowWidth": 40000}
+    path = written(tmp_path / "lut", values, **outside, **grouped(rescale))
+    assert np.array_equal(grey(path), window(falling[values], 30000, 40000))
+
+
+def test_a_voi_lut_or_function_in_functional_groups(tmp_path: Path) -> None:
+    values = ramp()
+    curve = np.round(np.linspace(0, 1, 4096) ** 2 * 4095)
+    tags = grouped(item(FrameVOILUTSequence=[item(VOILUTSequence=[lookup_table(curve, 0, 12)])]))
+    assert np.array_equal(grey(written(tmp_path / "x.dcm", values, **tags)), np.round(curve[values] * 255 / 4095))
+    tags = grouped(window_item(2000, 1000, VOILUTFunction="SIGMOID"))
+    found = grey(written(tmp_path / "y.dcm", values, **tags))
+    assert np.array_equal(found, np.round(255 / (1 + np.exp(-4 * (values - 2000.0) / 1000))))
+
+
+@pytest.mark.parametrize("shared", [[], [Dataset()], [item(FrameVOILUTSequence=[])],
+                                    [item(FrameVOILUTSequence=[item(VOILUTFunction="LINEAR")])]])  # fmt: skip
+def test_functional_groups_without_a_window_change_nothing(tmp_path: Path, shared: list[Dataset]) -> None:
+    values = ramp(1000, 3000)
+    tags = {"SharedFunctionalGroupsSequence": shared, "PerFrameFunctionalGroupsSequence": []}
+    assert np.array_equal(grey(written(tmp_path / "x.dcm", values, **tags)), stretched(values))
 
 
 def test_window_functions(tmp_path: Path) -> None:

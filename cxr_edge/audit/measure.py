@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from cxr_edge import imaging
 from cxr_edge.data.fingerprint import Fingerprint, fingerprint
+from cxr_edge.dicom import dicom_facts, is_dicom
 from cxr_edge.errors import ImageError
 from cxr_edge.machine import usable_cores
 
@@ -35,7 +36,8 @@ class Measurement(Fingerprint):
 
     `mean`, `std` and `quantiles` (1 %, 50 %, 99 %) are in grey levels 0..255; `black` and `white` are the shares of
     pixels at 0 and 255; `border` is the share of the area in edge rows and columns of one colour; `marks` counts what
-    looks like burnt-in text; `bytes` is the file's size, `format` and `mode` are Pillow's names.
+    looks like burnt-in text; `bytes` is the file's size, `format` and `mode` are Pillow's names, or DICOM and
+    its photometric interpretation.
     """
 
     bytes: int
@@ -85,8 +87,11 @@ def measure(path: Path) -> Measurement | Unreadable:
     except ImageError as error:
         return Unreadable(str(error).removeprefix(f"{path}: "), sha256)
     # The header alone: what the file said it was, before it was made grey.
-    with Image.open(io.BytesIO(content)) as header:
-        file_format, mode, (width, height) = header.format or "", header.mode, header.size
+    if is_dicom(io.BytesIO(content)):
+        file_format, mode, (width, height) = "DICOM", dicom_facts(path)["photometric_interpretation"] or "", grey.size
+    else:
+        with Image.open(io.BytesIO(content)) as header:
+            file_format, mode, (width, height) = header.format or "", header.mode, header.size
     pixels = np.asarray(grey)
     histogram = np.array(grey.histogram())
     mean, std, quantiles = _statistics(histogram)

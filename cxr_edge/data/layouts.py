@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxr_edge import dicom
+from cxr_edge.data.patients import dicom_patients
 from cxr_edge.data.table import read_table
 from cxr_edge.errors import DataError
 
@@ -61,13 +62,17 @@ class Item:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Images in classes. `folders` maps each label to the folders, or the spellings in the table, it was read from."""
+    """Images in classes. `folders` maps each label to the folders, or the spellings in the table, it was read from.
+
+    `patients_doubt` is one line on PatientIDs that were not taken for patients, None where there are none.
+    """
 
     root: Path
     labels: tuple[str, ...]
     items: tuple[Item, ...]
     folders: dict[str, str]
     left_out: tuple[str, ...]
+    patients_doubt: str | None = None
 
     def counts(self) -> dict[str, int]:
         """Images a label, in the order of the labels."""
@@ -264,6 +269,23 @@ def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) 
     return reading
 
 
+def _with_dicom_patients(data: DataSet) -> DataSet:
+    """The data set with the patients of DICOM files where no table names them."""
+    # A folder of pictures by their names does not pay for it.
+    others = IMAGE_SUFFIXES - dicom.SUFFIXES
+    unnamed = {
+        index: item
+        for index, item in enumerate(data.items)
+        if item.patient is None and Path(item.path).suffix.lower() not in others
+    }
+    paths = [data.root / item.path for item in unnamed.values()]
+    names, doubt = dicom_patients(paths, [item.label for item in unnamed.values()])
+    items = list(data.items)
+    for (index, item), name in zip(unnamed.items(), names, strict=True):
+        items[index] = replace(item, patient=name)
+    return replace(data, items=tuple(items), patients_doubt=doubt)
+
+
 def find_data_set(
     data: Path,
     labels: tuple[str, ...] | None = None,
@@ -275,11 +297,12 @@ def find_data_set(
     Known are the COVID-19 Radiography Database's first release (`COVID-19/`, `NORMAL/`, `Viral Pneumonia/`) and second
     (`CLASS/images/`), plain class folders of any names, these inside `train/`, `validation/` and `test/`, and a CSV
     file (`path,label[,patient_id,source,split]`). An optional `patients.csv` (`path,patient_id[,source]`) beside the
-    folders names patients.
+    folders names patients. Where neither does, those of DICOM files are numbered by their PatientID (`dicom_patients`).
 
     Args:
         data: the folder that holds the class folders, or the CSV file, whose paths start from its folder.
-        labels: the labels a trained model knows; with them, the data may lack classes but may not have others.
+        labels: the labels a trained model knows; with them, the data may lack classes but may not have others, and
+            nothing is to be split: no DICOM file is asked for its patient.
         least: images that each class must have, without `labels`.
         include: names of classes to read that are otherwise left out (`Lung_Opacity`).
 
@@ -333,4 +356,4 @@ def find_data_set(
                 )
     if not items:
         raise DataError(f"{data}: no images in its class folders")
-    return found_set
+    return _with_dicom_patients(found_set) if labels is None else found_set

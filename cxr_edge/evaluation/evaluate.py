@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.bundle import read_checked_artifact
+from cxr_edge.bundle import Artifact, read_checked_artifact
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.decode import decode_all, refuse
 from cxr_edge.data.layouts import find_data_set
@@ -18,7 +18,7 @@ from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.operating import operating_figures, operating_point_of
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.imaging import STRETCH
-from cxr_edge.locate import warning_about
+from cxr_edge.locate import warning_about, warning_about_image
 from cxr_edge.machine import usable_cores
 from cxr_edge.reporting.progress import progress_bar
 from cxr_edge.reporting.tables import show
@@ -33,7 +33,7 @@ def _test_split(run: Run, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int6
 
 
 def _labelled_images(
-    data: Path, labels: tuple[str, ...], size: int, resize: str, skip: bool
+    data: Path, labels: tuple[str, ...], size: int, resize: str, skip: bool, artifact: Artifact | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], str, list[dict[str, str]]]:
     """Pixels, label indices, what they are of, and the images that were left out, with the reasons."""
     found, part = find_data_set(data, labels), str(data)
@@ -48,6 +48,11 @@ def _labelled_images(
         refuse(bad, len(images), "mend or remove them, or leave them out with --on-bad-image skip")
     targets = np.array([item.label for item in found.items], dtype=np.int64)
     good = [index for index in range(len(images)) if index not in bad]
+    if artifact is not None:
+        paths = [found.root / found.items[index].path for index in good]
+        warned = [(path, line) for path in paths if (line := warning_about_image(artifact, path))]
+        if warned:
+            show(f"warning: {len(warned)} of {len(good)} images, such as {warned[0][0]}: {warned[0][1]}")
     skipped = [{"path": found.items[index].path, "reason": reason} for index, reason in bad.items()]
     return images[good], targets[good], part, skipped
 
@@ -73,6 +78,7 @@ def evaluate(
         own = artifact.resolve().parent.parent if artifact is not None else None
         run = find_run(own if run_folder is None and own is not None and Run(own).config_file.is_file() else run_folder)
     session: Session
+    read = None
     if artifact is not None:
         read = read_checked_artifact(artifact)
         if warning := warning_about(read):
@@ -101,7 +107,7 @@ def evaluate(
         assert run is not None
         (images, targets), part = _test_split(run, size), "test split"
     else:
-        images, targets, part, skipped = _labelled_images(data, labels, size, resize, on_bad_image == "skip")
+        images, targets, part, skipped = _labelled_images(data, labels, size, resize, on_bad_image == "skip", read)
     with progress_bar("classifying", len(images)) as bar:
         probabilities = score_images(session, images, bar.tick)
     return {

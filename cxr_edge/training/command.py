@@ -88,12 +88,14 @@ def _train(run: Run, json: Path | None) -> Run:
         show(f"  the patients of {known} images are known; each stays on one side of the split")
     elif config["options"]["data"] is not None:
         show("  no patients are named: images of one patient may lie on both sides of the split")
+    # Runs of early versions do not say.
+    if doubt := config.get("patients_doubt"):
+        show(f"warning: {doubt}")
     for warning, count in config.get("dicom_warnings", {}).items():
         show(f"warning: {count} DICOM image{'s' if count > 1 else ''}: {warning}")
     if found := config.get("leaks"):
         named = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         show(f"warning: the parts that the data came in are not apart, {len(found)} lie in several: {named}")
-    # Runs of early versions do not say.
     if repeated := config.get("repeated"):
         sides = "" if config["given_parts"] else "; copies stay on one side of the split"
         show(f"  {repeated} picture{'s are' if repeated > 1 else ' is'} there more than once{sides}")

@@ -237,6 +237,7 @@ def start_run(run: Run, options: TrainOptions, data: DataSet) -> None:
             "labels": list(good.labels),
             "images": good.counts(),
             "images_with_patient": sum(item.patient is not None for item in good.items),
+            "patients_doubt": good.patients_doubt,
             "class_folders": good.folders,
             "left_out": list(good.left_out),
             "skipped": skipped,

@@ -1,0 +1,68 @@
+"""Which DICOM images are of one patient, by numbers that say nothing else, and which PatientIDs name nobody."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from cxr_edge.dicom import PatientTags, is_dicom, patient_tags
+from cxr_edge.errors import ImageError, MissingDependencyError
+
+
+def dicom_patients(paths: Sequence[Path], labels: Sequence[int]) -> tuple[list[str | None], str | None]:
+    """Number the patients of DICOM files in the order in which they appear.
+
+    A patient is a PatientID with its issuer. What de-identification leaves in its place names nobody: nothing, one ID
+    on more than half of the DICOM images of a class, or one ID on women and men.
+
+    Args:
+        paths: of N files; one that is not DICOM, or whose header is damaged, has no patient.
+        labels: the index of the label of each.
+
+    Returns:
+        `dicom-0001` and so on of each file, None without a patient; and one line on PatientIDs that name nobody, None
+        where there are none. Without pydicom, nothing.
+    """
+    tags: dict[int, PatientTags] = {}
+    try:
+        for index, path in enumerate(paths):
+            # One that is damaged is named where it is decoded, and so is pydicom where it is missing.
+            with suppress(ImageError):
+                if is_dicom(path):
+                    tags[index] = patient_tags(path)
+    except MissingDependencyError:
+        return [None] * len(paths), None
+    nobody = _nobody(tags, labels)
+    numbers: dict[tuple[str, str], str] = {}
+    names = [
+        numbers.setdefault(tags[index].patient, f"dicom-{len(numbers) + 1:04d}")
+        if index in tags and tags[index].patient not in nobody
+        else None
+        for index in range(len(paths))
+    ]
+    reasons = Counter(nobody[one.patient] for one in tags.values() if one.patient in nobody)
+    if not reasons:
+        return names, None
+    counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    return names, (
+        f"the PatientID of {reasons.total()} of {len(tags)} DICOM images names nobody ({counted}); name their patients "
+        "in patients.csv, or in the table's column patient_id"
+    )
+
+
+def _nobody(tags: dict[int, PatientTags], labels: Sequence[int]) -> dict[tuple[str, str], str]:
+    """Patients that are none, with the reason."""
+    images: Counter[int] = Counter()
+    shares: Counter[tuple[int, tuple[str, str]]] = Counter()
+    sexes = defaultdict(set)
+    for index, one in tags.items():
+        images[labels[index]] += 1
+        shares[labels[index], one.patient] += 1
+        sexes[one.patient].add(one.sex)
+    found = {patient: "with one for both sexes" for patient, known in sexes.items() if {"F", "M"} <= known}
+    for (label, patient), count in shares.items():
+        if count > 1 and 2 * count > images[label]:
+            found[patient] = "with one for more than half of a class"
+    return {**found, **{patient: "without one" for patient in sexes if not patient[0]}}

@@ -1,0 +1,200 @@
+"""Images of one DICOM patient stay on one side of the split, and the ID is nowhere; needs the `dicom` extra."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_edge.data.layouts import PARTS, DataSet, find_data_set
+from cxr_edge.data.split import leaks
+from tests.conftest import Cli, split_of
+
+pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
+from tests.test_dicom import written
+
+PIXELS = np.random.default_rng(0)
+#: Such an ID is found wherever it was written to.
+SECRET = "MRN-4711"
+
+
+def picture(path: Path, **tags: Any) -> Path:
+    """A small DICOM picture of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return written(path, PIXELS.integers(0, 256, (64, 64)).astype(np.uint8), 8, **tags)
+
+
+def hospital(root: Path, images: int = 20) -> Path:
+    """Two classes, two images a patient, who may have both labels."""
+    for label in ("a", "b"):
+        for index in range(images):
+            number = index // 2 if index < 4 else f"{label}{index // 2}"
+            picture(root / label / f"IM{index:04d}", PatientID=f"{SECRET}-{number}")
+    return root
+
+
+def together(data: DataSet) -> set[frozenset[str]]:
+    """The paths of each patient's images."""
+    found = defaultdict(set)
+    for item in data.items:
+        found[item.patient or item.path].add(item.path)
+    return {frozenset(paths) for paths in found.values()}
+
+
+def test_images_of_one_patient_stay_on_one_side(tmp_path: Path) -> None:
+    data = find_data_set(hospital(tmp_path))
+    assert len(together(data)) == 18
+    assert frozenset({"a/IM0000", "a/IM0001", "b/IM0000", "b/IM0001"}) in together(data)
+    assert data.patients_doubt is None
+    for seed in range(5):
+        sides = defaultdict(set)
+        for item in split_of(data, seed).items:
+            sides[item.patient].add(item.part)
+        assert len(sides) == 18
+        assert all(len(parts) == 1 for parts in sides.values())
+    # In the order of the files, and for the same files the same.
+    assert [item.patient for item in data.items[:3]] == ["dicom-0001", "dicom-0001", "dicom-0002"]
+    assert find_data_set(tmp_path) == data
+
+
+def test_the_id_is_written_nowhere(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr_edge.training.command.train", lambda run: {})
+    monkeypatch.setattr("cxr_edge.training.command.show_metrics", lambda metrics, title: None)
+    root = hospital(tmp_path / "data")
+    for part in PARTS:
+        hospital(tmp_path / "parts" / part)
+    for data in (root, tmp_path / "parts"):
+        run = tmp_path / f"run of {data.name}"
+        result = cli("train", "--data", data, "--run", run, "--weights", "none", "--image-size", "71")
+        assert result.code == 0, result.err
+        assert f"the patients of {40 if data == root else 120} images are known" in result.out
+        audited = cli("audit", data, "--json", tmp_path / "audit.json", "--html", tmp_path / "audit.html")
+        assert audited.code == 0, audited.err
+        files = [path for path in run.rglob("*") if path.is_file()] + [tmp_path / "audit.json", tmp_path / "audit.html"]
+        texts = [path.read_bytes().decode(errors="replace") for path in files]
+        for text in (*texts, result.out, result.err, audited.out, audited.err):
+            assert SECRET not in text
+    assert "18 lie in several: patient dicom-0001" in result.out
+    patients = json.loads((tmp_path / "audit.json").read_text())["patients"]
+    assert patients["images_with_patient"] == 120
+    assert len(patients["across_parts"]) == 18
+
+
+def test_numbers_of_two_issuers_are_two_patients(tmp_path: Path) -> None:
+    for index in range(6):
+        for label in ("a", "b"):
+            issuer = {"IssuerOfPatientID": "north" if index % 2 else "south"} if index > 1 else {}
+            picture(tmp_path / label / f"{index}.dcm", PatientID=f"{label} " if index < 4 else "c", **issuer)
+    found = {frozenset(path for path in paths) for paths in together(find_data_set(tmp_path))}
+    assert frozenset({"a/0.dcm", "a/1.dcm"}) in found
+    assert {frozenset({"a/2.dcm"}), frozenset({"a/3.dcm"})} <= found
+    assert {frozenset({"a/4.dcm", "b/4.dcm"}), frozenset({"a/5.dcm", "b/5.dcm"})} <= found
+
+
+def anonymous() -> Iterator[tuple[str, list[dict[str, str]], str]]:
+    """What de-identification leaves, as tags of the images of each class, and what is said of them."""
+    yield "constant", [{"PatientID": "ANONYMOUS", "PatientIdentityRemoved": "YES"}] * 10, "20 with one for more than"
+    yield "empty", [{"PatientID": " "}] * 5 + [{}] * 5, "20 without one"
+    yield "of the class", [{"PatientID": "0 CLASS"}] * 6 + [{"PatientID": f"x{i}"} for i in range(4)], "12 with one for"
+    # A third of each class, but of women and men.
+    rest = [{"PatientID": f"x{index}"} for index in range(6)]
+    yield "mixed", [{"PatientID": "ANON", "PatientSex": sex} for sex in "FMMF"] + rest, "8 with one for both sexes"
+
+
+@pytest.mark.parametrize(("tags", "said"), [case[1:] for case in anonymous()], ids=[case[0] for case in anonymous()])
+def test_an_id_that_names_nobody_keeps_nothing_together(tmp_path: Path, tags: list[dict[str, str]], said: str) -> None:
+    for label in ("a", "b"):
+        for index, own in enumerate(tags):
+            own = {name: value.replace("CLASS", label).replace("x", label) for name, value in own.items()}
+            picture(tmp_path / label / f"{index}.dcm", **own)
+    data = find_data_set(tmp_path)
+    assert all(len(paths) == 1 for paths in together(data))
+    assert said in (data.patients_doubt or "")
+    assert "of 20 DICOM images" in (data.patients_doubt or "")
+    assert "patients.csv" in (data.patients_doubt or "")
+    split_of(data, 0)
+
+
+def test_train_tells_of_ids_that_name_nobody(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr_edge.training.command.train", lambda run: {})
+    monkeypatch.setattr("cxr_edge.training.command.show_metrics", lambda metrics, title: None)
+    for index in range(16):
+        picture(tmp_path / "data" / "ab"[index % 2] / f"{index}.dcm", PatientID=SECRET)
+    result = cli("train", "--data", tmp_path / "data", "--run", tmp_path / "run", "--weights", "none")
+    assert result.code == 0, result.err
+    assert "no patients are named" in result.out
+    assert "warning: the PatientID of 16 of 16 DICOM images names nobody" in result.out
+    assert SECRET not in result.out
+
+
+def test_a_few_images_of_one_patient_are_no_placeholder(tmp_path: Path) -> None:
+    hospital(tmp_path)
+    for index in range(6):
+        picture(tmp_path / "a" / f"series {index}", PatientID="often here", PatientSex="F")
+    (tmp_path / "c").mkdir()
+    for index in range(3):
+        Image.fromarray(PIXELS.integers(0, 256, (64, 64)).astype(np.uint8)).save(tmp_path / "c" / f"{index}.png")
+    # The only DICOM image of its class.
+    picture(tmp_path / "c" / "3", PatientID="often here", PatientSex="")
+    data = find_data_set(tmp_path)
+    assert frozenset({f"a/series {index}" for index in range(6)} | {"c/3"}) in together(data)
+    assert data.patients_doubt is None
+
+
+def test_tables_go_first(tmp_path: Path) -> None:
+    hospital(tmp_path)
+    (tmp_path / "patients.csv").write_text("path,patient_id\na/IM0000,p1\nb/IM0019,p1\n")
+    patients = {item.path: item.patient for item in find_data_set(tmp_path).items}
+    assert patients["a/IM0000"] == patients["b/IM0019"] == "p1"
+    assert patients["a/IM0001"] == patients["b/IM0001"] == "dicom-0001"
+    rows = [f"{path},{path[0]},{'p2' if path == 'a/IM0003' else ''}" for path in sorted(patients)]
+    (tmp_path / "images.csv").write_text("path,label,patient_id\n" + "\n".join(rows) + "\n")
+    patients = {item.path: item.patient for item in find_data_set(tmp_path / "images.csv").items}
+    assert patients["a/IM0003"] == "p2"
+    assert patients["a/IM0000"] == patients["b/IM0000"] == "dicom-0001"
+
+
+def test_nothing_is_asked_where_nothing_is_split_or_a_name_says_that_it_is_no_dicom(tmp_path: Path) -> None:
+    hospital(tmp_path)
+    (tmp_path / "a" / "IM0000").rename(tmp_path / "a" / "IM0000.png")
+    assert [item.path for item in find_data_set(tmp_path).items if item.patient is None] == ["a/IM0000.png"]
+    assert not any(item.patient for item in find_data_set(tmp_path, labels=("a", "b")).items)
+
+
+def test_a_damaged_header_is_left_for_the_decoding_to_name(tmp_path: Path) -> None:
+    hospital(tmp_path)
+    whole = (tmp_path / "a" / "IM0000").read_bytes()
+    for length in (132, 141, 300):
+        (tmp_path / "a" / f"cut {length}").write_bytes(whole[:length])
+    (tmp_path / "a" / "text.dcm").write_text("not DICOM")
+    data = find_data_set(tmp_path)
+    assert len(data.items) == 44
+    assert {item.path for item in data.items if item.patient is None} >= {"a/cut 132", "a/cut 141", "a/text.dcm"}
+    assert len([item for item in data.items if item.path.startswith("a/IM") and item.patient]) == 20
+
+
+def test_without_pydicom_the_layout_is_found(tmp_path: Path) -> None:
+    hospital(tmp_path)
+    code = (
+        "import sys; sys.modules['pydicom'] = None\n"
+        "from pathlib import Path; from cxr_edge.data.layouts import find_data_set\n"
+        f"data = find_data_set(Path({str(tmp_path)!r})); print(len(data.items), data.patients_doubt)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["40", "None"]
+
+
+def test_given_parts_with_one_patient_in_both_are_named(tmp_path: Path) -> None:
+    for part in PARTS:
+        hospital(tmp_path / part)
+    found = leaks(split_of(find_data_set(tmp_path), 0))
+    assert len(found) == 18
+    assert found[0] == "patient dicom-0001"
