@@ -92,15 +92,9 @@ def show_cross_validation(record: dict[str, Any]) -> None:
     show_table(
         f"Cross-validation, {len(record['fold_accuracy'])} folds: {record['images']} images, each by the model that "
         "never saw it (95 % intervals)",
-        ["class", "precision %", "", "recall %", "", "images", *(f"as {label}" for label in labels)],
+        ["class", "precision %", "recall %", "", *(f"as {label}" for label in labels)],
         [
-            [
-                row["label"],
-                *interval(row["precision"]),
-                *interval(row["recall"]),
-                str(row["support"]),
-                *(str(count) for count in counts),
-            ]
+            [row["label"], percent(row["precision"]["value"]), *interval(row["recall"]), *map(str, counts)]
             for row, counts in zip(record["classes"], record["confusion_matrix"], strict=True)
         ],
     )
