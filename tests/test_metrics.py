@@ -152,6 +152,29 @@ def test_a_temperature_makes_probabilities_honest() -> None:
 
 
 def test_no_mistake_is_no_reason_for_certainty() -> None:
-    targets = np.array([0, 1, 2] * 10)
-    right = (np.eye(3)[targets] * 0.4 + 0.2).astype(np.float32)
-    assert fit_temperature(right, targets) >= 0.25
+    """The likelihood alone asks for a temperature of 0; 81 images may ask for less of that than 2430."""
+    targets = np.array([0, 1, 2] * 27)
+    right = (np.eye(3)[targets] * 0.88 + 0.04).astype(np.float32)
+    few, many = fit_temperature(right, targets), fit_temperature(np.tile(right, (30, 1)), np.tile(targets, 30))
+    assert 0.26 < many < 0.8 * few < 0.8
+    assert tempered(right, few).max() < 0.999
+
+
+def test_without_evidence_a_temperature_changes_nothing() -> None:
+    assert fit_temperature(np.full((9, 3), 1 / 3), np.arange(9) % 3) == pytest.approx(1, abs=1e-3)
+    assert fit_temperature(np.eye(3, dtype=np.float32), np.arange(3)) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1, 2])
+def test_mistakes_enough_outweigh_the_prior(scale: float) -> None:
+    """On a validation split of the usual size the temperature is all but that of maximum likelihood."""
+    random = np.random.default_rng(1)
+    logits = random.normal(size=(400, 3)) * 3
+    honest = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    targets = np.array([random.choice(3, p=row) for row in honest])
+    found = tempered(honest, scale)
+    grid = np.exp(np.linspace(np.log(0.2), np.log(5), 2000))
+    rows = np.arange(len(targets))
+    likelihoods = [np.log(tempered(found, temperature)[rows, targets]).sum() for temperature in grid]
+    likeliest = grid[int(np.argmax(likelihoods))]
+    assert fit_temperature(found, targets) == pytest.approx(likeliest, rel=0.03)
