@@ -25,7 +25,7 @@ _PROMISING = 0.8
 _BLUR = 0.5
 # Deviation of the window that a local correlation is taken over.
 _WINDOW = 4.0
-_CHUNK = 64
+_CHUNK = 32
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,27 @@ def _aligned(first: NDArray[np.uint8], second: NDArray[np.uint8], matrices: NDAr
     left = np.flatnonzero(alike >= _PROMISING)
     correlation, overlap = np.zeros(len(maps), np.float32), np.zeros(len(maps), np.float32)
     if len(left):
-        one, other = (blurred(detail[left], _BLUR) for detail in details)
-        masks, greys = ([array[left] for array in arrays] for arrays in (masks, greys))
-        maps[left], _ = _refined(one, masks[0], other, masks[1], maps[left], _FINE_STEPS)
-        correlation[left], overlap[left] = _compared(greys[0], masks[0], greys[1], masks[1], maps[left])
+        # The one that is to be made smaller is moved: enlarged, it would lack the detail that the other one has.
+        enlarged = np.abs(np.linalg.det(maps[left, :, :2])) < 1
+        swapped = np.where(enlarged[:, None, None], _inverse(maps[left]), maps[left])
+        details, masks, greys = (_swapped(arrays, left, enlarged) for arrays in (details, masks, greys))
+        one, other = (blurred(detail, _BLUR) for detail in details)
+        swapped, _ = _refined(one, masks[0], other, masks[1], swapped, _FINE_STEPS)
+        correlation[left], overlap[left] = _compared(greys[0], masks[0], greys[1], masks[1], swapped)
+        maps[left] = np.where(enlarged[:, None, None], _inverse(swapped), swapped)
     return Alignment(maps, correlation, overlap)
+
+
+def _swapped(arrays: list[Floats], left: NDArray[np.int64], those: NDArray[np.bool_]) -> list[Floats]:
+    one, other = (array[left] for array in arrays)
+    where = those[:, None, None]
+    return [np.where(where, other, one), np.where(where, one, other)]
+
+
+def _inverse(maps: Maps) -> Maps:
+    # The pseudo-inverse, for a map that has collapsed.
+    linear = np.linalg.pinv(maps[:, :, :2])
+    return np.concatenate([linear, -linear @ maps[:, :, 2:]], axis=2)
 
 
 def _half(images: Floats) -> Floats:

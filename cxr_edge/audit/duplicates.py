@@ -1,8 +1,8 @@
-"""Copies of one image: near duplicates by perceptual hash, confirmed on small thumbnails.
+"""Copies of one image. Here: near duplicates by perceptual hash, confirmed on small thumbnails; altered ones: `altered`.
 
 All frontal chest X-rays look alike to a 64-bit hash: 1,665 of the 3.6 million pairs of the COVID-19 Radiography
 Database (2,680 images) and 2 % of all pairs of phantoms are within `MAX_DISTANCE`. So the hash only names candidates,
-and what decides is the correlation of local structure (`_structure`), measured on the same pairs:
+and what decides is the correlation of their local structure (`structure.structure`), measured on the same pairs:
 
 | | correlation |
 |---|---|
@@ -14,9 +14,8 @@ and what decides is the correlation of local structure (`_structure`), measured 
 | a copy shifted by 2 %, cut by 2 % a side, or turned by 2 degrees (median) | 0.70, 0.80, 0.84 |
 
 With both thresholds, 83 % of the equalized copies and 99 % and more of the others above them are found (298 radiographs
-copied in each way). Shifted, cut, turned and mirrored ones are **not**: at a correlation low enough for them, phantoms
-of different seeds would be copies, so each pair would have to be aligned. Done once for all pairs of the radiographs
-(each cut to 96, 92, 88 and 80 % at nine places, against each whole), that found no further copy: 0.78 and less.
+copied in each way). Shifted, cut, turned and mirrored ones are not: at a correlation low enough for them, phantoms of
+different seeds would be copies. Each pair has to be aligned first, which `cxr_edge.audit.altered` does.
 """
 
 from __future__ import annotations
