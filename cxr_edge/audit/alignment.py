@@ -67,6 +67,15 @@ def align(
 
 
 def _aligned(first: NDArray[np.uint8], second: NDArray[np.uint8], matrices: NDArray[np.float64]) -> Alignment:
+    # The one that is to be made smaller is moved, here and below: enlarged, it would lack detail that the other has.
+    enlarged = np.abs(np.linalg.det(matrices)) < 0.99
+    where = enlarged[:, None, None]
+    matrices = np.where(where, np.linalg.inv(matrices), matrices)
+    found = _moved_down(np.where(where, second, first), np.where(where, first, second), matrices)
+    return Alignment(np.where(where, _inverse(found.maps), found.maps), found.correlation, found.overlap)
+
+
+def _moved_down(first: NDArray[np.uint8], second: NDArray[np.uint8], matrices: NDArray[np.float64]) -> Alignment:
     greys = [first.astype(np.float32), second.astype(np.float32)]
     masks = [_content(first), _content(second)]
     details = [masked_structure(grey, mask, _ALIGNED) for grey, mask in zip(greys, masks, strict=True)]
@@ -78,7 +87,6 @@ def _aligned(first: NDArray[np.uint8], second: NDArray[np.uint8], matrices: NDAr
     left = np.flatnonzero(alike >= _PROMISING)
     correlation, overlap = np.zeros(len(maps), np.float32), np.zeros(len(maps), np.float32)
     if len(left):
-        # The one that is to be made smaller is moved: enlarged, it would lack the detail that the other one has.
         enlarged = np.abs(np.linalg.det(maps[left, :, :2])) < 1
         swapped = np.where(enlarged[:, None, None], _inverse(maps[left]), maps[left])
         details, masks, greys = (_swapped(arrays, left, enlarged) for arrays in (details, masks, greys))

@@ -1,4 +1,4 @@
-"""Copies of one image. Here: near duplicates by perceptual hash, confirmed on small thumbnails; altered ones: `altered`.
+"""Copies of one image: near duplicates by perceptual hash, confirmed on small thumbnails; altered ones by `altered`.
 
 All frontal chest X-rays look alike to a 64-bit hash: 1,665 of the 3.6 million pairs of the COVID-19 Radiography
 Database (2,680 images) and 2 % of all pairs of phantoms are within `MAX_DISTANCE`. So the hash only names candidates,
