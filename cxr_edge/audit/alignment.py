@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ _FLAT = 8
 _ALIGNED, _COMPARED = 3.0, 1.5
 # Gauss-Newton steps at half size and at full size, and the correlation after the first that makes the rest worth it.
 _COARSE_STEPS, _FINE_STEPS = 6, 4
-_PROMISING = 0.8
+_PROMISING = 0.84
 # Bilinear interpolation blurs one of the two; this much blur on both hides it.
 _BLUR = 0.5
 # Deviation of the window that a local correlation is taken over.
@@ -53,54 +55,70 @@ def align(
         matrices: float64 `[P, 2, 2]`, about where in the first (x, y) of the second lies; or the negative of that.
     """
 
-    def chunk(start: int) -> Alignment:
-        some = slice(start, start + _CHUNK)
-        return _aligned(thumbnails[first[some]], thumbnails[second[some]], matrices[some])
-
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        parts = list(pool.map(chunk, range(0, len(first), _CHUNK)))
-    return Alignment(
-        np.concatenate([np.empty((0, 2, 3)), *(part.maps for part in parts)]),
-        np.concatenate([np.empty(0, np.float32), *(part.correlation for part in parts)]),
-        np.concatenate([np.empty(0, np.float32), *(part.overlap for part in parts)]),
-    )
-
-
-def _aligned(first: NDArray[np.uint8], second: NDArray[np.uint8], matrices: NDArray[np.float64]) -> Alignment:
+    if not len(first):
+        return Alignment(np.empty((0, 2, 3)), np.empty(0, np.float32), np.empty(0, np.float32))
     # The one that is to be made smaller is moved, here and below: enlarged, it would lack detail that the other has.
-    enlarged = np.abs(np.linalg.det(matrices)) < 0.99
-    where = enlarged[:, None, None]
-    matrices = np.where(where, np.linalg.inv(matrices), matrices)
-    found = _moved_down(np.where(where, second, first), np.where(where, first, second), matrices)
-    return Alignment(np.where(where, _inverse(found.maps), found.maps), found.correlation, found.overlap)
+    inverted = np.abs(np.linalg.det(matrices)) < 0.99
+    moved, still = np.where(inverted, second, first), np.where(inverted, first, second)
+    rough = np.where(inverted[:, None, None], np.linalg.inv(matrices), matrices)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+
+        def chunks(count: int, work: Callable[[slice], tuple[NDArray[Any], ...]]) -> list[NDArray[Any]]:
+            parts = pool.map(work, [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)])
+            return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+        details, masks = chunks(len(thumbnails), lambda some: _coarse(thumbnails[some]))
+        maps, alike = chunks(
+            len(rough),
+            lambda some: _roughly(
+                details[moved[some]], masks[moved[some]], details[still[some]], masks[still[some]], rough[some]
+            ),
+        )
+        left = np.flatnonzero(alike >= _PROMISING)
+        enlarged = np.abs(np.linalg.det(maps[left, :, :2])) < 1
+        moved[left], still[left] = _swapped(enlarged, moved[left], still[left])
+        maps[left] = np.where(enlarged[:, None, None], _inverse(maps[left]), maps[left])
+        inverted[left] ^= enlarged
+        correlation, overlap = np.zeros(len(maps), np.float32), np.zeros(len(maps), np.float32)
+        if len(left):
+            maps[left], correlation[left], overlap[left] = chunks(
+                len(left),
+                lambda some: _finely(thumbnails[moved[left[some]]], thumbnails[still[left[some]]], maps[left[some]]),
+            )
+    return Alignment(np.where(inverted[:, None, None], _inverse(maps), maps), correlation, overlap)
 
 
-def _moved_down(first: NDArray[np.uint8], second: NDArray[np.uint8], matrices: NDArray[np.float64]) -> Alignment:
+def _swapped(
+    those: NDArray[np.bool_], one: NDArray[np.int64], other: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return np.where(those, other, one), np.where(those, one, other)
+
+
+def _coarse(thumbnails: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+    """Structure and mask at half size, float32 `[N, S / 2, S / 2]`: of each image once, however many pairs it is in."""
+    mask = _content(thumbnails)
+    detail = masked_structure(thumbnails.astype(np.float32), mask, _ALIGNED)
+    return _half(blurred(detail, 1)), (_half(mask) == 1).astype(np.float32)
+
+
+def _roughly(
+    one: Floats, one_mask: Floats, other: Floats, other_mask: Floats, matrices: NDArray[np.float64]
+) -> tuple[Maps, Floats]:
+    """Maps in pixels of the full size, and the correlation float32 `[P]`, from the halves."""
+    maps, alike = _refined(one, one_mask, other, other_mask, _shifted(one, other, matrices), _COARSE_STEPS)
+    maps[:, :, 2] *= 2
+    return maps, alike
+
+
+def _finely(first: NDArray[np.uint8], second: NDArray[np.uint8], maps: Maps) -> tuple[Maps, Floats, Floats]:
+    """Maps, correlation and overlap at the full size."""
     greys = [first.astype(np.float32), second.astype(np.float32)]
     masks = [_content(first), _content(second)]
-    details = [masked_structure(grey, mask, _ALIGNED) for grey, mask in zip(greys, masks, strict=True)]
-    halves = [_half(blurred(detail, 1)) for detail in details]
-    half_masks = [(_half(mask) == 1).astype(np.float32) for mask in masks]
-    maps = _shifted(halves[0], halves[1], matrices)
-    maps, alike = _refined(halves[0], half_masks[0], halves[1], half_masks[1], maps, _COARSE_STEPS)
-    maps[:, :, 2] *= 2
-    left = np.flatnonzero(alike >= _PROMISING)
-    correlation, overlap = np.zeros(len(maps), np.float32), np.zeros(len(maps), np.float32)
-    if len(left):
-        enlarged = np.abs(np.linalg.det(maps[left, :, :2])) < 1
-        swapped = np.where(enlarged[:, None, None], _inverse(maps[left]), maps[left])
-        details, masks, greys = (_swapped(arrays, left, enlarged) for arrays in (details, masks, greys))
-        one, other = (blurred(detail, _BLUR) for detail in details)
-        swapped, _ = _refined(one, masks[0], other, masks[1], swapped, _FINE_STEPS)
-        correlation[left], overlap[left] = _compared(greys[0], masks[0], greys[1], masks[1], swapped)
-        maps[left] = np.where(enlarged[:, None, None], _inverse(swapped), swapped)
-    return Alignment(maps, correlation, overlap)
-
-
-def _swapped(arrays: list[Floats], left: NDArray[np.int64], those: NDArray[np.bool_]) -> list[Floats]:
-    one, other = (array[left] for array in arrays)
-    where = those[:, None, None]
-    return [np.where(where, other, one), np.where(where, one, other)]
+    one, other = (
+        blurred(masked_structure(grey, mask, _ALIGNED), _BLUR) for grey, mask in zip(greys, masks, strict=True)
+    )
+    maps, _ = _refined(one, masks[0], other, masks[1], maps, _FINE_STEPS)
+    return maps, *_compared(greys[0], masks[0], greys[1], masks[1], maps)
 
 
 def _inverse(maps: Maps) -> Maps:

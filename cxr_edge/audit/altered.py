@@ -1,6 +1,39 @@
 """Copies that are mirrored, turned, shifted or cut: named by their spectra, confirmed by laying one over the other.
 
-What decides is the median of the local correlations of fine structure under the best affine map (`alignment.align`).
+Neighbours by spectrum (`spectra.candidates`) are laid over each other (`alignment.align`). What decides is the median
+of the local correlations of fine structure under the best affine map:
+
+| | median local correlation |
+|---|---|
+| pairs of 2,680 radiographs | two of 0.99, each by eye one X-ray saved twice; others 0.913 and less |
+| pairs of 20,000: these, and 17,320 phantoms of 64 px, no two of one seed | these two; others below the threshold |
+
+The twelve most alike of the others (0.859 and more) are, by eye, each two exposures, likely of one patient, and no
+copies: pose, marker or stomach gas differ.
+
+Share found of 300 copies a kind, saved as JPEG of quality 80, among all 2,680 radiographs of 256 px, or 2,100 phantoms
+of 128 px. What a turn, a shift or a reduction leaves bare is black. A shift is by that share of the
+side, in one of eight directions; a cut takes that share off each side, and is scaled back.
+
+| | radiographs | phantoms |
+|---|---|---|
+| mirrored, upside down, turned by 90, 180, 270 degrees, mirrored and turned by 90, 270 | 100 % | 100 % |
+| turned by 2, 5, 10 degrees | 100, 99.7, 100 % | 100, 99.7, 99.7 % |
+| shifted by 2, 5, 10 % | 100, 99.7, 99.7 % | 100, 99.3, 99.3 % |
+| cut by 2, 5, 10 % | 99.7, 98.7, 98.3 % | 99.7, 99.0, 69.3 % |
+| reduced, with a black border of 5 % of the original on each side | 94.0 % | 96.0 % |
+| mirrored, cut by 5 % | 98.7 % | 99.0 % |
+| turned by 90 degrees, cut by 5 % | 98.7 % | 99.3 % |
+| turned by 5 degrees, cut by 5 % | 98.7 % | 97.0 % |
+| mirrored, turned by 5 degrees | 99.7 % | 99.7 % |
+| at random mirrored, turned up to 10 degrees, shifted up to 10 %, cut up to 5 % | 97.3 % | 93.0 % |
+
+In these searches no pair of different pictures came up here; the search by hash named two pairs of phantoms, with
+reduced copies. Thresholds of 0.95 and 20 % find up to 2.4 % more of a kind, and a pair of different phantoms.
+
+Seconds on two cores: 3 for the 2,680 radiographs; 10 for 3,000 and 115 for 20,000 images that are nearly all phantoms,
+which are more alike than chests and so make more candidates. Two cores busy with other work took more than
+twice as long.
 """
 
 from __future__ import annotations
@@ -15,7 +48,7 @@ from cxr_edge.audit.spectra import candidates
 from cxr_edge.audit.structure import Floats
 
 #: Least median of the local correlations, and least common area, that confirm a copy.
-MIN_LOCAL_CORRELATION, MIN_OVERLAP = 0.95, 0.25
+MIN_LOCAL_CORRELATION, MIN_OVERLAP = 0.955, 0.25
 #: Zooms along either axis that a copy may have; a map beyond them fits by chance.
 _MOST_ZOOM = 1.6
 # What is less is not told of: pixels of the thumbnail, degrees, share of the side.
