@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
+from cxr_edge.audit.alignment import align
+from cxr_edge.audit.altered import MIN_LOCAL_CORRELATION, what_was_done
 from cxr_edge.audit.duplicates import MAX_DISTANCE, find_copies, near_pairs
 from cxr_edge.audit.measure import Measurement, border_share, count_marks, measure, measure_all
 from cxr_edge.audit.shortcut import balanced_accuracy
@@ -285,6 +287,97 @@ def test_phantoms_of_different_seeds_are_no_copies(phantoms: Path) -> None:
     copies = find_copies(measured)
     assert copies.exact == copies.near == ()
     assert len(set(copies.cluster.tolist())) == len(measured)
+
+
+def cut(image: Image.Image, margin: int) -> Image.Image:
+    box = (margin, margin, image.width - margin, image.height - margin)
+    return image.resize(image.size, Image.Resampling.BILINEAR, box=box)
+
+
+ALTERED = {
+    "mirrored": ImageOps.mirror,
+    "upside down": ImageOps.flip,
+    "turned by 90 degrees": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "turned by 180 degrees": lambda image: image.transpose(Image.Transpose.ROTATE_180),
+    "mirrored, turned by 90 degrees": lambda image: image.transpose(Image.Transpose.TRANSPOSE),
+    "turned by 5 degrees": lambda image: image.rotate(5, Image.Resampling.BILINEAR),
+    "shifted": lambda image: image.transform(image.size, Image.Transform.AFFINE, (1, 0, 7, 0, 1, -5)),
+    "cut or zoomed": lambda image: cut(image, 4),
+    "mirrored, cut or zoomed": lambda image: ImageOps.mirror(cut(image, 4)),
+}
+
+
+def test_altered_copies_are_found_and_named(data: Path, cli: Cli) -> None:
+    wanted = {}
+    for index, (how, change) in enumerate(ALTERED.items()):
+        original = files(data, "Normal")[index]
+        with Image.open(original) as image:
+            change(image).save(data / "Normal" / f"z{index}.jpg", quality=80)
+        wanted[frozenset({original.name, f"z{index}.jpg"})] = how
+    record = audited(cli, data)
+    found = {
+        frozenset(Path(file["path"]).name for file in row["files"]): row["near_pairs"][0]["how"]
+        for row in record["copies"]
+    }
+    assert found == wanted
+    assert kinds(record, "warning") == {"near copies"}
+
+
+def test_a_mirrored_copy_is_kept_on_its_side_and_told_of_on_the_other(
+    data: Path, phantoms: Path, tmp_path: Path, cli: Cli
+) -> None:
+    root = in_parts(phantoms, tmp_path / "parts")
+    with Image.open(files(root / "train", "Normal")[0]) as image:
+        ImageOps.mirror(image).save(root / "test" / "Normal" / "mirrored.jpg", quality=80)
+    page = tmp_path / "page.html"
+    record = audited(cli, root, "--strict", "--html", page, code=3)
+    assert kinds(record) == {"copies across splits"}
+    assert "mirrored" in page.read_text().replace("mirrored.jpg", "")
+
+    for path in files(data, "Normal")[:10]:
+        with Image.open(path) as image:
+            ImageOps.mirror(image).save(path.with_suffix(".jpg"), quality=80)
+    found = find_data_set(data)
+    sides = {item.path: item.part for item in split_of(found, 0).items}
+    for path in files(data, "Normal")[:20]:
+        assert sides[f"Normal/{path.stem}.png"] == sides[f"Normal/{path.name}"]
+    with Image.open(files(data, "Normal")[30]) as image:
+        ImageOps.mirror(image).save(data / "COVID-19" / "twin.jpg", quality=80)
+    found = find_data_set(data)
+    assert "COVID-19/twin.jpg" in (examined(found).doubt(found) or "")
+
+
+def test_many_altered_copies_of_one_picture_are_one_cluster(data: Path) -> None:
+    with Image.open(files(data, "Normal")[0]) as image:
+        for angle in range(-9, 10):
+            image.rotate(angle, Image.Resampling.BILINEAR).save(data / "Normal" / f"z{angle}.png")
+    paths = [path for label in LABELS for path in files(data, label)]
+    cluster = find_copies(measure_all(paths)).cluster
+    assert len({int(number) for path, number in zip(paths, cluster, strict=True) if path.name[0] == "z"}) == 1
+    assert len(set(cluster.tolist())) == 120
+
+
+def test_two_images_are_enough_to_see_that_one_is_mirrored(phantoms: Path, tmp_path: Path) -> None:
+    first, second, *_ = files(phantoms, "Normal")
+    with Image.open(first) as image:
+        ImageOps.mirror(image).save(tmp_path / "mirrored.png")
+    (pair,) = find_copies(measure_all([first, tmp_path / "mirrored.png"])).near
+    assert (pair.first, pair.second, pair.how) == (0, 1, "mirrored")
+    assert find_copies(measure_all([first, second])).near == ()
+    assert find_copies(measure_all([first])).near == ()
+
+
+def test_an_alignment_tells_the_map(phantoms: Path) -> None:
+    with Image.open(files(phantoms, "Normal")[0]) as image:
+        one = image.resize((64, 64))
+    other = one.transform((64, 64), Image.Transform.AFFINE, (1, 0, 3, 0, 1, -2), Image.Resampling.BILINEAR)
+    pair = np.stack([np.asarray(one), np.asarray(other)])
+    found = align(pair, np.array([0]), np.array([1]), np.eye(2)[None])
+    assert found.maps[0] == pytest.approx(np.array([[1, 0, 3], [0, 1, -2]]), abs=0.1)
+    assert found.correlation[0] > MIN_LOCAL_CORRELATION
+    assert what_was_done(found.maps) == ["shifted"]
+    blank = np.full((2, 64, 64), 9, dtype=np.uint8)
+    assert align(blank, np.array([0]), np.array([1]), np.eye(2)[None]).correlation[0] == 0
 
 
 def test_what_is_measured(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from cxr_edge import __version__
+from cxr_edge.audit.altered import MIN_LOCAL_CORRELATION
 from cxr_edge.audit.duplicates import MAX_DISTANCE, MIN_CORRELATION, Copies, find_copies, kept_together
 from cxr_edge.audit.folders import Collection, Image
 from cxr_edge.audit.measure import Measurement, Unreadable
@@ -63,7 +64,11 @@ def audit(
         "labels": list(collection.labels),
         "left_out": list(collection.left_out),
         "parts": dict(sorted(Counter(image.part for image in images if image.part).items())),
-        "thresholds": {"hash_bits": MAX_DISTANCE, "correlation": MIN_CORRELATION},
+        "thresholds": {
+            "hash_bits": MAX_DISTANCE,
+            "correlation": MIN_CORRELATION,
+            "local_correlation": MIN_LOCAL_CORRELATION,
+        },
         "classes": [_class_row(label, collection, measured) for label in collection.labels],
         "unreadable": [
             {"path": image.path, "reason": one.reason}
@@ -122,9 +127,14 @@ def _copy_rows(images: tuple[Image, ...], copies: Copies) -> list[dict[str, Any]
     for index, cluster in enumerate(copies.cluster.tolist()):
         members[cluster].append(index)
     pairs = defaultdict(list)
-    for first, second, alike in copies.near:
-        pairs[int(copies.cluster[first])].append(
-            {"first": images[first].path, "second": images[second].path, "correlation": round(alike, 4)}
+    for pair in copies.near:
+        pairs[int(copies.cluster[pair.first])].append(
+            {
+                "first": images[pair.first].path,
+                "second": images[pair.second].path,
+                "correlation": round(pair.correlation, 4),
+                "how": pair.how,
+            }
         )
     rows = []
     for cluster, indices in members.items():

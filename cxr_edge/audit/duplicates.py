@@ -1,8 +1,8 @@
-"""Copies of one image: near duplicates by perceptual hash, confirmed on small thumbnails.
+"""Copies of one image: near duplicates by perceptual hash, confirmed on small thumbnails; altered ones by `altered`.
 
 All frontal chest X-rays look alike to a 64-bit hash: 1,665 of the 3.6 million pairs of the COVID-19 Radiography
 Database (2,680 images) and 2 % of all pairs of phantoms are within `MAX_DISTANCE`. So the hash only names candidates,
-and what decides is the correlation of local structure (`_structure`), measured on the same pairs:
+and what decides is the correlation of their local structure (`structure.structure`), measured on the same pairs:
 
 | | correlation |
 |---|---|
@@ -14,9 +14,8 @@ and what decides is the correlation of local structure (`_structure`), measured 
 | a copy shifted by 2 %, cut by 2 % a side, or turned by 2 degrees (median) | 0.70, 0.80, 0.84 |
 
 With both thresholds, 83 % of the equalized copies and 99 % and more of the others above them are found (298 radiographs
-copied in each way). Shifted, cut, turned and mirrored ones are **not**: at a correlation low enough for them, phantoms
-of different seeds would be copies, so each pair would have to be aligned. Done once for all pairs of the radiographs
-(each cut to 96, 92, 88 and 80 % at nine places, against each whole), that found no further copy: 0.78 and less.
+copied in each way). Shifted, cut, turned and mirrored ones are not: at a correlation low enough for them, phantoms of
+different seeds would be copies. Each pair has to be aligned first, which `cxr_edge.audit.altered` does.
 """
 
 from __future__ import annotations
@@ -24,19 +23,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from cxr_edge.audit.altered import altered_pairs
 from cxr_edge.audit.measure import Unreadable
+from cxr_edge.audit.structure import structure
 from cxr_edge.data.fingerprint import THUMBNAIL, Fingerprint
 
 #: Bits by which the perceptual hashes of near duplicates may differ, and the least correlation of their structure.
 MAX_DISTANCE = 8
 MIN_CORRELATION = 0.92
+
+SAVED_ANEW = "saved anew"
 
 _HASH_BLOCK = 2048
 _PAIR_BLOCK = 1024
@@ -61,7 +64,7 @@ def near_pairs(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> Nea
         thumbnails: uint8 `[N, S, S]`.
     """
     found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
-    structure: NDArray[np.float32] | None = None
+    details: NDArray[np.float32] | None = None
     for top in range(0, len(hashes), _HASH_BLOCK):
         for left in range(top, len(hashes), _HASH_BLOCK):
             rows, columns = hashes[top : top + _HASH_BLOCK], hashes[left : left + _HASH_BLOCK]
@@ -71,9 +74,9 @@ def near_pairs(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> Nea
             first, second = first[apart], second[apart]
             for start in range(0, len(first), _PAIR_BLOCK):
                 some = slice(start, start + _PAIR_BLOCK)
-                if structure is None:
-                    structure = _structure(thumbnails)
-                alike = np.einsum("ij,ij->i", structure[first[some]], structure[second[some]])
+                if details is None:
+                    details = _unit_structure(thumbnails)
+                alike = np.einsum("ij,ij->i", details[first[some]], details[second[some]])
                 near = alike >= MIN_CORRELATION
                 if near.any():
                     found.append((first[some][near], second[some][near], alike[near]))
@@ -85,21 +88,14 @@ def near_pairs(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> Nea
     return NearPairs(*(part[order] for part in parts))
 
 
-def _structure(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """float32 `[N, S * S]` of zero mean and unit norm, so that a dot product is Pearson's correlation.
-
-    Each pixel less the Gaussian mean around it, over the deviation around it: what a chest is like in general and how
-    it was exposed drop out, ribs, vessels and markers stay. Without that, pairs of different patients reach 0.97.
-    """
-    structure = np.empty((len(thumbnails), thumbnails[0].size), dtype=np.float32)
-    for index, thumbnail in enumerate(thumbnails):
-        detail = thumbnail.astype(np.float32)
-        detail -= ndimage.gaussian_filter(detail, 3)
-        # Two grey levels more: what noise there is in a blank area must not be blown up.
-        detail /= np.sqrt(ndimage.gaussian_filter(np.square(detail), 3)) + 2
-        detail -= detail.mean()
-        structure[index] = (detail / max(float(np.linalg.norm(detail)), 1e-6)).ravel()
-    return structure
+def _unit_structure(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """float32 `[N, S * S]` of zero mean and unit norm, so that a dot product is Pearson's correlation."""
+    found = np.empty((len(thumbnails), thumbnails[0].size), dtype=np.float32)
+    for start in range(0, len(thumbnails), _PAIR_BLOCK):
+        detail = structure(thumbnails[start : start + _PAIR_BLOCK]).reshape(-1, found.shape[1])
+        detail -= detail.mean(axis=1, keepdims=True)
+        found[start : start + _PAIR_BLOCK] = detail / np.maximum(np.linalg.norm(detail, axis=1, keepdims=True), 1e-6)
+    return found
 
 
 def clusters(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -117,17 +113,29 @@ def clusters(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) ->
     return names
 
 
+class NearCopy(NamedTuple):
+    """Two files that are one picture in other bytes: their indices, the correlation that says so, and what was done.
+
+    `how` is "saved anew", or words of `cxr_edge.audit.altered.what_was_done`, such as "mirrored, shifted".
+    """
+
+    first: int
+    second: int
+    correlation: float
+    how: str
+
+
 @dataclass(frozen=True)
 class Copies:
     """Copies of one image among N files.
 
-    `exact` holds groups of files of the same bytes. `near` holds pairs that are one picture in other bytes, one file
-    standing for its exact copies, with the correlation of the two. `cluster` is int32 `[N]`: files with the same number
-    are the same picture, joined transitively; a file that cannot be used is alone.
+    `exact` holds groups of files of the same bytes. `near` holds pairs, one file standing for its exact copies; of a
+    picture that is altered in many ways, so many as join all of its copies. `cluster` is int32 `[N]`: files with the
+    same number are the same picture, joined transitively; a file that cannot be used is alone.
     """
 
     exact: tuple[tuple[int, ...], ...]
-    near: tuple[tuple[int, int, float], ...]
+    near: tuple[NearCopy, ...]
     cluster: NDArray[np.int32]
 
 
@@ -143,15 +151,22 @@ def find_copies(found: Sequence[Fingerprint | Unreadable]) -> Copies:
                 same_picture[one.phash, one.thumbnail.tobytes()].append(index)
     leaders = [group[0] for group in same_picture.values()]
     seen = [one for index in leaders if isinstance(one := found[index], Fingerprint)]
-    pairs = near_pairs(
-        np.array([one.phash for one in seen], dtype=np.uint64),
-        np.array([one.thumbnail for one in seen], dtype=np.uint8).reshape(len(seen), THUMBNAIL, THUMBNAIL),
-    )
+    thumbnails = np.array([one.thumbnail for one in seen], dtype=np.uint8).reshape(len(seen), THUMBNAIL, THUMBNAIL)
+    pairs = near_pairs(np.array([one.phash for one in seen], dtype=np.uint64), thumbnails)
+    # The slower search is for what the fast one left apart.
+    apart = np.sort(np.unique(clusters(len(seen), pairs.first, pairs.second), return_index=True)[1])
+    altered = altered_pairs(thumbnails[apart])
     exact = tuple(tuple(group) for group in same_bytes.values() if len(group) > 1)
-    near = [(group[0], other, 1.0) for group in same_picture.values() for other in group[1:]]
+    near = [NearCopy(group[0], other, 1.0, SAVED_ANEW) for group in same_picture.values() for other in group[1:]]
     near += [
-        (leaders[first], leaders[second], min(1.0, float(alike)))
+        NearCopy(leaders[first], leaders[second], min(1.0, float(alike)), SAVED_ANEW)
         for first, second, alike in zip(pairs.first, pairs.second, pairs.correlation, strict=True)
+    ]
+    near += [
+        NearCopy(leaders[apart[first]], leaders[apart[second]], min(1.0, float(alike)), how)
+        for first, second, alike, how in zip(
+            altered.first, altered.second, altered.correlation, altered.how, strict=True
+        )
     ]
     links = [(group[0], other) for group in exact for other in group[1:]] + [pair[:2] for pair in near]
     ends = np.array(links, dtype=np.int64).reshape(-1, 2)

@@ -74,11 +74,11 @@ class Examined:
         return int((sizes > 1).sum())
 
     def doubt(self, data: DataSet) -> str | None:
-        """One line on pictures that lie under two labels, saved anew; None where there are none."""
+        """One line on pictures that lie under two labels, saved anew or altered; None where there are none."""
         pairs = [
-            (data.items[first].path, data.items[second].path)
-            for first, second, _ in self.copies.near
-            if data.items[first].label != data.items[second].label
+            (data.items[pair.first].path, data.items[pair.second].path)
+            for pair in self.copies.near
+            if data.items[pair.first].label != data.items[pair.second].label
         ]
         if not pairs:
             return None

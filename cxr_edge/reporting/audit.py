@@ -15,6 +15,8 @@ from cxr_edge.reporting.tables import WIDTH, percent, show, show_table
 
 #: Of each kind of finding, so many are printed; the JSON file and the page have them all.
 _SHOWN = 5
+#: Of the ways in which the copies of one picture were made, so many are printed.
+_WAYS = 3
 
 
 def show_audit(record: dict[str, Any]) -> None:
@@ -114,7 +116,8 @@ def how(row: dict[str, Any]) -> str:
     """How the files of a row of `copies` are alike, and what they cross, in a few words."""
     words = ["the same bytes"]
     if row["near_pairs"]:
-        words = [f"correlation {min(pair['correlation'] for pair in row['near_pairs']):.2f}"]
+        words = list(dict.fromkeys(pair["how"] for pair in row["near_pairs"]))[:_WAYS]
+        words += [f"correlation {min(pair['correlation'] for pair in row['near_pairs']):.2f}"]
     words += ["two labels"] * row["across_classes"] + ["two parts of the split"] * row["across_parts"]
     return ", ".join(words)
 
