@@ -74,8 +74,8 @@ def waiting(run_folder: Path, steps: int, rounds: int) -> dict[str, Any]:
     ready = next(iter(batches.epoch(0)))
     model.train_on_batch(*ready)
     waited, stepped = [], []
-    ratios = []
-    for number in range(rounds):
+
+    def fed(number: int) -> float:
         begin = time.perf_counter()
         images = iter(batches.epoch(number))
         for _ in range(steps):
@@ -85,11 +85,20 @@ def waiting(run_folder: Path, steps: int, rounds: int) -> dict[str, Any]:
             model.train_on_batch(*batch)
             waited.append(between - before)
             stepped.append(time.perf_counter() - before)
-        fed = time.perf_counter() - begin
+        return time.perf_counter() - begin
+
+    def idle(number: int) -> float:
         begin = time.perf_counter()
         for _ in range(steps):
             model.train_on_batch(*ready)
-        ratios.append((time.perf_counter() - begin) / fed)
+        return time.perf_counter() - begin
+
+    ratios = []
+    for number in range(rounds):
+        # In turns: the machine drifts.
+        order = (fed, idle) if number % 2 else (idle, fed)
+        seconds = {measure: measure(number) for measure in order}
+        ratios.append(seconds[idle] / seconds[fed])
     # The first batches of an epoch are waited for; they count.
     return {
         "image_size": options.image_size,
@@ -108,8 +117,8 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--weights", default="none")
     parser.add_argument("--image-size", default="299")
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
