@@ -61,9 +61,8 @@ def _nothing_half_written(run: Run) -> Iterator[None]:
         raise
 
 
-def resume_training(folder: Path | None, given: dict[str, Any], json: Path | None) -> Run:
-    """Go on with an interrupted run; options given must be those it was started with."""
-    run = latest_run() if folder is None else Run(folder)
+def options_of(run: Run, given: dict[str, Any]) -> dict[str, Any]:
+    """The options that a run was started with. Raises OptionError where those given now are others."""
     # Through TrainOptions, for a run of before there were some of the options.
     stored = asdict(TrainOptions(**run.config()["options"]))
     for name, value in given.items():
@@ -72,6 +71,13 @@ def resume_training(folder: Path | None, given: dict[str, Any], json: Path | Non
                 f"{run.folder} was started with --{name.replace('_', '-')} {stored[name]}, not {value}; "
                 "leave the option out to go on with it"
             )
+    return stored
+
+
+def resume_training(folder: Path | None, given: dict[str, Any], json: Path | None) -> Run:
+    """Go on with an interrupted run; options given must be those it was started with."""
+    run = latest_run() if folder is None else Run(folder)
+    options_of(run, given)
     if run.model_file.is_file():
         raise RunError(f"{run.folder}: its training is finished; nothing to resume")
     return _train(run, json)

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from cxr_edge.files import write_json
 from cxr_edge.reporting.tables import show, show_cross_validation
 from cxr_edge.runs import RUNS, Run
 from cxr_edge.training.backend import keras
-from cxr_edge.training.command import resume_training, start_training
-from cxr_edge.training.train import TrainOptions
+from cxr_edge.training.command import options_of, resume_training, start_training
 
 RECORD = "cross_validation.json"
 
@@ -53,13 +51,7 @@ def is_cross_validation(folder: Path) -> bool:
 
 def resume_folds(folder: Path, given: dict[str, Any], json: Path | None) -> dict[str, Any]:
     """Go on with folds that were interrupted, by the options of the first; options given must be those."""
-    stored = asdict(TrainOptions(**_first_run(folder).config()["options"]))
-    for name, value in given.items():
-        if stored[name] != value:
-            raise OptionError(
-                f"{folder} was started with --{name.replace('_', '-')} {stored[name]}, not {value}; leave the option "
-                "out to go on with it"
-            )
+    stored = options_of(_first_run(folder), given)
     if stored["data"] is not None:
         del stored["phantoms"]
     return _all_folds(folder, stored, json)
