@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr_edge.benchmarking.latency import Candidate, measure
-from cxr_edge.data.phantom import LABELS, draw_phantom
-from cxr_edge.evaluation.reference import reference_images
+from cxr_edge.evaluation.replay import reference_images
 from cxr_edge.exporting.export import Exporter, ExportOptions
 from cxr_edge.exporting.recipe import Recipe
 from cxr_edge.files import write_json
-from cxr_edge.heatmap import evidence
-from cxr_edge.imaging import resized
+from cxr_edge.imaging.decode import resized
 from cxr_edge.machine import describe_machine
+from cxr_edge.phantoms.drawing import LABELS, draw_phantom
+from cxr_edge.prediction.overlay import evidence
 from cxr_edge.quantization.finetune import FineTuneOptions
 from cxr_edge.runs import find_run
 from cxr_edge.runtimes.base import ArtifactSession, runtimes_for

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr_edge.bundle import read_bundle
+from cxr_edge.artifacts.bundle import read_bundle
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.scoring import score_images

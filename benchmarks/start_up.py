@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image
 
 from cxr_edge.cli import app
-from cxr_edge.data.phantom import draw_phantom
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine
+from cxr_edge.phantoms.drawing import draw_phantom
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "classify_onnx.py"
 EMPTY_APP = """

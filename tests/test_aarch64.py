@@ -14,7 +14,7 @@ from benchmarks.aarch64.apt import SetupError, debian_mirror, output_of
 from benchmarks.aarch64.commands import Outcome, failure_of, run_command
 from benchmarks.aarch64.compare import CRASHED, FAILED, PASSED, compare
 from benchmarks.aarch64.environment import Machine, check_here, require, version_of
-from cxr_edge.bundle import Artifact, read_manifest
+from cxr_edge.artifacts.bundle import Artifact, read_manifest
 
 CLEAR, CLOSE = [0.9, 0.1, 0.0], [0.5, 0.49, 0.01]
 

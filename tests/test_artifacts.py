@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from cxr_edge.bundle import read_artifact, read_bundle, read_manifest
+from cxr_edge.artifacts.bundle import read_artifact, read_bundle, read_manifest
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.scoring import score_images

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from cxr_edge.audit.alignment import align
-from cxr_edge.audit.altered import MIN_LOCAL_CORRELATION, what_was_done
-from cxr_edge.audit.duplicates import MAX_DISTANCE, find_copies, near_pairs
 from cxr_edge.audit.measure import Measurement, border_share, count_marks, measure, measure_all
 from cxr_edge.audit.shortcut import balanced_accuracy
+from cxr_edge.copies.alignment import align
+from cxr_edge.copies.altered import MIN_LOCAL_CORRELATION, what_was_done
+from cxr_edge.copies.duplicates import MAX_DISTANCE, find_copies, near_pairs
 from cxr_edge.data.layouts import find_data_set
-from cxr_edge.data.phantom import LABELS, write_phantoms
 from cxr_edge.data.split import write_split
+from cxr_edge.phantoms.drawing import LABELS, write_phantoms
 from tests.conftest import Cli, examined, split_of
 
 
@@ -270,8 +270,8 @@ def test_train_is_told_of_one_picture_under_two_labels(data: Path) -> None:
 
 
 def test_every_pair_within_the_distance_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxr_edge.audit.duplicates._HASH_BLOCK", 7)
-    monkeypatch.setattr("cxr_edge.audit.duplicates._PAIR_BLOCK", 3)
+    monkeypatch.setattr("cxr_edge.copies.duplicates._HASH_BLOCK", 7)
+    monkeypatch.setattr("cxr_edge.copies.duplicates._PAIR_BLOCK", 3)
     generator = np.random.default_rng(0)
     thumbnail = generator.integers(0, 256, (64, 64)).astype(np.uint8)
     hashes = generator.integers(0, 2**63, 40).astype(np.uint64)

@@ -16,9 +16,9 @@ from PIL import Image
 
 from cxr_edge.data.decode import decode_all
 from cxr_edge.data.layouts import find_data_set, image_files
-from cxr_edge.data.phantom import draw_phantom, write_phantoms
 from cxr_edge.errors import DataError, ImageError
-from cxr_edge.imaging import load_image
+from cxr_edge.imaging.decode import load_image
+from cxr_edge.phantoms.drawing import draw_phantom, write_phantoms
 from cxr_edge.runs import Run
 from tests.conftest import Cli
 
@@ -187,7 +187,7 @@ def test_what_training_decoded_is_not_decoded_again(
     assert started("--data", tmp_path / "data", "--run", tmp_path / "run").code == 0
     split = run_split(Run(tmp_path / "run"))
     assert len(list((tmp_path / "cache").iterdir())) == 1
-    monkeypatch.setattr("cxr_edge.imaging.open_grey", None)
+    monkeypatch.setattr("cxr_edge.imaging.decode.open_grey", None)
     found = {}
     for part in ("train", "validation", "test"):
         found[part] = np.asarray(decoded(split, part, 71))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxr_edge.artifacts.bundle import read_artifact, read_bundle, read_manifest, write_manifest
 from cxr_edge.benchmarking.compare import compare
 from cxr_edge.benchmarking.energy import energy_meter
 from cxr_edge.benchmarking.files import measure_files, write_sample_files
@@ -21,9 +22,8 @@ from cxr_edge.benchmarking.noise import judge_noise, read_clock
 from cxr_edge.benchmarking.ratios import paired_ratio, ratio_interval
 from cxr_edge.benchmarking.startup import startup
 from cxr_edge.benchmarking.throughput import throughput
-from cxr_edge.bundle import read_artifact, read_bundle, read_manifest, write_manifest
-from cxr_edge.data.phantom import draw_phantom
 from cxr_edge.errors import ArtifactError, ProviderError
+from cxr_edge.phantoms.drawing import draw_phantom
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import every_runtime, runtime_named
 from cxr_edge.runtimes.gpus import gpu_nodes
@@ -261,7 +261,7 @@ def test_a_provider_that_comes_up_as_another_is_an_error(bundle: Path, monkeypat
 
 
 def test_the_gpus_path_computes_what_the_cpus_does(bundle: Path) -> None:
-    from cxr_edge.evaluation.reference import read_reference_images
+    from cxr_edge.evaluation.replay import read_reference_images
     from cxr_edge.runtimes.litert import CompiledModelSession, LiteRTSession
 
     images = read_reference_images(bundle)[:4]

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_edge import imaging
-from cxr_edge.bundle import Artifact
-from cxr_edge.dicom import dicom_facts, is_dicom, warnings_about, warnings_of
+from cxr_edge.artifacts.bundle import Artifact
 from cxr_edge.errors import ImageError
-from cxr_edge.locate import warning_about_image
+from cxr_edge.imaging import decode
+from cxr_edge.imaging.dicom import dicom_facts, is_dicom, warnings_about, warnings_of
+from cxr_edge.imaging.rule import RESIZES, RULE, same_pixels
+from cxr_edge.runtimes.selection import warning_about_image
 
 pydicom = pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
 from pydicom.data import get_testdata_file  # noqa: E402
@@ -55,7 +56,7 @@ def written(path: Path, values: np.ndarray, bits: int = 12, **tags: Any) -> Path
 
 
 def grey(path: Path) -> np.ndarray:
-    return np.asarray(imaging.open_grey(path), dtype=int)
+    return np.asarray(decode.open_grey(path), dtype=int)
 
 
 def ramp(low: int = 0, high: int = 4095, dtype: Any = np.uint16) -> np.ndarray:
@@ -73,10 +74,10 @@ def stretched(values: np.ndarray) -> np.ndarray:
 
 
 def test_the_rule_is_part_of_every_artifacts_contract() -> None:
-    assert "MONOCHROME1" in imaging.RULE["dicom"]
-    assert imaging.same_pixels(imaging.RULE)
-    assert not imaging.same_pixels({**imaging.RULE, "dicom": "another"})
-    assert not imaging.same_pixels({name: value for name, value in imaging.RULE.items() if name != "dicom"})
+    assert "MONOCHROME1" in RULE["dicom"]
+    assert same_pixels(RULE)
+    assert not same_pixels({**RULE, "dicom": "another"})
+    assert not same_pixels({name: value for name, value in RULE.items() if name != "dicom"})
 
 
 #: Of the artifacts of before there was DICOM, and of before functional groups were read: as it stands in them.
@@ -99,13 +100,13 @@ SECOND_RULE = {
 
 @pytest.mark.parametrize("rule", [FIRST_RULE, SECOND_RULE])
 def test_bundles_of_earlier_versions_see_the_pixels_they_were_trained_on(rule: dict[str, Any], tmp_path: Path) -> None:
-    assert imaging.same_pixels(rule)
-    assert imaging.same_pixels({**rule, "resize": imaging.RESIZES["pad"]})
+    assert same_pixels(rule)
+    assert same_pixels({**rule, "resize": RESIZES["pad"]})
     for changed in ({"version": 3}, {"filter": "nearest"}, {"dicom": "another"}):
-        assert not imaging.same_pixels({**rule, **changed})
+        assert not same_pixels({**rule, **changed})
     Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
     for path in (tmp_path / "x.png", shipped("MR_small.dcm"), shipped("SC_rgb_rle.dcm")):
-        assert not imaging.reads_otherwise(rule, path)
+        assert not decode.reads_otherwise(rule, path)
 
 
 def test_a_file_that_an_earlier_version_read_otherwise_is_told(tmp_path: Path) -> None:
@@ -122,10 +123,10 @@ def test_a_file_that_an_earlier_version_read_otherwise_is_told(tmp_path: Path) -
     }
     artifact = Artifact(Path("x-int8.onnx"), "onnx", "int8", "", 0, None, None, {"imaging": SECOND_RULE})
     for path, otherwise in files.items():
-        assert imaging.reads_otherwise(SECOND_RULE, path) == otherwise, path.name
-        assert not imaging.reads_otherwise(imaging.RULE, path)
+        assert decode.reads_otherwise(SECOND_RULE, path) == otherwise, path.name
+        assert not decode.reads_otherwise(RULE, path)
         # That one was trained before a DICOM file could be read at all.
-        assert not imaging.reads_otherwise(FIRST_RULE, path)
+        assert not decode.reads_otherwise(FIRST_RULE, path)
         assert ("x-int8.onnx" in (warning_about_image(artifact, path) or "")) == otherwise
 
 
@@ -338,7 +339,7 @@ def test_deflated_files_are_read() -> None:
 )  # fmt: skip
 def test_what_is_no_single_picture_is_named_with_its_reason(name: str, reason: str) -> None:
     with pytest.raises(ImageError, match=rf"{name}.*{reason}"):
-        imaging.load_image(shipped(name), 71)
+        decode.load_image(shipped(name), 71)
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
@@ -346,13 +347,13 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     for length in (132, 150, 400, 1500, 5000):
         (tmp_path / "cut.dcm").write_bytes(whole[:length])
         with pytest.raises(ImageError, match=r"cut\.dcm"):
-            imaging.load_image(tmp_path / "cut.dcm", 71)
+            decode.load_image(tmp_path / "cut.dcm", 71)
     (tmp_path / "text.dcm").write_text("not DICOM")
     with pytest.raises(ImageError, match=r"text\.dcm: not a DICOM file"):
-        imaging.load_image(tmp_path / "text.dcm", 71)
+        decode.load_image(tmp_path / "text.dcm", 71)
     written(tmp_path / "bomb.dcm", ramp(), Rows=60000, Columns=60000)
     with pytest.raises(ImageError, match=r"bomb\.dcm.*bomb"):
-        imaging.load_image(tmp_path / "bomb.dcm", 71)
+        decode.load_image(tmp_path / "bomb.dcm", 71)
 
 
 def test_content_decides_not_the_name(tmp_path: Path) -> None:
@@ -368,11 +369,11 @@ def test_content_decides_not_the_name(tmp_path: Path) -> None:
 def test_bytes_that_are_read_already_give_the_same_picture(tmp_path: Path) -> None:
     Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
     for path in (tmp_path / "x.png", shipped("MR_small.dcm")):
-        found = imaging.open_grey("elsewhere", path.read_bytes())
+        found = decode.open_grey("elsewhere", path.read_bytes())
         assert np.array_equal(np.asarray(found), grey(path))
     for content in (b"", b"text", shipped("MR_small.dcm").read_bytes()[:3000]):
         with pytest.raises(ImageError, match="elsewhere"):
-            imaging.open_grey("elsewhere", content)
+            decode.open_grey("elsewhere", content)
 
 
 def test_tags_that_speak_against_a_picture_are_reported(tmp_path: Path) -> None:
@@ -409,7 +410,7 @@ def test_without_pydicom_the_way_out_is_named_and_other_files_are_read(tmp_path:
     Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
     code = (
         "import sys; sys.modules['pydicom'] = None\n"
-        "from cxr_edge.imaging import load_image\n"
+        "from cxr_edge.imaging.decode import load_image\n"
         f"load_image({str(tmp_path / 'x.png')!r}, 71)\n"
         f"load_image({str(shipped('MR_small.dcm'))!r}, 71)\n"
     )
@@ -423,7 +424,7 @@ def test_without_pydicom_the_way_out_is_named_and_other_files_are_read(tmp_path:
 def test_without_a_decoder_the_way_out_is_named() -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('pylibjpeg', 'openjpeg', 'libjpeg', 'gdcm', 'jpeg_ls')))\n"
-        "from cxr_edge.imaging import load_image\n"
+        "from cxr_edge.imaging.decode import load_image\n"
         f"load_image({str(shipped('SC_rgb_rle.dcm'))!r}, 71)\n"
         f"load_image({str(shipped('SC_rgb_jpeg_gdcm.dcm'))!r}, 71)\n"
     )
@@ -437,7 +438,7 @@ def test_without_a_decoder_the_way_out_is_named() -> None:
 def test_pydicom_is_imported_for_dicom_alone(tmp_path: Path) -> None:
     Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
     code = (
-        "import sys; from cxr_edge.imaging import load_image\n"
+        "import sys; from cxr_edge.imaging.decode import load_image\n"
         f"load_image({str(tmp_path / 'x.png')!r}, 71); print('pydicom' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

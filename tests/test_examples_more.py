@@ -22,7 +22,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr_edge.imaging import resized
+from cxr_edge.imaging.decode import resized
 from cxr_edge.runs import Run
 from tests.conftest import Cli
 

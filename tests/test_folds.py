@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr_edge.data.phantom import write_phantoms
 from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.files import write_json
+from cxr_edge.phantoms.drawing import write_phantoms
 from cxr_edge.runs import Run
 from tests.conftest import Cli
 

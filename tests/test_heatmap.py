@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr_edge.bundle import read_artifact
-from cxr_edge.data.phantom import LABELS, draw_phantom
-from cxr_edge.heatmap import evidence
-from cxr_edge.imaging import resized
+from cxr_edge.artifacts.bundle import read_artifact
+from cxr_edge.imaging.decode import resized
+from cxr_edge.phantoms.drawing import LABELS, draw_phantom
+from cxr_edge.prediction.overlay import evidence
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import RUNTIMES
 from tests.conftest import Cli

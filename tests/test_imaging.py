@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_edge import imaging
-from cxr_edge.data.phantom import draw_phantom
 from cxr_edge.errors import ImageError
-from cxr_edge.imaging import load_image
+from cxr_edge.imaging.decode import load_image
+from cxr_edge.imaging.rule import RESIZES, RULE, resize_of, rule_of, same_pixels
+from cxr_edge.phantoms.drawing import draw_phantom
 
 
 @pytest.fixture
@@ -136,11 +136,11 @@ def test_a_square_is_padded_with_nothing(tmp_path: Path, grey: Image.Image) -> N
 
 
 def test_the_rule_tells_the_resize() -> None:
-    for name in imaging.RESIZES:
-        assert imaging.resize_of(imaging.rule_of(name)) == name
-        assert imaging.same_pixels(imaging.rule_of(name))
-    assert imaging.rule_of("stretch") == imaging.RULE
-    assert not imaging.same_pixels({**imaging.RULE, "resize": "crop"})
+    for name in RESIZES:
+        assert resize_of(rule_of(name)) == name
+        assert same_pixels(rule_of(name))
+    assert rule_of("stretch") == RULE
+    assert not same_pixels({**RULE, "resize": "crop"})
 
 
 def test_bad_files_are_named_with_their_reason(tmp_path: Path, grey: Image.Image) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from cxr_edge.evaluation.gate import Gate
 from cxr_edge.evaluation.metrics import classification_metrics
-from cxr_edge.evaluation.parity import Gate, flipped, parity
 from cxr_edge.evaluation.temperature import fit_temperature, tempered
+from cxr_edge.statistics.parity import flipped, parity
 
 LABELS = ("a", "b", "c")
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr_edge.bundle import read_artifact, read_manifest
+from cxr_edge.artifacts.bundle import read_artifact, read_manifest
+from cxr_edge.artifacts.tflite_file import read_tflite
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
-from cxr_edge.tflite_file import read_tflite
 from tests.conftest import Cli
 
 #: A convolution between two quantized tensors, two with a float tensor between them, a sum, and the last layer.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr_edge.bundle import read_manifest
+from cxr_edge.artifacts.bundle import read_manifest
 from cxr_edge.evaluation.operating import REFER, OperatingPoint, fit_operating_point, operating_figures
 from cxr_edge.runs import Run
 from tests.conftest import Cli

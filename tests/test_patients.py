@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from cxr_edge.data.layouts import PARTS, DataSet, find_data_set
-from cxr_edge.data.split import leaks
+from cxr_edge.training.splitting import leaks
 from tests.conftest import Cli, split_of
 
 pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")

@@ -15,11 +15,11 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from onnx import numpy_helper
 
-from cxr_edge.bundle import read_artifact, read_bundle, read_manifest
+from cxr_edge.artifacts.bundle import read_artifact, read_bundle, read_manifest
+from cxr_edge.artifacts.tflite_file import read_tflite
 from cxr_edge.errors import OptionError
 from cxr_edge.exporting.recipe import read_recipe, recipes_folder
 from cxr_edge.runs import Run
-from cxr_edge.tflite_file import read_tflite
 from tests.conftest import Cli
 
 WANTED = {

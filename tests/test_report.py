@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cxr_edge.bundle import read_bundle
-from cxr_edge.evaluation.verify import ScoredBundle, score_bundle
-from cxr_edge.reporting.report import render
+from cxr_edge.artifacts.bundle import read_bundle
+from cxr_edge.exporting.verify import ScoredBundle, score_bundle
+from cxr_edge.reporting.html.report import render
 from cxr_edge.runs import Run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

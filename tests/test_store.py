@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr_edge import imaging
 from cxr_edge.data.layouts import image_files
-from cxr_edge.data.phantom import write_phantoms
 from cxr_edge.data.store import ImageStore
 from cxr_edge.errors import CacheError
-from cxr_edge.imaging import load_image
+from cxr_edge.imaging import decode
+from cxr_edge.imaging.decode import load_image
+from cxr_edge.imaging.rule import STRETCH
+from cxr_edge.phantoms.drawing import write_phantoms
 from tests.conftest import Cli
 
 #: `python -c` with a folder of images and what to do: small batches, so that there are many commits.
@@ -56,13 +57,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def decodes(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are decoded from here on."""
     calls: list[Path] = []
-    real = imaging.open_grey
+    real = decode.open_grey
 
     def counted(path: Path, content: bytes | None = None) -> object:
         calls.append(path)
         return real(path, content)
 
-    monkeypatch.setattr(imaging, "open_grey", counted)
+    monkeypatch.setattr(decode, "open_grey", counted)
     return calls
 
 
@@ -80,7 +81,7 @@ def adding(folder: Path, what: str = "") -> subprocess.Popen[str]:
 def assert_whole(folder: Path) -> None:
     """Every image of the folder is there, as it is decoded."""
     paths = image_files(folder)
-    store = ImageStore(71, imaging.STRETCH)
+    store = ImageStore(71, STRETCH)
     digests, bad = store.add(paths)
     assert not bad
     for path, image in zip(paths, store.images(digests), strict=True):
@@ -88,7 +89,7 @@ def assert_whole(folder: Path) -> None:
 
 
 def test_each_content_is_decoded_once(phantoms: Path, tmp_path: Path, decodes: list[Path]) -> None:
-    store = ImageStore(71, imaging.STRETCH)
+    store = ImageStore(71, STRETCH)
     paths = image_files(phantoms)
     seen: list[int] = []
     digests, _ = store.add(paths, lambda: seen.append(1))
@@ -98,13 +99,13 @@ def test_each_content_is_decoded_once(phantoms: Path, tmp_path: Path, decodes: l
     shutil.copy(moved / sorted(path.name for path in moved.iterdir())[0], moved / "another name.png")
     write_phantoms(tmp_path / "new", 1, seed=5, size=80)
     others = [*reversed(image_files(moved)), image_files(tmp_path / "new")[0]]
-    assert set(ImageStore(71, imaging.STRETCH).add(others)[0][:-1]) <= set(digests)
+    assert set(ImageStore(71, STRETCH).add(others)[0][:-1]) <= set(digests)
     assert decodes[len(paths) :] == others[-1:]
     assert_whole(phantoms)
 
 
 def test_rows_are_found_in_any_order_and_form(phantoms: Path) -> None:
-    store = ImageStore(71, imaging.STRETCH)
+    store = ImageStore(71, STRETCH)
     paths = image_files(phantoms)
     digests, _ = store.add(paths)
     images = store.images(digests[::-1])
@@ -120,7 +121,7 @@ def test_rows_are_found_in_any_order_and_form(phantoms: Path) -> None:
 
 def test_sizes_and_resize_rules_have_a_store_each(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "wide.png"
-    imaging.Image.fromarray(np.arange(6400, dtype=np.uint32).reshape(40, 160).astype(np.uint8)).save(path)
+    decode.Image.fromarray(np.arange(6400, dtype=np.uint32).reshape(40, 160).astype(np.uint8)).save(path)
     for size, resize in ((71, "stretch"), (72, "stretch"), (71, "pad")):
         store = ImageStore(size, resize)
         assert store.lacks(["0" * 64]) == [0]
@@ -130,7 +131,7 @@ def test_sizes_and_resize_rules_have_a_store_each(tmp_path: Path, cache: Path) -
 
 
 def test_fingerprints_come_later_where_they_were_not_asked_for(phantoms: Path, decodes: list[Path]) -> None:
-    store = ImageStore(71, imaging.STRETCH)
+    store = ImageStore(71, STRETCH)
     paths = image_files(phantoms)[:5]
     store.add(paths)
     digests, _ = store.add(paths, fingerprints=True)
@@ -146,7 +147,7 @@ def test_fingerprints_come_later_where_they_were_not_asked_for(phantoms: Path, d
 def test_a_bad_file_is_named_and_the_others_are_kept(phantoms: Path, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     paths = [tmp_path / "text.png", image_files(phantoms)[0], tmp_path / "gone.png", tmp_path]
-    digests, bad = ImageStore(71, imaging.STRETCH).add(paths)
+    digests, bad = ImageStore(71, STRETCH).add(paths)
     assert [bool(digest) for digest in digests] == [False, True, False, False]
     for index, reason in ((0, "not an image"), (2, "no such file"), (3, "directory")):
         assert bad[index].startswith(f"{paths[index]}: ")
@@ -172,7 +173,7 @@ def test_two_processes_fill_one_store(phantoms: Path) -> None:
         _, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
     assert_whole(phantoms)
-    assert ImageStore(71, imaging.STRETCH).images([]).stored.shape[0] == 45
+    assert ImageStore(71, STRETCH).images([]).stored.shape[0] == 45
 
 
 def test_a_full_disk_is_an_error_and_loses_nothing(phantoms: Path, decodes: list[Path]) -> None:
@@ -187,7 +188,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(phantoms: Path, decodes: list
 
 @pytest.mark.parametrize("damage", ["short", "gone", "index"])
 def test_a_damaged_store_is_refused_and_named(phantoms: Path, cache: Path, cli: Cli, damage: str) -> None:
-    store = ImageStore(71, imaging.STRETCH)
+    store = ImageStore(71, STRETCH)
     digests, _ = store.add(image_files(phantoms)[:9])
     pixels, index = store.folder / "pixels.u8", store.folder / "index.sqlite"
     if damage == "short":
@@ -206,7 +207,7 @@ def test_a_damaged_store_is_refused_and_named(phantoms: Path, cache: Path, cli: 
 
 
 def test_pixels_without_their_index_are_nothing(phantoms: Path) -> None:
-    store = ImageStore(71, imaging.STRETCH)
+    store = ImageStore(71, STRETCH)
     digests, _ = store.add(image_files(phantoms))
     before = store.images(digests)
     kept = np.asarray(before)

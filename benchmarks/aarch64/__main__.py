@@ -26,11 +26,11 @@ from benchmarks.aarch64.apt import SetupError
 from benchmarks.aarch64.commands import Outcome, describe, run_command
 from benchmarks.aarch64.compare import COMMANDS, PASSED, compare
 from benchmarks.aarch64.environment import Environment, Machine, check_here, emulator_title
-from cxr_edge.bundle import MANIFEST, Artifact, read_bundle, read_manifest
+from cxr_edge.artifacts.bundle import MANIFEST, Artifact, read_bundle, read_manifest
 from cxr_edge.errors import CxrEdgeError
-from cxr_edge.evaluation.reference import FILE, read_reference_images
+from cxr_edge.evaluation.replay import FILE, read_reference_images
 from cxr_edge.files import write_json
-from cxr_edge.reporting.tables import show, show_table
+from cxr_edge.reporting.terminal.tables import show, show_table
 
 #: Without dot products (Raspberry Pi 4), with (Raspberry Pi 5), with int8 matrix products (phones), and all of QEMU's.
 CPUS = ("cortex-a72", "cortex-a76", "cortex-a710", "max")

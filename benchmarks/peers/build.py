@@ -19,9 +19,9 @@ from typing import Any
 
 from benchmarks.peers import conversions
 from benchmarks.peers.conversions import Source
-from cxr_edge.bundle import Artifact, read_bundle
+from cxr_edge.artifacts.bundle import Artifact, read_bundle
+from cxr_edge.console import working
 from cxr_edge.files import replacing, write_json
-from cxr_edge.reporting.progress import working
 from cxr_edge.runs import Run
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.bundle import read_artifact
+from cxr_edge.artifacts.bundle import read_artifact
 from cxr_edge.runs import Run
 
 if TYPE_CHECKING:

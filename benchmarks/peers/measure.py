@@ -21,15 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.benchmarking.latency import Candidate, measure, rounds_of
+from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import first_line
-from cxr_edge.evaluation.parity import Gate, parity
+from cxr_edge.evaluation.gate import Gate
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.files import write_json
-from cxr_edge.reporting.progress import progress_bar
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Session, runtime_named
+from cxr_edge.statistics.parity import parity
 
 KERAS = "keras"
 
@@ -70,7 +71,7 @@ def stratified(targets: NDArray[np.integer], count: int, seed: int = 0) -> NDArr
 
 def _load(row: Row, plan: Plan) -> Session:
     if row.runtime == KERAS:
-        from cxr_edge.runtimes.keras_model import KerasSession
+        from cxr_edge.training.keras_model import KerasSession
 
         return KerasSession(Run(Path(plan.run)), plan.threads)
     return runtime_named(row.runtime).load(Path(row.file), plan.threads)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.peers.measure import KERAS
-from cxr_edge.bundle import NOTICE
-from cxr_edge.reporting.tables import PHANTOM_NOTE, percent, show, show_table
+from cxr_edge.artifacts.bundle import NOTICE
+from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
 from cxr_edge.runtimes.base import RUNTIMES
 
 _TITLES = {runtime.name: runtime.title for runtime in RUNTIMES} | {KERAS: "Keras"}

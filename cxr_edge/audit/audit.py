@@ -11,13 +11,14 @@ import numpy as np
 from scipy import stats
 
 from cxr_edge import __version__
-from cxr_edge.audit.altered import MIN_LOCAL_CORRELATION
-from cxr_edge.audit.duplicates import MAX_DISTANCE, MIN_CORRELATION, Copies, find_copies, kept_together
 from cxr_edge.audit.folders import Collection, Image
-from cxr_edge.audit.measure import Measurement, Unreadable
+from cxr_edge.audit.measure import Measurement
 from cxr_edge.audit.shortcut import shortcut_tests
 from cxr_edge.audit.sources import apart, compare_sources
-from cxr_edge.evaluation.statistics import share
+from cxr_edge.copies.altered import MIN_LOCAL_CORRELATION
+from cxr_edge.copies.duplicates import MAX_DISTANCE, MIN_CORRELATION, Copies, find_copies, kept_together
+from cxr_edge.data.fingerprint import Unreadable
+from cxr_edge.statistics.intervals import share
 
 #: Cramer's V, from 0 (borders or marks are as frequent in every class) to 1 (they name it), that is worth a warning.
 #: Marks on 19, 37 and 58 % of the radiographs' classes are at 0.26; borders on 23 to 25 % of the phantoms' at 0.03.

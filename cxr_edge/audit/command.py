@@ -7,11 +7,11 @@ from pathlib import Path
 from cxr_edge.audit.audit import SERIOUS, audit
 from cxr_edge.audit.folders import find_images
 from cxr_edge.audit.measure import measure_all
+from cxr_edge.console import progress_bar, working
 from cxr_edge.errors import GateError, OptionError
 from cxr_edge.files import write_json
-from cxr_edge.reporting.audit import show_audit, write_audit_page
-from cxr_edge.reporting.progress import progress_bar, working
-from cxr_edge.reporting.tables import show
+from cxr_edge.reporting.html.audit import show_audit, write_audit_page
+from cxr_edge.reporting.terminal.tables import show
 from cxr_edge.runs import Run
 
 

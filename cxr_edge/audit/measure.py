@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from cxr_edge import imaging
-from cxr_edge.data.fingerprint import Fingerprint, fingerprint
-from cxr_edge.dicom import dicom_facts, is_dicom
+from cxr_edge.data.fingerprint import Fingerprint, Unreadable, fingerprint
 from cxr_edge.errors import ImageError
+from cxr_edge.imaging import decode
+from cxr_edge.imaging.dicom import dicom_facts, is_dicom
 from cxr_edge.machine import usable_cores
 
 #: Grey levels within which a row or column counts as of one colour: JPEG's ringing in a black border is less.
@@ -54,14 +54,6 @@ class Measurement(Fingerprint):
     marks: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A file that cannot be used, and why. `sha256` is empty where not even its bytes could be read."""
-
-    reason: str
-    sha256: str = ""
-
-
 def measure_all(paths: Sequence[Path], on_image: Callable[[], None] | None = None) -> list[Measurement | Unreadable]:
     """Measure files in parallel, in their order.
 
@@ -81,9 +73,9 @@ def measure(path: Path) -> Measurement | Unreadable:
     """Read and decode one file, once."""
     sha256 = ""
     try:
-        content = imaging.read_bytes(path)
+        content = decode.read_bytes(path)
         sha256 = hashlib.sha256(content).hexdigest()
-        grey = imaging.open_grey(path, content)
+        grey = decode.open_grey(path, content)
     except ImageError as error:
         return Unreadable(str(error).removeprefix(f"{path}: "), sha256)
     # The header alone: what the file said it was, before it was made grey.
@@ -111,7 +103,7 @@ def measure(path: Path) -> Measurement | Unreadable:
         black=float(histogram[0] / pixels.size),
         white=float(histogram[255] / pixels.size),
         border=border_share(pixels),
-        marks=count_marks(imaging.resized(grey, _MARK_IMAGE)),
+        marks=count_marks(decode.resized(grey, _MARK_IMAGE)),
     )
 
 

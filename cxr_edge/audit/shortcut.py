@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.audit.measure import Measurement
-from cxr_edge.evaluation.statistics import CONFIDENCE, RESAMPLES
+from cxr_edge.statistics.intervals import CONFIDENCE, RESAMPLES
 
 FOLDS = 5
 #: Groups (patients, or clusters of copies) that a class needs for a figure worth showing.

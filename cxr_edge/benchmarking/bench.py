@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge import __version__
+from cxr_edge.artifacts.bundle import NOTICE, Artifact, read_bundle, read_manifest
+from cxr_edge.artifacts.verdict import FAILED
 from cxr_edge.benchmarking.energy import energy_meter
 from cxr_edge.benchmarking.files import measure_files, write_sample_files
 from cxr_edge.benchmarking.latency import Candidate, measure, rounds_of
@@ -25,16 +27,14 @@ from cxr_edge.benchmarking.noise import judge_noise, read_clock
 from cxr_edge.benchmarking.ratios import LEAST_ROUNDS, paired_ratio, ratio_interval
 from cxr_edge.benchmarking.startup import startup
 from cxr_edge.benchmarking.throughput import throughput
-from cxr_edge.bundle import NOTICE, Artifact, read_bundle, read_manifest
+from cxr_edge.console import progress_bar
 from cxr_edge.data.layouts import image_files
 from cxr_edge.errors import DataError, MissingDependencyError, OptionError
-from cxr_edge.evaluation.parity import FAILED
-from cxr_edge.imaging import load_image
-from cxr_edge.locate import best_artifacts, warning_about
+from cxr_edge.imaging.decode import load_image
 from cxr_edge.machine import describe_machine, usable_cores
-from cxr_edge.reporting.progress import progress_bar
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import RUNTIMES, Runtime, Session, runtime_named
+from cxr_edge.runtimes.selection import best_artifacts, warning_about
 
 SCHEMA = 2
 KERAS = "keras"
@@ -153,7 +153,7 @@ def _keras_run(folder: Path, demanded: bool, threads: tuple[int, ...], quick: bo
 def _keras_row(run: Run, threads: int, artifacts: list[Artifact]) -> _Row:
     # Before TensorFlow is imported, it can still be told.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
-    from cxr_edge.runtimes.keras_model import KerasSession
+    from cxr_edge.training.keras_model import KerasSession
 
     start = time.perf_counter()
     session = KerasSession(run, threads)

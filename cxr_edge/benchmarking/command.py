@@ -10,7 +10,7 @@ from cxr_edge.benchmarking.compare import compare, read_record
 from cxr_edge.errors import OptionError
 from cxr_edge.files import write_json, write_text
 from cxr_edge.machine import usable_cores
-from cxr_edge.reporting.bench import bench_csv, bench_markdown, gate_comparison, show_bench, show_comparison
+from cxr_edge.reporting.terminal.bench import bench_csv, bench_markdown, gate_comparison, show_bench, show_comparison
 from cxr_edge.runs import Run
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr_edge.data.phantom import LABELS, draw_phantom
-from cxr_edge.imaging import open_grey, resized
-from cxr_edge.pipeline import decoded_ahead
+from cxr_edge.imaging.decode import open_grey, resized
+from cxr_edge.imaging.prefetch import decoded_ahead
+from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 from cxr_edge.runtimes.base import Session
 
 #: Width of the files that are drawn where the user names none, from a scaled-down copy to a detector's own.
@@ -55,7 +55,7 @@ def measure_files(
         files: image files; in the system's file cache after the first round, which is not counted.
         session: of the artifact.
         size: of its input.
-        resize: how it wants the files, of `imaging.RESIZES`.
+        resize: how it wants the files, of `imaging.rule.RESIZES`.
         repeats: rounds over the files.
         cores: decoding threads of the folder run.
         seconds: that the folder run takes at least, with inference alone beside it.

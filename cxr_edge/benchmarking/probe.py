@@ -29,13 +29,14 @@ def _peak_memory() -> int | None:
 
 def main() -> None:
     artifact, name, threads, image = sys.argv[1:]
-    from cxr_edge.imaging import STRETCH, load_image
+    from cxr_edge.imaging.decode import load_image
+    from cxr_edge.imaging.rule import STRETCH
     from cxr_edge.runtimes.base import Session, runtime_named
 
     session: Session
     if name == "keras":
         from cxr_edge.runs import Run
-        from cxr_edge.runtimes.keras_model import KerasSession
+        from cxr_edge.training.keras_model import KerasSession
 
         run = Run(Path(artifact))
         options = run.config()["options"]
@@ -43,7 +44,7 @@ def main() -> None:
         start = time.perf_counter()
         session = KerasSession(run, int(threads))
     else:
-        from cxr_edge.bundle import read_artifact
+        from cxr_edge.artifacts.bundle import read_artifact
 
         read = read_artifact(Path(artifact))
         size, resize = read.image_size, read.resize

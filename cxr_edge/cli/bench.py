@@ -61,7 +61,7 @@ def command(
 ) -> None:
     """Measure every artifact on every runtime: latency, throughput, start-up, memory, and from file to answer."""
     from cxr_edge.benchmarking.command import Outputs, run_bench
-    from cxr_edge.locate import find_bundle
+    from cxr_edge.runtimes.selection import find_bundle
 
     chosen = tuple(runtimes) if runtimes else None
     outputs = Outputs(json, markdown, csv, compare)

@@ -7,9 +7,9 @@ from cxr_edge.cli.options import JsonOption
 
 def command(json: JsonOption = None) -> None:
     """List the runtimes and what they can compute on here, what is missing, and what would bring it."""
-    from cxr_edge.devices import devices
     from cxr_edge.files import write_json
-    from cxr_edge.reporting.devices import show_devices
+    from cxr_edge.reporting.terminal.devices import show_devices
+    from cxr_edge.runtimes.discovery import devices
 
     found = devices()
     show_devices(found)

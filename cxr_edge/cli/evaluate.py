@@ -33,9 +33,9 @@ def command(
     json: JsonOption = None,
 ) -> None:
     """Classification metrics of an artifact, or of a run's Keras model, on labelled images."""
-    from cxr_edge.evaluation.evaluate import evaluate
     from cxr_edge.files import write_json
-    from cxr_edge.reporting.tables import show_metrics, show_skipped
+    from cxr_edge.prediction.evaluate import evaluate
+    from cxr_edge.reporting.terminal.tables import show_metrics, show_skipped
 
     metrics = evaluate(artifact, data, run, on_bad_image)
     show_metrics(metrics, f"{metrics['model']}, {metrics['part']}")

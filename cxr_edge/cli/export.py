@@ -72,7 +72,7 @@ def command(
     json: JsonOption = None,
 ) -> None:
     """Write TFLite and ONNX artifacts of a run to its bundle, and verify them against the Keras model."""
-    from cxr_edge.evaluation.parity import demanded
+    from cxr_edge.evaluation.gate import demanded
     from cxr_edge.exporting.recipe import chosen_recipe
 
     gate = demanded(min_agreement, max_accuracy_drop, max_sensitivity_drop)

@@ -17,7 +17,7 @@ def command(
     """Say what an artifact is: contract, metadata, and how much of it really computes in integers."""
     from cxr_edge.files import write_json
     from cxr_edge.inspection.inspect import inspect
-    from cxr_edge.reporting.inspection import show_inspection
+    from cxr_edge.reporting.terminal.inspection import show_inspection
 
     found = inspect(artifact)
     show_inspection(found)

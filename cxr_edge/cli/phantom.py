@@ -18,9 +18,9 @@ def command(
     ] = None,
 ) -> None:
     """Draw a data set of synthetic chest X-rays in three classes."""
-    from cxr_edge.data.phantom import LABELS, contact_sheet, write_phantoms
+    from cxr_edge.console import progress_bar
     from cxr_edge.errors import DataError
-    from cxr_edge.reporting.progress import progress_bar
+    from cxr_edge.phantoms.drawing import LABELS, contact_sheet, write_phantoms
 
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(f"{folder}: not empty; name a new folder")

@@ -40,8 +40,8 @@ def command(
 ) -> None:
     """Classify images with one artifact."""
     from cxr_edge.files import write_json
-    from cxr_edge.predict import predict
-    from cxr_edge.reporting.predictions import show_predictions
+    from cxr_edge.prediction.predict import predict
+    from cxr_edge.reporting.terminal.predictions import show_predictions
 
     result = predict(images, artifact, bundle, run, runtime, threads, heatmap)
     show_predictions(result)

@@ -20,9 +20,9 @@ def command(
     with_images: Annotated[bool, typer.Option("--with-images", help="Show the flipped images in the page.")] = False,
 ) -> None:
     """Write one self-contained HTML page on a run: training, accuracy, parity, calibration, latency."""
-    from cxr_edge.locate import find_bundle, run_of
-    from cxr_edge.reporting.report import write_report
-    from cxr_edge.reporting.tables import show
+    from cxr_edge.reporting.html.report import write_report
+    from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.runtimes.selection import find_bundle, run_of
 
     folder = find_bundle(bundle, run)
     path = output or run_of(folder).folder / "report.html"

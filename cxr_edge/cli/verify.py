@@ -44,8 +44,8 @@ def command(
 
     Exit status 3 when one fails.
     """
-    from cxr_edge.evaluation.parity import demanded
-    from cxr_edge.evaluation.verify_command import verify_here
+    from cxr_edge.cli.verify_command import verify_here
+    from cxr_edge.evaluation.gate import demanded
 
     demands = demanded(min_agreement, max_accuracy_drop, max_sensitivity_drop)
     verify_here(run, bundle, demands, replay, runtimes, threads, json)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge import imaging
 from cxr_edge.errors import ImageError, unusable
+from cxr_edge.imaging.decode import load_image
+from cxr_edge.imaging.rule import STRETCH
 from cxr_edge.machine import usable_cores
 
 
@@ -19,7 +20,7 @@ def decode_all(
     size: int,
     into: NDArray[np.uint8],
     on_image: Callable[[], None] | None = None,
-    resize: str = imaging.STRETCH,
+    resize: str = STRETCH,
 ) -> dict[int, str]:
     """Decode `paths` into uint8 `[N, size, size, 1]` in parallel, by the imaging rule with `resize`.
 
@@ -33,7 +34,7 @@ def decode_all(
 
     def decode(index: int) -> None:
         try:
-            into[index, :, :, 0] = imaging.load_image(paths[index], size, resize)
+            into[index, :, :, 0] = load_image(paths[index], size, resize)
         except ImageError as error:
             bad[index] = str(error)
 

@@ -8,10 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr_edge import imaging
+from cxr_edge.imaging import decode
 
 #: Pixels of the square thumbnail that is kept of each image: 4 KiB of memory a file.
 THUMBNAIL = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file that cannot be used, and why. `sha256` is empty where not even its bytes could be read."""
+
+    reason: str
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,7 @@ class Fingerprint:
 
 def fingerprint(sha256: str, grey: Image.Image) -> Fingerprint:
     """Of a file's hash and its decoded pixels, at their own size. Needs the imagehash package."""
-    return Fingerprint(sha256, perceptual_hash(grey), imaging.resized(grey, THUMBNAIL))
+    return Fingerprint(sha256, perceptual_hash(grey), decode.resized(grey, THUMBNAIL))
 
 
 def perceptual_hash(grey: Image.Image) -> int:

@@ -8,10 +8,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxr_edge import dicom
 from cxr_edge.data.patients import dicom_patients
 from cxr_edge.data.table import read_table
 from cxr_edge.errors import DataError
+from cxr_edge.imaging import dicom
 
 #: The order of the classes in every artifact trained on them.
 DEFAULT_LABELS = ("COVID-19", "Viral Pneumonia", "Normal")

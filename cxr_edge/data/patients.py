@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from cxr_edge.dicom import PatientTags, is_dicom, patient_tags
 from cxr_edge.errors import ImageError, MissingDependencyError
+from cxr_edge.imaging.dicom import PatientTags, is_dicom, patient_tags
 
 
 def dicom_patients(paths: Sequence[Path], labels: Sequence[int]) -> tuple[list[str | None], str | None]:

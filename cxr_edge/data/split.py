@@ -5,23 +5,20 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxr_edge.data.fingerprint import Fingerprint
-from cxr_edge.data.layouts import PARTS, DataSet
+from cxr_edge.data.layouts import PARTS
 from cxr_edge.errors import DataError
 from cxr_edge.files import write_text
-from cxr_edge.imaging import STRETCH
+from cxr_edge.imaging.rule import STRETCH
 from cxr_edge.runs import Run
 
 if TYPE_CHECKING:
-    from cxr_edge.audit.duplicates import Copies
+    pass
 _COLUMNS = ("path", "label", "part", "patient", "sha256")
 
 
@@ -43,7 +40,7 @@ class Split:
     root: Path
     labels: tuple[str, ...]
     items: tuple[SplitItem, ...]
-    #: How its images are brought to the network's size, of `imaging.RESIZES`.
+    #: How its images are brought to the network's size, of `imaging.rule.RESIZES`.
     resize: str = STRETCH
 
     def part(self, name: str) -> tuple[SplitItem, ...]:
@@ -58,157 +55,6 @@ class Split:
         """SHA-256 over path, label, part and content hash of every item: names the exact training data."""
         rows = sorted(f"{item.part}\t{item.label}\t{item.path}\t{item.sha256}" for item in self.items)
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Examined:
-    """What must be known of a data set's images before they are split: SHA-256 of each, and which are copies."""
-
-    sha256: tuple[str, ...]
-    copies: Copies
-
-    @property
-    def repeated(self) -> int:
-        """How many pictures are there more than once."""
-        _, sizes = np.unique(self.copies.cluster, return_counts=True)
-        return int((sizes > 1).sum())
-
-    def doubt(self, data: DataSet) -> str | None:
-        """One line on pictures that lie under two labels, saved anew or altered; None where there are none."""
-        pairs = [
-            (data.items[pair.first].path, data.items[pair.second].path)
-            for pair in self.copies.near
-            if data.items[pair.first].label != data.items[pair.second].label
-        ]
-        if not pairs:
-            return None
-        more = f", and {len(pairs) - 1} more such pairs" if len(pairs) > 1 else ""
-        return f"{' and '.join(pairs[0])} look like one picture under two labels{more}; see cxr-edge audit"
-
-
-def examine(data: DataSet, fingerprints: Sequence[Fingerprint]) -> Examined:
-    """Look for copies among a data set's images, by their fingerprints in the order of its items.
-
-    Raises:
-        DataError: the same bytes under two labels.
-    """
-    # Not before it is needed: a device reads splits, but has no SciPy.
-    from cxr_edge.audit.duplicates import find_copies
-
-    copies = find_copies(fingerprints)
-    for group in copies.exact:
-        first, *others = (data.items[index] for index in group)
-        for other in others:
-            if other.label != first.label:
-                raise DataError(
-                    f"{data.root}: {first.path} and {other.path} are the same image under two labels; "
-                    "remove the wrong one"
-                )
-    return Examined(tuple(one.sha256 for one in fingerprints), copies)
-
-
-def _groups(data: DataSet, copies: Copies) -> list[list[int]]:
-    """Indices of the items that must stay together: of one patient, or of one picture (joined transitively)."""
-    from cxr_edge.audit.duplicates import kept_together
-
-    members: dict[int, list[int]] = defaultdict(list)
-    numbers = kept_together([item.patient or "" for item in data.items], copies.cluster)
-    for index, number in enumerate(numbers.tolist()):
-        members[number].append(index)
-    return list(members.values())
-
-
-def make_split(
-    data: DataSet,
-    examined: Examined,
-    seed: int,
-    validation: float = 0.15,
-    test: float = 0.15,
-    fold: tuple[int, int] | None = None,
-) -> Split:
-    """Split a data set, class by class in the wanted shares, whole groups at a time.
-
-    Parts that the data came in are kept; validation and test images are drawn from its training part where it has none.
-
-    Args:
-        data: of `find_data_set`; it comes in no parts where a fold is wanted.
-        examined: its images, of `examine`.
-        seed: the same seed gives the same split.
-        validation, test: shares of each class.
-        fold: `(i, k)` for the i-th, from 1, of k test parts that have no image in common and together have all.
-
-    Raises:
-        DataError: a class ends up without images in a part. Only a test part that the data came in
-            may lack classes.
-    """
-    rng = np.random.default_rng(seed)
-    groups = _groups(data, examined.copies)
-    given = data.parts()
-    parts = [item.part or "" for item in data.items]
-    for label in range(len(data.labels)):
-        mine = [group for group in groups if data.items[group[0]].label == label]
-        total = sum(len(group) for group in mine)
-        room = {"test": max(1, round(test * total)), "validation": max(1, round(validation * total))}
-        room = {part: images for part, images in room.items() if part not in given}
-        order = [mine[index] for index in rng.permutation(len(mine))]
-        if given:
-            # A group that lies across the given parts stays as it came.
-            order = [group for group in order if all(data.items[index].part == "train" for index in group)]
-        if fold is not None:
-            tested, order = _fold(order, *fold)
-            for index in (index for group in tested for index in group):
-                parts[index] = "test"
-            del room["test"]
-        # Groups that do not fit go to training; a patient with many images must not flood a small part.
-        for group in order:
-            part = next((name for name, left in room.items() if len(group) <= left), "train")
-            if part != "train":
-                room[part] -= len(group)
-            for index in group:
-                parts[index] = part
-    split = Split(
-        root=data.root,
-        labels=data.labels,
-        items=tuple(
-            SplitItem(item.path, data.labels[item.label], part, item.patient or "", digest)
-            for item, part, digest in zip(data.items, parts, examined.sha256, strict=True)
-        ),
-    )
-    for part in PARTS:
-        missing = set(data.labels) - {item.label for item in split.part(part)}
-        if missing and not (part == "test" and given.get("test")):
-            raise DataError(
-                f"{data.root}: {', '.join(sorted(missing))} has too few patients or distinct images to be in all of "
-                f"{', '.join(PARTS)}"
-            )
-    return split
-
-
-def _fold(groups: list[list[int]], number: int, count: int) -> tuple[list[list[int]], list[list[int]]]:
-    """The groups of one of `count` test parts of about as many images each, and all other groups; by their order."""
-    sizes = [0] * count
-    tested: list[list[int]] = []
-    others: list[list[int]] = []
-    for group in groups:
-        smallest = sizes.index(min(sizes))
-        sizes[smallest] += len(group)
-        (tested if smallest == number - 1 else others).append(group)
-    return tested, others
-
-
-def leaks(split: Split) -> list[str]:
-    """Patients, and images of the same bytes, that lie in more than one part: what a split that was given can have.
-
-    Returns:
-        A description each, sorted: `patient NAME`, or the path of an image that has a copy elsewhere.
-    """
-    first: dict[str, SplitItem] = {}
-    found = set()
-    for item in split.items:
-        for key, name in ((item.sha256, item.path), (item.patient, f"patient {item.patient}")):
-            if key and first.setdefault(key, item).part != item.part:
-                found.add(name)
-    return sorted(found)
 
 
 def write_split(split: Split, path: Path) -> None:

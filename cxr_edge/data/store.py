@@ -17,10 +17,11 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from cxr_edge import imaging
 from cxr_edge.data.fingerprint import THUMBNAIL, Fingerprint, fingerprint
 from cxr_edge.errors import CacheError, ImageError
 from cxr_edge.files import cache_folder
+from cxr_edge.imaging import decode
+from cxr_edge.imaging.rule import rule_of
 from cxr_edge.machine import usable_cores
 
 #: Images that are decoded and committed together; a kill loses no more than these.
@@ -64,7 +65,7 @@ class ImageStore:
 
     def __init__(self, size: int, resize: str) -> None:
         self.size, self.resize = size, resize
-        rule = json.dumps([imaging.rule_of(resize), PIL.__version__, THUMBNAIL])
+        rule = json.dumps([rule_of(resize), PIL.__version__, THUMBNAIL])
         self.folder = cache_folder() / f"{size}px-{resize}-{hashlib.sha256(rule.encode()).hexdigest()[:16]}"
         self._pixels, self._index = self.folder / "pixels.u8", self.folder / "index.sqlite"
 
@@ -138,14 +139,14 @@ class ImageStore:
         digests = [""] * len(paths)
         bad: dict[int, str] = {}
 
-        def decode(index: int) -> tuple[NDArray[np.uint8], Fingerprint | None] | None:
+        def decoded(index: int) -> tuple[NDArray[np.uint8], Fingerprint | None] | None:
             try:
-                content = imaging.read_bytes(paths[index])
+                content = decode.read_bytes(paths[index])
                 digest = hashlib.sha256(content).hexdigest()
                 found = None
                 if digest not in known:
-                    grey = imaging.open_grey(paths[index], content)
-                    pixels = imaging.resized(grey, self.size, self.resize)
+                    grey = decode.open_grey(paths[index], content)
+                    pixels = decode.resized(grey, self.size, self.resize)
                     found = pixels, fingerprint(digest, grey) if fingerprints else None
             except ImageError as error:
                 bad[index] = str(error)
@@ -157,7 +158,7 @@ class ImageStore:
             for start in range(0, len(paths), _BATCH):
                 batch = range(len(paths))[start : start + _BATCH]
                 fresh = {}
-                for index, found in zip(batch, pool.map(decode, batch), strict=True):
+                for index, found in zip(batch, pool.map(decoded, batch), strict=True):
                     if found is not None:
                         fresh[digests[index]] = found
                     if on_image:

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from cxr_edge.bundle import Artifact
+from cxr_edge.artifacts.bundle import Artifact
+from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.exporting.export import Exporter, ExportOptions
 from cxr_edge.exporting.recipe import Recipe
 from cxr_edge.files import write_json
 from cxr_edge.quantization.finetune import FineTuneOptions
 from cxr_edge.quantization.sensitivity import rows_of, sensitivity
-from cxr_edge.reporting.parity import gate_parity, show_parity
-from cxr_edge.reporting.progress import progress_bar
-from cxr_edge.reporting.sensitivity import show_sensitivity
-from cxr_edge.reporting.tables import percent, show
+from cxr_edge.reporting.terminal.parity import gate_parity, show_parity
+from cxr_edge.reporting.terminal.sensitivity import show_sensitivity
+from cxr_edge.reporting.terminal.tables import percent, show
 from cxr_edge.runs import Run, find_run
 from cxr_edge.training.train import compiled, predict_probabilities
 

@@ -12,30 +12,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge import __version__, imaging
-from cxr_edge.bundle import MANIFEST, NOTICE, Artifact, contract, read_artifact, read_manifest, write_manifest
+from cxr_edge import __version__
+from cxr_edge.artifacts.bundle import MANIFEST, NOTICE, Artifact, contract, read_artifact, read_manifest, write_manifest
+from cxr_edge.console import progress_bar, quiet, working
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError, GateError, OptionError
 from cxr_edge.evaluation.operating import USUAL_LABEL, fit_operating_point, operating_figures
-from cxr_edge.evaluation.parity import parity
-from cxr_edge.evaluation.reference import reference_images, write_reference_images
+from cxr_edge.evaluation.replay import reference_images, write_reference_images
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import fit_temperature, tempered
 from cxr_edge.exporting.metadata import with_metadata
 from cxr_edge.exporting.recipe import Recipe, check_recipe, described
 from cxr_edge.files import replacing, sha256_of
+from cxr_edge.imaging.rule import rule_of
 from cxr_edge.inspection.operators import computation_of
 from cxr_edge.machine import package_versions, usable_cores
 from cxr_edge.quantization.build import on_grid
 from cxr_edge.quantization.finetune import FineTuneOptions
 from cxr_edge.quantization.graph import Graph, fold, with_heatmap, with_temperature
 from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
-from cxr_edge.quiet import quiet
-from cxr_edge.reporting.progress import progress_bar, working
-from cxr_edge.reporting.tables import show
+from cxr_edge.reporting.terminal.tables import show
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Runtime, Session, runtimes_for
+from cxr_edge.statistics.parity import parity
 from cxr_edge.training.train import compiled, load_classifier, predict_probabilities
 
 #: Stem of every artifact's file name.
@@ -171,7 +171,7 @@ class Exporter:
             "contract": contract(
                 self.image_size, len(labels), self.recipe.output_type, self.batch, heatmap=self.recipe.heatmap
             ),
-            "imaging": imaging.rule_of(self.split.resize),
+            "imaging": rule_of(self.split.resize),
             "temperature": self.temperature,
             "operating_point": self.operating_point(),
             "training": {

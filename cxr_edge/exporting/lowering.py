@@ -15,10 +15,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from cxr_edge.artifacts.tflite_file import Operator, Tensor, TFLiteFile, read_tflite
 from cxr_edge.errors import ArtifactError
 from cxr_edge.exporting.tflite import INPUT, OUTPUT
 from cxr_edge.quantization.graph import HEATMAP
-from cxr_edge.tflite_file import Operator, Tensor, TFLiteFile, read_tflite
 
 #: Readable by every ONNX Runtime since 1.14.
 IR_VERSION = 8

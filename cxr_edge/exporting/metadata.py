@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from cxr_edge.bundle import METADATA_ENTRY, METADATA_KEY
+from cxr_edge.artifacts.bundle import METADATA_ENTRY, METADATA_KEY
 
 
 def with_metadata(kind: str, content: bytes, metadata: dict[str, Any]) -> bytes:

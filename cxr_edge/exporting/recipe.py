@@ -11,7 +11,7 @@ from typing import Any
 
 import cxr_edge
 from cxr_edge.errors import OptionError
-from cxr_edge.evaluation.parity import Gate
+from cxr_edge.evaluation.gate import Gate
 
 FORMATS = ("tflite", "onnx")
 QUANTIZATIONS = ("none", "fp16", "int8", "int8-ptq")

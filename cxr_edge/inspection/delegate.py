@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.quiet import quiet
+from cxr_edge.console import quiet
 
 
 def delegate_report(path: Path) -> dict[str, Any]:

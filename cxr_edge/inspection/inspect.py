@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.bundle import format_of, read_artifact
+from cxr_edge.artifacts.bundle import format_of, read_artifact
 from cxr_edge.errors import ArtifactError, MissingDependencyError, extra_with
 from cxr_edge.files import sha256_of
 from cxr_edge.inspection.delegate import delegate_report

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cxr_edge.artifacts.tflite_file import TFLiteFile, read_tflite
 from cxr_edge.errors import ArtifactError
-from cxr_edge.tflite_file import TFLiteFile, read_tflite
 
 #: Share of the multiply-accumulates that an artifact called int8 must do in integers.
 INT8_SHARE = 0.99

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.console import Bar
 from cxr_edge.files import replacing, write_json
 from cxr_edge.quantization.build import BuiltGraph, Ranges, build_graph
 from cxr_edge.quantization.graph import Graph
-from cxr_edge.reporting.progress import Bar
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.loop import Batches, Phase, cosine_decay
 from cxr_edge.training.train import compiled, predict_probabilities

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge import __version__
+from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.files import sha256_of, write_json
@@ -26,7 +27,6 @@ from cxr_edge.quantization.graph import (
     with_dense_per_tensor,
     with_heatmap,
 )
-from cxr_edge.reporting.progress import progress_bar
 from cxr_edge.runs import Run
 from cxr_edge.training.train import training_batches
 

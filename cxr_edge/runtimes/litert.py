@@ -10,9 +10,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from cxr_edge.bundle import read_artifact
+from cxr_edge.artifacts.bundle import read_artifact
+from cxr_edge.console import quiet
 from cxr_edge.errors import ProviderError, first_line
-from cxr_edge.quiet import quiet
 from cxr_edge.runtimes.base import CPU
 from cxr_edge.runtimes.gpus import gpu_nodes
 

@@ -9,7 +9,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from cxr_edge.bundle import INT8_PROBABILITY
+from cxr_edge.artifacts.bundle import INT8_PROBABILITY
 from cxr_edge.runtimes.base import CPU
 
 

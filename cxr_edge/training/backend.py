@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from cxr_edge.console import quiet
 from cxr_edge.machine import usable_cores
-from cxr_edge.quiet import quiet
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Read when TensorFlow is first imported; tfmot refuses Keras 3 models.

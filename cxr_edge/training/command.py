@@ -14,7 +14,7 @@ from cxr_edge.data.layouts import DataSet
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import CxrEdgeError, OptionError, RunError
 from cxr_edge.files import write_json
-from cxr_edge.reporting.tables import show, show_metrics, show_skipped
+from cxr_edge.reporting.terminal.tables import show, show_metrics, show_skipped
 from cxr_edge.runs import RUNS, Run, latest_run
 from cxr_edge.training.train import TrainOptions, default_options, find_images, start_run, train
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import DataError, OptionError, RunError
-from cxr_edge.evaluation.statistics import share
 from cxr_edge.files import write_json
-from cxr_edge.reporting.tables import show, show_cross_validation
+from cxr_edge.reporting.terminal.tables import show, show_cross_validation
 from cxr_edge.runs import RUNS, Run
+from cxr_edge.statistics.intervals import share
 from cxr_edge.training.backend import keras
 from cxr_edge.training.command import options_of, resume_training, start_training
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.console import Bar
 from cxr_edge.data.store import DecodedImages
 from cxr_edge.errors import RunError, first_line
 from cxr_edge.files import replacing, write_json
-from cxr_edge.reporting.progress import Bar
 from cxr_edge.training.augment import Augmentation, augment
 from cxr_edge.training.backend import keras, tf
 

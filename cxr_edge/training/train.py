@@ -14,23 +14,24 @@ from numpy.typing import NDArray
 
 from cxr_edge import __version__
 from cxr_edge.audit.sources import apart, compare_sources
+from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded, is_decoded
 from cxr_edge.data.decode import refuse
 from cxr_edge.data.layouts import MIN_IMAGES_PER_CLASS, PARTS, DataSet, find_data_set
-from cxr_edge.data.phantom import write_phantoms
 from cxr_edge.data.sources import with_sources
-from cxr_edge.data.split import Split, examine, leaks, make_split, run_split, write_split
+from cxr_edge.data.split import Split, run_split, write_split
 from cxr_edge.data.store import DecodedImages, ImageStore
-from cxr_edge.dicom import warnings_of
 from cxr_edge.errors import DataError, OptionError, RunError, first_line
 from cxr_edge.evaluation.metrics import balanced_accuracy, classification_metrics
 from cxr_edge.files import replacing, write_json
-from cxr_edge.imaging import RESIZES, STRETCH
-from cxr_edge.reporting.plots import plot_confusion_matrix, plot_learning_curves
-from cxr_edge.reporting.progress import progress_bar
+from cxr_edge.imaging.dicom import warnings_of
+from cxr_edge.imaging.rule import RESIZES, STRETCH
+from cxr_edge.phantoms.drawing import write_phantoms
+from cxr_edge.reporting.html.plots import plot_confusion_matrix, plot_learning_curves
 from cxr_edge.runs import Run
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.loop import Batches, Phase, cosine_decay
+from cxr_edge.training.splitting import examine, leaks, make_split
 from cxr_edge.training.xception import base_layers, build_classifier, check_image_size, load_pretrained
 
 ON_BAD_IMAGE = ("skip", "fail")

@@ -20,14 +20,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.bundle import NOTICE, Artifact, checked, read_checked_artifact
+from cxr_edge.artifacts.bundle import NOTICE, Artifact, checked, read_checked_artifact
 from cxr_edge.errors import CxrEdgeError, DataError
 from cxr_edge.evaluation.operating import REFER, operating_point_of
-from cxr_edge.fastest import fastest
-from cxr_edge.imaging import load_image
-from cxr_edge.locate import best_artifacts, find_bundle, warning_about
+from cxr_edge.imaging.decode import load_image
 from cxr_edge.machine import usable_cores
+from cxr_edge.prediction.fastest import fastest
 from cxr_edge.runtimes.base import Runtime, runtime_named
+from cxr_edge.runtimes.selection import best_artifacts, find_bundle, warning_about
 
 #: What programs that copy or download call a file until it is complete.
 _UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp", "~")

@@ -1,0 +1,190 @@
+"""Which pairs of images may be one picture, mirrored, turned, shifted or cut: by the magnitudes of their spectra.
+
+The magnitude of a Fourier transform does not change when a picture is shifted or turned by 180 degrees. Over polar
+coordinates of logarithmic radius, a turn or mirror moves it along the angle alone, a zoom along the radius alone (Reddy
+and Chatterji, An FFT-based technique for translation, rotation, and scale-invariant image registration, IEEE Trans.
+Image Processing 5(8), 1996). So an image has one such table, and altered versions of it are the table rolled, flipped
+or read elsewhere: no pixel is touched for them, and the nearest neighbours among them take products of matrices.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from cxr_edge.copies.structure import Floats, structure
+from cxr_edge.data.fingerprint import THUMBNAIL
+
+# Frequencies in cycles a thumbnail. Steps are 7.5 degrees and 16 %; what lies between two is half a step from one.
+_ANGLES, _RADII, _LOWEST, _HIGHEST = 24, 12, 3.0, 16.0
+_STEP = (_HIGHEST / _LOWEST) ** (1 / (_RADII - 1))
+_PADDED = 2 * THUMBNAIL
+# Deviation of a bin, in cycles a thumbnail: wider ones take more changes, and tell less.
+_BIN = 0.5
+_CHUNK = 256
+
+# Descriptors: their length, what is added to each variance in whitening (a share of the mean), and of how many images.
+_LENGTH, _SHRINKAGE, _SAMPLE = 128, 0.1, 600
+#: Least cosine of two descriptors that makes a candidate, and the most candidates that an image has among later ones.
+LEAST_ALIKE, NEIGHBOURS = 0.5, 3
+# So few images say little of what is usual: all of their pairs are candidates, up to the number of neighbours.
+_FEW = 64
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Alteration:
+    """Steps along the table's axes: mirrored or not, then so many steps of turn and of zoom."""
+
+    mirrored: bool
+    turn: int
+    zoom: int
+
+    def matrix(self) -> NDArray[np.float64]:
+        """float64 `[2, 2]`: where in the first picture (x, y) of the second lies, from the centres; or its negative."""
+        angle = np.pi / _ANGLES * self.turn
+        cosine, sine = np.cos(angle), np.sin(angle)
+        rotation = np.array([[cosine, -sine], [sine, cosine]])
+        if self.mirrored:
+            rotation = np.diag([1.0, -1.0]) @ rotation
+        return np.asarray(rotation / _STEP**self.zoom)
+
+
+#: The symmetries of the square (a turn by 180 degrees is the same spectrum), each with a step more or less. With each
+#: its inverse is here too: an unordered pair needs one direction only.
+ALTERATIONS = tuple(
+    Alteration(mirrored, quarters * _ANGLES // 2 + turn, zoom)
+    for mirrored, quarters, turn, zoom in itertools.product((False, True), (0, 1), (-1, 0, 1), (-1, 0, 1))
+)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Pairs that may be one picture: int64 `[P]` indices, `first < second`, and float64 `[P, 2, 2]` rough maps."""
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    matrices: NDArray[np.float64]
+
+
+def candidates(thumbnails: NDArray[np.uint8]) -> Candidates:
+    """The nearest neighbours of each image among altered versions of the others.
+
+    An image that has many copies gets a few of them alone, but always some of those after it: joined transitively,
+    they are all there.
+
+    Args:
+        thumbnails: uint8 `[N, S, S]`.
+    """
+    spectra = polar_spectra(thumbnails)
+    describe = _Descriptor(spectra)
+    plain = describe(spectra, Alteration(False, 0, 0))
+    least = LEAST_ALIKE if len(spectra) > _FEW else -2.0
+    found = [
+        _nearest(
+            [describe(spectra[top : top + _BLOCK], alteration) for alteration in ALTERATIONS], plain[top:], top, least
+        )
+        for top in range(0, len(spectra), _BLOCK)
+    ]
+    first, second, kind = (np.concatenate(part) for part in zip(*found, strict=True))
+    matrices = np.stack([alteration.matrix() for alteration in ALTERATIONS])
+    return Candidates(first, second, matrices[kind])
+
+
+def _nearest(
+    altered: list[Floats], later: Floats, top: int, least: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """First, second and alteration of the candidates whose first image is in a block that begins at `top`."""
+    parts = []
+    for kind, rows in enumerate(altered):
+        alike = rows @ later.T
+        at = np.flatnonzero(alike >= least)
+        first, second = np.divmod(at, len(later))
+        after = first < second
+        parts.append((first[after], second[after], alike.ravel()[at[after]], np.full(after.sum(), kind)))
+    first, second, alike, kinds = (np.concatenate(part) for part in zip(*parts, strict=True))
+    # The best alteration of each pair, then the best pairs of each image.
+    order = np.lexsort((-alike, second, first))
+    order = order[np.r_[True, (np.diff(first[order]) != 0) | (np.diff(second[order]) != 0)][: len(order)]]
+    order = order[np.lexsort((-alike[order], first[order]))]
+    own = first[order]
+    kept = order[np.arange(len(own)) - np.searchsorted(own, own) < NEIGHBOURS]
+    return first[kept] + top, second[kept] + top, kinds[kept]
+
+
+def polar_spectra(thumbnails: NDArray[np.uint8]) -> Floats:
+    """The tables: the roots of the magnitudes of the spectra of the images' structure.
+
+    Args:
+        thumbnails: uint8 `[N, S, S]`.
+
+    Returns:
+        float32 `[N, RADII + 2, ANGLES]`, one radius more at either end.
+    """
+    weights = _polar_weights()
+    used = np.flatnonzero(weights.max(axis=1) > 1e-6)
+    weights = np.ascontiguousarray(weights[used])
+    # The root of Hann's window: what a shift moves out of sight is faint, and the frame's edges draw no cross.
+    side = np.hanning(THUMBNAIL + 2)[1:-1]
+    window = np.sqrt(np.outer(side, side)).astype(np.float32)
+    found = np.empty((len(thumbnails), weights.shape[1]), dtype=np.float32)
+    for start in range(0, len(thumbnails), _CHUNK):
+        detail = structure(thumbnails[start : start + _CHUNK])
+        detail = (detail - detail.mean(axis=(1, 2), keepdims=True)) * window
+        spectrum = fft.rfft2(detail, (_PADDED, _PADDED), workers=-1).reshape(len(detail), -1)
+        found[start : start + _CHUNK] = np.sqrt(np.abs(spectrum[:, used])) @ weights
+    return found.reshape(-1, _RADII + 2, _ANGLES)
+
+
+def _polar_weights() -> Floats:
+    """float32 `[H * W, (RADII + 2) * ANGLES]`: each bin as a Gaussian mean over the half plane that `rfft2` gives."""
+    y = fft.fftfreq(_PADDED, 1 / THUMBNAIL)[:, None]
+    x = fft.rfftfreq(_PADDED, 1 / THUMBNAIL)[None, :]
+    columns = []
+    for radius, angle in itertools.product(
+        _LOWEST * _STEP ** np.arange(-1.0, _RADII + 1), np.pi / _ANGLES * np.arange(_ANGLES)
+    ):
+        weight = np.zeros((_PADDED, _PADDED // 2 + 1))
+        # A bin that lies in the other half, or reaches over its edge, is read at the opposite point.
+        for sign in (1, -1):
+            distance = np.square(y - sign * radius * np.sin(angle)) + np.square(x - sign * radius * np.cos(angle))
+            weight += np.exp(-distance / (2 * _BIN**2))
+        columns.append((weight / weight.sum()).ravel())
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _altered(spectra: Floats, alteration: Alteration) -> Floats:
+    """float32 `[N, RADII * ANGLES]`: the tables that the images would have if they were altered so."""
+    angles = np.arange(_ANGLES) + alteration.turn
+    angles = (-angles if alteration.mirrored else angles) % _ANGLES
+    rows = 1 + alteration.zoom
+    return np.ascontiguousarray(spectra[:, rows : rows + _RADII][:, :, angles]).reshape(len(spectra), -1)
+
+
+class _Descriptor:
+    """Tables whitened by what they, altered, have in common: bins that tell chest from chest count the most."""
+
+    def __init__(self, spectra: Floats) -> None:
+        some = spectra[:: max(1, len(spectra) // _SAMPLE)]
+        pool = np.concatenate([_altered(some, alteration) for alteration in ALTERATIONS])
+        self._mean, self._deviation = pool.mean(axis=0), pool.std(axis=0) + np.float32(1e-6)
+        pool = self._scaled(pool)
+        variances, axes = np.linalg.eigh(pool.T @ pool / len(pool))
+        whitened = axes / np.sqrt(np.maximum(variances, 0) + _SHRINKAGE * variances.mean() + 1e-9)
+        self._whitening = np.ascontiguousarray(whitened[:, -_LENGTH:]).astype(np.float32)
+
+    def _scaled(self, tables: Floats) -> Floats:
+        return _unit((tables - self._mean) / self._deviation)
+
+    def __call__(self, spectra: Floats, alteration: Alteration) -> Floats:
+        """float32 `[N, LENGTH]` of unit norm."""
+        return _unit(self._scaled(_altered(spectra, alteration)) @ self._whitening)
+
+
+def _unit(vectors: Floats) -> Floats:
+    found: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-6))
+    return found

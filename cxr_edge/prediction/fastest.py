@@ -1,0 +1,122 @@
+"""`--runtime auto`: the fastest runtime that computes what was validated, measured once and remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from cxr_edge.artifacts.bundle import Artifact, checked, read_manifest
+from cxr_edge.errors import ArtifactError, CxrEdgeError, GateError
+from cxr_edge.files import cache_folder, write_json
+from cxr_edge.machine import describe_cpu, usable_cores
+from cxr_edge.runtimes.base import Runtime, every_runtime, runtimes_for
+
+_QUERIES = 20
+_SECONDS = 0.2
+
+
+def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runtime, str | None]:
+    """Which of some artifacts of one bundle to run on which runtime.
+
+    The first time on a machine, every runtime that is here and reads one of them replays the bundle's reference inputs
+    and is timed, interleaved with the others; those whose outputs are off are left out. The choice is kept in the
+    cache, and holds until an artifact, a runtime's installation, the CPU or the number of threads changes.
+
+    Returns:
+        The artifact, the runtime, and how they were chosen, for people; None where the choice was remembered or there
+        was none to make.
+
+    Raises:
+        MissingDependencyError: no runtime here reads them.
+        GateError: none computes what was recorded at export.
+    """
+    pairs = [
+        (artifact, runtime)
+        for runtime in every_runtime()
+        if runtime.installed()
+        for artifact in artifacts
+        if artifact.format in runtime.formats
+    ]
+    on_cpu = [pair for pair in pairs if pair[1].provider == "cpu"]
+    if not on_cpu:
+        # Says what to install.
+        runtimes_for(artifacts[0].format)
+    if not _has_references(artifacts[0]):
+        # Nothing says what they ought to compute, so the order of preference decides.
+        several = "no reference outputs to try the runtimes on: took the first that is installed"
+        return (*on_cpu[0], several if len(on_cpu) > 1 else None)
+    if len(pairs) == 1:
+        return (*on_cpu[0], None)
+    memory = _memory(pairs, threads)
+    try:
+        kept = json.loads(memory.read_text(encoding="utf-8"))
+        for artifact, runtime in pairs:
+            if (artifact.name, runtime.option) == (kept["artifact"], kept["runtime"]):
+                return artifact, runtime, None
+    except (OSError, ValueError, KeyError, TypeError):
+        # Not chosen yet, or damaged.
+        pass
+    artifact, runtime, account = _measured(pairs, threads)
+    try:
+        write_json(memory, {"artifact": artifact.name, "runtime": runtime.option, "account": account})
+    except OSError as error:
+        # A service may have no folder to write to.
+        return artifact, runtime, f"{account}; it cannot be remembered ({error})"
+    return artifact, runtime, f"{account}; remembered for this machine and bundle"
+
+
+def _has_references(artifact: Artifact) -> bool:
+    try:
+        shared = read_manifest(artifact.path.parent)["shared"]
+    except ArtifactError:
+        # A file by itself.
+        return False
+    return artifact.reference is not None and "reference_sha256" in shared
+
+
+def _memory(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> Path:
+    installations = []
+    for package in sorted({runtime.package for _, runtime in pairs}):
+        # In place of the version, which takes longer to find than an inference.
+        found = importlib.util.find_spec(package)
+        origin = Path(found.origin) if found and found.origin else None
+        installations.append([package, str(origin), origin.stat().st_mtime_ns if origin else 0])
+    key = [sorted({artifact.sha256 for artifact, _ in pairs}), installations, describe_cpu(), usable_cores(), threads]
+    return cache_folder() / f"fastest-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
+
+
+def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[Artifact, Runtime, str]:
+    from cxr_edge.artifacts.verdict import PASSED
+    from cxr_edge.benchmarking.latency import Candidate, measure
+    from cxr_edge.evaluation.replay import compared_with_recorded, read_reference_images
+    from cxr_edge.evaluation.scoring import score_images
+
+    images = read_reference_images(pairs[0][0].path.parent)
+    candidates: list[tuple[Artifact, Runtime, Candidate]] = []
+    off: list[str] = []
+    for artifact in {artifact.path: artifact for artifact, _ in pairs}.values():
+        checked(artifact)
+    for artifact, runtime in pairs:
+        title = f"{artifact.format} on {runtime.title}"
+        try:
+            session = runtime.load(artifact.path, threads)
+        except CxrEdgeError as error:
+            if runtime.provider == "cpu":
+                off.append(f"{title}: {error}")
+            continue
+        found = compared_with_recorded(artifact, score_images(session, images))
+        if found["verdict"] == PASSED:
+            candidates.append((artifact, runtime, Candidate(title, runtime.title, session, 0.0)))
+        else:
+            off.append(f"{title} is off by {found['largest_difference']:.3f}")
+    if not candidates:
+        raise GateError(f"no runtime here computes what was recorded at export: {'; '.join(off)}")
+    measure([candidate for _, _, candidate in candidates], images, _QUERIES, _SECONDS)
+    times = {id(candidate): candidate.figures()["p50_ms"] for _, _, candidate in candidates}
+    candidates.sort(key=lambda one: times[id(one[2])])
+    named = ", ".join(f"{candidate.name} {times[id(candidate)]:.1f} ms" for _, _, candidate in candidates)
+    artifact, runtime, _ = candidates[0]
+    return artifact, runtime, "; ".join([f"took the fastest of {named}", *off])

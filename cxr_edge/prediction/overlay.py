@@ -1,0 +1,60 @@
+"""A class activation map laid over the X-ray that it explains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from cxr_edge.artifacts.bundle import NOTICE
+from cxr_edge.files import replacing
+from cxr_edge.imaging.decode import open_grey
+from cxr_edge.imaging.rule import STRETCH
+
+#: Colour of what speaks for the class; its opacity says how much. The hue is seen by colour-blind readers on grey.
+_COLOUR = (255, 96, 0)
+_STRONGEST = 0.6
+
+
+def evidence(heatmap: NDArray[np.float32], size: tuple[int, int], resize: str = STRETCH) -> NDArray[np.float32]:
+    """What speaks for the class, 0..1 of its strongest place; what speaks against it is 0.
+
+    Args:
+        heatmap: of one class, `[H, W]`.
+        size: width and height of the image.
+        resize: how the network sees the image, of `RESIZES`: stretched to a square, or with black around it.
+
+    Returns:
+        float32 `[height, width]`; zeros where nothing speaks for the class.
+    """
+    across, down = heatmap.shape[1], heatmap.shape[0]
+    # The share of the square, from the top left, that is black before the image begins.
+    left, top = ((1 - side / max(size)) / 2 if resize == "pad" else 0.0 for side in size)
+    box = (left * across, top * down, (1 - left) * across, (1 - top) * down)
+    positive = np.maximum(np.asarray(Image.fromarray(heatmap).resize(size, Image.Resampling.BICUBIC, box)), 0)
+    strongest = float(positive.max())
+    found: NDArray[np.float32] = positive / strongest if strongest > 0 else positive
+    return found
+
+
+def write_overlay(
+    image: Path, heatmap: NDArray[np.float32], label: str, artifact: str, target: Path, resize: str = STRETCH
+) -> None:
+    """Write the X-ray at its own size with the evidence for a class in colour, as PNG, atomically.
+
+    The PNG's text names the class, the artifact, and that it is not a medical device's.
+
+    Raises:
+        ImageError: the image cannot be read.
+        OSError: the file cannot be written.
+    """
+    grey = open_grey(image)
+    alpha = Image.fromarray(np.round(evidence(heatmap, grey.size, resize) * (255 * _STRONGEST)).astype(np.uint8))
+    overlay = Image.composite(Image.new("RGB", grey.size, _COLOUR), grey.convert("RGB"), alpha)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Title", f"evidence for {label}, by {artifact}")
+    text.add_text("Disclaimer", NOTICE)
+    with replacing(target) as temporary:
+        overlay.save(temporary, format="PNG", pnginfo=text)

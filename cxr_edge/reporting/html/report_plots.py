@@ -1,0 +1,105 @@
+"""The report's figures, as SVG to put into the page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from cxr_edge.reporting.html.plots import learning_curves
+
+#: As in the expected calibration error.
+BINS = 15
+
+
+def svg(figure: Figure) -> str:
+    """The drawing as an `svg` element; the same bytes for the same figure."""
+    text = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "cxr-edge", "svg.fonttype": "path"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    drawing = text.getvalue()
+    return drawing[drawing.index("<svg") :]
+
+
+def learning(rows: list[dict[str, Any]]) -> str:
+    return svg(learning_curves(rows))
+
+
+def class_curves(
+    targets: NDArray[np.integer], models: Mapping[str, NDArray[np.floating]], labels: Sequence[str]
+) -> str:
+    """ROC and precision-recall of each class against the rest, a line a model; probabilities `[N, K]`."""
+    figure = Figure(figsize=(3.4 * len(labels), 6.2), layout="constrained")
+    for index, label in enumerate(labels):
+        roc, recall = (
+            figure.add_subplot(2, len(labels), index + 1),
+            figure.add_subplot(2, len(labels), len(labels) + index + 1),
+        )
+        positive = targets == index
+        for name, probabilities in models.items():
+            scores = probabilities[:, index]
+            if positive.any() and not positive.all():
+                false, true, _ = roc_curve(positive, scores)
+                roc.plot(false, true, label=name, linewidth=1.2)
+                precision, found, _ = precision_recall_curve(positive, scores)
+                recall.plot(found, precision, label=name, linewidth=1.2)
+        roc.set(title=label, xlabel="1 - specificity", ylabel="sensitivity")
+        recall.set(xlabel="sensitivity (recall)", ylabel="precision", ylim=(0, 1.03))
+        if index == 0:
+            roc.legend(fontsize="x-small", loc="lower right")
+    return svg(figure)
+
+
+def reliability(
+    targets: NDArray[np.integer], models: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]]
+) -> str:
+    """Accuracy against confidence of the top class, a panel a model: before and after temperature scaling."""
+    columns = min(3, len(models))
+    rows = -(-len(models) // columns)
+    figure = Figure(figsize=(3.4 * columns, 3.2 * rows), layout="constrained")
+    for number, (name, pair) in enumerate(models.items(), start=1):
+        axes = figure.add_subplot(rows, columns, number)
+        axes.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
+        for probabilities, when in zip(pair, ("before", "after"), strict=True):
+            right = probabilities.argmax(axis=1) == targets
+            # float32 sums may exceed 1 by a rounding error, which scikit-learn refuses.
+            confidence = np.clip(probabilities.max(axis=1), 0, 1)
+            accuracy, mean = calibration_curve(right, confidence, n_bins=BINS)
+            axes.plot(mean, accuracy, marker="o", markersize=3, linewidth=1.2, label=when)
+        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0.3, 1.02), ylim=(0, 1.03))
+        axes.set_title(name, fontsize="small")
+        axes.legend(fontsize="x-small")
+    return svg(figure)
+
+
+def tradeoff(rows: list[dict[str, Any]]) -> str:
+    """Latency against accuracy, the area of a dot being the size of the file."""
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    known = [row for row in rows if row["accuracy"] is not None]
+    for runtime in sorted({row["runtime"] for row in known}):
+        own = [row for row in known if row["runtime"] == runtime]
+        axes.scatter(
+            [row["p50_ms"] for row in own],
+            [100 * row["accuracy"] for row in own],
+            s=[row["bytes"] / 4e5 for row in own],
+            alpha=0.55,
+            label=runtime,
+        )
+    for row in known:
+        axes.annotate(
+            row["artifact"].removeprefix("xception-"),
+            (row["p50_ms"], 100 * row["accuracy"]),
+            fontsize="xx-small",
+            ha="center",
+        )
+    axes.set(xscale="log", xlabel="p50, ms (area: size of the file)", ylabel="accuracy, %")
+    axes.legend(fontsize="x-small", markerscale=0.4)
+    return svg(figure)

@@ -1,0 +1,94 @@
+"""The layout's promises: a tier per folder, one direction between packages."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import cxr_edge
+
+PACKAGE = Path(cxr_edge.__file__).parent
+#: Folders of `cxr_edge` by tier: the device runs without TensorFlow, SciPy and matplotlib, analysis without TensorFlow.
+TIERS = {
+    "device": {
+        "artifacts", "benchmarking", "cli", "data", "evaluation", "imaging", "inspection", "phantoms", "prediction",
+        "reporting/terminal", "runtimes",
+    },
+    "analysis": {"audit", "copies", "reporting/html", "statistics"},
+    "workshop": {"exporting", "quantization", "training"},
+}  # fmt: skip
+_TENSORFLOW = {"tensorflow", "tf_keras", "keras", "tensorflow_model_optimization", "tf2onnx", "onnx"}
+BLOCKED = {"device": {*_TENSORFLOW, "scipy", "sklearn", "matplotlib", "pandas", "jinja2"}, "analysis": _TENSORFLOW}
+
+
+def modules_of(folder: str) -> list[str]:
+    """Dotted names of the modules in a folder; `reporting` itself has none but its subfolders'."""
+    paths = sorted((PACKAGE / folder).glob("*.py"))
+    return [f"cxr_edge.{folder.replace('/', '.')}.{path.stem}".removesuffix(".__init__") for path in paths]
+
+
+def test_every_folder_has_a_tier() -> None:
+    folders = {path.relative_to(PACKAGE).parent.as_posix() for path in PACKAGE.rglob("*.py")} - {".", "reporting"}
+    assert folders == set().union(*TIERS.values())
+
+
+@pytest.mark.parametrize("tier", BLOCKED)
+def test_a_tier_imports_nothing_of_the_tiers_above(tier: str) -> None:
+    names = [name for folder in sorted(TIERS[tier]) for name in modules_of(folder)]
+    code = f"""
+import importlib, importlib.abc, sys
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {BLOCKED[tier]!r}:
+            raise ModuleNotFoundError(f"{{name}} is blocked", name=name)
+sys.meta_path.insert(0, Block())
+for name in {names!r}:
+    importlib.import_module(name)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    """Modules that are imported when a module is, not those that a function imports when it is called."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _imported(node)
+
+
+def test_no_two_packages_import_each_other() -> None:
+    packages = sorted(set().union(*TIERS.values()))
+    graph: dict[str, set[str]] = {}
+    for package in packages:
+        graph[package] = set()
+        for path in (PACKAGE / package).glob("*.py"):
+            for module in _imported(ast.parse(path.read_text(encoding="utf-8"))):
+                place = module.removeprefix("cxr_edge.").replace(".", "/")
+                graph[package] |= {
+                    other
+                    for other in packages
+                    if other != package and (place + "/").startswith(other + "/") and module.startswith("cxr_edge.")
+                }
+
+    def path_back(start: str, at: str, seen: list[str]) -> list[str] | None:
+        for following in sorted(graph[at]):
+            if following == start:
+                return [*seen, at, start]
+            if following not in seen and (way := path_back(start, following, [*seen, at])):
+                return way
+        return None
+
+    ways = [way for package in packages if (way := path_back(package, package, []))]
+    assert not ways, "; ".join(" -> ".join(way) for way in ways)
