@@ -55,7 +55,7 @@ for index in range(350):
 print(1000 * numpy.median(times[50:]))
 """,
 }
-BASE = "xception-none.tflite@litert"
+BASE = "xception-float32.tflite@litert"
 FILES = {"onnx": "xception-int8.onnx", "litert": "xception-int8.tflite"}
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.benchmarking.latency import Candidate, measure
 from cxr_edge.evaluation.replay import reference_images
 from cxr_edge.exporting.export import Exporter, ExportOptions
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     run = find_run(arguments.run)
-    recipe = Recipe(("tflite", "onnx"), ("none", "int8-ptq"))
+    recipe = Recipe(tuple(ArtifactFormat), (Quantization.FLOAT32, Quantization.INT8_PTQ))
     exporters = [
         Exporter(run, ExportOptions(replace(recipe, heatmap=wanted), FineTuneOptions())) for wanted in (False, True)
     ]
@@ -84,10 +85,10 @@ def main() -> None:
                 pair = []
                 for name, exporter in zip(("without", "with"), exporters, strict=True):
                     path = Path(folder) / f"{quantization}-{name}.{kind}"
-                    path.write_bytes(exporter.model_bytes(kind, quantization))
+                    path.write_bytes(exporter.converter.model_bytes(kind, quantization))
                     pair.append(Candidate(path.name, runtime.title, runtime.load(path, 1), 0.0))
                 pairs.append((quantization, kind, pair))
-                if run.config()["options"]["data"] is None:
+                if run.phantoms:
                     for label in LABELS[:2]:
                         row = {"artifact": f"{quantization}.{kind}", **one_sided(pair[1].session, size, label)}
                         places.append(row)

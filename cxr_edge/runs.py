@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.data.layouts import data_root
 from cxr_edge.errors import RunError
 
@@ -80,10 +81,19 @@ class Run:
             raise RunError(f"{self.config_file}: damaged ({error})") from None
         return config
 
+    @property
+    def training_data(self) -> TrainingData:
+        """What it was trained on. Raises RunError."""
+        return TrainingData.PHANTOMS if self.config()["options"]["data"] is None else TrainingData.IMAGES
+
+    @property
+    def phantoms(self) -> bool:
+        """Whether it was trained on phantoms: then no figure says anything about patients. Raises RunError."""
+        return self.training_data == TrainingData.PHANTOMS
+
     def data_root(self) -> Path:
         """Where the paths in its split start from: its own phantoms, or the folder of its data."""
-        data = self.config()["options"]["data"]
-        return self.folder / "phantoms" if data is None else data_root(Path(data))
+        return self.folder / "phantoms" if self.phantoms else data_root(Path(self.config()["options"]["data"]))
 
     def require_model(self) -> None:
         """Raises RunError when the training has not finished."""

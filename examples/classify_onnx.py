@@ -11,7 +11,8 @@ session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProv
 metadata = json.loads(session.get_modelmeta().custom_metadata_map["cxr_edge"])
 side = session.get_inputs()[0].shape[1]
 size, bilinear = (side, side), Image.Resampling.BILINEAR
-proportions_kept = metadata["imaging"]["resize"].startswith("fit")
+# Artifacts of before November 2026 say it in a sentence: fit into ...
+proportions_kept = metadata["imaging"]["resize"].startswith(("pad", "fit"))
 for path in sys.argv[2:]:
     picture = ImageOps.exif_transpose(Image.open(path))
     if picture.mode not in ("L", "RGB", "RGBA"):

@@ -113,7 +113,7 @@ def assert_same_answers(bundle: Path, found: NDArray[np.float32], wanted: NDArra
     With the temperature taken out: one that is fitted on few images, all of them right, is low, and turns a step of an
     int8 logit into several hundredths of a probability.
     """
-    temperature = read_manifest(bundle)["shared"]["temperature"]
+    temperature = read_manifest(bundle).shared.temperature
     plain, other = (tempered(one, 1 / temperature) for one in (found, wanted))
     assert np.abs(plain - other).max() <= 0.02
     second, first = np.sort(other, axis=1)[:, -2:].T

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +12,8 @@ from benchmarks.aarch64.apt import SetupError, debian_mirror, output_of
 from benchmarks.aarch64.commands import Outcome, failure_of, run_command
 from benchmarks.aarch64.compare import CRASHED, FAILED, PASSED, compare
 from benchmarks.aarch64.environment import Machine, check_here, require, version_of
-from cxr_edge.artifacts.bundle import Artifact, read_manifest
+from cxr_edge.artifacts.bundle import listed_artifacts, write_manifest
+from tests.artifacts import some_artifact
 
 CLEAR, CLOSE = [0.9, 0.1, 0.0], [0.5, 0.49, 0.01]
 
@@ -129,13 +128,9 @@ def test_the_mirror_is_debians_own() -> None:
 
 
 def test_a_single_bundle_lists_one_artifact(tmp_path: Path) -> None:
-    entries: list[dict[str, Any]] = [
-        {"file": name, "format": "onnx", "quantization": "int8", "sha256": "", "bytes": 0, "parity": None}
-        for name in ("a.onnx", "b.onnx")
-    ]
-    shared: dict[str, Any] = {"labels": [], "contract": {}, "imaging": {}, "training": {}}
-    (tmp_path / "manifest.json").write_text(json.dumps({"schema": 1, "shared": shared, "artifacts": entries}))
-    artifact = Artifact(tmp_path / "b.onnx", "onnx", "int8", "", 0, None, None, {})
-    single = single_bundle(tmp_path, artifact, tmp_path)
-    assert read_manifest(single)["artifacts"] == entries[1:]
+    artifacts = [some_artifact(tmp_path / name) for name in ("a.onnx", "b.onnx")]
+    write_manifest(tmp_path, artifacts[0].metadata.shared, artifacts)
+    single = single_bundle(tmp_path, artifacts[1], tmp_path)
+    (listed,) = listed_artifacts(single)
+    assert (listed.name, listed.metadata) == ("b.onnx", artifacts[1].metadata)
     assert (single / "b.onnx").is_symlink()

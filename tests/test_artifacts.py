@@ -14,17 +14,19 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.bundle import read_artifact, read_bundle, read_manifest
+from cxr_edge.artifacts.artifact import read_artifact
+from cxr_edge.artifacts.bundle import read_bundle, read_manifest
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import tempered
+from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import RUNTIMES, runtimes_for
 from tests.conftest import Cli, assert_same_answers
 
 FORMATS = ("tflite", "onnx")
-QUANTIZATIONS = ("none", "fp16", "int8", "int8-ptq")
+QUANTIZATIONS = ("float32", "fp16", "int8", "int8-ptq")
 EVERY = [f"xception-{quantization}.{kind}" for quantization in QUANTIZATIONS for kind in FORMATS]
 
 
@@ -39,7 +41,7 @@ def keras_probabilities(run: Run, bundle: Path, images: NDArray[np.uint8]) -> ND
     """With the temperature that the artifacts have in them."""
     from cxr_edge.training.train import load_classifier, predict_probabilities
 
-    temperature = read_manifest(bundle)["shared"]["temperature"]
+    temperature = read_manifest(bundle).shared.temperature
     return tempered(predict_probabilities(load_classifier(run), images), temperature)
 
 
@@ -53,7 +55,7 @@ def test_contract_of_every_artifact_on_every_runtime(
     bundle: Path, name: str, images: NDArray[np.uint8], keras_probabilities: NDArray[np.float32]
 ) -> None:
     artifact = read_artifact(bundle / name)
-    tolerance = {"none": 1e-4, "fp16": 0.02}.get(artifact.quantization, 0.35)
+    tolerance = {"float32": 1e-4, "fp16": 0.02}.get(artifact.quantization, 0.35)
     for runtime in RUNTIMES:
         if artifact.format not in runtime.formats:
             continue
@@ -91,8 +93,8 @@ def test_metadata_travels_inside_each_file(run: Run, bundle: Path, name: str) ->
     assert alone.sha256 == listed.sha256
     assert alone.parity == listed.parity
     assert alone.parity is not None
-    assert alone.metadata["training"]["data_sha256"] == run.config()["data_sha256"]
-    assert alone.metadata["contract"] == {
+    assert alone.metadata.training.data_sha256 == run.config()["data_sha256"]
+    assert to_json(alone.metadata.contract) == {
         "input": {"name": "image", "type": "uint8", "shape": ["N", 71, 71, 1]},
         "output": {"name": "probabilities", "type": "float32", "shape": ["N", 3]},
         "heatmap": {"name": "heatmap", "type": "float32", "shape": ["N", 3, 3, 3]},
@@ -108,19 +110,19 @@ def test_float_and_fine_tuned_int8_are_accurate(bundle: Path, kind: str) -> None
         quantization: read_artifact(bundle / f"xception-{quantization}.{kind}").parity for quantization in QUANTIZATIONS
     }
     assert all(verdict is not None for verdict in verdicts.values())
-    for quantization in ("none", "fp16", "int8"):
+    for quantization in ("float32", "fp16", "int8"):
         # 81 images cannot prove that no class loses 5 per cent.
         assert verdicts[quantization]["verdict"] == "not enough images"
         assert verdicts[quantization]["classes"][0]["label"] == "COVID-19"
         assert verdicts[quantization]["accuracy"] >= 0.9
-    assert verdicts["none"]["largest_difference"] < 1e-3
+    assert verdicts["float32"]["largest_difference"] < 1e-3
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("quantization", ["int8", "int8-ptq"])
 def test_int8_files_are_a_quarter(bundle: Path, kind: str, quantization: str) -> None:
     small = read_artifact(bundle / f"xception-{quantization}.{kind}")
-    assert small.bytes <= 0.28 * read_artifact(bundle / f"xception-none.{kind}").bytes
+    assert small.bytes <= 0.28 * read_artifact(bundle / f"xception-float32.{kind}").bytes
 
 
 @pytest.mark.parametrize("quantization", ["int8", "int8-ptq"])
@@ -161,7 +163,7 @@ def test_litert_runs_int8_in_one_delegated_piece(bundle: Path) -> None:
     assert kinds["CONV_2D"] + kinds["DEPTHWISE_CONV_2D"] == 76
 
 
-VERDICTS = {"none": "float", "fp16": "float", "int8": "int8", "int8-ptq": "int8"}
+VERDICTS = {"float32": "float", "fp16": "float", "int8": "int8", "int8-ptq": "int8"}
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -218,7 +220,7 @@ def copied(run: Run, bundle: Path, tmp_path: Path) -> Run:
     return Run(folder)
 
 
-@pytest.mark.parametrize("name", ["xception-int8.onnx", "xception-none.tflite"])
+@pytest.mark.parametrize("name", ["xception-int8.onnx", "xception-float32.tflite"])
 def test_a_tampered_artifact_is_refused_everywhere(
     copied: Run, cli: Cli, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_edge.artifacts.bundle import read_artifact, read_bundle, read_manifest, write_manifest
+from cxr_edge.artifacts.artifact import read_artifact
+from cxr_edge.artifacts.bundle import read_bundle, read_manifest, write_manifest
 from cxr_edge.benchmarking.compare import compare
 from cxr_edge.benchmarking.energy import energy_meter
 from cxr_edge.benchmarking.files import measure_files, write_sample_files
@@ -135,8 +137,8 @@ def record(run: Run, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("bench")
     shutil.copytree(run.folder, folder / "run", ignore=shutil.ignore_patterns("phantoms", "quantized", "bundle-*"))
     run = Run(folder / "run")
-    kept = [one for one in read_bundle(run.bundle) if one.quantization in ("none", "int8")]
-    write_manifest(run.bundle, read_manifest(run.bundle)["shared"], kept)
+    kept = [one for one in read_bundle(run.bundle) if one.quantization in ("float32", "int8")]
+    write_manifest(run.bundle, read_manifest(run.bundle).shared, kept)
     outputs = [f"--{kind}={folder / f'bench.{kind}'}" for kind in ("json", "markdown", "csv")]
     assert type_command(["bench", "--run", str(run.folder), "--queries", "25", "--seconds", "0", *outputs]) == 0
     found = json.loads((folder / "bench.json").read_text())
@@ -185,16 +187,21 @@ def test_markdown_and_csv_say_the_same(record: dict[str, Any]) -> None:
 
 def test_a_sweep_has_a_row_a_number_of_threads(bundle: Path, cli: Cli, tmp_path: Path) -> None:
     output = tmp_path / "x.json"
-    arguments = ["--threads", "1,2", "--runtime", "litert", "--baseline", "xception-none.tflite"]
+    arguments = ["--threads", "1,2", "--runtime", "litert", "--baseline", "xception-float32.tflite"]
     result = cli("bench", "--bundle", bundle, "--quick", *arguments, "--json", output)
     assert result.code == 0, result.err
     rows = json.loads(output.read_text())["rows"]
     assert {(row["artifact"], row["threads"]) for row in rows} == {
-        (f"xception-{name}.tflite", threads) for name in ("int8", "none") for threads in (1, 2)
+        (f"xception-{name}.tflite", threads) for name in ("int8", "float32") for threads in (1, 2)
     }
-    assert {row["baseline"] for row in rows} == {"xception-none.tflite@litert"}
+    assert {row["baseline"] for row in rows} == {"xception-float32.tflite@litert"}
     assert max(len(line) for line in result.out.splitlines() if "LiteRT" in line and "x " in line) <= 100
-    for arguments in (["--threads", "0"], ["--threads", "1,x"], ["--baseline", "none"], ["--compare", output.parent]):
+    for arguments in (
+        ["--threads", "0"],
+        ["--threads", "1,x"],
+        ["--baseline", "x"],
+        ["--compare", output.parent],
+    ):
         assert cli("bench", "--bundle", bundle, "--quick", "--runtime", "litert", *arguments).code == 2
 
 
@@ -257,7 +264,7 @@ def test_a_provider_that_comes_up_as_another_is_an_error(bundle: Path, monkeypat
     # What a build with CUDA does where CUDA's libraries are missing: it is listed, and the session is on the CPU.
     monkeypatch.setattr(onnx_runtime, "missing", lambda provider: None)
     with pytest.raises((ProviderError, ArtifactError), match="CUDA"):
-        runtime_named("onnx:cuda").load(bundle / "xception-none.onnx", 1)
+        runtime_named("onnx:cuda").load(bundle / "xception-float32.onnx", 1)
 
 
 def test_the_gpus_path_computes_what_the_cpus_does(bundle: Path) -> None:
@@ -265,7 +272,7 @@ def test_the_gpus_path_computes_what_the_cpus_does(bundle: Path) -> None:
     from cxr_edge.runtimes.litert import CompiledModelSession, LiteRTSession
 
     images = read_reference_images(bundle)[:4]
-    path = bundle / "xception-none.tflite"
+    path = bundle / "xception-float32.tflite"
     wanted, found = LiteRTSession(path, 2).explain(images), CompiledModelSession(path, "CPU").explain(images)
     for one, other in zip(wanted, found, strict=True):
         assert np.abs(one - other).max() < 1e-4
@@ -276,7 +283,7 @@ def test_an_accelerator_that_does_not_come_up_is_an_error(bundle: Path) -> None:
     from cxr_edge.runtimes.litert import CompiledModelSession
 
     with pytest.raises(ProviderError, match="GPU accelerator did not come up"):
-        CompiledModelSession(bundle / "xception-none.tflite", "GPU")
+        CompiledModelSession(bundle / "xception-float32.tflite", "GPU")
 
 
 def test_every_node_is_accounted_for(bundle: Path) -> None:
@@ -328,16 +335,15 @@ def test_auto_leaves_out_what_computes_something_else(
     monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
     manifest = read_manifest(device)
     artifacts = [read_artifact(device / f"xception-int8.{kind}") for kind in ("tflite", "onnx")]
-    for artifact in artifacts:
-        if artifact.format == "tflite":
-            # As if its outputs at export had been others: it is off on every runtime here.
-            artifact.reference["probabilities"] = [[0.0, 0.0, 1.0]] * 12
-    write_manifest(device, manifest["shared"], artifacts)
+    # As if its outputs at export had been others: it is off on every runtime here.
+    others = replace(artifacts[0].reference, probabilities=((0.0, 0.0, 1.0),) * 12)
+    artifacts[0] = replace(artifacts[0], metadata=replace(artifacts[0].metadata, reference_outputs=others))
+    write_manifest(device, manifest.shared, artifacts)
     result = cli("predict", picture, "--bundle", device)
     assert result.code == 0
     assert result.out.startswith("xception-int8.onnx")
     assert "tflite on LiteRT is off by" in result.out
-    write_manifest(device, manifest["shared"], artifacts[:1])
+    write_manifest(device, manifest.shared, artifacts[:1])
     result = cli("predict", picture, "--bundle", device)
     assert result.code == 3
     assert "computes what was recorded" in result.err

@@ -13,9 +13,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from cxr_edge.artifacts.bundle import METADATA_KEY, read_artifact, read_bundle, read_manifest, write_manifest
+from cxr_edge.artifacts.artifact import METADATA_KEY, read_artifact
+from cxr_edge.artifacts.bundle import read_bundle, read_manifest, write_manifest
 from cxr_edge.imaging.rule import RULE, rule_of
 from cxr_edge.phantoms.drawing import draw_phantom
+from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Runtime
 from tests.conftest import Cli, assert_same_answers
@@ -79,12 +81,12 @@ def test_predict_resizes_as_the_artifact_was_trained(device: Path, cli: Cli, tmp
     low = draw_phantom("Normal", 4, 71).pixels[18:53]
     Image.fromarray(low).save(tmp_path / "low.png")
     Image.fromarray(np.pad(low, ((18, 18), (0, 0)))).save(tmp_path / "padded.png")
-    stretching, padding = device / "xception-none.onnx", tmp_path / "x.onnx"
+    stretching, padding = device / "xception-float32.onnx", tmp_path / "x.onnx"
     model = onnx.load(stretching)
     (entry,) = [one for one in model.metadata_props if one.key == METADATA_KEY]
     metadata = json.loads(entry.value)
-    assert metadata["imaging"] == RULE
-    entry.value = json.dumps({**metadata, "imaging": rule_of("pad")})
+    assert metadata["imaging"] == to_json(RULE)
+    entry.value = json.dumps({**metadata, "imaging": to_json(rule_of("pad"))})
     onnx.save(model, padding)
 
     def probabilities(picture: str, artifact: Path) -> list[float]:
@@ -129,11 +131,12 @@ def test_an_older_artifact_says_which_files_it_was_not_trained_to_see(device: Pa
         (tmp_path / "data" / label).mkdir(parents=True)
     plain = written(tmp_path / "data/Normal/IM0001", pixels, 8)
     windowed = written(tmp_path / "data/COVID-19/IM0002", pixels, 8, **grouped(window_item(100, 200)))
-    older, model = tmp_path / "older.onnx", onnx.load(device / "xception-none.onnx")
+    older, model = tmp_path / "older.onnx", onnx.load(device / "xception-float32.onnx")
     (entry,) = [one for one in model.metadata_props if one.key == METADATA_KEY]
-    entry.value = json.dumps({**json.loads(entry.value), "imaging": SECOND_RULE})
+    metadata = {name: value for name, value in json.loads(entry.value).items() if name != "schema"}
+    entry.value = json.dumps({**metadata, "imaging": SECOND_RULE})
     onnx.save(model, older)
-    for artifact, wanted in ((older, [windowed]), (device / "xception-none.onnx", [])):
+    for artifact, wanted in ((older, [windowed]), (device / "xception-float32.onnx", [])):
         result = cli("predict", plain, windowed, "--artifact", artifact, "--runtime", "onnx")
         assert result.code == 0, result.err
         assert [path for path in (plain, windowed) if f"{path}: read by the window" in result.out] == wanted
@@ -206,15 +209,15 @@ def test_verify_passes_and_fails_by_its_exit_status(run: Run, bundle: Path, cli:
     assert len(rows) == len(read_bundle(bundle))
 
     copy = Run(Path(shutil.copytree(run.folder, tmp_path / "copy")))
-    path = copy.bundle / "xception-none.onnx"
+    path = copy.bundle / "xception-float32.onnx"
     spoil(path)
     others = [artifact for artifact in read_bundle(bundle) if artifact.name != path.name]
-    write_manifest(copy.bundle, read_manifest(copy.bundle)["shared"], [*others, read_artifact(path)])
+    write_manifest(copy.bundle, read_manifest(copy.bundle).shared, [*others, read_artifact(path)])
     result = cli("verify", "--run", copy.folder, "--min-agreement", "0.8", "--max-accuracy-drop", "0.2")
     assert result.code == 3
     verdict = result.err.splitlines()[-1]
     assert path.name in verdict
-    assert "xception-none.tflite" not in verdict
+    assert "xception-float32.tflite" not in verdict
 
 
 def test_replay_passes_where_nothing_changed(device: Path, cli: Cli, tmp_path: Path) -> None:
@@ -233,14 +236,14 @@ def test_replay_passes_where_nothing_changed(device: Path, cli: Cli, tmp_path: P
 
 
 def test_replay_fails_where_something_else_is_computed(device: Path, cli: Cli) -> None:
-    path = device / "xception-none.onnx"
+    path = device / "xception-float32.onnx"
     recorded = {artifact.name: artifact for artifact in read_bundle(device)}
     spoil(path)
     recorded[path.name] = read_artifact(path)
-    write_manifest(device, read_manifest(device)["shared"], list(recorded.values()))
+    write_manifest(device, read_manifest(device).shared, list(recorded.values()))
     result = cli("verify", "--bundle", device, "--runtime", "onnx")
     assert result.code == 3
-    assert "xception-none.onnx on ONNX Runtime" in result.err
+    assert "xception-float32.onnx on ONNX Runtime" in result.err
     assert "int8" not in result.err.splitlines()[-1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_edge.artifacts.bundle import Artifact
+from cxr_edge.artifacts.migration import current_rule
 from cxr_edge.errors import ImageError
 from cxr_edge.imaging import decode
 from cxr_edge.imaging.dicom import dicom_facts, is_dicom, warnings_about, warnings_of
-from cxr_edge.imaging.rule import RESIZES, RULE, same_pixels
+from cxr_edge.imaging.rule import NO_DICOM, RULE, VERSION, ImagingRule, same_pixels
+from cxr_edge.records import from_json
 from cxr_edge.runtimes.selection import warning_about_image
+from tests.artifacts import some_artifact
 
 pydicom = pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
 from pydicom.data import get_testdata_file  # noqa: E402
@@ -74,10 +77,11 @@ def stretched(values: np.ndarray) -> np.ndarray:
 
 
 def test_the_rule_is_part_of_every_artifacts_contract() -> None:
-    assert "MONOCHROME1" in RULE["dicom"]
+    assert "MONOCHROME1" in RULE.description
     assert same_pixels(RULE)
-    assert not same_pixels({**RULE, "dicom": "another"})
-    assert not same_pixels({name: value for name, value in RULE.items() if name != "dicom"})
+    assert same_pixels(replace(RULE, description="in other words"))
+    for changed in ({"dicom": "another"}, {"dicom": NO_DICOM}, {"version": VERSION + 1}, {"filter": "nearest"}):
+        assert not same_pixels(replace(RULE, **changed))
 
 
 #: Of the artifacts of before there was DICOM, and of before functional groups were read: as it stands in them.
@@ -100,13 +104,19 @@ SECOND_RULE = {
 
 @pytest.mark.parametrize("rule", [FIRST_RULE, SECOND_RULE])
 def test_bundles_of_earlier_versions_see_the_pixels_they_were_trained_on(rule: dict[str, Any], tmp_path: Path) -> None:
-    assert same_pixels(rule)
-    assert same_pixels({**rule, "resize": RESIZES["pad"]})
-    for changed in ({"version": 3}, {"filter": "nearest"}, {"dicom": "another"}):
-        assert not same_pixels({**rule, **changed})
+    def read(**changes: Any) -> ImagingRule:
+        return from_json(ImagingRule, current_rule({**rule, **changes}))
+
+    assert same_pixels(read())
+    assert read().resize_here == "stretch"
+    padded = read(resize="fit into S x S, its proportions kept, centred on black")
+    assert same_pixels(padded)
+    assert padded.resize_here == "pad"
+    for changed in ({"version": 3}, {"filter": "nearest"}, {"dicom": "another"}, {"resize": "crop"}):
+        assert not same_pixels(read(**changed))
     Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
     for path in (tmp_path / "x.png", shipped("MR_small.dcm"), shipped("SC_rgb_rle.dcm")):
-        assert not decode.reads_otherwise(rule, path)
+        assert not decode.reads_otherwise(read(), path)
 
 
 def test_a_file_that_an_earlier_version_read_otherwise_is_told(tmp_path: Path) -> None:
@@ -121,12 +131,13 @@ def test_a_file_that_an_earlier_version_read_otherwise_is_told(tmp_path: Path) -
         ): False,
         written(tmp_path / "colour", np.zeros((64, 64, 3), np.uint8), 8, **windowed): False,
     }
-    artifact = Artifact(Path("x-int8.onnx"), "onnx", "int8", "", 0, None, None, {"imaging": SECOND_RULE})
+    first, second = (from_json(ImagingRule, current_rule(rule)) for rule in (FIRST_RULE, SECOND_RULE))
+    artifact = some_artifact(Path("x-int8.onnx"), imaging=second)
     for path, otherwise in files.items():
-        assert decode.reads_otherwise(SECOND_RULE, path) == otherwise, path.name
+        assert decode.reads_otherwise(second, path) == otherwise, path.name
         assert not decode.reads_otherwise(RULE, path)
         # That one was trained before a DICOM file could be read at all.
-        assert not decode.reads_otherwise(FIRST_RULE, path)
+        assert not decode.reads_otherwise(first, path)
         assert ("x-int8.onnx" in (warning_about_image(artifact, path) or "")) == otherwise
 
 

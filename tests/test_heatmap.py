@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr_edge.artifacts.bundle import read_artifact
+from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.imaging.decode import resized
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 from cxr_edge.prediction.overlay import evidence
@@ -45,7 +45,7 @@ def images() -> NDArray[np.uint8]:
 
 PAIRS = [
     (quantization, kind, runtime.name)
-    for quantization in ("none", "fp16", "int8")
+    for quantization in ("float32", "fp16", "int8")
     for runtime in RUNTIMES
     for kind in runtime.formats
 ]
@@ -59,19 +59,19 @@ def test_the_mean_of_the_map_is_the_logits(
     assert (maps.dtype, maps.shape) == (np.float32, (12, 3, 3, CLASSES))
     logits = maps.mean(axis=(1, 2))
     found = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert np.abs(found - probabilities).max() < {"none": 1e-3, "fp16": 0.02, "int8": 0.06}[quantization]
+    assert np.abs(found - probabilities).max() < {"float32": 1e-3, "fp16": 0.02, "int8": 0.06}[quantization]
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
 def test_int8_sees_what_float_sees(bundle: Path, images: NDArray[np.uint8], kind: str) -> None:
     runtime = {"tflite": "litert", "onnx": "onnx_runtime"}[kind]
     (_, wanted), (_, found) = (
-        explained(bundle / f"xception-{quantization}.{kind}", images, runtime) for quantization in ("none", "int8")
+        explained(bundle / f"xception-{quantization}.{kind}", images, runtime) for quantization in ("float32", "int8")
     )
     assert np.corrcoef(wanted.reshape(-1), found.reshape(-1))[0, 1] > 0.97
 
 
-@pytest.mark.parametrize("name", ["xception-none.tflite", "xception-int8.tflite", "xception-int8.onnx"])
+@pytest.mark.parametrize("name", ["xception-float32.tflite", "xception-int8.tflite", "xception-int8.onnx"])
 def test_the_mass_lies_on_the_opacities(bundle: Path, name: str) -> None:
     """One patient with the disease on the left, and on the right: what both maps share says nothing of the place.
 
@@ -109,7 +109,7 @@ def picture(tmp_path: Path) -> Path:
     return tmp_path / "chest.png"
 
 
-@pytest.mark.parametrize("name", ["xception-none.onnx", "xception-int8.tflite", "xception-int8.onnx"])
+@pytest.mark.parametrize("name", ["xception-float32.onnx", "xception-int8.tflite", "xception-int8.onnx"])
 def test_predict_draws_the_evidence(bundle: Path, picture: Path, cli: Cli, tmp_path: Path, name: str) -> None:
     output = tmp_path / "overlay.png"
     arguments = ["--artifact", bundle / name, "--heatmap", output, "--json", tmp_path / "x.json"]
@@ -148,7 +148,7 @@ def test_an_artifact_without_a_heat_map_says_so(
     options = ["--format", "tflite", "--quantize", "int8-ptq", "--no-heatmap"]
     assert cli("export", "--run", folder, *options, "--min-agreement", "0.5").code == 0
     artifact = folder / "bundle" / "xception-int8-ptq.tflite"
-    assert "heatmap" not in read_artifact(artifact).metadata["contract"]
+    assert read_artifact(artifact).metadata.contract.heatmap is None
     result = cli("predict", picture, "--artifact", artifact, "--heatmap", tmp_path / "x.png")
     assert result.code == 2
     assert "--no-heatmap" in result.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from cxr_edge.errors import ImageError
 from cxr_edge.imaging.decode import load_image
-from cxr_edge.imaging.rule import RESIZES, RULE, resize_of, rule_of, same_pixels
+from cxr_edge.imaging.rule import RESIZES, RULE, rule_of, same_pixels
 from cxr_edge.phantoms.drawing import draw_phantom
 
 
@@ -137,10 +138,10 @@ def test_a_square_is_padded_with_nothing(tmp_path: Path, grey: Image.Image) -> N
 
 def test_the_rule_tells_the_resize() -> None:
     for name in RESIZES:
-        assert resize_of(rule_of(name)) == name
+        assert rule_of(name).resize_here == name
         assert same_pixels(rule_of(name))
     assert rule_of("stretch") == RULE
-    assert not same_pixels({**RULE, "resize": "crop"})
+    assert not same_pixels(replace(RULE, resize="crop"))
 
 
 def test_bad_files_are_named_with_their_reason(tmp_path: Path, grey: Image.Image) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr_edge.artifacts.bundle import read_artifact, read_manifest
+from cxr_edge.artifacts.artifact import read_artifact
+from cxr_edge.artifacts.bundle import read_manifest
 from cxr_edge.artifacts.tflite_file import read_tflite
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
@@ -59,7 +60,7 @@ def test_kept_layers_have_the_float_models_kernels(mixed: Run) -> None:
     assert np.array_equal(found["residual_conv2"], nodes["residual_conv2"].kernel.transpose(3, 0, 1, 2))
     depthwise = nodes["block2_sepconv1_depthwise"].kernel
     assert np.array_equal(found["block2_sepconv1_depthwise"], depthwise[None])
-    temperature = read_manifest(mixed.bundle)["shared"]["temperature"]
+    temperature = read_manifest(mixed.bundle).shared.temperature
     assert np.allclose(found["logits"], nodes["probabilities"].kernel.T / temperature, rtol=1e-6)
 
 

@@ -67,7 +67,7 @@ def test_nothing_is_referred_where_nothing_is_wrong() -> None:
 
 
 def test_the_bundle_has_one_and_predict_and_evaluate_use_it(run: Run, bundle: Path, cli: Cli, tmp_path: Path) -> None:
-    stored = read_manifest(bundle)["shared"]["operating_point"]
+    stored = read_manifest(bundle).artifacts[0].operating_point
     assert stored["label"] == "COVID-19"
     assert stored["sensitivity"] >= stored["wanted_sensitivity"] == 0.95
     point = OperatingPoint(stored["label"], stored["threshold"], stored["refer_below"])

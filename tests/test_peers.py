@@ -48,11 +48,11 @@ def test_the_interval_tells_noise_from_a_machine_that_slows_down_for_all() -> No
 
 
 def test_sizes_are_compared_within_a_format() -> None:
-    sizes = {"int8.tflite/litert": 27, "none.tflite/litert": 100, "int8.onnx/onnx_runtime": 29}
+    sizes = {"int8.tflite/litert": 27, "float32.tflite/litert": 100, "int8.onnx/onnx_runtime": 29}
     tflite, onnx = judge_size(sizes)
     assert (tflite["ratio"], tflite["reached"]) == (0.27, True)
     assert (onnx["ratio"], onnx["reached"]) == (None, None)
-    assert judge_size({**sizes, "none.onnx/onnx_runtime": 100})[1]["reached"] is False
+    assert judge_size({**sizes, "float32.onnx/onnx_runtime": 100})[1]["reached"] is False
 
 
 def test_the_choice_of_test_images_keeps_the_classes_shares() -> None:

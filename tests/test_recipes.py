@@ -15,10 +15,12 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from onnx import numpy_helper
 
-from cxr_edge.artifacts.bundle import read_artifact, read_bundle, read_manifest
+from cxr_edge.artifacts.artifact import read_artifact
+from cxr_edge.artifacts.bundle import read_bundle, read_manifest
 from cxr_edge.artifacts.tflite_file import read_tflite
 from cxr_edge.errors import OptionError
 from cxr_edge.exporting.recipe import read_recipe, recipes_folder
+from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from tests.conftest import Cli
 
@@ -122,8 +124,8 @@ def test_coral_gets_integers_from_end_to_end(own: Run, cli: Cli, tmp_path: Path)
         assert all(model.tensors[index].dtype != "float32" for index in (*operator.inputs, *operator.outputs))
         if operator.kind == "FULLY_CONNECTED":
             assert len(model.tensors[operator.inputs[1]].scales) == 1
-    assert read_manifest(folder)["shared"]["recipe"]["name"] == "coral-edge-tpu"
-    assert read_artifact(path).metadata["contract"]["output"] == {
+    assert read_manifest(folder).shared.recipe["name"] == "coral-edge-tpu"
+    assert to_json(read_artifact(path).metadata.contract.probabilities) == {
         "name": "probabilities", "type": "int8", "shape": [1, 3], "scale": 1 / 256, "zero_point": -128,
     }  # fmt: skip
     # It goes through the rest of the tool like any other: the bundle written last is the one taken.

@@ -26,7 +26,8 @@ from benchmarks.aarch64.apt import SetupError
 from benchmarks.aarch64.commands import Outcome, describe, run_command
 from benchmarks.aarch64.compare import COMMANDS, PASSED, compare
 from benchmarks.aarch64.environment import Environment, Machine, check_here, emulator_title
-from cxr_edge.artifacts.bundle import MANIFEST, Artifact, read_bundle, read_manifest
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import read_bundle, write_manifest
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.evaluation.replay import FILE, read_reference_images
 from cxr_edge.files import write_json
@@ -65,13 +66,11 @@ def parser() -> argparse.ArgumentParser:
 
 def single_bundle(bundle: Path, artifact: Artifact, folder: Path) -> Path:
     """A bundle that lists one artifact of another, by links: what crashes in it takes no other artifact along."""
-    manifest = read_manifest(bundle)
-    manifest["artifacts"] = [entry for entry in manifest["artifacts"] if entry["file"] == artifact.name]
     single = folder / artifact.name.replace(".", "-")
     single.mkdir()
     for name in (artifact.name, FILE):
         (single / name).symlink_to((bundle / name).resolve())
-    write_json(single / MANIFEST, manifest)
+    write_manifest(single, artifact.metadata.shared, [artifact])
     return single
 
 

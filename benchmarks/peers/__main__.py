@@ -31,9 +31,9 @@ from cxr_edge.machine import describe_machine, usable_cores
 from cxr_edge.runs import Run, find_run
 
 _OURS = (
-    ("none", "tflite", "litert"),
-    ("none", "onnx", "onnx_runtime"),
-    ("none", "onnx", "openvino_runtime"),
+    ("float32", "tflite", "litert"),
+    ("float32", "onnx", "onnx_runtime"),
+    ("float32", "onnx", "openvino_runtime"),
     ("int8", "tflite", "litert"),
     ("int8", "tflite", "openvino_runtime"),
     ("int8", "onnx", "onnx_runtime"),
@@ -48,7 +48,7 @@ def rows_of(run: Run, work: Path) -> list[Row]:
     """Every row of the comparison, whether its file is there or not; the trained model first."""
     rows = [Row(KERAS, "the trained model", KERAS, str(run.model_file), ours=False)]
     for quantization, kind, runtime in _OURS:
-        title = f"ours: {quantization.replace('none', 'float32')} {kind.replace('tfl', 'TFL').replace('onnx', 'ONNX')}"
+        title = f"ours: {quantization} {kind.replace('tfl', 'TFL').replace('onnx', 'ONNX')}"
         file = run.bundle / f"xception-{quantization}.{kind}"
         rows.append(Row(f"{quantization}.{kind}/{runtime}", title, runtime, str(file), ours=True))
     rows += [Row(peer.name, peer.title, peer.runtime, str(peer.path(work)), ours=False) for peer in PEERS]

@@ -19,7 +19,8 @@ from typing import Any
 
 from benchmarks.peers import conversions
 from benchmarks.peers.conversions import Source
-from cxr_edge.artifacts.bundle import Artifact, read_bundle
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import read_bundle
 from cxr_edge.console import working
 from cxr_edge.files import replacing, write_json
 from cxr_edge.runs import Run
@@ -46,7 +47,7 @@ class Peer:
 
 
 _ONNX, _TFLITE, _OPENVINO = (".onnx",), (".tflite",), (".bin", ".xml")
-_FLOAT_ONNX, _FLOAT_TFLITE, _INT8_TFLITE = ("none", "onnx"), ("none", "tflite"), ("int8", "tflite")
+_FLOAT_ONNX, _FLOAT_TFLITE, _INT8_TFLITE = ("float32", "onnx"), ("float32", "tflite"), ("int8", "tflite")
 PEERS = (
     Peer(
         "tf2onnx_keras", "tf2onnx.from_keras QAT", "onnx_runtime", _INT8_TFLITE,

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.bundle import read_artifact
+from cxr_edge.artifacts.artifact import read_artifact
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.runs import Run
 
 if TYPE_CHECKING:
@@ -37,11 +38,13 @@ class Source:
     def exporter(self) -> Exporter:
         """With the options that the run's int8 files were fine-tuned with."""
         from cxr_edge.exporting.export import Exporter, ExportOptions
-        from cxr_edge.exporting.recipe import FORMATS, Recipe
+        from cxr_edge.exporting.recipe import Recipe
         from cxr_edge.quantization.finetune import FineTuneOptions
 
-        made = read_artifact(self.artifact("int8", "tflite")).metadata["calibration"]["fine_tuning"]
-        return Exporter(self.run, ExportOptions(Recipe(FORMATS, ("int8",)), FineTuneOptions(**made)))
+        calibration = read_artifact(self.artifact(Quantization.INT8, ArtifactFormat.TFLITE)).metadata.calibration
+        assert calibration is not None
+        recipe = Recipe(tuple(ArtifactFormat), (Quantization.INT8,))
+        return Exporter(self.run, ExportOptions(recipe, FineTuneOptions(**calibration["fine_tuning"])))
 
     def single_images(self) -> list[NDArray[np.uint8]]:
         """The calibration images as batches of one, uint8 `[1, S, S, 1]`."""
@@ -101,7 +104,7 @@ def quantize_static_defaults(source: Source, path: Path) -> None:
     """Our float32 ONNX file, nothing chosen: int8 activations and weights, a scale a tensor, minimum and maximum."""
     from onnxruntime.quantization import quantize_static
 
-    quantize_static(source.artifact("none", "onnx"), path, _Reader(source.single_images()))
+    quantize_static(source.artifact("float32", "onnx"), path, _Reader(source.single_images()))
 
 
 def quantize_static_tuned(source: Source, path: Path) -> None:
@@ -111,7 +114,7 @@ def quantize_static_tuned(source: Source, path: Path) -> None:
 
     prepared = path.with_name("prepared.onnx")
     # Symbolic shapes are for transformers, and would need sympy.
-    quant_pre_process(source.artifact("none", "onnx"), prepared, skip_symbolic_shape=True)
+    quant_pre_process(source.artifact("float32", "onnx"), prepared, skip_symbolic_shape=True)
     images = source.single_images()
     quantize_static(
         prepared,
@@ -150,7 +153,7 @@ def ai_edge_quantizer(source: Source, path: Path) -> None:
     from ai_edge_quantizer import qtyping, quantizer, recipe
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
-    quantizing = quantizer.Quantizer(str(source.artifact("none", "tflite")), recipe.static_wi8_ai8())
+    quantizing = quantizer.Quantizer(str(source.artifact("float32", "tflite")), recipe.static_wi8_ai8())
     # Without this, the recipe would give the probabilities out as int8.
     quantizing.update_quantization_recipe(
         ".*", qtyping.TFLOperationName.OUTPUT, algorithm_key=AlgorithmName.NO_QUANTIZE
@@ -168,7 +171,7 @@ def nncf_from(kind: str) -> Callable[[Source, Path], None]:
 
         images = source.single_images()
         # Not Core.read_model: an ONNX file's transposes would stay, and NNCF would correct 2 biases instead of 42.
-        model = openvino.convert_model(source.artifact("none", kind))
+        model = openvino.convert_model(source.artifact("float32", kind))
         openvino.save_model(nncf.quantize(model, nncf.Dataset(images), subset_size=len(images)), path)
 
     return build

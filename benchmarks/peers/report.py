@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.peers.measure import KERAS
-from cxr_edge.artifacts.bundle import NOTICE
+from cxr_edge.artifacts.metadata import NOTICE
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
 from cxr_edge.runtimes.base import RUNTIMES
 

@@ -31,8 +31,8 @@ LATENCY_TARGETS = (
     Target("our fastest int8 / NNCF", 0.85, _INT8, _NNCF),
     Target("our int8 ONNX (ONNX Runtime) / NNCF", 1.00, _INT8_ONNX, _NNCF),
     Target("our int8 ONNX / quantize_static", 0.70, _INT8_ONNX, ("quantize_static",)),
-    Target("our int8 ONNX / our float32 ONNX", 0.34, _INT8_ONNX, ("none.onnx/onnx_runtime",)),
-    Target("our int8 TFLite / our float32 TFLite", 0.55, _INT8[:1], ("none.tflite/litert",)),
+    Target("our int8 ONNX / our float32 ONNX", 0.34, _INT8_ONNX, ("float32.onnx/onnx_runtime",)),
+    Target("our int8 TFLite / our float32 TFLite", 0.55, _INT8[:1], ("float32.tflite/litert",)),
 )
 SIZE_LIMIT = 0.28
 
@@ -79,7 +79,7 @@ def judge_size(sizes: Mapping[str, int]) -> list[dict[str, Any]]:
     """Our int8 file of each format against the float32 one, from bytes by row name; without an interval."""
     judged = []
     for title, runtime in (("TFLite", "tflite/litert"), ("ONNX", "onnx/onnx_runtime")):
-        ours, other = sizes.get(f"int8.{runtime}"), sizes.get(f"none.{runtime}")
+        ours, other = sizes.get(f"int8.{runtime}"), sizes.get(f"float32.{runtime}")
         ratio = None if ours is None or other is None else ours / other
         judged.append(
             {

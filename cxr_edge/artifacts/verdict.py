@@ -2,4 +2,15 @@
 
 from __future__ import annotations
 
-PASSED, FAILED, UNDECIDED = "passed", "failed", "not enough images"
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """Whether an artifact met a gate's demands; undecided where there are not enough images to tell."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNDECIDED = "not enough images"
+
+
+PASSED, FAILED, UNDECIDED = Verdict.PASSED, Verdict.FAILED, Verdict.UNDECIDED

@@ -18,7 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge import __version__
-from cxr_edge.artifacts.bundle import NOTICE, Artifact, read_bundle, read_manifest
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import read_bundle, read_manifest
+from cxr_edge.artifacts.kinds import Quantization
+from cxr_edge.artifacts.metadata import NOTICE
 from cxr_edge.artifacts.verdict import FAILED
 from cxr_edge.benchmarking.energy import energy_meter
 from cxr_edge.benchmarking.files import measure_files, write_sample_files
@@ -160,7 +163,7 @@ def _keras_row(run: Run, threads: int, artifacts: list[Artifact]) -> _Row:
     loaded = time.perf_counter() - start
     reference = next((artifact.parity["reference_accuracy"] for artifact in artifacts if artifact.parity), None)
     facts = {
-        "quantization": "none",
+        "quantization": str(Quantization.FLOAT32),
         "bytes": run.model_file.stat().st_size,
         "accuracy": reference,
         "ran_on": "TensorFlow",
@@ -174,7 +177,7 @@ def _artifact_row(artifact: Artifact, runtime: Runtime, threads: int, images: ND
     loaded = time.perf_counter() - start
     verdict = artifact.parity or {}
     facts = {
-        "quantization": artifact.quantization,
+        "quantization": str(artifact.quantization),
         "bytes": artifact.bytes,
         "ran_on": session.ran_on,
         **{name: verdict.get(name) for name in ("accuracy", "agreement", "verdict")},
@@ -193,7 +196,7 @@ def _baseline(rows: list[_Row], wanted: str | None) -> _Row:
             if wanted in (row.candidate.name, row.key):
                 return row
         raise OptionError(f"--baseline {wanted}: choose one of {', '.join(sorted({row.key for row in rows}))}")
-    return next((row for row in rows if row.facts["quantization"] == "none"), rows[0])
+    return next((row for row in rows if row.facts["quantization"] == Quantization.FLOAT32), rows[0])
 
 
 def _described(row: _Row, baseline: _Row) -> dict[str, Any]:
@@ -221,7 +224,7 @@ def _with_throughput(rows: list[_Row], images: NDArray[np.uint8], seconds: float
         for row in wanted:
             runtime, artifact = row.runtime, row.artifact
             assert runtime is not None and artifact is not None
-            batches = artifact.metadata["contract"]["input"]["shape"][0] == "N"
+            batches = artifact.metadata.contract.takes_any_number
             row.extra["throughput"] = throughput(
                 lambda threads, runtime=runtime, path=artifact.path: runtime.load(path, threads),  # type: ignore[misc]
                 images,
@@ -264,9 +267,9 @@ def bench(folder: Path, options: BenchOptions) -> dict[str, Any]:
     """
     artifacts = read_bundle(folder)
     if options.quick:
-        wanted = {best_artifacts(folder)[0].quantization, "none"}
+        wanted = {best_artifacts(folder)[0].quantization, Quantization.FLOAT32}
         artifacts = [artifact for artifact in artifacts if artifact.quantization in wanted]
-    shared = read_manifest(folder)["shared"]
+    shared = read_manifest(folder).shared
     runtimes, keras_wanted, chosen = _chosen(options.runtimes)
     passes = tuple(dict.fromkeys(options.threads)) or (usable_cores(),)
     notes = [warning for artifact in artifacts if (warning := warning_about(artifact))]
@@ -338,7 +341,7 @@ def bench(folder: Path, options: BenchOptions) -> dict[str, Any]:
         "quick": options.quick,
         "image_size": size,
         "images": {"source": source, "count": len(files)},
-        "trained_on": shared["training"]["data"],
+        "trained_on": str(shared.training.data),
         "baseline": fastest["baseline"],
         "energy": meter.source if meter else None,
         "noise": judge_noise([row["spread"] for row in measured], before, after),

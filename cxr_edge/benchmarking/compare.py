@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.benchmarking.bench import SCHEMA
 from cxr_edge.benchmarking.ratios import ratio_interval
 from cxr_edge.errors import DataError, OptionError
@@ -17,8 +18,12 @@ TOLERANCE = 0.05
 def read_record(path: Path) -> dict[str, Any]:
     """A record that `bench --json` wrote. Raises DataError for another file or schema."""
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        # Records of before November 2026 call float32 none.
+        text = path.read_text(encoding="utf-8").replace("xception-none.", "xception-float32.")
+        record: dict[str, Any] = json.loads(text)
         schema = record["schema"]
+        for row in record["rows"]:
+            row["quantization"] = str(Quantization(row["quantization"]))
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a record of cxr-edge bench ({error})") from None
     if schema != SCHEMA:

@@ -44,7 +44,7 @@ def main() -> None:
         start = time.perf_counter()
         session = KerasSession(run, int(threads))
     else:
-        from cxr_edge.artifacts.bundle import read_artifact
+        from cxr_edge.artifacts.artifact import read_artifact
 
         read = read_artifact(Path(artifact))
         size, resize = read.image_size, read.resize

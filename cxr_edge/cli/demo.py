@@ -16,16 +16,17 @@ def command(
     ] = None,
 ) -> None:
     """Train, export, verify and bench on phantoms, in a few minutes."""
+    from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
     from cxr_edge.benchmarking.bench import BenchOptions, bench
     from cxr_edge.exporting.command import run_export
-    from cxr_edge.exporting.recipe import FORMATS, Recipe
+    from cxr_edge.exporting.recipe import Recipe
     from cxr_edge.reporting.terminal.bench import show_bench
     from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
     from cxr_edge.training.command import start_training
 
     start = time.monotonic()
     trained = start_training(run, {}, None)
-    run_export(trained.folder, Recipe(FORMATS, ("none", "int8")), None, 3e-5)
+    run_export(trained.folder, Recipe(tuple(ArtifactFormat), (Quantization.FLOAT32, Quantization.INT8)), None, 3e-5)
     record = bench(
         trained.bundle, BenchOptions(queries=30, seconds=0.5, starts=1, throughput_seconds=0.3, file_rounds=2)
     )

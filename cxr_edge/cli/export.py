@@ -29,7 +29,7 @@ def command(
             "--quantize",
             help="int8 is fine-tuned quantization-aware, int8-ptq calibrated only. Repeatable.",
             show_default="int8",
-            metavar="none|fp16|int8|int8-ptq|all",
+            metavar="float32|fp16|int8|int8-ptq|all",
         ),
     ] = None,
     keep_float: Annotated[

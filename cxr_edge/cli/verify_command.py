@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.artifacts.bundle import NOTICE
+from cxr_edge.artifacts.metadata import NOTICE
 from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.replay import replay
 from cxr_edge.files import write_json
@@ -57,7 +57,7 @@ def verify_here(
         from cxr_edge.exporting.verify import verify_bundle
 
         rows = verify_bundle(folder, demands)
-        show_parity(rows, phantoms=run_of(folder).config()["options"]["data"] is None)
+        show_parity(rows, phantoms=run_of(folder).phantoms)
         judge = gate_parity
     show(NOTICE)
     if json is not None:

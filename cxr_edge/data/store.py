@@ -65,7 +65,7 @@ class ImageStore:
 
     def __init__(self, size: int, resize: str) -> None:
         self.size, self.resize = size, resize
-        rule = json.dumps([rule_of(resize), PIL.__version__, THUMBNAIL])
+        rule = json.dumps([rule_of(resize).identifiers(), PIL.__version__, THUMBNAIL])
         self.folder = cache_folder() / f"{size}px-{resize}-{hashlib.sha256(rule.encode()).hexdigest()[:16]}"
         self._pixels, self._index = self.folder / "pixels.u8", self.folder / "index.sqlite"
 

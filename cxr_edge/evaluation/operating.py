@@ -97,7 +97,6 @@ def operating_figures(
     }
 
 
-def operating_point_of(metadata: dict[str, Any]) -> OperatingPoint | None:
-    """The operating point in an artifact's metadata; None where it has none."""
-    found = metadata.get("operating_point")
-    return None if found is None else OperatingPoint(found["label"], found["threshold"], found["refer_below"])
+def operating_point_of(figures: dict[str, Any] | None) -> OperatingPoint | None:
+    """The operating point in an artifact's metadata, from `operating_figures`; None where it has none."""
+    return None if figures is None else OperatingPoint(figures["label"], figures["threshold"], figures["refer_below"])

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.bundle import Artifact, read_bundle, read_manifest
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import read_bundle, read_manifest
 from cxr_edge.artifacts.verdict import FAILED, PASSED
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.scoring import score_images
@@ -21,10 +22,6 @@ from cxr_edge.runtimes.base import Runtime, runtimes_for
 
 FILE = "reference.npz"
 _PHANTOMS = 9
-#: Largest difference of a probability between runtimes that compute the same: float32 sums in another order, float16
-#: weights widened or not, int8 rounded up or down half a step in each of a hundred layers.
-TOLERANCES = {"none": 0.001, "fp16": 0.02}
-INTEGER_TOLERANCE = 0.05
 
 
 def reference_images(size: int) -> NDArray[np.uint8]:
@@ -49,7 +46,7 @@ def read_reference_images(folder: Path) -> NDArray[np.uint8]:
     Raises:
         ArtifactError: the bundle has none, or the file is not the one the manifest describes.
     """
-    wanted = read_manifest(folder)["shared"].get("reference_sha256")
+    wanted = read_manifest(folder).shared.reference_sha256
     path = folder / FILE
     if wanted is None or not path.is_file():
         raise ArtifactError(f"{folder}: has no reference outputs (exported by an older version?); export it again")
@@ -96,14 +93,14 @@ def replay(folder: Path, chosen: list[Runtime] | None, threads: int | None) -> l
 
 def compared_with_recorded(artifact: Artifact, found: NDArray[np.float32]) -> dict[str, Any]:
     """What an artifact found for the reference inputs, `[M, K]`, against what was recorded at export; see `replay`."""
-    assert artifact.reference is not None
-    recorded, keras = (np.array(artifact.reference[name], dtype=np.float32) for name in ("probabilities", "keras"))
-    tolerance = TOLERANCES.get(artifact.quantization, INTEGER_TOLERANCE)
+    reference, tolerance = artifact.reference, artifact.quantization.tolerance
+    assert reference is not None
+    recorded, keras = (np.array(rows, dtype=np.float32) for rows in (reference.probabilities, reference.keras))
     # A NaN is on neither side of a limit; it must not pass.
     largest = float(np.nan_to_num(np.abs(found - recorded), nan=1.0).max())
     return {
         "artifact": artifact.name,
-        "recorded_on": artifact.reference["runtime"],
+        "recorded_on": reference.runtime,
         "images": len(found),
         "same_top": int((found.argmax(axis=1) == recorded.argmax(axis=1)).sum()),
         "largest_difference": largest,

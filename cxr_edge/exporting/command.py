@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr_edge.artifacts.bundle import Artifact
+from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.exporting.export import Exporter, ExportOptions
@@ -37,10 +37,13 @@ def run_export(
     options = replace(options, sensitive_class=sensitive_class, sensitivity=sensitivity)
     options.check()
     exporter = Exporter(run, options)
-    artifacts = exporter.export()
+    exported = exporter.export()
+    artifacts = list(exported.artifacts)
+    for note in exported.notes:
+        show(note)
     rows = [{"artifact": artifact.name, "bytes": artifact.bytes, **(artifact.parity or {})} for artifact in artifacts]
-    show_parity(rows, phantoms=run.config()["options"]["data"] is None)
-    if point := exporter.operating_point():
+    show_parity(rows, phantoms=run.phantoms)
+    if point := exporter.operating_point:
         show(
             f"operating point: {point['label']} is called from {percent(point['threshold'])} % on; on validation "
             f"{percent(point['called'])} % of it are called, {percent(point['sensitivity'])} % called or referred, "
@@ -84,7 +87,7 @@ def _prepared(
     folder: Path | None, recipe: Recipe, qat_epochs: int | None, qat_learning_rate: float
 ) -> tuple[Run, ExportOptions]:
     run = find_run(folder)
-    epochs = qat_epochs if qat_epochs is not None else 1 if run.config()["options"]["data"] is None else 3
+    epochs = qat_epochs if qat_epochs is not None else 1 if run.phantoms else 3
     options = ExportOptions(recipe, FineTuneOptions(epochs, qat_learning_rate))
     options.check()
     return run, options

@@ -15,10 +15,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from cxr_edge.artifacts.contract import HEATMAP, IMAGE, PROBABILITIES
 from cxr_edge.artifacts.tflite_file import Operator, Tensor, TFLiteFile, read_tflite
 from cxr_edge.errors import ArtifactError
-from cxr_edge.exporting.tflite import INPUT, OUTPUT
-from cxr_edge.quantization.graph import HEATMAP
 
 #: Readable by every ONNX Runtime since 1.14.
 IR_VERSION = 8
@@ -296,7 +295,7 @@ class _Lowering:
         (source,), (target,) = operator.inputs, operator.outputs
         if self.tensor(source).dtype != "float32":
             raise ArtifactError("an int8 softmax has no lowering: its step of 1/256 ties close classes")
-        self.values[target] = self.emit("Softmax", [self.values[source]], OUTPUT, axis=-1)
+        self.values[target] = self.emit("Softmax", [self.values[source]], PROBABILITIES, axis=-1)
 
     def reshape(self, operator: Operator) -> None:
         source, (target,) = operator.inputs[0], operator.outputs
@@ -342,17 +341,17 @@ class _Lowering:
             "SOFTMAX": self.softmax,
         }
         (image,), (probabilities, *heatmap) = self.model.inputs, self.model.outputs
-        self.values[image] = INPUT
+        self.values[image] = IMAGE
         for operator in self.model.operators:
             if operator.kind not in handlers:
                 raise ArtifactError(f"TFLite operator {operator.kind} has no lowering to ONNX")
             handlers[operator.kind](operator)
-        if self.values.get(probabilities) != OUTPUT:
+        if self.values.get(probabilities) != PROBABILITIES:
             raise ArtifactError("the TFLite file does not end in a softmax")
         _, height, width, channels = self.tensor(image).shape
         classes = self.tensor(probabilities).shape[-1]
         batch = "N" if self.batch is None else self.batch
-        outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [batch, classes])]
+        outputs = [helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, [batch, classes])]
         for index in heatmap:
             self.emit("Transpose", [self.values[index]], HEATMAP, name=f"{HEATMAP}_nhwc", perm=[0, 2, 3, 1])
             shape = [batch, *self.tensor(index).shape[1:]]
@@ -360,7 +359,7 @@ class _Lowering:
         graph = helper.make_graph(
             self.nodes,
             "cxr_edge_int8",
-            [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [batch, height, width, channels])],
+            [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, [batch, height, width, channels])],
             outputs,
             initializer=list(self.constants.values()),
         )

@@ -7,9 +7,8 @@ import tempfile
 
 import onnx
 
+from cxr_edge.artifacts.contract import ANY, HEATMAP, IMAGE, PROBABILITIES
 from cxr_edge.exporting.lowering import IR_VERSION
-from cxr_edge.exporting.tflite import INPUT, OUTPUT
-from cxr_edge.quantization.graph import HEATMAP
 
 
 def float_onnx(tflite: bytes, half: bool, opset: int, batch: int | None) -> onnx.ModelProto:
@@ -42,7 +41,7 @@ def float_onnx(tflite: bytes, half: bool, opset: int, batch: int | None) -> onnx
 def name_ends(model: onnx.ModelProto, batch: int | None) -> None:
     """Give the graph's input and outputs the contract's names and its N."""
     (image,), (probabilities, *others) = model.graph.input, model.graph.output
-    renamed = {image.name: INPUT, probabilities.name: OUTPUT, **{value.name: HEATMAP for value in others}}
+    renamed = {image.name: IMAGE, probabilities.name: PROBABILITIES, **{value.name: HEATMAP for value in others}}
     for node in model.graph.node:
         for names in (node.input, node.output):
             for index, name in enumerate(names):
@@ -50,6 +49,6 @@ def name_ends(model: onnx.ModelProto, batch: int | None) -> None:
     for value in (image, probabilities, *others):
         value.name = renamed[value.name]
         if batch is None:
-            value.type.tensor_type.shape.dim[0].dim_param = "N"
+            value.type.tensor_type.shape.dim[0].dim_param = ANY
         else:
             value.type.tensor_type.shape.dim[0].dim_value = batch

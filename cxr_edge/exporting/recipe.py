@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import cxr_edge
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.gate import Gate
 
-FORMATS = ("tflite", "onnx")
-QUANTIZATIONS = ("none", "fp16", "int8", "int8-ptq")
 #: Integer types of ONNX' activations: uint8 for x86 with VNNI (its dot product takes unsigned by signed), the same with
 #: weights of 7 bits for x86 without (16-bit sums of two products cannot overflow), int8 for Arm, int8 with every zero
 #: point at 0 for TensorRT.
@@ -23,8 +22,6 @@ FLAVOURS = ("uint8", "uint8-reduced", "int8", "int8-symmetric")
 OPSETS = tuple(range(13, 19))
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
-    "formats": FORMATS,
-    "quantize": QUANTIZATIONS,
     "integer_flavour": FLAVOURS,
     "input_type": ("uint8",),
     "output_type": ("float32", "int8"),
@@ -40,8 +37,8 @@ _REQUIRED = ("device", "why", "formats", "quantize")
 class Recipe:
     """What to write: `export/README.md` says what each key means. Without a `name`, put together from options."""
 
-    formats: tuple[str, ...]
-    quantize: tuple[str, ...]
+    formats: tuple[ArtifactFormat, ...]
+    quantize: tuple[Quantization, ...]
     integer_flavour: str = "uint8"
     input_type: str = "uint8"
     output_type: str = "float32"
@@ -55,9 +52,14 @@ class Recipe:
     why: str = ""
     name: str | None = None
 
-    def label(self, quantization: str) -> str:
-        """What an artifact is called: one with layers left in float is mixed, and not int8."""
-        return quantization.replace("int8", "mixed") if self.keep_float else quantization
+    def yields(self, quantization: Quantization) -> Quantization:
+        """What an artifact is: one with layers left in float is mixed, and not int8."""
+        return quantization.mixed() if self.keep_float else quantization
+
+    @property
+    def signed_activations(self) -> bool:
+        """Whether ONNX' activations are int8, and not uint8."""
+        return self.integer_flavour in ("int8", "int8-symmetric")
 
     @property
     def symmetric(self) -> bool:
@@ -68,18 +70,17 @@ class Recipe:
 def check_recipe(recipe: Recipe) -> None:
     """Raises OptionError for an unknown value, and for values that cannot go together."""
     for key, known in _CHOICES.items():
-        given = getattr(recipe, key)
-        for value in given if isinstance(given, tuple) else (given,):
-            if value not in known:
-                raise OptionError(f"{key} {value}: {_nearest(str(value), known)}")
+        value = getattr(recipe, key)
+        if value not in known:
+            raise OptionError(f"{key} {value}: {_nearest(str(value), known)}")
     if not recipe.formats or not recipe.quantize:
         raise OptionError("formats and quantize: name one at least")
-    integers = any(quantization.startswith("int8") for quantization in recipe.quantize)
-    if recipe.output_type == "int8" and ("onnx" in recipe.formats or set(recipe.quantize) - {"int8", "int8-ptq"}):
+    integers = [quantization.is_integer for quantization in recipe.quantize]
+    if recipe.output_type == "int8" and (ArtifactFormat.ONNX in recipe.formats or not all(integers)):
         raise OptionError("output_type int8: only int8 TFLite files end in integers; formats tflite, quantize int8")
     if recipe.output_type == "int8" and recipe.heatmap:
         raise OptionError("output_type int8: the heat map is float; add heatmap = false")
-    if recipe.keep_float and not integers:
+    if recipe.keep_float and not any(integers):
         raise OptionError("keep_float: nothing is quantized here; quantize int8 or int8-ptq")
     recipe.parity.check()
 
@@ -120,9 +121,30 @@ def read_recipe(name: str) -> Recipe:
         raise OptionError(f"{path}: {error}") from None
 
 
-def _all_or(given: list[str], known: tuple[str, ...]) -> tuple[str, ...]:
-    """`all` spelled out; repeated names once, in the order given."""
-    return tuple(dict.fromkeys(name for one in given for name in (known if one == "all" else (one,))))
+def _formats(names: Iterable[str]) -> tuple[ArtifactFormat, ...]:
+    known = tuple(ArtifactFormat)
+    for name in names:
+        if name not in known:
+            raise OptionError(f"formats {name}: {_nearest(name, known)}")
+    return tuple(ArtifactFormat(name) for name in dict.fromkeys(names))
+
+
+def _quantizations(names: Iterable[str]) -> tuple[Quantization, ...]:
+    """Also by an old name. Raises OptionError."""
+    known, found = Quantization.exportable(), []
+    for name in names:
+        try:
+            found.append(Quantization(name))
+        except ValueError:
+            raise OptionError(f"quantize {name}: {_nearest(name, known)}") from None
+        if found[-1] not in known:
+            raise OptionError(f"quantize {name}: comes of int8 with keep_float; {_nearest(name, known)}")
+    return tuple(dict.fromkeys(found))
+
+
+def _all_or(names: list[str], known: Iterable[str]) -> list[str]:
+    """`all` spelled out."""
+    return [name for one in names for name in (known if one == "all" else (one,))]
 
 
 def chosen_recipe(
@@ -140,8 +162,8 @@ def chosen_recipe(
     """
     if name is None:
         recipe = Recipe(
-            _all_or(formats or ["all"], FORMATS),
-            _all_or(quantizations or ["int8"], QUANTIZATIONS),
+            _formats(_all_or(formats or ["all"], ArtifactFormat)),
+            _quantizations(_all_or(quantizations or [Quantization.INT8], Quantization.exportable())),
             keep_float=tuple(keep_float or ()),
             heatmap=heatmap,
             parity=Gate(**gate),
@@ -180,6 +202,7 @@ def _recipe(content: Mapping[str, Any], name: str) -> Recipe:
     _require_known(gate, demands, "parity.")
     for key, value in gate.items():
         _require(type(value) in (int, float), f"parity.{key}", value, "a share from 0 to 1")
+    values.update(formats=_formats(values["formats"]), quantize=_quantizations(values["quantize"]))
     recipe = Recipe(**values, parity=Gate(**gate), name=name)
     check_recipe(recipe)
     return recipe

@@ -5,22 +5,22 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
+from cxr_edge.artifacts.contract import HEATMAP, IMAGE, PROBABILITIES
 from cxr_edge.exporting.tflite_rewrite import finish_float, finish_int8
 from cxr_edge.quantization.build import Ranges, build_graph
-from cxr_edge.quantization.graph import HEATMAP, Graph
+from cxr_edge.quantization.graph import Graph
 from cxr_edge.training.backend import keras, tf
-
-INPUT, OUTPUT = "image", "probabilities"
 
 
 def _converter(model: keras.Model, input_type: Any, batch: int | None, folder: str) -> Any:
     """A converter with the contract's names as the signature; N is left open where `batch` is None."""
     size = model.input_shape[1]
 
-    @tf.function(input_signature=[tf.TensorSpec((batch, size, size, 1), input_type, name=INPUT)])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[tf.TensorSpec((batch, size, size, 1), input_type, name=IMAGE)])  # type: ignore[untyped-decorator]
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = model(tf.cast(image, tf.float32), training=False)
-        return dict(zip((OUTPUT, HEATMAP), found, strict=True)) if isinstance(found, list) else {OUTPUT: found}
+        outputs = model(tf.cast(image, tf.float32), training=False)
+        named = zip((PROBABILITIES, HEATMAP), outputs if isinstance(outputs, list) else [outputs], strict=False)
+        return dict(named)
 
     module = tf.Module()
     module.model = model
@@ -35,7 +35,7 @@ def float_tflite(graph: Graph, batch: int | None = None, half: bool = False) -> 
         if half:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
-        return finish_float(converter.convert(), OUTPUT)
+        return finish_float(converter.convert(), PROBABILITIES)
 
 
 def int8_tflite(graph: Graph, ranges: Ranges, batch: int | None = None, integer_output: bool = False) -> bytes:
@@ -56,4 +56,4 @@ def int8_tflite(graph: Graph, ranges: Ranges, batch: int | None = None, integer_
             converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         if integer_output:
             converter.inference_output_type = tf.int8
-        return finish_int8(converter.convert(), graph, OUTPUT)
+        return finish_int8(converter.convert(), graph, PROBABILITIES)

@@ -9,20 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.bundle import Artifact, read_bundle, read_manifest
-from cxr_edge.console import progress_bar
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import read_bundle, read_manifest
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import Split, run_split
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.gate import Gate
-from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import tempered
+from cxr_edge.exporting.judge import judged, preferred_session, scored
 from cxr_edge.files import sha256_of
-from cxr_edge.machine import usable_cores
 from cxr_edge.runs import Run
-from cxr_edge.runtimes.base import runtimes_for
 from cxr_edge.runtimes.selection import run_of
-from cxr_edge.statistics.parity import flipped, parity
+from cxr_edge.statistics.parity import flipped
 from cxr_edge.training.train import compiled, load_classifier, predict_probabilities
 
 
@@ -53,21 +51,17 @@ def score_bundle(folder: Path) -> ScoredBundle:
     """
     run = run_of(folder)
     artifacts = read_bundle(folder)
-    shared = read_manifest(folder)["shared"]
-    if shared["training"]["model_sha256"] != sha256_of(run.model_file):
+    shared = read_manifest(folder).shared
+    if shared.training.model_sha256 != sha256_of(run.model_file):
         raise ArtifactError(f"{folder}: was exported from another model than {run.model_file}; export again")
     split = run_split(run)
     images = np.asarray(decoded(split, "test", artifacts[0].image_size))
-    # Bundles of before temperature scaling have none.
-    temperature = float(shared.get("temperature", 1.0))
-    reference = tempered(predict_probabilities(compiled(load_classifier(run)), images), temperature)
-    scored = []
+    reference = tempered(predict_probabilities(compiled(load_classifier(run)), images), shared.temperature)
+    rows = []
     for artifact in artifacts:
-        runtime = runtimes_for(artifact.format)[0]
-        session = runtime.load(artifact.path, usable_cores())
-        with progress_bar(f"verifying {artifact.name}", len(images)) as bar:
-            scored.append((artifact, runtime.title, score_images(session, images, bar.tick)))
-    return ScoredBundle(run, split, temperature, reference, tuple(scored))
+        runtime, session = preferred_session(artifact.path, artifact.format)
+        rows.append((artifact, runtime, scored(session, artifact.name, images)))
+    return ScoredBundle(run, split, shared.temperature, reference, tuple(rows))
 
 
 def verify_bundle(folder: Path, demands: dict[str, float]) -> list[dict[str, Any]]:
@@ -84,21 +78,19 @@ def verify_bundle(folder: Path, demands: dict[str, float]) -> list[dict[str, Any
     return compared(score_bundle(folder), demands)
 
 
-def compared(scored: ScoredBundle, demands: dict[str, float]) -> list[dict[str, Any]]:
+def compared(bundle: ScoredBundle, demands: dict[str, float]) -> list[dict[str, Any]]:
     """`parity` of each artifact, by the gate it was exported with and the demands, with its `flipped` images."""
-    targets, labels = scored.split.targets("test"), scored.split.labels
-    names = [item.path for item in scored.split.part("test")]
+    targets, labels = bundle.split.targets("test"), bundle.split.labels
+    names = [item.path for item in bundle.split.part("test")]
     rows = []
-    for artifact, runtime, found in scored.artifacts:
+    for artifact, runtime, found in bundle.artifacts:
         gate = Gate(**{**(artifact.parity or {}).get("gate", {}), **demands})
         rows.append(
             {
                 "artifact": artifact.name,
                 "bytes": artifact.bytes,
-                "runtime": runtime,
-                "part": "test",
-                **parity(scored.reference, found, targets, labels, gate, scored.temperature),
-                "flipped": flipped(scored.reference, found, targets, labels, names),
+                **judged(bundle.reference, found, targets, labels, gate, bundle.temperature, runtime),
+                "flipped": flipped(bundle.reference, found, targets, labels, names),
             }
         )
     return rows

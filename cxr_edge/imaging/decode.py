@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxr_edge.errors import ImageError
 from cxr_edge.imaging import dicom
-from cxr_edge.imaging.rule import STRETCH
+from cxr_edge.imaging.rule import STRETCH, WITHOUT_GROUPS, ImagingRule
 
 #: More than four times the largest detector there is; past it a file is taken for a decompression bomb.
 MAX_PIXELS = 80_000_000
@@ -23,14 +22,13 @@ MIN_SIDE = 32
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def reads_otherwise(rule: dict[str, Any], path: Path | str) -> bool:
+def reads_otherwise(rule: ImagingRule, path: Path | str) -> bool:
     """Whether a file has other pixels by `RULE` than by an artifact's rule for which `same_pixels` holds.
 
     Raises:
         ImageError, MissingDependencyError: as `open_grey`.
     """
-    before = rule.get("dicom") == dicom.RULE_WITHOUT_GROUPS
-    return before and dicom.is_dicom(path) and dicom.needs_groups(path)
+    return rule.dicom == WITHOUT_GROUPS and dicom.is_dicom(path) and dicom.needs_groups(path)
 
 
 _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 262, 0

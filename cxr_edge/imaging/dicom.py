@@ -28,13 +28,6 @@ RULE = (
     "and window, up to 8 bits over the stored range and deeper ones from their own minimum..maximum without padding; "
     "MONOCHROME1 inverted; colour to RGB, then luma; overlays and presentation LUT ignored"
 )
-#: What artifacts say in its stead that are from before functional groups were read; no word of it may change.
-RULE_WITHOUT_GROUPS = (
-    "by content (DICM at byte 128); one frame; modality LUT or rescale; first VOI LUT, else first window, over its "
-    "whole output range; without either, up to 8 bits over the stored range and deeper ones from their own "
-    "minimum..maximum without padding; MONOCHROME1 inverted; colour to RGB, then luma; overlays and presentation LUT "
-    "ignored"
-)
 SUFFIXES = frozenset({".dcm", ".dicom"})
 
 #: The tags that `dicom_facts` reports: its keys, and pydicom's keywords.

@@ -2,46 +2,81 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 from cxr_edge.imaging import dicom
 
-#: How a picture becomes S x S, by the names that `train --resize` takes.
-RESIZES = {"stretch": "stretch to S x S", "pad": "fit into S x S, its proportions kept, centred on black"}
-STRETCH = "stretch"
 
-#: Part of every artifact's contract, with the resize that it was trained with (`rule_of`). A change of any pixel this
-#: module yields is a new version.
-RULE: dict[str, Any] = {
-    "decoder": "Pillow",
-    "orientation": "EXIF orientation applied",
-    "grey": "ITU-R 601-2 luma; alpha ignored; 16-bit and 32-bit grey stretched from its own minimum..maximum to 0..255",
-    "dicom": dicom.RULE,
-    "resize": RESIZES[STRETCH],
-    "filter": "bilinear, antialiased",
-    "version": 2,
+class Resize(StrEnum):
+    """How a picture becomes S x S, by the names that `train --resize` takes."""
+
+    STRETCH = "stretch"
+    PAD = "pad"
+
+
+STRETCH = Resize.STRETCH
+#: What `train --resize` takes, with what it means.
+RESIZES = {
+    Resize.STRETCH: "stretched to S x S",
+    Resize.PAD: "fitted into S x S, its proportions kept, centred on black",
 }
+#: How DICOM files were read when an artifact was trained: not at all; without the functional groups of enhanced
+#: objects; as today.
+NO_DICOM, WITHOUT_GROUPS, WITH_GROUPS = "none", "without-functional-groups", "with-functional-groups"
+#: A change of any pixel that this package yields is a new version.
+VERSION = 2
+#: Versions of the rule with their reading of DICOM files that give today's pixels for every file that both read, those
+#: apart that `imaging.decode.reads_otherwise` names.
+_SAME_PIXELS = {(1, NO_DICOM), (1, WITHOUT_GROUPS), (VERSION, WITH_GROUPS)}
 
-#: `version` and `dicom` of rules before, which read what they read as `RULE` does, but for `reads_otherwise`: one read
-#: no DICOM file at all.
-_BEFORE = {(1, None), (1, dicom.RULE_WITHOUT_GROUPS)}
 
+@dataclass(frozen=True)
+class ImagingRule:
+    """How a file becomes an artifact's pixels, as identifiers; the description says it to people, and decides nothing.
 
-def same_pixels(rule: dict[str, Any]) -> bool:
-    """Whether an artifact's imaging rule gives the pixels that `RULE` gives, for every file that both read.
-
-    Those files apart that `reads_otherwise` names.
+    A rule of another version may have identifiers that are not known here.
     """
-    if (rule.get("version"), rule.get("dicom")) in _BEFORE:
-        rule = {**rule, "version": RULE["version"], "dicom": RULE["dicom"]}
-    return rule == rule_of(resize_of(rule))
+
+    resize: str
+    version: int = VERSION
+    decoder: str = "pillow"
+    orientation: str = "exif"
+    grey: str = "luma-601"
+    dicom: str = WITH_GROUPS
+    filter: str = "bilinear-antialiased"
+    description: str = field(default="", compare=False)
+
+    def identifiers(self) -> dict[str, Any]:
+        """All but the description: what decides about pixels, JSON-ready."""
+        return {name: value for name, value in asdict(self).items() if name != "description"}
+
+    @property
+    def resize_here(self) -> Resize:
+        """Its resize; `stretch` for one that is not known here, which `same_pixels` then tells."""
+        return Resize(self.resize) if self.resize in RESIZES else STRETCH
 
 
-def rule_of(resize: str) -> dict[str, Any]:
-    """The rule with one of `RESIZES`."""
-    return {**RULE, "resize": RESIZES[resize]}
+def rule_of(resize: str) -> ImagingRule:
+    """Today's rule with one of `RESIZES`."""
+    return ImagingRule(
+        resize=resize,
+        description=(
+            "Decoded by Pillow; EXIF orientation applied; grey by ITU-R 601-2 luma, alpha ignored, 16-bit and 32-bit "
+            f"grey stretched from its own minimum..maximum to 0..255; {RESIZES[Resize(resize)]}, bilinear and "
+            f"antialiased. DICOM: {dicom.RULE}."
+        ),
+    )
 
 
-def resize_of(rule: dict[str, Any]) -> str:
-    """Which of `RESIZES` a rule has; `stretch` for one that is not known here, which `same_pixels` then tells."""
-    return next((name for name, text in RESIZES.items() if text == rule.get("resize")), STRETCH)
+RULE = rule_of(STRETCH)
+
+
+def same_pixels(rule: ImagingRule) -> bool:
+    """Whether an artifact's imaging rule gives the pixels that today's gives, for every file that both read.
+
+    Those files apart that `imaging.decode.reads_otherwise` names.
+    """
+    known = (rule.version, rule.dicom) in _SAME_PIXELS and rule.resize in RESIZES
+    return known and replace(rule, version=VERSION, dicom=RULE.dicom, resize=RULE.resize) == RULE

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.artifacts.bundle import format_of, read_artifact
+from cxr_edge.artifacts.artifact import format_of, read_artifact
+from cxr_edge.artifacts.kinds import Quantization
+from cxr_edge.artifacts.metadata import ArtifactMetadata
 from cxr_edge.errors import ArtifactError, MissingDependencyError, extra_with
 from cxr_edge.files import sha256_of
 from cxr_edge.inspection.delegate import delegate_report
 from cxr_edge.inspection.operators import computation_of
+from cxr_edge.records import to_json
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -24,20 +27,21 @@ def inspect(path: Path) -> dict[str, Any]:
     kind = format_of(path)
     if not path.is_file():
         raise ArtifactError(f"{path}: no such artifact")
-    metadata: dict[str, Any] | None
+    metadata: ArtifactMetadata | None
     try:
         metadata = read_artifact(path).metadata
+        claimed = metadata.quantization
     except ArtifactError:
+        # A file of another tool is judged by the name that it goes by.
         metadata = None
-    # A file of another tool is judged by the name that it goes by.
-    claimed = metadata["quantization"] if metadata else "int8" if "int8" in path.name.lower() else "none"
+        claimed = Quantization.INT8 if Quantization.INT8 in path.name.lower() else Quantization.FLOAT32
     found: dict[str, Any] = {
         "file": path.name,
-        "format": kind,
+        "format": str(kind),
         "bytes": path.stat().st_size,
         "sha256": sha256_of(path),
-        "claims": claimed,
-        "metadata": metadata,
+        "claims": str(claimed),
+        "metadata": None if metadata is None else to_json(metadata),
         "computation": None,
         "delegate": None,
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.artifacts.tflite_file import TFLiteFile, read_tflite
 from cxr_edge.errors import ArtifactError
 
@@ -44,7 +45,7 @@ class Computation:
         total = self.integer_macs + self.float_macs
         return self.integer_macs / total if total else 0.0
 
-    def verdict(self, quantization: str) -> str:
+    def verdict(self, quantization: Quantization) -> str:
         """int8, mixed, float, or float despite its name.
 
         The weights in the file count too: ONNX Runtime can quantize float weights when it loads them, which makes
@@ -54,7 +55,7 @@ class Computation:
             return "int8"
         if self.integer_share > 0.01 and self.integer_weights > 0.1:
             return "mixed"
-        return "float despite its name" if quantization.startswith(("int8", "mixed")) else "float"
+        return "float despite its name" if quantization.is_integer else "float"
 
     def count(self, name: str, macs: int, integer: bool, convolution: bool) -> None:
         """Add an operator that multiplies."""

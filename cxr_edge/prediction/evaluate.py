@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.bundle import Artifact, read_checked_artifact
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import read_checked_artifact
+from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.decode import decode_all, refuse
@@ -83,14 +85,15 @@ def evaluate(
         read = read_checked_artifact(artifact)
         if warning := warning_about(read):
             show(f"warning: {warning}")
-        labels, size, resize, model = read.labels, read.image_size, read.resize, read.name
-        if run is not None and run.config()["data_sha256"] != read.metadata["training"]["data_sha256"]:
+        labels, size, model = read.labels, read.image_size, read.name
+        resize: str = read.resize
+        if run is not None and run.config()["data_sha256"] != read.metadata.training.data_sha256:
             raise ArtifactError(
                 f"{artifact}: was trained on another split than that of {run.folder}, and may know its test images; "
                 "name its own run with --run, or images with --data"
             )
-        point = operating_point_of(read.metadata)
-        phantoms = data is None and read.metadata["training"]["data"] == "phantoms"
+        point = operating_point_of(read.metadata.operating_point)
+        phantoms = data is None and read.metadata.training.phantoms
         session = runtimes_for(read.format)[0].load(artifact, usable_cores())
     else:
         assert run is not None
@@ -101,7 +104,7 @@ def evaluate(
         labels, size, model = tuple(config["labels"]), config["options"]["image_size"], "Keras float32"
         resize = config["options"].get("resize", STRETCH)
         session = KerasSession(run)
-        phantoms = data is None and config["options"]["data"] is None
+        phantoms = data is None and run.phantoms
     skipped: list[dict[str, str]] = []
     if data is None:
         assert run is not None
@@ -114,7 +117,7 @@ def evaluate(
         "model": model,
         "part": part,
         "skipped": skipped,
-        "data": "phantoms" if phantoms else "images",
+        "data": str(TrainingData.PHANTOMS if phantoms else TrainingData.IMAGES),
         **classification_metrics(targets, probabilities, labels),
         "operating_point": None if point is None else operating_figures(point, probabilities, targets, labels),
     }

@@ -8,7 +8,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr_edge.artifacts.bundle import Artifact, checked, read_manifest
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import checked, read_manifest
 from cxr_edge.errors import ArtifactError, CxrEdgeError, GateError
 from cxr_edge.files import cache_folder, write_json
 from cxr_edge.machine import describe_cpu, usable_cores
@@ -70,11 +71,11 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
 
 def _has_references(artifact: Artifact) -> bool:
     try:
-        shared = read_manifest(artifact.path.parent)["shared"]
+        manifest = read_manifest(artifact.path.parent)
     except ArtifactError:
         # A file by itself.
         return False
-    return artifact.reference is not None and "reference_sha256" in shared
+    return artifact.reference is not None and manifest.shared.reference_sha256 is not None
 
 
 def _memory(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from cxr_edge.artifacts.bundle import NOTICE
+from cxr_edge.artifacts.metadata import NOTICE
 from cxr_edge.files import replacing
 from cxr_edge.imaging.decode import open_grey
 from cxr_edge.imaging.rule import STRETCH

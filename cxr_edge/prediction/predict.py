@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cxr_edge.artifacts.bundle import NOTICE, checked, read_checked_artifact
+from cxr_edge.artifacts.bundle import checked, read_checked_artifact
+from cxr_edge.artifacts.metadata import NOTICE
 from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.operating import REFER, operating_point_of
 from cxr_edge.imaging.dicom import dicom_facts, is_dicom, warnings_about
@@ -67,7 +68,7 @@ def predict(
         raise OptionError(f"{chosen.path}: has no heat map; export it again, without --no-heatmap")
     overlays = [None] * len(images) if heatmap is None else _overlays(images, heatmap)
     session = runtime.load(chosen.path, threads or usable_cores())
-    point = operating_point_of(chosen.metadata)
+    point = operating_point_of(chosen.metadata.operating_point)
     rows = []
     pixels = decoded_ahead(images, chosen.image_size, usable_cores(), chosen.resize)
     for path, image, overlay in zip(images, pixels, overlays, strict=True):

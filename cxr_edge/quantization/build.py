@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.artifacts.contract import HEATMAP, IMAGE
 from cxr_edge.quantization.backend import keras, tf, tfmot
-from cxr_edge.quantization.graph import HEATMAP, IMAGE, Graph, Node, quantized_tensors
+from cxr_edge.quantization.graph import Graph, Node, quantized_tensors
 
 #: Lower and upper bound of a tensor's representable values.
 Ranges = Mapping[str, tuple[float, float]]

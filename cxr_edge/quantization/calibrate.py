@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.console import quiet
 from cxr_edge.quantization.build import build_graph
-from cxr_edge.quantization.graph import IMAGE, Graph, quantized_tensors
+from cxr_edge.quantization.graph import Graph, quantized_tensors
 from cxr_edge.training.backend import keras, tf
 
 BINS = 2048

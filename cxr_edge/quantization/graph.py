@@ -17,13 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.artifacts.contract import HEATMAP, IMAGE
 from cxr_edge.errors import OptionError
 from cxr_edge.training.backend import keras
 
-#: Name of the graph's input, the raw grey image.
-IMAGE = "image"
-#: Name of the node that yields the class activation map.
-HEATMAP = "heatmap"
 _KEPT_KINDS = ("conv", "depthwise", "dense", "add")
 
 

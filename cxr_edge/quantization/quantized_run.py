@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge import __version__
+from cxr_edge.artifacts.contract import IMAGE
+from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
@@ -20,7 +22,6 @@ from cxr_edge.files import sha256_of, write_json
 from cxr_edge.quantization.calibrate import PERCENTILE, choose_ranges, collect_histograms, symmetric_range
 from cxr_edge.quantization.finetune import FineTuneOptions, fine_tune, load_kernels, save_kernels
 from cxr_edge.quantization.graph import (
-    IMAGE,
     Graph,
     keep_in_float,
     quantized_tensors,
@@ -139,12 +140,12 @@ class QuantizedRun:
         shutil.rmtree(checkpoints)
         return graph
 
-    def described(self, quantization: str) -> dict[str, Any] | None:
+    def described(self, quantization: Quantization) -> dict[str, Any] | None:
         """How an artifact came by its integers, for its metadata; None for a float one."""
-        if not quantization.startswith("int8"):
+        if not quantization.is_integer:
             return None
         key = self._calibration_key()
         found: dict[str, Any] = {"images": key["images"], "method": key["method"], **self.variant.key()}
-        if quantization == "int8":
+        if quantization.is_fine_tuned:
             found["fine_tuning"] = asdict(self.options)
         return found

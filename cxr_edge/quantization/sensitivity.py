@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.quantization.build import Ranges, SwitchedQuantizer, build_graph
-from cxr_edge.quantization.graph import IMAGE, Graph, quantizable_layers
+from cxr_edge.quantization.graph import Graph, quantizable_layers
 from cxr_edge.training.backend import keras, tf
 
 _GROUPS = {

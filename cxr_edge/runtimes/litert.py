@@ -10,7 +10,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.bundle import read_artifact
+from cxr_edge.artifacts.artifact import read_artifact
+from cxr_edge.artifacts.contract import HEATMAP, IMAGE, PROBABILITIES
 from cxr_edge.console import quiet
 from cxr_edge.errors import ProviderError, first_line
 from cxr_edge.runtimes.base import CPU
@@ -28,9 +29,9 @@ class LiteRTSession:
             self._interpreter.allocate_tensors()
         (image,) = self._interpreter.get_input_details()
         outputs = {detail["name"]: detail for detail in self._interpreter.get_output_details()}
-        probabilities = outputs["probabilities"]
+        probabilities = outputs[PROBABILITIES]
         self._image, self._probabilities = image["index"], probabilities["index"]
-        self._heatmap = outputs.get("heatmap", {}).get("index")
+        self._heatmap = outputs.get(HEATMAP, {}).get("index")
         self._batch = int(image["shape"][0])
         #: Scale and zero point of integer probabilities.
         self._quantization = None if probabilities["dtype"] == np.float32 else probabilities["quantization"]
@@ -67,15 +68,13 @@ class CompiledModelSession:
         from ai_edge_litert.compiled_model import CompiledModel
         from ai_edge_litert.hardware_accelerator import HardwareAccelerator
 
-        artifact = read_artifact(path)
-        contract = artifact.metadata["contract"]
-        if contract["output"]["type"] != "float32":
+        contract = read_artifact(path).metadata.contract
+        if contract.probabilities.type != "float32":
             raise ProviderError(
                 f"{path}: integer probabilities are for the Edge TPU; take another artifact for this GPU"
             )
-        self._shapes = {"probabilities": contract["output"]["shape"][1:]}
-        if artifact.has_heatmap:
-            self._shapes["heatmap"] = contract["heatmap"]["shape"][1:]
+        outputs = [contract.probabilities, *([contract.heatmap] if contract.heatmap else [])]
+        self._shapes = {output.name: tuple(int(size) for size in output.shape[1:]) for output in outputs}
         try:
             with quiet():
                 self._model = CompiledModel.from_file(str(path), HardwareAccelerator[accelerator])
@@ -88,24 +87,24 @@ class CompiledModelSession:
             raise ProviderError(f"{path}: LiteRT's {accelerator} accelerator leaves operators of it to the CPU")
         self.ran_on = "WebGPU" if accelerator == "GPU" else accelerator
         (key,) = self._model.get_signature_list()
-        self._image: Any = self._model.create_input_buffer_by_name(key, "image")
+        self._image: Any = self._model.create_input_buffer_by_name(key, IMAGE)
         self._outputs: Any = {name: self._model.create_output_buffer_by_name(key, name) for name in self._shapes}
         self._key = key
 
     def _one(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         self._image.write(np.ascontiguousarray(image))
-        self._model.run_by_name(self._key, {"image": self._image}, self._outputs)
+        self._model.run_by_name(self._key, {IMAGE: self._image}, self._outputs)
         return {
             name: np.asarray(self._outputs[name].read(int(np.prod(shape)), np.float32)).reshape(shape)
             for name, shape in self._shapes.items()
         }
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.stack([self._one(images[index : index + 1])["probabilities"] for index in range(len(images))])
+        return np.stack([self._one(images[index : index + 1])[PROBABILITIES] for index in range(len(images))])
 
     def explain(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         found = [self._one(images[index : index + 1]) for index in range(len(images))]
-        return np.stack([one["probabilities"] for one in found]), np.stack([one["heatmap"] for one in found])
+        return np.stack([one[PROBABILITIES] for one in found]), np.stack([one[HEATMAP] for one in found])
 
 
 def load(path: Path, threads: int, provider: str) -> LiteRTSession | CompiledModelSession:

@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from cxr_edge.artifacts.contract import HEATMAP, IMAGE, PROBABILITIES
 from cxr_edge.errors import ProviderError
 from cxr_edge.runtimes.base import CPU
 from cxr_edge.runtimes.gpus import nvidia_nodes
@@ -88,11 +89,11 @@ class ONNXRuntimeSession:
             )
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        probabilities: NDArray[np.float32] = self._session.run(["probabilities"], {"image": images})[0]
+        probabilities: NDArray[np.float32] = self._session.run([PROBABILITIES], {IMAGE: images})[0]
         return probabilities
 
     def explain(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        probabilities, heatmap = self._session.run(["probabilities", "heatmap"], {"image": images})
+        probabilities, heatmap = self._session.run([PROBABILITIES, HEATMAP], {IMAGE: images})
         return probabilities, heatmap
 
 
@@ -131,7 +132,7 @@ def placement(path: Path, threads: int, provider: str, image: NDArray[np.uint8])
         options.profile_file_prefix = str(Path(folder) / "profile")
         wanted = [(PROVIDERS[provider], _provider_options(provider, threads))]
         session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
-        session.run(["probabilities"], {"image": image})
+        session.run([PROBABILITIES], {IMAGE: image})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     nodes = {
         event["name"].removesuffix("_kernel_time"): event["args"]["provider"]

@@ -9,7 +9,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.bundle import INT8_PROBABILITY
+from cxr_edge.artifacts.contract import HEATMAP, INT8_PROBABILITY, PROBABILITIES
 from cxr_edge.runtimes.base import CPU
 
 
@@ -29,7 +29,7 @@ class OpenVINOSession:
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self._request.infer([images])
-        probabilities: NDArray[np.float32] = self._request.get_tensor("probabilities").data.copy()
+        probabilities: NDArray[np.float32] = self._request.get_tensor(PROBABILITIES).data.copy()
         if probabilities.dtype == np.int8:
             # OpenVINO gives the integers out without their scale.
             scale, zero_point = INT8_PROBABILITY
@@ -37,7 +37,7 @@ class OpenVINOSession:
         return probabilities
 
     def explain(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self.run(images), self._request.get_tensor("heatmap").data.copy()
+        return self.run(images), self._request.get_tensor(HEATMAP).data.copy()
 
 
 def load(path: Path, threads: int, provider: str) -> OpenVINOSession:

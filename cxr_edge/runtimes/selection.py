@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cxr_edge.artifacts.bundle import MANIFEST, Artifact, listed_artifacts
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import MANIFEST, listed_artifacts
+from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.verdict import FAILED
 from cxr_edge.errors import ArtifactError
 from cxr_edge.imaging import decode
 from cxr_edge.imaging.rule import same_pixels
 from cxr_edge.runs import Run, find_run
 from cxr_edge.runtimes.base import RUNTIMES, Runtime
-
-_PREFERRED_QUANTIZATION = ("int8", "int8-ptq", "mixed", "mixed-ptq", "fp16", "none")
-#: int8 on LiteRT was the fastest row of every bench so far; see benchmarks/results.
-_PREFERRED_FORMAT = ("tflite", "onnx")
 
 
 def find_bundle(bundle: Path | None, run: Path | None = None) -> Path:
@@ -55,23 +53,22 @@ def best_artifacts(folder: Path, runtime: Runtime | None = None) -> list[Artifac
         )
 
     def rank(artifact: Artifact) -> tuple[bool, int]:
-        failed = (artifact.parity or {"verdict": FAILED})["verdict"] == FAILED
-        return failed, _PREFERRED_QUANTIZATION.index(artifact.quantization)
+        return artifact.verdict in (None, FAILED), artifact.quantization.rank
 
     best = min(rank(artifact) for artifact in able)
     return sorted(
         (artifact for artifact in able if rank(artifact) == best),
-        key=lambda artifact: _PREFERRED_FORMAT.index(artifact.format),
+        key=lambda artifact: list(ArtifactFormat).index(artifact.format),
     )
 
 
 def warning_about(artifact: Artifact) -> str | None:
     """A line about an artifact that may not answer here as it was validated; None where nothing is known against it."""
-    if not same_pixels(artifact.metadata["imaging"]):
+    if not same_pixels(artifact.metadata.imaging):
         return f"{artifact.name}: was trained on pixels of another imaging rule than this version of cxr-edge has"
-    if artifact.parity is None:
+    if artifact.verdict is None:
         return f"{artifact.name}: was never verified against the Keras model"
-    if artifact.parity["verdict"] == FAILED:
+    if artifact.verdict == FAILED:
         return f"{artifact.name}: failed its parity gate"
     return None
 
@@ -82,6 +79,6 @@ def warning_about_image(artifact: Artifact, path: Path) -> str | None:
     Raises:
         ImageError, MissingDependencyError.
     """
-    if decode.reads_otherwise(artifact.metadata["imaging"], path):
+    if decode.reads_otherwise(artifact.metadata.imaging, path):
         return f"read by the window or rescale in its functional groups, as {artifact.name} was not trained to see it"
     return None

@@ -20,7 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.bundle import NOTICE, Artifact, checked, read_checked_artifact
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import checked, read_checked_artifact
+from cxr_edge.artifacts.metadata import NOTICE
 from cxr_edge.errors import CxrEdgeError, DataError
 from cxr_edge.evaluation.operating import REFER, operating_point_of
 from cxr_edge.imaging.decode import load_image
@@ -114,7 +116,7 @@ class Classifier:
         """Load the artifact. Raises ArtifactError."""
         self.artifact = artifact
         self._session = runtime.load(artifact.path, threads)
-        self._point = operating_point_of(artifact.metadata)
+        self._point = operating_point_of(artifact.metadata.operating_point)
 
     def classify(self, image: NDArray[np.uint8]) -> dict[str, Any]:
         """`label`, `probabilities` in the order of `labels` and, if the artifact has an operating point, `decision`."""

@@ -8,7 +8,7 @@ from textwrap import fill
 from typing import Any
 
 from cxr_edge import __version__
-from cxr_edge.artifacts.bundle import NOTICE
+from cxr_edge.artifacts.metadata import NOTICE
 from cxr_edge.files import write_text
 from cxr_edge.reporting.html.pages import page, thumbnail
 from cxr_edge.reporting.terminal.tables import WIDTH, percent, show, show_table

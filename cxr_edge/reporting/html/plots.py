@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.files import replacing
 
 
@@ -54,5 +55,6 @@ def plot_confusion_matrix(metrics: dict[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(labels)), labels)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"test split, {metrics['images']} images" + (", phantoms" if metrics["data"] == "phantoms" else ""))
+    phantoms = ", phantoms" if metrics["data"] == TrainingData.PHANTOMS else ""
+    axes.set_title(f"test split, {metrics['images']} images{phantoms}")
     _save(figure, path)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from cxr_edge import __version__
-from cxr_edge.artifacts.bundle import NOTICE
+from cxr_edge.artifacts.metadata import NOTICE
 from cxr_edge.benchmarking.compare import read_record
 from cxr_edge.errors import DataError
 from cxr_edge.evaluation.metrics import confusion_matrix
-from cxr_edge.evaluation.operating import operating_point_of
 from cxr_edge.evaluation.temperature import tempered
 from cxr_edge.files import write_text
 from cxr_edge.machine import describe_machine
@@ -70,7 +69,7 @@ def _content(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bo
     config, targets = run.config(), scored.split.targets("test")
     rows = compared(scored, {})
     probabilities = {KERAS: scored.reference, **{artifact.name: found for artifact, _, found in scored.artifacts}}
-    phantoms = config["options"]["data"] is None
+    phantoms = run.phantoms
     models = []
     for name, found in probabilities.items():
         row, whose = next((row, "artifact") for row in rows if name in (row["artifact"], KERAS))
@@ -95,7 +94,7 @@ def _content(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bo
     distinct = _of_each_quantization(scored)
     undo = 1 / scored.temperature
     machine = describe_machine()
-    point = operating_point_of(scored.artifacts[0][0].metadata)
+    point = scored.artifacts[0][0].metadata.operating_point
     return {
         "run": {"name": run.folder.resolve().name},
         "version": __version__,
@@ -125,7 +124,7 @@ def _content(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bo
         ],
         "with_images": with_images,
         "temperature": scored.temperature,
-        "operating": scored.artifacts[0][0].metadata["operating_point"] if point else None,
+        "operating": point,
         "bench": bench,
         "bench_rows": [_bench_row(row) for row in bench["rows"]] if bench else [],
         "machine": [
@@ -151,7 +150,7 @@ def _of_each_quantization(scored: ScoredBundle) -> dict[str, Any]:
     """Keras and the first artifact of each integer quantization: the lines of the others would coincide with these."""
     found = {KERAS: scored.reference}
     for artifact, _, probabilities in scored.artifacts:
-        if artifact.quantization not in ("none", "fp16"):
+        if artifact.quantization.is_integer:
             found.setdefault(artifact.quantization, probabilities)
     return found
 

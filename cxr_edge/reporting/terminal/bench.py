@@ -6,7 +6,8 @@ import csv
 import io
 from typing import Any
 
-from cxr_edge.artifacts.bundle import NOTICE
+from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.artifacts.metadata import NOTICE
 from cxr_edge.errors import GateError
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, machine_line, markdown_table, percent, show, show_table
 
@@ -111,7 +112,7 @@ def _remarks(record: dict[str, Any]) -> list[str]:
         else f"the machine was quiet: rounds spread by {percent(noise['spread'])} %"
     )
     lines += [f"note: {note}" for note in record["notes"]]
-    if record["trained_on"] == "phantoms":
+    if record["trained_on"] == TrainingData.PHANTOMS:
         lines.append(f"Accuracy: {PHANTOM_NOTE}")
     return lines
 

@@ -8,6 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from cxr_edge.artifacts.kinds import TrainingData
+
 WIDTH = 100
 PHANTOM_NOTE = "Figures come from phantoms (synthetic images): they say that the tool works, nothing about patients."
 
@@ -78,7 +80,7 @@ def show_metrics(metrics: dict[str, Any], title: str) -> None:
             f"{percent(point['accuracy'])} % of those right; {point['label']} called {percent(point['called'])} %, "
             f"called or referred {percent(point['sensitivity'])} %"
         )
-    if metrics.get("data") == "phantoms":
+    if metrics.get("data") == TrainingData.PHANTOMS:
         show(PHANTOM_NOTE)
 
 
@@ -103,7 +105,7 @@ def show_cross_validation(record: dict[str, Any]) -> None:
         f"accuracy {accuracy} % ({between}), balanced accuracy {percent(record['balanced_accuracy'])} %; "
         f"a fold: {', '.join(percent(one) for one in record['fold_accuracy'])}"
     )
-    if record["data"] == "phantoms":
+    if record["data"] == TrainingData.PHANTOMS:
         show(PHANTOM_NOTE)
 
 

@@ -1,0 +1,100 @@
+"""What kinds of artifacts there are. A new quantization is a line here: all else asks for its properties."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple, Self
+
+
+class _Facts(NamedTuple):
+    rank: int
+    tolerance: float
+    is_integer: bool = False
+    is_half: bool = False
+    is_fine_tuned: bool = False
+    #: The quantization that this one is where some layers are left in float.
+    of: str | None = None
+
+
+#: Float32 sums in another order; float16 weights widened or not; int8 rounded up or down half a step in each of a
+#: hundred layers.
+_FLOAT32, _FLOAT16, _INTEGER = 0.001, 0.02, 0.05
+
+
+class Quantization(StrEnum):
+    """What an artifact computes with: float32, fp16, int8 (fine-tuned), int8-ptq (calibrated only), or one of the last
+    two with some layers left in float: mixed, mixed-ptq. Files of before schema 2 say none for float32."""
+
+    FLOAT32 = "float32", _Facts(5, _FLOAT32)
+    FP16 = "fp16", _Facts(4, _FLOAT16, is_half=True)
+    INT8 = "int8", _Facts(0, _INTEGER, is_integer=True, is_fine_tuned=True)
+    INT8_PTQ = "int8-ptq", _Facts(1, _INTEGER, is_integer=True)
+    MIXED = "mixed", _Facts(2, _INTEGER, is_integer=True, is_fine_tuned=True, of="int8")
+    MIXED_PTQ = "mixed-ptq", _Facts(3, _INTEGER, is_integer=True, of="int8-ptq")
+
+    _facts: _Facts
+
+    def __new__(cls, name: str, facts: _Facts | None = None) -> Self:
+        member = str.__new__(cls, name)
+        # A look-up by value, which is a call like this one to the type checker, never comes here.
+        assert facts is not None
+        member._value_, member._facts = name, facts
+        return member
+
+    @classmethod
+    def _missing_(cls, value: object) -> Quantization | None:
+        return cls.FLOAT32 if value == "none" else None
+
+    @property
+    def rank(self) -> int:
+        """Place in the order of preference on a device; 0 is the first."""
+        return self._facts.rank
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference of a probability between two runtimes that compute the same file."""
+        return self._facts.tolerance
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether it computes in integers; all of it, or what is not `is_mixed`."""
+        return self._facts.is_integer
+
+    @property
+    def is_half(self) -> bool:
+        """Whether its weights are float16."""
+        return self._facts.is_half
+
+    @property
+    def is_fine_tuned(self) -> bool:
+        """Whether its integers were fine-tuned, and not calibrated only."""
+        return self._facts.is_fine_tuned
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether some layers are left in float."""
+        return self._facts.of is not None
+
+    def mixed(self) -> Quantization:
+        """This quantization with some layers left in float; itself where it has no integers."""
+        return next((member for member in Quantization if member._facts.of == self), self)
+
+    @classmethod
+    def exportable(cls) -> tuple[Quantization, ...]:
+        """Those that can be asked for; a mixed one comes from leaving layers in float."""
+        return tuple(member for member in cls if not member.is_mixed)
+
+
+class ArtifactFormat(StrEnum):
+    """The file format of an artifact, which is also its suffix. In the order of preference on a device: int8 on LiteRT
+    was the fastest row of every bench so far; see benchmarks/results."""
+
+    TFLITE = "tflite"
+    ONNX = "onnx"
+
+
+class TrainingData(StrEnum):
+    """What a model was trained on: drawn phantoms, of which no figure says anything about patients, or images."""
+
+    PHANTOMS = "phantoms"
+    IMAGES = "images"

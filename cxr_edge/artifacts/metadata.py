@@ -1,0 +1,123 @@
+"""What travels with artifacts: inside each file, and in the manifest of their bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from cxr_edge.artifacts.contract import Contract
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization, TrainingData
+from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.imaging.rule import ImagingRule
+
+SCHEMA = 2
+NOTICE = "Not a medical device: for research and engineering, not for diagnosis."
+
+
+@dataclass(frozen=True)
+class Training:
+    """The run that an artifact descends from. `data_sha256` names its split, `model_sha256` its Keras model."""
+
+    data: TrainingData
+    #: Images per class.
+    images: dict[str, int]
+    data_sha256: str
+    model_sha256: str
+    started: str
+
+    @property
+    def phantoms(self) -> bool:
+        """Whether it was trained on phantoms: then no figure says anything about patients."""
+        return self.data == TrainingData.PHANTOMS
+
+
+@dataclass(frozen=True)
+class ReferenceOutputs:
+    """Probabilities `[M][K]` of the bundle's reference inputs at export: the artifact's on a runtime, and Keras'."""
+
+    runtime: str
+    probabilities: tuple[tuple[float, ...], ...]
+    keras: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    schema: int = SCHEMA
+    notice: str = NOTICE
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedMetadata:
+    """What all artifacts of a bundle have in common: `cxr_edge` is the version that wrote them."""
+
+    cxr_edge: str
+    labels: tuple[str, ...]
+    contract: Contract
+    imaging: ImagingRule
+    #: What the logits are divided by, in every artifact.
+    temperature: float
+    training: Training
+    #: SHA-256 of `reference.npz`; None for bundles of before there were reference inputs.
+    reference_sha256: str | None
+    #: The recipe as `exporting.recipe.described` puts it; recipes are a subject of the workshop, not of the device.
+    recipe: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnMetadata:
+    """What is an artifact's own."""
+
+    format: ArtifactFormat
+    quantization: Quantization
+    #: How it came by its integers, from `QuantizedRun.described`; None for a float one.
+    calibration: dict[str, Any] | None
+    #: Versions of the packages that made it.
+    packages: dict[str, str]
+    #: From `evaluation.operating.operating_figures`; None where no class is to be called before others.
+    operating_point: dict[str, Any] | None
+    #: From `statistics.parity.parity`; None for one that was never verified.
+    parity: dict[str, Any] | None
+    reference_outputs: ReferenceOutputs | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactMetadata(OwnMetadata, SharedMetadata, _Header):
+    """What lies inside an artifact's file."""
+
+    @property
+    def shared(self) -> SharedMetadata:
+        """What it has in common with the other artifacts of its bundle."""
+        return SharedMetadata(**{field.name: getattr(self, field.name) for field in fields(SharedMetadata)})
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What its parity gate said at export; None where it was never verified."""
+        return None if self.parity is None else Verdict(self.parity["verdict"])
+
+
+def joined(shared: SharedMetadata, own: OwnMetadata) -> ArtifactMetadata:
+    """The metadata of one artifact of a bundle."""
+    parts: dict[str, Any] = {}
+    for part, kind in ((shared, SharedMetadata), (own, OwnMetadata)):
+        parts.update({field.name: getattr(part, field.name) for field in fields(kind)})
+    return ArtifactMetadata(**parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    file: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestEntry(OwnMetadata, _File):
+    """An artifact of a bundle: its file's name, SHA-256 and size, and the metadata that is its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(_Header):
+    """The content of a bundle's `manifest.json`."""
+
+    shared: SharedMetadata
+    artifacts: tuple[ManifestEntry, ...]

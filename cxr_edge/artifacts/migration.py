@@ -1,0 +1,105 @@
+"""Metadata and manifests of earlier schemas, brought to today's: the one place that knows them.
+
+Schema 1, up to November 2026: float32 was called none, the imaging rule was prose, a bundle had one operating point for
+all of its artifacts, and its manifest did not repeat how each of them was calibrated. The metadata inside a file had no
+schema number. The oldest bundles have no temperature, no reference outputs and no heat map.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cxr_edge.artifacts.kinds import Quantization
+from cxr_edge.artifacts.metadata import SCHEMA
+from cxr_edge.imaging.rule import NO_DICOM, WITH_GROUPS, WITHOUT_GROUPS
+
+_FIRST = 1
+_OWN = ("format", "quantization", "calibration", "packages", "operating_point", "parity", "reference_outputs")
+#: The prose of imaging rules, whole, and the identifier that took its place.
+_PROSE = {
+    "decoder": {"Pillow": "pillow"},
+    "orientation": {"EXIF orientation applied": "exif"},
+    "grey": {
+        "ITU-R 601-2 luma; alpha ignored; 16-bit and 32-bit grey stretched from its own minimum..maximum to 0..255": (
+            "luma-601"
+        )
+    },
+    "resize": {
+        "stretch to S x S": "stretch",
+        "fit into S x S, its proportions kept, centred on black": "pad",
+    },
+    "filter": {"bilinear, antialiased": "bilinear-antialiased"},
+    "dicom": {
+        "by content (DICM at byte 128); one frame; modality LUT or rescale; first VOI LUT, else first window, over its "
+        "whole output range; without either, up to 8 bits over the stored range and deeper ones from their own "
+        "minimum..maximum without padding; MONOCHROME1 inverted; colour to RGB, then luma; overlays and presentation "
+        "LUT ignored": WITHOUT_GROUPS,
+        "by content (DICM at byte 128); one frame; modality LUT or rescale; first VOI LUT, else first window, over its "
+        "whole output range; each of the two from the frame's functional groups where it stands there alone; without "
+        "LUT and window, up to 8 bits over the stored range and deeper ones from their own minimum..maximum without "
+        "padding; MONOCHROME1 inverted; colour to RGB, then luma; overlays and presentation LUT ignored": WITH_GROUPS,
+    },
+}
+
+
+def current_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """The metadata inside a file, of whatever schema, as today's. Raises ValueError for a schema that is not known."""
+    if _schema_of(metadata, _FIRST) == SCHEMA:
+        return metadata
+    return {"notice": metadata["notice"], **_shared(metadata), **_own(metadata, metadata.get("operating_point"))}
+
+
+def current_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest of whatever schema, as today's. Raises ValueError for a schema that is not known."""
+    if _schema_of(manifest, None) == SCHEMA:
+        return manifest
+    shared = manifest["shared"]
+    return {
+        "notice": shared["notice"],
+        "shared": _shared(shared),
+        "artifacts": [
+            {
+                **{name: entry[name] for name in ("file", "sha256", "bytes")},
+                **_own(entry, shared.get("operating_point")),
+            }
+            for entry in manifest["artifacts"]
+        ],
+    }
+
+
+def current_rule(rule: dict[str, Any]) -> dict[str, Any]:
+    """An imaging rule in prose, as identifiers; words that are not known stand for themselves."""
+    known = {name: _PROSE[name].get(str(rule[name]), str(rule[name])) for name in _PROSE if name in rule}
+    return {"dicom": NO_DICOM, **known, "version": rule["version"]}
+
+
+def _schema_of(value: dict[str, Any], default: int | None) -> int:
+    schema = value.get("schema", default)
+    if schema not in (_FIRST, SCHEMA):
+        raise ValueError(f"of schema {schema}, this version of cxr-edge reads up to {SCHEMA}")
+    return int(schema)
+
+
+def _shared(shared: dict[str, Any]) -> dict[str, Any]:
+    migrated = {
+        "cxr_edge": shared["cxr_edge"],
+        "labels": shared["labels"],
+        "contract": shared["contract"],
+        "imaging": current_rule(shared["imaging"]),
+        "temperature": shared.get("temperature", 1.0),
+        "training": shared["training"],
+        "reference_sha256": shared.get("reference_sha256"),
+    }
+    if recipe := shared.get("recipe"):
+        migrated["recipe"] = {**recipe, "quantize": [str(Quantization(name)) for name in recipe["quantize"]]}
+    return migrated
+
+
+def _own(entry: dict[str, Any], operating_point: dict[str, Any] | None) -> dict[str, Any]:
+    own = {name: entry.get(name) for name in _OWN}
+    return {
+        **own,
+        "quantization": str(Quantization(entry["quantization"])),
+        "packages": entry.get("packages", {}),
+        "operating_point": operating_point,
+    }

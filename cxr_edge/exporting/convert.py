@@ -1,0 +1,97 @@
+"""From a run's graph to the content of artifacts, without metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.console import quiet, working
+from cxr_edge.exporting.recipe import Recipe
+from cxr_edge.quantization.build import Ranges, on_grid
+from cxr_edge.quantization.graph import Graph, with_heatmap, with_temperature
+from cxr_edge.quantization.quantized_run import QuantizedRun
+
+
+class Converter:
+    """Makes the content of artifacts; what several of them need is made once.
+
+    Args:
+        recipe: what is wanted of them.
+        graph: the run's deployment graph, in float.
+        quantized: what int8 files are made from.
+        temperature: what the logits are divided by.
+    """
+
+    def __init__(self, recipe: Recipe, graph: Graph, quantized: QuantizedRun, temperature: float) -> None:
+        self.recipe, self.graph, self.quantized, self.temperature = recipe, graph, quantized, temperature
+        self.batch = 1 if recipe.batch == "one" else None
+        self._float32: bytes | None = None
+        self._integer: dict[Quantization, bytes] = {}
+
+    def model_bytes(self, kind: ArtifactFormat, quantization: Quantization) -> bytes:
+        """The content of an artifact, without its metadata."""
+        if kind == ArtifactFormat.ONNX:
+            return self._onnx(quantization)
+        if quantization.is_integer:
+            return self._integer_tflite(quantization)
+        if quantization.is_half:
+            return self._float_tflite(quantization)
+        return self._float32_tflite()
+
+    def scaled_graph(self) -> Graph:
+        """The float graph with the temperature in it, and the heat map if it is wanted."""
+        return self._with_heatmap(with_temperature(self.graph, self.temperature)[0])
+
+    def _with_heatmap(self, graph: Graph) -> Graph:
+        return with_heatmap(graph) if self.recipe.heatmap else graph
+
+    def _onnx(self, quantization: Quantization) -> bytes:
+        from cxr_edge.exporting.lowering import lower_to_onnx
+        from cxr_edge.exporting.onnx_float import float_onnx
+
+        tflite = self._integer_tflite(quantization) if quantization.is_integer else self._float32_tflite()
+        with _step(f"converting {quantization} to ONNX"):
+            opset = self.recipe.opset
+            if quantization.is_integer:
+                model = lower_to_onnx(tflite, self.recipe.integer_flavour, opset, self.batch)
+            else:
+                model = float_onnx(tflite, quantization.is_half, opset, self.batch)
+            return bytes(model.SerializeToString())
+
+    def _float32_tflite(self) -> bytes:
+        if self._float32 is None:
+            self._float32 = self._float_tflite(Quantization.FLOAT32)
+        return self._float32
+
+    def _float_tflite(self, quantization: Quantization) -> bytes:
+        from cxr_edge.exporting.tflite import float_tflite
+
+        with _step(f"converting {quantization} to TFLite"):
+            return float_tflite(self.scaled_graph(), self.batch, half=quantization.is_half)
+
+    def _quantized_graph(self, quantization: Quantization) -> tuple[Graph, Ranges]:
+        """The graph to convert, with the temperature in it, and the activation ranges that go with it."""
+        ranges = self.quantized.ranges()
+        graph, logits = with_temperature(self.quantized.graph(quantization.is_fine_tuned), self.temperature)
+        # Kernel, bias and range shrink alike: the integers are those that were fine-tuned.
+        low, high = ranges[logits]
+        return graph, {**ranges, logits: (low / self.temperature, high / self.temperature)}
+
+    def _integer_tflite(self, quantization: Quantization) -> bytes:
+        from cxr_edge.exporting.tflite import int8_tflite
+
+        if quantization not in self._integer:
+            graph, ranges = self._quantized_graph(quantization)
+            with _step(f"converting {quantization} to TFLite"):
+                whole = self._with_heatmap(on_grid(graph))
+                integer_output = self.recipe.output_type == "int8"
+                self._integer[quantization] = int8_tflite(whole, ranges, self.batch, integer_output)
+        return self._integer[quantization]
+
+
+@contextmanager
+def _step(title: str) -> Iterator[None]:
+    """Say that a conversion runs, and how long it took; the converters' own chatter is held back."""
+    with working(title), quiet():
+        yield

@@ -1,0 +1,93 @@
+"""What is put inside an artifact's file beside the model: metadata, with the temperature and the operating point."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from cxr_edge import __version__
+from cxr_edge.artifacts.artifact import METADATA_ENTRY, METADATA_KEY
+from cxr_edge.artifacts.contract import contract
+from cxr_edge.artifacts.kinds import ArtifactFormat
+from cxr_edge.artifacts.metadata import ArtifactMetadata, SharedMetadata, Training
+from cxr_edge.data.split import Split
+from cxr_edge.errors import OptionError
+from cxr_edge.evaluation.operating import USUAL_LABEL, fit_operating_point, operating_figures
+from cxr_edge.exporting.recipe import Recipe, described
+from cxr_edge.imaging.rule import rule_of
+from cxr_edge.records import to_json
+from cxr_edge.runs import Run
+
+
+def shared_metadata(
+    run: Run, split: Split, recipe: Recipe, temperature: float, model_sha256: str, reference_sha256: str
+) -> SharedMetadata:
+    """What the metadata of all artifacts of an export have in common. No date: equal exports are equal bytes."""
+    config = run.config()
+    size, batch = int(config["options"]["image_size"]), 1 if recipe.batch == "one" else None
+    return SharedMetadata(
+        cxr_edge=__version__,
+        labels=tuple(split.labels),
+        contract=contract(size, len(split.labels), recipe.output_type, batch, recipe.heatmap),
+        imaging=rule_of(split.resize),
+        temperature=temperature,
+        training=Training(run.training_data, config["images"], config["data_sha256"], model_sha256, config["started"]),
+        reference_sha256=reference_sha256,
+        recipe=described(recipe) if recipe.name else None,
+    )
+
+
+def sealed_operating_point(
+    probabilities: NDArray[np.floating],
+    targets: NDArray[np.integer],
+    labels: tuple[str, ...],
+    sensitive_class: str | None,
+    sensitivity: float,
+) -> dict[str, Any] | None:
+    """The operating point on a validation split, with what it does there; JSON-ready.
+
+    Args:
+        probabilities: `[N, K]`, with the temperature in them.
+        targets: label indices `[N]`.
+        labels: K names.
+        sensitive_class: not to be missed; None for `USUAL_LABEL`.
+        sensitivity: the share of it that is to be called.
+
+    Returns:
+        None where no class was asked for and the usual one is not among the labels.
+
+    Raises:
+        OptionError: a class that was asked for is not among the labels.
+    """
+    label = sensitive_class or USUAL_LABEL
+    if label not in labels:
+        if sensitive_class is None:
+            return None
+        raise OptionError(f"--sensitive-class {label}: choose one of {', '.join(labels)}")
+    point = fit_operating_point(probabilities, targets, labels, label, sensitivity)
+    return {**operating_figures(point, probabilities, targets, labels), "wanted_sensitivity": sensitivity}
+
+
+def sealed(content: bytes, metadata: ArtifactMetadata) -> bytes:
+    """The content of a TFLite or ONNX file without metadata, with it.
+
+    TFLite gets a zip of `metadata.json` and `labels.txt` appended, as the ecosystem does it, ONNX a property.
+    """
+    text = json.dumps(to_json(metadata), indent=1, ensure_ascii=False)
+    if metadata.format == ArtifactFormat.ONNX:
+        # Concatenated protobuf messages merge: the property is added without parsing the model.
+        properties = onnx.ModelProto()
+        properties.metadata_props.add(key=METADATA_KEY, value=text)
+        return content + bytes(properties.SerializeToString())
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, entry in ((METADATA_ENTRY, text), ("labels.txt", "\n".join(metadata.labels) + "\n")):
+            # A fixed date: equal exports are equal bytes.
+            file.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), entry)
+    return content + archive.getvalue()

@@ -1,0 +1,162 @@
+"""What commit a3fe295 left on disk stays readable: runs, bundles, artifacts and the record of each command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxr_edge.artifacts.artifact import read_artifact
+from cxr_edge.artifacts.bundle import add_artifact, listed_artifacts, read_manifest, write_manifest
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.artifacts.migration import current_manifest, current_metadata
+from cxr_edge.benchmarking.bench import conclusion
+from cxr_edge.benchmarking.compare import compare, read_record
+from cxr_edge.data.split import run_split
+from cxr_edge.errors import ArtifactError
+from cxr_edge.evaluation.operating import operating_point_of
+from cxr_edge.imaging.rule import RULE, same_pixels
+from cxr_edge.reporting.html.audit import write_audit_page
+from cxr_edge.reporting.terminal.bench import show_bench
+from cxr_edge.reporting.terminal.inspection import show_inspection
+from cxr_edge.reporting.terminal.parity import gate_parity, gate_replay, show_parity, show_replay
+from cxr_edge.reporting.terminal.predictions import show_predictions
+from cxr_edge.reporting.terminal.tables import show_cross_validation, show_metrics
+from cxr_edge.runs import Run
+from tests.artifacts import OLD, old_record, some_metadata, write_stub
+
+
+@pytest.fixture
+def old_bundle(tmp_path: Path) -> Path:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    shutil.copy(OLD / "manifest.json", folder)
+    return folder
+
+
+def test_an_old_run_says_what_it_was_trained_on_and_keeps_its_split(tmp_path: Path) -> None:
+    for name in ("run.json", "split.csv"):
+        shutil.copy(OLD / name, tmp_path)
+    (tmp_path / "phantoms").mkdir()
+    run = Run(tmp_path)
+    assert run.phantoms
+    split = run_split(run)
+    assert {item.part for item in split.items} == {"train", "validation", "test"}
+    assert (split.labels, split.resize) == (("COVID-19", "Viral Pneumonia", "Normal"), "stretch")
+
+
+def test_an_old_manifest_lists_its_artifacts(old_bundle: Path) -> None:
+    listed = {artifact.name: artifact for artifact in listed_artifacts(old_bundle)}
+    assert {name: artifact.quantization for name, artifact in listed.items()} == {
+        "xception-none.onnx": Quantization.FLOAT32,
+        "xception-fp16.onnx": Quantization.FP16,
+        "xception-int8.tflite": Quantization.INT8,
+    }
+    for artifact in listed.values():
+        assert artifact.metadata.training.phantoms
+        assert same_pixels(artifact.metadata.imaging)
+        assert artifact.verdict == "not enough images"
+        assert artifact.reference is not None and len(artifact.reference.keras) == 2
+        point = operating_point_of(artifact.metadata.operating_point)
+        assert point is not None and point.label == "COVID-19"
+
+
+def test_an_old_manifest_is_written_as_a_new_one_that_says_the_same(old_bundle: Path) -> None:
+    before = listed_artifacts(old_bundle)
+    write_manifest(old_bundle, before[0].metadata.shared, before)
+    assert "none" not in {entry.quantization.value for entry in read_manifest(old_bundle).artifacts}
+    assert json.loads((old_bundle / "manifest.json").read_text())["schema"] == 2
+    assert listed_artifacts(old_bundle) == sorted(before, key=lambda artifact: artifact.name)
+
+
+@pytest.mark.parametrize("name", ["int8.tflite", "none.onnx"])
+def test_an_old_artifact_says_what_it_is(tmp_path: Path, name: str) -> None:
+    artifact = read_artifact(write_stub(tmp_path / f"xception-{name}", old_record(f"metadata-{name}.json")))
+    assert artifact.quantization == {"int8.tflite": Quantization.INT8, "none.onnx": Quantization.FLOAT32}[name]
+    assert (artifact.image_size, artifact.resize, artifact.has_heatmap) == (71, "stretch", True)
+    assert artifact.metadata.imaging == RULE
+    assert artifact.labels == ("COVID-19", "Viral Pneumonia", "Normal")
+
+
+def test_the_oldest_artifacts_need_no_temperature_no_reference_and_no_heat_map(tmp_path: Path) -> None:
+    metadata = old_record("metadata-none.onnx.json")
+    for name in ("temperature", "operating_point", "reference_outputs", "reference_sha256"):
+        del metadata[name]
+    del metadata["contract"]["heatmap"]
+    del metadata["imaging"]["dicom"]
+    metadata["imaging"]["version"] = 1
+    artifact = read_artifact(write_stub(tmp_path / "x.onnx", metadata))
+    assert (artifact.metadata.temperature, artifact.reference, artifact.has_heatmap) == (1.0, None, False)
+    assert same_pixels(artifact.metadata.imaging)
+
+
+def test_a_file_under_the_old_name_makes_way_for_the_new_one(old_bundle: Path) -> None:
+    old = {artifact.name: artifact for artifact in listed_artifacts(old_bundle)}["xception-none.onnx"]
+    old.path.write_text("an old file")
+    metadata = replace(old.metadata, quantization=Quantization.FLOAT32)
+    (old_bundle / "xception-float32.onnx").write_text("a new file")
+    notes = add_artifact(replace(old, path=old_bundle / "xception-float32.onnx", metadata=metadata))
+    assert not old.path.exists()
+    assert [artifact.name for artifact in listed_artifacts(old_bundle)] == ["xception-float32.onnx"]
+    # The other two are in the fixture's manifest alone.
+    assert len(notes) == 2
+
+
+@pytest.mark.parametrize("migrate", [current_manifest, current_metadata])
+def test_a_schema_of_the_future_is_refused_by_its_number(migrate: Callable[[dict[str, Any]], Any]) -> None:
+    with pytest.raises(ValueError, match="schema 3"):
+        migrate({"schema": 3})
+
+
+def test_a_damaged_manifest_is_named_with_the_field_that_is_wrong(old_bundle: Path) -> None:
+    manifest = old_record("manifest.json")
+    manifest["artifacts"][1]["bytes"] = "many"
+    (old_bundle / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=r"artifacts\[1\]\.bytes: integer"):
+        listed_artifacts(old_bundle)
+
+
+def test_a_contract_of_another_project_is_refused(tmp_path: Path) -> None:
+    metadata = old_record("metadata-none.onnx.json")
+    metadata["contract"]["input"]["type"] = "float32"
+    with pytest.raises(ArtifactError, match="contract"):
+        read_artifact(write_stub(tmp_path / "x.onnx", metadata))
+
+
+def test_old_records_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    show_parity(old_record("verify.json"), phantoms=True)
+    gate_parity(old_record("export.json"))
+    show_replay(old_record("replay.json"))
+    gate_replay(old_record("replay.json"))
+    show_predictions(old_record("predict.json"))
+    show_metrics(old_record("evaluate.json"), "Evaluated")
+    show_metrics(old_record("metrics.json"), "Trained")
+    show_cross_validation(old_record("cross_validation.json"))
+    show_inspection(old_record("inspect.json"))
+    out = capfd.readouterr().out
+    for name in ("none.onnx", "xception-int8.tflite", "normal-00000.png", "COVID-19"):
+        assert name in out
+
+
+def test_old_bench_records_are_compared_with_new_ones(capfd: pytest.CaptureFixture[str]) -> None:
+    record = read_record(OLD / "bench.json")
+    show_bench(record)
+    assert record["conclusion"] == conclusion(record)
+    assert "xception-none" in (OLD / "bench.json").read_text()
+    assert {row["artifact"] for row in record["rows"]} > {"xception-float32.onnx", "xception-int8.onnx"}
+    assert {row["verdict"] for row in compare(record, record)} <= {"same", "cannot tell"}
+
+
+def test_an_old_audit_record_becomes_a_page(tmp_path: Path) -> None:
+    write_audit_page(old_record("audit.json"), tmp_path / "audit.html", None)
+    assert "COVID-19" in (tmp_path / "audit.html").read_text()
+
+
+def test_formats_and_quantizations_are_read_by_their_old_names() -> None:
+    assert Quantization("none") is Quantization.FLOAT32
+    assert some_metadata().format == ArtifactFormat.TFLITE

@@ -1,0 +1,128 @@
+"""Records go to JSON and back, and their JSON Schemas in `docs/schemas` are those of the types.
+
+`python -m tests.test_records` writes the schemas again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxr_edge.artifacts.contract import contract
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.artifacts.metadata import ArtifactMetadata, Manifest, Training, joined
+from cxr_edge.artifacts.migration import current_manifest
+from cxr_edge.exporting.seal import sealed
+from cxr_edge.records import from_json, json_schema, to_json
+from tests.artifacts import old_record, some_metadata
+
+SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
+WRITTEN: dict[str, tuple[type[Any], str]] = {
+    "manifest.schema.json": (Manifest, "manifest.json of a bundle"),
+    "metadata.schema.json": (ArtifactMetadata, "metadata inside an artifact"),
+}
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place."""
+
+    x: float
+    name: str = field(metadata={"key": "title"})
+    colours: tuple[Colour, ...] = ()
+    note: str | None = None
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_the_schemas_in_docs_are_those_of_the_types(name: str) -> None:
+    assert json.loads((SCHEMAS / name).read_text(encoding="utf-8")) == json_schema(*WRITTEN[name])
+
+
+def test_a_record_comes_back_as_it_went() -> None:
+    manifest = from_json(Manifest, current_manifest(old_record("manifest.json")))
+    assert from_json(Manifest, json.loads(json.dumps(to_json(manifest)))) == manifest
+    metadata = some_metadata()
+    assert from_json(ArtifactMetadata, json.loads(json.dumps(to_json(metadata)))) == metadata
+    assert joined(metadata.shared, metadata) == metadata
+
+
+def test_a_field_goes_by_its_key_and_none_by_default_is_left_out() -> None:
+    assert to_json(Point(1, "a", (Colour.RED,))) == {"x": 1, "title": "a", "colours": ["red"]}
+    assert from_json(Point, {"x": 1, "title": "a", "of a later version": 2}) == Point(1.0, "a")
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ({"x": 1}, "title is missing"),
+        ({"x": "1", "title": "a"}, "x: number"),
+        ({"x": True, "title": "a"}, "x: number"),
+        ({"x": 1, "title": "a", "colours": ["blue"]}, "blue"),
+        ({"x": 1, "title": "a", "colours": "red"}, "colours: a list"),
+        ({"x": 1, "title": "a", "note": 3}, "note: string"),
+        ([], "object"),
+    ],
+)
+def test_what_does_not_fit_is_named(value: Any, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        from_json(Point, value)
+
+
+def test_a_schema_says_what_is_required_and_what_may_be_null() -> None:
+    schema = json_schema(Point, "point")["$defs"]["Point"]
+    assert schema["required"] == ["x", "title"]
+    assert schema["properties"]["note"] == {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    assert schema["description"] == "A place."
+
+
+def test_every_quantization_has_a_place_of_its_own_in_the_order_of_preference() -> None:
+    assert sorted(member.rank for member in Quantization) == list(range(len(Quantization)))
+    assert min(Quantization, key=lambda member: member.rank) == "int8"
+    assert all(0 < member.tolerance < 0.1 for member in Quantization)
+    assert [member.mixed().value for member in Quantization.exportable()] == ["float32", "fp16", "mixed", "mixed-ptq"]
+
+
+def test_nothing_but_kinds_spells_a_quantization_of_its_own() -> None:
+    package = Path(str(Quantization.__module__.replace(".", "/")) + ".py")
+    root = Path(__file__).parents[1]
+    for path in (root / "cxr_edge").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if path != root / package:
+            assert not [name for name in ('"int8-ptq"', '"fp16"', '"mixed-ptq"', '"int8*') if name in text], path
+            assert 'startswith("int8' not in text, path
+
+
+@pytest.mark.parametrize("kind", list(ArtifactFormat))
+def test_equal_metadata_is_sealed_into_equal_bytes(kind: ArtifactFormat) -> None:
+    first, second = (sealed(b"content", some_metadata(format=kind)) for _ in range(2))
+    assert first == second
+    assert first.startswith(b"content")
+
+
+def test_a_contract_is_known_by_all_it_says() -> None:
+    known = contract(71, 3, "int8", batch=1)
+    assert known.is_known(3)
+    assert not known.is_known(4)
+    assert not replace(known, probabilities=replace(known.probabilities, scale=0.1)).is_known(3)
+    assert not known.takes_any_number
+
+
+def test_phantoms_are_told_from_images() -> None:
+    training = some_metadata().training
+    assert training.phantoms
+    assert not from_json(Training, {**to_json(training), "data": "images"}).phantoms
+
+
+if __name__ == "__main__":
+    for file, (kind, title) in WRITTEN.items():
+        text = json.dumps(json_schema(kind, title), indent=2, ensure_ascii=False) + "\n"
+        (SCHEMAS / file).write_text(text, encoding="utf-8")
