@@ -206,9 +206,12 @@ def test_inspect_catches_int8_in_name_only(run: Run, bundle: Path, cli: Cli, tmp
 
 
 def test_equal_exports_are_equal_bytes(run: Run, bundle: Path, cli: Cli) -> None:
-    before = (bundle / "xception-int8.onnx").read_bytes()
-    assert cli("export", "--run", run.folder, "--format", "onnx", "--quantize", "int8").code == 0
-    assert (bundle / "xception-int8.onnx").read_bytes() == before
+    files = [bundle / f"xception-{quantization}.onnx" for quantization in ("int8", "float32")]
+    before = [path.read_bytes() for path in files]
+    # By its old name.
+    options = ("--format", "onnx", "--quantize", "int8", "--quantize", "none")
+    assert cli("export", "--run", run.folder, *options).code == 0
+    assert [path.read_bytes() for path in files] == before
     assert len(read_bundle(bundle)) == len(EVERY)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
+from collections import Counter
 
 import onnx
 
@@ -33,6 +35,7 @@ def float_onnx(tflite: bytes, half: bool, opset: int, batch: int | None) -> onnx
 
         converted = convert_float_to_float16(converted, keep_io_types=True)
     name_ends(converted, batch)
+    number_names(converted.graph)
     converted.ir_version = IR_VERSION
     onnx.checker.check_model(converted, full_check=True)
     return converted
@@ -52,3 +55,36 @@ def name_ends(model: onnx.ModelProto, batch: int | None) -> None:
             value.type.tensor_type.shape.dim[0].dim_param = ANY
         else:
             value.type.tensor_type.shape.dim[0].dim_value = batch
+
+
+def number_names(graph: onnx.GraphProto) -> None:
+    """Number names by their order in the graph: equal exports are equal bytes.
+
+    tf2onnx counts up over all conversions of a process, and walks sets of strings, whose order changes from process to
+    process.
+    """
+    numbered = {value.name: value.name for value in (*graph.input, *graph.output)}
+    nodes: Counter[str] = Counter()
+    tensors = Counter(numbered.values())
+
+    def next_of(counts: Counter[str], name: str) -> str:
+        stem = re.sub(r"__\d+", "", name)
+        counts[stem] += 1
+        return stem if counts[stem] == 1 else f"{stem}__{counts[stem]}"
+
+    for node in graph.node:
+        node.name = next_of(nodes, node.name)
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                # An input that is left out has no name.
+                if name and name not in numbered:
+                    numbered[name] = next_of(tensors, name)
+                names[index] = numbered.get(name, name)
+    for constant in graph.initializer:
+        constant.name = numbered[constant.name]
+    constants = sorted(graph.initializer, key=lambda constant: constant.name)
+    del graph.initializer[:]
+    graph.initializer.extend(constants)
+    # Both would hold the old names, and the name of a temporary file.
+    del graph.value_info[:]
+    graph.doc_string = ""
