@@ -20,7 +20,7 @@ TIERS = {
         "reporting/terminal", "runtimes",
     },
     "analysis": {"audit", "copies", "reporting/html", "statistics"},
-    "workshop": {"exporting", "quantization", "training"},
+    "workshop": {"exporting", "lowering", "quantization", "training"},
 }  # fmt: skip
 _TENSORFLOW = {"tensorflow", "tf_keras", "keras", "tensorflow_model_optimization", "tf2onnx", "onnx"}
 BLOCKED = {"device": {*_TENSORFLOW, "scipy", "sklearn", "matplotlib", "pandas", "jinja2"}, "analysis": _TENSORFLOW}

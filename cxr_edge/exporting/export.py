@@ -22,10 +22,11 @@ from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import fit_temperature, tempered
 from cxr_edge.exporting.convert import Converter
 from cxr_edge.exporting.judge import judged, preferred_session, scored
-from cxr_edge.exporting.recipe import Recipe, check_recipe
+from cxr_edge.exporting.recipe import DenseWeights, Recipe
 from cxr_edge.exporting.seal import sealed, sealed_operating_point, shared_metadata
 from cxr_edge.files import replacing
 from cxr_edge.inspection.operators import computation_of
+from cxr_edge.lowering.activations import ActivationType
 from cxr_edge.machine import package_versions
 from cxr_edge.quantization.finetune import FineTuneOptions
 from cxr_edge.quantization.graph import fold
@@ -50,7 +51,6 @@ class ExportOptions:
 
     def check(self) -> None:
         """Raises OptionError for an unknown name, or a number out of range."""
-        check_recipe(self.recipe)
         if not 0 < self.sensitivity <= 1:
             raise OptionError(f"--sensitivity {self.sensitivity}: a share above 0 and up to 1 is needed")
         if self.fine_tuning.epochs < 1 or not 0 < self.fine_tuning.learning_rate < 1:
@@ -88,7 +88,11 @@ class Exporter:
         self.split = run_split(run)
         self.model = load_classifier(run)
         self.graph = fold(self.model)
-        variant = Variant(self.recipe.keep_float, self.recipe.dense_weights == "per-tensor", self.recipe.symmetric)
+        variant = Variant(
+            self.recipe.keep_float,
+            self.recipe.dense_weights is DenseWeights.PER_TENSOR,
+            self.recipe.symmetric_activations,
+        )
         self.quantized = QuantizedRun(run, self.graph, variant, options.fine_tuning)
 
     @cached_property
@@ -164,7 +168,7 @@ class Exporter:
         """The metadata of a converted file, which has none yet, from what it computes."""
         if quantization.is_integer and not self.recipe.yields(quantization).is_mixed:
             _require_integers(file, kind, name)
-        runtime, session = preferred_session(file, kind, self.recipe.signed_activations)
+        runtime, session = preferred_session(file, kind, self.recipe.activation_type is ActivationType.INT8)
         parity = judged(
             reference.probabilities,
             scored(session, name, reference.images),
