@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.scoring import score_images
@@ -50,7 +51,7 @@ def test_both_activation_types_answer_as_the_tflite_file(
     path = lowered(bundle, tmp_path, ActivationFormat(activation_type))
     session = ONNXRuntimeSession(path, 2, as_on_arm=activation_type is ActivationType.INT8)
     assert_same_answers(bundle, score_images(session, images), tflite_probabilities)
-    computation = computation_of(path, "onnx")
+    computation = computation_of(path, ArtifactFormat.ONNX)
     assert (computation.convolutions(integer=True), computation.convolutions(integer=False)) == (75, 1)
 
 

@@ -25,6 +25,7 @@ from cxr_edge.exporting.judge import judged, preferred_session, scored
 from cxr_edge.exporting.recipe import DenseWeights, Recipe
 from cxr_edge.exporting.seal import sealed, sealed_operating_point, shared_metadata
 from cxr_edge.files import replacing
+from cxr_edge.inspection.computation import ComputationVerdict
 from cxr_edge.inspection.operators import computation_of
 from cxr_edge.lowering.activations import ActivationType
 from cxr_edge.machine import package_versions
@@ -196,9 +197,9 @@ def _rows(probabilities: NDArray[np.float32]) -> tuple[tuple[float, ...], ...]:
 
 def _require_integers(path: Path, kind: ArtifactFormat, name: str) -> None:
     """Raises GateError for a file that would be int8 in name only."""
-    counts = computation_of(path, kind)
-    if counts.verdict(Quantization.INT8) != Quantization.INT8:
+    computation = computation_of(path, kind)
+    if computation.verdict(Quantization.INT8) is not ComputationVerdict.INT8:
         raise GateError(
-            f"{name}: only {100 * counts.integer_share:.1f} % of its multiply-accumulates would be in integers; "
-            f"in float: {', '.join(counts.float_operators[:5])}"
+            f"{name}: only {100 * computation.integer_share:.1f} % of its multiply-accumulates would be in integers; "
+            f"in float: {', '.join(computation.float_operators[:5])}"
         )
