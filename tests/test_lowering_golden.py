@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import numpy_helper
 
+from cxr_edge.artifacts.tflite_file import read_tflite
 from cxr_edge.lowering.activations import ActivationFormat, ActivationType
-from cxr_edge.lowering.lower import lower_to_onnx
+from cxr_edge.lowering.lower import HANDLERS, lower_to_onnx
 from tests.tflite_files import RELU, SAME, VALID, Network
 
 INT8 = ActivationType.INT8
@@ -135,6 +139,24 @@ def test_a_reduced_range_cannot_overflow_16_bits() -> None:
     for activation_type in ActivationType:
         kernel = lowered_convolution(ActivationFormat(activation_type, reduced_range=True))["kernel"]
         assert 2 * 255 * int(np.abs(kernel.astype(int)).max()) <= np.iinfo(np.int16).max
+
+
+def test_the_golden_file_has_every_operator_that_can_be_lowered() -> None:
+    model = read_tflite(whole_network(symmetric=False))
+    assert {operator.kind for operator in model.operators} == set(HANDLERS)
+
+
+def test_lowering_needs_no_tensorflow(tmp_path: Path) -> None:
+    (tmp_path / "whole.tflite").write_bytes(whole_network(symmetric=False))
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys(("tensorflow", "tf_keras", "keras")))
+from pathlib import Path
+from cxr_edge.lowering.activations import ActivationFormat
+from cxr_edge.lowering.lower import lower_to_onnx
+lower_to_onnx(Path({str(tmp_path / "whole.tflite")!r}).read_bytes(), ActivationFormat(), 17, None)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_batch_and_opset_are_as_asked_for() -> None:

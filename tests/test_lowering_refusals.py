@@ -17,14 +17,16 @@ SYMMETRIC = ActivationFormat(ActivationType.INT8, symmetric=True)
 def with_convolution(
     kernel_dtype: str = "int8",
     kernel_zero_point: int = 0,
+    kernel_scale: float | tuple[()] = 0.1,
+    bias_scale: float | tuple[()] = 0.1,
     bias_dtype: str = "int32",
     activation: int = 0,
     dilation: int = 1,
 ) -> bytes:
     """A pointwise convolution of four filters, from the source to a tensor `layer`."""
     network = Network()
-    kernel = network.constant([[[[1] * 4]]] * 4, kernel_dtype, scale=0.1, zero_point=kernel_zero_point)
-    bias = network.constant([0] * 4, bias_dtype, scale=0.1)
+    kernel = network.constant([[[[1] * 4]]] * 4, kernel_dtype, scale=kernel_scale, zero_point=kernel_zero_point)
+    bias = network.constant([0] * 4, bias_dtype, scale=bias_scale)
     target = network.activation(network.shape[1:], name="layer")
     options = {"padding": VALID, "strideH": 1, "strideW": 1, "dilationHFactor": dilation}
     inputs = [network.source, kernel, bias]
@@ -97,6 +99,14 @@ def an_unknown_operator() -> bytes:
     return network.finish(network.operator("LOGISTIC", [network.source], target))
 
 
+def a_fully_connected_layer_of_an_image() -> bytes:
+    network = Network()
+    inputs = [network.source, network.constant([[1] * 4] * 4, scale=0.1), -1]
+    target = network.activation(network.shape[1:], name="layer")
+    options = {"keepNumDims": True}
+    return network.finish(network.operator("FULLY_CONNECTED", inputs, target, "FullyConnectedOptions", **options))
+
+
 def a_softmax_of_integers() -> bytes:
     network = Network()
     target = network.activation((4,), 1 / 256, -128)
@@ -120,6 +130,8 @@ REFUSALS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a kernel of another type": (lambda: with_convolution(kernel_dtype="uint8"), "not a symmetric int8 kernel"),
     "a kernel with zero points": (lambda: with_convolution(kernel_zero_point=3), "not a symmetric int8 kernel"),
     "a kernel that is computed": (a_kernel_that_is_computed, "tensor kernel: not a symmetric int8 kernel"),
+    "a kernel without a scale": (lambda: with_convolution(kernel_scale=()), "not a symmetric int8 kernel"),
+    "a bias without a scale": (lambda: with_convolution(bias_scale=()), "not an int32 bias"),
     "a bias of another type": (lambda: with_convolution(bias_dtype="int64"), "not an int32 bias"),
     "a fused ReLU6": (lambda: with_convolution(activation=RELU6), "layer: a fused RELU6"),
     "dilation": (lambda: with_convolution(dilation=2), "layer: a CONV_2D with dilation"),
@@ -131,6 +143,7 @@ REFUSALS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a sum with an integer": (a_constant_of_integers, "of integers, has no lowering"),
     "a product of integers": (a_product_of_integers, "layer: a MUL of integers"),
     "a reshape of an image": (a_reshape_of_an_image, "layer: a RESHAPE of something else"),
+    "a dense layer of an image": (a_fully_connected_layer_of_an_image, "no lowering to valid ONNX"),
     "an unknown operator": (an_unknown_operator, "TFLite operator LOGISTIC"),
     "an int8 softmax": (a_softmax_of_integers, "int8 softmax"),
     "no softmax": (no_softmax, "does not end in a softmax"),

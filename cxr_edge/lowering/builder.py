@@ -10,6 +10,8 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import helper, numpy_helper
 
+from cxr_edge.errors import ArtifactError, first_line
+
 #: Readable by every ONNX Runtime since 1.14.
 IR_VERSION = 8
 
@@ -35,9 +37,16 @@ class GraphBuilder:
     def model(
         self, name: str, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto], opset: int
     ) -> onnx.ModelProto:
-        """The graph as a model. Raises onnx.checker.ValidationError when it is not a valid one."""
+        """The graph as a model.
+
+        Raises:
+            ArtifactError: it is not a valid one: the shapes of an operator's inputs do not fit, for example.
+        """
         graph = helper.make_graph(self._nodes, name, inputs, outputs, initializer=list(self._constants.values()))
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="cxr-edge")
         model.ir_version = IR_VERSION
-        onnx.checker.check_model(model, full_check=True)
+        try:
+            onnx.checker.check_model(model, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise ArtifactError(f"the file has no lowering to valid ONNX ({first_line(error)})") from None
         return model

@@ -19,8 +19,14 @@ def lower_depthwise_convolution(translation: Translation, operator: Operator) ->
     _lower(translation, operator, (3, 0, 1, 2), groups=translation.tensor(operator.inputs[0]).shape[3])
 
 
+def _inputs_of(operator: Operator) -> tuple[int, int, int]:
+    """Source, kernel and bias: -1 for none, for which TFLite has the same number, or no third input at all."""
+    source, kernel, *bias = operator.inputs
+    return source, kernel, bias[0] if bias else -1
+
+
 def _lower(translation: Translation, operator: Operator, kernel_axes: tuple[int, ...], groups: int) -> None:
-    source, kernel, bias = operator.inputs
+    source, kernel, bias = _inputs_of(operator)
     (target,) = operator.outputs
     if (operator.options.dilationHFactor, operator.options.dilationWFactor) != (1, 1):
         raise ArtifactError(f"{translation.layer(target)}: a {operator.kind} with dilation has no lowering")
@@ -53,7 +59,7 @@ def _lower(translation: Translation, operator: Operator, kernel_axes: tuple[int,
 
 def lower_fully_connected(translation: Translation, operator: Operator) -> None:
     """Both keep the kernel as `[O, I]`."""
-    source, kernel, bias = operator.inputs
+    source, kernel, bias = _inputs_of(operator)
     (target,) = operator.outputs
     weight = add_kernel(translation, kernel)
     inputs = [translation.dequantized(source), weight, *add_bias(translation, bias)]

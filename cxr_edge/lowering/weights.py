@@ -21,12 +21,12 @@ def add_kernel(translation: Translation, index: int, axes: tuple[int, ...] | Non
         axes: order in which ONNX wants its axes, output channels first; None for the order they have.
 
     Raises:
-        ArtifactError: it is of another type, not constant, or has zero points.
+        ArtifactError: it is of another type, not constant, without a scale, or with zero points.
     """
     tensor = translation.tensor(index)
     if tensor.data is not None and tensor.is_float:
         return translation.builder.constant(f"t{index}", _ordered(tensor.data, axes))
-    if tensor.data is None or tensor.dtype != "int8" or np.any(tensor.zero_points):
+    if tensor.data is None or tensor.dtype != "int8" or not len(tensor.scales) or np.any(tensor.zero_points):
         raise ArtifactError(f"tensor {tensor.name}: not a symmetric int8 kernel")
     integers, scales = _in_range(translation, tensor.data, _scales(tensor))
     inputs = [
@@ -41,15 +41,15 @@ def add_bias(translation: Translation, index: int) -> list[str]:
     """Add a bias; the name of its float value, or nothing for the index -1: the converter leaves out one of zeros.
 
     Raises:
-        ArtifactError: it is neither int32 nor float, or not constant.
+        ArtifactError: it is neither int32 with scales nor float, or not constant.
     """
     if index < 0:
         return []
     tensor = translation.tensor(index)
-    if tensor.data is None or tensor.dtype not in ("int32", "float32"):
-        raise ArtifactError(f"tensor {tensor.name}: not an int32 bias")
-    if tensor.is_float:
+    if tensor.data is not None and tensor.is_float:
         return [translation.builder.constant(f"t{index}", tensor.data)]
+    if tensor.data is None or tensor.dtype != "int32" or not len(tensor.scales):
+        raise ArtifactError(f"tensor {tensor.name}: not an int32 bias")
     if translation.activations.symmetric:
         # TensorRT reads no int32 DequantizeLinear; it rounds the bias itself.
         return [translation.builder.constant(f"t{index}", (tensor.data * _scales(tensor)).astype(np.float32))]
