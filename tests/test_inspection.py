@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,13 @@ def test_the_delegate_is_asked_about_tflite_files_alone(inspection: Inspection) 
 
 def test_a_record_is_read_as_it_was_written(inspection: Inspection) -> None:
     assert from_json(Inspection, to_json(inspection)) == inspection
+
+
+def test_a_record_keeps_the_keys_that_integrators_parse(inspection: Inspection) -> None:
+    old = json.loads((Path(__file__).parent / "fixtures/a3fe295/inspect.json").read_text())
+    record = to_json(inspection)
+    assert set(record) >= set(old)
+    assert set(record["computation"]) >= set(old["computation"])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from cxr_edge.evaluation.operating import operating_point_of
 from cxr_edge.imaging.rule import RULE, same_pixels
 from cxr_edge.reporting.html.audit import write_audit_page
 from cxr_edge.reporting.terminal.bench import show_bench
-from cxr_edge.reporting.terminal.inspection import show_inspection
 from cxr_edge.reporting.terminal.parity import gate_parity, gate_replay, show_parity, show_replay
 from cxr_edge.reporting.terminal.predictions import show_predictions
 from cxr_edge.reporting.terminal.tables import show_cross_validation, show_metrics
@@ -137,7 +136,6 @@ def test_old_records_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
     show_metrics(old_record("evaluate.json"), "Evaluated")
     show_metrics(old_record("metrics.json"), "Trained")
     show_cross_validation(old_record("cross_validation.json"))
-    show_inspection(old_record("inspect.json"))
     out = capfd.readouterr().out
     for name in ("none.onnx", "xception-int8.tflite", "normal-00000.png", "COVID-19"):
         assert name in out
