@@ -22,6 +22,7 @@ from typing import Any
 
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine
+from cxr_edge.records import to_json
 
 _FIRST_STEP = """
 import json, os, sys, time
@@ -124,7 +125,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         cache, runs = Path(scratch, "cache"), (Path(scratch, f"run{number}") for number in itertools.count())
         common = ["--data", options.data, "--image-size", options.image_size, "--weights", options.weights]
-        found: dict[str, Any] = {"machine": describe_machine()}
+        found: dict[str, Any] = {"machine": to_json(describe_machine())}
         for name in ("empty_cache", "full_cache", "full_cache_again"):
             run = next(runs)
             found[name] = first_step([*common, "--run", str(run)], cache)

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,6 +23,20 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+#: Control characters, and those that a terminal obeys in silence: they could rewrite lines, or their order.
+_OBEYED = {"Cc", "Cf", "Zl", "Zp", "Cs"}
+
+
+def printable(text: str) -> str:
+    """Text with what a terminal would obey shown as escapes: names of files come from elsewhere, and may hold any."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode("ascii") if unicodedata.category(character) in _OBEYED else character
+        for character in text
+    )
 
 
 @contextmanager
@@ -53,7 +68,7 @@ class Bar:
         self._progress.advance(self._task, steps)
 
     def note(self, text: str) -> None:
-        self._progress.update(self._task, note=text)
+        self._progress.update(self._task, note=printable(text))
 
     @property
     def tick(self) -> Callable[[], None]:
@@ -67,9 +82,12 @@ def working(title: str) -> Iterator[None]:
     start = time.monotonic()
     console = Console(stderr=True)
     # A stream of its own: the body may hold back what is written to the stderr file descriptor.
-    with os.fdopen(os.dup(2), "w") as stream, Console(file=stream, force_terminal=console.is_terminal).status(title):
+    with (
+        os.fdopen(os.dup(2), "w") as stream,
+        Console(file=stream, force_terminal=console.is_terminal).status(Text(printable(title))),
+    ):
         yield
-    console.print(f"{title}: {time.monotonic() - start:.1f} s", highlight=False)
+    console.print(Text(f"{printable(title)}: {time.monotonic() - start:.1f} s"))
 
 
 @contextmanager
@@ -78,19 +96,19 @@ def progress_bar(title: str, total: int) -> Iterator[Bar]:
     start = time.monotonic()
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=total, note="")
+        task = progress.add_task(printable(title), total=total, note="")
         bar = Bar(progress, task)
         yield bar
     if not console.is_terminal:
         note = progress.tasks[0].fields["note"]
         seconds = time.monotonic() - start
-        console.print(f"{title}: {seconds:.1f} s{', ' + note if note else ''}", highlight=False)
+        console.print(Text(f"{printable(title)}: {seconds:.1f} s{', ' + note if note else ''}"))

@@ -101,6 +101,14 @@ def bundle(run: Run) -> Path:
     return run.bundle
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that works, of a model that was never trained; in seconds."""
+    from tests.tiny import write_bundle
+
+    return write_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
 @pytest.fixture
 def device(bundle: Path, tmp_path: Path) -> Path:
     """The bundle as a device gets it: a folder by itself."""

@@ -22,7 +22,7 @@ from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import tempered
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
-from cxr_edge.runtimes.base import RUNTIMES, runtimes_for
+from cxr_edge.runtimes.base import all_runtimes, runtimes_for
 from tests.conftest import Cli, assert_same_answers
 
 FORMATS = ("tflite", "onnx")
@@ -56,7 +56,7 @@ def test_contract_of_every_artifact_on_every_runtime(
 ) -> None:
     artifact = read_artifact(bundle / name)
     tolerance = {"float32": 1e-4, "fp16": 0.02}.get(artifact.quantization, 0.35)
-    for runtime in RUNTIMES:
+    for runtime in all_runtimes():
         if artifact.format not in runtime.formats:
             continue
         session = runtime.load(artifact.path, threads=1)

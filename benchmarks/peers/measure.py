@@ -37,7 +37,7 @@ KERAS = "keras"
 
 @dataclass(frozen=True)
 class Row:
-    """A file on a runtime. `name` is unique; `runtime` is one of `cxr_edge.runtimes.base.RUNTIMES`, or keras."""
+    """A file on a runtime. `name` is unique; `runtime` is the `name` of one (`cxr_edge.runtimes.base`), or keras."""
 
     name: str
     title: str

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from cxr_edge import __version__
 from cxr_edge.artifacts.metadata import NOTICE
-from cxr_edge.benchmarking.compare import read_record
+from cxr_edge.benchmarking.record import BenchRecord, Row, read_record
 from cxr_edge.errors import DataError
 from cxr_edge.evaluation.metrics import confusion_matrix
 from cxr_edge.evaluation.temperature import tempered
@@ -18,6 +18,7 @@ from cxr_edge.files import write_text
 from cxr_edge.machine import describe_machine
 from cxr_edge.reporting.html import report_plots
 from cxr_edge.reporting.html.pages import page, thumbnail
+from cxr_edge.reporting.terminal.bench import speed_cell
 from cxr_edge.reporting.terminal.parity import undecided_line
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show
 from cxr_edge.runs import Run
@@ -45,7 +46,7 @@ def write_report(folder: Path, output: Path, with_images: bool) -> None:
     write_text(output, render(scored, _bench_of(scored.run), with_images))
 
 
-def _bench_of(run: Run) -> dict[str, Any] | None:
+def _bench_of(run: Run) -> BenchRecord | None:
     if not run.bench_file.is_file():
         return None
     try:
@@ -56,13 +57,13 @@ def _bench_of(run: Run) -> dict[str, Any] | None:
         return None
 
 
-def render(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bool) -> str:
-    """The page, from scored artifacts and the record of `cxr_edge.benchmarking.bench.bench`."""
+def render(scored: ScoredBundle, bench: BenchRecord | None, with_images: bool) -> str:
+    """The page, from scored artifacts and the record of a benchmark."""
     content = _content(scored, bench, with_images)
     return page("report.html.j2", content, percent=percent, figure=_figure, probabilities=_probabilities)
 
 
-def _content(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bool) -> dict[str, Any]:
+def _content(scored: ScoredBundle, bench: BenchRecord | None, with_images: bool) -> dict[str, Any]:
     from cxr_edge.exporting.verify import compared
 
     run, split, labels = scored.run, scored.split, scored.split.labels
@@ -126,11 +127,11 @@ def _content(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bo
         "temperature": scored.temperature,
         "operating": point,
         "bench": bench,
-        "bench_rows": [_bench_row(row) for row in bench["rows"]] if bench else [],
+        "bench_rows": [_bench_row(row) for row in bench.rows] if bench else [],
         "machine": [
-            *((name, machine[name]) for name in ("cpu", "cores", "architecture", "system", "python")),
-            ("instruction sets", ", ".join(machine["instruction_sets"])),
-            *machine["packages"].items(),
+            *((name, getattr(machine, name)) for name in ("cpu", "cores", "architecture", "system", "python")),
+            ("instruction sets", ", ".join(machine.instruction_sets)),
+            *machine.packages.items(),
         ],
         "plots": {
             name: Markup(drawing)
@@ -140,7 +141,7 @@ def _content(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bo
                 "reliability": report_plots.reliability(
                     targets, {name: (tempered(found, undo), found) for name, found in distinct.items()}
                 ),
-                "tradeoff": report_plots.tradeoff(bench["rows"]) if bench else "",
+                "tradeoff": report_plots.tradeoff(bench.rows) if bench else "",
             }.items()
         },
     }
@@ -188,15 +189,15 @@ def _limits(config: dict[str, Any], phantoms: bool) -> list[str]:
     return limits
 
 
-def _bench_row(row: dict[str, Any]) -> list[str]:
+def _bench_row(row: Row) -> list[str]:
     return [
-        row["artifact"],
-        row["runtime"],
-        f"{row['bytes'] / 1e6:.1f}",
-        percent(row["accuracy"]),
-        *(f"{row[name]:.2f}" for name in ("p50_ms", "p90_ms", "p99_ms")),
-        f"{row['images_per_second']:.0f}",
-        f"{row['speed_up']:.2f}x",
+        row.artifact,
+        row.runtime,
+        f"{row.bytes / 1e6:.1f}",
+        percent(row.accuracy),
+        *(f"{value:.2f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms)),
+        f"{row.images_per_second:.0f}",
+        speed_cell(row),
     ]
 
 

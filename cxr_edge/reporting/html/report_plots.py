@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from cxr_edge.benchmarking.record import Row
 from cxr_edge.reporting.html.plots import learning_curves
 
 #: As in the expected calibration error.
@@ -79,24 +80,24 @@ def reliability(
     return svg(figure)
 
 
-def tradeoff(rows: list[dict[str, Any]]) -> str:
+def tradeoff(rows: Sequence[Row]) -> str:
     """Latency against accuracy, the area of a dot being the size of the file."""
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    known = [row for row in rows if row["accuracy"] is not None]
-    for runtime in sorted({row["runtime"] for row in known}):
-        own = [row for row in known if row["runtime"] == runtime]
+    known = [(row, 100 * row.accuracy) for row in rows if row.accuracy is not None]
+    for runtime in sorted({row.runtime for row, _ in known}):
+        own = [(row, accuracy) for row, accuracy in known if row.runtime == runtime]
         axes.scatter(
-            [row["p50_ms"] for row in own],
-            [100 * row["accuracy"] for row in own],
-            s=[row["bytes"] / 4e5 for row in own],
+            [row.p50_ms for row, _ in own],
+            [accuracy for _, accuracy in own],
+            s=[row.bytes / 4e5 for row, _ in own],
             alpha=0.55,
             label=runtime,
         )
-    for row in known:
+    for row, accuracy in known:
         axes.annotate(
-            row["artifact"].removeprefix("xception-"),
-            (row["p50_ms"], 100 * row["accuracy"]),
+            row.artifact.removeprefix("xception-"),
+            (row.p50_ms, accuracy),
             fontsize="xx-small",
             ha="center",
         )

@@ -7,8 +7,11 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.console import printable
+from cxr_edge.machine import Machine
 
 WIDTH = 100
 PHANTOM_NOTE = "Figures come from phantoms (synthetic images): they say that the tool works, nothing about patients."
@@ -21,34 +24,41 @@ def _console() -> Console:
 
 def show(text: str) -> None:
     """A line of plain text."""
-    print(text, flush=True)
+    print(printable(text), flush=True)
 
 
-def machine_line(machine: dict[str, Any]) -> str:
-    """A machine in one line, from `cxr_edge.machine.describe_machine`."""
-    sets = ", ".join(machine["instruction_sets"]) or "no instruction set for int8 known"
-    memory = machine.get("memory_bytes")
-    size = f", {memory / 2**30:.1f} GiB" if memory else ""
-    return f"{machine['cpu']} ({sets}), {machine['cores']} cores{size}, {machine['system']}"
+def machine_line(machine: Machine) -> str:
+    """A machine in one line."""
+    sets = ", ".join(machine.instruction_sets) or "no instruction set for int8 known"
+    size = f", {machine.memory_bytes / 2**30:.1f} GiB" if machine.memory_bytes else ""
+    return f"{machine.cpu} ({sets}), {machine.cores} cores{size}, {machine.system}"
 
 
 def show_table(title: str, columns: list[str], rows: list[list[str]], texts: int = 1) -> None:
-    """A table whose first columns are `texts`, and whose others are figures, set to the right."""
+    """A table whose first columns are `texts`, and whose others are figures, set to the right.
+
+    Cells are plain text: a square bracket is one, and no markup. Only a column's name may have several lines.
+    """
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < texts else "right", overflow="fold")
+        name = Text("\n".join(printable(line) for line in column.split("\n")))
+        table.add_column(name, justify="left" if index < texts else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console = _console()
     # As a title of the table, it would be no wider than the table.
-    console.print(title, style="bold", markup=False)
+    console.print(Text(printable(title), style="bold"))
     console.print(table)
 
 
 def markdown_table(columns: list[str], rows: list[list[str]]) -> str:
     """The same as a Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
-    return "".join("| " + " | ".join(cell.strip().replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    return "".join("| " + " | ".join(_markdown_cell(cell) for cell in line) + " |\n" for line in lines)
+
+
+def _markdown_cell(text: str) -> str:
+    return printable(text).strip().replace("|", "\\|")
 
 
 def percent(value: float | None, digits: int = 1) -> str:
