@@ -30,14 +30,14 @@ def shared_metadata(
 ) -> SharedMetadata:
     """What the metadata of all artifacts of an export have in common. No date: equal exports are equal bytes."""
     config = run.config()
-    size, batch = int(config["options"]["image_size"]), 1 if recipe.batch == "one" else None
+    size, batch = config.options.image_size, 1 if recipe.batch == "one" else None
     return SharedMetadata(
         cxr_edge=__version__,
         labels=tuple(split.labels),
         contract=contract(size, len(split.labels), recipe.output_type, batch, recipe.heatmap),
         imaging=rule_of(split.resize),
         temperature=temperature,
-        training=Training(run.training_data, config["images"], config["data_sha256"], model_sha256, config["started"]),
+        training=Training(run.training_data, config.images, config.data_sha256, model_sha256, config.started),
         reference_sha256=reference_sha256,
         recipe=described(recipe) if recipe.name else None,
     )
