@@ -103,6 +103,10 @@ def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
         console.print(f"{title}: {seconds:.1f} s{', ' + note if note else ''}", highlight=False)
 
 
+class _Terminated(SystemExit):
+    """SIGTERM came."""
+
+
 #: How long an interrupted command may take to clean up, in seconds. What it writes is whole at any moment.
 GRACE = 5.0
 
@@ -115,14 +119,17 @@ def interruptible(explain: Callable[[], str]) -> Iterator[None]:
     waits for threads: so the line is written by a thread, which ends the process where that takes longer than `GRACE`.
     To be entered in the main thread.
     """
-    said = threading.Lock()
+    saying, said = threading.Lock(), False
 
     def say() -> None:
-        if said.acquire(blocking=False):
-            print(explain(), file=sys.stderr, flush=True)
+        nonlocal said
+        with saying:
+            if not said:
+                print(explain(), file=sys.stderr, flush=True)
+            said = True
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise _Terminated(128 + number)
 
     def watch() -> None:
         while number := os.read(reader, 1):
@@ -141,6 +148,9 @@ def interruptible(explain: Callable[[], str]) -> Iterator[None]:
     except KeyboardInterrupt:
         say()
         raise SystemExit(128 + signal.SIGINT) from None
+    except _Terminated:
+        say()
+        raise
     finally:
         signal.set_wakeup_fd(kept_wakeup)
         signal.signal(signal.SIGTERM, kept_handler)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from cxr_edge import __version__
@@ -82,7 +83,7 @@ def _find_images(data: Path, options: TrainOptions) -> DataSet:
 
 def _draw_phantoms(run: Run, options: TrainOptions, progress: Progress) -> DataSet:
     with progress.stage("drawing phantoms", len(LABELS) * options.phantoms) as tick:
-        write_phantoms(run.phantoms_folder, options.phantoms, seed=options.seed, on_image=lambda: tick(""))
+        write_phantoms(run.phantoms_folder, options.phantoms, seed=options.seed, on_image=partial(tick, ""))
     return find_data_set(run.phantoms_folder)
 
 
@@ -109,7 +110,7 @@ def _decode(data: DataSet, options: TrainOptions, progress: Progress) -> _Decode
     count, store = len(data.items), ImageStore(options.image_size, options.resize)
     with progress.stage("decoding", count) as tick:
         paths = [data.root / item.path for item in data.items]
-        digests, bad = store.add(paths, lambda: tick(""), fingerprints=True)
+        digests, bad = store.add(paths, partial(tick, ""), fingerprints=True)
     if options.on_bad_image is OnBadImage.FAIL or len(bad) == count:
         refuse(bad, count, "fix or remove them, or leave them out with --on-bad-image skip")
     good = data.without(bad)

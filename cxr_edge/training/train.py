@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
     # A new run's images are decoded already; those of one that is resumed may be no longer.
     for part in (part for part in PARTS if not is_decoded(split, part, options.image_size)):
         with progress.stage(f"decoding {part} images", len(split.part(part))) as tick:
-            decoded(split, part, options.image_size, lambda tick=tick: tick(""))  # type: ignore[misc]
+            decoded(split, part, options.image_size, partial(tick, ""))
     policy = _policy(options.precision)
     with _global_policy(policy):
         history = _fit(run, options, split, progress)
