@@ -84,8 +84,8 @@ class GivenOptions:
         given = {name: value for name, value in asdict(self).items() if value not in (None, [])}
         if self.data is not None:
             given["data"] = str(self.data.resolve())
-        if self.weights not in (None, "imagenet", "none"):
-            given["weights"] = str(Path(self.weights or "").resolve())
+        if self.weights and self.weights not in ("imagenet", "none"):
+            given["weights"] = str(Path(self.weights).resolve())
         if self.include:
             given["include"] = tuple(self.include)
         return given

@@ -13,7 +13,8 @@ from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show
 
 def bounds(figure: Interval) -> str:
     """The interval of a share, in per cent; empty where there is none."""
-    return "" if figure.low is None else f"{percent(figure.low)} to {percent(figure.high)}"
+    # Without the nought of 100.0, so that the metrics of three classes fit into a line.
+    return "" if figure.low is None else f"{percent(figure.low)} to {percent(figure.high)}".replace("100.0", "100")
 
 
 def with_bounds(figure: Interval) -> str:
