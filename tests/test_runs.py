@@ -20,18 +20,19 @@ from PIL import Image
 from cxr_edge.cli.train import GivenOptions
 from cxr_edge.errors import RunError
 from cxr_edge.evaluation.metrics import ClassificationMetrics
-from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
+from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
 from cxr_edge.intervals import mean_interval, wilson_interval
 from cxr_edge.phantoms.drawing import write_phantoms
 from cxr_edge.reporting.html.plots import draw_run_plots
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
-from cxr_edge.runs.history import History
+from cxr_edge.runs.history import History, read_history
 from cxr_edge.runs.lock import locked
 from cxr_edge.runs.options import OnBadImage, Precision, TrainOptions, completed
 from cxr_edge.runs.progress import Progress
 from cxr_edge.training.jobs import train_new
 from cxr_edge.training.result import TrainingResult
+from tests.artifacts import OLD, old_record
 from tests.conftest import Cli
 
 LABELS = ("COVID-19", "Viral Pneumonia", "Normal")
@@ -120,6 +121,13 @@ def test_of_an_old_history_it_is_known_which_epoch_was_kept() -> None:
     assert history.kept == 3
     assert history.epochs[3].validation_accuracy.value == 0.6
     assert History.from_json(json.loads(json.dumps(history.to_json()))) == history
+
+
+def test_the_history_and_metrics_that_commit_a3fe295_wrote_are_read() -> None:
+    assert len(read_history(OLD / "history.json").epochs) == 2
+    metrics = read_run_metrics(OLD / "metrics.json")
+    assert metrics.phantoms
+    assert metrics.to_json()["accuracy"] == old_record("metrics.json")["accuracy"]
 
 
 def test_the_state_of_an_interrupted_phase_knows_what_the_phases_before_reached() -> None:

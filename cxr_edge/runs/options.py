@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cxr_edge.errors import OptionError
-from cxr_edge.imaging.rule import RESIZES, STRETCH
+from cxr_edge.imaging.rule import Resize
 
 #: Below it, Xception's last block sees no image any more.
 MIN_IMAGE_SIZE = 71
@@ -58,7 +58,7 @@ class TrainOptions:
     precision: Precision
     seed: int
     phantoms: int
-    resize: str = STRETCH
+    resize: Resize = Resize.STRETCH
     on_bad_image: OnBadImage = OnBadImage.SKIP
     include: tuple[str, ...] = ()
     hold_out_source: str | None = None
@@ -69,8 +69,6 @@ class TrainOptions:
         """Raises OptionError for a value that is unknown, out of range, or does not go with another."""
         if self.image_size < MIN_IMAGE_SIZE:
             raise OptionError(f"image size {self.image_size}: Xception takes {MIN_IMAGE_SIZE} px and more")
-        if self.resize not in RESIZES:
-            raise OptionError(f"--resize {self.resize}: choose one of {', '.join(RESIZES)}")
         if self.weights not in (IMAGENET, FROM_SCRATCH) and not Path(self.weights).is_file():
             raise OptionError(f"{self.weights}: no such weights file; --weights takes imagenet, none or an .h5 file")
         self._check_parts()
@@ -129,6 +127,8 @@ def _typed(given: Mapping[str, Any]) -> dict[str, Any]:
     typed = dict(given)
     if "precision" in typed:
         typed["precision"] = choice_of(Precision, typed["precision"], "--precision")
+    if "resize" in typed:
+        typed["resize"] = choice_of(Resize, typed["resize"], "--resize")
     if "on_bad_image" in typed:
         typed["on_bad_image"] = choice_of(OnBadImage, typed["on_bad_image"], "--on-bad-image")
     return typed
