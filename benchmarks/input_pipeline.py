@@ -64,13 +64,13 @@ def waiting(run_folder: Path, steps: int, rounds: int) -> dict[str, Any]:
     from cxr_edge.data.split import run_split
     from cxr_edge.runs import Run
     from cxr_edge.training.backend import keras
-    from cxr_edge.training.train import TrainOptions, training_batches
+    from cxr_edge.training.batches import training_batches
     from cxr_edge.training.xception import build_classifier
 
     run = Run(run_folder)
-    options = TrainOptions(**run.config()["options"])
+    options = run.config().options
     batches = training_batches(run_split(run), options.image_size, options.batch_size, options.seed)
-    model = build_classifier(options.image_size, len(run.config()["labels"]))
+    model = build_classifier(options.image_size, len(run.config().labels))
     model.compile(keras.optimizers.Adam(1e-5), keras.losses.CategoricalCrossentropy())
     ready = next(iter(batches.epoch(0)))
     model.train_on_batch(*ready)

@@ -30,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     run = find_run(options.run)
     split = run_split(run)
-    images = np.asarray(decoded(split, "test", run.config()["options"]["image_size"]))
+    images = np.asarray(decoded(split, "test", run.config().options.image_size))
     files = {(artifact.quantization, artifact.format): artifact.path for artifact in read_bundle(run.bundle)}
     rows = []
     for quantization in ("int8", "int8-ptq"):

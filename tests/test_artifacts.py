@@ -39,7 +39,7 @@ def images(run: Run) -> NDArray[np.uint8]:
 @pytest.fixture(scope="session")
 def keras_probabilities(run: Run, bundle: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """With the temperature that the artifacts have in them."""
-    from cxr_edge.training.train import load_classifier, predict_probabilities
+    from cxr_edge.training.classifier import load_classifier, predict_probabilities
 
     temperature = read_manifest(bundle).shared.temperature
     return tempered(predict_probabilities(load_classifier(run), images), temperature)
@@ -93,7 +93,7 @@ def test_metadata_travels_inside_each_file(run: Run, bundle: Path, name: str) ->
     assert alone.sha256 == listed.sha256
     assert alone.parity == listed.parity
     assert alone.parity is not None
-    assert alone.metadata.training.data_sha256 == run.config()["data_sha256"]
+    assert alone.metadata.training.data_sha256 == run.config().data_sha256
     assert to_json(alone.metadata.contract) == {
         "input": {"name": "image", "type": "uint8", "shape": ["N", 71, 71, 1]},
         "output": {"name": "probabilities", "type": "float32", "shape": ["N", 3]},
@@ -189,7 +189,7 @@ def test_inspect_catches_int8_in_name_only(run: Run, bundle: Path, cli: Cli, tmp
     from cxr_edge.quantization.build import build_graph
     from cxr_edge.quantization.graph import fold
     from cxr_edge.training.backend import tf
-    from cxr_edge.training.train import load_classifier
+    from cxr_edge.training.classifier import load_classifier
 
     graph = fold(load_classifier(run))
     ranges = json.loads((run.quantized / "calibration.json").read_text())["ranges"]

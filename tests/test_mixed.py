@@ -52,7 +52,7 @@ def float_kernels(mixed: Run) -> dict[str, np.ndarray]:
 
 def test_kept_layers_have_the_float_models_kernels(mixed: Run) -> None:
     from cxr_edge.quantization.graph import fold
-    from cxr_edge.training.train import load_classifier
+    from cxr_edge.training.classifier import load_classifier
 
     nodes = {node.name: node for node in fold(load_classifier(mixed)).nodes}
     kernels = float_kernels(mixed)

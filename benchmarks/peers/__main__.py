@@ -142,14 +142,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     run = find_run(options.run)
-    trained = run.config()["options"]
+    config = run.config()
     record = {
         "cxr_edge": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": to_json(describe_machine()),
         "peer_packages": _peer_versions(),
-        "image_size": trained["image_size"],
-        "trained_on": "phantoms" if trained["data"] is None else "images",
+        "image_size": config.options.image_size,
+        "trained_on": "phantoms" if config.phantoms else "images",
         "settings": {"queries": options.queries, "seconds": options.seconds},
         **compare(run, options.work or run.folder / "peers", options.images, options.queries, options.seconds),
     }

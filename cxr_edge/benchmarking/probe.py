@@ -34,7 +34,6 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     from cxr_edge.imaging.decode import load_image
-    from cxr_edge.imaging.rule import STRETCH
     from cxr_edge.runtimes.base import Session, runtime_named
 
     session: Session
@@ -43,8 +42,8 @@ def main() -> None:
         from cxr_edge.training.keras_model import KerasSession
 
         run = Run(Path(artifact))
-        options = run.config()["options"]
-        size, resize = int(options["image_size"]), options.get("resize", STRETCH)
+        options = run.config().options
+        size, resize = options.image_size, options.resize
         start = time.perf_counter()
         session = KerasSession(run, int(threads))
     else:

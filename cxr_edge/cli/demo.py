@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
-from typing import Annotated
 
-import typer
+from cxr_edge.cli.options import NewRunOption
 
 
-def command(
-    run: Annotated[
-        Path | None,
-        typer.Option("--run", help="Folder for the run.", show_default="a new one under runs/", metavar="DIR"),
-    ] = None,
-) -> None:
+def command(run: NewRunOption = None) -> None:
     """Train, export, verify and bench on phantoms, in a few minutes."""
     from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
     from cxr_edge.benchmarking.bench import bench
@@ -24,13 +17,17 @@ def command(
     from cxr_edge.exporting.recipe import Recipe
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
+    from cxr_edge.reporting.html.plots import draw_run_plots
     from cxr_edge.reporting.terminal.bench import show_bench, speed_cell
     from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
+    from cxr_edge.reporting.terminal.training import TrainingDisplay
+    from cxr_edge.runs import new_run
+    from cxr_edge.runs.options import completed
     from cxr_edge.runtimes.selection import artifacts_of_bundle
-    from cxr_edge.training.command import start_training
+    from cxr_edge.training.jobs import train_new
 
     start = time.monotonic()
-    trained = start_training(run, {}, None)
+    trained = train_new(new_run(run), completed({}), TrainingDisplay(draw_run_plots)).run
     run_export(trained.folder, Recipe(tuple(ArtifactFormat), (Quantization.FLOAT32, Quantization.INT8)), None, 3e-5)
     options = BenchOptions(queries=30, seconds=0.5, starts=1, throughput_seconds=0.3, file_rounds=2)
     record = bench(artifacts_of_bundle(trained.bundle), options, progress_bar)

@@ -20,7 +20,7 @@ from cxr_edge.reporting.terminal.parity import gate_parity, show_parity
 from cxr_edge.reporting.terminal.sensitivity import show_sensitivity
 from cxr_edge.reporting.terminal.tables import percent, show
 from cxr_edge.runs import Run, find_run
-from cxr_edge.training.train import compiled, predict_probabilities
+from cxr_edge.training.classifier import compiled, predict_probabilities
 
 
 def run_export(

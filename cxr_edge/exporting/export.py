@@ -34,7 +34,7 @@ from cxr_edge.quantization.graph import fold
 from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
-from cxr_edge.training.train import compiled, load_classifier, predict_probabilities
+from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 
 #: Stem of every artifact's file name.
 NAME = "xception"
@@ -85,7 +85,7 @@ class Exporter:
     def __init__(self, run: Run, options: ExportOptions) -> None:
         self.run, self.options, self.recipe = run, options, options.recipe
         self.bundle = run.bundle_of(self.recipe.name)
-        self.image_size = int(run.config()["options"]["image_size"])
+        self.image_size = run.config().options.image_size
         self.split = run_split(run)
         self.model = load_classifier(run)
         self.graph = fold(self.model)

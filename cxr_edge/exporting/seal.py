@@ -30,14 +30,14 @@ def shared_metadata(
 ) -> SharedMetadata:
     """What the metadata of all artifacts of an export have in common. No date: equal exports are equal bytes."""
     config = run.config()
-    size = int(config["options"]["image_size"])
+    size = config.options.image_size
     return SharedMetadata(
         cxr_edge=__version__,
         labels=tuple(split.labels),
         contract=contract(size, len(split.labels), recipe.output_type, recipe.batch.size, recipe.heatmap),
         imaging=rule_of(split.resize),
         temperature=temperature,
-        training=Training(run.training_data, config["images"], config["data_sha256"], model_sha256, config["started"]),
+        training=Training(run.training_data, config.images, config.data_sha256, model_sha256, config.started),
         reference_sha256=reference_sha256,
         recipe=to_json(recipe) if recipe.name else None,
     )

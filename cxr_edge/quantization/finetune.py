@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from cxr_edge.console import Bar
 from cxr_edge.files import replacing, write_json
+from cxr_edge.intervals import wilson_interval
 from cxr_edge.quantization.build import BuiltGraph, Ranges, build_graph
 from cxr_edge.quantization.graph import Graph
 from cxr_edge.training.backend import keras, tf
-from cxr_edge.training.loop import Batches, Phase, cosine_decay
-from cxr_edge.training.train import compiled, predict_probabilities
+from cxr_edge.training.batches import Batches
+from cxr_edge.training.classifier import compiled, predict_probabilities
+from cxr_edge.training.loop import Phase, Validation, cosine_decay
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,17 @@ def _distillation_model(student: BuiltGraph, teacher: BuiltGraph) -> keras.Model
 
 def _fidelity(
     model: keras.Model, images: NDArray[np.uint8], reference: NDArray[np.float32]
-) -> Callable[[], dict[str, float]]:
+) -> Callable[[], Validation]:
     """A `Phase.validate` that scores by the divergence from the float model's probabilities."""
     step = compiled(model)
 
-    def validate() -> dict[str, float]:
+    def validate() -> Validation:
         probabilities = predict_probabilities(step, images)
         ratio = np.log(np.maximum(reference, 1e-7)) - np.log(np.maximum(probabilities, 1e-7))
         divergence = float((reference * ratio).sum(axis=1).mean())
-        agreement = float((probabilities.argmax(axis=1) == reference.argmax(axis=1)).mean())
-        return {"validation_divergence": divergence, "validation_agreement": agreement, "score": -divergence}
+        agree = probabilities.argmax(axis=1) == reference.argmax(axis=1)
+        agreement = wilson_interval(int(agree.sum()), len(agree))
+        return Validation(loss=divergence, accuracy=agreement, balanced_accuracy=agreement, score=-divergence)
 
     return validate
 
@@ -106,18 +109,22 @@ def fine_tune(
     _discard_other_checkpoints(folder, {**key, "ranges": {name: list(bounds) for name, bounds in ranges.items()}})
     steps = options.epochs * batches.steps
     model.compile(keras.optimizers.Adam(cosine_decay(options.learning_rate, steps, warmup_steps=min(100, steps // 5))))
-    best = folder / "best.h5"
-    phase = Phase(
-        "int8",
-        model,
-        student.model,
-        options.epochs,
-        _fidelity(student.model, validation, reference),
-        start_competes=True,
-    )
-    rows = phase.run(batches, folder, bar, best)
+    best, validate = folder / "best.h5", _fidelity(student.model, validation, reference)
+    start = validate()
+    if not best.exists():
+        with replacing(best) as temporary:
+            student.model.save_weights(str(temporary), save_format="h5")
+    phase = Phase("int8", model, student.model, options.epochs, validate, folder, floor=start.score)
+    resumed = phase.resume()
+    bar.advance(len(resumed.epochs) * batches.steps)
+
+    def tick(text: str) -> None:
+        bar.advance()
+        bar.note(text)
+
+    history = phase.run(batches, resumed, tick, lambda epoch, epochs: None)
     student.model.load_weights(str(best))
-    return student.current_graph(), rows
+    return student.current_graph(), [{"epoch": 0, "score": start.score}, *history.to_json()["epochs"]]
 
 
 def _discard_other_checkpoints(folder: Path, key: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ from cxr_edge.quantization.graph import (
     with_heatmap,
 )
 from cxr_edge.runs import Run
-from cxr_edge.training.train import training_batches
+from cxr_edge.training.batches import training_batches
 
 CALIBRATION_IMAGES = 256
 CALIBRATION_METHOD = f"percentile {PERCENTILE}"
@@ -64,7 +64,7 @@ class QuantizedRun:
 
     def __init__(self, run: Run, graph: Graph, variant: Variant, options: FineTuneOptions) -> None:
         self.run, self.variant, self.options = run, variant, options
-        self.config = run.config()["options"]
+        self.config = run.config().options
         self.split = run_split(run)
         self.model_hash = sha256_of(run.model_file)
         self._source = graph
@@ -74,7 +74,7 @@ class QuantizedRun:
 
     def calibration_images(self) -> NDArray[np.uint8]:
         """The representative data set: a seeded choice of training images, uint8 `[N, S, S, 1]`."""
-        images = decoded(self.split, "train", self.config["image_size"])
+        images = decoded(self.split, "train", self.config.image_size)
         chosen = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]
         return np.asarray(images[np.sort(chosen)])
 
@@ -127,8 +127,8 @@ class QuantizedRun:
         found = load_kernels(self._target, path, key)
         if found is not None:
             return found
-        ranges, size = self.ranges(), self.config["image_size"]
-        batches = training_batches(self.split, size, self.config["batch_size"], self.config["seed"] + 2)
+        ranges, size = self.ranges(), self.config.image_size
+        batches = training_batches(self.split, size, self.config.batch_size, self.config.seed + 2)
         validation = np.asarray(decoded(self.split, "validation", size))
         checkpoints = self.run.quantized / f"{name}-checkpoints"
         with progress_bar("quantization-aware fine-tuning", options.epochs * batches.steps) as bar:

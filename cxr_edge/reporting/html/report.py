@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,8 @@ from cxr_edge.reporting.terminal.bench import speed_cell
 from cxr_edge.reporting.terminal.parity import undecided_line
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show
 from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.history import read_history
 
 if TYPE_CHECKING:
     from cxr_edge.exporting.verify import ScoredBundle
@@ -105,8 +106,8 @@ def _content(scored: ScoredBundle, bench: BenchRecord | None, with_images: bool)
         "labels": labels,
         "config": config,
         "parts": {part: len(split.part(part)) for part in ("train", "validation", "test")},
-        "start": {"none": "from scratch", "imagenet": "ImageNet"}.get(config["options"]["weights"], "a weights file"),
-        "limits": _limits(config, phantoms),
+        "start": {"none": "from scratch", "imagenet": "ImageNet"}.get(config.options.weights, "a weights file"),
+        "limits": _limits(config),
         "images": len(targets),
         "models": models,
         "parity": [
@@ -136,7 +137,7 @@ def _content(scored: ScoredBundle, bench: BenchRecord | None, with_images: bool)
         "plots": {
             name: Markup(drawing)
             for name, drawing in {
-                "learning_curves": report_plots.learning(json.loads(run.history_file.read_text(encoding="utf-8"))),
+                "learning_curves": report_plots.learning(read_history(run.history_file)),
                 "curves": report_plots.class_curves(targets, distinct, labels),
                 "reliability": report_plots.reliability(
                     targets, {name: (tempered(found, undo), found) for name, found in distinct.items()}
@@ -156,32 +157,31 @@ def _of_each_quantization(scored: ScoredBundle) -> dict[str, Any]:
     return found
 
 
-def _limits(config: dict[str, Any], phantoms: bool) -> list[str]:
+def _limits(config: RunConfig) -> list[str]:
     """What is known to limit the data set's worth."""
-    if phantoms:
+    if config.phantoms:
         return ["Phantoms are drawn by rules: what holds on them says nothing about patients."]
-    total = sum(config["images"].values())
+    total = sum(config.images.values())
     limits = [
-        # Runs of early versions do not say.
-        f"The patients of {config.get('images_with_patient', 0)} of {total} images are known to the split; of the "
+        f"The patients of {config.images_with_patient} of {total} images are known to the split; of the "
         "others, pictures of one patient may lie on both sides of it, which flatters every figure here.",
     ]
-    if source := config["options"].get("hold_out_source"):
+    if source := config.options.hold_out_source:
         limits.append(f"All test images come from one source, {source}, that no training image comes from.")
     else:
         limits.append(
             "Test images come from the same collection as training images. Other hospitals and devices were not tried."
         )
-    if found := config.get("leaks"):
+    if found := config.leaks:
         limits.append(
             f"The data came split, and {len(found)} patients or images lie in several parts, {found[0]} first."
         )
-    if skipped := config.get("skipped"):
+    if skipped := config.skipped:
         limits.append(
             f"{len(skipped)} of {total + len(skipped)} images could not be decoded and are in no part of the split; "
             "run.json lists them."
         )
-    if {"COVID-19", "Viral Pneumonia"} <= set(config["images"]):
+    if {"COVID-19", "Viral Pneumonia"} <= set(config.images):
         limits.append(
             "In the COVID-19 Radiography Database, Viral Pneumonia comes from one paediatric site, the other classes "
             "from adults: a model can score by age or site. If this is that data, every accuracy is an upper bound."

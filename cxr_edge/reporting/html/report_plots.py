@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,7 +13,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from cxr_edge.benchmarking.record import Row
-from cxr_edge.reporting.html.plots import learning_curves
+from cxr_edge.reporting.html.plots import learning_curves, plain
+from cxr_edge.runs.history import History
 
 #: As in the expected calibration error.
 BINS = 15
@@ -29,8 +29,8 @@ def svg(figure: Figure) -> str:
     return drawing[drawing.index("<svg") :]
 
 
-def learning(rows: list[dict[str, Any]]) -> str:
-    return svg(learning_curves(rows))
+def learning(history: History) -> str:
+    return svg(learning_curves(history))
 
 
 def class_curves(
@@ -51,7 +51,7 @@ def class_curves(
                 roc.plot(false, true, label=name, linewidth=1.2)
                 precision, found, _ = precision_recall_curve(positive, scores)
                 recall.plot(found, precision, label=name, linewidth=1.2)
-        roc.set(title=label, xlabel="1 - specificity", ylabel="sensitivity")
+        roc.set(title=plain(label), xlabel="1 - specificity", ylabel="sensitivity")
         recall.set(xlabel="sensitivity (recall)", ylabel="precision", ylim=(0, 1.03))
         if index == 0:
             roc.legend(fontsize="x-small", loc="lower right")
