@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 
 from cxr_edge.data.fingerprint import Fingerprint, Unreadable, fingerprint
 from cxr_edge.errors import ImageError
 from cxr_edge.imaging import decode
-from cxr_edge.imaging.dicom import dicom_facts, is_dicom
+from cxr_edge.imaging.reading import read_bytes
 from cxr_edge.machine import usable_cores
 
 #: Grey levels within which a row or column counts as of one colour: JPEG's ringing in a black border is less.
@@ -73,17 +71,12 @@ def measure(path: Path) -> Measurement | Unreadable:
     """Read and decode one file, once."""
     sha256 = ""
     try:
-        content = decode.read_bytes(path)
+        content = read_bytes(path)
         sha256 = hashlib.sha256(content).hexdigest()
         grey = decode.open_grey(path, content)
     except ImageError as error:
         return Unreadable(str(error).removeprefix(f"{path}: "), sha256)
-    # The header alone: what the file said it was, before it was made grey.
-    if is_dicom(io.BytesIO(content)):
-        file_format, mode, (width, height) = "DICOM", dicom_facts(path)["photometric_interpretation"] or "", grey.size
-    else:
-        with Image.open(io.BytesIO(content)) as header:
-            file_format, mode, (width, height) = header.format or "", header.mode, header.size
+    header = decode.read_header(path, content)
     pixels = np.asarray(grey)
     histogram = np.array(grey.histogram())
     mean, std, quantiles = _statistics(histogram)
@@ -93,10 +86,10 @@ def measure(path: Path) -> Measurement | Unreadable:
         phash=known.phash,
         thumbnail=known.thumbnail,
         bytes=len(content),
-        format=file_format,
-        mode=mode,
-        width=width,
-        height=height,
+        format=header.format,
+        mode=header.mode,
+        width=header.width,
+        height=header.height,
         mean=mean,
         std=std,
         quantiles=quantiles,

@@ -21,6 +21,7 @@ from cxr_edge.data.fingerprint import THUMBNAIL, Fingerprint, fingerprint
 from cxr_edge.errors import CacheError, ImageError
 from cxr_edge.files import cache_folder
 from cxr_edge.imaging import decode
+from cxr_edge.imaging.reading import read_bytes
 from cxr_edge.imaging.rule import rule_of
 from cxr_edge.machine import usable_cores
 
@@ -141,7 +142,7 @@ class ImageStore:
 
         def decoded(index: int) -> tuple[NDArray[np.uint8], Fingerprint | None] | None:
             try:
-                content = decode.read_bytes(paths[index])
+                content = read_bytes(paths[index])
                 digest = hashlib.sha256(content).hexdigest()
                 found = None
                 if digest not in known:
