@@ -15,6 +15,7 @@ from scipy import ndimage
 from cxr_edge.data.fingerprint import Fingerprint, Unreadable, fingerprint
 from cxr_edge.errors import ImageError
 from cxr_edge.imaging import decode
+from cxr_edge.imaging.dicom import dicom_facts, warnings_about
 from cxr_edge.imaging.reading import read_bytes
 from cxr_edge.machine import usable_cores
 
@@ -35,7 +36,7 @@ class Measurement(Fingerprint):
     `mean`, `std` and `quantiles` (1 %, 50 %, 99 %) are in grey levels 0..255; `black` and `white` are the shares of
     pixels at 0 and 255; `border` is the share of the area in edge rows and columns of one colour; `marks` counts what
     looks like burnt-in text; `bytes` is the file's size, `format` and `mode` are Pillow's names, or DICOM and
-    its photometric interpretation.
+    its photometric interpretation. `warnings` is what DICOM tags say against a frontal chest X-ray, a line each.
     """
 
     bytes: int
@@ -50,6 +51,7 @@ class Measurement(Fingerprint):
     white: float
     border: float
     marks: int
+    warnings: tuple[str, ...]
 
 
 def measure_all(paths: Sequence[Path], on_image: Callable[[], None] | None = None) -> list[Measurement | Unreadable]:
@@ -58,13 +60,13 @@ def measure_all(paths: Sequence[Path], on_image: Callable[[], None] | None = Non
     Decoding, hashing and most of the arithmetic release the interpreter's lock, so threads will do; they also spare a
     caller that holds TensorFlow the cost of new processes.
     """
-    found = []
+    measurements = []
     with ThreadPoolExecutor(usable_cores()) as pool:
         for measurement in pool.map(measure, paths):
-            found.append(measurement)
+            measurements.append(measurement)
             if on_image is not None:
                 on_image()
-    return found
+    return measurements
 
 
 def measure(path: Path) -> Measurement | Unreadable:
@@ -97,6 +99,7 @@ def measure(path: Path) -> Measurement | Unreadable:
         white=float(histogram[255] / pixels.size),
         border=border_share(pixels),
         marks=count_marks(decode.resized(grey, _MARK_IMAGE)),
+        warnings=tuple(warnings_about(dicom_facts(path, content))) if header.format == "DICOM" else (),
     )
 
 

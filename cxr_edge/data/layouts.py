@@ -73,6 +73,8 @@ class DataSet:
     folders: dict[str, str]
     left_out: tuple[str, ...]
     patients_doubt: str | None = None
+    #: The table that names the images; None where folders do.
+    table: Path | None = None
 
     def counts(self) -> dict[str, int]:
         """Images a label, in the order of the labels."""
@@ -97,7 +99,7 @@ class DataSet:
                 if known
                 else "a table's column source or CLASS.metadata.xlsx names them"
             )
-            raise DataError(f"{self.root}: no images of the source {source}; {named}")
+            raise DataError(f"{self.table or self.root}: no images of the source {source}; {named}")
         moved = (replace(item, part="test" if item.source == source else "train") for item in self.items)
         return replace(self, items=tuple(moved))
 
@@ -232,11 +234,6 @@ def _beside(root: Path) -> dict[str, tuple[str | None, str | None]]:
     return {row["path"]: (row["patient_id"] or None, row.get("source") or None) for row in rows}
 
 
-def read_patients(root: Path) -> dict[str, str]:
-    """Patient of each image path in the folder's `patients.csv`; empty without one. Raises DataError."""
-    return {path: patient for path, (patient, _) in _beside(root).items() if patient}
-
-
 def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) -> _Reading:
     reading = _Reading(data_root(table), {}, [], [])
     seen: dict[str, int] = {}
@@ -345,6 +342,7 @@ def find_data_set(
         items=items,
         folders={label: ", ".join(spelled[label]) for label in names if label in spelled},
         left_out=tuple(reading.left_out),
+        table=data if read is _read_rows else None,
     )
     if labels is None:
         for label, count in found_set.counts().items():

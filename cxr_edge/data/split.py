@@ -7,7 +7,6 @@ import hashlib
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +16,6 @@ from cxr_edge.files import write_text
 from cxr_edge.imaging.rule import STRETCH
 from cxr_edge.runs import Run
 
-if TYPE_CHECKING:
-    pass
 _COLUMNS = ("path", "label", "part", "patient", "sha256")
 
 

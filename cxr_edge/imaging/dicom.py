@@ -150,8 +150,12 @@ def inflated(content: bytes, limit: int) -> bytes:
     return meta + zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[start:], max(1, limit - start))
 
 
-def dicom_facts(path: Path | str) -> dict[str, str | None]:
+def dicom_facts(path: Path | str, content: bytes | None = None) -> dict[str, str | None]:
     """What a DICOM file's tags say of the picture; none of them names the patient.
+
+    Args:
+        path: the file.
+        content: its bytes, where the caller has read them already.
 
     Returns:
         `modality`, `body_part`, `view_position`, `burned_in_annotation`, `presentation_intent` and
@@ -161,7 +165,7 @@ def dicom_facts(path: Path | str) -> dict[str, str | None]:
     Raises:
         ImageError, MissingDependencyError.
     """
-    data = read_header(path)
+    data = read_header(path, content)
     with reading(path):
         facts: dict[str, str | None] = {key: str(data.get(tag) or "").strip() or None for key, tag in _TAGS.items()}
         if facts["view_position"] is None and data.get("ViewCodeSequence"):
