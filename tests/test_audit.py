@@ -23,7 +23,8 @@ from cxr_edge.copies.duplicates import MAX_DISTANCE, find_copies, near_pairs
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.split import write_split
 from cxr_edge.intervals import Interval
-from cxr_edge.phantoms.drawing import LABELS, write_phantoms
+from cxr_edge.phantoms.data_set import write_phantoms
+from cxr_edge.phantoms.drawing import LABELS
 from tests.conftest import Cli, examined, split_of
 
 

@@ -15,7 +15,8 @@ from cxr_edge.audit.sources import apart, compare_sources
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.sources import with_sources
 from cxr_edge.errors import DataError
-from cxr_edge.phantoms.drawing import LABELS, write_phantoms
+from cxr_edge.phantoms.data_set import write_phantoms
+from cxr_edge.phantoms.drawing import LABELS
 from cxr_edge.runs import Run
 from tests.conftest import Cli
 

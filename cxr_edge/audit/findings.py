@@ -121,6 +121,6 @@ def _of_differences(differences: Sequence[Difference]) -> list[Finding]:
     for difference in differences:
         if difference.association >= ASSOCIATION and difference.p_value < SIGNIFICANT:
             shares = ", ".join(f"{label} {100 * (own.value or 0):.0f} %" for label, own in difference.share.items())
-            text = f"{difference.what} are not as frequent in every class: {shares}"
+            text = f"{difference.what} are not equally frequent in all classes: {shares}"
             findings.append(Finding(Severity.WARNING, difference.what, text))
     return findings

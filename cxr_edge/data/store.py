@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
@@ -49,18 +49,28 @@ class DecodedImages:
         return len(self.rows)
 
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
-        found: NDArray[np.uint8] = self.stored[self.rows[index]]
-        return found
+        pixels: NDArray[np.uint8] = self.stored[self.rows[index]]
+        return pixels
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return self[:].astype(dtype or np.uint8, copy=False)
+
+
+class Added(NamedTuple):
+    """What became of files: the SHA-256 of each one's bytes, and of those that cannot be decoded the reason, by index.
+
+    A reason names its file, whose hash is then empty.
+    """
+
+    digests: list[str]
+    bad: dict[int, str]
 
 
 class ImageStore:
     """One file of pixels and its index, in a folder of the cache; named by the imaging rule, its version and Pillow's.
 
     Rows are appended, never changed. A row's pixels are on the disk before the transaction that names it is committed,
-    so whatever is named is whole: a kill loses the batch in hand, the next process goes on from there, and two
+    so whatever is named is whole: a kill loses the batch in hand, the next process resumes from there, and two
     processes can fill one store. SQLite's locks see to that.
     """
 
@@ -120,17 +130,13 @@ class ImageStore:
 
     def add(
         self, paths: Sequence[Path], on_image: Callable[[], None] | None = None, fingerprints: bool = False
-    ) -> tuple[list[str], dict[int, str]]:
+    ) -> Added:
         """Read all files, and decode, in parallel, those whose content is not there yet.
 
         Args:
             paths: image files.
             on_image: called after each.
             fingerprints: whether these are wanted too, for `fingerprints`; needs the imagehash package.
-
-        Returns:
-            SHA-256 of each file's bytes, and of each file that cannot be decoded, by its index, the reason, which
-            names it; its hash is then empty.
 
         Raises:
             MissingDependencyError: what reads some files' format is not installed.
@@ -144,37 +150,37 @@ class ImageStore:
             try:
                 content = read_bytes(paths[index])
                 digest = hashlib.sha256(content).hexdigest()
-                found = None
+                pixels = None
                 if digest not in known:
                     grey = decode.open_grey(paths[index], content)
                     pixels = decode.resized(grey, self.size, self.resize)
-                    found = pixels, fingerprint(digest, grey) if fingerprints else None
+                    mark = fingerprint(digest, grey) if fingerprints else None
             except ImageError as error:
                 bad[index] = str(error)
                 return None
             digests[index] = digest
-            return found
+            return None if pixels is None else (pixels, mark)
 
         with ThreadPoolExecutor(usable_cores()) as pool:
             for start in range(0, len(paths), _BATCH):
                 batch = range(len(paths))[start : start + _BATCH]
                 fresh = {}
-                for index, found in zip(batch, pool.map(decoded, batch), strict=True):
-                    if found is not None:
-                        fresh[digests[index]] = found
+                for index, image in zip(batch, pool.map(decoded, batch), strict=True):
+                    if image is not None:
+                        fresh[digests[index]] = image
                     if on_image:
                         on_image()
                 if fresh:
                     self._append(fresh)
                     known.update(fresh)
-        return digests, dict(sorted(bad.items()))
+        return Added(digests, dict(sorted(bad.items())))
 
     def _append(self, fresh: dict[str, tuple[NDArray[np.uint8], Fingerprint | None]]) -> None:
         with self._writing() as connection:
             present = dict(connection.execute("SELECT sha256, row FROM images"))
             told = {
-                digest: (one.phash.to_bytes(8), one.thumbnail.tobytes()) if one else (None, None)
-                for digest, (_, one) in fresh.items()
+                digest: (mark.phash.to_bytes(8), mark.thumbnail.tobytes()) if mark else (None, None)
+                for digest, (_, mark) in fresh.items()
             }
             new = [digest for digest in fresh if digest not in present]
             first = max(present.values(), default=-1) + 1
@@ -197,7 +203,7 @@ class ImageStore:
     def fingerprints(self, digests: Sequence[str]) -> list[Fingerprint]:
         """Of images that were added with theirs, in the given order. Raises CacheError."""
         with self._connected() as connection:
-            found = {
+            known = {
                 digest: Fingerprint(
                     digest, int.from_bytes(phash), np.frombuffer(thumbnail, np.uint8).reshape(THUMBNAIL, THUMBNAIL)
                 )
@@ -205,7 +211,7 @@ class ImageStore:
                     "SELECT sha256, phash, thumbnail FROM images WHERE phash IS NOT NULL"
                 )
             }
-        return [found[digest] for digest in digests]
+        return [known[digest] for digest in digests]
 
     def images(self, digests: Sequence[str]) -> DecodedImages:
         """Images that are there, in the given order.
@@ -222,9 +228,9 @@ class ImageStore:
 
     def _check_length(self, rows: int) -> None:
         """Raises CacheError where the file of pixels has fewer than the rows that its index names."""
-        found = self._pixels.stat().st_size if self._pixels.is_file() else 0
-        if found < rows * self.size**2:
+        length = self._pixels.stat().st_size if self._pixels.is_file() else 0
+        if length < rows * self.size**2:
             raise CacheError(
-                f"{self._pixels}: {found} bytes, and {rows * self.size**2} are wanted; remove {self.folder}, and the "
+                f"{self._pixels}: {length} bytes, and {rows * self.size**2} are wanted; remove {self.folder}, and the "
                 "images are decoded again"
             )

@@ -26,7 +26,7 @@ from cxr_edge.evaluation.metrics import balanced_accuracy, classification_metric
 from cxr_edge.files import replacing, write_json
 from cxr_edge.imaging.dicom import warnings_of
 from cxr_edge.imaging.rule import RESIZES, STRETCH
-from cxr_edge.phantoms.drawing import write_phantoms
+from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.reporting.html.plots import plot_confusion_matrix, plot_learning_curves
 from cxr_edge.runs import Run
 from cxr_edge.training.backend import keras, tf
