@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ import PIL
 from numpy.typing import NDArray
 
 from cxr_edge.data.fingerprint import THUMBNAIL, Fingerprint, fingerprint
+from cxr_edge.data.store_index import StoreIndex
 from cxr_edge.errors import CacheError, ImageError
 from cxr_edge.files import cache_folder
 from cxr_edge.imaging import decode
@@ -27,11 +26,6 @@ from cxr_edge.machine import usable_cores
 
 #: Images that are decoded and committed together; a kill loses no more than these.
 _BATCH = 256
-#: Seconds that one process waits for another to commit a batch.
-_PATIENCE = 120.0
-_TABLE = """
-CREATE TABLE images (sha256 TEXT PRIMARY KEY, row INTEGER NOT NULL UNIQUE, phash BLOB, thumbnail BLOB) WITHOUT ROWID
-"""
 
 
 @dataclass(frozen=True)
@@ -78,54 +72,11 @@ class ImageStore:
         self.size, self.resize = size, resize
         rule = json.dumps([rule_of(resize).identifiers(), PIL.__version__, THUMBNAIL])
         self.folder = cache_folder() / f"{size}px-{resize}-{hashlib.sha256(rule.encode()).hexdigest()[:16]}"
-        self._pixels, self._index = self.folder / "pixels.u8", self.folder / "index.sqlite"
-
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection in which nothing is a transaction unless it says so. Raises CacheError."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self._index, timeout=_PATIENCE, isolation_level=None)
-            try:
-                yield connection
-            finally:
-                connection.close()
-        except (sqlite3.Error, OSError) as error:
-            raise CacheError(
-                f"{self.folder}: the cache of decoded images cannot be used ({error}); remove this folder if it is "
-                "damaged, make room if its disk is full, or name another place with CXR_EDGE_CACHE"
-            ) from None
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other process writes in, with the table there."""
-        with self._connected() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                    connection.execute(_TABLE)
-                    # Without their index they are nothing, but a process may still be reading them.
-                    self._pixels.unlink(missing_ok=True)
-                yield connection
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
-
-    def _rows(self, fingerprinted: bool = False) -> dict[str, int]:
-        """Row of each image that is there, by SHA-256; of those with a fingerprint alone if so wanted."""
-        if not self._index.is_file():
-            return {}
-        with self._connected() as connection:
-            if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                return {}
-            where = "WHERE phash IS NOT NULL" if fingerprinted else ""
-            return dict(connection.execute(f"SELECT sha256, row FROM images {where}"))
+        self._pixels, self._index = self.folder / "pixels.u8", StoreIndex(self.folder)
 
     def lacks(self, digests: Sequence[str]) -> list[int]:
         """Which of some images, by their SHA-256, are not there: their indices."""
-        rows = self._rows()
+        rows = self._index.rows()
         return [index for index, digest in enumerate(digests) if digest not in rows]
 
     def add(
@@ -142,7 +93,7 @@ class ImageStore:
             MissingDependencyError: what reads some files' format is not installed.
             CacheError: the cache is damaged or its disk is full; what was decoded before is kept.
         """
-        known = set(self._rows(fingerprints))
+        known = set(self._index.rows(fingerprints))
         digests = [""] * len(paths)
         bad: dict[int, str] = {}
 
@@ -176,7 +127,8 @@ class ImageStore:
         return Added(digests, dict(sorted(bad.items())))
 
     def _append(self, fresh: dict[str, tuple[NDArray[np.uint8], Fingerprint | None]]) -> None:
-        with self._writing() as connection:
+        # Without their index pixels are nothing, but a process may still be reading them.
+        with self._index.writing(when_new=lambda: self._pixels.unlink(missing_ok=True)) as connection:
             present = dict(connection.execute("SELECT sha256, row FROM images"))
             told = {
                 digest: (mark.phash.to_bytes(8), mark.thumbnail.tobytes()) if mark else (None, None)
@@ -202,7 +154,7 @@ class ImageStore:
 
     def fingerprints(self, digests: Sequence[str]) -> list[Fingerprint]:
         """Of images that were added with theirs, in the given order. Raises CacheError."""
-        with self._connected() as connection:
+        with self._index.connected() as connection:
             known = {
                 digest: Fingerprint(
                     digest, int.from_bytes(phash), np.frombuffer(thumbnail, np.uint8).reshape(THUMBNAIL, THUMBNAIL)
@@ -219,7 +171,7 @@ class ImageStore:
         Raises:
             CacheError: the file of pixels is shorter than its index says.
         """
-        rows = self._rows()
+        rows = self._index.rows()
         wanted = np.array([rows[digest] for digest in digests], dtype=np.int64)
         count = max(rows.values(), default=-1) + 1
         self._check_length(count)

@@ -53,7 +53,7 @@ _MOST_PAGES = 16
 _MOST_SCANS = 100
 #: Pixels of an image that are converted at a time: intermediate results in float64 stay small.
 _BAND = 2**20
-#: Grows with the pixels and is no more than this for images of `MAX_PIXELS`: WebP's decoder holds four copies in RGBA.
+#: WebP's decoder holds several copies in RGBA, so half as many pixels take as much memory.
 _MAX_WEBP_PIXELS = MAX_PIXELS // 2
 
 _TRANSPOSED = {
@@ -172,14 +172,14 @@ def _pictures(image: Image.Image, content: bytes) -> int:
         return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
     # Another look at the same bytes: what is decoded must not depend on where the first one has been.
     with Image.open(io.BytesIO(content), formats=("TIFF",)) as pages:
-        found = 1
+        pictures = 1
         for number in range(1, _MOST_PAGES):
             try:
                 pages.seek(number)
             except Exception:  # The end, or a damaged page, which nothing can be seen of.
                 break
-            found += not int(pages.tag_v2.get(_SUBFILE_TAG, 0)) & _AUXILIARY  # type: ignore[attr-defined]
-    return found
+            pictures += not int(pages.tag_v2.get(_SUBFILE_TAG, 0)) & _AUXILIARY  # type: ignore[attr-defined]
+    return pictures
 
 
 def _to_grey(image: Image.Image) -> Image.Image:

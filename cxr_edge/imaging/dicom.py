@@ -211,17 +211,17 @@ def patient_tags(path: Path | str) -> PatientTags:
 
 def warnings_about(facts: dict[str, str | None]) -> list[str]:
     """What in `dicom_facts` speaks against classifying the picture as a frontal chest X-ray, a line each."""
-    found = []
+    reasons = []
     if (facts["burned_in_annotation"] or "").upper() == "YES":
-        found.append("annotations are burnt into the picture (Burned In Annotation is YES); the model may go by them")
+        reasons.append("annotations are burnt into the picture (Burned In Annotation is YES); the model may go by them")
     view = (facts["view_position"] or "").upper()
     if view in _NOT_FRONTAL or view.rpartition(" ")[2] in ("LATERAL", "OBLIQUE"):
-        found.append(f"not a frontal view (View Position is {facts['view_position']})")
+        reasons.append(f"not a frontal view (View Position is {facts['view_position']})")
     if facts["modality"] is not None and facts["modality"].upper() not in _RADIOGRAPHS:
-        found.append(f"not a radiograph (Modality is {facts['modality']})")
+        reasons.append(f"not a radiograph (Modality is {facts['modality']})")
     if (facts["presentation_intent"] or "").upper() == "FOR PROCESSING":
-        found.append("raw detector values, not meant to be looked at (Presentation Intent Type is FOR PROCESSING)")
-    return found
+        reasons.append("raw detector values, not meant to be looked at (Presentation Intent Type is FOR PROCESSING)")
+    return reasons
 
 
 def warnings_of(paths: Iterable[Path]) -> dict[str, int]:
@@ -230,10 +230,10 @@ def warnings_of(paths: Iterable[Path]) -> dict[str, int]:
     Raises:
         MissingDependencyError: there are such files, and pydicom is not installed.
     """
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for path in paths:
         if is_dicom(path):
             # One that is damaged is named where it is decoded.
             with suppress(ImageError):
-                found.update(warnings_about(dicom_facts(path)))
-    return dict(found.most_common())
+                counts.update(warnings_about(dicom_facts(path)))
+    return dict(counts.most_common())

@@ -116,15 +116,15 @@ def _is_grey(data: Dataset) -> bool:
 
 def _from_groups(data: Dataset) -> list[Dataset]:
     """The transformations of the only frame that a file has in functional groups alone."""
-    found = []
+    items = []
     for group, table, numbers in _TRANSFORMATIONS:
         # Each group is that of the frame or, never both, that of all frames.
         for groups in (data.get("PerFrameFunctionalGroupsSequence"), data.get("SharedFunctionalGroupsSequence")):
             item = (groups[0].get(group) or [None])[0] if groups else None
             if item is not None and _has(item, table, numbers) and not _has(data, table, numbers):
-                found.append(item)
+                items.append(item)
                 break
-    return found
+    return items
 
 
 def _has(data: Dataset, table: str, numbers: tuple[str, str]) -> bool:
@@ -153,11 +153,11 @@ def _looked_up(values: NDArray[Any], table: Dataset, little_endian: bool) -> tup
     entries, first, bits = (int(number) for number in table.LUTDescriptor)
     # 65536 does not fit into the field, and is written as 0.
     entries = entries or 65536
-    found = table.LUTData
-    if isinstance(found, bytes):
-        one_byte = len(found) < 2 * entries
-        found = np.frombuffer(found, np.uint8 if one_byte else np.dtype("<u2" if little_endian else ">u2"))
-    lut = np.asarray(found).reshape(-1)[:entries]
+    data = table.LUTData
+    if isinstance(data, bytes):
+        one_byte = len(data) < 2 * entries
+        data = np.frombuffer(data, np.uint8 if one_byte else np.dtype("<u2" if little_endian else ">u2"))
+    lut = np.asarray(data).reshape(-1)[:entries]
     indices = np.clip(np.rint(values).astype(np.int64) - first, 0, len(lut) - 1)
     return lut[indices], 2.0**bits - 1
 
