@@ -30,8 +30,8 @@ class OperatingRecord:
         label, missed, wrong = self.fitted.point.sensitive_class, self.fitted.missed, self.fitted.wrong_calls
         return (
             f"promised of new images of the same kind ({100 * CONFIDENCE:.0f} % confidence, {self.fitted.basis} "
-            f"probabilities): at least {_rounded_down(1 - missed.at_most)} % of {label} called or referred "
-            f"({missed.kind}), at most {_rounded_up(wrong.at_most)} % of the others called wrongly ({wrong.kind})"
+            f"probabilities): at least {rounded_down(1 - missed.at_most)} % of {label} called or referred "
+            f"({missed.kind}), at most {rounded_up(wrong.at_most)} % of the others called wrongly ({wrong.kind})"
         )
 
     @property
@@ -45,7 +45,7 @@ class OperatingRecord:
             takes = f"; it takes {fewest_images(missed.demanded)} of them" if missed.demanded > 0 else ""
             return (
                 f"a sensitivity of {shown(1 - missed.demanded)} % was demanded; with {missed.images} {label} images, "
-                f"at most {_rounded_down(1 - missed.at_most)} % can be promised{takes}"
+                f"at most {rounded_down(1 - missed.at_most)} % can be promised{takes}"
             )
         if missed.images < FEW_IMAGES:
             return f"only {missed.images} {label} images stand behind its sensitivity; {FEW_IMAGES} and more are wanted"
@@ -99,10 +99,11 @@ def operating_record_of(value: Mapping[str, Any] | None) -> OperatingRecord | No
     return None if value is None or "basis" not in value else OperatingRecord.from_json(value)
 
 
-def _rounded_down(share: float) -> str:
+def rounded_down(share: float) -> str:
     """As a percentage; a promise is not to grow by its rounding."""
     return f"{math.floor(1000 * share) / 10:.1f}"
 
 
-def _rounded_up(share: float) -> str:
+def rounded_up(share: float) -> str:
+    """As a percentage; nor is a limit to shrink by its."""
     return f"{math.ceil(1000 * share) / 10:.1f}"

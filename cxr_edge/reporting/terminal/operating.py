@@ -8,7 +8,7 @@ from typing import Any
 from cxr_edge.evaluation.calibration import CalibrationError
 from cxr_edge.evaluation.operating import OperatingPoint, shown
 from cxr_edge.evaluation.operating_figures import OperatingFigures
-from cxr_edge.evaluation.operating_record import OperatingRecord, operating_record_of
+from cxr_edge.evaluation.operating_record import OperatingRecord, operating_record_of, rounded_down, rounded_up
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
 
 
@@ -19,18 +19,18 @@ def show_evaluated_point(value: Mapping[str, Any]) -> None:
     show(f"operating point: {point.sentence}")
     label = point.sensitive_class
     if figures.sensitive_images:
-        promised = f"; promised: at least {percent(1 - record.fitted.missed.at_most)}" if record else ""
+        promised = f"; promised: at least {rounded_down(1 - record.fitted.missed.at_most)}" if record else ""
         show(
             f"  {figures.sensitive_images} {label} images: {figures.sensitive_called} called, "
             f"{figures.sensitive_referred} referred, {figures.missed} missed; called or referred "
-            f"{percent(figures.sensitivity)} % (at least {percent(figures.sensitivity_at_least)}{promised})"
+            f"{percent(figures.sensitivity)} % (at least {rounded_down(figures.sensitivity_at_least or 0.0)}{promised})"
         )
     if figures.other_images:
-        promised = f"; promised: at most {percent(record.fitted.wrong_calls.at_most)}" if record else ""
+        promised = f"; promised: at most {rounded_up(record.fitted.wrong_calls.at_most)}" if record else ""
         show(
             f"  {figures.other_images} other images: {figures.other_right} called rightly, {figures.other_referred} "
             f"referred, {figures.wrong_calls} called wrongly, {percent(figures.wrong_call_share)} % (at most "
-            f"{percent(figures.wrong_call_share_at_most)}{promised})"
+            f"{rounded_up(figures.wrong_call_share_at_most or 0.0)}{promised})"
         )
     show(f"  {_referred(figures)}")
     if record and record.broken_on(figures):
