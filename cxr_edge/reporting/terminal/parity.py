@@ -171,7 +171,7 @@ def condition_cells(condition: ConditionResult) -> list[str]:
         condition.name,
         str(condition.images),
         percent(condition.agreement.value),
-        _interval(condition.agreement),
+        _interval(condition.agreement).replace(" to ", "-"),
         figure(condition.signal_to_noise_db, 1),
         figure(condition.mean_divergence, 4),
         figure(condition.largest_divergence, 2),
