@@ -24,7 +24,7 @@ from cxr_edge.evaluation.operating import operating_point_of
 from cxr_edge.evaluation.parity_result import VerifiedArtifact
 from cxr_edge.evaluation.replay import ReplayResult
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
-from cxr_edge.imaging.rule import RULE, same_pixels
+from cxr_edge.imaging.rule import RULE, WITH_GROUPS, same_pixels
 from cxr_edge.records import from_json
 from cxr_edge.reporting.html.audit import write_audit_page
 from cxr_edge.reporting.terminal.bench import show_bench
@@ -83,7 +83,8 @@ def test_an_old_artifact_says_what_it_is(tmp_path: Path, name: str) -> None:
     artifact = read_artifact(write_stub(tmp_path / f"xception-{name}", old_record(f"metadata-{name}.json")))
     assert artifact.quantization == {"int8.tflite": Quantization.INT8, "none.onnx": Quantization.FLOAT32}[name]
     assert (artifact.image_size, artifact.resize, artifact.has_heatmap) == (71, "stretch", True)
-    assert artifact.metadata.imaging == RULE
+    assert artifact.metadata.imaging == replace(RULE, version=2, dicom=WITH_GROUPS)
+    assert same_pixels(artifact.metadata.imaging)
     assert artifact.labels == ("COVID-19", "Viral Pneumonia", "Normal")
 
 

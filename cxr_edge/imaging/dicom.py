@@ -24,7 +24,8 @@ RULE = (
     "by content (DICM at byte 128); one frame; modality LUT or rescale; first VOI LUT, else first window, over its "
     "whole output range; each of the two from the frame's functional groups where it stands there alone; without LUT "
     "and window, up to 8 bits over the stored range and deeper ones from their own minimum..maximum without padding; "
-    "MONOCHROME1 inverted; colour to RGB, then luma; overlays and presentation LUT ignored"
+    "MONOCHROME1 inverted; colour to RGB, then luma, a palette in the file's byte order; overlays and presentation LUT "
+    "ignored"
 )
 SUFFIXES = frozenset({".dcm", ".dicom"})
 
