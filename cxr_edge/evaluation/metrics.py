@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.intervals import Interval, mean_interval, wilson_interval
+from cxr_edge.records import JsonObject
 
 
 def confusion_matrix(targets: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
@@ -90,7 +91,7 @@ class ClassificationMetrics:
             )
         return tuple(classes)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """A figure by its name, and its 95 % interval as `[low, high]` beside it."""
         return {
             "images": self.images,
@@ -129,7 +130,7 @@ class ClassificationMetrics:
         return cls(labels, matrix, aucs)
 
 
-def _figure(name: str, figure: Interval) -> dict[str, Any]:
+def _figure(name: str, figure: Interval) -> JsonObject:
     interval = None if figure.low is None else [figure.low, figure.high]
     return {name: figure.value, f"{name}_interval": interval}
 

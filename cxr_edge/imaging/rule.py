@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
 
 from cxr_edge.imaging import dicom
+from cxr_edge.records import JsonObject
 
 
 class Resize(StrEnum):
@@ -49,7 +49,7 @@ class ImagingRule:
     filter: str = "bilinear-antialiased"
     description: str = field(default="", compare=False)
 
-    def identifiers(self) -> dict[str, Any]:
+    def identifiers(self) -> JsonObject:
         """All but the description: what decides about pixels, JSON-ready."""
         return {name: value for name, value in asdict(self).items() if name != "description"}
 
