@@ -65,7 +65,7 @@ class ClassificationMetrics:
     @property
     def balanced_accuracy(self) -> Interval:
         """Mean recall of the classes that occur."""
-        return mean_interval([one.recall for one in self.classes])
+        return mean_interval([per_class.recall for per_class in self.classes])
 
     @property
     def macro_auc(self) -> float | None:
@@ -100,14 +100,14 @@ class ClassificationMetrics:
             "macro_auc": self.macro_auc,
             "classes": [
                 {
-                    "label": one.label,
-                    **_figure("precision", one.precision),
-                    **_figure("recall", one.recall),
-                    "f1": one.f1,
-                    "support": one.support,
-                    "auc": one.auc,
+                    "label": per_class.label,
+                    **_figure("precision", per_class.precision),
+                    **_figure("recall", per_class.recall),
+                    "f1": per_class.f1,
+                    "support": per_class.support,
+                    "auc": per_class.auc,
                 }
-                for one in self.classes
+                for per_class in self.classes
             ],
             "confusion_matrix": [list(row) for row in self.confusion_matrix],
         }
@@ -120,9 +120,9 @@ class ClassificationMetrics:
             ValueError: says what is wrong.
         """
         try:
-            labels = tuple(str(one["label"]) for one in record["classes"])
+            labels = tuple(str(row["label"]) for row in record["classes"])
             matrix = tuple(tuple(int(count) for count in row) for row in record["confusion_matrix"])
-            aucs = tuple(one.get("auc") for one in record["classes"])
+            aucs = tuple(row.get("auc") for row in record["classes"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no classification metrics ({error})") from None
         if len(matrix) != len(labels) or any(len(row) != len(labels) for row in matrix):

@@ -69,8 +69,8 @@ class OperatingRecord:
 
     def broken_on(self, figures: OperatingFigures) -> bool:
         """Whether more is missed on some images than chance explains, if the promised sensitivity held for them."""
-        found = figures.sensitive_images - figures.missed
-        return share_at_most(found, figures.sensitive_images) < 1 - self.fitted.missed.at_most
+        caught = figures.sensitive_images - figures.missed
+        return share_at_most(caught, figures.sensitive_images) < 1 - self.fitted.missed.at_most
 
     def to_json(self) -> JsonObject:
         fitted = self.fitted
