@@ -54,7 +54,8 @@ def _drawn(jobs: list[_Job]) -> Iterator[None]:
     """Draw each to its file, in order."""
     if sum(size * size for *_, size in jobs) < _WORTH_PROCESSES:
         for job in jobs:
-            yield _draw_to_file(*job)
+            _draw_to_file(*job)
+            yield
         return
     # Spawned, not forked: the caller may hold TensorFlow's threads.
     workers = min(usable_cores(), -(-len(jobs) // 16))
