@@ -76,8 +76,6 @@ TOO_LONG = {
     "prediction/predict.py:predict",
     "quantization/build.py:build_graph",
     "quantization/sensitivity.py:sensitivity",
-    "reporting/html/report.py:_content",
-    "statistics/parity.py:parity",
 }
 
 
