@@ -206,7 +206,8 @@ def patient_tags(path: Path | str) -> PatientTags:
     tags = tuple(_PATIENT_TAGS.values())
     data = read_header(path, last=max(tags), only=tags)
     with reading(path):
-        number, issuer, sex = (str(data.get(tag) or "").strip() for tag in tags)
+        # By keyword: `get` gives the value then, and by number the element.
+        number, issuer, sex = (str(data.get(name) or "").strip() for name in _PATIENT_TAGS)
     return PatientTags((number, issuer), sex)
 
 
