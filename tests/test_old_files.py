@@ -25,6 +25,7 @@ from cxr_edge.evaluation.parity_result import VerifiedArtifact
 from cxr_edge.evaluation.replay import ReplayResult
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
 from cxr_edge.imaging.rule import RULE, same_pixels
+from cxr_edge.prediction.prediction import PredictionBatch
 from cxr_edge.records import from_json
 from cxr_edge.reporting.html.audit import write_audit_page
 from cxr_edge.reporting.terminal.bench import show_bench
@@ -138,7 +139,7 @@ def test_old_records_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
     replayed = [from_json(ReplayResult, row) for row in old_record("replay.json")]
     show_replay(replayed)
     gate_replay(replayed)
-    show_predictions(old_record("predict.json"))
+    show_predictions(PredictionBatch.from_json(old_record("predict.json")))
     show_metrics(ClassificationMetrics.from_json(old_record("evaluate.json")), "Evaluated", phantoms=True)
     show_metrics(RunMetrics.from_json(old_record("metrics.json")).metrics, "Trained", phantoms=True)
     show_cross_validation(CrossValidation.from_json(old_record("cross_validation.json")))
