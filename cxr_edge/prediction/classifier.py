@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from cxr_edge.prediction.images import ImageSource, ReadImage, each_image, name_
 from cxr_edge.prediction.prediction import Answering, Prediction, SkippedImage
 from cxr_edge.runtimes.base import Runtime, runtime_named
 from cxr_edge.runtimes.selection import best_artifacts, warnings_about_answers
+
+if TYPE_CHECKING:
+    from cxr_edge.evaluation.replay import ReplayResult
 
 #: The runtime to ask for when the fastest is wanted that computes what was validated.
 AUTO = "auto"
@@ -133,7 +136,7 @@ class Classifier:
         """Probabilities float32 `[N, K]` of images that are the artifact's pixels already, uint8 `[N, S, S, 1]`."""
         return score_images(self._session, pixels, on_image)
 
-    def verify(self) -> dict[str, Any]:
+    def verify(self) -> ReplayResult:
         """Run the bundle's reference inputs, and compare with what was recorded at export; see `evaluation.replay`.
 
         Raises:
@@ -143,7 +146,7 @@ class Classifier:
         from cxr_edge.evaluation.replay import compared_with_recorded, read_reference_images
 
         images = read_reference_images(self.artifact.path.parent)
-        return {"runtime": self.runtime.title, **compared_with_recorded(self.artifact, self.score(images))}
+        return compared_with_recorded(self.artifact, self.score(images), self.runtime.title)
 
     def _answers(self, images: list[ImageSource], heatmap: bool) -> Iterator[Prediction | SkippedImage]:
         def read(image: ImageSource) -> ReadImage | SkippedImage:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,31 +22,11 @@ from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.evaluation import Evaluation, evaluated_point, recorded_calibration_error
 from cxr_edge.prediction.prediction import SkippedImage
+from cxr_edge.progress import Stage, silently
 from cxr_edge.runs import Run, find_run
 from cxr_edge.runs.options import OnBadImage, choice_of
 from cxr_edge.runtimes.base import runtimes_for
 from cxr_edge.runtimes.selection import Doubt, warning_about_image
-
-
-class Steps(Protocol):
-    """Something of many steps; `tick` is called after each."""
-
-    @property
-    def tick(self) -> Callable[[], None]: ...
-
-
-class _Silent:
-    @property
-    def tick(self) -> Callable[[], None]:
-        return lambda: None
-
-
-#: Opened around a stage, by its title and the number of its steps; `console.progress_bar` is one.
-Stage = Callable[[str, int], AbstractContextManager[Steps]]
-
-
-def _silently(title: str, steps: int) -> AbstractContextManager[Steps]:
-    return nullcontext(_Silent())
 
 
 @dataclass(frozen=True)
@@ -81,7 +59,7 @@ def evaluate(
     data: Path | None,
     run_folder: Path | None,
     on_bad_image: str = "fail",
-    stage: Stage = _silently,
+    stage: Stage = silently,
 ) -> Evaluation:
     """Metrics of a model on labelled images.
 
