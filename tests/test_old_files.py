@@ -15,6 +15,7 @@ from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.bundle import add_artifact, listed_artifacts, read_manifest, write_manifest
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.migration import current_manifest, current_metadata
+from cxr_edge.auditing.record import Audit
 from cxr_edge.benchmarking.compare import Change, compare
 from cxr_edge.benchmarking.record import read_record
 from cxr_edge.data.split import run_split
@@ -157,7 +158,7 @@ def test_old_bench_records_are_compared_with_new_ones(capfd: pytest.CaptureFixtu
 
 
 def test_an_old_audit_record_becomes_a_page(tmp_path: Path) -> None:
-    write_audit_page(old_record("audit.json"), tmp_path / "audit.html", None)
+    write_audit_page(Audit.from_json(old_record("audit.json")), tmp_path / "audit.html", None)
     assert "COVID-19" in (tmp_path / "audit.html").read_text()
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxr_edge.cli.options import BundleOption, JsonOption, RunOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from cxr_edge.prediction.prediction import Answering, Prediction, PredictionBatch, SkippedImage
+    from cxr_edge.reporting.terminal.predictions import PredictionCsv
 
 
 def command(
@@ -53,33 +58,37 @@ def command(
     from cxr_edge.files import write_json
     from cxr_edge.prediction.classifier import Classifier
     from cxr_edge.prediction.predict import image_paths, predict_files
-    from cxr_edge.prediction.prediction import Prediction, PredictionBatch, SkippedImage
-    from cxr_edge.reporting.terminal.predictions import (
-        PredictionTable,
-        prediction_csv,
-        show_notes,
-        show_skipped_image,
-    )
+    from cxr_edge.reporting.terminal.predictions import prediction_csv, show_notes
     from cxr_edge.runtimes.selection import find_bundle
 
     paths = image_paths(images)
     classifier = Classifier.open(find_bundle(bundle, run) if artifact is None else artifact, runtime, threads)
     answers = predict_files(classifier, paths, heatmap, on_bad_image)
-    predictions: list[Prediction] = []
-    skipped: list[SkippedImage] = []
-    table = None
     with prediction_csv(csv, classifier.labels) as lines:
-        for answer in answers:
-            table = table or PredictionTable(classifier.answering, [str(path) for path in paths])
-            if isinstance(answer, SkippedImage):
-                skipped.append(answer)
-                show_skipped_image(answer)
-            else:
-                predictions.append(answer)
-                table.row(answer)
-            if lines is not None:
-                lines.row(answer)
-    batch = PredictionBatch(classifier.answering, tuple(predictions), tuple(skipped))
+        batch = _shown(answers, classifier.answering, paths, lines)
     show_notes(batch)
     if json is not None:
         write_json(json, batch.to_json())
+
+
+def _shown(
+    answers: Iterator[Prediction | SkippedImage], answering: Answering, paths: list[Path], lines: PredictionCsv | None
+) -> PredictionBatch:
+    """Show answers as they come; all of them."""
+    from cxr_edge.prediction.prediction import PredictionBatch, SkippedImage
+    from cxr_edge.reporting.terminal.predictions import PredictionTable, show_skipped_image
+
+    predictions: list[Prediction] = []
+    skipped: list[SkippedImage] = []
+    table = None
+    for answer in answers:
+        table = table or PredictionTable(answering, [str(path) for path in paths])
+        if isinstance(answer, SkippedImage):
+            skipped.append(answer)
+            show_skipped_image(answer)
+        else:
+            predictions.append(answer)
+            table.row(answer)
+        if lines is not None:
+            lines.row(answer)
+    return PredictionBatch(answering, tuple(predictions), tuple(skipped))
