@@ -1,3 +1,56 @@
-"""Chest X-ray classifiers from a folder of images to int8 on a device at the edge."""
+"""Chest X-ray classifiers from a folder of images to int8 on a device at the edge.
+
+`docs/python-api.md` shows the public API, which is what is named in `__all__`. Each name is imported when it is first
+asked for, so that importing the package takes no time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cxr_edge.api import audit, export, open_bundle, train, verify
+    from cxr_edge.artifacts.metadata import NOTICE
+    from cxr_edge.errors import ArtifactError, CxrEdgeError, DataError, GateError, ImageError, OptionError
+    from cxr_edge.prediction.classifier import Classifier
+    from cxr_edge.prediction.prediction import Prediction, SkippedImage
 
 __version__ = "0.1.0"
+__all__ = [
+    "NOTICE",
+    "ArtifactError",
+    "Classifier",
+    "CxrEdgeError",
+    "DataError",
+    "GateError",
+    "ImageError",
+    "OptionError",
+    "Prediction",
+    "SkippedImage",
+    "__version__",
+    "audit",
+    "export",
+    "open_bundle",
+    "train",
+    "verify",
+]
+
+_MODULES = {
+    "api": ("audit", "export", "open_bundle", "train", "verify"),
+    "artifacts.metadata": ("NOTICE",),
+    "errors": ("ArtifactError", "CxrEdgeError", "DataError", "GateError", "ImageError", "OptionError"),
+    "prediction.classifier": ("Classifier",),
+    "prediction.prediction": ("Prediction", "SkippedImage"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"cxr_edge.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -19,7 +19,7 @@ TIERS = {
         "artifacts", "benchmarking", "cli", "data", "evaluation", "imaging", "inspection", "phantoms", "prediction",
         "reporting/terminal", "runs", "runtimes",
     },
-    "analysis": {"audit", "copies", "reporting/html", "statistics"},
+    "analysis": {"auditing", "copies", "reporting/html", "statistics"},
     "workshop": {"exporting", "lowering", "quantization", "training"},
 }  # fmt: skip
 _TENSORFLOW = {"tensorflow", "tf_keras", "keras", "tensorflow_model_optimization", "tf2onnx", "onnx"}

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from cxr_edge.audit.measure import Measurement, border_share, count_marks, measure, measure_all
-from cxr_edge.audit.record import Audit
-from cxr_edge.audit.shortcut import balanced_accuracy
+from cxr_edge.auditing.measure import Measurement, border_share, count_marks, measure, measure_all
+from cxr_edge.auditing.record import Audit
+from cxr_edge.auditing.shortcut import balanced_accuracy
 from cxr_edge.copies.alignment import align
 from cxr_edge.copies.altered import MIN_LOCAL_CORRELATION, what_was_done
 from cxr_edge.copies.duplicates import MAX_DISTANCE, find_copies, near_pairs

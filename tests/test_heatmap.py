@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr_edge.artifacts.artifact import read_artifact
+from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.imaging.decode import resized
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
-from cxr_edge.prediction.overlay import evidence
+from cxr_edge.prediction.overlay import evidence, write_overlay
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import all_runtimes
+from tests.artifacts import some_artifact, some_metadata
 from tests.conftest import Cli
 
 SIZE = 71
@@ -121,6 +124,7 @@ def test_predict_draws_the_evidence(bundle: Path, picture: Path, cli: Cli, tmp_p
     assert (overlay.size, overlay.mode) == ((240, 300), "RGB")
     assert row["label"] in overlay.text["Title"]
     assert "Not a medical device" in overlay.text["Disclaimer"]
+    assert "trained on phantoms" in overlay.text["Warning"]
     # Coloured where the map is strongest, and the X-ray as it was where it speaks against the class.
     red, _, blue = np.moveaxis(np.asarray(overlay, dtype=np.int64), -1, 0)
     own = np.array(row["heatmap"])[..., LABELS.index(row["label"])]
@@ -129,6 +133,19 @@ def test_predict_draws_the_evidence(bundle: Path, picture: Path, cli: Cli, tmp_p
     if own.min() < 0:
         weakest = np.unravel_index(own.argmin(), own.shape)
         assert (red - blue)[weakest[0] * 100 + 50, weakest[1] * 80 + 40] == 0
+
+
+@pytest.mark.parametrize(("data", "says_so"), [(TrainingData.PHANTOMS, True), (TrainingData.IMAGES, False)])
+def test_a_picture_of_a_model_trained_on_phantoms_says_so(
+    picture: Path, tmp_path: Path, data: TrainingData, says_so: bool
+) -> None:
+    training = replace(some_metadata().training, data=data)
+    artifact = some_artifact(tmp_path / "x.onnx", training=training)
+    write_overlay(picture, np.zeros((3, 3), np.float32), "Normal", artifact, tmp_path / "overlay.png")
+    drawn, plain = (np.asarray(Image.open(path).convert("L")) for path in (tmp_path / "overlay.png", picture))
+    assert np.array_equal(drawn[:-30], plain[:-30])
+    assert np.array_equal(drawn, plain) != says_so
+    assert ("phantoms" in Image.open(tmp_path / "overlay.png").text.get("Warning", "")) == says_so
 
 
 def test_several_images_go_to_a_folder(bundle: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.bundle import add_artifact, listed_artifacts, read_manifest, write_manifest
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.migration import current_manifest, current_metadata
-from cxr_edge.audit.record import Audit
+from cxr_edge.auditing.record import Audit
 from cxr_edge.benchmarking.compare import Change, compare
 from cxr_edge.benchmarking.record import read_record
 from cxr_edge.data.split import run_split
@@ -26,6 +26,7 @@ from cxr_edge.evaluation.parity_result import VerifiedArtifact
 from cxr_edge.evaluation.replay import ReplayResult
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
 from cxr_edge.imaging.rule import RULE, WITH_GROUPS, same_pixels
+from cxr_edge.prediction.prediction import PredictionBatch
 from cxr_edge.records import from_json
 from cxr_edge.reporting.html.audit import write_audit_page
 from cxr_edge.reporting.terminal.bench import show_bench
@@ -140,7 +141,7 @@ def test_old_records_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
     replayed = [from_json(ReplayResult, row) for row in old_record("replay.json")]
     show_replay(replayed)
     gate_replay(replayed)
-    show_predictions(old_record("predict.json"))
+    show_predictions(PredictionBatch.from_json(old_record("predict.json")))
     show_metrics(ClassificationMetrics.from_json(old_record("evaluate.json")), "Evaluated", phantoms=True)
     show_metrics(RunMetrics.from_json(old_record("metrics.json")).metrics, "Trained", phantoms=True)
     show_cross_validation(CrossValidation.from_json(old_record("cross_validation.json")))

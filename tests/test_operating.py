@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from cxr_edge.evaluation.operating_figures import OperatingFigures, operating_fi
 from cxr_edge.evaluation.operating_fit import Basis, FittedPoint, fit_operating_point
 from cxr_edge.evaluation.operating_record import OperatingRecord, operating_record_of
 from cxr_edge.evaluation.promise import Promise, PromiseKind
+from cxr_edge.prediction.evaluation import EvaluatedPoint
 from cxr_edge.reporting.terminal.operating import show_evaluated_point, show_exported_points
 from cxr_edge.runs import Run
 from tests.conftest import Cli
@@ -234,8 +234,8 @@ def test_a_rule_that_refers_most_images_is_told() -> None:
     assert ["% of the validation images are referred" in line for line in mostly.warnings] == [True]
 
 
-def evaluated(record: OperatingRecord, figures: OperatingFigures) -> dict[str, Any]:
-    return {**record.to_json(), "figures": figures.to_json()}
+def evaluated(record: OperatingRecord, figures: OperatingFigures) -> EvaluatedPoint:
+    return EvaluatedPoint(record.fitted.point, record, figures)
 
 
 def test_an_evaluation_shows_the_rule_its_figures_and_a_broken_promise(capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,7 +253,7 @@ def test_an_evaluation_shows_the_rule_its_figures_and_a_broken_promise(capsys: p
 
 def test_an_old_operating_point_is_evaluated_without_a_promise(capsys: pytest.CaptureFixture[str]) -> None:
     point = OperatingPoint("COVID-19", 0.5, 0.0)
-    show_evaluated_point({**point.to_json(), "figures": OperatingFigures(3, 3, 0, 2, 2, 0).to_json()})
+    show_evaluated_point(EvaluatedPoint(point, None, OperatingFigures(3, 3, 0, 2, 2, 0)))
     shown = capsys.readouterr().out
     assert "nothing is referred; 100.0 % of what is called is right" in shown
     assert "promised" not in shown

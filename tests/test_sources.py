@@ -11,7 +11,7 @@ from typing import Any
 import openpyxl
 import pytest
 
-from cxr_edge.audit.sources import apart, compare_sources
+from cxr_edge.auditing.sources import apart, compare_sources
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.sources import with_sources
 from cxr_edge.errors import DataError

@@ -32,10 +32,10 @@ def command(
     json: JsonOption = None,
 ) -> None:
     """Look for what spoils a data set: unreadable files, copies, mixed-up labels and patients, shortcuts."""
-    from cxr_edge.audit.audit import audit
-    from cxr_edge.audit.folders import find_images
-    from cxr_edge.audit.measure import measure_all
-    from cxr_edge.audit.record import Severity
+    from cxr_edge.auditing.audit import audit
+    from cxr_edge.auditing.folders import find_images
+    from cxr_edge.auditing.measure import measure_all
+    from cxr_edge.auditing.record import Severity
     from cxr_edge.console import progress_bar, working
     from cxr_edge.errors import GateError, OptionError
     from cxr_edge.files import write_json

@@ -33,18 +33,22 @@ def command(
     json: JsonOption = None,
 ) -> None:
     """Classification metrics of an artifact, or of a run's Keras model, on labelled images."""
-    from cxr_edge.evaluation.metrics import ClassificationMetrics
+    from cxr_edge.artifacts.kinds import TrainingData
+    from cxr_edge.console import progress_bar
     from cxr_edge.files import write_json
     from cxr_edge.prediction.evaluate import evaluate
     from cxr_edge.reporting.terminal.metrics import show_metrics, show_skipped
     from cxr_edge.reporting.terminal.operating import show_calibration, show_evaluated_point
+    from cxr_edge.reporting.terminal.tables import show
 
-    metrics = evaluate(artifact, data, run, on_bad_image)
-    title = f"{metrics['model']}, {metrics['part']}"
-    show_metrics(ClassificationMetrics.from_json(metrics), title, metrics["data"] == "phantoms")
-    show_calibration(metrics["calibration_error"])
-    if point := metrics["operating_point"]:
-        show_evaluated_point(point)
-    show_skipped([skipped["reason"] for skipped in metrics["skipped"]], "--json lists them all")
+    evaluation = evaluate(artifact, data, run, on_bad_image, progress_bar)
+    for warning in evaluation.warnings:
+        show(f"warning: {warning}")
+    title = f"{evaluation.model}, {evaluation.part}"
+    show_metrics(evaluation.metrics, title, evaluation.data is TrainingData.PHANTOMS)
+    show_calibration(evaluation.calibration_error, evaluation.recorded_calibration_error)
+    if evaluation.operating_point is not None:
+        show_evaluated_point(evaluation.operating_point)
+    show_skipped([skipped.reason for skipped in evaluation.skipped], "--json lists them all")
     if json is not None:
-        write_json(json, metrics)
+        write_json(json, evaluation.to_json())

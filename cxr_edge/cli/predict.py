@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxr_edge.cli.options import BundleOption, JsonOption, RunOption, ThreadsOption
 
+if TYPE_CHECKING:
+    from cxr_edge.prediction.prediction import Answering, Prediction, PredictionBatch, SkippedImage
+    from cxr_edge.reporting.terminal.predictions import PredictionCsv
+
 
 def command(
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
     artifact: Annotated[
         Path | None,
         typer.Option("--artifact", help="A .tflite or .onnx file.", show_default="the bundle's best", metavar="FILE"),
@@ -19,14 +24,13 @@ def command(
     bundle: BundleOption = None,
     run: RunOption = None,
     runtime: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--runtime",
             help="auto measures once which is fastest here.",
-            show_default="auto",
             metavar="auto|litert|onnx|openvino|onnx:cuda|...",
         ),
-    ] = None,
+    ] = "auto",
     threads: ThreadsOption = None,
     heatmap: Annotated[
         Path | None,
@@ -36,14 +40,55 @@ def command(
             metavar="FILE|DIR",
         ),
     ] = None,
+    on_bad_image: Annotated[
+        str,
+        typer.Option(
+            "--on-bad-image",
+            help="Name an image that cannot be read and classify the others, or stop there.",
+            metavar="skip|fail",
+        ),
+    ] = "skip",
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", help="Also write a line an image to this file, as they come.", metavar="FILE"),
+    ] = None,
     json: JsonOption = None,
 ) -> None:
     """Classify images with one artifact."""
     from cxr_edge.files import write_json
-    from cxr_edge.prediction.predict import predict
-    from cxr_edge.reporting.terminal.predictions import show_predictions
+    from cxr_edge.prediction.classifier import Classifier
+    from cxr_edge.prediction.predict import image_paths, predict_files
+    from cxr_edge.reporting.terminal.predictions import prediction_csv, show_notes
+    from cxr_edge.runtimes.selection import find_bundle
 
-    result = predict(images, artifact, bundle, run, runtime, threads, heatmap)
-    show_predictions(result)
+    paths = image_paths(images)
+    classifier = Classifier.open(find_bundle(bundle, run) if artifact is None else artifact, runtime, threads)
+    answers = predict_files(classifier, paths, heatmap, on_bad_image)
+    with prediction_csv(csv, classifier.labels) as lines:
+        batch = _shown(answers, classifier.answering, paths, lines)
+    show_notes(batch)
     if json is not None:
-        write_json(json, result)
+        write_json(json, batch.to_json())
+
+
+def _shown(
+    answers: Iterator[Prediction | SkippedImage], answering: Answering, paths: list[Path], lines: PredictionCsv | None
+) -> PredictionBatch:
+    """Show answers as they come; all of them."""
+    from cxr_edge.prediction.prediction import PredictionBatch, SkippedImage
+    from cxr_edge.reporting.terminal.predictions import PredictionTable, show_skipped_image
+
+    predictions: list[Prediction] = []
+    skipped: list[SkippedImage] = []
+    table = None
+    for answer in answers:
+        table = table or PredictionTable(answering, [str(path) for path in paths])
+        if isinstance(answer, SkippedImage):
+            skipped.append(answer)
+            show_skipped_image(answer)
+        else:
+            predictions.append(answer)
+            table.row(answer)
+        if lines is not None:
+            lines.row(answer)
+    return PredictionBatch(answering, tuple(predictions), tuple(skipped))

@@ -83,14 +83,10 @@ class GivenOptions:
 
     def by_name(self) -> Mapping[str, Any]:
         """Those that are given, as `TrainOptions` has them."""
-        given = {name: value for name, value in asdict(self).items() if value not in (None, [])}
-        if self.data is not None:
-            given["data"] = str(self.data.resolve())
-        if self.weights and self.weights not in ("imagenet", "none"):
-            given["weights"] = str(Path(self.weights).resolve())
-        if self.include:
-            given["include"] = tuple(self.include)
-        return given
+        from cxr_edge.runs.options import given_options
+
+        given = asdict(self)
+        return given_options(given.pop("data"), given)
 
 
 @spread("options")
@@ -121,23 +117,15 @@ def _trained(folder: Path, given: Mapping[str, Any], resuming: bool) -> JsonObje
     from cxr_edge.reporting.terminal.metrics import show_cross_validation
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.reporting.terminal.training import TrainingDisplay
-    from cxr_edge.runs import Run
-    from cxr_edge.runs.options import completed
-    from cxr_edge.training.folds import cross_validate, is_cross_validation, resume_folds
-    from cxr_edge.training.jobs import resume, train_new
+    from cxr_edge.training.folds import train_or_resume
+    from cxr_edge.training.result import TrainingResult
 
-    display = TrainingDisplay(draw_run_plots)
-    if resuming and is_cross_validation(folder):
-        figures = resume_folds(folder, given, display)
-    elif not resuming and "folds" in given and "fold" not in given:
-        figures = cross_validate(folder, completed(given), display)
-    else:
-        run = Run(folder)
-        result = resume(run, given, display) if resuming else train_new(run, completed(given), display)
+    trained = train_or_resume(folder, given, resuming, TrainingDisplay(draw_run_plots))
+    if isinstance(trained, TrainingResult):
         show(f"next: cxr-edge export --run {folder}")
-        return result.metrics.to_json()
-    show_cross_validation(figures)
-    return figures.to_json()
+        return trained.metrics.to_json()
+    show_cross_validation(trained)
+    return trained.to_json()
 
 
 def _how_to_resume(folder: Path) -> str:

@@ -40,16 +40,13 @@ def run_export(
     json: Path | None = None,
 ) -> list[Artifact]:
     """Export, show, and fail with GateError when an artifact fell short of the gate."""
-    run, options = _prepared(folder, recipe, qat_epochs, qat_learning_rate)
-    options = replace(options, sensitive_class=sensitive_class, sensitivity=sensitivity, folds=folds)
-    options.check()
-    exporter = Exporter(run, options)
+    exporter = exporter_of(folder, recipe, qat_epochs, qat_learning_rate, sensitive_class, sensitivity, folds)
     exported = exporter.export()
     artifacts = list(exported.artifacts)
     for note in exported.notes:
         show(note)
     rows = [recorded(artifact) for artifact in artifacts]
-    show_parity(rows, phantoms=run.phantoms)
+    show_parity(rows, phantoms=exporter.run.phantoms)
     show_advice(advise([recorded(artifact) for artifact in listed_artifacts(exporter.bundle) if artifact.parity]))
     points = {artifact.name: operating_record_of(artifact.metadata.operating_point) for artifact in artifacts}
     show_exported_points({name: record for name, record in points.items() if record is not None})
@@ -59,6 +56,22 @@ def run_export(
         write_json(json, [row.to_json() for row in rows])
     gate_parity(rows)
     return artifacts
+
+
+def exporter_of(
+    folder: Path | None,
+    recipe: Recipe,
+    qat_epochs: int | None,
+    qat_learning_rate: float,
+    sensitive_class: str | None,
+    sensitivity: float,
+    folds: Path | None,
+) -> Exporter:
+    """What exports a run as the options of `cxr-edge export` say. Raises OptionError, RunError."""
+    run, options = _prepared(folder, recipe, qat_epochs, qat_learning_rate)
+    options = replace(options, sensitive_class=sensitive_class, sensitivity=sensitivity, folds=folds)
+    options.check()
+    return Exporter(run, options)
 
 
 #: A layer's loss shows in the signal-to-noise ratio of few images; the table takes a forward pass of all of them a row.

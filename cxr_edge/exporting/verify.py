@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import read_bundle, read_manifest
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.verdict import Verdict
-from cxr_edge.console import Bar
 from cxr_edge.data.split import Split, run_split
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.conditions import (
@@ -33,6 +31,7 @@ from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import apply_temperature
 from cxr_edge.files import sha256_of
 from cxr_edge.machine import usable_cores
+from cxr_edge.progress import Stage
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Session, runtimes_for
 from cxr_edge.runtimes.selection import run_of
@@ -40,8 +39,6 @@ from cxr_edge.statistics.agreement import compare_conditions
 from cxr_edge.statistics.parity import flipped, parity, with_conditions
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 
-#: Shows the progress of a step of so many images, such as `console.progress_bar`.
-Progress = Callable[[str, int], AbstractContextManager[Bar]]
 Probabilities = NDArray[np.float32]
 
 
@@ -124,7 +121,7 @@ def reference_of(
     size: int,
     temperature: float,
     scope: Scope,
-    progress: Progress,
+    progress: Stage,
     other: OtherImages | None = None,
 ) -> Reference:
     """Run what a scope says of a split through the Keras model, and the other images."""
@@ -138,7 +135,7 @@ def reference_of(
     return Reference(split, temperature, conditions, tuple(probabilities), other)
 
 
-def score_bundle(folder: Path, scope: Scope, progress: Progress, data: Path | None = None) -> ScoredBundle:
+def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None = None) -> ScoredBundle:
     """Run what a scope says of the split through the Keras model and every artifact, and other images.
 
     Args:
@@ -170,7 +167,7 @@ def score_bundle(folder: Path, scope: Scope, progress: Progress, data: Path | No
 
 
 def verify_bundle(
-    folder: Path, demands: dict[str, float], scope: Scope, progress: Progress, data: Path | None = None
+    folder: Path, demands: dict[str, float], scope: Scope, progress: Stage, data: Path | None = None
 ) -> list[VerifiedArtifact]:
     """Parity figures and verdict of each artifact.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,40 @@ from cxr_edge.imaging.rule import STRETCH
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+Source = TypeVar("Source")
+Read = TypeVar("Read")
 #: Files decoded ahead of the one that is classified: enough to ride out one large file among small ones.
 _AHEAD = 4
 
 
-def decoded_ahead(paths: Sequence[Path], size: int, workers: int, resize: str = STRETCH) -> Iterator[NDArray[np.uint8]]:
-    """Each file as uint8 `[1, size, size, 1]`, in order; some are decoded while the caller works on the last.
+def read_ahead(read: Callable[[Source], Read], sources: Sequence[Source], workers: int) -> Iterator[Read]:
+    """What `read` makes of each source, in order; some are read while the caller works on the last.
 
-    Pillow's decoders and its resize release Python's lock, so threads do.
+    Pillow's decoders and its resize release Python's lock, so threads do. What `read` raises is raised when its turn
+    comes.
+    """
+    if len(sources) == 1:
+        # No threads, and no time to import them, for the shortest command there is.
+        yield read(sources[0])
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    waiting: deque[Future[Read]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for source in sources:
+                waiting.append(pool.submit(read, source))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def decoded_ahead(paths: Sequence[Path], size: int, workers: int, resize: str = STRETCH) -> Iterator[NDArray[np.uint8]]:
+    """Each file as uint8 `[1, size, size, 1]`, read ahead.
 
     Args:
         paths: image files.
@@ -34,21 +60,4 @@ def decoded_ahead(paths: Sequence[Path], size: int, workers: int, resize: str = 
     Raises:
         ImageError: a file cannot be decoded, when its turn comes.
     """
-    if len(paths) == 1:
-        # No threads, and no time to import them, for the shortest command there is.
-        yield load_image(paths[0], size, resize)[None, :, :, None]
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    waiting: deque[Future[NDArray[np.uint8]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for path in paths:
-                waiting.append(pool.submit(load_image, path, size, resize))
-                if len(waiting) > _AHEAD:
-                    yield waiting.popleft().result()[None, :, :, None]
-            while waiting:
-                yield waiting.popleft().result()[None, :, :, None]
-        finally:
-            for future in waiting:
-                future.cancel()
+    return read_ahead(lambda path: load_image(path, size, resize)[None, :, :, None], paths, workers)

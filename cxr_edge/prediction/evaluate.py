@@ -1,146 +1,180 @@
-"""`cxr-edge evaluate`: metrics of one artifact, or of a run's Keras model, on labelled images."""
+"""An artifact, or a run's Keras model, on labelled images: what `cxr-edge evaluate` computes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import read_checked_artifact
+from cxr_edge.artifacts.artifact import Artifact, format_of
 from cxr_edge.artifacts.kinds import TrainingData
-from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.decode import decode_all, refuse
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.split import run_split
-from cxr_edge.errors import ArtifactError, OptionError
+from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.calibration import calibration_error
 from cxr_edge.evaluation.metrics import classification_metrics
-from cxr_edge.evaluation.operating import operating_point_of
-from cxr_edge.evaluation.operating_figures import operating_figures
-from cxr_edge.evaluation.operating_record import operating_record_of
 from cxr_edge.evaluation.scoring import score_images
-from cxr_edge.machine import usable_cores
-from cxr_edge.reporting.terminal.tables import show
+from cxr_edge.prediction.classifier import Classifier
+from cxr_edge.prediction.evaluation import Evaluation, evaluated_point, recorded_calibration_error
+from cxr_edge.prediction.prediction import SkippedImage
+from cxr_edge.progress import Stage, silently
 from cxr_edge.runs import Run, find_run
-from cxr_edge.runtimes.base import Session, runtimes_for
-from cxr_edge.runtimes.selection import warning_about, warning_about_image
+from cxr_edge.runs.options import OnBadImage, choice_of
+from cxr_edge.runtimes.base import runtimes_for
+from cxr_edge.runtimes.selection import Doubt, warning_about_image
 
 
-def _test_split(run: Run, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    split = run_split(run)
-    with progress_bar("decoding", len(split.part("test"))) as bar:
-        return np.asarray(decoded(split, "test", size, bar.tick)), split.targets("test")
+@dataclass(frozen=True)
+class _Model:
+    """What is evaluated: its answers to pixels uint8 `[N, S, S, 1]` are probabilities `[N, K]`."""
+
+    name: str
+    labels: tuple[str, ...]
+    image_size: int
+    resize: str
+    phantoms: bool
+    score: Callable[[NDArray[np.uint8], Callable[[], None]], NDArray[np.float32]]
+    artifact: Artifact | None
+    warnings: tuple[str, ...]
 
 
-def _labelled_images(
-    data: Path, labels: tuple[str, ...], size: int, resize: str, skip: bool, artifact: Artifact | None
-) -> tuple[NDArray[np.uint8], NDArray[np.int64], str, list[dict[str, str]]]:
-    """Pixels, label indices, what they are of, and the images that were left out, with the reasons."""
-    found, part = find_data_set(data, labels), str(data)
-    if "test" in found.parts():
-        # The others may have been trained on.
-        found = found.without({index for index, item in enumerate(found.items) if item.part != "test"})
-        part += ", its test part"
-    images = np.empty((len(found.items), size, size, 1), dtype=np.uint8)
-    with progress_bar("decoding", len(images)) as bar:
-        bad = decode_all([found.root / item.path for item in found.items], size, images, bar.tick, resize)
-    if not skip or len(bad) == len(images):
-        refuse(bad, len(images), "mend or remove them, or leave them out with --on-bad-image skip")
-    targets = np.array([item.label for item in found.items], dtype=np.int64)
-    good = [index for index in range(len(images)) if index not in bad]
-    if artifact is not None:
-        paths = [found.root / found.items[index].path for index in good]
-        warned = [(path, line) for path in paths if (line := warning_about_image(artifact, path))]
-        if warned:
-            show(f"warning: {len(warned)} of {len(good)} images, such as {warned[0][0]}: {warned[0][1]}")
-    skipped = [{"path": found.items[index].path, "reason": reason} for index, reason in bad.items()]
-    return images[good], targets[good], part, skipped
+@dataclass(frozen=True)
+class _LabelledImages:
+    """Pixels uint8 `[N, S, S, 1]`, label indices `[N]`, and what they are of."""
+
+    pixels: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+    part: str
+    skipped: tuple[SkippedImage, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def evaluate(
-    artifact: Path | None, data: Path | None, run_folder: Path | None, on_bad_image: str = "fail"
-) -> dict[str, Any]:
-    """Metrics as JSON-ready figures, with `model` and `part` naming what was evaluated on what.
+    artifact: Path | None,
+    data: Path | None,
+    run_folder: Path | None,
+    on_bad_image: str = "fail",
+    stage: Stage = silently,
+) -> Evaluation:
+    """Metrics of a model on labelled images.
 
     Args:
         artifact: a file, or None for the Keras model of the run (TensorFlow).
         data: a data set, of which the test part where it comes in parts; None for the test split of the run.
         run_folder: the run, or None for the latest; not looked at when both others are given.
         on_bad_image: `fail`, or `skip`, which lists them under `skipped`; of a run's test split none may be bad.
+        stage: told what begins.
 
     Raises:
         DataError, RunError, ArtifactError, OptionError, MissingDependencyError.
     """
-    if on_bad_image not in ("skip", "fail"):
-        raise OptionError(f"--on-bad-image {on_bad_image}: choose one of skip, fail")
+    skip = choice_of(OnBadImage, on_bad_image, "--on-bad-image") is OnBadImage.SKIP
     run = None
     if data is None or artifact is None:
         own = artifact.resolve().parent.parent if artifact is not None else None
         run = find_run(own if run_folder is None and own is not None and Run(own).config_file.is_file() else run_folder)
-    session: Session
-    read = None
     if artifact is not None:
-        read = read_checked_artifact(artifact)
-        if warning := warning_about(read):
-            show(f"warning: {warning}")
-        labels, size, model = read.labels, read.image_size, read.name
-        resize: str = read.resize
-        if run is not None and run.config().data_sha256 != read.metadata.training.data_sha256:
-            raise ArtifactError(
-                f"{artifact}: was trained on another split than that of {run.folder}, and may know its test images; "
-                "name its own run with --run, or images with --data"
-            )
-        phantoms = data is None and read.metadata.training.phantoms
-        session = runtimes_for(read.format)[0].load(artifact, usable_cores())
+        model = _artifact_model(artifact, run)
     else:
         assert run is not None
-        from cxr_edge.training.keras_model import KerasSession
-
-        # It has no operating point: that holds for probabilities with the temperature in them, the artifacts'.
-        config = run.config()
-        labels, size, model = config.labels, config.options.image_size, "Keras float32"
-        resize = config.options.resize
-        session = KerasSession(run)
-        phantoms = data is None and run.phantoms
-    skipped: list[dict[str, str]] = []
+        model = _keras_model(run)
     if data is None:
         assert run is not None
-        (images, targets), part = _test_split(run, size), "test split"
+        images = _test_split(run, model, stage)
     else:
-        images, targets, part, skipped = _labelled_images(data, labels, size, resize, on_bad_image == "skip", read)
-    with progress_bar("classifying", len(images)) as bar:
-        probabilities = score_images(session, images, bar.tick)
-    return {
-        "model": model,
-        "part": part,
-        "skipped": skipped,
-        "data": str(TrainingData.PHANTOMS if phantoms else TrainingData.IMAGES),
-        **classification_metrics(targets, probabilities, labels).to_json(),
-        "calibration_error": {
-            **calibration_error(probabilities, targets).to_json(),
-            "on_its_test_split": None if read is None else _recorded_calibration_error(read),
-        },
-        "operating_point": None if read is None else _operating(read, probabilities, targets),
-    }
+        images = _images_of(data, model, skip, stage)
+    with stage("classifying", len(images.pixels)) as steps:
+        probabilities = model.score(images.pixels, steps.tick)
+    read = model.artifact
+    return Evaluation(
+        model=model.name,
+        part=images.part,
+        data=TrainingData.PHANTOMS if data is None and model.phantoms else TrainingData.IMAGES,
+        metrics=classification_metrics(images.targets, probabilities, model.labels),
+        calibration_error=calibration_error(probabilities, images.targets),
+        recorded_calibration_error=None if read is None else recorded_calibration_error(read),
+        operating_point=None if read is None else evaluated_point(read, probabilities, images.targets),
+        skipped=images.skipped,
+        warnings=(*model.warnings, *images.warnings),
+    )
 
 
-def _recorded_calibration_error(artifact: Artifact) -> float | None:
-    """On the test split at export; None where none was recorded."""
-    recorded: dict[str, float | None] = (artifact.parity or {}).get("calibration_error", {})
-    return recorded.get("artifact")
+def _artifact_model(path: Path, run: Run | None) -> _Model:
+    """An artifact, on the preferred runtime of its format; of a run, if it is evaluated on that run's test split."""
+    classifier = Classifier.open(path, runtimes_for(format_of(path))[0].option)
+    artifact = classifier.artifact
+    if run is not None and run.config().data_sha256 != artifact.metadata.training.data_sha256:
+        raise ArtifactError(
+            f"{path}: was trained on another split than that of {run.folder}, and may know its test images; "
+            "name its own run with --run, or images with --data"
+        )
+    return _Model(
+        name=artifact.name,
+        labels=artifact.labels,
+        image_size=artifact.image_size,
+        resize=artifact.resize,
+        phantoms=artifact.metadata.training.phantoms,
+        score=classifier.score,
+        artifact=artifact,
+        warnings=classifier.warnings,
+    )
 
 
-def _operating(
-    artifact: Artifact, probabilities: NDArray[np.float32], targets: NDArray[np.int64]
-) -> dict[str, Any] | None:
-    """The artifact's operating point as its metadata have it, with what it does here as `figures`."""
-    value = artifact.metadata.operating_point
-    point, record = operating_point_of(value), operating_record_of(value)
-    if point is None:
-        return None
-    figures = operating_figures(point, probabilities, targets, artifact.labels)
-    return {**(record or point).to_json(), "figures": figures.to_json()}
+def _keras_model(run: Run) -> _Model:
+    """It has no operating point: that holds for probabilities with the temperature in them, the artifacts'."""
+    from cxr_edge.training.keras_model import KerasSession
+
+    config, session = run.config(), KerasSession(run)
+    return _Model(
+        name="Keras float32",
+        labels=config.labels,
+        image_size=config.options.image_size,
+        resize=config.options.resize,
+        phantoms=run.phantoms,
+        score=lambda pixels, on_image: score_images(session, pixels, on_image),
+        artifact=None,
+        warnings=(f"Keras float32: {Doubt.PHANTOMS}",) if run.phantoms else (),
+    )
+
+
+def _test_split(run: Run, model: _Model, stage: Stage) -> _LabelledImages:
+    split = run_split(run)
+    with stage("decoding", len(split.part("test"))) as steps:
+        pixels = np.asarray(decoded(split, "test", model.image_size, steps.tick))
+    return _LabelledImages(pixels, split.targets("test"), "test split")
+
+
+def _images_of(data: Path, model: _Model, skip: bool, stage: Stage) -> _LabelledImages:
+    """The images of a data set, those apart that cannot be read, if they are to be left out."""
+    data_set, part = find_data_set(data, model.labels), str(data)
+    if "test" in data_set.parts():
+        # The others may have been trained on.
+        data_set = data_set.without({index for index, item in enumerate(data_set.items) if item.part != "test"})
+        part += ", its test part"
+    paths = [data_set.root / item.path for item in data_set.items]
+    pixels = np.empty((len(paths), model.image_size, model.image_size, 1), dtype=np.uint8)
+    with stage("decoding", len(paths)) as steps:
+        bad = decode_all(paths, model.image_size, pixels, steps.tick, model.resize)
+    if not skip or len(bad) == len(paths):
+        refuse(bad, len(paths), "repair or remove them, or leave them out with --on-bad-image skip")
+    targets = np.array([item.label for item in data_set.items], dtype=np.int64)
+    good = [index for index in range(len(paths)) if index not in bad]
+    return _LabelledImages(
+        pixels[good],
+        targets[good],
+        part,
+        tuple(SkippedImage(data_set.items[index].path, reason) for index, reason in bad.items()),
+        _warnings_about([paths[index] for index in good], model.artifact),
+    )
+
+
+def _warnings_about(paths: Sequence[Path], artifact: Artifact | None) -> tuple[str, ...]:
+    if artifact is None:
+        return ()
+    warned = [(path, line) for path in paths if (line := warning_about_image(artifact, path))]
+    return (f"{len(warned)} of {len(paths)} images, such as {warned[0][0]}: {warned[0][1]}",) if warned else ()

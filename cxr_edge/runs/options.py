@@ -93,6 +93,21 @@ class TrainOptions:
             raise OptionError("--include and --hold-out-source need --data")
 
 
+def given_options(data: Path | None, others: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given, by the names in `TrainOptions`; None and empty lists stand for what was not.
+
+    Paths become absolute: a run may be resumed from another folder.
+    """
+    given = {name: value for name, value in others.items() if value not in (None, [])}
+    if data is not None:
+        given["data"] = str(data.resolve())
+    if given.get("weights") not in (None, IMAGENET, FROM_SCRATCH):
+        given["weights"] = str(Path(given["weights"]).resolve())
+    if "include" in given:
+        given["include"] = tuple(given["include"])
+    return given
+
+
 def completed(given: Mapping[str, Any]) -> TrainOptions:
     """The given options, by their names in `TrainOptions`, and defaults for the rest.
 

@@ -133,6 +133,7 @@ class Doubt(StrEnum):
     OTHER_PIXELS = "was trained on pixels of another imaging rule than this version of cxr-edge has"
     UNVERIFIED = "was never verified against the Keras model"
     FAILED = "failed its parity gate"
+    PHANTOMS = "was trained on phantoms, which are drawn: what it says of an X-ray means nothing"
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,12 @@ def warning_about(artifact: Artifact) -> ArtifactWarning | None:
     elif artifact.verdict is Verdict.FAILED:
         doubt = Doubt.FAILED
     return None if doubt is None else ArtifactWarning(artifact.name, doubt)
+
+
+def warnings_about_answers(artifact: Artifact) -> tuple[ArtifactWarning, ...]:
+    """All there is to say beside each answer of an artifact: that it knows phantoms only comes first."""
+    phantoms = ArtifactWarning(artifact.name, Doubt.PHANTOMS) if artifact.metadata.training.phantoms else None
+    return tuple(warning for warning in (phantoms, warning_about(artifact)) if warning)
 
 
 def warning_about_image(artifact: Artifact, path: Path) -> str | None:

@@ -14,11 +14,34 @@ from cxr_edge.evaluation.run_metrics import CrossValidation, pooled, read_run_me
 from cxr_edge.files import write_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.lock import locked
-from cxr_edge.runs.options import TrainOptions, require_same
+from cxr_edge.runs.options import TrainOptions, completed, require_same
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.training.jobs import resume, train_new
+from cxr_edge.training.result import TrainingResult
 
 RECORD = "cross_validation.json"
+
+
+def train_or_resume(
+    folder: Path, given: Mapping[str, Any], resuming: bool, progress: Progress = SILENT
+) -> TrainingResult | CrossValidation:
+    """Train, or resume, one run, or one per fold.
+
+    Args:
+        folder: of the run, or for the runs of the folds.
+        given: options by their names in `TrainOptions`; those that are missing have their defaults.
+        resuming: whether it is a training that was interrupted.
+        progress: told of each run.
+
+    Raises:
+        OptionError, DataError, RunError, WeightsError.
+    """
+    if resuming and is_cross_validation(folder):
+        return resume_folds(folder, given, progress)
+    if not resuming and "folds" in given and "fold" not in given:
+        return cross_validate(folder, completed(given), progress)
+    run = Run(folder)
+    return resume(run, given, progress) if resuming else train_new(run, completed(given), progress)
 
 
 def cross_validate(folder: Path, options: TrainOptions, progress: Progress = SILENT) -> CrossValidation:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from cxr_edge import __version__
-from cxr_edge.audit.sources import apart, compare_sources
+from cxr_edge.auditing.sources import apart, compare_sources
 from cxr_edge.data.decode import refuse
 from cxr_edge.data.fingerprint import Fingerprint
 from cxr_edge.data.layouts import MIN_IMAGES_PER_CLASS, DataSet, find_data_set

@@ -17,19 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import checked, read_checked_artifact
-from cxr_edge.artifacts.metadata import NOTICE
-from cxr_edge.errors import CxrEdgeError, DataError
-from cxr_edge.evaluation.operating import REFER, operating_point_of
-from cxr_edge.imaging.decode import load_image
-from cxr_edge.machine import usable_cores
-from cxr_edge.prediction.fastest import fastest
-from cxr_edge.runtimes.base import Runtime, runtime_named
-from cxr_edge.runtimes.selection import best_artifacts, find_bundle, warning_about
+from cxr_edge import NOTICE, Classifier, CxrEdgeError, DataError
 
 #: What programs that copy or download call a file until it is complete.
 _UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp", "~")
@@ -109,24 +97,18 @@ class Results:
         self.done.add(version)
 
 
-class Classifier:
-    """An artifact, loaded once; it answers what `cxr-edge predict` answers."""
-
-    def __init__(self, artifact: Artifact, runtime: Runtime, threads: int) -> None:
-        """Load the artifact. Raises ArtifactError."""
-        self.artifact = artifact
-        self._session = runtime.load(artifact.path, threads)
-        self._point = operating_point_of(artifact.metadata.operating_point)
-
-    def classify(self, image: NDArray[np.uint8]) -> dict[str, Any]:
-        """`label`, `probabilities` in the order of `labels` and, if the artifact has an operating point, `decision`."""
-        labels = self.artifact.labels
-        probabilities = self._session.run(image[None, :, :, None])[0].tolist()
-        row = {"label": labels[probabilities.index(max(probabilities))]}
-        if self._point is not None:
-            (called,), (referred,) = self._point.decide(np.array([probabilities]), labels)
-            row["decision"] = REFER if referred else labels[called]
-        return {**row, "probabilities": probabilities, "labels": list(labels)}
+def answer(classifier: Classifier, path: Path) -> dict[str, Any]:
+    """What `cxr-edge predict` answers about an image: `label`, `decision` where the artifact has an operating point,
+    `probabilities` in the order of `labels`, and `warnings`."""
+    (prediction,) = classifier.predict(path)
+    decision = {} if prediction.decision is None else {"decision": prediction.decision}
+    return {
+        "label": prediction.label,
+        **decision,
+        "probabilities": list(prediction.probabilities),
+        "labels": list(classifier.labels),
+        "warnings": list(prediction.warnings),
+    }
 
 
 class StopSignal:
@@ -164,14 +146,12 @@ def watch(
                 "sha256": artifact.sha256,
             }
             try:
-                image = load_image(path, artifact.image_size, artifact.resize)
+                row.update(answer(classifier, path))
             except Exception as error:  # whatever a decoder does with a bad file, the next one gets its turn
                 if not path.exists():
                     continue
                 row["error"] = str(error) or type(error).__name__
                 print(row["error"], file=sys.stderr)
-            else:
-                row.update(classifier.classify(image))
             results.append(version, row)
             if stop.came(0):
                 return
@@ -186,23 +166,19 @@ def main() -> int:
     model.add_argument("--bundle", type=Path, metavar="DIR", help="its best artifact is used")
     model.add_argument("--artifact", type=Path, metavar="FILE", help="a .tflite or .onnx file")
     parser.add_argument("--settle", type=float, default=2.0, metavar="SECONDS", help="unchanged this long, it is read")
-    parser.add_argument("--runtime", metavar="NAME", help="as cxr-edge devices lists it; default: the fastest")
+    parser.add_argument(
+        "--runtime", default="auto", metavar="NAME", help="as cxr-edge devices lists it; default: the fastest"
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="of one inference; default: all cores")
     options = parser.parse_args()
     if options.results.resolve().parent == options.folder.resolve():
         parser.error("the results file must not lie in the watched folder")
     stop = StopSignal()
     try:
-        file, bundle = options.artifact, options.bundle
-        able = best_artifacts(find_bundle(bundle)) if file is None else [read_checked_artifact(file)]
-        threads = options.threads or usable_cores()
-        if options.runtime is None:
-            chosen, runtime, account = fastest(able, threads)
-        else:
-            chosen, runtime, account = able[0], runtime_named(options.runtime), None
-        classifier = Classifier(checked(chosen), runtime, threads)
+        classifier = Classifier.open(options.artifact or options.bundle, options.runtime, options.threads)
         results = Results(options.results)
-        for line in (NOTICE, warning_about(chosen), account, f"{chosen.path} on {runtime.title}: ready"):
+        ready = f"{classifier.artifact.path} on {classifier.runtime.title}: ready"
+        for line in (NOTICE, *classifier.warnings, classifier.chosen, ready):
             if line is not None:
                 print(line, file=sys.stderr, flush=True)
         watch(options.folder, Inbox(options.folder, options.settle), results, classifier, options.settle / 2, stop)

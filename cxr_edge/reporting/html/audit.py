@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cxr_edge import __version__
 from cxr_edge.artifacts.metadata import NOTICE
-from cxr_edge.audit.record import Audit
+from cxr_edge.auditing.record import Audit
 from cxr_edge.files import write_text
 from cxr_edge.reporting.html.pages import page, thumbnail
 from cxr_edge.reporting.terminal.audit import OTHERS, class_rows, has_others, how_alike, source_rows

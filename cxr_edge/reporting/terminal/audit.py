@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from textwrap import fill
 
-from cxr_edge.audit.record import Audit, ClassSummary, CopiedPicture
+from cxr_edge.auditing.record import Audit, ClassSummary, CopiedPicture
 from cxr_edge.reporting.terminal.tables import WIDTH, percent, show, show_table
 
 #: Of each kind of finding, so many are printed; the JSON file and the page have them all.

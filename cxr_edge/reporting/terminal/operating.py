@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from cxr_edge.evaluation.calibration import CalibrationError
-from cxr_edge.evaluation.operating import OperatingPoint, shown
+from cxr_edge.evaluation.operating import shown
 from cxr_edge.evaluation.operating_figures import OperatingFigures
-from cxr_edge.evaluation.operating_record import OperatingRecord, operating_record_of, rounded_down, rounded_up
+from cxr_edge.evaluation.operating_record import OperatingRecord, rounded_down, rounded_up
+from cxr_edge.prediction.evaluation import EvaluatedPoint
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
 
 
-def show_evaluated_point(value: Mapping[str, Any]) -> None:
-    """The `operating_point` of an evaluation: the rule, what it does on these images, and what it promised."""
-    point, figures = OperatingPoint.from_json(value), OperatingFigures.from_json(value["figures"])
-    record = operating_record_of(value)
+def show_evaluated_point(evaluated: EvaluatedPoint) -> None:
+    """The rule, what it does on the images of an evaluation, and what it promised."""
+    point, figures, record = evaluated.point, evaluated.figures, evaluated.record
     show(f"operating point: {point.sentence}")
     label = point.sensitive_class
     if figures.sensitive_images:
@@ -45,10 +44,8 @@ def _referred(figures: OperatingFigures) -> str:
     return share if figures.decided_right is None else f"{share}; {right}"
 
 
-def show_calibration(value: Mapping[str, Any]) -> None:
-    """The `calibration_error` of an evaluation."""
-    error = CalibrationError(value["value"], value["at_most"], value["by_chance"])
-    recorded = value["on_its_test_split"]
+def show_calibration(error: CalibrationError, recorded: float | None) -> None:
+    """The calibration error of an evaluation, and of its own test split at export."""
     show(
         f"expected calibration error {percent(error.value)} % (at most {percent(error.at_most)}; a perfectly "
         f"calibrated model would show up to {percent(error.by_chance)} here)"

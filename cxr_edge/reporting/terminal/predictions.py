@@ -1,38 +1,135 @@
-"""What `predict` prints."""
+"""What `predict` prints, and its CSV: a row an image, as they come."""
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
-from cxr_edge.evaluation.operating import operating_point_of
-from cxr_edge.reporting.terminal.tables import percent, show, show_table
+from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.artifacts.metadata import NOTICE
+from cxr_edge.console import printable
+from cxr_edge.errors import OptionError
+from cxr_edge.evaluation.operating import REFER
+from cxr_edge.prediction.prediction import Answering, Prediction, PredictionBatch, SkippedImage
+from cxr_edge.reporting.terminal.tables import WIDTH, percent, show
+
+_GAP = "  "
 
 
-def show_predictions(result: dict[str, Any]) -> None:
-    """One row a file, from the result of `cxr_edge.prediction.predict.predict`."""
-    show_table(
-        f"{result['artifact']} on {result['runtime']}",
-        ["file", "decision", *(f"{label} %" for label in result["labels"])],
-        [
-            [
-                Path(row["file"]).name,
-                row.get("decision", row["label"]),
-                *(percent(probability) for probability in row["probabilities"]),
-            ]
-            for row in result["rows"]
-        ],
-        texts=2,
-    )
-    if point := operating_point_of(result["operating_point"]):
-        show(point.sentence)
-    for row in result["rows"]:
-        if "overlay" in row:
-            show(f"{row['overlay']}: what speaks for {row['label']}")
-        for warning in row.get("warnings", ()):
-            show(f"warning: {row['file']}: {warning}")
-    if result["chosen"]:
-        show(result["chosen"])
-    if result["warning"]:
-        show(f"warning: {result['warning']}")
-    show(result["notice"])
+class PredictionTable:
+    """A table whose rows are printed as they come; its columns are as wide as what may come asks for."""
+
+    def __init__(self, answering: Answering, files: Sequence[str | None]) -> None:
+        """Print the head of a table for the answers to some files."""
+        self._names = _names_of(files)
+        labels = answering.labels
+        self._figures = [f"{printable(label)} %" for label in labels]
+        self._decision = max(len("decision"), *(len(printable(label)) for label in labels))
+        if answering.operating_point is not None:
+            self._decision = max(self._decision, len(REFER))
+        others = sum(len(_GAP) + len(name) for name in self._figures) + len(_GAP) + self._decision
+        longest = max((len(name) for name in self._names.values()), default=0)
+        self._name = max(len("file"), min(longest, max(12, WIDTH - others)))
+        show(f"{answering.artifact} on {answering.runtime}{_model_of(answering)}")
+        head = self._line("file", "decision", self._figures)
+        show(head)
+        show("─" * len(head))
+
+    def row(self, prediction: Prediction) -> None:
+        """Print one answer."""
+        name = self._names.get(prediction.file, printable(str(prediction.file)))
+        if len(name) > self._name:
+            # A name is never cut: it may be what tells two files apart.
+            show(name)
+            name = ""
+        show(self._line(name, prediction.decision or prediction.label, [*map(percent, prediction.probabilities)]))
+
+    def _line(self, name: str, decision: str, figures: Sequence[str]) -> str:
+        cells = [figure.rjust(len(head)) for figure, head in zip(figures, self._figures, strict=True)]
+        return _GAP.join([name.ljust(self._name), printable(decision).ljust(self._decision), *cells])
+
+
+def _names_of(files: Sequence[str | None]) -> dict[str | None, str]:
+    """What to call each file: its name alone, where that is enough."""
+    names = {file: Path(file).name if file is not None else "-" for file in files}
+    times = Counter(names.values())
+    return {file: printable(name if times[name] == 1 or file is None else file) for file, name in names.items()}
+
+
+def _model_of(answering: Answering) -> str:
+    return ", trained on phantoms" if answering.trained_on is TrainingData.PHANTOMS else ""
+
+
+def show_skipped_image(skipped: SkippedImage) -> None:
+    """Why a file has no answer."""
+    show(f"skipped: {skipped.reason}")
+
+
+def show_notes(batch: PredictionBatch) -> None:
+    """What is said below the table: the rule, what was drawn, and what warns of the answers."""
+    answering = batch.answering
+    if answering.operating_point is not None:
+        show(answering.operating_point.sentence)
+    for prediction in batch.predictions:
+        if prediction.overlay is not None:
+            show(f"{prediction.overlay}: what speaks for {prediction.label}")
+        for warning in prediction.warnings:
+            if warning not in answering.warnings:
+                show(f"warning: {prediction.file}: {warning}")
+    if batch.skipped:
+        count = len(batch.skipped)
+        show(f"warning: {count} of {count + len(batch.predictions)} images cannot be read; skipped")
+    if answering.chosen:
+        show(answering.chosen)
+    for warning in answering.warnings:
+        show(f"warning: {warning}")
+    show(NOTICE)
+
+
+def show_predictions(batch: PredictionBatch) -> None:
+    """A whole record at once."""
+    table = PredictionTable(batch.answering, [prediction.file for prediction in batch.predictions])
+    for prediction in batch.predictions:
+        table.row(prediction)
+    for skipped in batch.skipped:
+        show_skipped_image(skipped)
+    show_notes(batch)
+
+
+class PredictionCsv:
+    """A CSV file with a line an image, written as they come: what is there holds if the rest never comes."""
+
+    def __init__(self, file: TextIO, labels: Sequence[str]) -> None:
+        self._file = file
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._labels = len(labels)
+        self._write(["file", "label", "decision", *labels, "warnings", "error"])
+
+    def row(self, answer: Prediction | SkippedImage) -> None:
+        """Write one line; of an image that cannot be read, one with `error`."""
+        if isinstance(answer, SkippedImage):
+            self._write([answer.path, "", "", *[""] * self._labels, "", answer.reason])
+            return
+        figures = [repr(probability) for probability in answer.probabilities]
+        self._write([answer.file, answer.label, answer.decision or "", *figures, "; ".join(answer.warnings), ""])
+
+    def _write(self, cells: Sequence[str | None]) -> None:
+        self._writer.writerow(cells)
+        self._file.flush()
+
+
+@contextmanager
+def prediction_csv(path: Path | None, labels: Sequence[str]) -> Iterator[PredictionCsv | None]:
+    """The CSV file at a path, open while the body runs; None for None. Raises OptionError where it is a folder."""
+    if path is None:
+        yield None
+        return
+    if path.is_dir():
+        raise OptionError(f"--csv {path}: name a file, not a folder")
+    # Names of files may hold bytes that are no UTF-8.
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        yield PredictionCsv(file, labels)

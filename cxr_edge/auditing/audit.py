@@ -11,10 +11,10 @@ import numpy as np
 from scipy import stats
 
 from cxr_edge import __version__
-from cxr_edge.audit.findings import findings_of
-from cxr_edge.audit.folders import Collection, Image
-from cxr_edge.audit.measure import Measurement
-from cxr_edge.audit.record import (
+from cxr_edge.auditing.findings import findings_of
+from cxr_edge.auditing.folders import Collection, Image
+from cxr_edge.auditing.measure import Measurement
+from cxr_edge.auditing.record import (
     Audit,
     ClassSummary,
     CopiedFile,
@@ -32,8 +32,8 @@ from cxr_edge.audit.record import (
     Thresholds,
     UnreadableFile,
 )
-from cxr_edge.audit.shortcut import shortcut_tests
-from cxr_edge.audit.sources import compare_sources
+from cxr_edge.auditing.shortcut import shortcut_tests
+from cxr_edge.auditing.sources import compare_sources
 from cxr_edge.copies.altered import MIN_LOCAL_CORRELATION
 from cxr_edge.copies.duplicates import MAX_DISTANCE, MIN_CORRELATION, Copies, find_copies, kept_together
 from cxr_edge.data.fingerprint import Unreadable
@@ -57,8 +57,8 @@ def audit(collection: Collection, measured: Measured, stage: Stage = lambda titl
     """Audit a collection of images.
 
     Args:
-        collection: of `cxr_edge.audit.folders.find_images`.
-        measured: of `cxr_edge.audit.measure.measure_all`, in the order of the collection.
+        collection: of `cxr_edge.auditing.folders.find_images`.
+        measured: of `cxr_edge.auditing.measure.measure_all`, in the order of the collection.
         stage: a context manager to enter, with its title, for each step that takes a while.
     """
     images = collection.images

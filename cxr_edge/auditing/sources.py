@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from cxr_edge.audit.record import Sources
+from cxr_edge.auditing.record import Sources
 
 #: Share of a class's images from sources that have another class too, under which it is worth a warning.
 SHARED = 0.5

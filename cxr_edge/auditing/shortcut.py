@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.audit.measure import Measurement
-from cxr_edge.audit.record import ShortcutTest, Verdict
+from cxr_edge.auditing.measure import Measurement
+from cxr_edge.auditing.record import ShortcutTest, Verdict
 from cxr_edge.intervals import CONFIDENCE, Interval
 
 FOLDS = 5

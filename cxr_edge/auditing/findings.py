@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cxr_edge.audit.record import (
+from cxr_edge.auditing.record import (
     CopiedPicture,
     CopyKind,
     Difference,
@@ -16,7 +16,7 @@ from cxr_edge.audit.record import (
     UnreadableFile,
     Verdict,
 )
-from cxr_edge.audit.sources import apart
+from cxr_edge.auditing.sources import apart
 
 #: Cramer's V, from 0 (borders or marks are as frequent in every class) to 1 (they name it), that is worth a warning.
 #: Marks on 19, 37 and 58 % of the radiographs' classes are at 0.26; borders on 23 to 25 % of the phantoms' at 0.03.

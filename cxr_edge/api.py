@@ -1,0 +1,231 @@
+"""The commands of the workstation as functions, with the names of their options. What is heavy is imported when called.
+
+They return what the commands show, and raise the package's errors. Nothing is printed, but for the progress of an
+export on stderr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxr_edge.progress import Stage, silently
+
+if TYPE_CHECKING:
+    from cxr_edge.auditing.record import Audit
+    from cxr_edge.evaluation.parity_result import VerifiedArtifact
+    from cxr_edge.evaluation.replay import ReplayResult
+    from cxr_edge.evaluation.run_metrics import CrossValidation
+    from cxr_edge.exporting.export import Exported
+    from cxr_edge.runs.progress import Progress
+    from cxr_edge.runtimes.selection import Selection
+    from cxr_edge.training.result import TrainingResult
+
+FilePath = str | PathLike[str]
+
+
+def open_bundle(folder: FilePath) -> Selection:
+    """What is there of a bundle: its artifacts, each checked against the manifest.
+
+    Raises:
+        ArtifactError: no bundle, none of its artifacts is there, or one is not the file that the manifest describes.
+    """
+    from cxr_edge.runtimes.selection import artifacts_of_bundle
+
+    return artifacts_of_bundle(Path(folder))
+
+
+def train(
+    *,
+    data: FilePath | None = None,
+    run: FilePath | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    image_size: int | None = None,
+    resize: str | None = None,
+    weights: str | None = None,
+    epochs: int | None = None,
+    head_epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    precision: str | None = None,
+    seed: int | None = None,
+    phantoms: int | None = None,
+    on_bad_image: str | None = None,
+    include: Sequence[str] = (),
+    hold_out_source: str | None = None,
+    folds: int | None = None,
+    fold: int | None = None,
+) -> TrainingResult | CrossValidation:
+    """Train Xception on a folder of chest X-rays, or on phantoms; of a cross-validation, the figures over all folds.
+
+    Args:
+        progress: told how far it is; None for silence.
+
+    The others are the options of `cxr-edge train`, with the same defaults.
+
+    Raises:
+        OptionError, DataError, RunError, WeightsError, MissingDependencyError.
+    """
+    given = {
+        "image_size": image_size,
+        "resize": resize,
+        "weights": weights,
+        "epochs": epochs,
+        "head_epochs": head_epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "precision": precision,
+        "seed": seed,
+        "phantoms": phantoms,
+        "on_bad_image": on_bad_image,
+        "include": list(include) or None,
+        "hold_out_source": hold_out_source,
+        "folds": folds,
+        "fold": fold,
+    }
+    from cxr_edge.runs import latest_run, new_run
+    from cxr_edge.runs.options import given_options
+    from cxr_edge.runs.progress import SILENT
+    from cxr_edge.training.folds import train_or_resume
+
+    target = latest_run() if resume and run is None else new_run(_path(run))
+    return train_or_resume(target.folder, given_options(_path(data), given), resume, progress or SILENT)
+
+
+def export(
+    *,
+    run: FilePath | None = None,
+    recipe: str | None = None,
+    format: Sequence[str] = (),
+    quantize: Sequence[str] = (),
+    keep_float: Sequence[str] = (),
+    heatmap: bool = True,
+    qat_epochs: int | None = None,
+    qat_learning_rate: float = 3e-5,
+    sensitive_class: str | None = None,
+    sensitivity: float = 0.95,
+    folds: FilePath | None = None,
+    min_agreement: float | None = None,
+    max_accuracy_drop: float | None = None,
+    max_sensitivity_drop: float | None = None,
+    min_shifted_agreement: float | None = None,
+    max_class_loss: float | None = None,
+) -> Exported:
+    """Write a run's artifacts to its bundle; the verdict of each is in its `verdict`, and raises nothing.
+
+    The arguments are the options of `cxr-edge export`, with the same defaults.
+
+    Raises:
+        OptionError, RunError, MissingDependencyError; GateError for an artifact that would be int8 in name only.
+    """
+    from cxr_edge.evaluation.gate import demanded
+    from cxr_edge.exporting.recipe_file import recipe_of_options
+
+    gate = demanded(
+        min_agreement=min_agreement,
+        max_accuracy_drop=max_accuracy_drop,
+        max_sensitivity_drop=max_sensitivity_drop,
+        min_shifted_agreement=min_shifted_agreement,
+        max_class_loss=max_class_loss,
+    )
+    wanted = recipe_of_options(recipe, list(format), list(quantize), list(keep_float), heatmap, gate)
+    # TensorFlow takes seconds to import: not before the options are known to be good.
+    from cxr_edge.exporting.command import exporter_of
+
+    return exporter_of(
+        _path(run), wanted, qat_epochs, qat_learning_rate, sensitive_class, sensitivity, _path(folds)
+    ).export()
+
+
+def verify(
+    *,
+    run: FilePath | None = None,
+    bundle: FilePath | None = None,
+    data: FilePath | None = None,
+    train_images: int = 300,
+    shift_images: int = 60,
+    min_agreement: float | None = None,
+    max_accuracy_drop: float | None = None,
+    max_sensitivity_drop: float | None = None,
+    min_shifted_agreement: float | None = None,
+    max_class_loss: float | None = None,
+    replay: bool = False,
+    runtime: Sequence[str] = (),
+    threads: int | None = None,
+    stage: Stage = silently,
+) -> Sequence[VerifiedArtifact | ReplayResult]:
+    """Compare each artifact of a bundle with the Keras model, or with what was recorded at export.
+
+    Args:
+        replay: compare with the record, which takes neither TensorFlow nor the run.
+        stage: told what begins, of a comparison with Keras.
+
+    The others are the options of `cxr-edge verify`, with the same defaults.
+
+    Returns:
+        A result per artifact, of a replay one per artifact and runtime; a `verdict` raises nothing.
+
+    Raises:
+        ArtifactError, RunError, OptionError, MissingDependencyError.
+    """
+    from cxr_edge.errors import OptionError
+    from cxr_edge.evaluation.gate import demanded
+    from cxr_edge.runtimes.selection import find_bundle
+
+    folder = find_bundle(_path(bundle), _path(run))
+    demands = demanded(
+        min_agreement=min_agreement,
+        max_accuracy_drop=max_accuracy_drop,
+        max_sensitivity_drop=max_sensitivity_drop,
+        min_shifted_agreement=min_shifted_agreement,
+        max_class_loss=max_class_loss,
+    )
+    if replay:
+        from cxr_edge.evaluation import replay as replaying
+        from cxr_edge.runtimes.base import runtime_named
+
+        if demands or data is not None:
+            raise OptionError("the gate's demands and data are for the Keras model, and not for a replay")
+        return replaying.replay(folder, [runtime_named(name) for name in runtime] or None, threads)
+    if runtime:
+        raise OptionError("runtime goes with replay; against Keras each format runs on its preferred runtime")
+    from cxr_edge.evaluation.conditions import Scope
+    from cxr_edge.exporting.verify import verify_bundle
+
+    return verify_bundle(folder, demands, Scope.of_verify(train_images, shift_images), stage, _path(data))
+
+
+def audit(
+    folder: FilePath | None = None,
+    *,
+    run: FilePath | None = None,
+    stage: Callable[[str], AbstractContextManager[Any]] = lambda title: nullcontext(),
+    on_image: Callable[[], None] | None = None,
+) -> Audit:
+    """Look for what spoils a data set: unreadable files, copies, mixed-up labels and patients, shortcuts.
+
+    Args:
+        folder: what `cxr-edge train --data` takes, or a folder with a `labels.csv`; None for the data of the run.
+        run: whose `split.csv` says what is trained and tested on.
+        stage: opened around each stage of the comparison, by its title.
+        on_image: called after each image that was read.
+
+    Raises:
+        DataError, RunError, MissingDependencyError.
+    """
+    from cxr_edge.auditing.audit import audit as audit_images
+    from cxr_edge.auditing.folders import find_images
+    from cxr_edge.auditing.measure import measure_all
+    from cxr_edge.runs import Run
+
+    collection = find_images(_path(folder), None if run is None else Run(Path(run)))
+    measured = measure_all([collection.root / image.path for image in collection.images], on_image)
+    return audit_images(collection, measured, stage)
+
+
+def _path(value: FilePath | None) -> Path | None:
+    return None if value is None else Path(value)

@@ -1,0 +1,179 @@
+"""The public way to use an artifact: images in, answers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import checked, read_checked_artifact
+from cxr_edge.artifacts.contract import Contract
+from cxr_edge.artifacts.kinds import ArtifactFormat
+from cxr_edge.errors import ImageError, OptionError
+from cxr_edge.evaluation.operating import REFER, OperatingPoint, operating_point_of
+from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.imaging.prefetch import read_ahead
+from cxr_edge.machine import usable_cores
+from cxr_edge.prediction.fastest import fastest
+from cxr_edge.prediction.images import ImageSource, ReadImage, each_image, name_of, read_image
+from cxr_edge.prediction.prediction import Answering, Prediction, SkippedImage
+from cxr_edge.runtimes.base import Runtime, runtime_named
+from cxr_edge.runtimes.selection import best_artifacts, warnings_about_answers
+
+if TYPE_CHECKING:
+    from cxr_edge.evaluation.replay import ReplayResult
+
+#: The runtime to ask for when the fastest is wanted that computes what was validated.
+AUTO = "auto"
+
+
+class Classifier:
+    """An artifact, loaded once.
+
+    `artifact` is what was loaded and `runtime` what runs it; `chosen` says how they were chosen, None where there was
+    nothing to choose. From `open`.
+    """
+
+    def __init__(self, artifact: Artifact, runtime: Runtime, threads: int, chosen: str | None = None) -> None:
+        self.artifact, self.runtime, self.chosen = artifact, runtime, chosen
+        self._session = runtime.load(artifact.path, threads)
+        self._warnings = tuple(str(warning) for warning in warnings_about_answers(artifact))
+
+    @classmethod
+    def open(cls, bundle_or_file: str | PathLike[str], runtime: str = AUTO, threads: int | None = None) -> Classifier:
+        """Load an artifact.
+
+        Args:
+            bundle_or_file: a .tflite or .onnx file, or a bundle, whose best artifact is taken.
+            runtime: its name, such as `litert` or `onnx:cuda`; `auto` for the fastest here that computes what was
+                validated, which is measured once and remembered.
+            threads: of one inference; None for all usable cores.
+
+        Raises:
+            ArtifactError: missing, damaged, or nothing in the bundle can be read here.
+            GateError: no runtime here computes what was recorded at export.
+            MissingDependencyError, OptionError, ProviderError: the runtime is not installed, not known, or not here.
+        """
+        path, count = Path(bundle_or_file), threads or usable_cores()
+        wanted = None if runtime == AUTO else runtime_named(runtime)
+        is_file = not path.is_dir() and path.suffix.lower().lstrip(".") in set(ArtifactFormat)
+        able = [read_checked_artifact(path)] if is_file else best_artifacts(path, wanted)
+        if wanted is None:
+            artifact, wanted, chosen = fastest(able, count)
+        else:
+            artifact, chosen = able[0], None
+        if artifact.format not in wanted.formats:
+            raise OptionError(f"{wanted.title} does not read .{artifact.format} files ({artifact.name})")
+        return cls(artifact if is_file else checked(artifact), wanted, count, chosen)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the probabilities."""
+        return self.artifact.labels
+
+    @property
+    def contract(self) -> Contract:
+        """Names, types and shapes of what the artifact takes and gives."""
+        return self.artifact.metadata.contract
+
+    @property
+    def operating_point(self) -> OperatingPoint | None:
+        """The decision rule; None where the artifact has none."""
+        return operating_point_of(self.artifact.metadata.operating_point)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What holds for every answer, a line each: that the model was trained on phantoms, or failed its gate."""
+        return self._warnings
+
+    @property
+    def answering(self) -> Answering:
+        """What answers, for the record of its answers."""
+        return Answering(
+            artifact=self.artifact.name,
+            sha256=self.artifact.sha256,
+            runtime=self.runtime.title,
+            ran_on=self._session.ran_on,
+            chosen=self.chosen,
+            labels=self.labels,
+            operating_point=self.operating_point,
+            trained_on=self.artifact.metadata.training.data,
+            warnings=self.warnings,
+        )
+
+    def predict(self, images: ImageSource | Sequence[ImageSource], heatmap: bool = False) -> list[Prediction]:
+        """Classify images.
+
+        Args:
+            images: one or several; files, or arrays of grey values, uint8 `[H, W]`, of any size.
+            heatmap: whether to say at which places what speaks for each class.
+
+        Raises:
+            ImageError: one cannot be read. `stream` passes over it.
+            OptionError: the artifact has no heat map.
+        """
+        predictions = []
+        for answer in self.stream(images, heatmap):
+            if isinstance(answer, SkippedImage):
+                raise ImageError(answer.reason)
+            predictions.append(answer)
+        return predictions
+
+    def stream(
+        self, images: ImageSource | Sequence[ImageSource], heatmap: bool = False
+    ) -> Iterator[Prediction | SkippedImage]:
+        """As `predict`, one answer at a time; the next images are read meanwhile. Of a bad one, why it is skipped."""
+        if heatmap and not self.artifact.has_heatmap:
+            raise OptionError(f"{self.artifact.path}: has no heat map; export it again, without --no-heatmap")
+        return self._answers(each_image(images), heatmap)
+
+    def score(self, pixels: NDArray[np.uint8], on_image: Callable[[], None] | None = None) -> NDArray[np.float32]:
+        """Probabilities float32 `[N, K]` of images that are the artifact's pixels already, uint8 `[N, S, S, 1]`."""
+        return score_images(self._session, pixels, on_image)
+
+    def verify(self) -> ReplayResult:
+        """Run the bundle's reference inputs, and compare with what was recorded at export; see `evaluation.replay`.
+
+        Raises:
+            ArtifactError: the artifact lies in no bundle, or has no reference outputs.
+        """
+        # It draws phantoms, which answering does not take.
+        from cxr_edge.evaluation.replay import compared_with_recorded, read_reference_images
+
+        images = read_reference_images(self.artifact.path.parent)
+        return compared_with_recorded(self.artifact, self.score(images), self.runtime.title)
+
+    def _answers(self, images: list[ImageSource], heatmap: bool) -> Iterator[Prediction | SkippedImage]:
+        def read(image: ImageSource) -> ReadImage | SkippedImage:
+            try:
+                return read_image(self.artifact, image)
+            except ImageError as error:
+                return SkippedImage(name_of(image) or "an array", str(error))
+
+        for image in read_ahead(read, images, usable_cores()):
+            yield image if isinstance(image, SkippedImage) else self._answer(image, heatmap)
+
+    def _answer(self, image: ReadImage, heatmap: bool) -> Prediction:
+        maps = None
+        if heatmap:
+            found, maps = self._session.explain(image.pixels)
+        else:
+            found = self._session.run(image.pixels)
+        decision, point = None, self.operating_point
+        if point is not None:
+            (called,), (referred,) = point.decide(found, self.labels)
+            decision = REFER if referred else self.labels[called]
+        return Prediction(
+            file=image.file,
+            label=self.labels[int(found[0].argmax())],
+            decision=decision,
+            probabilities=tuple(found[0].tolist()),
+            warnings=(*self.warnings, *image.warnings),
+            dicom=image.dicom,
+            heatmap=None if maps is None else maps[0],
+        )

@@ -1,0 +1,71 @@
+"""What a classifier takes: files and arrays, read into an artifact's pixels with what their tags warn of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.errors import ImageError
+from cxr_edge.imaging.decode import load_image, resized
+from cxr_edge.imaging.dicom import dicom_facts, is_dicom, warnings_about
+from cxr_edge.runtimes.selection import warning_about_image
+
+#: A file, or grey values uint8 `[H, W]` or `[H, W, 1]` of any size.
+ImageSource = str | PathLike[str] | NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """Pixels uint8 `[1, S, S, 1]`, and of a DICOM file what its tags say of the picture."""
+
+    file: str | None
+    pixels: NDArray[np.uint8]
+    dicom: Mapping[str, str | None] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def each_image(images: ImageSource | Sequence[ImageSource]) -> list[ImageSource]:
+    """One image, or each of several: also of an array `[N, H, W, 1]`."""
+    if isinstance(images, str | PathLike):
+        return [images]
+    if isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[-1] == 1)):
+        return [images]
+    return list(images)
+
+
+def name_of(image: ImageSource) -> str | None:
+    """The file; None of an array."""
+    return None if isinstance(image, np.ndarray) else str(image)
+
+
+def read_image(artifact: Artifact, image: ImageSource) -> ReadImage:
+    """An image as an artifact takes it.
+
+    Raises:
+        ImageError: a file that cannot be read, or an array of something else than grey values.
+        MissingDependencyError: what reads the file's format is not installed.
+    """
+    size, resize = artifact.image_size, artifact.resize
+    if isinstance(image, np.ndarray):
+        return ReadImage(None, resized(_grey(image), size, resize)[None, :, :, None])
+    path = Path(image)
+    pixels = load_image(path, size, resize)[None, :, :, None]
+    if not is_dicom(path):
+        return ReadImage(str(image), pixels)
+    facts = dicom_facts(path)
+    otherwise = warning_about_image(artifact, path)
+    return ReadImage(str(image), pixels, facts, (*warnings_about(facts), *([otherwise] if otherwise else [])))
+
+
+def _grey(values: NDArray[np.uint8]) -> Image.Image:
+    grey = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
+    if grey.ndim != 2 or grey.dtype != np.uint8 or not grey.size:
+        raise ImageError(f"an array {list(values.shape)} of {values.dtype}: grey values uint8 [H, W] are needed")
+    return Image.fromarray(grey)

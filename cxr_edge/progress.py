@@ -1,0 +1,37 @@
+"""How far something is, told to whoever started it: computation takes a `Stage` as an argument, and shows nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+
+class Steps(Protocol):
+    """A stage of many steps."""
+
+    @property
+    def tick(self) -> Callable[[], None]:
+        """A callback that says that one is done."""
+        ...
+
+    def advance(self, steps: int = 1) -> None:
+        """Some are done."""
+
+
+class _Silent:
+    @property
+    def tick(self) -> Callable[[], None]:
+        return lambda: None
+
+    def advance(self, steps: int = 1) -> None:
+        pass
+
+
+#: Opened around a stage, by its title and the number of its steps; `console.progress_bar` is one.
+Stage = Callable[[str, int], AbstractContextManager[Steps]]
+
+
+def silently(title: str, steps: int) -> AbstractContextManager[Steps]:
+    """The `Stage` that shows nothing."""
+    return nullcontext(_Silent())

@@ -1,0 +1,289 @@
+"""The public API: what it exports, what it costs to import, and what it answers."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+
+import cxr_edge
+from cxr_edge import Classifier, ImageError, OptionError, Prediction, SkippedImage, open_bundle
+from cxr_edge.artifacts.bundle import write_manifest
+from cxr_edge.artifacts.kinds import Quantization
+from cxr_edge.artifacts.metadata import ReferenceOutputs
+from cxr_edge.cli import app
+from cxr_edge.evaluation.replay import reference_images, write_reference_images
+from cxr_edge.prediction.evaluate import evaluate
+from cxr_edge.prediction.prediction import PredictionBatch
+from tests.artifacts import old_record
+from tests.conftest import Cli
+from tests.tiny import SIZE, expected, write_artifact, write_bundle
+
+ROOT = Path(__file__).parents[1]
+PUBLIC = {
+    "ArtifactError", "Classifier", "CxrEdgeError", "DataError", "GateError", "ImageError", "NOTICE", "OptionError",
+    "Prediction", "SkippedImage", "__version__", "audit", "export", "open_bundle", "train", "verify",
+}  # fmt: skip
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    """Grey files: black, dark and white."""
+    paths = []
+    for index, grey in enumerate((0, 90, 255)):
+        paths.append(tmp_path / f"{index}.png")
+        Image.fromarray(np.full((80, 80), grey, np.uint8)).save(paths[-1])
+    return paths
+
+
+@pytest.fixture
+def classifier(tiny: Path) -> Classifier:
+    return Classifier.open(tiny / "xception-float32.onnx", "onnx", 1)
+
+
+def test_the_exported_names_are_these_and_no_others() -> None:
+    assert set(cxr_edge.__all__) == PUBLIC
+    for name in PUBLIC:
+        assert getattr(cxr_edge, name) is not None
+    assert set(dir(cxr_edge)) >= PUBLIC
+    with pytest.raises(AttributeError, match="no attribute 'classify'"):
+        cxr_edge.classify  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    code = "import sys; before = set(sys.modules); import cxr_edge; print(*(set(sys.modules) - before))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {name.partition(".")[0] for name in found.stdout.split()} <= {"cxr_edge", *sys.stdlib_module_names}
+    assert "cxr_edge.prediction" not in found.stdout
+
+
+def test_a_function_stays_one_when_the_package_behind_it_is_imported() -> None:
+    code = (
+        "import cxr_edge, cxr_edge.auditing.audit, cxr_edge.exporting, cxr_edge.training\n"
+        "from cxr_edge import audit, export, train, verify\n"
+        "assert all(map(callable, (audit, export, train, verify, cxr_edge.audit)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_classifier_takes_no_tensorflow(tiny: Path, pictures: list[Path]) -> None:
+    code = (
+        "import sys\nfrom cxr_edge import Classifier\n"
+        f"Classifier.open({str(tiny)!r}, 'onnx').predict({str(pictures[0])!r})\n"
+        "assert not {'tensorflow', 'scipy', 'matplotlib', 'typer'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("runtime", ["litert", "onnx", "auto"])
+def test_files_and_arrays_get_the_same_answers(tiny: Path, pictures: list[Path], runtime: str) -> None:
+    classifier = Classifier.open(tiny, runtime, threads=1)
+    arrays = np.stack([np.asarray(Image.open(path)) for path in pictures])
+    of_files, of_arrays = classifier.predict(pictures), classifier.predict(arrays[..., None])
+    wanted = expected(np.stack([np.full((SIZE, SIZE), grey) for grey in (0, 90, 255)])[..., None])
+    assert np.allclose([prediction.probabilities for prediction in of_files], wanted, atol=1e-4)
+    assert [prediction.probabilities for prediction in of_files] == [own.probabilities for own in of_arrays]
+    assert [prediction.file for prediction in of_files] == [str(path) for path in pictures]
+    assert {prediction.file for prediction in of_arrays} == {None}
+    assert of_files[2].label == classifier.labels[0]
+    assert classifier.predict(pictures[2]) == of_files[2:]
+    assert classifier.predict(arrays[2]) == of_arrays[2:]
+    assert classifier.contract.image_size == SIZE
+
+
+@pytest.mark.parametrize("array", [np.zeros((80, 80, 3), np.uint8), np.zeros((80, 80)), np.zeros((0, 4), np.uint8)])
+def test_an_array_of_anything_but_grey_values_is_refused(classifier: Classifier, array: Any) -> None:
+    with pytest.raises(ImageError, match=r"uint8 \[H, W\]"):
+        classifier.predict([array])
+
+
+def test_a_stream_passes_over_a_bad_image_where_predict_raises(classifier: Classifier, pictures: list[Path]) -> None:
+    bad = pictures[0].with_name("bad.png")
+    bad.write_text("no image")
+    first, second, third = classifier.stream([pictures[0], bad, pictures[2]])
+    assert isinstance(first, Prediction) and isinstance(third, Prediction)
+    assert isinstance(second, SkippedImage) and "bad.png" in second.reason
+    with pytest.raises(ImageError, match=r"bad\.png"):
+        classifier.predict([pictures[0], bad])
+
+
+def test_open_refuses_what_cannot_work(tiny: Path) -> None:
+    with pytest.raises(OptionError, match="does not read"):
+        Classifier.open(tiny / "xception-int8.tflite", "onnx")
+    for missing in ("nowhere", "nowhere.onnx"):
+        with pytest.raises(cxr_edge.ArtifactError, match="nowhere"):
+            Classifier.open(tiny / missing)
+
+
+def test_a_heat_map_is_asked_for_and_refused_where_there_is_none(classifier: Classifier, pictures: list[Path]) -> None:
+    with pytest.raises(OptionError, match="--no-heatmap"):
+        classifier.predict(pictures, heatmap=True)
+
+
+def test_verify_replays_what_was_recorded(tmp_path: Path, pictures: list[Path]) -> None:
+    artifact = write_artifact(tmp_path / "xception-float32.onnx", Quantization.FLOAT32)
+    images = reference_images(SIZE)
+    right = tuple(map(tuple, expected(images).reshape(len(images), 3).tolist()))
+    wrong = (right[0][::-1], *right[1:])
+    for outputs, verdict in ((right, "passed"), (wrong, "failed")):
+        shared = replace(artifact.metadata.shared, reference_sha256=write_reference_images(tmp_path, images))
+        references = ReferenceOutputs("ONNX Runtime", outputs, right)
+        metadata = replace(artifact.metadata, reference_outputs=references)
+        write_manifest(tmp_path, shared, [replace(artifact, metadata=metadata)])
+        result = Classifier.open(tmp_path, "onnx", 1).verify()
+        assert (result.verdict, result.images) == (verdict, len(images))
+    with pytest.raises(cxr_edge.ArtifactError):
+        Classifier.open(write_bundle(tmp_path / "other"), "onnx", 1).verify()
+
+
+def test_open_bundle_lists_what_is_there(tiny: Path) -> None:
+    assert {artifact.name for artifact in open_bundle(str(tiny)).artifacts} == {
+        f"xception-{quantization}.{kind}" for quantization in ("float32", "fp16", "int8") for kind in ("tflite", "onnx")
+    }
+
+
+def _options(command: str) -> set[str]:
+    group = typer.main.get_command(app)
+    parameters = group.commands[command].params  # type: ignore[attr-defined]
+    return {max(own.opts, key=len).lstrip("-").replace("-", "_") for own in parameters} - {"help"}
+
+
+@pytest.mark.parametrize(
+    ("command", "of_the_terminal", "of_python"),
+    [
+        ("train", {"json"}, {"progress"}),
+        ("export", {"json", "explain_int8"}, set()),
+        ("verify", {"json"}, {"stage"}),
+        ("audit", {"json", "html", "with_images", "strict"}, {"stage", "on_image"}),
+    ],
+)
+def test_a_function_has_the_options_of_its_command(
+    command: str, of_the_terminal: set[str], of_python: set[str]
+) -> None:
+    function: Callable[..., Any] = getattr(cxr_edge, command)
+    assert set(inspect.signature(function).parameters) - of_python == _options(command) - of_the_terminal
+
+
+def test_the_document_shows_what_works(
+    tiny: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bundle").symlink_to(tiny)
+    Path("a.png").symlink_to(pictures[0])
+    Path("b.png").symlink_to(pictures[2])
+    Path("broken.png").write_text("no image")
+    text = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(code, names)
+    out = capfd.readouterr().out
+    for line in ("a.png", "COVID-19: ", "warning: ", "phantoms", "skipped: broken.png", "xception-int8.onnx int8"):
+        assert line in out
+
+
+def test_each_answer_says_that_the_model_was_trained_on_phantoms(
+    tiny: Path, pictures: list[Path], cli: Cli, tmp_path: Path
+) -> None:
+    output, artifact = tmp_path / "x.json", tiny / "xception-float32.onnx"
+    result = cli("predict", *pictures, "--artifact", artifact, "--runtime", "onnx", "--json", output)
+    assert result.code == 0, result.err
+    assert "trained on phantoms" in result.out.splitlines()[0]
+    assert "warning: xception-float32.onnx: was trained on phantoms" in result.out
+    record = json.loads(output.read_text())
+    assert "phantoms" in record["warning"]
+    assert record["trained_on"] == "phantoms"
+    assert all("phantoms" in row["warnings"][0] for row in record["rows"])
+    data = tmp_path / "data"
+    for label, path in zip(("COVID-19", "Viral Pneumonia", "Normal"), pictures, strict=True):
+        (data / label).mkdir(parents=True)
+        path.rename(data / label / path.name)
+    evaluation = evaluate(artifact, data, None)
+    assert "phantoms" in evaluation.warnings[0]
+    assert evaluation.data == "images"
+    result = cli("evaluate", artifact, "--data", data, "--json", output)
+    assert "warning: xception-float32.onnx: was trained on phantoms" in result.out
+    assert json.loads(output.read_text()) == json.loads(json.dumps(evaluation.to_json()))
+
+
+def test_records_keep_the_keys_that_older_ones_had(tiny: Path, pictures: list[Path], cli: Cli, tmp_path: Path) -> None:
+    output = tmp_path / "x.json"
+    assert cli("predict", *pictures, "--bundle", tiny, "--json", output).code == 0
+    record, old = json.loads(output.read_text()), old_record("predict.json")
+    assert record.keys() >= old.keys()
+    assert record["rows"][0].keys() >= old["rows"][0].keys() - {"overlay", "heatmap"}
+    again = PredictionBatch.from_json(record)
+    assert json.loads(json.dumps(again.to_json())) == record
+    older = PredictionBatch.from_json(old)
+    assert (older.answering.warnings, older.predictions[0].decision) == ((), "Normal")
+    heatmap = older.predictions[0].heatmap
+    assert heatmap is not None and heatmap.shape == (3, 3, 3)
+
+
+def test_a_folder_with_a_bad_image_loses_nothing_but_that(
+    tiny: Path, pictures: list[Path], cli: Cli, tmp_path: Path
+) -> None:
+    inner = tmp_path / "films" / "inner"
+    inner.mkdir(parents=True)
+    for path in pictures:
+        path.rename(inner / path.name)
+    (inner / "1a.png").write_text("no image")
+    output, table = tmp_path / "x.json", tmp_path / "x.csv"
+    arguments = ("predict", inner.parent, "--bundle", tiny, "--runtime", "onnx", "--json", output, "--csv", table)
+    result = cli(*arguments)
+    assert result.code == 0, result.err
+    assert "1 of 4 images cannot be read" in result.out
+    record = json.loads(output.read_text())
+    assert [Path(row["file"]).name for row in record["rows"]] == [path.name for path in pictures]
+    assert [Path(skipped["path"]).name for skipped in record["skipped"]] == ["1a.png"]
+    lines = list(csv.DictReader(table.open()))
+    assert [Path(line["file"]).name for line in lines] == ["0.png", "1.png", "1a.png", "2.png"]
+    for line, row in zip([lines[0], lines[1], lines[3]], record["rows"], strict=True):
+        assert [float(line[label]) for label in record["labels"]] == row["probabilities"]
+        assert (line["label"], line["decision"]) == (row["label"], row["decision"])
+    assert "1a.png" in lines[2]["error"]
+    # What came before the bad one stays.
+    stopped = cli(*arguments, "--on-bad-image", "fail")
+    assert stopped.code == 2
+    assert "1a.png" in stopped.err
+    assert [Path(line["file"]).name for line in csv.DictReader(table.open())] == ["0.png", "1.png"]
+
+
+def test_predict_fails_where_no_image_can_be_read(tiny: Path, cli: Cli, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_text("no image")
+    one = cli("predict", tmp_path / "a.png", "--bundle", tiny, "--runtime", "onnx")
+    assert (one.code, one.out) == (2, "")
+    both = cli("predict", tmp_path, "--bundle", tiny, "--runtime", "onnx")
+    assert both.code == 2
+    assert "2 of 2 images" in both.err
+    (tmp_path / "empty").mkdir()
+    assert "no images in this folder" in cli("predict", tmp_path / "empty", "--bundle", tiny).err
+    assert cli("predict", tmp_path / "a.png", "--bundle", tiny, "--on-bad-image", "x").code == 2
+
+
+def test_files_of_one_name_are_told_apart(tiny: Path, pictures: list[Path], cli: Cli, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "0.png"
+    other.parent.mkdir()
+    other.write_bytes(pictures[2].read_bytes())
+    result = cli("predict", pictures[0], other, pictures[1], "--bundle", tiny, "--runtime", "onnx")
+    assert str(other) in result.out and str(pictures[0]) in result.out
+    assert str(pictures[1]) not in result.out
+
+
+def test_the_service_imports_the_public_api_alone() -> None:
+    text = (ROOT / "examples" / "pi-service" / "cxr_watch.py").read_text()
+    (line,) = re.findall(r"^.*import.*cxr_edge.*$|^from cxr_edge.*$", text, re.MULTILINE)
+    imported = line.removeprefix("from cxr_edge import ").split(", ")
+    assert set(imported) <= PUBLIC
