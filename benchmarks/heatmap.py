@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from cxr_edge.quantization.finetune import FineTuneOptions
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -26,7 +27,6 @@ from cxr_edge.imaging.decode import resized
 from cxr_edge.machine import describe_machine
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 from cxr_edge.prediction.overlay import evidence
-from cxr_edge.quantization.finetune import FineTuneOptions
 from cxr_edge.runs import find_run
 from cxr_edge.runtimes.base import ArtifactSession, runtimes_for
 

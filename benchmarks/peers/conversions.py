@@ -37,9 +37,10 @@ class Source:
     @cached_property
     def exporter(self) -> Exporter:
         """With the options that the run's int8 files were fine-tuned with."""
+        from cxr_edge.quantization.finetune import FineTuneOptions
+
         from cxr_edge.exporting.export import Exporter, ExportOptions
         from cxr_edge.exporting.recipe import Recipe
-        from cxr_edge.quantization.finetune import FineTuneOptions
 
         calibration = read_artifact(self.artifact(Quantization.INT8, ArtifactFormat.TFLITE)).metadata.calibration
         assert calibration is not None

@@ -26,7 +26,7 @@ def command(
 
     start = time.monotonic()
     trained = start_training(run, {}, None)
-    run_export(trained.folder, Recipe(tuple(ArtifactFormat), (Quantization.FLOAT32, Quantization.INT8)), None, 3e-5)
+    run_export(trained.folder, Recipe(tuple(ArtifactFormat), (Quantization.FLOAT32, Quantization.INT8)), None, 1e-2)
     record = bench(
         trained.bundle, BenchOptions(queries=30, seconds=0.5, starts=1, throughput_seconds=0.3, file_rounds=2)
     )

@@ -1,25 +1,25 @@
 """int8 kernels: the grid of each output channel, and which of its points a weight is rounded to.
 
-Rounding each weight to the nearest point is not the best for the layer's output: errors of weights whose inputs rise and
-fall together can cancel. `round_kernel` rounds one input channel after the other and lets the channels still to come
-make up for the error (Frantar et al., "GPTQ", 2023, after Hassibi and Stork's optimal brain surgeon). It costs nothing
-when the model runs.
+Rounding each weight to the nearest point is not the best for the layer's output: errors of weights whose inputs rise
+and fall together can cancel. `round_kernel` rounds one input channel after the other and lets the channels still to
+come make up for the error (Frantar et al., "GPTQ", 2023, after Hassibi and Stork's optimal brain surgeon). It costs
+nothing when the model runs.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.quantization.graph import Graph, Node
+from cxr_edge.quantization.graph import Node
 
 #: Kernels are symmetric: -127..127.
 LARGEST = 127
-#: Added to the diagonal of the inputs' covariance, as a share of its mean: keeps it invertible where inputs are fewer than
-#: channels or always 0.
+#: Added to the diagonal of the inputs' covariance, as a share of its mean: keeps it invertible where inputs are fewer
+#: than channels or always 0.
 DAMPING = 0.01
+#: Columns whose effect on the others is gathered into one matrix product.
+_BLOCK = 64
 
 
 def kernel_step(node: Node) -> NDArray[np.float32]:
@@ -36,16 +36,6 @@ def nearest(node: Node) -> NDArray[np.float32]:
     assert node.kernel is not None
     step = kernel_step(node)
     return np.asarray(np.round(node.kernel / step) * step, dtype=np.float32)
-
-
-def on_grid(graph: Graph) -> Graph:
-    """The graph with its kernels at the nearest points of their grids. Kernels that lie there already stay."""
-    return replace(
-        graph,
-        nodes=tuple(
-            node if node.kernel is None or node.in_float else replace(node, kernel=nearest(node)) for node in graph.nodes
-        ),
-    )
 
 
 def round_kernel(node: Node, covariance: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -98,7 +88,3 @@ def _rounded(weights: NDArray[np.float64], covariance: NDArray[np.float64]) -> N
     result = np.empty_like(points)
     result[:, order] = points
     return result
-
-
-#: Columns whose effect on the others is gathered into one matrix product.
-_BLOCK = 64

@@ -1,4 +1,4 @@
-"""The deployment graph computed by TensorFlow, in float or with int8 simulated: for calibration, learning and explaining.
+"""The deployment graph computed by TensorFlow, in float or with int8 simulated, to calibrate, learn and explain.
 
 What is simulated is what TFLite's and ONNX Runtime's integer kernels compute: activations on a grid of 255 steps per
 tensor, kernels on a symmetric grid per output channel, sums in more bits than matter, one rounding per operator. A ReLU
@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cxr_edge.quantization.graph import IMAGE, Graph, Node
+from cxr_edge.artifacts.contract import IMAGE
+from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.training.backend import tf
 
 #: Steps between the lowest and the highest integer of an activation.
@@ -19,12 +20,21 @@ ACTIVATION_STEPS = 255.0
 _TINY = 1e-4
 
 
+def kernels_of(graph: Graph) -> Callable[[Node], Any]:
+    """The kernel of each node as a tensor, to be made outside of a traced function.
+
+    Inside, each trace would hold copies of all of them as constants: gigabytes.
+    """
+    tensors = {node.name: tf.constant(node.kernel) for node in graph.nodes if node.kernel is not None}
+    return lambda node: tensors[node.name]
+
+
 def interpret(
     graph: Graph,
     images: Any,
-    kernel: Callable[[Node], Any] = lambda node: node.kernel,
+    kernel: Callable[[Node], Any],
     bias: Callable[[Node], Any] = lambda node: node.bias,
-    activation: Callable[[str, Any], Any] = lambda name, value: value,
+    activation: Callable[[str, Any], Any] = lambda _, value: value,
 ) -> dict[str, Any]:
     """Every tensor of a graph, by its name.
 
@@ -34,7 +44,8 @@ def interpret(
         kernel, bias: what to compute a node with, in the layout of `Node`.
         activation: what the readers of a tensor see in place of its value. A ReLU on a sum sees the value itself.
     """
-    tensors, sums = {IMAGE: activation(IMAGE, images)}, {}
+    tensors = {IMAGE: activation(IMAGE, images)}
+    sums: dict[str, Any] = {}
     for node in graph.nodes:
         inputs = [sums.get(name, tensors[name]) if node.kind == "relu" else tensors[name] for name in node.inputs]
         value = _compute(node, inputs, kernel, bias)
@@ -66,11 +77,6 @@ def _compute(node: Node, inputs: list[Any], kernel: Callable[[Node], Any], bias:
         values, opened = inputs[0], inputs[1][:, None, None, :]
         return values * (opened / (opened + _TINY))
     return tf.nn.softmax(inputs[0])
-
-
-def rounded(value: Any) -> Any:
-    """The nearest integer, with the gradient of the value itself (straight-through estimator)."""
-    return value + tf.stop_gradient(tf.round(value) - value)
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
