@@ -25,6 +25,7 @@ from cxr_edge.console import Bar
 from cxr_edge.errors import RunError, first_line
 from cxr_edge.evaluation.shifts import SUITE
 from cxr_edge.files import write_json
+from cxr_edge.quantization.calibrate import MOST_BORDER
 from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
 from cxr_edge.quantization.simulate import fake_quantize, interpret, kernels_of
@@ -40,8 +41,6 @@ _BIAS_RATE = 0.1
 #: Softens the teacher's probabilities (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015).
 _TEMPERATURE = 2.0
 _LOGITS_WEIGHT = 0.2
-#: Bounds of the contrast that images are given, as logarithms of a factor.
-_LOG_GAINS = (-0.5, 0.8)
 #: Variables with the optimizer that moves them.
 Optimizers = list[tuple[list[Any], Any]]
 
@@ -240,7 +239,7 @@ def _training_step(student: Learned, teacher: _Teacher, optimizers: Optimizers) 
     @tf.function  # type: ignore[untyped-decorator]
     def step(images: Any, number: Any) -> Any:
         # The device gets whole grey values.
-        images = tf.round(_varied(images, number))
+        images = tf.round(_with_borders(images, number))
         outputs = teacher.outputs(images)
         with tf.GradientTape() as tape:
             loss = teacher.loss(student.tensors(images), outputs)
@@ -254,12 +253,15 @@ def _training_step(student: Learned, teacher: _Teacher, optimizers: Optimizers) 
     return step  # type: ignore[no-any-return]
 
 
-def _varied(images: Any, number: Any) -> Any:
-    """Every other image with another contrast: new images come with histograms that no training image has."""
-    gains = tf.exp(tf.random.stateless_uniform([len(images), 1, 1, 1], [0, number], *_LOG_GAINS))
-    gains = tf.where(tf.range(len(images))[:, None, None, None] % 2 == 0, tf.ones_like(gains), gains)
-    mean = tf.reduce_mean(images, [1, 2, 3], keepdims=True)
-    return tf.clip_by_value((images - mean) * gains + mean, 0.0, 255.0)
+def _with_borders(images: Any, number: Any) -> Any:
+    """Every fourth image with black borders, as in calibration; the same ones for the same number."""
+    count, size = len(images), images.shape[1]
+    shares = tf.random.stateless_uniform([count, 4, 1], [0, number], 0.0, MOST_BORDER)
+    shares *= tf.cast(tf.range(count) % 4 == 0, tf.float32)[:, None, None]
+    place = (tf.range(size, dtype=tf.float32) + 0.5) / size
+    rows = (place > shares[:, 0]) & (place < 1 - shares[:, 1])
+    columns = (place > shares[:, 2]) & (place < 1 - shares[:, 3])
+    return images * tf.cast(rows[:, :, None, None] & columns[:, None, :, None], images.dtype)
 
 
 def _images(batches: Batches, done: int, steps: int) -> Iterator[tuple[int, Any]]:

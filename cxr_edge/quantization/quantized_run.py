@@ -19,7 +19,7 @@ from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.files import sha256_of, write_json
-from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms, largest_magnitudes, with_other_contrasts
+from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms, largest_magnitudes, with_borders
 from cxr_edge.quantization.channel_scales import equalizing_scales, with_channel_scales
 from cxr_edge.quantization.graph import Graph, keep_in_float, with_dense_per_tensor, with_heatmap
 from cxr_edge.quantization.learn import Check, LearningOptions, learn
@@ -74,7 +74,7 @@ class QuantizedRun:
         """The representative data set: a seeded choice of training images, uint8 `[N, S, S, 1]`, in random order."""
         images = decoded(self.split, "train", self.config["image_size"])
         order = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]
-        return with_other_contrasts(np.asarray(images[order]))
+        return with_borders(np.asarray(images[order]))
 
     def quantized_graph(self, fine_tuned: bool) -> QuantizedGraph:
         """The int8 graph, calibrated, or with ranges and biases learned from there (`cxr_edge.quantization.learn`)."""
