@@ -20,6 +20,7 @@ import numpy as np
 
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine, usable_cores
+from cxr_edge.records import to_json
 from cxr_edge.runtimes.selection import find_bundle
 
 LOOPS = {
@@ -117,7 +118,7 @@ def main() -> None:
     worst = max(twice, key=lambda row: abs(float(row["ratio"]) - 1))
     print(f"a bench against the one before: ratios to {BASE} differ by {worst['ratio'] - 1:+.1%} at most")
     if arguments.json:
-        record = {"machine": describe_machine(), "threads": arguments.threads, "by_hand": rows, "twice": twice}
+        record = {"machine": to_json(describe_machine()), "threads": arguments.threads, "by_hand": rows, "twice": twice}
         write_json(arguments.json, record)
 
 

@@ -27,6 +27,7 @@ from cxr_edge.imaging.decode import resized
 from cxr_edge.machine import describe_machine
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 from cxr_edge.prediction.overlay import evidence
+from cxr_edge.records import to_json
 from cxr_edge.runs import find_run
 from cxr_edge.runtimes.base import ArtifactSession, runtimes_for
 
@@ -95,12 +96,18 @@ def main() -> None:
                         print(row)
         measure([one for _, _, pair in pairs for one in pair], reference_images(size), 200, arguments.seconds)
         for quantization, kind, (bare, mapped) in pairs:
-            figures = [one.figures()["p50_ms"] for one in (bare, mapped)]
+            figures = [one.figures().p50_ms for one in (bare, mapped)]
             row = {"artifact": f"{quantization}.{kind}", "p50_ms": figures, "ratio": figures[1] / figures[0]}
             rows.append(row)
             print(f"{row['artifact']}: {figures[0]:.3f} ms without, {figures[1]:.3f} with, ratio {row['ratio']:.4f}")
     if arguments.json:
-        record = {"machine": describe_machine(), "image_size": size, "threads": 1, "latency": rows, "places": places}
+        record = {
+            "machine": to_json(describe_machine()),
+            "image_size": size,
+            "threads": 1,
+            "latency": rows,
+            "places": places,
+        }
         write_json(arguments.json, record)
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine
+from cxr_edge.records import to_json
 
 _FIRST_STEP = """
 import json, os, sys, time
@@ -63,13 +64,13 @@ def waiting(run_folder: Path, steps: int, rounds: int) -> dict[str, Any]:
     from cxr_edge.data.split import run_split
     from cxr_edge.runs import Run
     from cxr_edge.training.backend import keras
-    from cxr_edge.training.train import TrainOptions, training_batches
+    from cxr_edge.training.batches import training_batches
     from cxr_edge.training.xception import build_classifier
 
     run = Run(run_folder)
-    options = TrainOptions(**run.config()["options"])
+    options = run.config().options
     batches = training_batches(run_split(run), options.image_size, options.batch_size, options.seed)
-    model = build_classifier(options.image_size, len(run.config()["labels"]))
+    model = build_classifier(options.image_size, len(run.config().labels))
     model.compile(keras.optimizers.Adam(1e-5), keras.losses.CategoricalCrossentropy())
     ready = next(iter(batches.epoch(0)))
     model.train_on_batch(*ready)
@@ -124,7 +125,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         cache, runs = Path(scratch, "cache"), (Path(scratch, f"run{number}") for number in itertools.count())
         common = ["--data", options.data, "--image-size", options.image_size, "--weights", options.weights]
-        found: dict[str, Any] = {"machine": describe_machine()}
+        found: dict[str, Any] = {"machine": to_json(describe_machine())}
         for name in ("empty_cache", "full_cache", "full_cache_again"):
             run = next(runs)
             found[name] = first_step([*common, "--run", str(run)], cache)

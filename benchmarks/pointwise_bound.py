@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine
+from cxr_edge.records import to_json
 from cxr_edge.runtimes.base import Session, runtimes_for
 
 #: Channels in and out, and the side of the image, of Xception's middle flow at 299 px.
@@ -98,7 +99,7 @@ def main() -> None:
             f"{row['bound_ms']:.1f} ms"
         )
     if options.json:
-        write_json(options.json, {"machine": describe_machine(), "threads": 1, "rows": rows})
+        write_json(options.json, {"machine": to_json(describe_machine()), "threads": 1, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine, usable_cores
+from cxr_edge.records import to_json
 from cxr_edge.runs import find_run
 from cxr_edge.runtimes.base import runtime_named, runtimes_for
 
@@ -29,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     run = find_run(options.run)
     split = run_split(run)
-    images = np.asarray(decoded(split, "test", run.config()["options"]["image_size"]))
+    images = np.asarray(decoded(split, "test", run.config().options.image_size))
     files = {(artifact.quantization, artifact.format): artifact.path for artifact in read_bundle(run.bundle)}
     rows = []
     for quantization in ("int8", "int8-ptq"):
@@ -47,7 +48,7 @@ def main() -> None:
             )  # fmt: skip
             print(f"{quantization:9} {runtime.title:13} agreement {100 * agreement:.2f} %, largest diff {largest:.4f}")
     if options.json:
-        write_json(options.json, {"machine": describe_machine(), "rows": rows})
+        write_json(options.json, {"machine": to_json(describe_machine()), "rows": rows})
 
 
 if __name__ == "__main__":

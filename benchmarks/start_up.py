@@ -23,6 +23,7 @@ from cxr_edge.cli import app
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine
 from cxr_edge.phantoms.drawing import draw_phantom
+from cxr_edge.records import to_json
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "classify_onnx.py"
 EMPTY_APP = """
@@ -68,7 +69,7 @@ def main() -> None:
         rows.append({"command": name, "seconds": medians[name], "beside": beside, "ratio": ratio})
         print(f"{name}: {medians[name]:.3f} s, {ratio:.2f} times {beside} ({medians[beside]:.3f} s)")
     if arguments.json:
-        write_json(arguments.json, {"machine": describe_machine(), "repeats": arguments.repeats, "rows": rows})
+        write_json(arguments.json, {"machine": to_json(describe_machine()), "repeats": arguments.repeats, "rows": rows})
 
 
 if __name__ == "__main__":

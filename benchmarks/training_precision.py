@@ -16,6 +16,7 @@ import numpy as np
 
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine
+from cxr_edge.records import to_json
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.xception import build_classifier
 
@@ -55,7 +56,7 @@ def main() -> None:
         print(f"{policy:16} {milliseconds:8.1f} ms an image, {ratio:.2f} times float32")
     if options.json:
         settings = {name: getattr(options, name) for name in ("image_size", "batch_size", "rounds")}
-        write_json(options.json, {"settings": settings, "machine": describe_machine(), "rows": rows})
+        write_json(options.json, {"settings": settings, "machine": to_json(describe_machine()), "rows": rows})
 
 
 if __name__ == "__main__":

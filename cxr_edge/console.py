@@ -1,4 +1,4 @@
-"""What is shown on stderr while a command runs: progress bars with time left.
+"""What is shown on stderr while a command runs: progress bars with time left, and a line where it is interrupted.
 
 Nothing of what native libraries write by themselves, unless something fails.
 """
@@ -6,11 +6,15 @@ Nothing of what native libraries write by themselves, unless something fails.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +26,20 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+#: Control characters, and those that a terminal obeys in silence: they could rewrite lines, or their order.
+_OBEYED = {"Cc", "Cf", "Zl", "Zp", "Cs"}
+
+
+def printable(text: str) -> str:
+    """Text with what a terminal would obey shown as escapes: names of files come from elsewhere, and may hold any."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode("ascii") if unicodedata.category(character) in _OBEYED else character
+        for character in text
+    )
 
 
 @contextmanager
@@ -53,7 +71,11 @@ class Bar:
         self._progress.advance(self._task, steps)
 
     def note(self, text: str) -> None:
-        self._progress.update(self._task, note=text)
+        self._progress.update(self._task, note=printable(text))
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the bar; in a log file, where there is no bar, a line."""
+        self._progress.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     @property
     def tick(self) -> Callable[[], None]:
@@ -67,30 +89,87 @@ def working(title: str) -> Iterator[None]:
     start = time.monotonic()
     console = Console(stderr=True)
     # A stream of its own: the body may hold back what is written to the stderr file descriptor.
-    with os.fdopen(os.dup(2), "w") as stream, Console(file=stream, force_terminal=console.is_terminal).status(title):
+    with (
+        os.fdopen(os.dup(2), "w") as stream,
+        Console(file=stream, force_terminal=console.is_terminal).status(Text(printable(title))),
+    ):
         yield
-    console.print(f"{title}: {time.monotonic() - start:.1f} s", highlight=False)
+    console.print(Text(f"{printable(title)}: {time.monotonic() - start:.1f} s"))
 
 
 @contextmanager
-def progress_bar(title: str, total: int) -> Iterator[Bar]:
-    """Show a bar up to `total` while the body runs. Without a terminal, one line at the end."""
+def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
+    """Show a bar from `done` up to `total` while the body runs. Without a terminal, one line at the end."""
     start = time.monotonic()
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=total, note="")
+        task = progress.add_task(printable(title), total=total, completed=done, note="")
         bar = Bar(progress, task)
         yield bar
     if not console.is_terminal:
         note = progress.tasks[0].fields["note"]
         seconds = time.monotonic() - start
-        console.print(f"{title}: {seconds:.1f} s{', ' + note if note else ''}", highlight=False)
+        console.print(Text(f"{printable(title)}: {seconds:.1f} s{', ' + note if note else ''}"))
+
+
+class _Terminated(SystemExit):
+    """SIGTERM came."""
+
+
+#: How long an interrupted command may take to clean up, in seconds. What it writes is whole at any moment.
+GRACE = 5.0
+
+
+@contextmanager
+def interruptible(explain: Callable[[], str]) -> Iterator[None]:
+    """End the process with one line, `explain()`, and status 130 or 143, soon after SIGINT or SIGTERM.
+
+    Python acts on a signal when native code returns, which a step of TensorFlow may do after many seconds, and then
+    waits for threads: so the line is written by a thread, which ends the process where that takes longer than `GRACE`.
+    To be entered in the main thread.
+    """
+    saying, said = threading.Lock(), False
+
+    def say() -> None:
+        nonlocal said
+        with saying:
+            if not said:
+                print(explain(), file=sys.stderr, flush=True)
+            said = True
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise _Terminated(128 + number)
+
+    def watch() -> None:
+        while number := os.read(reader, 1):
+            if number[0] in (signal.SIGINT, signal.SIGTERM):
+                say()
+                time.sleep(GRACE)
+                os._exit(128 + number[0])
+        os.close(reader)
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    threading.Thread(target=watch, daemon=True).start()
+    kept_wakeup, kept_handler = signal.set_wakeup_fd(writer), signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        say()
+        raise SystemExit(128 + signal.SIGINT) from None
+    except _Terminated:
+        say()
+        raise
+    finally:
+        signal.set_wakeup_fd(kept_wakeup)
+        signal.signal(signal.SIGTERM, kept_handler)
+        os.close(writer)

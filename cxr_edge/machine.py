@@ -4,13 +4,37 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 _PACKAGES = (
     "ai-edge-litert", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "pillow", "tensorflow",
     "tensorflow-model-optimization", "tf-keras", "tf2onnx",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ContainerLimits:
+    """What a control group allows: `cpus` as a number of cores, `memory_bytes`; None for no limit."""
+
+    cpus: float | None
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """No host or user name is in it. `cores` are those this process may run on; None for what the system hides."""
+
+    cpu: str
+    instruction_sets: tuple[str, ...]
+    cores: int
+    memory_bytes: int | None
+    governor: str | None
+    container: ContainerLimits
+    architecture: str
+    system: str
+    python: str
+    packages: dict[str, str]
 
 
 def usable_cores() -> int:
@@ -38,13 +62,13 @@ def package_versions() -> dict[str, str]:
     # Not needed to predict, and slow to import.
     from importlib import metadata
 
-    found = {}
+    versions = {}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _read(path: str) -> str | None:
@@ -62,8 +86,8 @@ def memory_bytes() -> int | None:
         return None
 
 
-def container_limits() -> dict[str, Any]:
-    """What a control group (version 2, or 1) allows: `cpus` as a number of cores, `memory_bytes`; None for no limit."""
+def container_limits() -> ContainerLimits:
+    """Of the control group (version 2, or 1) that this process is in."""
     quota = _read("/sys/fs/cgroup/cpu.max")
     if quota is None:
         parts = [_read(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period")]
@@ -75,21 +99,21 @@ def container_limits() -> dict[str, Any]:
     memory = _read("/sys/fs/cgroup/memory.max") or _read("/sys/fs/cgroup/memory/memory.limit_in_bytes")
     # Version 1 writes the largest multiple of a page for "no limit".
     limit = int(memory) if memory and memory.isdigit() and int(memory) < 1 << 60 else None
-    return {"cpus": cpus, "memory_bytes": limit}
+    return ContainerLimits(cpus, limit)
 
 
-def describe_machine() -> dict[str, Any]:
-    """JSON-ready description; no host or user name is in it."""
+def describe_machine() -> Machine:
+    """The machine that this process runs on."""
     cpu, instruction_sets = describe_cpu()
-    return {
-        "cpu": cpu,
-        "instruction_sets": instruction_sets,
-        "cores": usable_cores(),
-        "memory_bytes": memory_bytes(),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "container": container_limits(),
-        "architecture": platform.machine(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "packages": package_versions(),
-    }
+    return Machine(
+        cpu=cpu,
+        instruction_sets=tuple(instruction_sets),
+        cores=usable_cores(),
+        memory_bytes=memory_bytes(),
+        governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        container=container_limits(),
+        architecture=platform.machine(),
+        system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        packages=package_versions(),
+    )

@@ -17,10 +17,10 @@ PACKAGE = Path(cxr_edge.__file__).parent
 TIERS = {
     "device": {
         "artifacts", "benchmarking", "cli", "data", "evaluation", "imaging", "inspection", "phantoms", "prediction",
-        "reporting/terminal", "runtimes",
+        "reporting/terminal", "runs", "runtimes",
     },
     "analysis": {"audit", "copies", "reporting/html", "statistics"},
-    "workshop": {"exporting", "quantization", "training"},
+    "workshop": {"exporting", "lowering", "quantization", "training"},
 }  # fmt: skip
 _TENSORFLOW = {"tensorflow", "tf_keras", "keras", "tensorflow_model_optimization", "tf2onnx", "onnx"}
 BLOCKED = {"device": {*_TENSORFLOW, "scipy", "sklearn", "matplotlib", "pandas", "jinja2"}, "analysis": _TENSORFLOW}

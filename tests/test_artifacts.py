@@ -22,7 +22,7 @@ from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import tempered
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
-from cxr_edge.runtimes.base import RUNTIMES, runtimes_for
+from cxr_edge.runtimes.base import all_runtimes, runtimes_for
 from tests.conftest import Cli, assert_same_answers
 
 FORMATS = ("tflite", "onnx")
@@ -39,7 +39,7 @@ def images(run: Run) -> NDArray[np.uint8]:
 @pytest.fixture(scope="session")
 def keras_probabilities(run: Run, bundle: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """With the temperature that the artifacts have in them."""
-    from cxr_edge.training.train import load_classifier, predict_probabilities
+    from cxr_edge.training.classifier import load_classifier, predict_probabilities
 
     temperature = read_manifest(bundle).shared.temperature
     return tempered(predict_probabilities(load_classifier(run), images), temperature)
@@ -56,7 +56,7 @@ def test_contract_of_every_artifact_on_every_runtime(
 ) -> None:
     artifact = read_artifact(bundle / name)
     tolerance = {"float32": 1e-4, "fp16": 0.02}.get(artifact.quantization, 0.35)
-    for runtime in RUNTIMES:
+    for runtime in all_runtimes():
         if artifact.format not in runtime.formats:
             continue
         session = runtime.load(artifact.path, threads=1)
@@ -93,7 +93,7 @@ def test_metadata_travels_inside_each_file(run: Run, bundle: Path, name: str) ->
     assert alone.sha256 == listed.sha256
     assert alone.parity == listed.parity
     assert alone.parity is not None
-    assert alone.metadata.training.data_sha256 == run.config()["data_sha256"]
+    assert alone.metadata.training.data_sha256 == run.config().data_sha256
     assert to_json(alone.metadata.contract) == {
         "input": {"name": "image", "type": "uint8", "shape": ["N", 71, 71, 1]},
         "output": {"name": "probabilities", "type": "float32", "shape": ["N", 3]},
@@ -189,7 +189,7 @@ def test_inspect_catches_int8_in_name_only(run: Run, bundle: Path, cli: Cli, tmp
     from cxr_edge.quantization.build import build_graph
     from cxr_edge.quantization.graph import fold
     from cxr_edge.training.backend import tf
-    from cxr_edge.training.train import load_classifier
+    from cxr_edge.training.classifier import load_classifier
 
     graph = fold(load_classifier(run))
     ranges = json.loads((run.quantized / "calibration.json").read_text())["ranges"]

@@ -22,6 +22,8 @@ from cxr_edge.copies.duplicates import MAX_DISTANCE, find_copies, near_pairs
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.split import write_split
 from cxr_edge.phantoms.drawing import LABELS, write_phantoms
+from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.options import completed
 from tests.conftest import Cli, examined, split_of
 
 
@@ -149,7 +151,9 @@ def test_the_split_of_a_run_is_audited(data: Path, tmp_path: Path, cli: Cli) -> 
     run = tmp_path / "run"
     split = split_of(find_data_set(data), 0)
     write_split(split, run / "split.csv")
-    (run / "run.json").write_text(json.dumps({"labels": list(split.labels), "options": {"data": str(data)}}))
+    counts = find_data_set(data).counts()
+    config = RunConfig("", "", split.labels, counts, split.data_hash(), completed({"data": str(data)}))
+    (run / "run.json").write_text(json.dumps(config.to_json()))
     record = audited(cli, data, "--run", run, "--strict")
     assert sum(record["parts"].values()) == record["images"] == 120
     assert cli("audit", "--run", run).code == 0

@@ -20,7 +20,11 @@ from cxr_edge.errors import DataError, ImageError
 from cxr_edge.imaging.decode import load_image
 from cxr_edge.phantoms.drawing import draw_phantom, write_phantoms
 from cxr_edge.runs import Run
-from tests.conftest import Cli
+from cxr_edge.runs.options import completed
+from cxr_edge.runs.progress import Progress
+from cxr_edge.training.jobs import train_new
+from cxr_edge.training.result import TrainingResult
+from tests.conftest import Cli, know_everything
 
 
 def _picture() -> Image.Image:
@@ -134,9 +138,9 @@ def test_train_leaves_bad_images_out_and_says_so(tmp_path: Path, started: Callab
     assert "broken.png: no such file" in result.out
     assert "and 1991 more" in result.out
     config = Run(tmp_path / "run").config()
-    assert len(config["skipped"]) == 2001
-    assert config["skipped"][-1]["path"] == "Normal/empty 1999.png"
-    assert config["images"] == {"COVID-19": 12, "Viral Pneumonia": 12, "Normal": 12}
+    assert len(config.skipped) == 2001
+    assert config.skipped[-1].path == "Normal/empty 1999.png"
+    assert config.images == {"COVID-19": 12, "Viral Pneumonia": 12, "Normal": 12}
     assert "empty" not in (tmp_path / "run" / "split.csv").read_text()
 
     refused = started("--data", data, "--run", tmp_path / "other", "--on-bad-image", "fail")
@@ -158,21 +162,25 @@ def test_a_class_of_which_too_little_is_left_is_named(tmp_path: Path, started: C
     assert not (tmp_path / "run").exists()
 
 
-def test_a_finished_run_stays_though_its_result_cannot_be_shown(
-    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def finished(run: Run) -> dict[str, Any]:
-        run.model_file.write_bytes(b"weeks of work")
-        return {}
+class ClosedPipe(Progress):
+    """Whoever was to read the result is gone."""
 
-    def closed_pipe(metrics: dict[str, Any], title: str) -> None:
+    def run_finished(self, result: TrainingResult) -> None:
         raise BrokenPipeError("Broken pipe")
 
-    monkeypatch.setattr("cxr_edge.training.command.train", finished)
-    monkeypatch.setattr("cxr_edge.training.command.show_metrics", closed_pipe)
+
+def test_a_finished_run_stays_though_its_result_cannot_be_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finished(run: Run, progress: Progress) -> TrainingResult:
+        run.model_file.write_bytes(b"weeks of work")
+        return know_everything(run)
+
+    monkeypatch.setattr("cxr_edge.training.train.train", finished)
     write_phantoms(tmp_path / "data", 5, size=64)
-    arguments = ("--weights", "none", "--image-size", "71")
-    assert cli("train", "--data", tmp_path / "data", "--run", tmp_path / "run", *arguments).code == 2
+    options = completed({"data": str(tmp_path / "data"), "weights": "none", "image_size": 71})
+    with pytest.raises(BrokenPipeError):
+        train_new(Run(tmp_path / "run"), options, ClosedPipe())
     assert Run(tmp_path / "run").model_file.read_bytes() == b"weeks of work"
 
 
@@ -213,11 +221,8 @@ def test_evaluate_refuses_bad_images_unless_asked_to_leave_them_out(device: Path
     assert [one["path"] for one in found["skipped"]] == ["Normal/text.png"]
 
 
-def test_train_says_which_pictures_are_there_more_than_once(
-    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cxr_edge.training.command.train", lambda run: {})
-    monkeypatch.setattr("cxr_edge.training.command.show_metrics", lambda metrics, title: None)
+@pytest.mark.usefixtures("instant_training")
+def test_train_says_which_pictures_are_there_more_than_once(tmp_path: Path, cli: Cli) -> None:
     data = tmp_path / "data"
     write_phantoms(data, 6, size=64)
     first, second = sorted((data / "Normal").iterdir())[:2]

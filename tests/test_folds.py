@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.metrics import classification_metrics
+from cxr_edge.evaluation.run_metrics import RunMetrics
 from cxr_edge.files import write_json
 from cxr_edge.phantoms.drawing import write_phantoms
 from cxr_edge.runs import Run
+from cxr_edge.runs.history import History
+from cxr_edge.runs.progress import Progress
+from cxr_edge.training.result import TrainingResult
 from tests.conftest import Cli
 
 ARGUMENTS = ("--weights", "none", "--image-size", 71, "--folds", 3)
@@ -32,7 +35,7 @@ class Trainer:
         self.trained: list[str] = []
         self.interrupted_in = ""
 
-    def __call__(self, run: Run) -> dict[str, Any]:
+    def __call__(self, run: Run, progress: Progress) -> TrainingResult:
         if run.folder.name == self.interrupted_in:
             run.checkpoints.mkdir()
             raise KeyboardInterrupt
@@ -40,17 +43,18 @@ class Trainer:
         probabilities = np.eye(3)[split.targets("test")]
         if run.folder.name == "fold-2":
             probabilities[0] = np.roll(probabilities[0], 1)
-        metrics = {"data": "images", **classification_metrics(split.targets("test"), probabilities, split.labels)}
-        write_json(run.metrics_file, metrics)
+        figures = classification_metrics(split.targets("test"), probabilities, split.labels)
+        metrics = RunMetrics(figures, phantoms=False, precision_policy="float32")
+        write_json(run.metrics_file, metrics.to_json())
         run.model_file.touch()
         self.trained.append(run.folder.name)
-        return metrics
+        return TrainingResult(run, metrics, History(()))
 
 
 @pytest.fixture
 def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
     trainer = Trainer()
-    monkeypatch.setattr("cxr_edge.training.command.train", trainer)
+    monkeypatch.setattr("cxr_edge.training.train.train", trainer)
     return trainer
 
 
@@ -64,14 +68,13 @@ def test_figures_are_those_of_all_folds(data: Path, tmp_path: Path, cli: Cli, tr
     tested = [item.path for number in (1, 2, 3) for item in run_split(Run(folder / f"fold-{number}")).part("test")]
     assert sorted(tested) == sorted(path.relative_to(data).as_posix() for path in data.glob("*/*"))
     assert record["images"] == 27
-    assert record["accuracy"]["value"] == pytest.approx(26 / 27)
+    assert record["accuracy"] == pytest.approx(26 / 27)
     # Wilson's interval of 26 of 27.
-    assert record["accuracy"]["low"] == pytest.approx(0.8172, abs=1e-3)
-    assert record["accuracy"]["high"] == pytest.approx(0.9934, abs=1e-3)
+    assert record["accuracy_interval"] == pytest.approx([0.8172, 0.9934], abs=1e-3)
     assert np.sum(record["confusion_matrix"]) == 27
     assert np.trace(record["confusion_matrix"]) == 26
     assert record["fold_accuracy"][0] == record["fold_accuracy"][2] == 1 > record["fold_accuracy"][1]
-    assert sum(row["recall"]["value"] < 1 for row in record["classes"]) == 1
+    assert sum(row["recall"] < 1 for row in record["classes"]) == 1
     assert "accuracy 96.3 % (81.7 to 99.3)" in result.out
 
     again = cli("train", "--data", data, "--run", folder, *ARGUMENTS)
@@ -79,7 +82,7 @@ def test_figures_are_those_of_all_folds(data: Path, tmp_path: Path, cli: Cli, tr
     assert "--resume" in again.err
 
 
-def test_interrupted_folds_are_gone_on_with(data: Path, tmp_path: Path, cli: Cli, trainer: Trainer) -> None:
+def test_interrupted_folds_are_resumed(data: Path, tmp_path: Path, cli: Cli, trainer: Trainer) -> None:
     folder = tmp_path / "folds"
     trainer.interrupted_in = "fold-2"
     assert cli("train", "--data", data, "--run", folder, *ARGUMENTS, "--seed", 4).code != 0
@@ -90,7 +93,7 @@ def test_interrupted_folds_are_gone_on_with(data: Path, tmp_path: Path, cli: Cli
     assert "--seed 4" in other.err
     assert cli("train", "--run", folder, "--resume").code == 0
     assert trainer.trained == ["fold-1", "fold-2", "fold-3"]
-    assert {Run(folder / name).config()["options"]["seed"] for name in trainer.trained} == {4}
+    assert {Run(folder / name).config().options.seed for name in trainer.trained} == {4}
     assert (folder / "cross_validation.json").is_file()
 
 

@@ -16,7 +16,7 @@ from cxr_edge.imaging.decode import resized
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 from cxr_edge.prediction.overlay import evidence
 from cxr_edge.runs import Run
-from cxr_edge.runtimes.base import RUNTIMES
+from cxr_edge.runtimes.base import all_runtimes
 from tests.conftest import Cli
 
 SIZE = 71
@@ -24,7 +24,7 @@ CLASSES = len(LABELS)
 
 
 def explained(path: Path, images: NDArray[np.uint8], runtime: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    session = next(one for one in RUNTIMES if one.name == runtime).load(path, threads=2)
+    session = next(one for one in all_runtimes() if one.name == runtime).load(path, threads=2)
     found = [session.explain(images[index : index + 1]) for index in range(len(images))]
     return np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
 
@@ -46,7 +46,7 @@ def images() -> NDArray[np.uint8]:
 PAIRS = [
     (quantization, kind, runtime.name)
     for quantization in ("float32", "fp16", "int8")
-    for runtime in RUNTIMES
+    for runtime in all_runtimes()
     for kind in runtime.formats
 ]
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cxr_edge.data.cache import _check_unchanged, decoded
 from cxr_edge.data.layouts import PARTS, DataSet, find_data_set
-from cxr_edge.data.split import Split
+from cxr_edge.data.split import Split, run_split
 from cxr_edge.errors import DataError
 from cxr_edge.phantoms.drawing import write_phantoms
 from cxr_edge.runs import Run
@@ -256,11 +256,8 @@ def test_options_that_do_not_go_together(phantoms: Path, tmp_path: Path, cli: Cl
     assert cli("train", "--include", "lung-opacity", "--run", tmp_path / "run").code == 2
 
 
-def test_train_on_a_table_shows_what_it_reads_as_what(
-    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cxr_edge.training.command.train", lambda run: {})
-    monkeypatch.setattr("cxr_edge.training.command.show_metrics", lambda metrics, title: None)
+@pytest.mark.usefixtures("instant_training")
+def test_train_on_a_table_shows_what_it_reads_as_what(tmp_path: Path, cli: Cli) -> None:
     of_sources(tmp_path / "data")
     table = (tmp_path / "data" / "images.csv").read_text().replace(",a,", ",covid,").replace(",b,", ",Healthy,")
     (tmp_path / "data" / "images.csv").write_text(table)
@@ -273,8 +270,8 @@ def test_train_on_a_table_shows_what_it_reads_as_what(
     assert "Healthy -> Normal, 24 images" in result.out
     assert "16 test" in result.out
     run = Run(tmp_path / "run")
-    assert run.data_root() == tmp_path / "data"
-    assert run.config()["options"]["hold_out_source"] == "RSNA"
+    assert run_split(run).root == tmp_path / "data"
+    assert run.config().options.hold_out_source == "RSNA"
 
 
 @pytest.mark.parametrize("change", ["remove", "alter"])

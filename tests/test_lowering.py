@@ -1,4 +1,4 @@
-"""The flavours of int8 ONNX: what their integers are, and that they answer as the TFLite file does."""
+"""A trained model's int8 ONNX answers as its TFLite file does, in every activation format."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
-from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.scoring import score_images
-from cxr_edge.exporting.lowering import lower_to_onnx
 from cxr_edge.inspection.operators import computation_of
+from cxr_edge.lowering.activations import ActivationFormat, ActivationType
+from cxr_edge.lowering.lower import lower_to_onnx
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtime_named
 from cxr_edge.runtimes.onnx_runtime import ONNXRuntimeSession
@@ -33,51 +34,45 @@ def tflite_probabilities(bundle: Path, images: NDArray[np.uint8]) -> NDArray[np.
     return score_images(runtime_named("litert").load(bundle / "xception-int8.tflite", 2), images)
 
 
-def lowered(bundle: Path, folder: Path, flavour: str, opset: int = 17) -> Path:
-    path = folder / f"{flavour}.onnx"
-    onnx.save(lower_to_onnx((bundle / "xception-int8.tflite").read_bytes(), flavour, opset, None), path)
+def lowered(bundle: Path, folder: Path, activations: ActivationFormat, opset: int = 17) -> Path:
+    path = folder / "lowered.onnx"
+    onnx.save(lower_to_onnx((bundle / "xception-int8.tflite").read_bytes(), activations, opset, None), path)
     return path
 
 
-def constants(path: Path) -> dict[str, NDArray[np.generic]]:
-    return {one.name: numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer}
-
-
-@pytest.mark.parametrize("flavour", ["uint8", "int8"])
-def test_a_flavour_answers_as_the_tflite_file(
-    bundle: Path, tmp_path: Path, images: NDArray[np.uint8], tflite_probabilities: NDArray[np.float32], flavour: str
+@pytest.mark.parametrize("activation_type", ActivationType)
+def test_both_activation_types_answer_as_the_tflite_file(
+    bundle: Path,
+    tmp_path: Path,
+    images: NDArray[np.uint8],
+    tflite_probabilities: NDArray[np.float32],
+    activation_type: ActivationType,
 ) -> None:
-    path = lowered(bundle, tmp_path, flavour)
-    found = score_images(ONNXRuntimeSession(path, 2, as_on_arm=flavour == "int8"), images)
-    assert_same_answers(bundle, found, tflite_probabilities)
-    counts = computation_of(path, "onnx")
-    assert (counts.integer_convolutions, counts.float_convolutions) == (75, 1)
+    path = lowered(bundle, tmp_path, ActivationFormat(activation_type))
+    session = ONNXRuntimeSession(path, 2, as_on_arm=activation_type is ActivationType.INT8)
+    assert_same_answers(bundle, score_images(session, images), tflite_probabilities)
+    computation = computation_of(path, ArtifactFormat.ONNX)
+    assert (computation.convolutions(integer=True), computation.convolutions(integer=False)) == (75, 1)
 
 
-def test_reduced_range_cannot_overflow_and_stays_close(
+def test_a_reduced_range_stays_close(
     bundle: Path, tmp_path: Path, images: NDArray[np.uint8], tflite_probabilities: NDArray[np.float32]
 ) -> None:
-    path = lowered(bundle, tmp_path, "uint8-reduced")
-    kernels = [value for value in constants(path).values() if value.dtype == np.int8 and value.ndim > 1]
+    path = lowered(bundle, tmp_path, ActivationFormat(reduced_range=True))
+    constants = [numpy_helper.to_array(initializer) for initializer in onnx.load(path).graph.initializer]
+    kernels = [values for values in constants if values.dtype == np.int8 and values.ndim > 1]
     assert len(kernels) == 77
     # VPMADDUBSW adds two products of an unsigned and a signed byte in 16 bits.
     assert all(2 * 255 * int(np.abs(kernel.astype(int)).max()) <= 32767 for kernel in kernels)
-    full = constants(lowered(bundle, tmp_path, "uint8"))
-    assert any(2 * 255 * int(np.abs(value.astype(int)).max()) > 32767 for value in full.values() if value.ndim > 1)
-    found = score_images(runtime_named("onnx").load(path, 2), images)
-    assert (found.argmax(axis=1) == tflite_probabilities.argmax(axis=1)).mean() >= 0.95
-    assert np.abs(found - tflite_probabilities).mean() <= 0.03
+    probabilities = score_images(runtime_named("onnx").load(path, 2), images)
+    assert (probabilities.argmax(axis=1) == tflite_probabilities.argmax(axis=1)).mean() >= 0.95
+    assert np.abs(probabilities - tflite_probabilities).mean() <= 0.03
 
 
 def test_the_oldest_opset_computes_the_same(
     bundle: Path, tmp_path: Path, images: NDArray[np.uint8], tflite_probabilities: NDArray[np.float32]
 ) -> None:
-    path = lowered(bundle, tmp_path, "uint8", opset=13)
+    path = lowered(bundle, tmp_path, ActivationFormat(), opset=13)
     assert onnx.load(path).opset_import[0].version == 13
-    found = score_images(runtime_named("onnx").load(path, 2), images[:20])
-    assert_same_answers(bundle, found, tflite_probabilities[:20])
-
-
-def test_symmetric_needs_a_file_of_its_own(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="zero point"):
-        lowered(bundle, tmp_path, "int8-symmetric")
+    probabilities = score_images(runtime_named("onnx").load(path, 2), images[:20])
+    assert_same_answers(bundle, probabilities, tflite_probabilities[:20])

@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics as reference
 
 from cxr_edge.evaluation.gate import Gate
-from cxr_edge.evaluation.metrics import classification_metrics
+from cxr_edge.evaluation.metrics import ClassificationMetrics, classification_metrics
 from cxr_edge.evaluation.temperature import fit_temperature, tempered
 from cxr_edge.statistics.parity import flipped, parity
 
@@ -28,7 +28,9 @@ def scored() -> tuple[np.ndarray, np.ndarray]:
 def test_metrics_agree_with_scikit_learn(scored: tuple[np.ndarray, np.ndarray]) -> None:
     targets, probabilities = scored
     predicted = probabilities.argmax(axis=1)
-    found = classification_metrics(targets, probabilities, LABELS)
+    metrics = classification_metrics(targets, probabilities, LABELS)
+    found = metrics.to_json()
+    assert ClassificationMetrics.from_json(found) == metrics
     assert found["accuracy"] == pytest.approx(reference.accuracy_score(targets, predicted))
     assert found["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(targets, predicted))
     assert found["confusion_matrix"] == reference.confusion_matrix(targets, predicted).tolist()
@@ -41,10 +43,10 @@ def test_metrics_agree_with_scikit_learn(scored: tuple[np.ndarray, np.ndarray]) 
 
 
 def test_a_class_that_does_not_occur_has_no_figures() -> None:
-    found = classification_metrics(np.array([0, 0, 1]), np.eye(3)[[0, 0, 1]], LABELS)
-    assert found["classes"][2]["recall"] is None
-    assert found["classes"][2]["auc"] is None
-    assert found["accuracy"] == 1
+    metrics = classification_metrics(np.array([0, 0, 1]), np.eye(3)[[0, 0, 1]], LABELS)
+    assert metrics.classes[2].recall.value is None
+    assert metrics.classes[2].auc is None
+    assert metrics.accuracy.value == metrics.balanced_accuracy.value == 1
 
 
 def shifted(flips: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

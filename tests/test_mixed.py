@@ -41,27 +41,27 @@ def mixed(run: Run, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> R
 def float_kernels(mixed: Run) -> dict[str, np.ndarray]:
     """The float kernels in the TFLite file, by the name of the layer's output."""
     model = read_tflite((mixed.bundle / "xception-mixed-ptq.tflite").read_bytes())
-    found = {}
+    kernels = {}
     for operator in model.operators:
         if operator.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
             kernel = model.tensors[operator.inputs[1]]
             if kernel.dtype == "float32":
-                found[model.tensors[operator.outputs[0]].name.removesuffix("_float")] = kernel.data
-    return found
+                kernels[model.tensors[operator.outputs[0]].name.removesuffix("_float")] = kernel.data
+    return kernels
 
 
 def test_kept_layers_have_the_float_models_kernels(mixed: Run) -> None:
     from cxr_edge.quantization.graph import fold
-    from cxr_edge.training.train import load_classifier
+    from cxr_edge.training.classifier import load_classifier
 
     nodes = {node.name: node for node in fold(load_classifier(mixed)).nodes}
-    found = float_kernels(mixed)
-    assert set(found) == FLOAT_OPERATORS
-    assert np.array_equal(found["residual_conv2"], nodes["residual_conv2"].kernel.transpose(3, 0, 1, 2))
+    kernels = float_kernels(mixed)
+    assert set(kernels) == FLOAT_OPERATORS
+    assert np.array_equal(kernels["residual_conv2"], nodes["residual_conv2"].kernel.transpose(3, 0, 1, 2))
     depthwise = nodes["block2_sepconv1_depthwise"].kernel
-    assert np.array_equal(found["block2_sepconv1_depthwise"], depthwise[None])
+    assert np.array_equal(kernels["block2_sepconv1_depthwise"], depthwise[None])
     temperature = read_manifest(mixed.bundle).shared.temperature
-    assert np.allclose(found["logits"], nodes["probabilities"].kernel.T / temperature, rtol=1e-6)
+    assert np.allclose(kernels["logits"], nodes["probabilities"].kernel.T / temperature, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
@@ -69,9 +69,9 @@ def test_inspect_names_what_stays_float_and_its_price(mixed: Run, cli: Cli, tmp_
     artifact = mixed.bundle / f"xception-mixed-ptq.{kind}"
     result = cli("inspect", artifact, "--json", tmp_path / "x.json")
     assert result.code == 0
-    found = json.loads((tmp_path / "x.json").read_text())
-    assert found["metadata"]["calibration"]["keep_float"] == list(KEPT)
-    computation = found["computation"]
+    record = json.loads((tmp_path / "x.json").read_text())
+    assert record["metadata"]["calibration"]["keep_float"] == list(KEPT)
+    computation = record["computation"]
     assert computation["verdict"] == "mixed"
     # On ONNX Runtime too, which would quantize a float kernel between integers by itself.
     assert {
@@ -84,12 +84,12 @@ def test_inspect_names_what_stays_float_and_its_price(mixed: Run, cli: Cli, tmp_
 
 def test_both_formats_agree(mixed: Run) -> None:
     images = np.asarray(decoded(run_split(mixed), "test", 71))
-    found = [
+    tflite, onnx = (
         score_images(runtimes_for(kind)[0].load(mixed.bundle / f"xception-mixed-ptq.{kind}", 2), images)
         for kind in ("tflite", "onnx")
-    ]
-    assert np.array_equal(found[0].argmax(axis=1), found[1].argmax(axis=1))
-    assert np.abs(found[0] - found[1]).max() <= 0.02
+    )
+    assert np.array_equal(tflite.argmax(axis=1), onnx.argmax(axis=1))
+    assert np.abs(tflite - onnx).max() <= 0.02
     assert read_artifact(mixed.bundle / "xception-mixed-ptq.onnx").quantization == "mixed-ptq"
 
 

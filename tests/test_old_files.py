@@ -15,18 +15,19 @@ from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.bundle import add_artifact, listed_artifacts, read_manifest, write_manifest
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.migration import current_manifest, current_metadata
-from cxr_edge.benchmarking.bench import conclusion
-from cxr_edge.benchmarking.compare import compare, read_record
+from cxr_edge.benchmarking.compare import Change, compare
+from cxr_edge.benchmarking.record import read_record
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError
+from cxr_edge.evaluation.metrics import ClassificationMetrics
 from cxr_edge.evaluation.operating import operating_point_of
+from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
 from cxr_edge.imaging.rule import RULE, same_pixels
 from cxr_edge.reporting.html.audit import write_audit_page
 from cxr_edge.reporting.terminal.bench import show_bench
-from cxr_edge.reporting.terminal.inspection import show_inspection
+from cxr_edge.reporting.terminal.metrics import show_cross_validation, show_metrics, show_operating_point
 from cxr_edge.reporting.terminal.parity import gate_parity, gate_replay, show_parity, show_replay
 from cxr_edge.reporting.terminal.predictions import show_predictions
-from cxr_edge.reporting.terminal.tables import show_cross_validation, show_metrics
 from cxr_edge.runs import Run
 from tests.artifacts import OLD, old_record, some_metadata, write_stub
 
@@ -134,10 +135,10 @@ def test_old_records_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
     show_replay(old_record("replay.json"))
     gate_replay(old_record("replay.json"))
     show_predictions(old_record("predict.json"))
-    show_metrics(old_record("evaluate.json"), "Evaluated")
-    show_metrics(old_record("metrics.json"), "Trained")
-    show_cross_validation(old_record("cross_validation.json"))
-    show_inspection(old_record("inspect.json"))
+    show_metrics(ClassificationMetrics.from_json(old_record("evaluate.json")), "Evaluated", phantoms=True)
+    show_operating_point(old_record("evaluate.json")["operating_point"])
+    show_metrics(RunMetrics.from_json(old_record("metrics.json")).metrics, "Trained", phantoms=True)
+    show_cross_validation(CrossValidation.from_json(old_record("cross_validation.json")))
     out = capfd.readouterr().out
     for name in ("none.onnx", "xception-int8.tflite", "normal-00000.png", "COVID-19"):
         assert name in out
@@ -146,10 +147,9 @@ def test_old_records_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
 def test_old_bench_records_are_compared_with_new_ones(capfd: pytest.CaptureFixture[str]) -> None:
     record = read_record(OLD / "bench.json")
     show_bench(record)
-    assert record["conclusion"] == conclusion(record)
-    assert "xception-none" in (OLD / "bench.json").read_text()
-    assert {row["artifact"] for row in record["rows"]} > {"xception-float32.onnx", "xception-int8.onnx"}
-    assert {row["verdict"] for row in compare(record, record)} <= {"same", "cannot tell"}
+    assert record.conclusion in capfd.readouterr().out
+    assert Quantization.FLOAT32 in {row.quantization for row in record.rows}
+    assert {row.verdict for row in compare(record, record)} <= {Change.SAME, Change.UNKNOWN}
 
 
 def test_an_old_audit_record_becomes_a_page(tmp_path: Path) -> None:

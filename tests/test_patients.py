@@ -65,9 +65,8 @@ def test_images_of_one_patient_stay_on_one_side(tmp_path: Path) -> None:
     assert find_data_set(tmp_path) == data
 
 
-def test_the_id_is_written_nowhere(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxr_edge.training.command.train", lambda run: {})
-    monkeypatch.setattr("cxr_edge.training.command.show_metrics", lambda metrics, title: None)
+@pytest.mark.usefixtures("instant_training")
+def test_the_id_is_written_nowhere(tmp_path: Path, cli: Cli) -> None:
     root = hospital(tmp_path / "data")
     for part in PARTS:
         hospital(tmp_path / "parts" / part)
@@ -123,9 +122,8 @@ def test_an_id_that_names_nobody_keeps_nothing_together(tmp_path: Path, tags: li
     split_of(data, 0)
 
 
-def test_train_tells_of_ids_that_name_nobody(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxr_edge.training.command.train", lambda run: {})
-    monkeypatch.setattr("cxr_edge.training.command.show_metrics", lambda metrics, title: None)
+@pytest.mark.usefixtures("instant_training")
+def test_train_tells_of_ids_that_name_nobody(tmp_path: Path, cli: Cli) -> None:
     for index in range(16):
         picture(tmp_path / "data" / "ab"[index % 2] / f"{index}.dcm", PatientID=SECRET)
     result = cli("train", "--data", tmp_path / "data", "--run", tmp_path / "run", "--weights", "none")

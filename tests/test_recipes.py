@@ -19,7 +19,8 @@ from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.bundle import read_bundle, read_manifest
 from cxr_edge.artifacts.tflite_file import read_tflite
 from cxr_edge.errors import OptionError
-from cxr_edge.exporting.recipe import read_recipe, recipes_folder
+from cxr_edge.exporting.recipe_file import read_recipe, recipes_folder
+from cxr_edge.lowering.activations import ActivationFormat, ActivationType
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from tests.conftest import Cli
@@ -53,6 +54,12 @@ def test_a_wheel_holds_the_recipes(tmp_path: Path) -> None:
         ('formatz = ["onnx"]', "formats"),
         ('integer_flavour = "uint7"', "uint8"),
         ('integer_flavour = "int8-symetric"', "int8-symmetric"),
+        ('integer_flavour = "int8"\nreduced_range = true', "reduced_range"),
+        ('input_type = "float32"', "uint8"),
+        ('activation_type = "int16"', "uint8, int8"),
+        ('reduced_range = "yes"', "true or false"),
+        ("symmetric_activations = true", "int8"),
+        ('dense_weights = "tensor"', "per-tensor"),
         ('output_type = "float"', "float32"),
         ("opset = 12", "13"),
         ('opset = "17"', "whole number"),
@@ -69,6 +76,29 @@ def test_a_wrong_line_is_refused_with_the_nearest_right_one(cli: Cli, tmp_path: 
     assert result.code == 2
     assert named in result.err
     assert "mine.toml" in result.err
+
+
+@pytest.mark.parametrize(
+    ("flavour", "activations"),
+    [
+        ("uint8", ActivationFormat()),
+        ("uint8-reduced", ActivationFormat(reduced_range=True)),
+        ("int8", ActivationFormat(ActivationType.INT8)),
+        ("int8-symmetric", ActivationFormat(ActivationType.INT8, symmetric=True)),
+    ],
+)
+def test_an_early_recipe_is_still_read(tmp_path: Path, flavour: str, activations: ActivationFormat) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(LEAST + f'integer_flavour = "{flavour}"\ninput_type = "uint8"\n')
+    assert read_recipe(str(path)).activations == activations
+
+
+def test_a_recipe_in_the_manifest_has_the_keys_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(LEAST + "reduced_range = true\n")
+    record = json.loads(json.dumps(to_json(read_recipe(str(tmp_path / "mine.toml")))))
+    assert record["formats"] == ["tflite"]
+    assert (record["activation_type"], record["reduced_range"]) == ("uint8", True)
+    assert (record["output_type"], record["batch"], record["name"]) == ("float32", "any", "mine")
 
 
 def test_a_key_that_is_missing_and_a_recipe_that_is_missing(cli: Cli, tmp_path: Path) -> None:
@@ -152,7 +182,7 @@ def test_jetson_gets_zero_points_of_zero(own: Run, cli: Cli, tmp_path: Path) -> 
     assert artifact.parity is not None
     assert artifact.parity["agreement"] >= 0.9
     model = onnx.load(artifact.path)
-    constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     zero_points = [
         constants[node.input[2]] for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")
     ]

@@ -41,7 +41,7 @@ def test_the_page_holds_the_run(page: Path, run: Run, bundle: Path) -> None:
         assert text.count(artifact.name) >= 4, artifact.name
     metrics = json.loads(run.metrics_file.read_text())
     assert f"{100 * metrics['accuracy']:.1f}" in text
-    assert run.config()["data_sha256"] in text
+    assert run.config().data_sha256 in text
     assert "Not a medical device" in text
     assert "say that the tool works, nothing about patients" in text
     assert "operating point" in text.lower()

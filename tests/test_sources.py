@@ -96,7 +96,7 @@ def test_a_source_of_a_workbook_is_held_out(database: Path, tmp_path: Path, star
     tested = {row[0] for row in rows if row[2] == "test"}
     assert tested == {f"COVID/images/COVID-{index}.png" for index in (1, 3, 5, 7)}
     # It is not said of a class whose sources are unknown, or shared.
-    assert Run(tmp_path / "run").config()["sources_apart"] == ["COVID-19"]
+    assert Run(tmp_path / "run").config().sources_apart == ("COVID-19",)
     other = started("--data", database, "--run", tmp_path / "other", "--hold-out-source", "eurorad")
     assert other.code == 2
     assert f"known are https://bimcv.cipf.es/bimcv-projects/bimcv-covid19, {held}, {RSNA}, {CHILDREN}" in other.err

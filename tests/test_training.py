@@ -17,6 +17,7 @@ from PIL import Image
 
 from cxr_edge.phantoms.drawing import write_phantoms
 from cxr_edge.runs import Run
+from cxr_edge.runs.history import read_history
 from tests.conftest import Cli
 
 
@@ -30,7 +31,8 @@ def test_xception_learns_the_phantoms(run: Run) -> None:
 
 def test_a_run_leaves_what_it_promises(run: Run) -> None:
     config = run.config()
-    assert config["labels"] == ["COVID-19", "Viral Pneumonia", "Normal"]
+    assert config.labels == ("COVID-19", "Viral Pneumonia", "Normal")
+    assert config.phantoms
     for path in (run.split_file, run.model_file, run.history_file):
         assert path.stat().st_size > 0
     for name in ("learning_curves.png", "confusion_matrix.png"):
@@ -55,7 +57,7 @@ def test_the_first_convolution_is_imagenets_summed_over_its_channels() -> None:
     try:
         colour.save_weights(str(folder / "no_top.h5"))
         grey = build_classifier(71, 3)
-        load_pretrained(grey, folder / "no_top.h5")
+        load_pretrained(grey, str(folder / "no_top.h5"))
     finally:
         shutil.rmtree(folder)
     images = np.random.default_rng(0).integers(0, 256, (2, 71, 71, 1)).astype(np.float32)
@@ -76,29 +78,50 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_killed_training_resumes_from_its_last_finished_epoch(few: Path, tmp_path: Path, cli: Cli) -> None:
-    folder = tmp_path / "run"
-    process = subprocess.Popen(
-        train_command(few, folder, "--epochs", "3"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    state = folder / "checkpoints" / "training.json"
-    deadline = time.monotonic() + 240
-    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    before = json.loads(state.read_text())
+def interrupted(command: list[str], folder: Path, epochs: int, number: signal.Signals) -> tuple[int, str]:
+    """Send a signal to a training once so many epochs are finished; its exit status, and what it wrote to stderr."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    state, deadline = folder / "checkpoints" / "training.json", time.monotonic() + 400
+    while process.poll() is None and time.monotonic() < deadline:
+        if state.exists() and len(json.loads(state.read_text())["epochs"]) >= epochs:
+            break
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    return process.returncode, errors
+
+
+def test_a_training_resumed_from_its_last_finished_epoch_equals_one_without_a_kill(
+    few: Path, tmp_path: Path, cli: Cli
+) -> None:
+    folder, resuming = tmp_path / "run", [sys.executable, "-m", "cxr_edge", "train", "--resume", "--run"]
+    assert interrupted(train_command(few, folder, "--epochs", "3"), folder, 1, signal.SIGKILL)[0] == -signal.SIGKILL
     assert not Run(folder).model_file.exists()
     assert cli("export", "--run", folder).code == 2
-
     refused = cli("train", "--resume", "--run", folder, "--epochs", "9")
     assert refused.code == 2
     assert "--epochs 3" in refused.err
-    assert cli("train", "--resume", "--run", folder).code == 0
-    history = json.loads(Run(folder).history_file.read_text())
-    assert history[: len(before)] == before
-    assert [row["epoch"] for row in history] == [1, 2, 3]
+
+    code, errors = interrupted([*resuming, str(folder)], folder, 2, signal.SIGINT)
+    assert code == 130
+    assert "training 2/3: loss " in errors
+    assert f"interrupted; resume with cxr-edge train --run {folder} --resume" in errors.splitlines()
+
+    finished = cli("train", "--resume", "--run", folder)
+    assert finished.code == 0, finished.err
+    assert "kept: training epoch " in finished.out
+    assert f"next: cxr-edge export --run {folder}" in finished.out
+    assert not folder.joinpath("checkpoints").exists()
     assert cli("train", "--resume", "--run", folder).code == 2
+
+    whole = tmp_path / "whole"
+    assert cli(*train_command(few, whole, "--epochs", "3")[3:]).code == 0
+    first, second = (read_history(Run(name).history_file) for name in (folder, whole))
+    assert [epoch.epoch for epoch in first.epochs] == [1, 2, 3]
+    assert first == second
+    with h5py.File(Run(folder).model_file) as one, h5py.File(Run(whole).model_file) as other:
+        name = "model_weights/probabilities/probabilities/kernel:0"
+        assert np.array_equal(one[name], other[name])
 
 
 def bad_inputs(few: Path, folder: Path) -> dict[str, tuple[list[str], str]]:

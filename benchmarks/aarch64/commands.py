@@ -51,7 +51,10 @@ def run_command(machine: Machine, arguments: list[str], timeout: float) -> Outco
 
 def describe(machine: Machine) -> dict[str, Any]:
     """`cxr_edge.machine.describe_machine`, as seen on that machine. Raises subprocess.CalledProcessError."""
-    program = "import json; from cxr_edge.machine import describe_machine; print(json.dumps(describe_machine()))"
+    program = (
+        "import json; from cxr_edge.machine import describe_machine; from cxr_edge.records import to_json; "
+        "print(json.dumps(to_json(describe_machine())))"
+    )
     done = subprocess.run(
         [*machine.python, "-c", program], env=machine.environment, capture_output=True, text=True, check=True
     )

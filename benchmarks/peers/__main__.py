@@ -28,6 +28,7 @@ from cxr_edge import __version__
 from cxr_edge.data.split import run_split
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine, usable_cores
+from cxr_edge.records import to_json
 from cxr_edge.runs import Run, find_run
 
 _OURS = (
@@ -141,14 +142,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     run = find_run(options.run)
-    trained = run.config()["options"]
+    config = run.config()
     record = {
         "cxr_edge": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": describe_machine(),
+        "machine": to_json(describe_machine()),
         "peer_packages": _peer_versions(),
-        "image_size": trained["image_size"],
-        "trained_on": "phantoms" if trained["data"] is None else "images",
+        "image_size": config.options.image_size,
+        "trained_on": "phantoms" if config.phantoms else "images",
         "settings": {"queries": options.queries, "seconds": options.seconds},
         **compare(run, options.work or run.folder / "peers", options.images, options.queries, options.seconds),
     }

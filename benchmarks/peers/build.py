@@ -32,7 +32,7 @@ class Peer:
 
     name: str
     title: str
-    #: As in `cxr_edge.runtimes.base.RUNTIMES`.
+    #: The `name` of a `cxr_edge.runtimes.base.Runtime`.
     runtime: str
     #: Quantization and format of the artifact it is made from, or that holds the same weights.
     source: tuple[str, str]

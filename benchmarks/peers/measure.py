@@ -37,7 +37,7 @@ KERAS = "keras"
 
 @dataclass(frozen=True)
 class Row:
-    """A file on a runtime. `name` is unique; `runtime` is one of `cxr_edge.runtimes.base.RUNTIMES`, or keras."""
+    """A file on a runtime. `name` is unique; `runtime` is the `name` of one (`cxr_edge.runtimes.base`), or keras."""
 
     name: str
     title: str
@@ -88,7 +88,7 @@ def run_plan(plan: Plan) -> dict[str, dict[str, Any]]:
     targets = split.targets("test")
     chosen = stratified(targets, plan.images or len(targets))
     targets = targets[chosen]
-    images = np.asarray(decoded(split, "test", Run(Path(plan.run)).config()["options"]["image_size"])[chosen])
+    images = np.asarray(decoded(split, "test", Run(Path(plan.run)).config().options.image_size)[chosen])
     results: dict[str, dict[str, Any]] = {}
     candidates = []
     reference: NDArray[np.float32] | None = None

@@ -7,9 +7,9 @@ from typing import Any
 from benchmarks.peers.measure import KERAS
 from cxr_edge.artifacts.metadata import NOTICE
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
-from cxr_edge.runtimes.base import RUNTIMES
+from cxr_edge.runtimes.base import all_runtimes
 
-_TITLES = {runtime.name: runtime.title for runtime in RUNTIMES} | {KERAS: "Keras"}
+_TITLES = {runtime.name: runtime.title for runtime in all_runtimes()} | {KERAS: "Keras"}
 
 
 def _figure(value: float | None) -> str:

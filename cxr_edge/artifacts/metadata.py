@@ -59,7 +59,7 @@ class SharedMetadata:
     training: Training
     #: SHA-256 of `reference.npz`; None for bundles of before there were reference inputs.
     reference_sha256: str | None
-    #: The recipe as `exporting.recipe.described` puts it; recipes are a subject of the workshop, not of the device.
+    #: The recipe by the keys of its file; recipes are a subject of the workshop, not of the device.
     recipe: dict[str, Any] | None = None
 
 

@@ -10,13 +10,23 @@ from numpy.typing import NDArray
 
 from cxr_edge.errors import ArtifactError
 
+#: TFLite's element types that numpy has, under numpy's names.
 _DTYPES = {"FLOAT32": "float32", "FLOAT16": "float16", "INT32": "int32", "UINT8": "uint8", "INT8": "int8",
            "INT64": "int64", "BOOL": "bool"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """`data` is None for activations. `scales` and `zero_points` are empty for tensors that are not quantized."""
+    """A tensor of the main subgraph.
+
+    Attributes:
+        name: as the converter gave it.
+        shape: TFLite's, channels last.
+        dtype: numpy's name of the element type, or TFLite's where numpy has none.
+        data: the values of a constant; None for an activation.
+        scales: float32, one or one per channel; empty for a tensor that is not quantized.
+        zero_points: int64, as many.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -24,6 +34,10 @@ class Tensor:
     data: NDArray[Any] | None
     scales: NDArray[np.float32]
     zero_points: NDArray[np.int64]
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype == "float32"
 
     @property
     def quantization(self) -> tuple[float, int]:
@@ -35,7 +49,14 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """`options` is the flatbuffer's options table (`None` for an operator that has none)."""
+    """An operator of the main subgraph.
+
+    Attributes:
+        kind: its name in the schema's `BuiltinOperator`, such as CONV_2D.
+        inputs: indices of the tensors it reads; -1 for an optional one that is left out.
+        outputs: indices of the tensors it yields.
+        options: the flatbuffer's options table, such as `Conv2DOptionsT`; None for an operator that has none.
+    """
 
     kind: str
     inputs: tuple[int, ...]
@@ -45,7 +66,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class TFLiteFile:
-    """The main subgraph of a model. Tensors are named by their index."""
+    """The main subgraph of a model. `inputs` and `outputs` are indices of `tensors`."""
 
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
@@ -53,12 +74,9 @@ class TFLiteFile:
     outputs: tuple[int, ...]
 
 
-def _name_of(enumeration: type, value: int) -> str:
+def schema_name(enumeration: type, value: int) -> str:
+    """What the schema calls one of the values of an enumeration, such as SAME of `Padding`."""
     return next((name for name, number in vars(enumeration).items() if number == value), f"unknown ({value})")
-
-
-def _array(values: Any, dtype: Any) -> NDArray[Any]:
-    return np.array([] if values is None else values, dtype=dtype)
 
 
 def read_tflite(content: bytes) -> TFLiteFile:
@@ -75,45 +93,47 @@ def read_tflite(content: bytes) -> TFLiteFile:
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
         graph = model.subgraphs[0]
-        tensors = []
-        for tensor in graph.tensors:
-            raw = model.buffers[tensor.buffer].data
-            shape = tuple(int(size) for size in _array(tensor.shape, np.int64))
-            kind = _name_of(schema.TensorType, tensor.type)
-            dtype = _DTYPES.get(kind, kind)
-            data = None
-            if raw is not None and len(raw) and kind in _DTYPES:
-                data = np.asarray(raw, dtype=np.uint8).view(dtype).reshape(shape)
-            quantization = tensor.quantization
-            tensors.append(
-                Tensor(
-                    name=tensor.name.decode(),
-                    shape=shape,
-                    dtype=dtype,
-                    data=data,
-                    scales=_array(quantization and quantization.scale, np.float32),
-                    zero_points=_array(quantization and quantization.zeroPoint, np.int64),
-                )
-            )
-        operators = []
-        for operator in graph.operators:
-            code = model.operatorCodes[operator.opcodeIndex]
-            kind = _name_of(schema.BuiltinOperator, max(code.builtinCode, code.deprecatedBuiltinCode))
-            operators.append(
-                Operator(
-                    kind,
-                    tuple(int(index) for index in operator.inputs),
-                    tuple(int(index) for index in operator.outputs),
-                    operator.builtinOptions,
-                )
-            )
-    except ArtifactError:
-        raise
+        return TFLiteFile(
+            tuple(_tensor(tensor, model.buffers[tensor.buffer].data) for tensor in graph.tensors),
+            tuple(_operator(operator, model.operatorCodes[operator.opcodeIndex]) for operator in graph.operators),
+            _indices(graph.inputs),
+            _indices(graph.outputs),
+        )
     except Exception as error:
         raise ArtifactError(f"a damaged TFLite file ({error})") from None
-    return TFLiteFile(
-        tuple(tensors),
-        tuple(operators),
-        tuple(int(index) for index in graph.inputs),
-        tuple(int(index) for index in graph.outputs),
+
+
+def _tensor(tensor: Any, buffer: Any) -> Tensor:
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    element_type = schema_name(TensorType, tensor.type)
+    dtype = _DTYPES.get(element_type, element_type)
+    shape = _indices(tensor.shape)
+    data = None
+    if buffer is not None and len(buffer) and element_type in _DTYPES:
+        data = np.asarray(buffer, dtype=np.uint8).view(dtype).reshape(shape)
+    quantization = tensor.quantization
+    return Tensor(
+        name=tensor.name.decode(),
+        shape=shape,
+        dtype=dtype,
+        data=data,
+        scales=_array(quantization and quantization.scale, np.float32),
+        zero_points=_array(quantization and quantization.zeroPoint, np.int64),
     )
+
+
+def _operator(operator: Any, code: Any) -> Operator:
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
+
+    # Old files have the code in a field of 8 bits, new ones in both.
+    kind = schema_name(BuiltinOperator, max(code.builtinCode, code.deprecatedBuiltinCode))
+    return Operator(kind, _indices(operator.inputs), _indices(operator.outputs), operator.builtinOptions)
+
+
+def _array(values: Any, dtype: Any) -> NDArray[Any]:
+    return np.array([] if values is None else values, dtype=dtype)
+
+
+def _indices(values: Any) -> tuple[int, ...]:
+    return tuple(int(value) for value in _array(values, np.int64))

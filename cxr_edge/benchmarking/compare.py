@@ -2,74 +2,95 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
-from cxr_edge.artifacts.kinds import Quantization
-from cxr_edge.benchmarking.bench import SCHEMA
 from cxr_edge.benchmarking.ratios import ratio_interval
-from cxr_edge.errors import DataError, OptionError
+from cxr_edge.benchmarking.record import BenchRecord, Row
+from cxr_edge.errors import GateError, OptionError
 
 #: Slower than by this share is a regression, where the interval leaves no doubt.
 TOLERANCE = 0.05
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """A record that `bench --json` wrote. Raises DataError for another file or schema."""
-    try:
-        # Records of before November 2026 call float32 none.
-        text = path.read_text(encoding="utf-8").replace("xception-none.", "xception-float32.")
-        record: dict[str, Any] = json.loads(text)
-        schema = record["schema"]
-        for row in record["rows"]:
-            row["quantization"] = str(Quantization(row["quantization"]))
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a record of cxr-edge bench ({error})") from None
-    if schema != SCHEMA:
-        raise DataError(f"{path}: of schema {schema}, this version of cxr-edge compares {SCHEMA}; bench again")
-    return record
+class Change(StrEnum):
+    """What became of a row: "cannot tell" where its interval holds both, gone where it is not in the new record."""
+
+    SLOWER = "slower"
+    FASTER = "faster"
+    SAME = "same"
+    UNKNOWN = "cannot tell"
+    GONE = "gone"
 
 
-def compare(old: dict[str, Any], new: dict[str, Any]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class ComparedRow:
+    """A row of two records side by side: medians, the ratio of new to old with its interval, and the verdict.
+
+    Figures of a row that is gone are None, and so is the interval where there were too few rounds for one.
+    """
+
+    id: str
+    threads: int
+    old_ms: float
+    new_ms: float | None
+    ratio: float | None
+    interval: tuple[float, float] | None
+    verdict: Change
+
+
+def compare(old: BenchRecord, new: BenchRecord) -> tuple[ComparedRow, ...]:
     """The rows of two records side by side.
 
     The rounds of the two were not measured in turn, so what a machine did in between shows as well: a row is a
     regression only where the whole interval of its ratio lies past `1 + TOLERANCE`.
 
-    Returns:
-        JSON-ready rows: `id`, `threads`, `old_ms`, `new_ms`, `ratio`, `interval`, `verdict`: slower, faster, same,
-        "cannot tell" (the interval holds both), or gone (not in the new record).
-
     Raises:
         OptionError: the records are of different machines or image sizes.
     """
     for name in ("cpu", "cores", "architecture"):
-        if old["machine"][name] != new["machine"][name]:
+        before, now = getattr(old.machine, name), getattr(new.machine, name)
+        if before != now:
             raise OptionError(
-                f"--compare: the old record is of another machine ({name} {old['machine'][name]}, here "
-                f"{new['machine'][name]}); latencies of two machines say nothing about a regression"
+                f"--compare: the old record is of another machine ({name} {before}, here {now}); latencies of two "
+                "machines say nothing about a regression"
             )
-    if old["image_size"] != new["image_size"]:
-        raise OptionError(f"--compare: the old record is of {old['image_size']} px images, this is {new['image_size']}")
-    now = {(row["id"], row["threads"]): row for row in new["rows"]}
-    rows = []
-    for before in old["rows"]:
-        key = {"id": before["id"], "threads": before["threads"], "old_ms": before["p50_ms"]}
-        after = now.get((before["id"], before["threads"]))
-        if after is None:
-            rows.append({**key, "new_ms": None, "ratio": None, "interval": None, "verdict": "gone"})
-            continue
-        ratio = after["p50_ms"] / before["p50_ms"]
-        interval = ratio_interval(after["rounds_ms"], before["rounds_ms"], paired=False)
-        low, high = interval or (ratio, ratio)
-        if low > 1 + TOLERANCE:
-            verdict = "slower"
-        elif high < 1 - TOLERANCE:
-            verdict = "faster"
-        elif low >= 1 - TOLERANCE and high <= 1 + TOLERANCE:
-            verdict = "same"
-        else:
-            verdict = "cannot tell"
-        rows.append({**key, "new_ms": after["p50_ms"], "ratio": ratio, "interval": [low, high], "verdict": verdict})
-    return rows
+    if old.image_size != new.image_size:
+        raise OptionError(f"--compare: the old record is of {old.image_size} px images, this is {new.image_size}")
+    rows = {_key(row): row for row in new.rows}
+    return tuple(_compared(row, rows.get(_key(row))) for row in old.rows)
+
+
+def _key(row: Row) -> tuple[str, int]:
+    # Files that were exported before November 2026 call float32 none.
+    return row.id.replace("xception-none.", "xception-float32."), row.threads
+
+
+def _compared(old: Row, new: Row | None) -> ComparedRow:
+    if new is None:
+        return ComparedRow(old.id, old.threads, old.p50_ms, None, None, None, Change.GONE)
+    ratio = new.p50_ms / old.p50_ms
+    interval = ratio_interval(new.rounds_ms, old.rounds_ms, paired=False)
+    return ComparedRow(old.id, old.threads, old.p50_ms, new.p50_ms, ratio, interval, _judge(interval))
+
+
+def _judge(interval: tuple[float, float] | None) -> Change:
+    if interval is None:
+        return Change.UNKNOWN
+    low, high = interval
+    if low > 1 + TOLERANCE:
+        return Change.SLOWER
+    if high < 1 - TOLERANCE:
+        return Change.FASTER
+    return Change.SAME if low >= 1 - TOLERANCE and high <= 1 + TOLERANCE else Change.UNKNOWN
+
+
+def require_no_regression(rows: Sequence[ComparedRow]) -> None:
+    """Raises GateError naming what became slower, or is no longer measured."""
+    slower = [f"{row.id} ({row.threads} threads) {row.ratio:.2f}" for row in rows if row.verdict is Change.SLOWER]
+    gone = [row.id for row in rows if row.verdict is Change.GONE]
+    parts = [f"slower than the old record: {', '.join(slower)}"] if slower else []
+    parts += [f"in the old record and not measured now: {', '.join(gone)}"] if gone else []
+    if parts:
+        raise GateError("; ".join(parts))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxr_edge.data.layouts import image_files
+from cxr_edge.errors import DataError
 from cxr_edge.imaging.decode import open_grey, resized
 from cxr_edge.imaging.prefetch import decoded_ahead
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
@@ -33,10 +38,111 @@ def write_sample_files(folder: Path) -> list[Path]:
     return files
 
 
-def _figures(seconds: Sequence[float]) -> dict[str, float]:
+class ImageSource(StrEnum):
+    """Whose files were classified."""
+
+    FILES = "files"
+    PHANTOMS = "phantoms"
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """`source` says whether they are the user's, or phantoms written for the occasion."""
+
+    paths: tuple[Path, ...]
+    source: ImageSource
+
+    def thinned(self, count: int) -> ImageFiles:
+        """At most `count` of them, evenly spread."""
+        step = max(1, len(self.paths) / count)
+        return ImageFiles(
+            tuple(self.paths[int(index * step)] for index in range(min(count, len(self.paths)))), self.source
+        )
+
+
+@contextmanager
+def files_to_classify(paths: Sequence[Path]) -> Iterator[ImageFiles]:
+    """The image files that some paths name, files and folders; phantoms where there are no paths.
+
+    Raises:
+        DataError: no image files lie there.
+    """
+    files = [file for path in paths for file in (image_files(path) if path.is_dir() else [path])]
+    if paths and not files:
+        raise DataError(f"{paths[0]}: no image files in it")
+    if files:
+        yield ImageFiles(tuple(files), ImageSource.FILES)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield ImageFiles(tuple(write_sample_files(Path(folder))), ImageSource.PHANTOMS)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Milliseconds of one stage: decode, resize, inference, or the whole, from the file's path to probabilities."""
+
+    stage: str
+    p50_ms: float
+    p90_ms: float
+    worst_ms: float
+
+
+@dataclass(frozen=True)
+class FileTime:
+    """Median milliseconds of one file, by its name."""
+
+    file: str
+    bytes: int
+    decode_ms: float
+    whole_ms: float
+
+
+@dataclass(frozen=True)
+class FolderRate:
+    """Images a second from files to answers, of inference alone in the same run, and the first as a share of that."""
+
+    images_per_second: float
+    inference_per_second: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileTimes:
+    """From file to answer; `files` is how many."""
+
+    files: int
+    stages: tuple[Stage, ...]
+    by_file: tuple[FileTime, ...]
+    folder: FolderRate
+
+
+def _stage(name: str, seconds: Sequence[float]) -> Stage:
     milliseconds = np.array(seconds) * 1000
     p50, p90 = np.percentile(milliseconds, [50, 90])
-    return {"p50_ms": float(p50), "p90_ms": float(p90), "worst_ms": float(milliseconds.max())}
+    return Stage(name, float(p50), float(p90), float(milliseconds.max()))
+
+
+@dataclass(frozen=True)
+class _Round:
+    """Seconds of one file's stages."""
+
+    decode: float
+    resize: float
+    inference: float
+
+    @property
+    def whole(self) -> float:
+        return self.decode + self.resize + self.inference
+
+
+def _timed(path: Path, session: Session, size: int, resize: str) -> _Round:
+    start = time.perf_counter()
+    grey = open_grey(path)
+    read = time.perf_counter()
+    pixels = resized(grey, size, resize)
+    ready = time.perf_counter()
+    session.run(pixels[None, :, :, None])
+    return _Round(read - start, ready - read, time.perf_counter() - ready)
 
 
 def measure_files(
@@ -48,7 +154,7 @@ def measure_files(
     cores: int,
     seconds: float,
     on_file: Callable[[], None] | None = None,
-) -> dict[str, Any]:
+) -> FileTimes:
     """Time each stage of each file, one after the other, then the whole lot as `predict` does it.
 
     Args:
@@ -61,53 +167,40 @@ def measure_files(
         seconds: that the folder run takes at least, with inference alone beside it.
         on_file: called after each file of each round.
 
-    Returns:
-        JSON-ready: `stages`, a row each for `decode`, `resize`, `inference` and `whole` (from the file's path to
-        probabilities); `by_file`, median milliseconds of the whole and of decode by file; `folder` with
-        `images_per_second` from files, that of `inference_per_second` alone in the same run, and their `share`.
-
     Raises:
         ImageError: a file cannot be decoded.
     """
-    stages: dict[str, list[float]] = {name: [] for name in ("decode", "resize", "inference", "whole")}
-    by_file: dict[str, dict[str, list[float]]] = {str(path): {"decode": [], "whole": []} for path in files}
+    rounds: dict[Path, list[_Round]] = {path: [] for path in files}
     for number in range(repeats + 1):
         for path in files:
-            start = time.perf_counter()
-            grey = open_grey(path)
-            read = time.perf_counter()
-            pixels = resized(grey, size, resize)
-            ready = time.perf_counter()
-            session.run(pixels[None, :, :, None])
-            done = time.perf_counter()
+            timed = _timed(path, session, size, resize)
             if number:
-                stages["decode"].append(read - start)
-                stages["resize"].append(ready - read)
-                stages["inference"].append(done - ready)
-                stages["whole"].append(done - start)
-                by_file[str(path)]["decode"].append(read - start)
-                by_file[str(path)]["whole"].append(done - start)
+                rounds[path].append(timed)
             if on_file:
                 on_file()
-    return {
-        "files": len(files),
-        "stages": [{"stage": name, **_figures(seconds)} for name, seconds in stages.items()],
-        "by_file": [
-            {
-                "file": Path(name).name,
-                "bytes": Path(name).stat().st_size,
-                "decode_ms": 1000 * float(np.median(found["decode"])),
-                "whole_ms": 1000 * float(np.median(found["whole"])),
-            }
-            for name, found in by_file.items()
-        ],
-        "folder": _folder(files, session, size, resize, cores, seconds),
-    }
+    counted = [timed for of_file in rounds.values() for timed in of_file]
+    return FileTimes(
+        files=len(files),
+        stages=(
+            _stage("decode", [timed.decode for timed in counted]),
+            _stage("resize", [timed.resize for timed in counted]),
+            _stage("inference", [timed.inference for timed in counted]),
+            _stage("whole", [timed.whole for timed in counted]),
+        ),
+        by_file=tuple(
+            FileTime(
+                path.name,
+                path.stat().st_size,
+                1000 * float(np.median([timed.decode for timed in of_file])),
+                1000 * float(np.median([timed.whole for timed in of_file])),
+            )
+            for path, of_file in rounds.items()
+        ),
+        folder=_folder(files, session, size, resize, cores, seconds),
+    )
 
 
-def _folder(
-    files: Sequence[Path], session: Session, size: int, resize: str, cores: int, seconds: float
-) -> dict[str, Any]:
+def _folder(files: Sequence[Path], session: Session, size: int, resize: str, cores: int, seconds: float) -> FolderRate:
     pixels: list[NDArray[np.uint8]] = list(decoded_ahead(files, size, cores, resize))
     whole, alone = 0.0, 0.0
     count = 0
@@ -121,4 +214,4 @@ def _folder(
             session.run(image)
         whole, alone = whole + middle - start, alone + time.perf_counter() - middle
         count += len(files)
-    return {"images_per_second": count / whole, "inference_per_second": count / alone, "share": alone / whole}
+    return FolderRate(count / whole, count / alone, alone / whole)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,14 +23,23 @@ class Clock:
     frequency: float | None
 
 
+@dataclass(frozen=True)
+class Noise:
+    """`spread` is the median of the candidates' (see `Latency`), `reasons` say in words why the machine was noisy."""
+
+    spread: float
+    noisy: bool
+    reasons: tuple[str, ...]
+
+
 def _numbers(paths: Sequence[Path]) -> list[int]:
-    found = []
+    numbers = []
     for path in paths:
         try:
-            found.append(int(path.read_text(encoding="utf-8")))
+            numbers.append(int(path.read_text(encoding="utf-8")))
         except (OSError, ValueError):
             continue
-    return found
+    return numbers
 
 
 def read_clock(system: Path = Path("/sys")) -> Clock:
@@ -49,8 +57,8 @@ def read_clock(system: Path = Path("/sys")) -> Clock:
     return Clock(sum(events) if events else None, container, float(np.median(frequencies)) if frequencies else None)
 
 
-def judge_noise(spreads: Sequence[float], before: Clock, after: Clock) -> dict[str, Any]:
-    """JSON-ready: `spread`, the median of the candidates', `noisy`, and `reasons` in words."""
+def judge_noise(spreads: Sequence[float], before: Clock, after: Clock) -> Noise:
+    """From the spread of each candidate, and the system's counters before and after."""
     spread = float(np.median(spreads))
     reasons = []
     if spread > NOISY_SPREAD:
@@ -66,4 +74,4 @@ def judge_noise(spreads: Sequence[float], before: Clock, after: Clock) -> dict[s
         change = after.frequency / before.frequency - 1
         if abs(change) > _FREQUENCY_CHANGE:
             reasons.append(f"the CPU's frequency changed by {100 * change:+.0f} %")
-    return {"spread": spread, "noisy": bool(reasons), "reasons": reasons}
+    return Noise(spread, bool(reasons), tuple(reasons))

@@ -6,6 +6,7 @@ RUNTIME `keras` takes a run's folder for ARTIFACT. Prints one line of JSON once 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -29,8 +30,10 @@ def _peak_memory() -> int | None:
 
 def main() -> None:
     artifact, name, threads, image = sys.argv[1:]
+    # What a driver prints to stdout must not land before the answer.
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     from cxr_edge.imaging.decode import load_image
-    from cxr_edge.imaging.rule import STRETCH
     from cxr_edge.runtimes.base import Session, runtime_named
 
     session: Session
@@ -39,8 +42,8 @@ def main() -> None:
         from cxr_edge.training.keras_model import KerasSession
 
         run = Run(Path(artifact))
-        options = run.config()["options"]
-        size, resize = int(options["image_size"]), options.get("resize", STRETCH)
+        options = run.config().options
+        size, resize = options.image_size, options.resize
         start = time.perf_counter()
         session = KerasSession(run, int(threads))
     else:
@@ -49,9 +52,10 @@ def main() -> None:
         read = read_artifact(Path(artifact))
         size, resize = read.image_size, read.resize
         runtime = runtime_named(name)
-        runtime.module()
+        runtime.prepare()
         start = time.perf_counter()
-        session = runtime.load(Path(artifact), int(threads))
+        # This process is already one of its own.
+        session = runtime.load_here(Path(artifact), int(threads))
     loaded = time.perf_counter()
     pixels = load_image(image, size, resize)
     ready = time.perf_counter()
@@ -65,6 +69,7 @@ def main() -> None:
                 "peak_memory_bytes": _peak_memory(),
             }
         ),
+        file=answer,
         flush=True,
     )
 

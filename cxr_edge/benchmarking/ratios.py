@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,30 @@ from numpy.typing import NDArray
 _RESAMPLES = 1000
 #: Of fewer rounds, an interval would look tighter than it is.
 LEAST_ROUNDS = 5
+
+
+class Speed(StrEnum):
+    """A candidate's speed against the baseline's."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    #: The interval of their ratio holds 1, there is none, or the two medians say otherwise than their rounds.
+    UNDECIDED = "not told apart"
+    BASELINE = "baseline"
+
+
+def judge_speed(medians: float, interval: tuple[float, ...] | None) -> Speed:
+    """Faster or slower only where nothing speaks against it.
+
+    Args:
+        medians: ratio of the medians of all queries, ours to the baseline's.
+        interval: lower and upper bound of `paired_ratio`; None where there were too few rounds for one.
+    """
+    if interval is not None and interval[1] < 1 and medians < 1:
+        return Speed.FASTER
+    if interval is not None and interval[0] > 1 and medians > 1:
+        return Speed.SLOWER
+    return Speed.UNDECIDED
 
 
 def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:

@@ -7,13 +7,31 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 
-def startup(artifact: Path, runtime: str, threads: int, image: Path, repeats: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class StartUp:
+    """Medians, in milliseconds: process start to answer with Python's imports and one decode, loading, and the first
+    inference; and the peak of resident memory, None where the system does not say."""
+
+    start_ms: float
+    load_ms: float
+    first_ms: float
+    peak_memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class DidNotStart:
+    """Why a process gave no answer."""
+
+    reason: str
+
+
+def startup(artifact: Path, runtime: str, threads: int, image: Path, repeats: int) -> StartUp | DidNotStart:
     """Medians over several starts, the file cache warm.
 
     Args:
@@ -22,15 +40,11 @@ def startup(artifact: Path, runtime: str, threads: int, image: Path, repeats: in
         threads: of the inference.
         image: the file to classify.
         repeats: how many starts.
-
-    Returns:
-        JSON-ready: `start_ms`, process start to answer with Python's imports and one decode, `load_ms`, `first_ms`,
-        the first inference, and `peak_memory_bytes`; `reason` alone where the process failed.
     """
     command = [sys.executable, "-m", "cxr_edge.benchmarking.probe", str(artifact), runtime, str(threads), str(image)]
     # A relative PYTHONPATH still holds: the process starts in the same folder.
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    rows = []
+    starts = []
     for _ in range(repeats):
         start = time.perf_counter()
         with subprocess.Popen(
@@ -40,12 +54,13 @@ def startup(artifact: Path, runtime: str, threads: int, image: Path, repeats: in
             answer = process.stdout.readline()
             seconds = time.perf_counter() - start
             _, err = process.communicate()
-        if process.returncode != 0:
+        # A driver may crash when its process ends: what was answered before stands.
+        if not answer.strip():
             lines = err.strip().splitlines() or [f"exit status {process.returncode}"]
-            return {"reason": lines[-1][:200]}
-        rows.append({"start_ms": 1000 * seconds, **json.loads(answer)})
-    peaks = [row["peak_memory_bytes"] for row in rows if row["peak_memory_bytes"] is not None]
-    return {
-        **{name: float(np.median([row[name] for row in rows])) for name in ("start_ms", "load_ms", "first_ms")},
-        "peak_memory_bytes": int(np.median(peaks)) if peaks else None,
-    }
+            return DidNotStart(lines[-1][:200])
+        starts.append({"start_ms": 1000 * seconds, **json.loads(answer)})
+    peaks = [each["peak_memory_bytes"] for each in starts if each["peak_memory_bytes"] is not None]
+    start_ms, load_ms, first_ms = (
+        float(np.median([each[name] for each in starts])) for name in ("start_ms", "load_ms", "first_ms")
+    )
+    return StartUp(start_ms, load_ms, first_ms, int(np.median(peaks)) if peaks else None)

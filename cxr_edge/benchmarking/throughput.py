@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,14 @@ from numpy.typing import NDArray
 from cxr_edge.runtimes.base import Session
 
 BATCH = 8
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """`how` names the better of the ways that were tried."""
+
+    images_per_second: float
+    how: str
 
 
 def _rate(work: Callable[[int], int], workers: int, seconds: float) -> float:
@@ -41,9 +49,14 @@ def _rate(work: Callable[[int], int], workers: int, seconds: float) -> float:
 
 
 def throughput(
-    load: Callable[[int], Session], images: NDArray[np.uint8], cores: int, seconds: float, batches: bool
-) -> dict[str, Any]:
-    """The better of two ways to keep all cores busy: a session of one thread a core, and batches on all threads.
+    load: Callable[[int], Session],
+    images: NDArray[np.uint8],
+    cores: int,
+    seconds: float,
+    batches: bool,
+    sessions: int | None = None,
+) -> Throughput:
+    """The better of two ways to keep all cores busy: a session of one thread per core, and batches on all threads.
 
     MLPerf Inference's offline scenario: any order, any latency.
 
@@ -53,20 +66,19 @@ def throughput(
         cores: to be used.
         seconds: of each way.
         batches: whether the artifact takes more than one image.
-
-    Returns:
-        JSON-ready `images_per_second` and `how`.
+        sessions: at the same time, of one thread each; None for one per core. An accelerator is one, and holds one.
     """
+    workers = cores if sessions is None else sessions
     single = [np.ascontiguousarray(images[index : index + 1]) for index in range(len(images))]
 
     def one_thread_each() -> float:
-        sessions = [load(1) for _ in range(cores)]
+        loaded = [load(1) for _ in range(workers)]
 
         def work(number: int) -> int:
-            sessions[number].run(single[number % len(single)])
+            loaded[number].run(single[number % len(single)])
             return 1
 
-        return _rate(work, cores, seconds)
+        return _rate(work, workers, seconds)
 
     def in_batches() -> float:
         batch = np.ascontiguousarray(np.resize(images, (BATCH, *images.shape[1:])))
@@ -78,8 +90,8 @@ def throughput(
 
         return _rate(work, 1, seconds)
 
-    rates = {f"{cores} x 1 thread": one_thread_each()}
+    rates = {f"{workers} x 1 thread": one_thread_each()}
     if batches:
         rates[f"batches of {BATCH}"] = in_batches()
     how = max(rates, key=lambda name: rates[name])
-    return {"images_per_second": rates[how], "how": how}
+    return Throughput(rates[how], how)

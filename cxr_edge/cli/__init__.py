@@ -34,22 +34,29 @@ def options(
     pass
 
 
+def _show_error(error: object) -> None:
+    from cxr_edge.console import printable
+
+    # The name of a file in it may hold what a terminal obeys.
+    print(printable(f"error: {error}"), file=sys.stderr)
+
+
 def main() -> None:
     """Entry point: errors of our own become one clear line and their exit status, never a traceback."""
     try:
         app()
     except CxrEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _show_error(error)
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         extra = extra_with(error.name)
         if extra is None:
             raise
-        print(f"error: {MissingDependencyError(str(error.name), extra)}", file=sys.stderr)
+        _show_error(MissingDependencyError(str(error.name), extra))
         sys.exit(MissingDependencyError.exit_code)
     except OSError as error:
         # A full disk, a folder without permission: the message names the file.
-        print(f"error: {error}", file=sys.stderr)
+        _show_error(error)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -3,68 +3,143 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxr_edge.cli.options import BundleOption, JsonOption, RunOption
 
+if TYPE_CHECKING:
+    from cxr_edge.benchmarking.record import BenchRecord
+    from cxr_edge.runtimes.selection import Selection
+
+
+_Artifacts = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--artifact", help="A .tflite or .onnx file; repeatable.", show_default="the bundle's", metavar="FILE"
+    ),
+]
+_Runtimes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--runtime",
+        help="Repeatable; cxr-edge devices lists them.",
+        show_default="all installed, on the CPU",
+        metavar="litert|onnx|openvino|keras|onnx:cuda|...",
+    ),
+]
+_Images = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--images", help="Image file or folder to classify; repeatable.", show_default="phantoms", metavar="PATH"
+    ),
+]
+_Threads = Annotated[
+    str | None,
+    typer.Option(
+        "--threads",
+        help="Threads of one inference; several numbers are a sweep.",
+        show_default="all",
+        metavar="1,2,4,all",
+    ),
+]
+_Queries = Annotated[int, typer.Option("--queries", help="Least number of counted queries a row.", min=5)]
+_Seconds = Annotated[float, typer.Option("--seconds", help="Least time of counted queries a row.", min=0)]
+_Quick = Annotated[
+    bool, typer.Option("--quick", help="Under 20 seconds: few queries, no Keras, no start-up, no throughput.")
+]
+_Baseline = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        help="Row that the others are compared with.",
+        show_default="Keras, or a float artifact",
+        metavar="ARTIFACT[@RUNTIME]",
+    ),
+]
+_Compare = Annotated[
+    Path | None,
+    typer.Option("--compare", help="Earlier --json; exit status 3 where a row became slower.", metavar="OLD.json"),
+]
+_Markdown = Annotated[Path | None, typer.Option("--markdown", help="Also as Markdown.", metavar="FILE")]
+_Csv = Annotated[Path | None, typer.Option("--csv", help="Also as CSV.", metavar="FILE")]
+
 
 def command(
+    artifacts: _Artifacts = None,
     bundle: BundleOption = None,
     run: RunOption = None,
-    runtimes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--runtime",
-            help="Repeatable; cxr-edge devices lists them.",
-            show_default="all installed, on the CPU",
-            metavar="litert|onnx|openvino|keras|onnx:cuda|...",
-        ),
-    ] = None,
-    images: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--images", help="Image file or folder to classify; repeatable.", show_default="phantoms", metavar="PATH"
-        ),
-    ] = None,
-    threads: Annotated[
-        str | None,
-        typer.Option(
-            "--threads",
-            help="Threads of one inference; several numbers are a sweep.",
-            show_default="all",
-            metavar="1,2,4,all",
-        ),
-    ] = None,
-    queries: Annotated[int, typer.Option("--queries", help="Least number of counted queries a row.", min=5)] = 50,
-    seconds: Annotated[float, typer.Option("--seconds", help="Least time of counted queries a row.", min=0)] = 2.0,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Under 20 seconds: few queries, no Keras, no start-up, no throughput.")
-    ] = False,
-    baseline: Annotated[
-        str | None,
-        typer.Option(
-            "--baseline",
-            help="Row that the others are compared with.",
-            show_default="Keras, or a float artifact",
-            metavar="ARTIFACT[@RUNTIME]",
-        ),
-    ] = None,
-    compare: Annotated[
-        Path | None,
-        typer.Option("--compare", help="Earlier --json; exit status 3 where a row became slower.", metavar="OLD.json"),
-    ] = None,
+    runtimes: _Runtimes = None,
+    images: _Images = None,
+    threads: _Threads = None,
+    queries: _Queries = 50,
+    seconds: _Seconds = 2.0,
+    quick: _Quick = False,
+    baseline: _Baseline = None,
+    compare: _Compare = None,
     json: JsonOption = None,
-    markdown: Annotated[Path | None, typer.Option("--markdown", help="Also as Markdown.", metavar="FILE")] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Also as CSV.", metavar="FILE")] = None,
+    markdown: _Markdown = None,
+    csv: _Csv = None,
 ) -> None:
     """Measure every artifact on every runtime: latency, throughput, start-up, memory, and from file to answer."""
-    from cxr_edge.benchmarking.command import Outputs, run_bench
-    from cxr_edge.runtimes.selection import find_bundle
+    from cxr_edge.benchmarking.bench import bench
+    from cxr_edge.benchmarking.compare import compare as compare_records
+    from cxr_edge.benchmarking.compare import require_no_regression
+    from cxr_edge.benchmarking.options import BenchOptions, parse_threads
+    from cxr_edge.benchmarking.record import read_record
+    from cxr_edge.console import progress_bar
+    from cxr_edge.reporting.terminal.bench import show_bench, show_comparison
 
-    chosen = tuple(runtimes) if runtimes else None
-    outputs = Outputs(json, markdown, csv, compare)
-    run_bench(
-        find_bundle(bundle, run), chosen, tuple(images or ()), threads, queries, seconds, quick, baseline, outputs
+    old = read_record(compare) if compare is not None else None
+    options = BenchOptions(
+        tuple(runtimes) if runtimes else None,
+        tuple(images or ()),
+        parse_threads(threads),
+        queries,
+        seconds,
+        baseline,
     )
+    selection = _select(artifacts, bundle, run)
+    record = bench(selection, options.quickly() if quick else options, progress_bar)
+    show_bench(record)
+    _write(record, selection, json, markdown, csv)
+    if old is not None:
+        rows = compare_records(old, record)
+        show_comparison(rows)
+        require_no_regression(rows)
+
+
+def _select(artifacts: list[Path] | None, bundle: Path | None, run: Path | None) -> Selection:
+    """The named files, or what is there of a bundle. Raises OptionError for both."""
+    from cxr_edge.errors import OptionError
+    from cxr_edge.runtimes.selection import artifacts_of_bundle, find_bundle, named_artifacts
+
+    if not artifacts:
+        return artifacts_of_bundle(find_bundle(bundle, run))
+    if bundle is not None or run is not None:
+        raise OptionError("--artifact: names files by themselves; leave out --bundle and --run")
+    return named_artifacts(artifacts)
+
+
+def _write(
+    record: BenchRecord, selection: Selection, json: Path | None, markdown: Path | None, csv: Path | None
+) -> None:
+    """To the files that were asked for; and into the run of a bundle, for the run's report."""
+    from cxr_edge.files import write_json, write_text
+    from cxr_edge.records import to_json
+    from cxr_edge.reporting.terminal.bench import bench_csv, bench_markdown
+    from cxr_edge.runs import Run
+
+    content = to_json(record)
+    if selection.folder is not None:
+        own = Run(selection.folder.resolve().parent)
+        # A quick one does not take the place of a thorough one.
+        if own.config_file.is_file() and not (record.quick and own.bench_file.is_file()):
+            write_json(own.bench_file, content)
+    if json is not None:
+        write_json(json, content)
+    if markdown is not None:
+        write_text(markdown, bench_markdown(record))
+    if csv is not None:
+        write_text(csv, bench_csv(record))

@@ -3,48 +3,51 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
-from typing import Annotated
 
-import typer
+from cxr_edge.cli.options import NewRunOption
 
 
-def command(
-    run: Annotated[
-        Path | None,
-        typer.Option("--run", help="Folder for the run.", show_default="a new one under runs/", metavar="DIR"),
-    ] = None,
-) -> None:
+def command(run: NewRunOption = None) -> None:
     """Train, export, verify and bench on phantoms, in a few minutes."""
     from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
-    from cxr_edge.benchmarking.bench import BenchOptions, bench
+    from cxr_edge.benchmarking.bench import bench
+    from cxr_edge.benchmarking.options import BenchOptions
+    from cxr_edge.console import progress_bar
     from cxr_edge.exporting.command import run_export
     from cxr_edge.exporting.recipe import Recipe
-    from cxr_edge.reporting.terminal.bench import show_bench
+    from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
+    from cxr_edge.reporting.html.plots import draw_run_plots
+    from cxr_edge.reporting.terminal.bench import show_bench, speed_cell
     from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
-    from cxr_edge.training.command import start_training
+    from cxr_edge.reporting.terminal.training import TrainingDisplay
+    from cxr_edge.runs import new_run
+    from cxr_edge.runs.options import completed
+    from cxr_edge.runtimes.selection import artifacts_of_bundle
+    from cxr_edge.training.jobs import train_new
 
     start = time.monotonic()
-    trained = start_training(run, {}, None)
+    trained = train_new(new_run(run), completed({}), TrainingDisplay(draw_run_plots)).run
     run_export(trained.folder, Recipe(tuple(ArtifactFormat), (Quantization.FLOAT32, Quantization.INT8)), None, 1e-2)
-    record = bench(
-        trained.bundle, BenchOptions(queries=30, seconds=0.5, starts=1, throughput_seconds=0.3, file_rounds=2)
-    )
+    options = BenchOptions(queries=30, seconds=0.5, starts=1, throughput_seconds=0.3, file_rounds=2)
+    record = bench(artifacts_of_bundle(trained.bundle), options, progress_bar)
     show_bench(record)
+    # For the run's report.
+    write_json(trained.bench_file, to_json(record))
     show_table(
         "Demo on phantoms",
         ["artifact", "runtime", "MB", "accuracy %", "agreement with Keras %", "p50 ms", "speed-up"],
         [
             [
-                row["artifact"],
-                row["runtime"],
-                f"{row['bytes'] / 1e6:.1f}",
-                percent(row["accuracy"]),
-                percent(row.get("agreement")),
-                f"{row['p50_ms']:.2f}",
-                f"{row['speed_up']:.2f}x",
+                row.artifact,
+                row.runtime,
+                f"{row.bytes / 1e6:.1f}",
+                percent(row.accuracy),
+                percent(row.agreement),
+                f"{row.p50_ms:.2f}",
+                speed_cell(row),
             ]
-            for row in record["rows"]
+            for row in record.rows
         ],
         texts=2,
     )

@@ -33,12 +33,16 @@ def command(
     json: JsonOption = None,
 ) -> None:
     """Classification metrics of an artifact, or of a run's Keras model, on labelled images."""
+    from cxr_edge.evaluation.metrics import ClassificationMetrics
     from cxr_edge.files import write_json
     from cxr_edge.prediction.evaluate import evaluate
-    from cxr_edge.reporting.terminal.tables import show_metrics, show_skipped
+    from cxr_edge.reporting.terminal.metrics import show_metrics, show_operating_point, show_skipped
 
     metrics = evaluate(artifact, data, run, on_bad_image)
-    show_metrics(metrics, f"{metrics['model']}, {metrics['part']}")
-    show_skipped(metrics["skipped"], "--json lists them all")
+    title = f"{metrics['model']}, {metrics['part']}"
+    show_metrics(ClassificationMetrics.from_json(metrics), title, metrics["data"] == "phantoms")
+    if metrics["operating_point"]:
+        show_operating_point(metrics["operating_point"])
+    show_skipped([skipped["reason"] for skipped in metrics["skipped"]], "--json lists them all")
     if json is not None:
         write_json(json, metrics)

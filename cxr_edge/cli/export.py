@@ -86,14 +86,14 @@ def command(
 ) -> None:
     """Write TFLite and ONNX artifacts of a run to its bundle, and verify them against the Keras model."""
     from cxr_edge.evaluation.gate import demanded
-    from cxr_edge.exporting.recipe import chosen_recipe
+    from cxr_edge.exporting.recipe_file import recipe_of_options
 
     gate = demanded(min_agreement, max_accuracy_drop, max_sensitivity_drop)
-    chosen = chosen_recipe(recipe, formats, quantizations, keep_float, heatmap, gate)
+    wanted = recipe_of_options(recipe, formats, quantizations, keep_float, heatmap, gate)
     # TensorFlow takes seconds to import: not before the options are known to be good.
     from cxr_edge.exporting.command import run_explain, run_export
 
     if explain_int8:
-        run_explain(run, chosen, data, json)
+        run_explain(run, wanted, data, json)
     else:
-        run_export(run, chosen, qat_steps, qat_learning_rate, sensitive_class, sensitivity, json)
+        run_export(run, wanted, qat_steps, qat_learning_rate, sensitive_class, sensitivity, json)

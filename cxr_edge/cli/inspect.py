@@ -17,9 +17,10 @@ def command(
     """Say what an artifact is: contract, metadata, and how much of it really computes in integers."""
     from cxr_edge.files import write_json
     from cxr_edge.inspection.inspect import inspect
+    from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.inspection import show_inspection
 
-    found = inspect(artifact)
-    show_inspection(found)
+    inspection = inspect(artifact)
+    show_inspection(inspection)
     if json is not None:
-        write_json(json, found)
+        write_json(json, to_json(inspection))

@@ -10,6 +10,10 @@ import typer
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="Run folder.", show_default="the latest under runs/", metavar="DIR")
 ]
+NewRunOption = Annotated[
+    Path | None,
+    typer.Option("--run", help="Folder for the run.", show_default="a new one under runs/", metavar="DIR"),
+]
 BundleOption = Annotated[
     Path | None,
     typer.Option(

@@ -7,18 +7,15 @@ import hashlib
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxr_edge.data.layouts import PARTS
+from cxr_edge.data.layouts import PARTS, data_root
 from cxr_edge.errors import DataError
 from cxr_edge.files import write_text
 from cxr_edge.imaging.rule import STRETCH
 from cxr_edge.runs import Run
 
-if TYPE_CHECKING:
-    pass
 _COLUMNS = ("path", "label", "part", "patient", "sha256")
 
 
@@ -92,6 +89,5 @@ def read_split(path: Path, root: Path, labels: tuple[str, ...]) -> Split:
 def run_split(run: Run) -> Split:
     """The split that a run was trained on. Raises DataError, RunError."""
     config = run.config()
-    split = read_split(run.split_file, run.data_root(), tuple(config["labels"]))
-    # Runs of early versions do not say.
-    return replace(split, resize=config["options"].get("resize", STRETCH))
+    root = run.phantoms_folder if config.options.data is None else data_root(Path(config.options.data))
+    return replace(read_split(run.split_file, root, config.labels), resize=config.options.resize)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cxr_edge.intervals import Interval, mean_interval, wilson_interval
 
 
 def confusion_matrix(targets: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
@@ -26,54 +29,124 @@ def _roc_auc(positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> float
     return (rank_sum - count * (count + 1) / 2) / (count * (len(positive) - count))
 
 
-def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
+@dataclass(frozen=True)
+class ClassMetrics:
+    """One class against the rest; a figure is None where it is undefined."""
+
+    label: str
+    precision: Interval
+    recall: Interval
+    f1: float | None
+    #: Images of the class.
+    support: int
+    #: Area under the ROC curve.
+    auc: float | None
 
 
-def balanced_accuracy(targets: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> float:
-    """Mean recall of the classes that occur in `targets`."""
-    matrix = confusion_matrix(targets, predicted, classes)
-    support = matrix.sum(axis=1)
-    return float((matrix.diagonal()[support > 0] / support[support > 0]).mean())
+@dataclass(frozen=True)
+class ClassificationMetrics:
+    """What follows from a confusion matrix, and the areas under the ROC curves."""
+
+    labels: tuple[str, ...]
+    #: Rows are true classes, columns predicted ones.
+    confusion_matrix: tuple[tuple[int, ...], ...]
+    #: By class; None where a class or all others do not occur, or where it is not known.
+    aucs: tuple[float | None, ...]
+
+    @property
+    def images(self) -> int:
+        return sum(map(sum, self.confusion_matrix))
+
+    @property
+    def accuracy(self) -> Interval:
+        return wilson_interval(sum(row[index] for index, row in enumerate(self.confusion_matrix)), self.images)
+
+    @property
+    def balanced_accuracy(self) -> Interval:
+        """Mean recall of the classes that occur."""
+        return mean_interval([one.recall for one in self.classes])
+
+    @property
+    def macro_auc(self) -> float | None:
+        """Mean area of the classes that have one."""
+        areas = [area for area in self.aucs if area is not None]
+        return sum(areas) / len(areas) if areas else None
+
+    @property
+    def classes(self) -> tuple[ClassMetrics, ...]:
+        classes = []
+        for index, (label, auc) in enumerate(zip(self.labels, self.aucs, strict=True)):
+            hits, support = self.confusion_matrix[index][index], sum(self.confusion_matrix[index])
+            predicted = sum(row[index] for row in self.confusion_matrix)
+            classes.append(
+                ClassMetrics(
+                    label=label,
+                    precision=wilson_interval(hits, predicted),
+                    recall=wilson_interval(hits, support),
+                    f1=2 * hits / (support + predicted) if support + predicted else None,
+                    support=support,
+                    auc=auc,
+                )
+            )
+        return tuple(classes)
+
+    def to_json(self) -> dict[str, Any]:
+        """A figure by its name, and its 95 % interval as `[low, high]` beside it."""
+        return {
+            "images": self.images,
+            **_figure("accuracy", self.accuracy),
+            **_figure("balanced_accuracy", self.balanced_accuracy),
+            "macro_auc": self.macro_auc,
+            "classes": [
+                {
+                    "label": one.label,
+                    **_figure("precision", one.precision),
+                    **_figure("recall", one.recall),
+                    "f1": one.f1,
+                    "support": one.support,
+                    "auc": one.auc,
+                }
+                for one in self.classes
+            ],
+            "confusion_matrix": [list(row) for row in self.confusion_matrix],
+        }
+
+    @classmethod
+    def from_json(cls, record: Any) -> ClassificationMetrics:
+        """From `to_json` of this version or one before: all but the areas is computed again from the confusion matrix.
+
+        Raises:
+            ValueError: says what is wrong.
+        """
+        try:
+            labels = tuple(str(one["label"]) for one in record["classes"])
+            matrix = tuple(tuple(int(count) for count in row) for row in record["confusion_matrix"])
+            aucs = tuple(one.get("auc") for one in record["classes"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no classification metrics ({error})") from None
+        if len(matrix) != len(labels) or any(len(row) != len(labels) for row in matrix):
+            raise ValueError(f"a confusion matrix of {len(matrix)} rows for {len(labels)} labels")
+        return cls(labels, matrix, aucs)
+
+
+def _figure(name: str, figure: Interval) -> dict[str, Any]:
+    interval = None if figure.low is None else [figure.low, figure.high]
+    return {name: figure.value, f"{name}_interval": interval}
 
 
 def classification_metrics(
     targets: NDArray[np.integer], probabilities: NDArray[np.floating], labels: tuple[str, ...]
-) -> dict[str, Any]:
-    """Accuracy, balanced accuracy, macro AUC, and precision, recall, F1 and support a class.
+) -> ClassificationMetrics:
+    """The metrics of predictions.
 
     Args:
         targets: label indices `[N]`.
         probabilities: `[N, K]`, in the order of `labels`.
         labels: K names.
-
-    Returns:
-        JSON-ready; None where a figure is undefined (a class that does not occur).
     """
-    predicted = probabilities.argmax(axis=1)
-    matrix = confusion_matrix(targets, predicted, len(labels))
-    per_class = []
-    areas = []
-    for index, label in enumerate(labels):
-        hit, support, claimed = (int(n) for n in (matrix[index, index], matrix[index].sum(), matrix[:, index].sum()))
-        area = _roc_auc(targets == index, probabilities[:, index])
-        if area is not None:
-            areas.append(area)
-        per_class.append(
-            {
-                "label": label,
-                "precision": _ratio(hit, claimed),
-                "recall": _ratio(hit, support),
-                "f1": _ratio(2 * hit, support + claimed),
-                "support": support,
-                "auc": area,
-            }
-        )
-    return {
-        "images": len(targets),
-        "accuracy": float((predicted == targets).mean()),
-        "balanced_accuracy": balanced_accuracy(targets, predicted, len(labels)),
-        "macro_auc": sum(areas) / len(areas) if areas else None,
-        "classes": per_class,
-        "confusion_matrix": matrix.tolist(),
-    }
+    matrix = confusion_matrix(targets, probabilities.argmax(axis=1), len(labels))
+    return ClassificationMetrics(
+        labels=labels,
+        confusion_matrix=tuple(tuple(row) for row in matrix.tolist()),
+        aucs=tuple(_roc_auc(targets == index, probabilities[:, index]) for index in range(len(labels))),
+    )

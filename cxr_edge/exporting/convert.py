@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.console import quiet, working
-from cxr_edge.exporting.recipe import Recipe
+from cxr_edge.exporting.recipe import OutputType, Recipe
 from cxr_edge.quantization.graph import Graph, with_heatmap, with_temperature
 from cxr_edge.quantization.quantized_graph import QuantizedGraph
 from cxr_edge.quantization.quantized_run import QuantizedRun
@@ -25,7 +25,7 @@ class Converter:
 
     def __init__(self, recipe: Recipe, graph: Graph, quantized: QuantizedRun, temperature: float) -> None:
         self.recipe, self.graph, self.quantized, self.temperature = recipe, graph, quantized, temperature
-        self.batch = 1 if recipe.batch == "one" else None
+        self.batch = recipe.batch.size
         self._float32: bytes | None = None
         self._integer: dict[Quantization, bytes] = {}
 
@@ -47,14 +47,14 @@ class Converter:
         return with_heatmap(graph) if self.recipe.heatmap else graph
 
     def _onnx(self, quantization: Quantization) -> bytes:
-        from cxr_edge.exporting.lowering import lower_to_onnx
         from cxr_edge.exporting.onnx_float import float_onnx
+        from cxr_edge.lowering.lower import lower_to_onnx
 
         tflite = self._integer_tflite(quantization) if quantization.is_integer else self._float32_tflite()
         with _step(f"converting {quantization} to ONNX"):
             opset = self.recipe.opset
             if quantization.is_integer:
-                model = lower_to_onnx(tflite, self.recipe.integer_flavour, opset, self.batch)
+                model = lower_to_onnx(tflite, self.recipe.activations, opset, self.batch)
             else:
                 model = float_onnx(tflite, quantization.is_half, opset, self.batch)
             return bytes(model.SerializeToString())
@@ -85,7 +85,7 @@ class Converter:
         if quantization not in self._integer:
             quantized = self._quantized_graph(quantization)
             with _step(f"converting {quantization} to TFLite"):
-                integer_output = self.recipe.output_type == "int8"
+                integer_output = self.recipe.output_type is OutputType.INT8
                 self._integer[quantization] = int8_tflite(quantized, self.batch, integer_output)
         return self._integer[quantization]
 

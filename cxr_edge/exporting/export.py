@@ -22,17 +22,19 @@ from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import fit_temperature, tempered
 from cxr_edge.exporting.convert import Converter
 from cxr_edge.exporting.judge import judged, preferred_session, scored
-from cxr_edge.exporting.recipe import Recipe, check_recipe
+from cxr_edge.exporting.recipe import DenseWeights, Recipe
 from cxr_edge.exporting.seal import sealed, sealed_operating_point, shared_metadata
 from cxr_edge.files import replacing
+from cxr_edge.inspection.computation import ComputationVerdict
 from cxr_edge.inspection.operators import computation_of
+from cxr_edge.lowering.activations import ActivationType
 from cxr_edge.machine import package_versions
 from cxr_edge.quantization.fold import fold
 from cxr_edge.quantization.learn import LearningOptions
 from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
-from cxr_edge.training.train import compiled, load_classifier, predict_probabilities
+from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 
 #: Stem of every artifact's file name.
 NAME = "xception"
@@ -50,7 +52,6 @@ class ExportOptions:
 
     def check(self) -> None:
         """Raises OptionError for an unknown name, or a number out of range."""
-        check_recipe(self.recipe)
         if not 0 < self.sensitivity <= 1:
             raise OptionError(f"--sensitivity {self.sensitivity}: a share above 0 and up to 1 is needed")
         if self.fine_tuning.steps < 1 or not 0 < self.fine_tuning.learning_rate < 1:
@@ -84,11 +85,15 @@ class Exporter:
     def __init__(self, run: Run, options: ExportOptions) -> None:
         self.run, self.options, self.recipe = run, options, options.recipe
         self.bundle = run.bundle_of(self.recipe.name)
-        self.image_size = int(run.config()["options"]["image_size"])
+        self.image_size = run.config().options.image_size
         self.split = run_split(run)
         self.model = load_classifier(run)
         self.graph = fold(self.model)
-        variant = Variant(self.recipe.keep_float, self.recipe.dense_weights == "per-tensor", self.recipe.symmetric)
+        variant = Variant(
+            self.recipe.keep_float,
+            self.recipe.dense_weights is DenseWeights.PER_TENSOR,
+            self.recipe.symmetric_activations,
+        )
         self.quantized = QuantizedRun(run, self.graph, variant, options.fine_tuning)
 
     @cached_property
@@ -164,7 +169,7 @@ class Exporter:
         """The metadata of a converted file, which has none yet, from what it computes."""
         if quantization.is_integer and not self.recipe.yields(quantization).is_mixed:
             _require_integers(file, kind, name)
-        runtime, session = preferred_session(file, kind, self.recipe.signed_activations)
+        runtime, session = preferred_session(file, kind, self.recipe.activation_type is ActivationType.INT8)
         parity = judged(
             reference.probabilities,
             scored(session, name, reference.images),
@@ -192,9 +197,9 @@ def _rows(probabilities: NDArray[np.float32]) -> tuple[tuple[float, ...], ...]:
 
 def _require_integers(path: Path, kind: ArtifactFormat, name: str) -> None:
     """Raises GateError for a file that would be int8 in name only."""
-    counts = computation_of(path, kind)
-    if counts.verdict(Quantization.INT8) != Quantization.INT8:
+    computation = computation_of(path, kind)
+    if computation.verdict(Quantization.INT8) is not ComputationVerdict.INT8:
         raise GateError(
-            f"{name}: only {100 * counts.integer_share:.1f} % of its multiply-accumulates would be in integers; "
-            f"in float: {', '.join(counts.float_operators[:5])}"
+            f"{name}: only {100 * computation.integer_share:.1f} % of its multiply-accumulates would be in integers; "
+            f"in float: {', '.join(computation.float_operators[:5])}"
         )

@@ -10,7 +10,7 @@ from collections import Counter
 import onnx
 
 from cxr_edge.artifacts.contract import ANY, HEATMAP, IMAGE, PROBABILITIES
-from cxr_edge.exporting.lowering import IR_VERSION
+from cxr_edge.lowering.builder import IR_VERSION
 
 
 def float_onnx(tflite: bytes, half: bool, opset: int, batch: int | None) -> onnx.ModelProto:

@@ -19,7 +19,7 @@ from cxr_edge.artifacts.metadata import ArtifactMetadata, SharedMetadata, Traini
 from cxr_edge.data.split import Split
 from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.operating import USUAL_LABEL, fit_operating_point, operating_figures
-from cxr_edge.exporting.recipe import Recipe, described
+from cxr_edge.exporting.recipe import Recipe
 from cxr_edge.imaging.rule import rule_of
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
@@ -30,16 +30,16 @@ def shared_metadata(
 ) -> SharedMetadata:
     """What the metadata of all artifacts of an export have in common. No date: equal exports are equal bytes."""
     config = run.config()
-    size, batch = int(config["options"]["image_size"]), 1 if recipe.batch == "one" else None
+    size = config.options.image_size
     return SharedMetadata(
         cxr_edge=__version__,
         labels=tuple(split.labels),
-        contract=contract(size, len(split.labels), recipe.output_type, batch, recipe.heatmap),
+        contract=contract(size, len(split.labels), recipe.output_type, recipe.batch.size, recipe.heatmap),
         imaging=rule_of(split.resize),
         temperature=temperature,
-        training=Training(run.training_data, config["images"], config["data_sha256"], model_sha256, config["started"]),
+        training=Training(run.training_data, config.images, config.data_sha256, model_sha256, config.started),
         reference_sha256=reference_sha256,
-        recipe=described(recipe) if recipe.name else None,
+        recipe=to_json(recipe) if recipe.name else None,
     )
 
 

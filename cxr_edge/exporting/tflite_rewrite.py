@@ -116,7 +116,7 @@ def _relu_into_sums(model: _Model) -> None:
 def _nodes_of_operators(model: _Model, graph: Graph) -> list[tuple[Any, Node]]:
     """Each operator that computes something, with the graph's node; the converter keeps its name in a tensor's."""
     nodes = {node.name: node for node in graph.nodes}
-    found = []
+    pairs = []
     for operator in model.graph.operators:
         kind = model.kind(operator)
         if kind in _WITH_KERNEL:
@@ -128,8 +128,8 @@ def _nodes_of_operators(model: _Model, graph: Graph) -> list[tuple[Any, Node]]:
         match = re.search(rf"deployment/(?:quant_)?([^/;]+)/{operation}", name)
         if match is None or match[1] not in nodes:
             raise ArtifactError(f"the converted model has an operator of unknown origin ({name})")
-        found.append((operator, nodes[match[1]]))
-    return found
+        pairs.append((operator, nodes[match[1]]))
+    return pairs
 
 
 _LAYOUTS = {"conv": (3, 0, 1, 2), "dense": (1, 0)}
@@ -159,7 +159,7 @@ def _into_float(model: _Model, operator: Any, node: Node) -> None:
         result = model.float_twin(target)
         operator.outputs = [result]
         after = [model.conversion(_KINDS.QUANTIZE, result, target)]
-    place = next(index for index, one in enumerate(model.graph.operators) if one is operator)
+    place = next(index for index, other in enumerate(model.graph.operators) if other is operator)
     model.graph.operators[place : place + 1] = [*before, operator, *after]
 
 

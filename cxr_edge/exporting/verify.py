@@ -21,7 +21,7 @@ from cxr_edge.files import sha256_of
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.selection import run_of
 from cxr_edge.statistics.parity import flipped
-from cxr_edge.training.train import compiled, load_classifier, predict_probabilities
+from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 
 
 @dataclass(frozen=True)

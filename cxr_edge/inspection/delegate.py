@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxr_edge.console import quiet
 
 
-def delegate_report(path: Path) -> dict[str, Any]:
-    """Load a TFLite file as `predict` does and look which operators XNNPACK replaced.
+@dataclass(frozen=True)
+class DelegateReport:
+    """What a delegate replaced of a file's operators.
 
-    Returns:
-        JSON-ready: `delegate`, `operators` of the file, `taken` by the delegate, in how many `pieces`, and the kinds of
-        those `left` to LiteRT's own kernels.
+    Attributes:
+        delegate: its name.
+        operators: how many the file has.
+        taken: how many of them the delegate took.
+        pieces: of the graph, each of which it runs as a whole.
+        left: kinds of operators that LiteRT's own kernels run.
+    """
+
+    delegate: str
+    operators: int
+    taken: int
+    pieces: int
+    left: tuple[str, ...]
+
+
+def delegate_report(path: Path) -> DelegateReport:
+    """Load a TFLite file as `predict` does and look which operators XNNPACK replaced.
 
     Raises:
         ModuleNotFoundError: LiteRT is not installed.
@@ -23,10 +39,17 @@ def delegate_report(path: Path) -> dict[str, Any]:
     with quiet():
         interpreter = Interpreter(model_path=str(path))
         interpreter.allocate_tensors()
-    operators = interpreter._get_ops_details()
-    pieces = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
-    own = [operator for operator in operators if operator["op_name"] != "DELEGATE"]
-    producers = {int(output): operator for operator in own for output in operator["outputs"]}
+    details = interpreter._get_ops_details()
+    pieces = [operator for operator in details if operator["op_name"] == "DELEGATE"]
+    operators = [operator for operator in details if operator["op_name"] != "DELEGATE"]
+    taken = _taken(operators, pieces)
+    left = {operator["op_name"] for operator in operators if operator["index"] not in taken}
+    return DelegateReport("XNNPACK", len(operators), len(taken), len(pieces), tuple(sorted(left)))
+
+
+def _taken(operators: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> set[int]:
+    """Indices of the operators between the inputs and the outputs of the delegate's pieces."""
+    producers = {int(output): operator for operator in operators for output in operator["outputs"]}
     taken: set[int] = set()
     for piece in pieces:
         entries = {int(tensor) for tensor in piece["inputs"]}
@@ -36,11 +59,4 @@ def delegate_report(path: Path) -> dict[str, Any]:
             if operator is not None and operator["index"] not in taken:
                 taken.add(operator["index"])
                 pending += [int(tensor) for tensor in operator["inputs"] if int(tensor) not in entries]
-    left = [operator["op_name"] for operator in own if operator["index"] not in taken]
-    return {
-        "delegate": "XNNPACK",
-        "operators": len(own),
-        "taken": len(taken),
-        "pieces": len(pieces),
-        "left": sorted(set(left)),
-    }
+    return taken

@@ -2,24 +2,95 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cxr_edge.artifacts.artifact import format_of, read_artifact
-from cxr_edge.artifacts.kinds import Quantization
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata
 from cxr_edge.errors import ArtifactError, MissingDependencyError, extra_with
 from cxr_edge.files import sha256_of
-from cxr_edge.inspection.delegate import delegate_report
+from cxr_edge.inspection.computation import Computation, ComputationVerdict
+from cxr_edge.inspection.delegate import DelegateReport, delegate_report
 from cxr_edge.inspection.operators import computation_of
-from cxr_edge.records import to_json
 
 
-def inspect(path: Path) -> dict[str, Any]:
-    """JSON-ready description of a TFLite or ONNX file.
+@dataclass(frozen=True)
+class ComputationSummary:
+    """A file's computation in figures.
 
-    `metadata` is None for a file of another tool. `computation` is None, with the reason under `missing`, where the
-    packages to look into the graph are not installed.
+    Attributes:
+        verdict: what it computes in.
+        integer_share: of the multiply-accumulates of one inference.
+        integer_macs: multiply-accumulates in integers.
+        float_macs: the others.
+        float_operators: names of the layers that multiply in float.
+        integer_convolutions: how many convolutions compute in integers.
+        float_convolutions: the others.
+        extra_bytes: what the float kernels take more than they would in int8.
+        weight_bytes: of all constants, by type.
+        operators: how many there are of each kind, the most frequent first.
+    """
+
+    verdict: ComputationVerdict
+    integer_share: float
+    integer_macs: int
+    float_macs: int
+    float_operators: tuple[str, ...]
+    integer_convolutions: int
+    float_convolutions: int
+    extra_bytes: int
+    weight_bytes: dict[str, int]
+    operators: dict[str, int]
+
+    @classmethod
+    def of(cls, computation: Computation, claimed: Quantization) -> ComputationSummary:
+        """The figures of a computation, judged beside the quantization that the file claims."""
+        return cls(
+            verdict=computation.verdict(claimed),
+            integer_share=computation.integer_share,
+            integer_macs=computation.integer_macs,
+            float_macs=computation.float_macs,
+            float_operators=computation.float_operators,
+            integer_convolutions=computation.convolutions(integer=True),
+            float_convolutions=computation.convolutions(integer=False),
+            extra_bytes=computation.float_kernel_bytes * 3 // 4,
+            weight_bytes=dict(computation.weight_bytes),
+            operators=dict(computation.operators),
+        )
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a TFLite or ONNX file is: the record that `inspect --json` writes.
+
+    Attributes:
+        file: its name.
+        format: tflite or onnx.
+        bytes: its size.
+        sha256: of its content.
+        claims: the quantization that its metadata or, without any, its name says.
+        metadata: None for a file of another tool.
+        computation: None where the packages to look into the graph are not installed.
+        delegate: what LiteRT's delegate takes of it; None for an ONNX file.
+        missing: why there is no `computation`.
+        schema: of this record.
+    """
+
+    file: str
+    format: ArtifactFormat
+    bytes: int
+    sha256: str
+    claims: Quantization
+    metadata: ArtifactMetadata | None
+    computation: ComputationSummary | None
+    delegate: DelegateReport | None
+    missing: str | None = None
+    schema: int = 1
+
+
+def inspect(path: Path) -> Inspection:
+    """Look into a TFLite or ONNX file, of this project or not.
 
     Raises:
         ArtifactError: no such file, or neither a TFLite nor an ONNX model.
@@ -30,42 +101,29 @@ def inspect(path: Path) -> dict[str, Any]:
     metadata: ArtifactMetadata | None
     try:
         metadata = read_artifact(path).metadata
-        claimed = metadata.quantization
+        claims = metadata.quantization
     except ArtifactError:
         # A file of another tool is judged by the name that it goes by.
         metadata = None
-        claimed = Quantization.INT8 if Quantization.INT8 in path.name.lower() else Quantization.FLOAT32
-    found: dict[str, Any] = {
-        "file": path.name,
-        "format": str(kind),
-        "bytes": path.stat().st_size,
-        "sha256": sha256_of(path),
-        "claims": str(claimed),
-        "metadata": None if metadata is None else to_json(metadata),
-        "computation": None,
-        "delegate": None,
-    }
+        claims = Quantization.INT8 if Quantization.INT8 in path.name.lower() else Quantization.FLOAT32
+    computation, delegate, missing = None, None, None
     try:
-        counts = computation_of(path, kind)
-        if kind == "tflite":
-            found["delegate"] = delegate_report(path)
+        computation = ComputationSummary.of(computation_of(path, kind), claims)
+        if kind is ArtifactFormat.TFLITE:
+            delegate = delegate_report(path)
     except ModuleNotFoundError as error:
         extra = extra_with(error.name)
         if extra is None:
             raise
-        found["missing"] = str(MissingDependencyError(str(error.name), extra))
-        return found
-    found["computation"] = {
-        "verdict": counts.verdict(claimed),
-        "integer_share": counts.integer_share,
-        "integer_macs": counts.integer_macs,
-        "float_macs": counts.float_macs,
-        "float_operators": counts.float_operators,
-        "integer_convolutions": counts.integer_convolutions,
-        "float_convolutions": counts.float_convolutions,
-        # In int8 their kernels would be a quarter.
-        "extra_bytes": counts.float_kernel_bytes * 3 // 4,
-        "weight_bytes": dict(counts.weight_bytes),
-        "operators": dict(counts.operators.most_common()),
-    }
-    return found
+        computation, missing = None, str(MissingDependencyError(str(error.name), extra))
+    return Inspection(
+        file=path.name,
+        format=kind,
+        bytes=path.stat().st_size,
+        sha256=sha256_of(path),
+        claims=claims,
+        metadata=metadata,
+        computation=computation,
+        delegate=delegate,
+        missing=missing,
+    )

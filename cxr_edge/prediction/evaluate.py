@@ -20,7 +20,6 @@ from cxr_edge.errors import ArtifactError, OptionError
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.operating import operating_figures, operating_point_of
 from cxr_edge.evaluation.scoring import score_images
-from cxr_edge.imaging.rule import STRETCH
 from cxr_edge.machine import usable_cores
 from cxr_edge.reporting.terminal.tables import show
 from cxr_edge.runs import Run, find_run
@@ -87,7 +86,7 @@ def evaluate(
             show(f"warning: {warning}")
         labels, size, model = read.labels, read.image_size, read.name
         resize: str = read.resize
-        if run is not None and run.config()["data_sha256"] != read.metadata.training.data_sha256:
+        if run is not None and run.config().data_sha256 != read.metadata.training.data_sha256:
             raise ArtifactError(
                 f"{artifact}: was trained on another split than that of {run.folder}, and may know its test images; "
                 "name its own run with --run, or images with --data"
@@ -101,8 +100,8 @@ def evaluate(
 
         # An operating point holds for probabilities with the temperature in them: the artifacts', not the model's.
         config, point = run.config(), None
-        labels, size, model = tuple(config["labels"]), config["options"]["image_size"], "Keras float32"
-        resize = config["options"].get("resize", STRETCH)
+        labels, size, model = config.labels, config.options.image_size, "Keras float32"
+        resize = config.options.resize
         session = KerasSession(run)
         phantoms = data is None and run.phantoms
     skipped: list[dict[str, str]] = []
@@ -118,6 +117,6 @@ def evaluate(
         "part": part,
         "skipped": skipped,
         "data": str(TrainingData.PHANTOMS if phantoms else TrainingData.IMAGES),
-        **classification_metrics(targets, probabilities, labels),
+        **classification_metrics(targets, probabilities, labels).to_json(),
         "operating_point": None if point is None else operating_figures(point, probabilities, targets, labels),
     }

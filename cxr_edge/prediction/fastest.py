@@ -116,7 +116,7 @@ def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[
     if not candidates:
         raise GateError(f"no runtime here computes what was recorded at export: {'; '.join(off)}")
     measure([candidate for _, _, candidate in candidates], images, _QUERIES, _SECONDS)
-    times = {id(candidate): candidate.figures()["p50_ms"] for _, _, candidate in candidates}
+    times = {id(candidate): candidate.figures().p50_ms for _, _, candidate in candidates}
     candidates.sort(key=lambda one: times[id(one[2])])
     named = ", ".join(f"{candidate.name} {times[id(candidate)]:.1f} ms" for _, _, candidate in candidates)
     artifact, runtime, _ = candidates[0]

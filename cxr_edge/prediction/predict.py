@@ -101,7 +101,7 @@ def predict(
         "chosen": account,
         "labels": list(chosen.labels),
         "operating_point": None if point is None else asdict(point),
-        "warning": warning_about(chosen),
+        "warning": str(warning) if (warning := warning_about(chosen)) else None,
         "rows": rows,
     }
 

@@ -26,8 +26,6 @@ BINS = 4096
 #: By which the ranges of pooled features, hidden units and logits are widened. They have one value per image, so that a
 #: few hundred images say little of their tails, and steps to spare: rounding them shows at 40 dB and more.
 HEAD_MARGIN = 2.0
-#: Of the side, at each side.
-MOST_BORDER = 0.3
 #: Shares of the largest and of the lowest value that are tried as bounds.
 _SHARES = np.linspace(0.25, 1.0, 31)
 Tick = Callable[[], None]
@@ -131,23 +129,6 @@ def collect_histograms(
         name: Histogram(float(low), float(high), row)
         for name, (low, high), row in zip(names, bounds, counts, strict=True)
     }
-
-
-def with_borders(images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
-    """Images uint8 `[N, S, S, 1]`, every fourth one with black borders.
-
-    Films that were scanned or padded come with them, and their sharp edges make activations three times as large as
-    any other image does: on 600 new images, eight with borders held three quarters of the logits' error.
-    """
-    draws = np.random.default_rng(seed)
-    size = images.shape[1]
-    framed = images.copy()
-    for index in range(0, len(images), 4):
-        top, bottom, left, right = (int(size * share) for share in draws.uniform(0, MOST_BORDER, 4))
-        inside = framed[index, top : size - bottom, left : size - right].copy()
-        framed[index] = 0
-        framed[index, top : size - bottom, left : size - right] = inside
-    return framed
 
 
 def choose_ranges(graph: Graph, histograms: dict[str, Histogram], symmetric: bool = False) -> Ranges:

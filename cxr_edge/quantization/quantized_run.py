@@ -19,14 +19,14 @@ from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.files import sha256_of, write_json
-from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms, largest_magnitudes, with_borders
+from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms, largest_magnitudes
 from cxr_edge.quantization.channel_scales import equalizing_scales, with_channel_scales
 from cxr_edge.quantization.graph import Graph, keep_in_float, with_dense_per_tensor, with_heatmap
 from cxr_edge.quantization.learn import Check, LearningOptions, learn
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
 from cxr_edge.quantization.rounding import round_kernels
 from cxr_edge.runs import Run
-from cxr_edge.training.train import training_batches
+from cxr_edge.training.batches import training_batches
 
 #: Training images for the ranges; and of those the first, for what needs no tails: channel scales and rounding.
 CALIBRATION_IMAGES = 512
@@ -63,7 +63,7 @@ class QuantizedRun:
 
     def __init__(self, run: Run, graph: Graph, variant: Variant, options: LearningOptions) -> None:
         self.run, self.variant, self.options = run, variant, options
-        self.config = run.config()["options"]
+        self.config = run.config().options
         self.split = run_split(run)
         self.model_hash = sha256_of(run.model_file)
         target = keep_in_float(graph, variant.keep_float)
@@ -72,9 +72,9 @@ class QuantizedRun:
 
     def calibration_images(self) -> NDArray[np.uint8]:
         """The representative data set: a seeded choice of training images, uint8 `[N, S, S, 1]`, in random order."""
-        images = decoded(self.split, "train", self.config["image_size"])
+        images = decoded(self.split, "train", self.config.image_size)
         order = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]
-        return with_borders(np.asarray(images[order]))
+        return np.asarray(images[order])
 
     def quantized_graph(self, fine_tuned: bool) -> QuantizedGraph:
         """The int8 graph, calibrated, or with ranges and biases learned from there (`cxr_edge.quantization.learn`)."""
@@ -107,8 +107,8 @@ class QuantizedRun:
         path = self._path(Quantization.INT8)
 
         def made() -> QuantizedGraph:
-            size = self.config["image_size"]
-            batches = training_batches(self.split, size, self.config["batch_size"], self.config["seed"] + 2)
+            size = self.config.image_size
+            batches = training_batches(self.split, size, self.config.batch_size, self.config.seed + 2)
             validation = np.asarray(decoded(self.split, "validation", size))
             checkpoints = path.with_name(f"{path.stem}-checkpoints")
             start = self._calibrated()

@@ -1,12 +1,15 @@
-"""The protocol that every runtime obeys, and the choice among them."""
+"""What every runtime obeys, and the choice among them: each file `NAME_runtime.py` beside this one holds one."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import pkgutil
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +18,7 @@ from cxr_edge.errors import ArtifactError, MissingDependencyError, OptionError, 
 
 #: The provider that every runtime has.
 CPU = "cpu"
+_SUFFIX = "_runtime"
 
 
 class Session(Protocol):
@@ -35,26 +39,44 @@ class ArtifactSession(Session, Protocol):
         ...
 
 
-class Adapter(Protocol):
-    """What a runtime's module holds."""
+class Adapter(ABC):
+    """How to drive a runtime. Nothing of the runtime itself is imported before one of these methods is called."""
 
+    @abstractmethod
+    def prepare(self) -> None:
+        """Import what loading needs, so that its time is not taken for that of loading."""
+
+    @abstractmethod
+    def version(self) -> str: ...
+
+    @abstractmethod
+    def missing(self, provider: str) -> str | None:
+        """Why a provider is not available here, and what would bring it; None where nothing is known against it."""
+
+    @abstractmethod
     def load(self, path: Path, threads: int, provider: str) -> ArtifactSession:
         """Load a file for inferences with a number of threads, on exactly the provider that is named."""
-        ...
 
-    def missing(self, provider: str) -> str | None:
-        """Why a provider cannot be had here, and what would bring it; None where nothing is known against it."""
-        ...
+    def placement(self, path: Path, threads: int, provider: str, image: NDArray[np.uint8]) -> dict[str, int]:
+        """How many nodes of a file each unit computes, for uint8 `[1, S, S, 1]`; empty where a session cannot mix."""
+        return {}
 
-    def version(self) -> str: ...
+
+@dataclass(frozen=True)
+class Provider:
+    """What computes in a runtime (its word may be delegate, accelerator or device); `name` is for the command line."""
+
+    name: str
+    title: str
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """A way to run artifacts: a runtime, and the provider (its word may be delegate, accelerator or device) in it.
+    """A way to run artifacts: a runtime, and the provider in it.
 
-    `name` is that of its module, `package` is imported, `extra` installs it and is its name on the command line,
-    `formats` is what it reads, `providers` are those it can be asked for, with the words that describe them.
+    `name` is what records call it, `package` is imported, `extra` installs it and is its name on the command line,
+    `formats` is what it reads, `accelerators` are the providers it has beside the CPU. Where several runtimes can
+    read an artifact, the lowest `preference` is taken.
     """
 
     name: str
@@ -62,48 +84,76 @@ class Runtime:
     package: str
     extra: str
     formats: tuple[str, ...]
-    providers: tuple[tuple[str, str], ...]
+    preference: int
+    adapter: Adapter
+    accelerators: tuple[Provider, ...] = ()
     provider: str = CPU
 
     @property
     def title(self) -> str:
         """For people: the provider is named where it is not the CPU."""
-        return self.label if self.provider == CPU else f"{self.label} {dict(self.providers)[self.provider]}"
+        titles = {provider.name: provider.title for provider in self.accelerators}
+        return self.label if self.provider == CPU else f"{self.label} {titles[self.provider]}"
 
     @property
     def option(self) -> str:
         """As on the command line."""
         return self.extra if self.provider == CPU else f"{self.extra}:{self.provider}"
 
+    def each_provider(self) -> list[Runtime]:
+        """This runtime on the CPU, and on each of its accelerators."""
+        names = [CPU, *(provider.name for provider in self.accelerators)]
+        return [replace(self, provider=name) for name in names]
+
     def installed(self) -> bool:
         return importlib.util.find_spec(self.package) is not None
 
-    def module(self) -> Adapter:
-        """The adapter of this runtime, which imports the runtime itself. Raises MissingDependencyError."""
+    def prepare(self) -> None:
+        """Import the runtime. Raises MissingDependencyError."""
         if not self.installed():
             raise MissingDependencyError(self.label, self.extra)
-        adapter: Any = importlib.import_module(f"cxr_edge.runtimes.{self.name}")
-        return adapter  # type: ignore[no-any-return]
+        self.adapter.prepare()
+
+    def missing(self) -> str | None:
+        """Why this provider is not available here; None where nothing is known against it.
+
+        An accelerator's driver is asked in a process of its own. Raises MissingDependencyError.
+        """
+        self.prepare()
+        if self.provider == CPU:
+            return self.adapter.missing(CPU)
+        from cxr_edge.runtimes.accelerators import missing_accelerators
+
+        return missing_accelerators([self])[self.option]
 
     def require(self) -> None:
-        """Raises MissingDependencyError, or ProviderError where the provider cannot be had here."""
-        reason = self.module().missing(self.provider)
+        """Raises MissingDependencyError, or ProviderError where the provider is not available here."""
+        reason = self.missing()
         if reason is not None:
             raise ProviderError(f"{self.option}: {reason}")
 
     def load(self, path: Path, threads: int) -> ArtifactSession:
-        """Load an artifact.
+        """Load an artifact; on an accelerator in a process of its own (`cxr_edge.runtimes.accelerators`).
 
         Raises:
             MissingDependencyError: the runtime is not installed.
             ProviderError: it has not the provider that is asked for, or this did not come up.
             ArtifactError: the runtime cannot read the file.
         """
-        adapter = self.module()
-        if self.provider != CPU:
-            self.require()
+        self.prepare()
+        if self.provider == CPU:
+            return self.load_here(path, threads)
+        from cxr_edge.runtimes.accelerators import load_apart
+
+        return load_apart(self, path, threads)
+
+    def load_here(self, path: Path, threads: int) -> ArtifactSession:
+        """As `load`, in this process whatever the provider; the drivers of some end a process badly."""
+        self.prepare()
+        if self.provider != CPU and (reason := self.adapter.missing(self.provider)) is not None:
+            raise ProviderError(f"{self.option}: {reason}")
         try:
-            return adapter.load(path, threads, self.provider)
+            return self.adapter.load(path, threads, self.provider)
         except ProviderError:
             raise
         except Exception as error:
@@ -111,43 +161,28 @@ class Runtime:
             raise ArtifactError(f"{path}: {self.title} cannot load it ({first_line(error)})") from None
 
 
-_ON_CPU = (CPU, "CPU")
-#: In the order of preference where several can read an artifact.
-RUNTIMES = (
-    Runtime("litert", "LiteRT", "ai_edge_litert", "litert", ("tflite",), (_ON_CPU, ("gpu", "WebGPU"))),
-    Runtime(
-        "onnx_runtime",
-        "ONNX Runtime",
-        "onnxruntime",
-        "onnx",
-        ("onnx",),
-        (
-            _ON_CPU,
-            ("cuda", "CUDA"),
-            ("tensorrt", "TensorRT"),
-            ("openvino", "OpenVINO"),
-            ("coreml", "CoreML"),
-            ("xnnpack", "XNNPACK"),
-        ),
-    ),
-    Runtime("openvino_runtime", "OpenVINO", "openvino", "openvino", ("onnx", "tflite"), (_ON_CPU, ("gpu", "GPU"))),
-)
+@cache
+def all_runtimes() -> tuple[Runtime, ...]:
+    """Every runtime that this version knows, on the CPU, installed or not, in the order of preference."""
+    import cxr_edge.runtimes
+
+    names = [module.name for module in pkgutil.iter_modules(cxr_edge.runtimes.__path__)]
+    modules = [importlib.import_module(f"cxr_edge.runtimes.{name}") for name in names if name.endswith(_SUFFIX)]
+    return tuple(sorted((module.RUNTIME for module in modules), key=lambda runtime: runtime.preference))
 
 
 def every_runtime() -> list[Runtime]:
     """Each runtime with each of its providers."""
-    return [replace(runtime, provider=provider) for runtime in RUNTIMES for provider, _ in runtime.providers]
+    return [each for runtime in all_runtimes() for each in runtime.each_provider()]
 
 
 def runtime_named(name: str) -> Runtime:
     """A runtime by its name on the command line, such as `onnx` or `onnx:cuda`. Raises OptionError for another."""
     wanted, _, provider = name.lower().replace("-", "_").replace(" ", "_").partition(":")
-    for runtime in RUNTIMES:
-        if wanted in (runtime.name, runtime.package, runtime.extra):
-            if (provider or CPU) in dict(runtime.providers):
-                return replace(runtime, provider=provider or CPU)
-            break
-    raise OptionError(f"runtime {name}: choose one of {', '.join(one.option for one in every_runtime())}")
+    for runtime in every_runtime():
+        if wanted in (runtime.name, runtime.package, runtime.extra) and runtime.provider == (provider or CPU):
+            return runtime
+    raise OptionError(f"runtime {name}: choose one of {', '.join(runtime.option for runtime in every_runtime())}")
 
 
 def runtimes_for(kind: str) -> list[Runtime]:
@@ -156,7 +191,7 @@ def runtimes_for(kind: str) -> list[Runtime]:
     Raises:
         MissingDependencyError: none is installed.
     """
-    able = [runtime for runtime in RUNTIMES if kind in runtime.formats]
+    able = [runtime for runtime in all_runtimes() if kind in runtime.formats]
     installed = [runtime for runtime in able if runtime.installed()]
     if not installed:
         raise MissingDependencyError(f"a runtime for .{kind} files ({able[0].label})", able[0].extra)

@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from cxr_edge.errors import CxrEdgeError, first_line
-from cxr_edge.machine import describe_machine
-from cxr_edge.runtimes.base import every_runtime
+from cxr_edge.machine import Machine, describe_machine
+from cxr_edge.runtimes.accelerators import missing_accelerators
+from cxr_edge.runtimes.base import CPU, Runtime, all_runtimes
+
+SCHEMA = 1
 
 
-def devices() -> dict[str, Any]:
-    """JSON-ready: `machine`, and `runtimes`, a row each with `option` (its name for --runtime), `title`, `formats`,
-    `version` (None where not installed), and `missing`: why it cannot be used, None where nothing is known against it.
-    """
-    rows = []
-    for runtime in every_runtime():
-        version = reason = None
+@dataclass(frozen=True)
+class Device:
+    """A runtime on a provider: `option` is its name for --runtime, `formats` is what it reads, `version` is None where
+    it is not installed, and `missing` says why it cannot be used, None where nothing is known against it."""
+
+    option: str
+    title: str
+    formats: tuple[str, ...]
+    version: str | None
+    missing: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """What `devices --json` writes."""
+
+    schema: int = SCHEMA
+    machine: Machine
+    runtimes: tuple[Device, ...]
+
+
+def devices() -> Devices:
+    """Look at every runtime; accelerators in a process of their own, so that their drivers can do no harm here."""
+    rows: dict[str, Device] = {}
+    accelerators: list[Runtime] = []
+    for runtime in all_runtimes():
         try:
-            adapter = runtime.module()
-            version, reason = adapter.version(), adapter.missing(runtime.provider)
+            runtime.prepare()
+            version, reason = runtime.adapter.version(), runtime.adapter.missing(CPU)
+            accelerators += [each for each in runtime.each_provider() if each.provider != CPU]
         except CxrEdgeError as error:
-            reason = str(error)
+            version, reason = None, str(error)
         except Exception as error:
             # Installed, and its libraries do not load.
-            reason = f"cannot be imported ({first_line(error)})"
-        row = {"option": runtime.option, "title": runtime.title, "formats": list(runtime.formats)}
-        rows.append({**row, "version": version, "missing": reason})
-    return {"machine": describe_machine(), "runtimes": rows}
+            version, reason = None, f"cannot be imported ({first_line(error)})"
+        for each in runtime.each_provider():
+            rows[each.option] = Device(each.option, each.title, each.formats, version, reason)
+    for option, reason in missing_accelerators(accelerators).items():
+        row = rows[option]
+        rows[option] = Device(option, row.title, row.formats, row.version, reason)
+    return Devices(machine=describe_machine(), runtimes=tuple(rows.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import tempfile
 from collections import Counter
@@ -9,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.contract import HEATMAP, IMAGE, PROBABILITIES
 from cxr_edge.errors import ProviderError
-from cxr_edge.runtimes.base import CPU
+from cxr_edge.runtimes.base import CPU, Adapter, Provider, Runtime
 from cxr_edge.runtimes.gpus import nvidia_nodes
 
 PROVIDERS = {
@@ -40,6 +40,8 @@ SIGNED_ACTIVATIONS = ("session.qdqisint8allowed", "1")
 
 
 def _options(threads: int, provider: str) -> Any:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     # XNNPACK has threads of its own; the session's would compete with them.
     options.intra_op_num_threads = 1 if provider == "xnnpack" else threads
@@ -73,6 +75,8 @@ class ONNXRuntimeSession:
     """
 
     def __init__(self, path: Path, threads: int, provider: str = CPU, as_on_arm: bool = False) -> None:
+        import onnxruntime
+
         options = _options(threads, provider)
         if as_on_arm:
             options.add_session_config_entry(*SIGNED_ACTIVATIONS)
@@ -81,10 +85,10 @@ class ONNXRuntimeSession:
         self._session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
         # A provider whose libraries cannot be loaded is left out in silence, and the CPU takes its place.
         self._session.disable_fallback()
-        found = self._session.get_providers()
-        if found[:1] != [self.ran_on]:
+        active = self._session.get_providers()
+        if active[:1] != [self.ran_on]:
             raise ProviderError(
-                f"{path}: asked for {self.ran_on}, ONNX Runtime fell back to {', '.join(found)}; its libraries "
+                f"{path}: asked for {self.ran_on}, ONNX Runtime fell back to {', '.join(active)}; its libraries "
                 f"({'CUDA 12, cuDNN 9' if provider in _NVIDIA else self.ran_on}) were not found or do not fit"
             )
 
@@ -97,46 +101,62 @@ class ONNXRuntimeSession:
         return probabilities, heatmap
 
 
-def load(path: Path, threads: int, provider: str) -> ONNXRuntimeSession:
-    return ONNXRuntimeSession(path, threads, provider)
+class _ONNXRuntime(Adapter):
+    def prepare(self) -> None:
+        importlib.import_module("onnxruntime")
+
+    def version(self) -> str:
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+
+    def missing(self, provider: str) -> str | None:
+        import onnxruntime
+
+        built = onnxruntime.get_available_providers()
+        if PROVIDERS[provider] not in built:
+            there = ", ".join(name.removesuffix("ExecutionProvider") for name in built)
+            return f"not in this build of ONNX Runtime ({there}): {_WAY_OUT[provider]}"
+        if provider in _NVIDIA and not nvidia_nodes():
+            return f"this build of ONNX Runtime has {PROVIDERS[provider]}, but no NVIDIA GPU is to be seen here"
+        return None
+
+    def load(self, path: Path, threads: int, provider: str) -> ONNXRuntimeSession:
+        return ONNXRuntimeSession(path, threads, provider)
+
+    def placement(self, path: Path, threads: int, provider: str, image: NDArray[np.uint8]) -> dict[str, int]:
+        """From a profile of one inference: what a provider cannot do, ONNX Runtime gives to the CPU without a word."""
+        import onnxruntime
+
+        with tempfile.TemporaryDirectory() as folder:
+            options = _options(threads, provider)
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            wanted = [(PROVIDERS[provider], _provider_options(provider, threads))]
+            session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+            session.run([PROBABILITIES], {IMAGE: image})
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        nodes = {
+            event["name"].removesuffix("_kernel_time"): event["args"]["provider"]
+            for event in events
+            if event.get("cat") == "Node" and "provider" in event.get("args", {})
+        }
+        return dict(Counter(nodes.values()))
 
 
-def missing(provider: str) -> str | None:
-    built = onnxruntime.get_available_providers()
-    if PROVIDERS[provider] not in built:
-        there = ", ".join(name.removesuffix("ExecutionProvider") for name in built)
-        return f"not in this build of ONNX Runtime ({there}): {_WAY_OUT[provider]}"
-    if provider in _NVIDIA and not nvidia_nodes():
-        return f"this build of ONNX Runtime has {PROVIDERS[provider]}, but no NVIDIA GPU is to be seen here"
-    return None
-
-
-def version() -> str:
-    return str(onnxruntime.__version__)
-
-
-def placement(path: Path, threads: int, provider: str, image: NDArray[np.uint8]) -> dict[str, int]:
-    """How many nodes of a file each execution provider computes, from a profile of one inference.
-
-    What a provider cannot do, ONNX Runtime gives to the CPU without a word.
-
-    Args:
-        path: the file.
-        threads: of the inference.
-        provider: one of `PROVIDERS`.
-        image: uint8 `[1, S, S, 1]`.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        options = _options(threads, provider)
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        wanted = [(PROVIDERS[provider], _provider_options(provider, threads))]
-        session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
-        session.run([PROBABILITIES], {IMAGE: image})
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    nodes = {
-        event["name"].removesuffix("_kernel_time"): event["args"]["provider"]
-        for event in events
-        if event.get("cat") == "Node" and "provider" in event.get("args", {})
-    }
-    return dict(Counter(nodes.values()))
+RUNTIME = Runtime(
+    "onnx_runtime",
+    "ONNX Runtime",
+    package="onnxruntime",
+    extra="onnx",
+    formats=("onnx",),
+    preference=2,
+    adapter=_ONNXRuntime(),
+    accelerators=(
+        Provider("cuda", "CUDA"),
+        Provider("tensorrt", "TensorRT"),
+        Provider("openvino", "OpenVINO"),
+        Provider("coreml", "CoreML"),
+        Provider("xnnpack", "XNNPACK"),
+    ),
+)

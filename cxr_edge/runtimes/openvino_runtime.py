@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.contract import HEATMAP, INT8_PROBABILITY, PROBABILITIES
-from cxr_edge.runtimes.base import CPU
+from cxr_edge.runtimes.base import CPU, Adapter, Provider, Runtime
 
 
 class OpenVINOSession:
     """A compiled model with one request."""
 
     def __init__(self, path: Path, threads: int, provider: str = CPU) -> None:
+        import openvino
+
         # Left to itself, OpenVINO computes float models in bfloat16 (float16 on a GPU) where the hardware has it.
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if provider == CPU:
@@ -40,18 +42,38 @@ class OpenVINOSession:
         return self.run(images), self._request.get_tensor(HEATMAP).data.copy()
 
 
-def load(path: Path, threads: int, provider: str) -> OpenVINOSession:
-    return OpenVINOSession(path, threads, provider)
+class _OpenVINO(Adapter):
+    def prepare(self) -> None:
+        importlib.import_module("openvino")
+
+    def version(self) -> str:
+        import openvino
+
+        return str(openvino.__version__).split("-")[0]
+
+    def missing(self, provider: str) -> str | None:
+        import openvino
+
+        if provider == CPU:
+            # To list devices, OpenVINO starts the drivers of all.
+            return None
+        devices = openvino.Core().available_devices
+        if any(device.partition(".")[0] == provider.upper() for device in devices):
+            return None
+        seen = ", ".join(devices) or "no device"
+        return f"OpenVINO sees {seen} here and no {provider.upper()}; Intel's GPU driver brings it"
+
+    def load(self, path: Path, threads: int, provider: str) -> OpenVINOSession:
+        return OpenVINOSession(path, threads, provider)
 
 
-def missing(provider: str) -> str | None:
-    found = openvino.Core().available_devices
-    if any(device.partition(".")[0] == provider.upper() for device in found):
-        return None
-    return (
-        f"OpenVINO sees {', '.join(found) or 'no device'} here and no {provider.upper()}; Intel's GPU driver brings it"
-    )
-
-
-def version() -> str:
-    return str(openvino.__version__).split("-")[0]
+RUNTIME = Runtime(
+    "openvino_runtime",
+    "OpenVINO",
+    package="openvino",
+    extra="openvino",
+    formats=("onnx", "tflite"),
+    preference=3,
+    adapter=_OpenVINO(),
+    accelerators=(Provider("gpu", "GPU"),),
+)

@@ -1,18 +1,21 @@
-"""Which bundle and which artifact a command means."""
+"""Which bundle and which artifacts a command means."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import MANIFEST, listed_artifacts
+from cxr_edge.artifacts.bundle import MANIFEST, checked, listed_artifacts, read_checked_artifact
 from cxr_edge.artifacts.kinds import ArtifactFormat
-from cxr_edge.artifacts.verdict import FAILED
-from cxr_edge.errors import ArtifactError
+from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.errors import ArtifactError, OptionError
 from cxr_edge.imaging import decode
 from cxr_edge.imaging.rule import same_pixels
 from cxr_edge.runs import Run, find_run
-from cxr_edge.runtimes.base import RUNTIMES, Runtime
+from cxr_edge.runtimes.base import Runtime, all_runtimes
 
 
 def find_bundle(bundle: Path | None, run: Path | None = None) -> Path:
@@ -31,6 +34,50 @@ def run_of(bundle: Path) -> Run:
     return run
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Artifacts to work on, each checked; `absent` are names that the manifest lists of files that are not here.
+
+    `folder` is their bundle; None for files that were named one by one.
+    """
+
+    artifacts: tuple[Artifact, ...]
+    absent: tuple[str, ...] = ()
+    folder: Path | None = None
+
+
+def artifacts_of_bundle(folder: Path) -> Selection:
+    """What is there of a bundle: whoever needs one artifact only may have deleted the others.
+
+    Raises:
+        ArtifactError: none of its artifacts is there, or one is not the file that the manifest describes.
+    """
+    listed = listed_artifacts(folder)
+    there = _present(listed, folder)
+    absent = tuple(artifact.name for artifact in listed if artifact not in there)
+    return Selection(tuple(checked(artifact) for artifact in there), absent, folder)
+
+
+def named_artifacts(files: Sequence[Path]) -> Selection:
+    """Files by themselves, compared with the manifest beside them where there is one.
+
+    Raises:
+        ArtifactError: one is missing or no artifact.
+        OptionError: they do not take the same images, or two have one name, by which records know them.
+    """
+    artifacts = tuple(read_checked_artifact(path) for path in dict.fromkeys(files))
+    names = [artifact.name for artifact in artifacts]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise OptionError(f"two artifacts are called {twice[0]}; rename one, or name them in two commands")
+    for artifact in artifacts[1:]:
+        if (artifact.image_size, artifact.resize) != (artifacts[0].image_size, artifacts[0].resize):
+            raise OptionError(
+                f"{artifact.path}: takes {artifact.image_size} px images ({artifact.resize}), {artifacts[0].name} "
+                f"{artifacts[0].image_size} px ({artifacts[0].resize}); name them in two commands"
+            )
+    return Selection(artifacts)
+
+
 def best_artifacts(folder: Path, runtime: Runtime | None = None) -> list[Artifact]:
     """What to predict with: artifacts that did not fail their gate, of the best quantization, int8 first.
 
@@ -43,34 +90,72 @@ def best_artifacts(folder: Path, runtime: Runtime | None = None) -> list[Artifac
     Raises:
         ArtifactError: there is no such artifact.
     """
-    runtimes = [one for one in RUNTIMES if one.installed()] if runtime is None else [runtime]
-    formats = {kind for one in runtimes for kind in one.formats}
-    able = [artifact for artifact in listed_artifacts(folder) if artifact.format in formats]
+    runtimes = [each for each in all_runtimes() if each.installed()] if runtime is None else [runtime]
+    formats = {kind for each in runtimes for kind in each.formats}
+    there = _present(listed_artifacts(folder), folder)
+    able = [artifact for artifact in there if artifact.format in formats]
     if not able:
         what = "any runtime installed here" if runtime is None else runtime.title
         raise ArtifactError(
             f"{folder}: nothing in it can be read by {what}; pip install 'cxr-edge[device]', or export another format"
         )
+    return best_of(able)
+
+
+def best_of(artifacts: Sequence[Artifact]) -> list[Artifact]:
+    """Of one or more artifacts, those of the best quantization that did not fail their gate, TFLite before ONNX."""
 
     def rank(artifact: Artifact) -> tuple[bool, int]:
-        return artifact.verdict in (None, FAILED), artifact.quantization.rank
+        return artifact.verdict in (None, Verdict.FAILED), artifact.quantization.rank
 
-    best = min(rank(artifact) for artifact in able)
+    best = min(rank(artifact) for artifact in artifacts)
+    formats = list(ArtifactFormat)
     return sorted(
-        (artifact for artifact in able if rank(artifact) == best),
-        key=lambda artifact: list(ArtifactFormat).index(artifact.format),
+        (artifact for artifact in artifacts if rank(artifact) == best),
+        key=lambda artifact: formats.index(artifact.format),
     )
 
 
-def warning_about(artifact: Artifact) -> str | None:
-    """A line about an artifact that may not answer here as it was validated; None where nothing is known against it."""
+def _present(listed: Sequence[Artifact], folder: Path) -> list[Artifact]:
+    if not listed:
+        raise ArtifactError(f"{folder}: the bundle lists no artifacts; export some")
+    there = [artifact for artifact in listed if artifact.path.is_file()]
+    if not there:
+        raise ArtifactError(
+            f"{folder}: none of the artifacts in its {MANIFEST} is there ({listed[0].name}, ...); copy or export them"
+        )
+    return there
+
+
+class Doubt(StrEnum):
+    """Why an artifact may not answer here as it was validated."""
+
+    OTHER_PIXELS = "was trained on pixels of another imaging rule than this version of cxr-edge has"
+    UNVERIFIED = "was never verified against the Keras model"
+    FAILED = "failed its parity gate"
+
+
+@dataclass(frozen=True)
+class ArtifactWarning:
+    """What there is to say of an artifact before its answers are used; as text, one line."""
+
+    artifact: str
+    doubt: Doubt
+
+    def __str__(self) -> str:
+        return f"{self.artifact}: {self.doubt}"
+
+
+def warning_about(artifact: Artifact) -> ArtifactWarning | None:
+    """What an artifact may do otherwise here than it was validated to; None where nothing is known against it."""
+    doubt = None
     if not same_pixels(artifact.metadata.imaging):
-        return f"{artifact.name}: was trained on pixels of another imaging rule than this version of cxr-edge has"
-    if artifact.verdict is None:
-        return f"{artifact.name}: was never verified against the Keras model"
-    if artifact.verdict == FAILED:
-        return f"{artifact.name}: failed its parity gate"
-    return None
+        doubt = Doubt.OTHER_PIXELS
+    elif artifact.verdict is None:
+        doubt = Doubt.UNVERIFIED
+    elif artifact.verdict is Verdict.FAILED:
+        doubt = Doubt.FAILED
+    return None if doubt is None else ArtifactWarning(artifact.name, doubt)
 
 
 def warning_about_image(artifact: Artifact, path: Path) -> str | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cxr_edge.errors import OptionError
 from cxr_edge.runs import Run
 from cxr_edge.training.backend import THREADS, tf
-from cxr_edge.training.train import load_classifier
+from cxr_edge.training.classifier import load_classifier
 
 
 class KerasSession:

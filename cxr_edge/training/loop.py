@@ -1,4 +1,4 @@
-"""One resumable training loop, used by both phases of training and by quantization-aware fine-tuning."""
+"""One resumable phase of training: epochs, each validated and checkpointed."""
 
 from __future__ import annotations
 
@@ -9,65 +9,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cxr_edge.console import Bar
-from cxr_edge.data.store import DecodedImages
 from cxr_edge.errors import RunError, first_line
-from cxr_edge.files import replacing, write_json
-from cxr_edge.training.augment import Augmentation, augment
+from cxr_edge.files import replacing
+from cxr_edge.intervals import Interval
+from cxr_edge.runs.history import Epoch, History, write_history
+from cxr_edge.runs.progress import Tick
 from cxr_edge.training.backend import keras, tf
+from cxr_edge.training.batches import Batches
 
 
 @dataclass(frozen=True)
-class Batches:
-    """Training images with what is to be learned from them.
+class Validation:
+    """How good a model is on the validation split."""
 
-    `images` is uint8 `[N, S, S, 1]`, `targets` float32 `[N, ...]` (one-hot labels), `weights` float32 `[N]`.
-    """
-
-    images: NDArray[np.uint8] | DecodedImages
-    targets: NDArray[np.float32]
-    weights: NDArray[np.float32]
-    batch_size: int
-    seed: int
-
-    @property
-    def steps(self) -> int:
-        # The incomplete last batch is dropped: batch norm suffers from a batch of one or two.
-        return max(1, len(self.images) // self.batch_size)
-
-    def epoch(self, number: int) -> Any:
-        """The shuffled, augmented batches of an epoch: the same for the same seed and number, resumed or not."""
-        order = np.random.default_rng([self.seed, number]).permutation(len(self.images))
-        size = min(self.batch_size, len(order))
-        batches = order[: self.steps * size].reshape(self.steps, size)
-
-        def gather(step: Any) -> tuple[Any, Any, Any]:
-            rows = np.sort(batches[step])
-            return self.images[rows], self.targets[rows], self.weights[rows]
-
-        def prepare(step: Any) -> tuple[Any, Any, Any]:
-            images, targets, weights = tf.numpy_function(gather, [step], [tf.uint8, tf.float32, tf.float32])
-            images.set_shape([size, *self.images.shape[1:]])
-            targets.set_shape([size, *self.targets.shape[1:]])
-            weights.set_shape([size])
-            seed = tf.stack([tf.cast(self.seed, tf.int32), tf.cast(number * 1_000_003 + step, tf.int32)])
-            return augment(tf.cast(images, tf.float32), seed, Augmentation()), targets, weights
-
-        # One core prepares 600 images of 299 px a second, two 1300: a GPU may take more. Their order stays.
-        return tf.data.Dataset.range(self.steps).map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(4)
+    loss: float
+    accuracy: Interval
+    balanced_accuracy: Interval
+    #: Orders the epochs, higher is better.
+    score: float
 
 
-class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
-    def __init__(self, bar: Bar, title: str) -> None:
+class _Ticker(keras.callbacks.Callback):  # type: ignore[misc]
+    def __init__(self, tick: Tick, title: str) -> None:
         super().__init__()
-        self._bar, self._title = bar, title
+        self._tick, self._title, self._text = tick, title, title
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._bar.advance()
         if logs and batch % 5 == 0:
-            self._bar.note(f"{self._title} loss {logs['loss']:.4f}")
+            self._text = f"{self._title} loss {logs['loss']:.4f}"
+        self._tick(self._text)
 
 
 @dataclass
@@ -80,63 +51,86 @@ class Phase:
     #: The part of it that is checkpointed and kept: the model itself, or the student inside it.
     trained: keras.Model
     epochs: int
-    #: Called after each epoch; returns figures to record, `score` among them (higher is better).
-    validate: Callable[[], dict[str, float]]
-    #: Whether the model as it starts competes for the best weights too.
-    start_competes: bool = False
+    #: Called after each epoch.
+    validate: Callable[[], Validation]
+    #: Of the run's checkpoints.
+    folder: Path
     #: Score that is to be exceeded: the best of the phases before, whose weights are kept already.
     floor: float = -np.inf
 
-    def run(self, batches: Batches, folder: Path, bar: Bar, best: Path) -> list[dict[str, Any]]:
-        """Train, or go on from the last finished epoch, and keep the weights with the best `score` in `best`.
+    def __post_init__(self) -> None:
+        self._checkpoint = tf.train.Checkpoint(model=self.trained, optimizer=self.model.optimizer)
 
-        Returns:
-            One row of figures an epoch, and before them one of the start (epoch 0) if it competes.
+    @property
+    def _state_file(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    def resume(self) -> History:
+        """Restore the state after the last finished epoch; an empty history, and nothing restored, where there is none.
+
+        Raises:
+            RunError: the checkpoint is damaged.
         """
-        state_file = folder / f"{self.name}.json"
-        checkpoint = tf.train.Checkpoint(model=self.trained, optimizer=self.model.optimizer)
-        # Two are kept: a kill between writing a checkpoint and its state file leaves the one before in force.
-        manager = tf.train.CheckpointManager(checkpoint, str(folder / self.name), max_to_keep=2)
-        rows: list[dict[str, Any]] = []
-        if state_file.is_file():
-            try:
-                rows = json.loads(state_file.read_text(encoding="utf-8"))
-                self.model.optimizer.build(self.model.trainable_variables)
-                checkpoint.restore(str(folder / self.name / f"ckpt-{rows[-1]['epoch']}")).expect_partial()
-            except Exception as error:
-                raise RunError(
-                    f"{folder}: its checkpoint cannot be read ({first_line(error)}); remove the folder to start again"
-                ) from None
-            bar.advance(rows[-1]["epoch"] * batches.steps)
-        elif self.start_competes:
-            rows.append({"phase": self.name, "epoch": 0, **self.validate()})
-            self._keep(best)
-        top = max([self.floor, *(row["score"] for row in rows)])
-        for epoch in range(rows[-1]["epoch"] if rows else 0, self.epochs):
-            title = f"{self.name} {epoch + 1}/{self.epochs}"
-            fitted = self.model.fit(
-                batches.epoch(epoch),
-                initial_epoch=epoch,
-                epochs=epoch + 1,
-                verbose=0,
-                callbacks=[_Progress(bar, title)],
-            )
-            figures = {name: float(values[-1]) for name, values in fitted.history.items()}
-            judged = self.validate()
-            if not np.isfinite([*figures.values(), *judged.values()]).all():
-                raise RunError(f"{title}: the training diverged, its loss is not a number; take a lower learning rate")
-            row = {"phase": self.name, "epoch": epoch + 1, **figures, **judged}
-            if judged["score"] > top:
-                top = judged["score"]
-                self._keep(best)
-            rows.append(row)
-            manager.save(checkpoint_number=epoch + 1)
-            write_json(state_file, rows)
-        return rows
+        if not self._state_file.is_file():
+            return History(())
+        try:
+            record = json.loads(self._state_file.read_text(encoding="utf-8"))
+            history = History.from_json(record, best_before=self.floor)
+            self.model.optimizer.build(self.model.trainable_variables)
+            checkpoint = self.folder / self.name / f"ckpt-{history.epochs[-1].epoch}"
+            self._checkpoint.restore(str(checkpoint)).expect_partial()
+        except Exception as error:
+            raise RunError(
+                f"{self.folder}: its checkpoint cannot be read ({first_line(error)}); remove the folder to start again"
+            ) from None
+        return history
 
-    def _keep(self, best: Path) -> None:
-        with replacing(best) as temporary:
-            self.trained.save_weights(str(temporary), save_format="h5")
+    def run(self, batches: Batches, history: History, tick: Tick, on_epoch: Callable[[Epoch, int], None]) -> History:
+        """Train on from a history of `resume`, and keep the weights with the best score in `best.h5`.
+
+        Raises:
+            RunError: the loss is no longer a number.
+        """
+        # Two are kept: a kill between writing a checkpoint and its state file leaves the one before in force.
+        manager = tf.train.CheckpointManager(self._checkpoint, str(self.folder / self.name), max_to_keep=2)
+        best = max([self.floor, *(epoch.score for epoch in history.epochs)])
+        for number in range(len(history.epochs) + 1, self.epochs + 1):
+            epoch = self._epoch(batches, number, best, tick)
+            if epoch.kept:
+                best = epoch.score
+                with replacing(self.folder / "best.h5") as temporary:
+                    self.trained.save_weights(str(temporary), save_format="h5")
+            history = History((*history.epochs, epoch))
+            manager.save(checkpoint_number=number)
+            write_history(self._state_file, history)
+            on_epoch(epoch, self.epochs)
+        return history
+
+    def _epoch(self, batches: Batches, number: int, best: float, tick: Tick) -> Epoch:
+        title = f"{self.name} {number}/{self.epochs}"
+        fitted = self.model.fit(
+            batches.epoch(number - 1),
+            initial_epoch=number - 1,
+            epochs=number,
+            verbose=0,
+            callbacks=[_Ticker(tick, title)],
+        )
+        figures: dict[str, Any] = fitted.history
+        loss, accuracy = (float(figures[name][-1]) if name in figures else 0.0 for name in ("loss", "accuracy"))
+        validation = self.validate()
+        if not np.isfinite([loss, accuracy, validation.loss, validation.score]).all():
+            raise RunError(f"{title}: the training diverged, its loss is not a number; take a lower learning rate")
+        return Epoch(
+            phase=self.name,
+            epoch=number,
+            loss=loss,
+            accuracy=accuracy,
+            validation_loss=validation.loss,
+            validation_accuracy=validation.accuracy,
+            validation_balanced_accuracy=validation.balanced_accuracy,
+            score=validation.score,
+            kept=validation.score > best,
+        )
 
 
 def cosine_decay(peak: float, steps: int, warmup_steps: int = 0) -> Any:

@@ -126,14 +126,19 @@ def make_split(
             for item, part, digest in zip(data.items, parts, examined.sha256, strict=True)
         ),
     )
+    _check_classes(split, whole_test=not given.get("test"))
+    return split
+
+
+def _check_classes(split: Split, whole_test: bool) -> None:
+    """Raises DataError where a part lacks a class; the test part only where it is to have them all."""
     for part in PARTS:
-        missing = set(data.labels) - {item.label for item in split.part(part)}
-        if missing and not (part == "test" and given.get("test")):
+        missing = set(split.labels) - {item.label for item in split.part(part)}
+        if missing and (part != "test" or whole_test):
             raise DataError(
-                f"{data.root}: {', '.join(sorted(missing))} has too few patients or distinct images to be in all of "
+                f"{split.root}: {', '.join(sorted(missing))} has too few patients or distinct images to be in all of "
                 f"{', '.join(PARTS)}"
             )
-    return split
 
 
 def _fold(groups: list[list[int]], number: int, count: int) -> tuple[list[list[int]], list[list[int]]]:

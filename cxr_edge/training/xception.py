@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from cxr_edge.errors import OptionError, WeightsError, first_line
+from cxr_edge.errors import WeightsError, first_line
+from cxr_edge.runs.options import IMAGENET
 from cxr_edge.training.backend import keras
 
-MIN_IMAGE_SIZE = 71
 HEAD_UNITS = 128
 DROPOUT = 0.3
 #: Name of the last layer of Xception proper; the head comes after it.
 BASE_OUTPUT = "block14_sepconv2_act"
 
 
-def check_image_size(size: int) -> None:
-    """Raises OptionError below the smallest size at which Xception's last block still sees an image."""
-    if size < MIN_IMAGE_SIZE:
-        raise OptionError(f"image size {size}: Xception takes {MIN_IMAGE_SIZE} px and more")
-
-
-def build_classifier(image_size: int, classes: int, bn_momentum: float = 0.99) -> keras.Model:
+def build_classifier(
+    image_size: int, classes: int, bn_momentum: float = 0.99, dropout: keras.layers.Layer | None = None
+) -> keras.Model:
     """Xception on grey images with normalisation in the graph, randomly initialised.
 
     Input `image` is `[N, S, S, 1]` with grey values 0..255, output `probabilities` float32 `[N, classes]`.
 
     Args:
-        image_size: S, at least 71.
+        image_size: S, at least `runs.options.MIN_IMAGE_SIZE`.
         classes: number of labels.
         bn_momentum: of every batch norm's moving statistics; Keras' own 0.99 lags in trainings of few steps.
+        dropout: of the head; Keras' own where there is none.
     """
-    check_image_size(image_size)
     image = keras.Input((image_size, image_size, 1), name="image")
     grey = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="normalisation")(image)
     base = keras.applications.Xception(include_top=False, weights=None, input_tensor=grey)
@@ -41,7 +35,7 @@ def build_classifier(image_size: int, classes: int, bn_momentum: float = 0.99) -
             layer.momentum = bn_momentum
     features = keras.layers.GlobalAveragePooling2D(name="pooling")(base.output)
     hidden = keras.layers.Dense(HEAD_UNITS, activation="relu", name="hidden")(features)
-    hidden = keras.layers.Dropout(DROPOUT, name="dropout")(hidden)
+    hidden = (dropout or keras.layers.Dropout(DROPOUT, name="dropout"))(hidden)
     # float32 whatever the precision policy: a half-precision softmax ties close classes.
     probabilities = keras.layers.Dense(classes, activation="softmax", name="probabilities", dtype="float32")(hidden)
     return keras.Model(image, probabilities, name="cxr_xception")
@@ -53,8 +47,16 @@ def base_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return list(model.layers[: last + 1])
 
 
-def _three_channel_xception(weights: str | Path) -> keras.Model:
-    if str(weights) == "imagenet":
+def pretrained_xception(weights: str) -> keras.Model:
+    """Xception for three channels, without a head, with the weights of ImageNet or of a file.
+
+    Args:
+        weights: `imagenet` for the official download, which Keras keeps, or an .h5 file in the official no-top format.
+
+    Raises:
+        WeightsError: the download failed, or the file does not fit.
+    """
+    if weights == IMAGENET:
         try:
             return keras.applications.Xception(include_top=False, weights="imagenet", input_shape=(150, 150, 3))
         except Exception as error:
@@ -62,32 +64,26 @@ def _three_channel_xception(weights: str | Path) -> keras.Model:
                 f"Xception's ImageNet weights cannot be downloaded ({first_line(error)}); pass the official "
                 "no-top file with --weights FILE, or train from scratch with --weights none"
             ) from None
-    path = Path(weights)
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file; --weights takes imagenet, none or an .h5 file")
     model = keras.applications.Xception(include_top=False, weights=None, input_shape=(150, 150, 3))
     try:
-        model.load_weights(str(path))
+        model.load_weights(weights)
     except Exception as error:
         raise WeightsError(
-            f"{path}: does not hold Xception's weights in the official no-top format ({first_line(error)})"
+            f"{weights}: does not hold Xception's weights in the official no-top format ({first_line(error)})"
         ) from None
     return model
 
 
-def load_pretrained(model: keras.Model, weights: str | Path) -> None:
+def load_pretrained(model: keras.Model, weights: str) -> None:
     """Set the base's weights from ImageNet's, the first convolution summed over its three input channels.
 
     For a grey image, whose three channels are equal, the sum is exactly the same function.
 
     Args:
         model: from `build_classifier`.
-        weights: "imagenet" for the official download, or an .h5 file in the official no-top format.
-
-    Raises:
-        WeightsError: the download failed, or the file does not fit.
+        weights: as `pretrained_xception` takes them, and with its errors.
     """
-    source = [layer for layer in _three_channel_xception(weights).layers if layer.weights]
+    source = [layer for layer in pretrained_xception(weights).layers if layer.weights]
     target = [layer for layer in base_layers(model) if layer.weights]
     for ours, theirs in zip(target, source, strict=True):
         values = theirs.get_weights()

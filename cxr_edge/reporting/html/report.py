@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from markupsafe import Markup
 
 from cxr_edge import __version__
 from cxr_edge.artifacts.metadata import NOTICE
-from cxr_edge.benchmarking.compare import read_record
+from cxr_edge.benchmarking.record import BenchRecord, Row, read_record
 from cxr_edge.errors import DataError
 from cxr_edge.evaluation.metrics import confusion_matrix
 from cxr_edge.evaluation.temperature import tempered
@@ -18,9 +17,12 @@ from cxr_edge.files import write_text
 from cxr_edge.machine import describe_machine
 from cxr_edge.reporting.html import report_plots
 from cxr_edge.reporting.html.pages import page, thumbnail
+from cxr_edge.reporting.terminal.bench import speed_cell
 from cxr_edge.reporting.terminal.parity import undecided_line
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show
 from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.history import read_history
 
 if TYPE_CHECKING:
     from cxr_edge.exporting.verify import ScoredBundle
@@ -45,7 +47,7 @@ def write_report(folder: Path, output: Path, with_images: bool) -> None:
     write_text(output, render(scored, _bench_of(scored.run), with_images))
 
 
-def _bench_of(run: Run) -> dict[str, Any] | None:
+def _bench_of(run: Run) -> BenchRecord | None:
     if not run.bench_file.is_file():
         return None
     try:
@@ -56,13 +58,13 @@ def _bench_of(run: Run) -> dict[str, Any] | None:
         return None
 
 
-def render(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bool) -> str:
-    """The page, from scored artifacts and the record of `cxr_edge.benchmarking.bench.bench`."""
+def render(scored: ScoredBundle, bench: BenchRecord | None, with_images: bool) -> str:
+    """The page, from scored artifacts and the record of a benchmark."""
     content = _content(scored, bench, with_images)
     return page("report.html.j2", content, percent=percent, figure=_figure, probabilities=_probabilities)
 
 
-def _content(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bool) -> dict[str, Any]:
+def _content(scored: ScoredBundle, bench: BenchRecord | None, with_images: bool) -> dict[str, Any]:
     from cxr_edge.exporting.verify import compared
 
     run, split, labels = scored.run, scored.split, scored.split.labels
@@ -104,8 +106,8 @@ def _content(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bo
         "labels": labels,
         "config": config,
         "parts": {part: len(split.part(part)) for part in ("train", "validation", "test")},
-        "start": {"none": "from scratch", "imagenet": "ImageNet"}.get(config["options"]["weights"], "a weights file"),
-        "limits": _limits(config, phantoms),
+        "start": {"none": "from scratch", "imagenet": "ImageNet"}.get(config.options.weights, "a weights file"),
+        "limits": _limits(config),
         "images": len(targets),
         "models": models,
         "parity": [
@@ -126,21 +128,21 @@ def _content(scored: ScoredBundle, bench: dict[str, Any] | None, with_images: bo
         "temperature": scored.temperature,
         "operating": point,
         "bench": bench,
-        "bench_rows": [_bench_row(row) for row in bench["rows"]] if bench else [],
+        "bench_rows": [_bench_row(row) for row in bench.rows] if bench else [],
         "machine": [
-            *((name, machine[name]) for name in ("cpu", "cores", "architecture", "system", "python")),
-            ("instruction sets", ", ".join(machine["instruction_sets"])),
-            *machine["packages"].items(),
+            *((name, getattr(machine, name)) for name in ("cpu", "cores", "architecture", "system", "python")),
+            ("instruction sets", ", ".join(machine.instruction_sets)),
+            *machine.packages.items(),
         ],
         "plots": {
             name: Markup(drawing)
             for name, drawing in {
-                "learning_curves": report_plots.learning(json.loads(run.history_file.read_text(encoding="utf-8"))),
+                "learning_curves": report_plots.learning(read_history(run.history_file)),
                 "curves": report_plots.class_curves(targets, distinct, labels),
                 "reliability": report_plots.reliability(
                     targets, {name: (tempered(found, undo), found) for name, found in distinct.items()}
                 ),
-                "tradeoff": report_plots.tradeoff(bench["rows"]) if bench else "",
+                "tradeoff": report_plots.tradeoff(bench.rows) if bench else "",
             }.items()
         },
     }
@@ -155,32 +157,31 @@ def _of_each_quantization(scored: ScoredBundle) -> dict[str, Any]:
     return found
 
 
-def _limits(config: dict[str, Any], phantoms: bool) -> list[str]:
+def _limits(config: RunConfig) -> list[str]:
     """What is known to limit the data set's worth."""
-    if phantoms:
+    if config.phantoms:
         return ["Phantoms are drawn by rules: what holds on them says nothing about patients."]
-    total = sum(config["images"].values())
+    total = sum(config.images.values())
     limits = [
-        # Runs of early versions do not say.
-        f"The patients of {config.get('images_with_patient', 0)} of {total} images are known to the split; of the "
+        f"The patients of {config.images_with_patient} of {total} images are known to the split; of the "
         "others, pictures of one patient may lie on both sides of it, which flatters every figure here.",
     ]
-    if source := config["options"].get("hold_out_source"):
+    if source := config.options.hold_out_source:
         limits.append(f"All test images come from one source, {source}, that no training image comes from.")
     else:
         limits.append(
             "Test images come from the same collection as training images. Other hospitals and devices were not tried."
         )
-    if found := config.get("leaks"):
+    if found := config.leaks:
         limits.append(
             f"The data came split, and {len(found)} patients or images lie in several parts, {found[0]} first."
         )
-    if skipped := config.get("skipped"):
+    if skipped := config.skipped:
         limits.append(
             f"{len(skipped)} of {total + len(skipped)} images could not be decoded and are in no part of the split; "
             "run.json lists them."
         )
-    if {"COVID-19", "Viral Pneumonia"} <= set(config["images"]):
+    if {"COVID-19", "Viral Pneumonia"} <= set(config.images):
         limits.append(
             "In the COVID-19 Radiography Database, Viral Pneumonia comes from one paediatric site, the other classes "
             "from adults: a model can score by age or site. If this is that data, every accuracy is an upper bound."
@@ -188,15 +189,15 @@ def _limits(config: dict[str, Any], phantoms: bool) -> list[str]:
     return limits
 
 
-def _bench_row(row: dict[str, Any]) -> list[str]:
+def _bench_row(row: Row) -> list[str]:
     return [
-        row["artifact"],
-        row["runtime"],
-        f"{row['bytes'] / 1e6:.1f}",
-        percent(row["accuracy"]),
-        *(f"{row[name]:.2f}" for name in ("p50_ms", "p90_ms", "p99_ms")),
-        f"{row['images_per_second']:.0f}",
-        f"{row['speed_up']:.2f}x",
+        row.artifact,
+        row.runtime,
+        f"{row.bytes / 1e6:.1f}",
+        percent(row.accuracy),
+        *(f"{value:.2f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms)),
+        f"{row.images_per_second:.0f}",
+        speed_cell(row),
     ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -13,7 +12,9 @@ from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from cxr_edge.reporting.html.plots import learning_curves
+from cxr_edge.benchmarking.record import Row
+from cxr_edge.reporting.html.plots import learning_curves, plain
+from cxr_edge.runs.history import History
 
 #: As in the expected calibration error.
 BINS = 15
@@ -28,8 +29,8 @@ def svg(figure: Figure) -> str:
     return drawing[drawing.index("<svg") :]
 
 
-def learning(rows: list[dict[str, Any]]) -> str:
-    return svg(learning_curves(rows))
+def learning(history: History) -> str:
+    return svg(learning_curves(history))
 
 
 def class_curves(
@@ -50,7 +51,7 @@ def class_curves(
                 roc.plot(false, true, label=name, linewidth=1.2)
                 precision, found, _ = precision_recall_curve(positive, scores)
                 recall.plot(found, precision, label=name, linewidth=1.2)
-        roc.set(title=label, xlabel="1 - specificity", ylabel="sensitivity")
+        roc.set(title=plain(label), xlabel="1 - specificity", ylabel="sensitivity")
         recall.set(xlabel="sensitivity (recall)", ylabel="precision", ylim=(0, 1.03))
         if index == 0:
             roc.legend(fontsize="x-small", loc="lower right")
@@ -79,24 +80,24 @@ def reliability(
     return svg(figure)
 
 
-def tradeoff(rows: list[dict[str, Any]]) -> str:
+def tradeoff(rows: Sequence[Row]) -> str:
     """Latency against accuracy, the area of a dot being the size of the file."""
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    known = [row for row in rows if row["accuracy"] is not None]
-    for runtime in sorted({row["runtime"] for row in known}):
-        own = [row for row in known if row["runtime"] == runtime]
+    known = [(row, 100 * row.accuracy) for row in rows if row.accuracy is not None]
+    for runtime in sorted({row.runtime for row, _ in known}):
+        own = [(row, accuracy) for row, accuracy in known if row.runtime == runtime]
         axes.scatter(
-            [row["p50_ms"] for row in own],
-            [100 * row["accuracy"] for row in own],
-            s=[row["bytes"] / 4e5 for row in own],
+            [row.p50_ms for row, _ in own],
+            [accuracy for _, accuracy in own],
+            s=[row.bytes / 4e5 for row, _ in own],
             alpha=0.55,
             label=runtime,
         )
-    for row in known:
+    for row, accuracy in known:
         axes.annotate(
-            row["artifact"].removeprefix("xception-"),
-            (row["p50_ms"], 100 * row["accuracy"]),
+            row.artifact.removeprefix("xception-"),
+            (row.p50_ms, accuracy),
             fontsize="xx-small",
             ha="center",
         )

@@ -4,188 +4,193 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cxr_edge.artifacts.kinds import TrainingData
-from cxr_edge.artifacts.metadata import NOTICE
-from cxr_edge.errors import GateError
+from cxr_edge.benchmarking.compare import ComparedRow
+from cxr_edge.benchmarking.conclusion import noise_remark
+from cxr_edge.benchmarking.files import ImageSource
+from cxr_edge.benchmarking.ratios import Speed
+from cxr_edge.benchmarking.record import BenchRecord, Row
+from cxr_edge.records import to_json
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, machine_line, markdown_table, percent, show, show_table
 
-Table = tuple[str, list[str], list[list[str]], int]
+
+@dataclass(frozen=True)
+class _Table:
+    """The first columns are `texts`, the others figures."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    texts: int
 
 
 def _figure(value: float | None, digits: int = 0, unit: float = 1.0) -> str:
     return "-" if value is None else f"{value / unit:.{digits}f}"
 
 
-def _name(row: dict[str, Any]) -> str:
-    return f"{'>' if row.get('winner') else ' '} {row['artifact']}"
+def _named(record: BenchRecord, row: Row) -> list[str]:
+    """The columns that say which row it is; of a sweep its threads too."""
+    threads = [str(row.threads)] if len(record.threads) > 1 else []
+    return [f"{'>' if row.winner else ' '} {row.artifact}", row.runtime, *threads]
 
 
-def _latency(record: dict[str, Any]) -> Table:
-    sweep = len(record["threads"]) > 1
-    # 100 columns hold the one or the other.
-    columns = ["  artifact", "runtime", *(["thr."] if sweep else []), "acc. %", "p50", "p90", "p99"]
-    columns += [*([] if sweep else ["worst"]), "speed", "95 %"]
+def _naming(record: BenchRecord) -> list[str]:
+    return ["  artifact", "runtime", *(["thr."] if len(record.threads) > 1 else [])]
+
+
+def speed_cell(row: Row) -> str:
+    """The speed against the baseline, with a question mark where it is not told apart from it."""
+    return f"{row.speed_up:.2f}x" + ("?" if row.speed is Speed.UNDECIDED else "")
+
+
+def _latency(record: BenchRecord) -> _Table:
+    sweep = len(record.threads) > 1
+    # 100 columns hold the number of threads or the worst query.
+    columns = [*_naming(record), "acc. %", "p50", "p90", "p99", *([] if sweep else ["worst"]), "speed", "95 %"]
     rows = []
-    for row in record["rows"]:
-        interval = row["ratio_interval"]
-        figures = ("p50_ms", "p90_ms", "p99_ms") if sweep else ("p50_ms", "p90_ms", "p99_ms", "worst_ms")
+    for row in record.rows:
+        interval = row.speed_interval
+        figures = [row.p50_ms, row.p90_ms, row.p99_ms, *([] if sweep else [row.worst_ms])]
         rows.append(
             [
-                _name(row),
-                row["runtime"],
-                *([str(row["threads"])] if sweep else []),
-                percent(row["accuracy"]),
-                *(f"{row[name]:.2f}" for name in figures),
-                f"{row['speed_up']:.2f}x",
-                # Of the ratio of latencies; that of their inverse has its ends exchanged.
-                f"{1 / interval[1]:.2f}-{1 / interval[0]:.2f}" if interval else "",
+                *_named(record, row),
+                percent(row.accuracy),
+                *(f"{value:.2f}" for value in figures),
+                speed_cell(row),
+                f"{interval[0]:.2f}-{interval[1]:.2f}" if interval else "",
             ]
         )
-    threads = "" if sweep else f", {record['threads'][0]} threads"
-    return f"Single-stream latency, {record['image_size']} px{threads}, ms", columns, rows, 2
+    threads = "" if sweep else f", {record.threads[0]} threads"
+    return _Table(f"Single-stream latency, {record.image_size} px{threads}, ms", columns, rows, 2)
 
 
-def _resources(record: dict[str, Any]) -> Table:
-    sweep = len(record["threads"]) > 1
+def _resources(record: BenchRecord) -> _Table:
     rows = []
-    for row in record["rows"]:
-        start, offline = row.get("startup", {}), row.get("throughput", {})
+    for row in record.rows:
+        start, offline = row.startup, row.throughput
         rows.append(
             [
-                _name(row),
-                row["runtime"],
-                *([str(row["threads"])] if sweep else []),
-                _figure(row["bytes"], 1, 1e6),
-                _figure(start.get("start_ms")),
-                _figure(start.get("load_ms", row["load_ms"])),
-                _figure(start.get("first_ms")),
-                _figure(start.get("peak_memory_bytes"), 0, 2**20),
-                _figure(row["energy_mj"]),
-                _figure(offline.get("images_per_second")),
-                offline.get("how", "-"),
+                *_named(record, row),
+                _figure(row.bytes, 1, 1e6),
+                _figure(start.start_ms if start else None),
+                _figure(start.load_ms if start else row.load_ms),
+                _figure(start.first_ms if start else None),
+                _figure(start.peak_memory_bytes if start else None, 0, 2**20),
+                _figure(row.energy_mj),
+                _figure(offline.images_per_second if offline else None),
+                offline.how if offline else "-",
             ]
         )
-    columns = ["  artifact", "runtime", *(["thr."] if sweep else []), "MB", "start", "load", "first", "MiB", "mJ"]
+    columns = [*_naming(record), "MB", "start", "load", "first", "MiB", "mJ", "img/s", "by"]
     title = "File, start to first answer, loading, first inference (ms), peak memory, energy a query, throughput"
-    return title, [*columns, "img/s", "by"], rows, 2
+    return _Table(title, columns, rows, 2)
 
 
-def _stages(record: dict[str, Any]) -> Table:
-    found = record["from_files"]
+def _stages(record: BenchRecord) -> _Table:
+    times = record.from_files
     rows = [
-        [row["stage"], *(f"{row[name]:.2f}" for name in ("p50_ms", "p90_ms", "worst_ms"))] for row in found["stages"]
+        [stage.stage, *(f"{value:.2f}" for value in (stage.p50_ms, stage.p90_ms, stage.worst_ms))]
+        for stage in times.stages
     ]
-    source = "your files" if found["source"] == "files" else "phantom files, 300 to 2500 px, PNG and JPEG"
-    return (
-        f"From file to answer, {found['files']} files ({source}), {found['id']}",
-        ["stage", "p50 ms", "p90", "worst"],
-        rows,
-        1,
-    )
+    own = times.source is ImageSource.FILES
+    source = "your files" if own else "phantom files, 300 to 2500 px, PNG and JPEG"
+    title = f"From file to answer, {times.files} files ({source}), {times.id}"
+    return _Table(title, ["stage", "p50 ms", "p90", "worst"], rows, 1)
 
 
-def _tables(record: dict[str, Any]) -> list[Table]:
+def _tables(record: BenchRecord) -> list[_Table]:
     tables = [_latency(record)]
-    if any("startup" in row or "throughput" in row for row in record["rows"]):
+    if any(row.startup or row.throughput for row in record.rows):
         tables.append(_resources(record))
     return [*tables, _stages(record)]
 
 
-def _remarks(record: dict[str, Any]) -> list[str]:
-    queries = min(row["queries"] for row in record["rows"])
-    folder, noise = record["from_files"]["folder"], record["noise"]
+def _remarks(record: BenchRecord) -> list[str]:
+    queries = min(row.queries for row in record.rows)
+    folder = record.from_files.folder
     lines = [
-        f"speed: against {record['baseline']} with as many threads, with its 95 % interval; {queries} queries a row "
+        f"speed: against {record.baseline} with as many threads, with its 95 % interval; {queries} queries a row "
         "and more, interleaved; decode and resize not in it",
-        f"a folder of these files: {folder['images_per_second']:.1f} images/s from file to answer, "
-        f"{percent(folder['share'])} % of inference alone ({folder['inference_per_second']:.1f})",
     ]
-    for row in record["rows"]:
-        if placed := row.get("nodes_on"):
-            parts = ", ".join(f"{count} nodes on {name}" for name, count in placed.items())
-            lines.append(f"{row['id']}: {parts}")
+    if any(row.speed is Speed.UNDECIDED for row in record.rows):
+        lines.append("?: not told apart from the baseline; the interval holds 1, or there were too few rounds for one")
     lines.append(
-        f"the machine was too noisy to tell small differences: {'; '.join(noise['reasons'])}"
-        if noise["noisy"]
-        else f"the machine was quiet: rounds spread by {percent(noise['spread'])} %"
+        f"a folder of these files: {folder.images_per_second:.1f} images/s from file to answer, "
+        f"{percent(folder.share)} % of inference alone ({folder.inference_per_second:.1f})"
     )
-    lines += [f"note: {note}" for note in record["notes"]]
-    if record["trained_on"] == TrainingData.PHANTOMS:
+    for row in record.rows:
+        if row.nodes_on:
+            parts = ", ".join(f"{count} nodes on {name}" for name, count in row.nodes_on.items())
+            lines.append(f"{row.id}: {parts}")
+    lines.append(noise_remark(record.noise))
+    lines += [f"note: {warning.text}" for warning in record.warnings]
+    if record.trained_on is TrainingData.PHANTOMS:
         lines.append(f"Accuracy: {PHANTOM_NOTE}")
     return lines
 
 
-def show_bench(record: dict[str, Any]) -> None:
-    """The record of `cxr_edge.benchmarking.bench.bench`: fastest first, the winner marked."""
-    show(machine_line(record["machine"]))
-    for title, columns, rows, texts in _tables(record):
-        show_table(title, columns, rows, texts)
+def show_bench(record: BenchRecord) -> None:
+    """Fastest first, the winner marked; the conclusion is the last line."""
+    show(machine_line(record.machine))
+    for table in _tables(record):
+        show_table(table.title, table.columns, table.rows, table.texts)
     for line in _remarks(record):
         show(line)
-    show(NOTICE)
-    show(record["conclusion"])
+    show(record.notice)
+    show(record.conclusion)
 
 
-def bench_markdown(record: dict[str, Any]) -> str:
-    """The same as Markdown."""
-    parts = [f"{record['conclusion']}\n", f"{machine_line(record['machine'])}; {record['date']}\n"]
-    for title, columns, rows, _ in _tables(record):
-        parts.append(f"**{title}**\n\n{markdown_table(columns, rows)}")
-    parts.append("\n".join(f"- {line}" for line in [*_remarks(record), NOTICE]))
+def bench_markdown(record: BenchRecord) -> str:
+    """The same as Markdown; the conclusion is the first line."""
+    parts = [f"{record.conclusion}\n", f"{machine_line(record.machine)}; {record.date}\n"]
+    for table in _tables(record):
+        parts.append(f"**{table.title}**\n\n{markdown_table(table.columns, table.rows)}")
+    parts.append("\n".join(f"- {line}" for line in [*_remarks(record), record.notice]))
     return "\n".join(parts) + "\n"
 
 
-def bench_csv(record: dict[str, Any]) -> str:
-    """One line a row, each with what identifies the machine and the day; nested figures by dotted names."""
-    shared = {name: record[name] for name in ("date", "image_size", "baseline")}
-    shared |= {name: record["machine"][name] for name in ("cpu", "cores", "system")}
-    flat = [{**shared, **_flattened(row)} for row in record["rows"]]
+def bench_csv(record: BenchRecord) -> str:
+    """One line per row, each with what identifies the machine and the day; nested figures by dotted names."""
+    machine = record.machine
+    shared = {"date": record.date, "image_size": record.image_size, "baseline": record.baseline}
+    shared |= {"cpu": machine.cpu, "cores": machine.cores, "system": machine.system}
+    lines = [{**shared, **_flattened(to_json(row))} for row in record.rows]
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in flat for name in row)), lineterminator="\n")
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for line in lines for name in line)), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flat)
+    writer.writerows(lines)
     return text.getvalue()
 
 
 def _flattened(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, dict):
-            found |= _flattened(value, f"{prefix}{name}.")
+            flat |= _flattened(value, f"{prefix}{name}.")
         elif name != "rounds_ms":
-            found[prefix + name] = " ".join(str(one) for one in value) if isinstance(value, list) else value
-    return found
+            flat[prefix + name] = " ".join(str(part) for part in value) if isinstance(value, list) else value
+    return flat
 
 
-def show_comparison(rows: list[dict[str, Any]]) -> None:
-    """From the result of `cxr_edge.benchmarking.compare.compare`."""
+def show_comparison(rows: Sequence[ComparedRow]) -> None:
+    """The rows of an old record and a new one, side by side."""
     show_table(
         "Against the old record",
         ["artifact", "thr.", "old ms", "new ms", "ratio", "95 %", "verdict"],
         [
             [
-                row["id"],
-                str(row["threads"]),
-                _figure(row["old_ms"], 2),
-                _figure(row["new_ms"], 2),
-                _figure(row["ratio"], 3),
-                "-".join(f"{bound:.3f}" for bound in row["interval"]) if row["interval"] else "",
-                row["verdict"],
+                row.id,
+                str(row.threads),
+                _figure(row.old_ms, 2),
+                _figure(row.new_ms, 2),
+                _figure(row.ratio, 3),
+                "-".join(f"{bound:.3f}" for bound in row.interval) if row.interval else "",
+                row.verdict,
             ]
             for row in rows
         ],
     )
-
-
-def gate_comparison(rows: list[dict[str, Any]]) -> None:
-    """Raises GateError naming what became slower, or is no longer measured."""
-    slower = [
-        f"{row['id']} ({row['threads']} threads) {row['ratio']:.2f}" for row in rows if row["verdict"] == "slower"
-    ]
-    gone = [row["id"] for row in rows if row["verdict"] == "gone"]
-    if slower or gone:
-        parts = [f"slower than the old record: {', '.join(slower)}"] if slower else []
-        parts += [f"in the old record and not measured now: {', '.join(gone)}"] if gone else []
-        raise GateError("; ".join(parts))

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cxr_edge.reporting.terminal.tables import machine_line, show, show_table
+from cxr_edge.runtimes.discovery import Devices
 
 
-def show_devices(found: dict[str, Any]) -> None:
-    """From the result of `cxr_edge.runtimes.discovery.devices`."""
-    show(machine_line(found["machine"]))
+def show_devices(devices: Devices) -> None:
+    """A line per runtime and provider."""
+    show(machine_line(devices.machine))
     show_table(
         "What artifacts can be run on here",
         ["--runtime", "reads", "version", "state"],
-        [
-            [row["option"], ", ".join(row["formats"]), row["version"] or "-", row["missing"] or "ready"]
-            for row in found["runtimes"]
-        ],
+        [[row.option, ", ".join(row.formats), row.version or "-", row.missing or "ready"] for row in devices.runtimes],
         texts=4,
     )

@@ -2,76 +2,99 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from cxr_edge.artifacts.contract import TensorSpec
+from cxr_edge.artifacts.kinds import ArtifactFormat
+from cxr_edge.artifacts.metadata import ArtifactMetadata
+from cxr_edge.inspection.computation import ComputationVerdict
+from cxr_edge.inspection.delegate import DelegateReport
+from cxr_edge.inspection.inspect import ComputationSummary, Inspection
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
 
+#: Names of layers in float that a line has room for.
+NAMES_SHOWN = 5
 
-def _contract_line(value: dict[str, Any]) -> str:
-    return f"{value['name']} {value['type']} [{', '.join(str(size) for size in value['shape'])}]"
+
+def show_inspection(inspection: Inspection) -> None:
+    """A file's inspection, as two columns."""
+    rows = [
+        ["format", inspection.format],
+        ["size", f"{inspection.bytes / 1e6:.2f} MB"],
+        ["SHA-256", inspection.sha256],
+        *_metadata_rows(inspection.metadata),
+    ]
+    if inspection.computation is None:
+        rows.append(["computation", f"not looked into: {inspection.missing}"])
+    else:
+        rows += _computation_rows(inspection.computation, inspection.format)
+        if inspection.delegate is not None:
+            rows.append(["delegate", _delegate_line(inspection.delegate)])
+        rows += _verdict_rows(inspection.computation)
+    show_table(inspection.file, ["", "what it is"], rows, texts=2)
+    if inspection.metadata is not None:
+        show(inspection.metadata.notice)
 
 
-def show_inspection(found: dict[str, Any]) -> None:
-    """The result of `cxr_edge.inspection.inspect.inspect`, as two columns."""
-    rows = [["format", found["format"]], ["size", f"{found['bytes'] / 1e6:.2f} MB"], ["SHA-256", found["sha256"]]]
-    metadata = found["metadata"]
+def _metadata_rows(metadata: ArtifactMetadata | None) -> list[list[str]]:
     if metadata is None:
-        rows.append(["metadata", "none of cxr-edge's: written by another tool"])
-    else:
-        rows += [
-            ["quantization", metadata["quantization"]],
-            ["labels", ", ".join(metadata["labels"])],
-            ["input", _contract_line(metadata["contract"]["input"])],
-            ["output", _contract_line(metadata["contract"]["output"])],
-            ["trained on", f"{metadata['training']['data']}, {sum(metadata['training']['images'].values())}"],
-            ["exported by", f"cxr-edge {metadata['cxr_edge']}"],
-        ]
-        if calibration := metadata.get("calibration"):
-            kept = f", {' '.join(calibration['keep_float'])} kept in float" if "keep_float" in calibration else ""
-            rows.append(["calibration", f"{calibration['method']}, {calibration['images']} images{kept}"])
-        if parity := metadata.get("parity"):
-            rows.append(
-                [
-                    "parity",
-                    f"{parity['verdict']}: agreement {percent(parity['agreement'])} %, accuracy "
-                    f"{percent(parity['accuracy'])} % (Keras {percent(parity['reference_accuracy'])} %) on "
-                    f"{parity['images']} images",
-                ]
-            )
-    computation = found["computation"]
-    if computation is None:
-        rows.append(["computation", f"not looked into: {found['missing']}"])
-    else:
-        total = computation["integer_macs"] + computation["float_macs"]
-        weights = ", ".join(f"{dtype} {size / 1e6:.2f} MB" for dtype, size in computation["weight_bytes"].items())
-        rows += [
-            ["multiply-adds", f"{total / 1e6:.1f} million, {percent(computation['integer_share'], 2)} % integer"],
-            ["weights", weights],
-            ["operators", ", ".join(f"{kind} {count}" for kind, count in computation["operators"].items())],
-        ]
-        after = " after ONNX Runtime's optimization" if found["format"] == "onnx" else ""
+        return [["metadata", "none of cxr-edge's: written by another tool"]]
+    rows = [
+        ["quantization", metadata.quantization],
+        ["labels", ", ".join(metadata.labels)],
+        ["input", _tensor_line(metadata.contract.image)],
+        ["output", _tensor_line(metadata.contract.probabilities)],
+        ["trained on", f"{metadata.training.data}, {sum(metadata.training.images.values())}"],
+        ["exported by", f"cxr-edge {metadata.cxr_edge}"],
+    ]
+    if calibration := metadata.calibration:
+        kept = f", {' '.join(calibration['keep_float'])} kept in float" if "keep_float" in calibration else ""
+        rows.append(["calibration", f"{calibration['method']}, {calibration['images']} images{kept}"])
+    if parity := metadata.parity:
         rows.append(
             [
-                "convolutions",
-                f"{computation['integer_convolutions']} integer, {computation['float_convolutions']} float{after}",
+                "parity",
+                f"{parity['verdict']}: agreement {percent(parity['agreement'])} %, accuracy "
+                f"{percent(parity['accuracy'])} % (Keras {percent(parity['reference_accuracy'])} %) on "
+                f"{parity['images']} images",
             ]
         )
-        if delegate := found["delegate"]:
-            left = f"; left to LiteRT: {', '.join(delegate['left'])}" if delegate["left"] else ""
-            rows.append(
-                [
-                    "delegate",
-                    f"{delegate['delegate']} takes {delegate['taken']} of {delegate['operators']} operators, in "
-                    f"{delegate['pieces']} {'piece' if delegate['pieces'] == 1 else 'pieces'}{left}",
-                ]
-            )
-        if computation["verdict"] != "float" and computation["float_operators"]:
-            names = computation["float_operators"]
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            rows.append(["in float", ", ".join(names[:5]) + more])
-            price = f"{percent(computation['float_macs'] / total, 2)} % of the multiply-adds"
-            rows.append(["price of float", f"{price}, {computation['extra_bytes'] / 1e6:.2f} MB more than in int8"])
-        rows.append(["verdict", computation["verdict"]])
-    show_table(found["file"], ["", "what it is"], rows, texts=2)
-    if metadata is not None:
-        show(metadata["notice"])
+    return rows
+
+
+def _tensor_line(tensor: TensorSpec) -> str:
+    return f"{tensor.name} {tensor.type} [{', '.join(str(size) for size in tensor.shape)}]"
+
+
+def _computation_rows(computation: ComputationSummary, kind: ArtifactFormat) -> list[list[str]]:
+    total = computation.integer_macs + computation.float_macs
+    after = " after ONNX Runtime's optimization" if kind is ArtifactFormat.ONNX else ""
+    return [
+        ["multiply-adds", f"{total / 1e6:.1f} million, {percent(computation.integer_share, 2)} % integer"],
+        ["weights", ", ".join(f"{dtype} {size / 1e6:.2f} MB" for dtype, size in computation.weight_bytes.items())],
+        ["operators", ", ".join(f"{kind} {count}" for kind, count in computation.operators.items())],
+        [
+            "convolutions",
+            f"{computation.integer_convolutions} integer, {computation.float_convolutions} float{after}",
+        ],
+    ]
+
+
+def _delegate_line(delegate: DelegateReport) -> str:
+    left = f"; left to LiteRT: {', '.join(delegate.left)}" if delegate.left else ""
+    return (
+        f"{delegate.delegate} takes {delegate.taken} of {delegate.operators} operators, in {delegate.pieces} "
+        f"{'piece' if delegate.pieces == 1 else 'pieces'}{left}"
+    )
+
+
+def _verdict_rows(computation: ComputationSummary) -> list[list[str]]:
+    rows = []
+    names = computation.float_operators
+    if computation.verdict is not ComputationVerdict.FLOAT and names:
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        total = computation.integer_macs + computation.float_macs
+        price = f"{percent(computation.float_macs / total, 2)} % of the multiply-adds"
+        rows = [
+            ["in float", ", ".join(names[:NAMES_SHOWN]) + more],
+            ["price of float", f"{price}, {computation.extra_bytes / 1e6:.2f} MB more than in int8"],
+        ]
+    return [*rows, ["verdict", computation.verdict]]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
-import ai_edge_litert
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.contract import HEATMAP, IMAGE, PROBABILITIES
 from cxr_edge.console import quiet
 from cxr_edge.errors import ProviderError, first_line
-from cxr_edge.runtimes.base import CPU
+from cxr_edge.runtimes.base import CPU, Adapter, Provider, Runtime
 from cxr_edge.runtimes.gpus import gpu_nodes
 
 
@@ -24,6 +23,8 @@ class LiteRTSession:
     ran_on = "XNNPACK"
 
     def __init__(self, path: Path, threads: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
         with quiet():
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
@@ -68,13 +69,16 @@ class CompiledModelSession:
         from ai_edge_litert.compiled_model import CompiledModel
         from ai_edge_litert.hardware_accelerator import HardwareAccelerator
 
-        contract = read_artifact(path).metadata.contract
+        artifact = read_artifact(path)
+        contract = artifact.metadata.contract
         if contract.probabilities.type != "float32":
             raise ProviderError(
                 f"{path}: integer probabilities are for the Edge TPU; take another artifact for this GPU"
             )
-        outputs = [contract.probabilities, *([contract.heatmap] if contract.heatmap else [])]
-        self._shapes = {output.name: tuple(int(size) for size in output.shape[1:]) for output in outputs}
+        #: Of one image's outputs.
+        self._shapes = {PROBABILITIES: [int(size) for size in contract.probabilities.shape[1:]]}
+        if contract.heatmap is not None:
+            self._shapes[HEATMAP] = [int(size) for size in contract.heatmap.shape[1:]]
         try:
             with quiet():
                 self._model = CompiledModel.from_file(str(path), HardwareAccelerator[accelerator])
@@ -91,7 +95,7 @@ class CompiledModelSession:
         self._outputs: Any = {name: self._model.create_output_buffer_by_name(key, name) for name in self._shapes}
         self._key = key
 
-    def _one(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def _outputs_of(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         self._image.write(np.ascontiguousarray(image))
         self._model.run_by_name(self._key, {IMAGE: self._image}, self._outputs)
         return {
@@ -100,28 +104,47 @@ class CompiledModelSession:
         }
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.stack([self._one(images[index : index + 1])[PROBABILITIES] for index in range(len(images))])
+        return np.stack([self._outputs_of(image)[PROBABILITIES] for image in np.split(images, len(images))])
 
     def explain(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        found = [self._one(images[index : index + 1]) for index in range(len(images))]
-        return np.stack([one[PROBABILITIES] for one in found]), np.stack([one[HEATMAP] for one in found])
+        outputs = [self._outputs_of(image) for image in np.split(images, len(images))]
+        return np.stack([each[PROBABILITIES] for each in outputs]), np.stack([each[HEATMAP] for each in outputs])
 
 
-def load(path: Path, threads: int, provider: str) -> LiteRTSession | CompiledModelSession:
-    return LiteRTSession(path, threads) if provider == CPU else CompiledModelSession(path, provider.upper())
+class _LiteRT(Adapter):
+    def prepare(self) -> None:
+        importlib.import_module("ai_edge_litert.interpreter")
+
+    def version(self) -> str:
+        import ai_edge_litert
+
+        return str(ai_edge_litert.__version__)
+
+    def missing(self, provider: str) -> str | None:
+        import ai_edge_litert
+
+        if provider == CPU:
+            return None
+        if not list(Path(ai_edge_litert.__file__).parent.glob("*WebGpuAccelerator*")):
+            return (
+                "this build of ai-edge-litert has no WebGPU accelerator; its wheels for x86-64 Linux, macOS and "
+                "Windows do"
+            )
+        if gpu_nodes():
+            return None
+        return "no GPU is to be seen here (no /dev/dri, no NVIDIA device); it needs one with Vulkan"
+
+    def load(self, path: Path, threads: int, provider: str) -> LiteRTSession | CompiledModelSession:
+        return LiteRTSession(path, threads) if provider == CPU else CompiledModelSession(path, provider.upper())
 
 
-def missing(provider: str) -> str | None:
-    if provider == CPU:
-        return None
-    if not list(Path(ai_edge_litert.__file__).parent.glob("*WebGpuAccelerator*")):
-        return (
-            "this build of ai-edge-litert has no WebGPU accelerator; its wheels for x86-64 Linux, macOS and Windows do"
-        )
-    return (
-        None if gpu_nodes() else "no GPU is to be seen here (no /dev/dri, no NVIDIA device); it needs one with Vulkan"
-    )
-
-
-def version() -> str:
-    return str(ai_edge_litert.__version__)
+RUNTIME = Runtime(
+    "litert",
+    "LiteRT",
+    package="ai_edge_litert",
+    extra="litert",
+    formats=("tflite",),
+    preference=1,
+    adapter=_LiteRT(),
+    accelerators=(Provider("gpu", "WebGPU"),),
+)

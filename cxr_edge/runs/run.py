@@ -1,15 +1,15 @@
-"""The folder of a training run: where each thing lies in it, and how commands find the latest one."""
+"""The paths in a run's folder, and how commands find a run."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from cxr_edge.artifacts.kinds import TrainingData
-from cxr_edge.data.layouts import data_root
 from cxr_edge.errors import RunError
+from cxr_edge.runs.config import RunConfig
 
 RUNS = Path("runs")
 
@@ -49,6 +49,11 @@ class Run:
         return self.folder / "metrics.json"
 
     @property
+    def phantoms_folder(self) -> Path:
+        """The images of a run that was given none."""
+        return self.folder / "phantoms"
+
+    @property
     def bench_file(self) -> Path:
         """The record of the last bench of one of its bundles."""
         return self.folder / "bench.json"
@@ -71,29 +76,24 @@ class Run:
         latest = max(manifests, key=lambda path: path.stat().st_mtime, default=None)
         return self.bundle if latest is None else latest.parent
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> RunConfig:
         """The content of `run.json`. Raises RunError when there is none, or it is damaged."""
         try:
-            config: dict[str, Any] = json.loads(self.config_file.read_text(encoding="utf-8"))
+            return RunConfig.from_json(json.loads(self.config_file.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise RunError(f"{self.folder}: not a run folder; create one with cxr-edge train") from None
         except (OSError, ValueError) as error:
             raise RunError(f"{self.config_file}: damaged ({error})") from None
-        return config
 
     @property
     def training_data(self) -> TrainingData:
-        """What it was trained on. Raises RunError."""
-        return TrainingData.PHANTOMS if self.config()["options"]["data"] is None else TrainingData.IMAGES
+        """What it is trained on. Raises RunError as `config`."""
+        return self.config().training_data
 
     @property
     def phantoms(self) -> bool:
-        """Whether it was trained on phantoms: then no figure says anything about patients. Raises RunError."""
-        return self.training_data == TrainingData.PHANTOMS
-
-    def data_root(self) -> Path:
-        """Where the paths in its split start from: its own phantoms, or the folder of its data."""
-        return self.folder / "phantoms" if self.phantoms else data_root(Path(self.config()["options"]["data"]))
+        """Whether it is trained on synthetic images. Raises RunError as `config`."""
+        return self.config().phantoms
 
     def require_model(self) -> None:
         """Raises RunError when the training has not finished."""
@@ -103,6 +103,11 @@ class Run:
                 f"{self.folder}: no trained model in it; finish the training with "
                 f"cxr-edge train --run {self.folder} --resume"
             )
+
+
+def new_run(folder: Path | None) -> Run:
+    """The named folder as a run, or one under `runs/` named by the time. Nothing is created yet."""
+    return Run(folder or RUNS / datetime.now().strftime("%Y%m%d-%H%M%S"))
 
 
 def latest_run(trained: bool = False) -> Run:
@@ -122,7 +127,7 @@ def latest_run(trained: bool = False) -> Run:
             f"no {'trained ' if trained else ''}run under {RUNS}/ in {Path.cwd()}; start with cxr-edge train, "
             "or name a folder with --run"
         )
-    return max(runs, key=lambda run: (run.config().get("started", ""), run.folder.name))
+    return max(runs, key=lambda run: (run.config().started, run.folder.name))
 
 
 def find_run(folder: Path | None) -> Run:

@@ -1,0 +1,66 @@
+"""What `bench` is asked to measure, and for how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cxr_edge.benchmarking.ratios import LEAST_ROUNDS
+from cxr_edge.errors import OptionError
+from cxr_edge.machine import usable_cores
+
+#: The name of the Keras model's row among the runtimes.
+KERAS = "keras"
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What to measure, and for how long.
+
+    `runtimes` are names on the command line, `keras` among them, None for all installed, on the CPU. `threads` of one
+    inference, each number a pass of its own. `queries` and `seconds` are the least of counted queries a row. `baseline`
+    is the row that the others are compared with, ARTIFACT or ARTIFACT@RUNTIME; None for Keras, or a float artifact.
+    `starts` is how often each candidate is started in a process of its own, 0 for not at all; `throughput_seconds`
+    likewise for throughput; `file_rounds` is how often each file is read, for `folder_seconds` or more as a folder.
+    `quick` leaves out Keras, and of a bundle's artifacts all but the most wanted quantization and float32.
+    """
+
+    runtimes: tuple[str, ...] | None = None
+    images: tuple[Path, ...] = ()
+    threads: tuple[int, ...] = ()
+    queries: int = 50
+    seconds: float = 2.0
+    baseline: str | None = None
+    starts: int = 3
+    throughput_seconds: float = 1.0
+    file_rounds: int = 5
+    folder_seconds: float = 4.0
+    rounds: int | None = None
+    quick: bool = False
+
+    def quickly(self) -> BenchOptions:
+        """The same in under 20 seconds, without start-up and throughput."""
+        return replace(
+            self,
+            queries=LEAST_ROUNDS,
+            rounds=LEAST_ROUNDS,
+            seconds=min(self.seconds, 0.25),
+            starts=0,
+            throughput_seconds=0.0,
+            file_rounds=1,
+            folder_seconds=1.0,
+            quick=True,
+        )
+
+
+def parse_threads(text: str | None) -> tuple[int, ...]:
+    """`1,2,4,all` as numbers; none for None. Raises OptionError for anything else."""
+    threads = []
+    for word in (text or "").split(","):
+        if word.strip().lower() == "all":
+            threads.append(usable_cores())
+        elif word.strip().isdigit() and int(word) > 0:
+            threads.append(int(word))
+        elif text is not None:
+            raise OptionError(f"--threads {text}: numbers from 1 on, or all, with commas between them")
+    return tuple(dict.fromkeys(threads))

@@ -1,0 +1,120 @@
+"""What can be measured here of what was asked for, and what is left out, with the reason."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import MANIFEST
+from cxr_edge.artifacts.kinds import Quantization
+from cxr_edge.benchmarking.options import KERAS, BenchOptions
+from cxr_edge.benchmarking.record import BenchWarning, WarningKind
+from cxr_edge.errors import MissingDependencyError, OptionError
+from cxr_edge.machine import usable_cores
+from cxr_edge.runs import Run
+from cxr_edge.runtimes.base import Runtime, all_runtimes, runtime_named
+from cxr_edge.runtimes.selection import Selection, best_of, warning_about
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`pairs` are the rows to be, for each number of `threads`; `keras` is the run whose model is one more, or None."""
+
+    pairs: tuple[tuple[Artifact, Runtime], ...]
+    keras: Run | None
+    threads: tuple[int, ...]
+    warnings: tuple[BenchWarning, ...]
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        return tuple({artifact.path: artifact for artifact, _ in self.pairs}.values())
+
+
+def plan_bench(selection: Selection, options: BenchOptions) -> Plan:
+    """Pair the artifacts with the runtimes that read them.
+
+    Raises:
+        MissingDependencyError: no runtime here reads any of them, or one was named that is not installed.
+        ProviderError: an accelerator was named that is not here.
+        OptionError: a runtime was named that is not known, or Keras, where it cannot be measured.
+    """
+    artifacts, runtimes = selection.artifacts, _runtimes(options.runtimes)
+    passes = tuple(dict.fromkeys(options.threads)) or (usable_cores(),)
+    warnings = [
+        BenchWarning(WarningKind.LEFT_OUT, name, f"{name} is not in the table: {MANIFEST} lists it, its file is gone")
+        for name in selection.absent
+    ]
+    if options.quick and selection.folder is not None:
+        artifacts = _most_wanted(artifacts, runtimes)
+    run = None
+    if options.runtimes is None or _names_keras(options.runtimes):
+        run, reason = _keras_run(selection, passes, options)
+        if reason:
+            warnings.append(BenchWarning(WarningKind.LEFT_OUT, KERAS, f"Keras is not in the table: {reason}"))
+    pairs = [
+        (artifact, runtime) for artifact in artifacts for runtime in runtimes if artifact.format in runtime.formats
+    ]
+    if not pairs and run is None:
+        raise MissingDependencyError(f"a runtime for {artifacts[0].name}", _extras(artifacts[0]))
+    read = {artifact.path for artifact, _ in pairs}
+    warnings += [
+        BenchWarning(
+            WarningKind.LEFT_OUT,
+            artifact.name,
+            f"{artifact.name} is not in the table: none of its runtimes ({_extras(artifact)}) is chosen or installed",
+        )
+        for artifact in artifacts
+        if artifact.path not in read
+    ]
+    doubts = [warning for artifact in artifacts if (warning := warning_about(artifact))]
+    warnings += [BenchWarning(WarningKind.DOUBTFUL, doubt.artifact, str(doubt)) for doubt in doubts]
+    return Plan(tuple(pairs), run, passes, tuple(warnings))
+
+
+def _names_keras(names: Sequence[str]) -> bool:
+    return any(name.lower() == KERAS for name in names)
+
+
+def _runtimes(names: tuple[str, ...] | None) -> list[Runtime]:
+    if names is None:
+        return [runtime for runtime in all_runtimes() if runtime.installed()]
+    runtimes = [runtime_named(name) for name in dict.fromkeys(names) if name.lower() != KERAS]
+    for runtime in runtimes:
+        runtime.require()
+    return runtimes
+
+
+def _extras(artifact: Artifact) -> str:
+    return " or ".join(runtime.extra for runtime in all_runtimes() if artifact.format in runtime.formats)
+
+
+def _most_wanted(artifacts: tuple[Artifact, ...], runtimes: Sequence[Runtime]) -> tuple[Artifact, ...]:
+    read = [each for each in artifacts if any(each.format in runtime.formats for runtime in runtimes)]
+    wanted = {best_of(read or artifacts)[0].quantization, Quantization.FLOAT32}
+    return tuple(artifact for artifact in artifacts if artifact.quantization in wanted)
+
+
+def _keras_run(selection: Selection, threads: Sequence[int], options: BenchOptions) -> tuple[Run | None, str | None]:
+    """The run whose bundle this is, if its Keras model can be run here; otherwise the reason why not."""
+    demanded = options.runtimes is not None
+    run = None if selection.folder is None else Run(selection.folder.resolve().parent)
+    reason = None
+    if options.quick and not demanded:
+        reason = "--quick leaves it out"
+    elif run is None:
+        reason = "artifacts were named one by one"
+    elif not run.model_file.is_file():
+        reason = "this bundle lies outside its run folder"
+    elif importlib.util.find_spec("tensorflow") is None:
+        if demanded:
+            raise MissingDependencyError("TensorFlow", "train")
+        reason = "TensorFlow is not installed here"
+    elif len(threads) > 1:
+        reason = "TensorFlow cannot change its number of threads in a process"
+    if reason is None:
+        return run, None
+    if demanded:
+        raise OptionError(f"{selection.folder or 'bench'}: keras cannot be measured, {reason}")
+    return None, reason

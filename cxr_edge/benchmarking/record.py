@@ -1,0 +1,166 @@
+"""The record of a benchmark: what `bench --json` writes, and `--compare` and the report read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from cxr_edge.artifacts.kinds import Quantization, TrainingData
+from cxr_edge.artifacts.metadata import NOTICE
+from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.benchmarking.conclusion import conclusion
+from cxr_edge.benchmarking.files import FileTimes, ImageSource
+from cxr_edge.benchmarking.latency import Latency
+from cxr_edge.benchmarking.migration import current_record
+from cxr_edge.benchmarking.noise import Noise
+from cxr_edge.benchmarking.ratios import Speed
+from cxr_edge.benchmarking.startup import StartUp
+from cxr_edge.benchmarking.throughput import Throughput
+from cxr_edge.errors import DataError
+from cxr_edge.machine import Machine
+from cxr_edge.records import from_json
+
+SCHEMA = 3
+
+
+class WarningKind(StrEnum):
+    """What a warning is about: something that is not in the table, an artifact that may not answer as it was validated,
+    a candidate that did not start in a process of its own, images that were not taken; or of an older record, anything.
+    """
+
+    LEFT_OUT = "left out"
+    DOUBTFUL = "doubtful"
+    NOT_STARTED = "not started"
+    SHORTENED = "shortened"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class BenchWarning:
+    """`subject` is the artifact, row or runtime that it is about."""
+
+    kind: WarningKind
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is measured: an artifact, or the Keras model, on a runtime, with a number of threads.
+
+    `accuracy`, `agreement` (with Keras) and `verdict` are from the test split at export, None where there are none;
+    `ran_on` is what the runtime says that it computed on.
+    """
+
+    id: str
+    artifact: str
+    runtime: str
+    threads: int
+    quantization: Quantization
+    bytes: int
+    accuracy: float | None
+    agreement: float | None
+    verdict: Verdict | None
+    ran_on: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgainstBaseline:
+    """The latency as a ratio to that of `baseline`, the `id` of a row with as many threads; `speed_up` is its inverse.
+
+    The interval is the ratio's, None of the baseline itself, and of fewer rounds than it takes.
+    """
+
+    baseline: str
+    ratio: float
+    ratio_interval: tuple[float, ...] | None
+    speed_up: float
+    speed: Speed
+
+    @property
+    def speed_interval(self) -> tuple[float, float] | None:
+        """Of `speed_up`: the inverse has its ends exchanged."""
+        if self.ratio_interval is None:
+            return None
+        low, high = self.ratio_interval
+        return 1 / high, 1 / low
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(AgainstBaseline, Latency, Facts):
+    """One line of the table. `nodes_on` counts the nodes that each unit of an accelerator's session computes."""
+
+    winner: bool
+    nodes_on: dict[str, int] | None = None
+    throughput: Throughput | None = None
+    startup: StartUp | None = None
+
+
+@dataclass(frozen=True)
+class Images:
+    """The files that were classified."""
+
+    source: ImageSource
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromFiles(FileTimes):
+    """From file to answer, of the winner: the `id` of its row, and its threads."""
+
+    id: str
+    threads: int
+    source: ImageSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchRecord:
+    """All that a benchmark found; rows are sorted by their median, the fastest first. `energy` says what was counted.
+
+    `conclusion` is one sentence on the winner (`cxr_edge.benchmarking.conclusion`).
+    """
+
+    schema: int = SCHEMA
+    cxr_edge: str
+    date: str
+    command: tuple[str, ...]
+    notice: str = NOTICE
+    machine: Machine
+    threads: tuple[int, ...]
+    queries: int
+    seconds: float
+    quick: bool
+    image_size: int
+    images: Images
+    trained_on: TrainingData
+    baseline: str
+    energy: str | None
+    noise: Noise
+    rows: tuple[Row, ...]
+    from_files: FromFiles
+    warnings: tuple[BenchWarning, ...]
+    conclusion: str = ""
+
+    @property
+    def winner(self) -> Row:
+        return next(row for row in self.rows if row.winner)
+
+    def baseline_of(self, row: Row) -> Row:
+        """The row that another one is compared with."""
+        return next(other for other in self.rows if (other.id, other.threads) == (row.baseline, row.threads))
+
+    def concluded(self) -> BenchRecord:
+        """With its conclusion."""
+        return replace(self, conclusion=conclusion(self))
+
+
+def read_record(path: Path) -> BenchRecord:
+    """A record that `bench --json` wrote, of whatever schema. Raises DataError for another file, or a later schema."""
+    try:
+        record = current_record(json.loads(path.read_text(encoding="utf-8")))
+        # The sentence of an older record may say more than its figures do.
+        return from_json(BenchRecord, record).concluded()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise DataError(f"{path}: not a record of cxr-edge bench that this version reads ({error})") from None

@@ -1,0 +1,135 @@
+"""What is measured, a row each: an artifact on a runtime, or the run's Keras model; and how each is loaded again."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.kinds import Quantization
+from cxr_edge.benchmarking.latency import Candidate
+from cxr_edge.benchmarking.options import KERAS
+from cxr_edge.benchmarking.record import Facts
+from cxr_edge.benchmarking.startup import DidNotStart, StartUp, startup
+from cxr_edge.benchmarking.throughput import Throughput, throughput
+from cxr_edge.runs import Run
+from cxr_edge.runtimes.accelerators import RemoteSession
+from cxr_edge.runtimes.base import CPU, Runtime, Session
+
+
+class Source(Protocol):
+    """Where a row's sessions come from."""
+
+    def load(self, threads: int) -> Session: ...
+
+    def started(self, threads: int, image: Path, starts: int) -> StartUp | DidNotStart:
+        """In processes of its own."""
+        ...
+
+    def throughput(self, images: NDArray[np.uint8], threads: int, seconds: float) -> Throughput | None:
+        """For uint8 `[N, S, S, 1]`; None for what is not measured."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArtifactSource:
+    """An artifact on a runtime."""
+
+    artifact: Artifact
+    runtime: Runtime
+
+    def load(self, threads: int) -> Session:
+        return self.runtime.load(self.artifact.path, threads)
+
+    def started(self, threads: int, image: Path, starts: int) -> StartUp | DidNotStart:
+        return startup(self.artifact.path, self.runtime.option, threads, image, starts)
+
+    def throughput(self, images: NDArray[np.uint8], threads: int, seconds: float) -> Throughput | None:
+        batches = self.artifact.metadata.contract.takes_any_number
+        sessions = None if self.runtime.provider == CPU else 1
+        return throughput(self.load, images, threads, seconds, batches, sessions)
+
+
+@dataclass(frozen=True)
+class KerasSource:
+    """A run's Keras model, which takes long to load and is kept."""
+
+    run: Run
+    session: Session
+
+    def load(self, threads: int) -> Session:
+        return self.session
+
+    def started(self, threads: int, image: Path, starts: int) -> StartUp | DidNotStart:
+        # Ten seconds and more a start, most of them TensorFlow's import.
+        return startup(self.run.folder, KERAS, threads, image, 1)
+
+    def throughput(self, images: NDArray[np.uint8], threads: int, seconds: float) -> Throughput | None:
+        return None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A row to be: loaded, and with what is known of it before it is measured."""
+
+    facts: Facts
+    candidate: Candidate
+    source: Source
+    nodes_on: dict[str, int] | None = None
+
+
+def keras_target(run: Run, threads: int, accuracy: float | None) -> Target:
+    """The run's Keras model; `accuracy` is its own on the test split. Raises OptionError as `KerasSession`."""
+    # Before TensorFlow is imported, it can still be told.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
+    from cxr_edge.training.keras_model import KerasSession
+
+    start = time.perf_counter()
+    session = KerasSession(run, threads)
+    loaded = time.perf_counter() - start
+    facts = Facts(
+        id=f"model.h5@{KERAS}",
+        artifact="model.h5",
+        runtime="Keras",
+        threads=threads,
+        quantization=Quantization.FLOAT32,
+        bytes=run.model_file.stat().st_size,
+        accuracy=accuracy,
+        agreement=None,
+        verdict=None,
+        ran_on="TensorFlow",
+    )
+    return Target(facts, Candidate(facts.artifact, facts.runtime, session, loaded), KerasSource(run, session))
+
+
+def artifact_target(artifact: Artifact, runtime: Runtime, threads: int, images: NDArray[np.uint8]) -> Target:
+    """An artifact on a runtime; one of the images, uint8 `[N, S, S, 1]`, finds what an accelerator leaves to the CPU.
+
+    Raises:
+        ArtifactError, MissingDependencyError, ProviderError.
+    """
+    start = time.perf_counter()
+    session = runtime.load(artifact.path, threads)
+    loaded = time.perf_counter() - start
+    parity = artifact.parity or {}
+    facts = Facts(
+        id=f"{artifact.name}@{runtime.option}",
+        artifact=artifact.name,
+        runtime=runtime.title,
+        threads=threads,
+        quantization=artifact.quantization,
+        bytes=artifact.bytes,
+        accuracy=parity.get("accuracy"),
+        agreement=parity.get("agreement"),
+        verdict=artifact.verdict,
+        ran_on=session.ran_on,
+    )
+    nodes_on = session.placement(images[:1]) or None if isinstance(session, RemoteSession) else None
+    candidate = Candidate(artifact.name, runtime.title, session, loaded)
+    return Target(facts, candidate, ArtifactSource(artifact, runtime), nodes_on)

@@ -1,0 +1,214 @@
+"""Recipes by name, from TOML files, or from the options that stand for one."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cxr_edge
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.errors import OptionError
+from cxr_edge.evaluation.gate import Gate
+from cxr_edge.exporting.recipe import OPSETS, Batch, DenseWeights, OutputType, Recipe
+from cxr_edge.lowering.activations import ActivationType
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+_REQUIRED = ("device", "why", "formats", "quantize")
+#: The one key `integer_flavour` of early recipes, in the three that replaced it.
+_FLAVOURS: Mapping[str, Mapping[str, Any]] = {
+    "uint8": {"activation_type": "uint8"},
+    "uint8-reduced": {"activation_type": "uint8", "reduced_range": True},
+    "int8": {"activation_type": "int8"},
+    "int8-symmetric": {"activation_type": "int8", "symmetric_activations": True},
+}
+
+
+def recipes_folder() -> Path:
+    """Where the recipes lie: inside the installed package, or beside it in a clone."""
+    package = Path(cxr_edge.__file__).parent
+    installed = package / "recipes"
+    return installed if installed.is_dir() else package.parent / "export"
+
+
+def read_recipe(name: str) -> Recipe:
+    """A recipe by its file, or by the bare name of one that comes with cxr-edge.
+
+    Raises:
+        OptionError: there is none, it is not TOML, or it has an unknown key or value; the nearest valid one is named.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = recipes_folder() / f"{name}.toml"
+        if not path.is_file():
+            names = sorted(file.stem for file in recipes_folder().glob("*.toml"))
+            raise OptionError(f"recipe {name}: {_nearest(name, names)}, or give a .toml file")
+    try:
+        return recipe_of(tomllib.loads(path.read_text(encoding="utf-8")), path.stem)
+    except FileNotFoundError:
+        raise OptionError(f"{path}: no such recipe") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionError(f"{path}: not a TOML file ({error})") from None
+    except OptionError as error:
+        raise OptionError(f"{path}: {error}") from None
+
+
+def recipe_of(content: Mapping[str, Any], name: str) -> Recipe:
+    """The recipe that a TOML file describes.
+
+    Raises:
+        OptionError: a key or a value is unknown, a required one is missing, or two cannot go together.
+    """
+    content = _migrated(content)
+    _require_known(content, _READERS, "")
+    if missing := [key for key in _REQUIRED if key not in content]:
+        raise OptionError(f"{missing[0]} is missing; a recipe needs {', '.join(_REQUIRED)}")
+    return Recipe(**{key: _READERS[key](key, value) for key, value in content.items()}, name=name)
+
+
+def recipe_of_options(
+    name: str | None,
+    formats: list[str] | None,
+    quantizations: list[str] | None,
+    keep_float: list[str] | None,
+    heatmap: bool,
+    gate: dict[str, float],
+) -> Recipe:
+    """The named recipe, or one without a name of what the other options say.
+
+    Raises:
+        OptionError: there is no such recipe, an option was given beside it, or a value is unknown.
+    """
+    if name is None:
+        return Recipe(
+            _formats("formats", _expanded(formats or ["all"], ArtifactFormat)),
+            _quantizations("quantize", _expanded(quantizations or [Quantization.INT8], Quantization.exportable())),
+            keep_float=tuple(keep_float or ()),
+            heatmap=heatmap,
+            parity=Gate(**gate),
+        )
+    if formats or quantizations or keep_float or gate or not heatmap:
+        raise OptionError(
+            "--recipe stands for --format, --quantize, --keep-float, --no-heatmap and the gate; leave them "
+            "out, or change a copy of the recipe"
+        )
+    return read_recipe(name)
+
+
+def _expanded(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """`all` spelled out."""
+    return [value for name in names for value in (known if name == "all" else (name,))]
+
+
+def _migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The content of an early recipe with today's keys.
+
+    `integer_flavour` was three choices in one; `input_type` had one value, `uint8`, which every artifact has.
+    """
+    content = dict(content)
+    if (input_type := content.pop("input_type", "uint8")) != "uint8":
+        raise OptionError(f"input_type {input_type}: every artifact takes grey values as uint8; leave the key out")
+    flavour = content.pop("integer_flavour", None)
+    if flavour is None:
+        return content
+    _known("integer_flavour", flavour, _FLAVOURS)
+    if repeated := sorted({"activation_type", "reduced_range", "symmetric_activations"} & set(content)):
+        raise OptionError(f"integer_flavour: {', '.join(repeated)} took its place; leave it out")
+    return {**content, **_FLAVOURS[flavour]}
+
+
+def _text(key: str, value: Any) -> str:
+    _require(isinstance(value, str), key, value, "a string")
+    return str(value)
+
+
+def _flag(key: str, value: Any) -> bool:
+    _require(type(value) is bool, key, value, "true or false")
+    return bool(value)
+
+
+def _opset(key: str, value: Any) -> int:
+    _require(type(value) is int, key, value, "a whole number")
+    return int(_known(key, value, OPSETS))
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    _require(isinstance(value, list), key, value, 'a list such as ["tflite", "onnx"]')
+    for text in value:
+        _require(isinstance(text, str), key, text, "a list of strings")
+    return tuple(value)
+
+
+def _formats(key: str, value: Any) -> tuple[ArtifactFormat, ...]:
+    """Repeated ones once, in the order in which they came."""
+    return tuple(dict.fromkeys(ArtifactFormat(_known(key, name, ArtifactFormat)) for name in _texts(key, value)))
+
+
+def _quantizations(key: str, value: Any) -> tuple[Quantization, ...]:
+    """Also by an old name; repeated ones once, in the order in which they came."""
+    quantizations, exportable = [], Quantization.exportable()
+    for name in _texts(key, value):
+        try:
+            quantizations.append(Quantization(name))
+        except ValueError:
+            raise OptionError(f"{key} {name}: {_nearest(name, exportable)}") from None
+        if quantizations[-1] not in exportable:
+            raise OptionError(f"{key} {name}: comes of int8 with keep_float; {_nearest(name, exportable)}")
+    return tuple(dict.fromkeys(quantizations))
+
+
+def _choice_of(choices: type[_Choice]) -> Callable[[str, Any], _Choice]:
+    return lambda key, value: choices(_known(key, _text(key, value), list(choices)))
+
+
+def _gate(key: str, value: Any) -> Gate:
+    _require(isinstance(value, dict), key, value, "a table [parity]")
+    _require_known(value, [demand.name for demand in fields(Gate)], f"{key}.")
+    for demand, number in value.items():
+        _require(type(number) in (int, float), f"{key}.{demand}", number, "a share from 0 to 1")
+    return Gate(**value)
+
+
+_READERS: Mapping[str, Callable[[str, Any], Any]] = {
+    "device": _text,
+    "why": _text,
+    "formats": _formats,
+    "quantize": _quantizations,
+    "activation_type": _choice_of(ActivationType),
+    "reduced_range": _flag,
+    "symmetric_activations": _flag,
+    "output_type": _choice_of(OutputType),
+    "batch": _choice_of(Batch),
+    "dense_weights": _choice_of(DenseWeights),
+    "opset": _opset,
+    "keep_float": _texts,
+    "heatmap": _flag,
+    "parity": _gate,
+}
+
+
+def _nearest(value: str, known: Iterable[Any]) -> str:
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(value, names, n=1, cutoff=0.3)
+    return (f"did you mean {near[0]}? " if near else "") + f"Choose one of {', '.join(names)}"
+
+
+def _known(key: str, value: Any, known: Iterable[Any]) -> Any:
+    if value not in list(known):
+        raise OptionError(f"{key} {value}: {_nearest(str(value), known)}")
+    return value
+
+
+def _require_known(content: Iterable[str], known: Iterable[str], prefix: str) -> None:
+    for key in content:
+        if key not in list(known):
+            raise OptionError(f"unknown key {prefix}{key}: {_nearest(key, known)}")
+
+
+def _require(right: bool, key: str, value: Any, wanted: str) -> None:
+    if not right:
+        raise OptionError(f"{key} = {value!r}: {wanted} is needed")

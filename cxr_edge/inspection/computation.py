@@ -1,0 +1,92 @@
+"""What one inference of one image takes: multiply-accumulates in integers and in float, and the weights by type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cxr_edge.artifacts.kinds import Quantization
+
+#: Share of the multiply-accumulates that an artifact called int8 must do in integers, and of its weights to be int8.
+INT8_MACS, INT8_WEIGHTS = 0.99, 0.9
+#: The shares above which a file is mixed, and not float.
+MIXED_MACS, MIXED_WEIGHTS = 0.01, 0.1
+
+
+class ComputationVerdict(StrEnum):
+    """What a file computes in, whatever it is called."""
+
+    INT8 = "int8"
+    MIXED = "mixed"
+    FLOAT = "float"
+    FLOAT_DESPITE_ITS_NAME = "float despite its name"
+
+
+@dataclass(frozen=True)
+class MultiplyingOperator:
+    """An operator with a kernel: its layer's name, its multiply-accumulates, and what it does them in."""
+
+    name: str
+    macs: int
+    is_integer: bool
+    is_convolution: bool
+
+
+@dataclass(frozen=True)
+class Computation:
+    """Counts over one inference of one image.
+
+    Attributes:
+        multiplying: the operators with a kernel, in execution order.
+        operators: how many there are of each kind, the most frequent first.
+        weight_bytes: of all constants, by numpy's name of their type.
+        float_kernel_bytes: of float32 kernels alone, not of biases and scales.
+    """
+
+    multiplying: tuple[MultiplyingOperator, ...]
+    operators: Mapping[str, int]
+    weight_bytes: Mapping[str, int]
+    float_kernel_bytes: int
+
+    @property
+    def integer_macs(self) -> int:
+        return sum(operator.macs for operator in self.multiplying if operator.is_integer)
+
+    @property
+    def float_macs(self) -> int:
+        return sum(operator.macs for operator in self.multiplying if not operator.is_integer)
+
+    @property
+    def float_operators(self) -> tuple[str, ...]:
+        """Names of the operators that multiply in float."""
+        return tuple(operator.name for operator in self.multiplying if operator.macs and not operator.is_integer)
+
+    def convolutions(self, integer: bool) -> int:
+        """How many convolutions compute in integers, or in float."""
+        return sum(operator.is_convolution and operator.is_integer is integer for operator in self.multiplying)
+
+    @property
+    def integer_share(self) -> float:
+        """Share of the multiply-accumulates done in integers."""
+        total = self.integer_macs + self.float_macs
+        return self.integer_macs / total if total else 0.0
+
+    @property
+    def integer_weight_share(self) -> float:
+        """Share of the file's weight bytes that are int8 (biases of int32, which every int8 file has, aside)."""
+        small = sum(self.weight_bytes.get(dtype, 0) for dtype in ("int8", "uint8"))
+        total = small + sum(self.weight_bytes.get(dtype, 0) for dtype in ("float16", "float32", "float64"))
+        return small / total if total else 0.0
+
+    def verdict(self, claimed: Quantization) -> ComputationVerdict:
+        """What it really is, whatever it is called.
+
+        The weights in the file count too: ONNX Runtime can quantize float weights when it loads them, which makes
+        neither the file small nor another runtime fast.
+        """
+        if self.integer_share >= INT8_MACS and self.integer_weight_share >= INT8_WEIGHTS:
+            return ComputationVerdict.INT8
+        if self.integer_share > MIXED_MACS and self.integer_weight_share > MIXED_WEIGHTS:
+            return ComputationVerdict.MIXED
+        return ComputationVerdict.FLOAT_DESPITE_ITS_NAME if claimed.is_integer else ComputationVerdict.FLOAT

@@ -1,0 +1,40 @@
+"""The computation of a TFLite file, as its graph says."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from cxr_edge.artifacts.tflite_file import Operator, TFLiteFile
+from cxr_edge.inspection.computation import Computation, MultiplyingOperator
+
+_WITH_KERNEL = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+def computation_of_tflite(model: TFLiteFile) -> Computation:
+    """Counts of a TFLite file: integer where input, kernel and output all are int8."""
+    constants = [(tensor.dtype, tensor.data) for tensor in model.tensors if tensor.data is not None]
+    weight_bytes: Counter[str] = Counter()
+    for dtype, data in constants:
+        weight_bytes[dtype] += data.nbytes
+    return Computation(
+        multiplying=tuple(
+            _multiplying(model, operator) for operator in model.operators if operator.kind in _WITH_KERNEL
+        ),
+        operators=dict(Counter(operator.kind for operator in model.operators).most_common()),
+        weight_bytes=dict(weight_bytes),
+        float_kernel_bytes=sum(data.nbytes for dtype, data in constants if dtype == "float32" and data.ndim > 1),
+    )
+
+
+def _multiplying(model: TFLiteFile, operator: Operator) -> MultiplyingOperator:
+    source, kernel = (model.tensors[index] for index in operator.inputs[:2])
+    target = model.tensors[operator.outputs[0]]
+    # For each place of the output a kernel holds all its values (depthwise, fully connected), or a slice per channel.
+    places = math.prod(target.shape[1:3]) if len(target.shape) == 4 else 1
+    return MultiplyingOperator(
+        target.name.removesuffix("_float"),
+        places * math.prod(kernel.shape),
+        is_integer=all(tensor.dtype == "int8" for tensor in (source, kernel, target)),
+        is_convolution=operator.kind != "FULLY_CONNECTED",
+    )

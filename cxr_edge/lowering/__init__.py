@@ -1,0 +1,1 @@
+"""int8 TFLite to ONNX, integer for integer, without TensorFlow."""

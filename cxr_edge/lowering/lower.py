@@ -1,0 +1,85 @@
+"""Lower an int8 TFLite file to ONNX, integer for integer.
+
+Both files then hold the same weights, scales and zero points. Every operator becomes one dequantize-operate-quantize
+group of standard ONNX operators, which ONNX Runtime and OpenVINO fuse into one integer kernel each. The layout is
+changed once, at build time: weights are transposed here, and the one-channel input needs a reshape only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import onnx
+from onnx import TensorProto, helper
+
+from cxr_edge.artifacts.contract import ANY, HEATMAP, IMAGE, PROBABILITIES
+from cxr_edge.artifacts.tflite_file import Operator, read_tflite
+from cxr_edge.errors import ArtifactError
+from cxr_edge.lowering.activations import ActivationFormat
+from cxr_edge.lowering.arithmetic import lower_add, lower_product, lower_reshape
+from cxr_edge.lowering.conversions import lower_dequantize, lower_quantize
+from cxr_edge.lowering.convolutions import lower_convolution, lower_depthwise_convolution, lower_fully_connected
+from cxr_edge.lowering.pooling import lower_max_pool, lower_mean
+from cxr_edge.lowering.softmax import lower_softmax
+from cxr_edge.lowering.translation import Translation
+
+#: What adds one TFLite operator to the ONNX graph, by the operator's name in TFLite's schema. Each raises ArtifactError
+#: for what it does not know.
+HANDLERS: Mapping[str, Callable[[Translation, Operator], None]] = {
+    "ADD": lower_add,
+    "CONV_2D": lower_convolution,
+    "DEPTHWISE_CONV_2D": lower_depthwise_convolution,
+    "DEQUANTIZE": lower_dequantize,
+    "DIV": lower_product,
+    "FULLY_CONNECTED": lower_fully_connected,
+    "MAX_POOL_2D": lower_max_pool,
+    "MEAN": lower_mean,
+    "MUL": lower_product,
+    "QUANTIZE": lower_quantize,
+    "RESHAPE": lower_reshape,
+    "SOFTMAX": lower_softmax,
+}
+
+
+def lower_to_onnx(tflite: bytes, activations: ActivationFormat, opset: int, batch: int | None) -> onnx.ModelProto:
+    """An ONNX model with the integers of an int8 TFLite file.
+
+    Input `image` uint8 `[N, S, S, 1]`, output `probabilities` float32 `[N, K]`, as every artifact, and `heatmap` if the
+    file has it.
+
+    Args:
+        tflite: the content of a full-integer TFLite file with a float softmax. For symmetric activations its zero
+            points must be 0, and what reads the image in float.
+        activations: the integers to write.
+        opset: of the operators.
+        batch: the only N that the file takes; None for any.
+
+    Raises:
+        ArtifactError: the file holds something that this lowering does not know.
+    """
+    translation = Translation(read_tflite(tflite), activations)
+    (image,), (probabilities, *_) = translation.model.inputs, translation.model.outputs
+    translation.values[image] = IMAGE
+    for operator in translation.model.operators:
+        if operator.kind not in HANDLERS:
+            raise ArtifactError(f"TFLite operator {operator.kind} has no lowering to ONNX")
+        HANDLERS[operator.kind](translation, operator)
+    if translation.values.get(probabilities) != PROBABILITIES:
+        raise ArtifactError("the TFLite file does not end in a softmax")
+    return _model(translation, opset, ANY if batch is None else batch)
+
+
+def _model(translation: Translation, opset: int, batch: int | str) -> onnx.ModelProto:
+    """The finished graph, with the contract's ends."""
+    (image,), (probabilities, *heatmaps) = translation.model.inputs, translation.model.outputs
+    shape = [batch, *translation.tensor(image).shape[1:]]
+    inputs = [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, shape)]
+    shape = [batch, translation.tensor(probabilities).shape[-1]]
+    outputs = [helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, shape)]
+    for index in heatmaps:
+        translation.builder.node(
+            "Transpose", [translation.values[index]], HEATMAP, name=f"{HEATMAP}_nhwc", perm=[0, 2, 3, 1]
+        )
+        shape = [batch, *translation.tensor(index).shape[1:]]
+        outputs.append(helper.make_tensor_value_info(HEATMAP, TensorProto.FLOAT, shape))
+    return translation.builder.model("cxr_edge_int8", inputs, outputs, opset)

@@ -1,0 +1,100 @@
+"""A TFLite file on its way to ONNX: what the operators' handlers read of the one and add to the other."""
+
+from __future__ import annotations
+
+import numpy as np
+from ai_edge_litert.schema_py_generated import ActivationFunctionType
+
+from cxr_edge.artifacts.tflite_file import Tensor, TFLiteFile, schema_name
+from cxr_edge.errors import ArtifactError
+from cxr_edge.lowering.activations import ActivationFormat
+from cxr_edge.lowering.builder import GraphBuilder
+
+
+class Translation:
+    """Tensors of the TFLite file by their index, and the ONNX values that stand for those computed so far.
+
+    Attributes:
+        model: the TFLite file.
+        activations: the integers of the ONNX file.
+        builder: of the ONNX graph.
+        values: name of the ONNX value of each TFLite tensor.
+        image: index of the tensor that holds the image's integers, once there is one.
+    """
+
+    def __init__(self, model: TFLiteFile, activations: ActivationFormat) -> None:
+        self.model, self.activations = model, activations
+        self.builder = GraphBuilder()
+        self.values: dict[int, str] = {}
+        self.image: int | None = None
+        self._dequantizations = 0
+
+    def tensor(self, index: int) -> Tensor:
+        return self.model.tensors[index]
+
+    def is_float(self, index: int) -> bool:
+        return self.tensor(index).is_float
+
+    def layer(self, index: int) -> str:
+        """Name of the layer that yields a tensor."""
+        return self.tensor(index).name.removesuffix("_float")
+
+    def scale_and_zero_point(self, index: int) -> list[str]:
+        """The two constants of an integer tensor.
+
+        Raises:
+            ArtifactError: the activations are to be symmetric and its zero point is not 0.
+        """
+        scale, zero_point = self.tensor(index).quantization
+        if self.activations.symmetric and zero_point:
+            raise ArtifactError(
+                f"tensor {self.tensor(index).name}: its zero point is {zero_point}; symmetric activations need ranges "
+                "of their own, and the first convolution in float"
+            )
+        own_zero_point = np.array(zero_point + self.activations.offset, dtype=self.activations.dtype)
+        return [
+            self.builder.constant(f"t{index}_scale", np.float32(scale)),
+            self.builder.constant(f"t{index}_zero_point", own_zero_point),
+        ]
+
+    def dequantized(self, index: int, value: str | None = None) -> str:
+        """The float value of a tensor, or of integers picked from it, for one reader."""
+        if self.is_float(index):
+            return self.values[index]
+        # A dequantize for each reader: the runtimes fuse a group only if it is not shared.
+        self._dequantizations += 1
+        return self.builder.node(
+            "DequantizeLinear",
+            [value or self.values[index], *self.scale_and_zero_point(index)],
+            f"t{index}_dequantized{self._dequantizations}",
+        )
+
+    def quantize(self, value: str, index: int) -> None:
+        """Make a float value, quantized, an integer tensor's."""
+        inputs = [value, *self.scale_and_zero_point(index)]
+        self.values[index] = self.builder.node("QuantizeLinear", inputs, f"t{index}_quantized")
+
+    def finish(self, value: str, index: int, fused_activation: int) -> None:
+        """Bring an operator's float result to its output tensor, through the activation fused with it.
+
+        Saturation takes care of a ReLU where the zero point is the lowest integer; elsewhere a maximum of integers
+        does, or for TensorRT, which fuses it, a float ReLU.
+
+        Raises:
+            ArtifactError: the activation is another than a ReLU.
+        """
+        if fused_activation not in (ActivationFunctionType.NONE, ActivationFunctionType.RELU):
+            name = schema_name(ActivationFunctionType, fused_activation)
+            raise ArtifactError(f"{self.layer(index)}: a fused {name} has no lowering")
+        relu = fused_activation == ActivationFunctionType.RELU
+        symmetric = self.activations.symmetric
+        if relu and (self.is_float(index) or symmetric):
+            value = self.builder.node("Relu", [value], f"t{index}_relu")
+        if self.is_float(index):
+            self.values[index] = value
+            return
+        self.quantize(value, index)
+        zero_point = self.tensor(index).quantization[1] + self.activations.offset
+        if relu and not symmetric and zero_point > self.activations.lowest:
+            inputs = [self.values[index], self.scale_and_zero_point(index)[1]]
+            self.values[index] = self.builder.node("Max", inputs, f"t{index}_clamped")

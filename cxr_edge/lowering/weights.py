@@ -1,0 +1,81 @@
+"""Kernels and biases, with their integers as the TFLite file has them or halved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.artifacts.tflite_file import Tensor
+from cxr_edge.errors import ArtifactError
+from cxr_edge.lowering.translation import Translation
+
+
+def add_kernel(translation: Translation, index: int, axes: tuple[int, ...] | None = None) -> str:
+    """Add a kernel's constants; the name of its float value.
+
+    Args:
+        translation: to add them to.
+        index: of the kernel among the TFLite file's tensors: int8 with one scale or one per channel, or float.
+        axes: order in which ONNX wants its axes, output channels first; None for the order they have.
+
+    Raises:
+        ArtifactError: it is of another type, not constant, without a scale, or with zero points.
+    """
+    tensor = translation.tensor(index)
+    if tensor.data is not None and tensor.is_float:
+        return translation.builder.constant(f"t{index}", _ordered(tensor.data, axes))
+    if tensor.data is None or tensor.dtype != "int8" or not len(tensor.scales) or np.any(tensor.zero_points):
+        raise ArtifactError(f"tensor {tensor.name}: not a symmetric int8 kernel")
+    integers, scales = _in_range(translation, tensor.data, _scales(tensor))
+    inputs = [
+        translation.builder.constant(f"t{index}", _ordered(integers, axes)),
+        translation.builder.constant(f"t{index}_scale", scales),
+        translation.builder.constant(f"t{index}_zero_point", np.zeros_like(scales, dtype=np.int8)),
+    ]
+    return translation.builder.node("DequantizeLinear", inputs, f"t{index}_dequantized", **_channel_axis(tensor))
+
+
+def add_bias(translation: Translation, index: int) -> list[str]:
+    """Add a bias; the name of its float value, or nothing for the index -1: the converter leaves out one of zeros.
+
+    Raises:
+        ArtifactError: it is neither int32 with scales nor float, or not constant.
+    """
+    if index < 0:
+        return []
+    tensor = translation.tensor(index)
+    if tensor.data is not None and tensor.is_float:
+        return [translation.builder.constant(f"t{index}", tensor.data)]
+    if tensor.data is None or tensor.dtype != "int32" or not len(tensor.scales):
+        raise ArtifactError(f"tensor {tensor.name}: not an int32 bias")
+    if translation.activations.symmetric:
+        # TensorRT reads no int32 DequantizeLinear; it rounds the bias itself.
+        return [translation.builder.constant(f"t{index}", (tensor.data * _scales(tensor)).astype(np.float32))]
+    integers, scales = _in_range(translation, tensor.data, _scales(tensor))
+    inputs = [
+        translation.builder.constant(f"t{index}", integers),
+        translation.builder.constant(f"t{index}_scale", scales),
+    ]
+    return [translation.builder.node("DequantizeLinear", inputs, f"t{index}_dequantized", **_channel_axis(tensor))]
+
+
+def _ordered(kernel: NDArray[Any], axes: tuple[int, ...] | None) -> NDArray[Any]:
+    return np.ascontiguousarray(kernel if axes is None else kernel.transpose(axes))
+
+
+def _scales(tensor: Tensor) -> Any:
+    """One scale for each channel, or a scalar."""
+    return tensor.scales if len(tensor.scales) > 1 else tensor.scales[0]
+
+
+def _channel_axis(tensor: Tensor) -> dict[str, Any]:
+    return {"axis": 0} if len(tensor.scales) > 1 else {}
+
+
+def _in_range(translation: Translation, integers: NDArray[Any], scales: Any) -> tuple[NDArray[Any], Any]:
+    """Halved for a reduced range, a bias too: its step is the kernel's times the input's."""
+    if not translation.activations.reduced_range:
+        return integers, scales
+    return np.round(integers / 2).astype(integers.dtype), scales * np.float32(2)

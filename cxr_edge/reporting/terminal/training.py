@@ -1,0 +1,124 @@
+"""A training in the terminal, or in a log file: what it is of, how it goes, what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+from cxr_edge.console import Bar, progress_bar, working
+from cxr_edge.data.layouts import DataSet
+from cxr_edge.data.split import Split
+from cxr_edge.reporting.terminal.metrics import show_metrics, show_skipped, with_bounds
+from cxr_edge.reporting.terminal.tables import show
+from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.history import Epoch, History
+from cxr_edge.runs.progress import Progress, Tick
+
+if TYPE_CHECKING:
+    from cxr_edge.training.result import TrainingResult
+
+
+class TrainingDisplay(Progress):
+    """Bars and a line per epoch on stderr, which in a log file are lines; all else on stdout.
+
+    Args:
+        draw: draws a finished run's plots; returns a warning for each that cannot be drawn.
+    """
+
+    def __init__(self, draw: Callable[[TrainingResult], list[str]]) -> None:
+        self._draw = draw
+        self._bar: Bar | None = None
+
+    def fold(self, number: int, folds: int) -> None:
+        show(f"fold {number} of {folds}")
+
+    def data_found(self, data: DataSet) -> None:
+        for label, count in data.counts().items():
+            show(f"  {data.folders[label]} -> {label}, {count} images")
+        if data.left_out:
+            show(f"  left out: {', '.join(data.left_out)}")
+        if parts := data.parts():
+            show(f"  given parts: {', '.join(f'{count} {part}' for part, count in parts.items())}")
+
+    def working(self, title: str) -> AbstractContextManager[None]:
+        return working(title)
+
+    @contextmanager
+    def stage(self, title: str, steps: int, done: int = 0) -> Iterator[Tick]:
+        with progress_bar(title, steps, done) as bar:
+
+            def tick(text: str) -> None:
+                bar.advance()
+                bar.note(text)
+
+            self._bar = bar
+            yield tick
+            bar.note("")
+
+    def run_started(self, run: Run, config: RunConfig, split: Split) -> None:
+        show_skipped([skipped.reason for skipped in config.skipped], "run.json lists them all")
+        counts = ", ".join(f"{label} {count}" for label, count in config.images.items())
+        parts = ", ".join(f"{len(split.part(part))} {part}" for part in ("train", "validation", "test"))
+        show(f"run {run.folder}: {counts} ({parts})")
+        for line in _remarks(config):
+            show(line)
+
+    def epoch_finished(self, epoch: Epoch, epochs: int) -> None:
+        if self._bar is not None:
+            accuracy = with_bounds(epoch.validation_accuracy)
+            balanced = with_bounds(epoch.validation_balanced_accuracy)
+            self._bar.say(
+                f"{epoch.phase} {epoch.epoch}/{epochs}: loss {epoch.loss:.4f}; validation: accuracy {accuracy}, "
+                f"balanced {balanced}; {'kept' if epoch.kept else 'not kept'}"
+            )
+
+    def run_finished(self, result: TrainingResult) -> None:
+        for line in _kept(result.history):
+            show(line)
+        show_metrics(result.metrics.metrics, "Keras float32, test split", result.metrics.phantoms)
+        for warning in self._draw(result):
+            show(f"warning: {warning}")
+        show(f"model: {result.run.model_file}")
+
+
+def _remarks(config: RunConfig) -> Iterator[str]:
+    """What is to be known of a run's data."""
+    if known := config.images_with_patient:
+        yield f"  the patients of {known} images are known; each stays on one side of the split"
+    elif not config.phantoms:
+        yield "  no patients are named: images of one patient may lie on both sides of the split"
+    if config.patients_doubt:
+        yield f"warning: {config.patients_doubt}"
+    for warning, count in config.dicom_warnings.items():
+        yield f"warning: {count} DICOM image{'s' if count > 1 else ''}: {warning}"
+    if leaks := config.leaks:
+        named = ", ".join(leaks[:5]) + (f" and {len(leaks) - 5} more" if len(leaks) > 5 else "")
+        yield f"warning: the parts that the data came in are not apart, {len(leaks)} lie in several: {named}"
+    if config.repeated:
+        sides = "" if config.given_parts else "; copies stay on one side of the split"
+        yield f"  {config.repeated} picture{'s are' if config.repeated > 1 else ' is'} there more than once{sides}"
+    if config.sources_apart:
+        yield (
+            f"  warning: no image of {', '.join(config.sources_apart)} shares its source with another class: whatever "
+            "tells the source tells the class; see cxr-edge audit"
+        )
+    if config.doubt:
+        yield f"  warning: {config.doubt}"
+
+
+def _kept(history: History) -> Iterator[str]:
+    """Which epoch's weights the model has."""
+    if history.kept is None:
+        return
+    epoch, last = history.epochs[history.kept], history.epochs[-1]
+    yield (
+        f"kept: {epoch.phase} epoch {epoch.epoch}, the best of {len(history.epochs)} by balanced accuracy on the "
+        "validation split"
+    )
+    if epoch.phase != last.phase:
+        yield (
+            f"warning: no epoch of {last.phase} was better than the {epoch.phase}'s, so that its work is lost; "
+            "try a lower --learning-rate or more --epochs"
+        )

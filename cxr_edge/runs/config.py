@@ -1,0 +1,85 @@
+"""`run.json`: what a run was started with, and what was found in its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cxr_edge import records
+from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.runs.options import TrainOptions
+
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class SkippedImage:
+    """An image that was left out, and why; the reason names it."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The content of `run.json`."""
+
+    #: ISO 8601, UTC.
+    started: str
+    #: The version that started it.
+    cxr_edge: str
+    labels: tuple[str, ...]
+    #: How many are in the split, by label.
+    images: dict[str, int]
+    #: SHA-256 that names the split and its images, of `Split.data_hash`.
+    data_sha256: str
+    options: TrainOptions
+    images_with_patient: int = 0
+    #: Why the patients that DICOM files name were not believed.
+    patients_doubt: str | None = None
+    #: The folder that each label was read from.
+    class_folders: dict[str, str] = field(default_factory=dict)
+    #: Folders that are no class.
+    left_out: tuple[str, ...] = ()
+    skipped: tuple[SkippedImage, ...] = ()
+    #: How many images came in each part, where the data came split.
+    given_parts: dict[str, int] = field(default_factory=dict)
+    #: Patients and images that lie in several of those parts.
+    leaks: tuple[str, ...] = ()
+    #: How many pictures are there more than once.
+    repeated: int = 0
+    #: Pictures that look like one under two labels.
+    doubt: str | None = None
+    #: Labels that share no source with another.
+    sources_apart: tuple[str, ...] = ()
+    #: What was noticed in DICOM files, with the number of images.
+    dicom_warnings: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def training_data(self) -> TrainingData:
+        return TrainingData.PHANTOMS if self.options.data is None else TrainingData.IMAGES
+
+    @property
+    def phantoms(self) -> bool:
+        """Whether it is trained on synthetic images: what it says of real ones means nothing."""
+        return self.training_data is TrainingData.PHANTOMS
+
+    def to_json(self) -> dict[str, Any]:
+        """For `run.json`."""
+        return {"schema": SCHEMA, **records.to_json(self)}
+
+    @classmethod
+    def from_json(cls, record: Any) -> RunConfig:
+        """From `run.json` of this version or any before. Raises ValueError, which says what is wrong."""
+        return records.from_json(cls, _migrated(record))
+
+
+def _migrated(record: Any) -> Any:
+    """Schema 1 had no number; it said null where there was nothing to say, and early runs said less."""
+    if not isinstance(record, Mapping):
+        raise ValueError("an object is needed")
+    schema = record.get("schema", 1)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise ValueError(f"its schema is {schema}, this version of cxr-edge reads those up to {SCHEMA}")
+    return record

@@ -1,0 +1,93 @@
+"""`history.json`: what each epoch of a training came to, and which epoch's weights were kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxr_edge import records
+from cxr_edge.errors import RunError
+from cxr_edge.files import write_json
+from cxr_edge.intervals import Interval
+
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch: on the training images as augmented and weighted, and after it on the validation split."""
+
+    phase: str
+    #: Within its phase, from 1.
+    epoch: int
+    loss: float
+    accuracy: float
+    validation_loss: float
+    validation_accuracy: Interval
+    validation_balanced_accuracy: Interval
+    #: Orders the epochs, higher is better.
+    score: float
+    #: Whether its weights were the best so far. Those of the last such epoch are the model's.
+    kept: bool
+
+
+@dataclass(frozen=True)
+class History:
+    """All epochs of a training, phase after phase."""
+
+    epochs: tuple[Epoch, ...]
+
+    @property
+    def kept(self) -> int | None:
+        """Index of the epoch whose weights are the model's; None before there is one."""
+        return max((index for index, epoch in enumerate(self.epochs) if epoch.kept), default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """For `history.json`, and for a phase's state among the checkpoints."""
+        return {"schema": SCHEMA, **records.to_json(self)}
+
+    @classmethod
+    def from_json(cls, record: Any, best_before: float = -float("inf")) -> History:
+        """From a record of this version or any before.
+
+        Args:
+            record: JSON.
+            best_before: the best score before its first epoch, which decides what an older version kept.
+
+        Raises:
+            ValueError: says what is wrong.
+        """
+        return records.from_json(cls, _migrated(record, best_before))
+
+
+def read_history(path: Path) -> History:
+    """Raises RunError where it cannot be read."""
+    try:
+        return History.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from None
+
+
+def write_history(path: Path, history: History) -> None:
+    """Write it, atomically."""
+    write_json(path, history.to_json())
+
+
+def _migrated(record: Any, best_before: float) -> Any:
+    if isinstance(record, dict):
+        if record.get("schema") != SCHEMA:
+            raise ValueError(f"its schema is {record.get('schema')}, this version of cxr-edge reads {SCHEMA} and 1")
+        return record
+    # Schema 1: a list of rows without intervals, which did not say what was kept: what exceeded every score before.
+    if not isinstance(record, list) or not all(isinstance(row, dict) for row in record):
+        raise ValueError("a list of epochs is needed")
+    rows, best = [], best_before
+    for row in record:
+        score = float(row.get("score", best))
+        rows.append({**row, "kept": score > best})
+        for name in ("validation_accuracy", "validation_balanced_accuracy"):
+            rows[-1][name] = {"value": row.get(name)}
+        best = max(best, score)
+    return {"epochs": rows}

@@ -1,0 +1,78 @@
+"""One process at a time trains in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cxr_edge.errors import RunError
+
+NAME = ".lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made where there is none, and removed again where it is empty at the end.
+
+    The lock is the operating system's, on a file that names its holder: it ends with the process, however that ends,
+    so that a file left behind by a killed one locks nothing.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    made = not folder.is_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = _acquired(folder / NAME)
+    try:
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
+        os.truncate(handle, 0)
+        os.write(handle, json.dumps(holder).encode())
+        yield
+    finally:
+        # Before it is let go: whoever opened it meanwhile finds that it is no longer the file of that name.
+        with suppress(OSError):
+            (folder / NAME).unlink()
+        os.close(handle)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _acquired(path: Path) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(handle)
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except BlockingIOError:
+            os.close(handle)
+            raise RunError(f"{path.parent}: in use by {_holder(path)}; wait for it to end, or end it") from None
+        except FileNotFoundError:
+            pass
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    # Windows has another kind of lock, and no file that is open there can be removed.
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

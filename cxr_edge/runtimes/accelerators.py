@@ -1,0 +1,234 @@
+"""Accelerators in a process of their own: some drivers take the process down when it ends, and its results with it.
+
+A Vulkan driver, TensorFlow and LiteRT's GPU attempt in one process end in `free(): invalid pointer`, whether the GPU
+came up or not. `python -m cxr_edge.runtimes.accelerators` is the other side: it answers pickled requests of the process
+that started it, and of nobody else, on its standard streams.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.errors import ArtifactError, CxrEdgeError, ProviderError, first_line
+from cxr_edge.runtimes.base import ArtifactSession, Runtime, runtime_named
+
+_PATIENCE_SECONDS = 5.0
+
+
+class Ask(StrEnum):
+    """What the other process is asked for."""
+
+    MISSING = "missing"
+    LOAD = "load"
+    RUN = "run"
+    EXPLAIN = "explain"
+    PLACEMENT = "placement"
+
+
+@dataclass(frozen=True)
+class Request:
+    """`option` names the runtime, `path` and `threads` what to load, `images` are uint8 `[N, S, S, 1]`."""
+
+    ask: Ask
+    option: str = ""
+    path: Path = Path()
+    threads: int = 1
+    images: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer, and how long it took there; or the message of an error, of the provider or of the artifact."""
+
+    value: Any = None
+    seconds: float = 0.0
+    error: str | None = None
+    of_provider: bool = False
+
+
+class Worker:
+    """The other process. It ends with this object, or with the process that holds it.
+
+    Args:
+        title: what runs there, for messages.
+        command: to start; the one of this module where None.
+    """
+
+    def __init__(self, title: str, command: Sequence[str] | None = None) -> None:
+        self._title = title
+        # What drivers print goes to no terminal: only the last line of one that died is shown.
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            command or [sys.executable, "-m", "cxr_edge.runtimes.accelerators"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._printed,
+        )
+        self.close = weakref.finalize(self, _end, self._process)
+
+    def ask(self, request: Request) -> Reply:
+        """The answer to a request. Raises ProviderError or ArtifactError: it failed there, or the process died."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            pickle.dump(request, self._process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+            self._process.stdin.flush()
+            reply: Reply = pickle.load(self._process.stdout)
+        except (OSError, EOFError, pickle.UnpicklingError):
+            raise ProviderError(f"{request.option or self._title}: its process ended ({self._last_words()})") from None
+        if reply.error is not None:
+            raise (ProviderError if reply.of_provider else ArtifactError)(reply.error)
+        return reply
+
+    def _last_words(self) -> str:
+        try:
+            status = self._process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "it does not answer"
+        self._printed.seek(0)
+        lines = self._printed.read().decode(errors="replace").strip().splitlines()
+        said = f": {lines[-1][:200]}" if lines else ""
+        return (f"killed by signal {-status}" if status < 0 else f"exit status {status}") + said
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdin, process.stdout):
+        try:
+            if stream is not None:
+                stream.close()
+        except OSError:
+            continue
+    try:
+        process.wait(_PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class RemoteSession:
+    """An artifact that is loaded in a process of its own; `timed_run` leaves out the way there and back."""
+
+    def __init__(self, runtime: Runtime, path: Path, threads: int, command: Sequence[str] | None = None) -> None:
+        self._worker = Worker(runtime.title, command)
+        self.ran_on: str = self._worker.ask(Request(Ask.LOAD, runtime.option, path, threads)).value
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self.timed_run(images)[0]
+
+    def timed_run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+        """As `run`, and the seconds that the inference itself took."""
+        reply = self._worker.ask(Request(Ask.RUN, images=images))
+        return reply.value, reply.seconds
+
+    def explain(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        probabilities, heatmap = self._worker.ask(Request(Ask.EXPLAIN, images=images)).value
+        return probabilities, heatmap
+
+    def placement(self, image: NDArray[np.uint8]) -> dict[str, int]:
+        """As `Adapter.placement`, of what is loaded."""
+        nodes: dict[str, int] = self._worker.ask(Request(Ask.PLACEMENT, images=image)).value
+        return nodes
+
+
+def load_apart(runtime: Runtime, path: Path, threads: int) -> RemoteSession:
+    """An artifact on an accelerator, in a process of its own. Raises ProviderError, ArtifactError."""
+    return RemoteSession(runtime, path, threads)
+
+
+def missing_accelerators(runtimes: Sequence[Runtime]) -> dict[str, str | None]:
+    """Why each of some accelerators, by its `option`, is not available here; None where nothing is known against it.
+
+    One process answers for all, and the next one takes over where an accelerator takes it down.
+    """
+    reasons: dict[str, str | None] = {}
+    worker: Worker | None = None
+    for runtime in runtimes:
+        worker = worker or Worker(runtime.title)
+        try:
+            reasons[runtime.option] = worker.ask(Request(Ask.MISSING, runtime.option)).value
+        except CxrEdgeError as error:
+            reasons[runtime.option] = str(error)
+            worker.close()
+            worker = None
+    if worker is not None:
+        worker.close()
+    return reasons
+
+
+@contextmanager
+def _streams() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """Requests and replies. What a driver prints to stdout must not land among the replies."""
+    with os.fdopen(os.dup(0), "rb") as requests, os.fdopen(os.dup(1), "wb") as replies:
+        os.dup2(2, 1)
+        yield requests, replies
+
+
+class _Server:
+    """What the other process has loaded."""
+
+    def __init__(self) -> None:
+        self._loaded: tuple[Runtime, Request, ArtifactSession] | None = None
+
+    def answer(self, request: Request) -> Reply:
+        start = time.perf_counter()
+        value = self._value(request)
+        return Reply(value, time.perf_counter() - start)
+
+    def _value(self, request: Request) -> Any:
+        if request.ask is Ask.MISSING:
+            runtime = runtime_named(request.option)
+            runtime.prepare()
+            return runtime.adapter.missing(runtime.provider)
+        if request.ask is Ask.LOAD:
+            runtime = runtime_named(request.option)
+            session = runtime.load_here(request.path, request.threads)
+            self._loaded = (runtime, request, session)
+            return session.ran_on
+        assert self._loaded is not None and request.images is not None
+        runtime, loaded, session = self._loaded
+        if request.ask is Ask.RUN:
+            return session.run(request.images)
+        if request.ask is Ask.EXPLAIN:
+            return session.explain(request.images)
+        return runtime.adapter.placement(loaded.path, loaded.threads, runtime.provider, request.images)
+
+
+def serve() -> None:
+    """Answer until the requests end; then end without the drivers' own farewell, which is what crashes."""
+    server = _Server()
+    with _streams() as (requests, replies):
+        while True:
+            try:
+                request = pickle.load(requests)
+            except EOFError:
+                break
+            try:
+                reply = server.answer(request)
+            except CxrEdgeError as error:
+                reply = Reply(error=str(error), of_provider=not isinstance(error, ArtifactError))
+            except Exception as error:
+                reply = Reply(error=f"{request.option}: {first_line(error)}", of_provider=True)
+            pickle.dump(reply, replies, protocol=pickle.HIGHEST_PROTOCOL)
+            replies.flush()
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    # Pickled by the name that the other side knows, which `__main__` is not.
+    from cxr_edge.runtimes import accelerators
+
+    accelerators.serve()

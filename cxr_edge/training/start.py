@@ -1,0 +1,148 @@
+"""From options to a run with a split: its images found, decoded, examined and divided."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from cxr_edge import __version__
+from cxr_edge.audit.sources import apart, compare_sources
+from cxr_edge.data.decode import refuse
+from cxr_edge.data.fingerprint import Fingerprint
+from cxr_edge.data.layouts import MIN_IMAGES_PER_CLASS, DataSet, find_data_set
+from cxr_edge.data.sources import with_sources
+from cxr_edge.data.split import Split, write_split
+from cxr_edge.data.store import ImageStore
+from cxr_edge.errors import DataError, OptionError, RunError
+from cxr_edge.files import write_json
+from cxr_edge.imaging.dicom import warnings_of
+from cxr_edge.phantoms.drawing import LABELS, write_phantoms
+from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig, SkippedImage
+from cxr_edge.runs.lock import locked
+from cxr_edge.runs.options import FROM_SCRATCH, OnBadImage, TrainOptions
+from cxr_edge.runs.progress import SILENT, Progress
+from cxr_edge.training.splitting import Examined, examine, leaks, make_split
+
+
+@contextmanager
+def starting(run: Run) -> Iterator[None]:
+    """Hold a run that does not exist yet, and take away what the body made of it where that ends before an epoch does.
+
+    Raises:
+        RunError: the folder holds a run, or another process holds the folder.
+    """
+    with locked(run.folder):
+        if run.config_file.exists():
+            raise RunError(f"{run.folder}: holds a run already; resume it with --resume, or name another with --run")
+        own = [path for path in (run.config_file, run.split_file, run.phantoms_folder) if not path.exists()]
+        try:
+            yield
+        except BaseException:
+            # A finished run has no checkpoints either: what fails after it must not take it away.
+            if not run.checkpoints.exists() and not run.model_file.exists():
+                for path in own:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            raise
+
+
+def start_run(run: Run, options: TrainOptions, progress: Progress = SILENT) -> RunConfig:
+    """Find, decode and split the images of a new run, and write `run.json` and `split.csv`.
+
+    Raises:
+        OptionError, WeightsError: before any image is read.
+        DataError: images that cannot be used, or too few of them.
+    """
+    options.check()
+    data = None if options.data is None else _find_images(Path(options.data), options)
+    if data is not None:
+        progress.data_found(data)
+    _check_weights(options.weights, progress)
+    data = data or _draw_phantoms(run, options, progress)
+    decoded = _decode(data, options, progress)
+    examined = examine(decoded.good, decoded.fingerprints)
+    fold = None if options.fold is None or options.folds is None else (options.fold, options.folds)
+    split = replace(make_split(decoded.good, examined, options.seed, fold=fold), resize=options.resize)
+    config = _described(decoded, examined, split, options)
+    write_split(split, run.split_file)
+    write_json(run.config_file, config.to_json())
+    return config
+
+
+def _find_images(data: Path, options: TrainOptions) -> DataSet:
+    found = with_sources(find_data_set(data, include=list(options.include)))
+    if options.folds is not None and found.parts():
+        raise OptionError(f"--folds: {data} comes in parts already; fold a data set that does not")
+    return found if options.hold_out_source is None else found.hold_out(options.hold_out_source)
+
+
+def _draw_phantoms(run: Run, options: TrainOptions, progress: Progress) -> DataSet:
+    with progress.stage("drawing phantoms", len(LABELS) * options.phantoms) as tick:
+        write_phantoms(run.phantoms_folder, options.phantoms, seed=options.seed, on_image=partial(tick, ""))
+    return find_data_set(run.phantoms_folder)
+
+
+def _check_weights(weights: str, progress: Progress) -> None:
+    """Whether they can be had: without network that is known before thousands of images are decoded, not after it."""
+    if weights != FROM_SCRATCH:
+        with progress.working("fetching weights"):
+            # TensorFlow takes seconds to import: not before the data is known to be there.
+            from cxr_edge.training.xception import pretrained_xception
+
+            pretrained_xception(weights)
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """The images that can be used, their fingerprints in the order of the items, and those that cannot."""
+
+    good: DataSet
+    fingerprints: list[Fingerprint]
+    skipped: tuple[SkippedImage, ...]
+
+
+def _decode(data: DataSet, options: TrainOptions, progress: Progress) -> _Decoded:
+    count, store = len(data.items), ImageStore(options.image_size, options.resize)
+    with progress.stage("decoding", count) as tick:
+        paths = [data.root / item.path for item in data.items]
+        digests, bad = store.add(paths, partial(tick, ""), fingerprints=True)
+    if options.on_bad_image is OnBadImage.FAIL or len(bad) == count:
+        refuse(bad, count, "fix or remove them, or leave them out with --on-bad-image skip")
+    good = data.without(bad)
+    for label, images_left in good.counts().items():
+        if bad and images_left < MIN_IMAGES_PER_CLASS:
+            raise DataError(
+                f"{options.data}, {label}: {images_left or 'no'} images are left, each class needs at least "
+                f"{MIN_IMAGES_PER_CLASS}; {len(bad)} of {count} cannot be used, such as {next(iter(bad.values()))}"
+            )
+    skipped = tuple(SkippedImage(data.items[index].path, reason) for index, reason in bad.items())
+    return _Decoded(good, store.fingerprints([digest for digest in digests if digest]), skipped)
+
+
+def _described(decoded: _Decoded, examined: Examined, split: Split, options: TrainOptions) -> RunConfig:
+    good = decoded.good
+    sources = [(good.labels[item.label], item.source) for item in good.items]
+    return RunConfig(
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        cxr_edge=__version__,
+        labels=good.labels,
+        images=good.counts(),
+        data_sha256=split.data_hash(),
+        options=options,
+        images_with_patient=sum(item.patient is not None for item in good.items),
+        patients_doubt=good.patients_doubt,
+        class_folders=good.folders,
+        left_out=tuple(good.left_out),
+        skipped=decoded.skipped,
+        given_parts=good.parts(),
+        leaks=tuple(leaks(split)),
+        repeated=examined.repeated,
+        doubt=examined.doubt(good),
+        sources_apart=tuple(apart(compare_sources(sources, good.labels))[0]),
+        dicom_warnings=warnings_of(good.root / item.path for item in good.items),
+    )

@@ -1,0 +1,144 @@
+"""`bench` measures what is there, says what it leaves out, and compares with an earlier record."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_edge.runtimes.base import Runtime
+from tests.conftest import Cli, Outcome
+
+Bench = Callable[..., tuple[Outcome, dict[str, Any]]]
+
+
+@pytest.fixture
+def own(tiny: Path, tmp_path: Path) -> Path:
+    """A bundle to change, on a device."""
+    return Path(shutil.copytree(tiny, tmp_path / "own"))
+
+
+@pytest.fixture
+def bench(cli: Cli, tmp_path: Path) -> Bench:
+    """`bench("--bundle", folder)`: the outcome, and the record where there is one."""
+
+    picture, output = tmp_path / "chest.png", tmp_path / "record.json"
+    # Phantoms of a detector's size take longer than all else.
+    Image.fromarray(np.zeros((80, 80), np.uint8)).save(picture)
+
+    def call(*arguments: object) -> tuple[Outcome, dict[str, Any]]:
+        output.unlink(missing_ok=True)
+        result = cli("bench", "--quick", "--images", picture, *arguments, "--json", output)
+        return result, json.loads(output.read_text()) if output.is_file() else {}
+
+    return call
+
+
+def left_out(record: dict[str, Any]) -> set[str]:
+    return {warning["subject"] for warning in record["warnings"] if warning["kind"] == "left out"}
+
+
+def test_a_bundle_without_the_artifacts_one_does_not_need_is_measured(own: Path, bench: Bench) -> None:
+    for path in own.glob("*"):
+        if path.name not in ("manifest.json", "xception-int8.tflite"):
+            path.unlink()
+    result, record = bench("--bundle", own, "--runtime", "litert")
+    assert result.code == 0, result.err
+    assert [row["id"] for row in record["rows"]] == ["xception-int8.tflite@litert"]
+    assert {"xception-int8.onnx", "xception-float32.tflite"} <= left_out(record)
+    assert "xception-int8.onnx is not in the table" in result.out
+    # Asked for by name, it is an error.
+    result, _ = bench("--artifact", own / "xception-int8.onnx")
+    assert result.code == 2
+    assert "xception-int8.onnx" in result.err
+    (own / "xception-int8.tflite").unlink()
+    result, _ = bench("--bundle", own)
+    assert result.code == 2
+    assert "none of the artifacts" in result.err
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_a_file_by_itself_is_measured(tiny: Path, tmp_path: Path, bench: Bench, kind: str) -> None:
+    alone = shutil.copy(tiny / f"xception-int8.{kind}", tmp_path / f"alone.{kind}")
+    result, record = bench("--artifact", alone)
+    assert result.code == 0, result.err
+    assert {row["artifact"] for row in record["rows"]} == {f"alone.{kind}"}
+    assert "keras" in left_out(record)
+    assert str(tmp_path) not in json.dumps(record)
+
+
+def test_files_are_named_one_by_one_or_by_their_bundle(tiny: Path, tmp_path: Path, bench: Bench) -> None:
+    path = tiny / "xception-int8.onnx"
+    assert bench("--artifact", path, "--bundle", tiny)[0].code == 2
+    other = tmp_path / "other"
+    other.mkdir()
+    result, _ = bench("--artifact", path, "--artifact", shutil.copy(path, other))
+    assert result.code == 2
+    assert "two artifacts are called xception-int8.onnx" in result.err
+
+
+def test_a_changed_file_is_an_error(own: Path, bench: Bench) -> None:
+    with (own / "xception-int8.onnx").open("ab") as file:
+        file.write(b"x")
+    result, _ = bench("--bundle", own)
+    assert result.code == 2
+    assert "SHA-256" in result.err
+
+
+def test_with_one_runtime_what_it_reads_is_measured(tiny: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Runtime, "installed", lambda self: self.name == "litert")
+    result, record = bench("--bundle", tiny)
+    assert result.code == 0, result.err
+    assert {row["artifact"] for row in record["rows"]} == {"xception-int8.tflite", "xception-float32.tflite"}
+    assert {"xception-int8.onnx", "xception-float32.onnx"} <= left_out(record)
+    monkeypatch.setattr(Runtime, "installed", lambda self: False)
+    result, _ = bench("--bundle", tiny)
+    assert result.code == 2
+    assert "pip install" in result.err
+
+
+def test_a_sweep_has_a_row_per_number_of_threads(tiny: Path, bench: Bench, tmp_path: Path) -> None:
+    arguments = ["--bundle", tiny, "--runtime", "litert"]
+    result, record = bench(*arguments, "--threads", "1,2", "--baseline", "xception-float32.tflite")
+    assert result.code == 0, result.err
+    assert {(row["artifact"], row["threads"]) for row in record["rows"]} == {
+        (f"xception-{name}.tflite", threads) for name in ("int8", "float32") for threads in (1, 2)
+    }
+    assert {row["baseline"] for row in record["rows"]} == {"xception-float32.tflite@litert"}
+    assert max(len(line) for line in result.out.splitlines() if "LiteRT" in line and "x " in line) <= 100
+    for wrong in (["--threads", "0"], ["--threads", "1,x"], ["--baseline", "x"], ["--compare", tmp_path]):
+        assert bench(*arguments, *wrong)[0].code == 2
+
+
+def test_compare_ends_with_status_3_where_something_became_slower(tiny: Path, bench: Bench, tmp_path: Path) -> None:
+    arguments = ["--artifact", tiny / "xception-int8.tflite", "--runtime", "litert"]
+    _, record = bench(*arguments)
+
+    def against(factor: float, **machine: str) -> Outcome:
+        old = json.loads(json.dumps(record))
+        old["machine"] |= machine
+        for row in old["rows"]:
+            row["p50_ms"] *= factor
+            row["rounds_ms"] = [factor * value for value in row["rounds_ms"]]
+        (tmp_path / "old.json").write_text(json.dumps(old))
+        return bench(*arguments, "--compare", tmp_path / "old.json")[0]
+
+    result = against(0.001)
+    assert result.code == 3
+    assert "slower than the old record" in result.err
+    assert against(1000).code == 0
+    result = against(1, cpu="another")
+    assert result.code == 2
+    assert "another machine" in result.err
+
+
+def test_only_files_that_are_asked_for_are_written_beside_a_bundle(tiny: Path, bench: Bench) -> None:
+    before = sorted(tiny.parent.rglob("*"))
+    assert bench("--bundle", tiny, "--runtime", "litert")[0].code == 0
+    assert sorted(tiny.parent.rglob("*")) == before

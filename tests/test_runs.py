@@ -1,0 +1,319 @@
+"""What a run records: older files are read, one process at a time trains, an interrupted training ends with a word."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from cxr_edge.cli.train import GivenOptions
+from cxr_edge.errors import RunError
+from cxr_edge.evaluation.metrics import ClassificationMetrics
+from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
+from cxr_edge.intervals import mean_interval, wilson_interval
+from cxr_edge.phantoms.drawing import write_phantoms
+from cxr_edge.reporting.html.plots import draw_run_plots
+from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.history import History, read_history
+from cxr_edge.runs.lock import locked
+from cxr_edge.runs.options import OnBadImage, Precision, TrainOptions, completed
+from cxr_edge.runs.progress import Progress
+from cxr_edge.training.jobs import train_new
+from cxr_edge.training.result import TrainingResult
+from tests.artifacts import OLD, old_record
+from tests.conftest import Cli
+
+LABELS = ("COVID-19", "Viral Pneumonia", "Normal")
+#: `run.json` of the first versions, which said less.
+EARLY: dict[str, Any] = {
+    "started": "2026-09-01T10:00:00+00:00",
+    "cxr_edge": "0.1.0",
+    "labels": list(LABELS),
+    "images": dict.fromkeys(LABELS, 180),
+    "data_sha256": "dff1",
+    "options": {
+        "data": None, "image_size": 71, "weights": "none", "head_epochs": 0, "epochs": 7, "batch_size": 16,
+        "learning_rate": 0.001, "precision": "auto", "seed": 0, "phantoms": 180,
+    },
+}  # fmt: skip
+#: The same before it had a schema number.
+SCHEMA_1: dict[str, Any] = {
+    **EARLY,
+    "images_with_patient": 12,
+    "patients_doubt": None,
+    "class_folders": {"Normal": "NORMAL"},
+    "left_out": ["Lung_Opacity"],
+    "skipped": [{"path": "a.png", "reason": "a.png: empty"}],
+    "given_parts": {},
+    "leaks": ["patient 3"],
+    "repeated": 2,
+    "doubt": None,
+    "sources_apart": ["Normal"],
+    "dicom_warnings": {"no window": 3},
+    "options": {
+        **EARLY["options"], "data": "/data", "resize": "pad", "on_bad_image": "fail", "include": ["lung-opacity"],
+        "hold_out_source": None, "folds": 3, "fold": 1,
+    },
+}  # fmt: skip
+ROW = {"phase": "head", "epoch": 1, "loss": 1.0, "accuracy": 0.5, "validation_loss": 0.9, "validation_accuracy": 0.6,
+       "validation_balanced_accuracy": 0.6, "score": 0.5}  # fmt: skip
+SCHEMA_1_HISTORY = [
+    ROW,
+    {**ROW, "epoch": 2, "score": 0.7},
+    {**ROW, "phase": "fine-tuning", "score": 0.6},
+    {**ROW, "phase": "fine-tuning", "epoch": 2, "score": 0.8},
+    {**ROW, "phase": "fine-tuning", "epoch": 3, "score": 0.8},
+]
+MATRIX = [[8, 2, 0], [0, 10, 0], [1, 0, 9]]
+
+
+def test_runs_of_early_versions_are_read() -> None:
+    config = RunConfig.from_json(EARLY)
+    assert config.phantoms
+    assert (config.options.resize, config.options.on_bad_image) == ("stretch", OnBadImage.SKIP)
+    assert (config.images_with_patient, config.skipped, config.leaks) == (0, (), ())
+
+
+def test_a_run_without_a_schema_number_is_read_whole_and_written_with_one() -> None:
+    config = RunConfig.from_json(SCHEMA_1)
+    assert not config.phantoms
+    assert config.options.precision is Precision.AUTO
+    assert (config.options.resize, config.options.include, config.options.fold) == ("pad", ("lung-opacity",), 1)
+    assert config.skipped[0].reason == "a.png: empty"
+    assert (config.images_with_patient, config.repeated, config.dicom_warnings) == (12, 2, {"no window": 3})
+    written = json.loads(json.dumps(config.to_json()))
+    assert written["schema"] == 2
+    assert RunConfig.from_json(written) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("{", "damaged"),
+        ("[]", "object"),
+        (json.dumps({**EARLY, "schema": 99}), "schema is 99"),
+        (json.dumps({**EARLY, "labels": 3}), "labels"),
+        (json.dumps({**EARLY, "options": {}}), "options.data"),
+    ],
+)
+def test_a_damaged_run_is_one_clear_error(tmp_path: Path, text: str, word: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunError, match=word) as error:
+        Run(tmp_path).config()
+    assert str(tmp_path / "run.json") in str(error.value)
+
+
+def test_of_an_old_history_it_is_known_which_epoch_was_kept() -> None:
+    history = History.from_json(SCHEMA_1_HISTORY)
+    assert [epoch.kept for epoch in history.epochs] == [True, True, False, True, False]
+    assert history.kept == 3
+    assert history.epochs[3].validation_accuracy.value == 0.6
+    assert History.from_json(json.loads(json.dumps(history.to_json()))) == history
+
+
+def test_the_history_and_metrics_that_commit_a3fe295_wrote_are_read() -> None:
+    assert len(read_history(OLD / "history.json").epochs) == 2
+    metrics = read_run_metrics(OLD / "metrics.json")
+    assert metrics.phantoms
+    assert metrics.to_json()["accuracy"] == old_record("metrics.json")["accuracy"]
+
+
+def test_the_state_of_an_interrupted_phase_knows_what_the_phases_before_reached() -> None:
+    history = History.from_json(SCHEMA_1_HISTORY[2:], best_before=0.7)
+    assert [epoch.kept for epoch in history.epochs] == [False, True, False]
+
+
+def test_old_metrics_get_the_intervals_that_their_counts_have() -> None:
+    classes = [
+        {"label": label, "precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 10, "auc": 0.9} for label in LABELS
+    ]
+    record = {"part": "test", "data": "phantoms", "precision_policy": "float32", "images": 30, "accuracy": 0.9,
+              "macro_auc": 0.9, "classes": classes, "confusion_matrix": MATRIX}  # fmt: skip
+    metrics = RunMetrics.from_json(record)
+    assert metrics.phantoms
+    assert metrics.metrics.accuracy == wilson_interval(27, 30)
+    assert metrics.metrics.macro_auc == pytest.approx(0.9)
+    assert RunMetrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics
+
+
+def test_old_cross_validations_are_read() -> None:
+    rate = {"value": 0.9, "low": 0.7, "high": 1.0}
+    classes = [{"label": label, "support": 10, "recall": rate, "precision": rate} for label in LABELS]
+    record = {"data": "images", "images": 30, "accuracy": rate, "balanced_accuracy": 0.9, "fold_accuracy": [0.8, 1.0],
+              "classes": classes, "confusion_matrix": MATRIX}  # fmt: skip
+    figures = CrossValidation.from_json(record)
+    assert (figures.phantoms, figures.fold_accuracy, figures.metrics.images) == (False, (0.8, 1.0), 30)
+    assert CrossValidation.from_json(json.loads(json.dumps(figures.to_json()))) == figures
+
+
+def test_intervals_agree_with_a_reference() -> None:
+    from scipy import stats
+
+    for hits, count in ((0, 5), (3, 5), (5, 5), (180, 200)):
+        wanted = stats.binomtest(hits, count).proportion_ci(0.95, method="wilson")
+        interval = wilson_interval(hits, count)
+        assert (interval.low, interval.high) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
+    assert wilson_interval(0, 0).value is wilson_interval(0, 0).low is None
+
+
+def test_the_interval_of_a_mean_covers_it_as_often_as_it_promises() -> None:
+    import numpy as np
+
+    random, rates, counts = np.random.default_rng(0), (0.95, 0.8, 0.9), (20, 40, 30)
+    covered = 0
+    for _ in range(2000):
+        hits = [int(random.binomial(count, rate)) for rate, count in zip(rates, counts, strict=True)]
+        interval = mean_interval([wilson_interval(*pair) for pair in zip(hits, counts, strict=True)])
+        assert interval.low is not None and interval.high is not None
+        covered += interval.low <= sum(rates) / 3 <= interval.high
+    assert 0.93 < covered / 2000 < 0.98
+
+
+def test_the_command_line_offers_every_option_of_a_training() -> None:
+    assert {field.name for field in fields(GivenOptions)} == {field.name for field in fields(TrainOptions)}
+    given = GivenOptions(seed=3, include=["lung-opacity"], data=Path("/data")).by_name()
+    assert given == {"seed": 3, "include": ("lung-opacity",), "data": "/data"}
+    assert completed(given).seed == 3
+
+
+HOLD = "import sys, time; from pathlib import Path; from cxr_edge.runs.lock import locked\n" \
+       "with locked(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"  # fmt: skip
+
+
+@contextmanager
+def held_by_another(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_second_training_on_a_run_is_refused_and_touches_nothing(tmp_path: Path, started: Callable[..., Any]) -> None:
+    folder = tmp_path / "run"
+    write_phantoms(tmp_path / "data", 5, size=64)
+    with held_by_another(folder) as holder:
+        (folder / "split.csv").write_text("the first's")
+        result = started("--data", tmp_path / "data", "--run", folder)
+        assert result.code == 2
+        assert f"process {holder.pid} on " in result.err
+        assert (folder / "split.csv").read_text() == "the first's"
+        holder.kill()
+        holder.wait()
+    # What a killed process leaves behind locks nothing.
+    assert (folder / ".lock").exists()
+    assert started("--data", tmp_path / "data", "--run", folder).code == 0
+    assert not (folder / ".lock").exists()
+
+
+def test_of_two_at_once_one_holds_the_folder(tmp_path: Path) -> None:
+    inside, most, refused = 0, 0, 0
+    guard = threading.Lock()
+
+    def enter() -> None:
+        nonlocal inside, most, refused
+        for _ in range(50):
+            try:
+                with locked(tmp_path / "run"):
+                    with guard:
+                        inside += 1
+                        most = max(most, inside)
+                    time.sleep(0.001)
+                    with guard:
+                        inside -= 1
+            except RunError:
+                refused += 1
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    assert refused > 0
+
+
+def test_only_what_a_failed_start_made_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(run: Run, progress: Progress) -> TrainingResult:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cxr_edge.training.train.train", interrupted)
+    write_phantoms(tmp_path / "data", 5, size=64)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    options = completed({"data": str(tmp_path / "data"), "weights": "none", "image_size": 71})
+    with pytest.raises(KeyboardInterrupt):
+        train_new(Run(tmp_path / "run"), options)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
+def test_weights_that_cannot_be_had_are_known_before_an_image_is_decoded(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cxr_edge.training.backend import keras
+
+    def offline(**options: Any) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(keras.applications, "Xception", offline)
+    write_phantoms(tmp_path / "data", 5, size=64)
+    result = cli("train", "--data", tmp_path / "data", "--run", tmp_path / "run")
+    assert result.code == 2
+    assert "--weights FILE" in result.err
+    assert "decoding" not in result.err
+    assert not (tmp_path / "run").exists()
+
+
+SLEEP = "import sys, time; from cxr_edge.console import interruptible\n" \
+        "with interruptible(lambda: 'resume with this'):\n    print('on', flush=True)\n    {body}"  # fmt: skip
+#: Like a step of TensorFlow: native code that no signal reaches.
+DEAF = "import sqlite3; sqlite3.connect(':memory:').execute(\'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 " \
+       "FROM n WHERE i < 2000000000) SELECT count(*) FROM n\').fetchall()"  # fmt: skip
+
+
+@pytest.mark.parametrize("body", ["time.sleep(60)", DEAF])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_process_with_a_line(body: str, number: signal.Signals, code: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLEEP.format(body=body)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "on\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert errors == "resume with this\n"
+    assert process.returncode == code
+
+
+def result_of(folder: Path, labels: tuple[str, ...]) -> TrainingResult:
+    metrics = ClassificationMetrics(labels, tuple(map(tuple, MATRIX)), (None, None, None))
+    return TrainingResult(Run(folder), RunMetrics(metrics, False, "float32"), History.from_json(SCHEMA_1_HISTORY))
+
+
+def test_labels_that_look_like_formulas_are_drawn_as_they_are(tmp_path: Path) -> None:
+    assert draw_run_plots(result_of(tmp_path, (r"cost$x_$y", r"a$\frac{$b", "Normal"))) == []
+    for name in ("learning_curves.png", "confusion_matrix.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width > 300
+
+
+def test_a_plot_that_cannot_be_drawn_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "learning_curves.png").mkdir()
+    (warning,) = draw_run_plots(result_of(tmp_path, LABELS))
+    assert "learning_curves.png: cannot be drawn" in warning
+    assert (tmp_path / "confusion_matrix.png").is_file()

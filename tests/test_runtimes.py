@@ -1,0 +1,230 @@
+"""A runtime is one file; an accelerator's driver can do no harm to the process that asks for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cxr_edge.runtimes
+from cxr_edge.benchmarking.latency import Candidate, measure
+from cxr_edge.benchmarking.startup import StartUp, startup
+from cxr_edge.errors import ArtifactError, ProviderError
+from cxr_edge.runtimes.accelerators import RemoteSession, missing_accelerators
+from cxr_edge.runtimes.base import Runtime, all_runtimes, every_runtime, runtime_named
+from cxr_edge.runtimes.gpus import gpu_nodes
+from cxr_edge.runtimes.litert_runtime import CompiledModelSession, LiteRTSession
+from cxr_edge.runtimes.onnx_runtime import ONNXRuntimeSession
+from tests.conftest import Cli
+from tests.tiny import SIZE, expected
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 1), dtype=np.uint8)
+#: All there is to a runtime, with accelerators that behave as drivers have been seen to.
+FILE = """
+import atexit, os, time
+import numpy as np
+from cxr_edge.runtimes.base import Adapter, Provider, Runtime
+from tests.tiny import expected
+
+class Session:
+    ran_on = "paper"
+
+    def __init__(self, provider):
+        self.provider = provider
+
+    def run(self, images):
+        if self.provider == "dies_computing":
+            print("free(): invalid pointer", flush=True)
+            os.abort()
+        time.sleep(0.02 if self.provider == "slow" else 0.0)
+        return expected(images)
+
+class OnPaper(Adapter):
+    def prepare(self): pass
+    def version(self): return "7"
+    def missing(self, provider):
+        if provider == "dies_asked":
+            os.abort()
+        return "no such pencil" if provider == "absent" else None
+    def load(self, path, threads, provider):
+        if provider == "dies_ending":
+            atexit.register(os.abort)
+        return Session(provider)
+    def placement(self, path, threads, provider, image):
+        return {"paper": 3, "head": 1}
+
+names = ("slow", "absent", "dies_asked", "dies_computing", "dies_ending")
+RUNTIME = Runtime("by_hand", "Pencil", package="json", extra="pencil", formats=("tflite",), preference=9,
+                  adapter=OnPaper(), accelerators=tuple(Provider(name, name.upper()) for name in names))
+"""
+
+
+@pytest.fixture
+def pencil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime that is nothing but a file beside the others, here and in processes that are started from here."""
+    folder = tmp_path / "runtimes"
+    folder.mkdir()
+    (folder / "pencil_runtime.py").write_text(FILE)
+    (folder / "sitecustomize.py").write_text(
+        f"import cxr_edge.runtimes\ncxr_edge.runtimes.__path__.append({str(folder)!r})\n"
+    )
+    root = Path(__file__).parents[1]
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{root}")
+    monkeypatch.setattr(cxr_edge.runtimes, "__path__", [*cxr_edge.runtimes.__path__, str(folder)])
+    all_runtimes.cache_clear()
+    yield folder
+    all_runtimes.cache_clear()
+    sys.modules.pop("cxr_edge.runtimes.pencil_runtime", None)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.fromarray(IMAGES[0, ..., 0]).save(tmp_path / "x.png")
+    return tmp_path / "x.png"
+
+
+def test_a_runtime_is_added_by_adding_its_file(
+    pencil: Path, tiny: Path, picture: Path, cli: Cli, tmp_path: Path
+) -> None:
+    assert all_runtimes()[-1].title == "Pencil"
+    output = tmp_path / "x.json"
+    assert cli("devices", "--json", output).code == 0
+    rows = {row["option"]: row for row in json.loads(output.read_text())["runtimes"]}
+    assert (rows["pencil"]["version"], rows["pencil"]["missing"]) == ("7", None)
+    assert rows["pencil:absent"]["missing"] == "no such pencil"
+    common = ["--artifact", tiny / "xception-int8.tflite", "--runtime", "pencil"]
+    result = cli("bench", "--quick", "--images", picture, *common, "--json", output)
+    assert result.code == 0, result.err
+    assert [row["id"] for row in json.loads(output.read_text())["rows"]] == ["xception-int8.tflite@pencil"]
+    assert cli("predict", picture, *common).code == 0
+
+
+def test_a_driver_that_dies_is_told_and_the_others_are_still_asked(pencil: Path) -> None:
+    reasons = missing_accelerators([runtime for runtime in every_runtime() if runtime.name == "by_hand"][1:])
+    assert reasons["pencil:slow"] is None
+    assert "killed by signal 6" in str(reasons["pencil:dies_asked"])
+    assert reasons["pencil:dies_computing"] is None
+
+
+def test_an_accelerator_computes_in_a_process_of_its_own(pencil: Path, tiny: Path) -> None:
+    session = runtime_named("pencil:slow").load(tiny / "xception-int8.tflite", 1)
+    assert isinstance(session, RemoteSession)
+    assert np.array_equal(session.run(IMAGES), expected(IMAGES))
+    assert session.ran_on == "paper"
+    candidate = Candidate("x", "Pencil", session, 0.0)
+    measure([candidate], IMAGES, queries=5, seconds=0.0)
+    # The inference, without the way to the other process.
+    assert candidate.figures().p50_ms >= 20
+
+
+def test_a_driver_that_dies_while_it_computes_is_an_error_that_says_so(pencil: Path, tiny: Path) -> None:
+    session = runtime_named("pencil:dies_computing").load(tiny / "xception-int8.tflite", 1)
+    with pytest.raises(ProviderError, match=r"signal 6.*free\(\): invalid pointer"):
+        session.run(IMAGES)
+    with pytest.raises(ProviderError, match="no such pencil"):
+        runtime_named("pencil:absent").load(tiny / "xception-int8.tflite", 1)
+
+
+def test_a_driver_that_dies_at_the_end_takes_no_result_with_it(
+    pencil: Path, tiny: Path, picture: Path, tmp_path: Path
+) -> None:
+    path, output = tiny / "xception-int8.tflite", tmp_path / "x.json"
+    program = [
+        "bench",
+        "--quick",
+        "--images",
+        picture,
+        "--artifact",
+        path,
+        "--runtime",
+        "pencil:dies_ending",
+        "--json",
+        output,
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "cxr_edge", *map(str, program)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(output.read_text())["rows"]
+    assert (row["ran_on"], row["nodes_on"]) == ("paper", {"paper": 3, "head": 1})
+    assert isinstance(startup(path, "pencil:dies_ending", 1, picture, 1), StartUp)
+
+
+def test_what_cannot_be_loaded_there_is_told_here(tmp_path: Path, pencil: Path) -> None:
+    (tmp_path / "x.tflite").write_bytes(b"nonsense")
+    with pytest.raises(ArtifactError, match=r"x\.tflite"):
+        runtime_named("litert").load(tmp_path / "x.tflite", 1)
+
+
+@pytest.mark.parametrize(("option", "name"), [("cuda", "onnxruntime-gpu"), ("coreml", "macOS"), ("xnnpack", "Android")])
+def test_a_provider_that_is_not_here_is_an_error_that_names_the_way_out(
+    tiny: Path, picture: Path, cli: Cli, option: str, name: str
+) -> None:
+    if runtime_named(f"onnx:{option}").missing() is None:
+        pytest.skip(f"{option} is here")
+    for command in (["bench", "--quick"], ["predict", picture]):
+        result = cli(*command, "--bundle", tiny, "--runtime", f"onnx:{option}")
+        assert result.code == 2
+        assert name in result.err
+        assert f"onnx:{option}" in result.err
+    assert cli("bench", "--bundle", tiny, "--runtime", "onnx:nonsense").code == 2
+
+
+def test_a_provider_that_comes_up_as_another_is_an_error(tiny: Path) -> None:
+    # What a build with CUDA does where CUDA's libraries are missing: it is listed, and the session is on the CPU.
+    with pytest.raises((ProviderError, ValueError), match="CUDA"):
+        ONNXRuntimeSession(tiny / "xception-float32.onnx", 1, "cuda")
+
+
+def test_the_gpus_path_computes_what_the_cpus_does(tiny: Path) -> None:
+    path = tiny / "xception-float32.tflite"
+    assert np.abs(LiteRTSession(path, 2).run(IMAGES) - CompiledModelSession(path, "CPU").run(IMAGES)).max() < 1e-4
+
+
+@pytest.mark.skipif(bool(gpu_nodes()), reason="a GPU is to be seen here, so it may come up")
+def test_a_gpu_that_does_not_come_up_is_an_error_and_the_process_lives(tiny: Path) -> None:
+    # Past the look for a device file: with a Vulkan driver and no GPU, what was tried crashes its process at the end.
+    code = f"""
+from pathlib import Path
+from cxr_edge.errors import ProviderError
+from cxr_edge.runtimes import gpus, litert_runtime
+litert_runtime.gpu_nodes = lambda: ["/dev/dri/renderD128"]
+try:
+    litert_runtime.CompiledModelSession(Path({str(tiny / "xception-float32.tflite")!r}), "GPU")
+except ProviderError as error:
+    print(error, flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "GPU accelerator did not come up" in done.stdout
+    with pytest.raises(ProviderError, match="litert:gpu"):
+        runtime_named("litert:gpu").load(tiny / "xception-float32.tflite", 1)
+
+
+def test_every_node_is_accounted_for(tiny: Path) -> None:
+    adapter = runtime_named("onnx").adapter
+    assert adapter.placement(tiny / "xception-int8.onnx", 1, "cpu", IMAGES[:1]) == {"CPUExecutionProvider": 4}
+
+
+def test_devices_lists_what_is_here_and_what_is_not(cli: Cli, tmp_path: Path) -> None:
+    result = cli("devices", "--json", tmp_path / "x.json")
+    assert result.code == 0
+    rows = {row["option"]: row for row in json.loads((tmp_path / "x.json").read_text())["runtimes"]}
+    assert set(rows) == {runtime.option for runtime in every_runtime()}
+    assert rows["litert"]["missing"] is None
+    assert rows["onnx"]["missing"] is None
+    assert rows["onnx"]["version"]
+    for row in rows.values():
+        assert row["missing"] is None or len(row["missing"]) > 20
+
+
+def test_devices_names_the_extra_that_brings_a_runtime(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Runtime, "installed", lambda self: self.name == "litert")
+    result = cli("devices")
+    assert result.code == 0
+    assert "cxr-edge[onnx]" in "".join(result.out.split())

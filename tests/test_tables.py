@@ -1,0 +1,46 @@
+"""What is printed is what was said: no markup in it, and nothing that a terminal obeys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cxr_edge.console import printable, progress_bar
+from cxr_edge.reporting.terminal.tables import markdown_table, show, show_table
+from tests.conftest import Cli
+
+
+def test_square_brackets_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table("labels [2]", ["class [x]", "n"], [["Normal [adult]", "1"], ["Normal [child]", "[/]"]])
+    with progress_bar("counting [red]", 1) as bar:
+        bar.note("[done]")
+    captured = capsys.readouterr()
+    for text in ("labels [2]", "class [x]", "Normal [adult]", "Normal [child]", "[/]"):
+        assert text in captured.out
+    assert "counting [red]" in captured.err
+    assert "[done]" in captured.err
+
+
+def test_control_characters_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\x1b[2Jb\rc\nd\u202ee\udc80.png"
+    shown = r"a\x1b[2Jb\rc\nd\u202ee\udc80.png"
+    show(name)
+    show_table("x", ["file"], [[name]])
+    assert capsys.readouterr().out.count(shown) == 2
+    assert shown in markdown_table(["file"], [[name]])
+    assert printable("röntgen bild\u00a0[1].png") == "röntgen bild\u00a0[1].png"
+
+
+def test_a_column_may_have_a_name_of_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table("x", ["acc.\n%"], [["1"]])
+    out = capsys.readouterr().out
+    assert r"\n" not in out
+    assert "acc." in out
+
+
+def test_an_error_about_a_file_has_its_name_and_no_control_characters(cli: Cli, tmp_path: Path) -> None:
+    result = cli("inspect", tmp_path / "x\x1b[31m.onnx")
+    assert result.code == 2
+    assert "\x1b" not in result.err
+    assert r"x\x1b[31m.onnx" in result.err

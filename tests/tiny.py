@@ -1,0 +1,131 @@
+"""Working artifacts of four operators and a bundle of them: what runs artifacts is tested without training a model."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import onnx
+from ai_edge_litert import schema_py_generated as schema
+from onnx import TensorProto, helper, numpy_helper
+
+from cxr_edge.artifacts.artifact import METADATA_ENTRY, METADATA_KEY, Artifact, format_of, read_artifact
+from cxr_edge.artifacts.bundle import write_manifest
+from cxr_edge.artifacts.contract import IMAGE, PROBABILITIES, contract
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.records import to_json
+from tests.artifacts import some_metadata
+
+SIZE = 71
+#: Logits are these times the mean grey value, `[K]`: black says all alike, white the first class.
+WEIGHTS = np.float32([0.02, 0.01, 0.0])
+
+
+def expected(images: np.ndarray) -> np.ndarray:
+    """The probabilities `[N, K]` that a tiny artifact gives."""
+    logits = images.astype(np.float32).mean(axis=(1, 2)) * WEIGHTS
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+def _tflite() -> bytes:
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    model.version, model.subgraphs, model.operatorCodes, model.buffers = 3, [graph], [], [schema.BufferT()]
+    graph.tensors, graph.operators = [], []
+
+    def tensor(name: str, shape: list[int], kind: int, data: np.ndarray | None = None) -> int:
+        added, buffer = schema.TensorT(), schema.BufferT()
+        if data is not None:
+            buffer.data = np.frombuffer(data.tobytes(), np.uint8)
+        model.buffers.append(buffer)
+        added.name, added.shape, added.type, added.buffer = name, shape, kind, len(model.buffers) - 1
+        if data is None:
+            added.shapeSignature = [-1, *shape[1:]]
+        graph.tensors.append(added)
+        return len(graph.tensors) - 1
+
+    def operator(code: int, inputs: list[int], output: int, options: Any, kind: int) -> None:
+        added, known = schema.OperatorT(), schema.OperatorCodeT()
+        known.builtinCode = known.deprecatedBuiltinCode = code
+        model.operatorCodes.append(known)
+        added.opcodeIndex, added.inputs, added.outputs = len(model.operatorCodes) - 1, inputs, [output]
+        added.builtinOptions, added.builtinOptionsType = options, kind
+        graph.operators.append(added)
+
+    real, builtin, options = schema.TensorType.FLOAT32, schema.BuiltinOperator, schema.BuiltinOptions
+    image = tensor(IMAGE, [1, SIZE, SIZE, 1], schema.TensorType.UINT8)
+    cast = tensor("cast", [1, SIZE, SIZE, 1], real)
+    axes = tensor("axes", [2], schema.TensorType.INT32, np.int32([1, 2]))
+    mean, logits = tensor("mean", [1, 1], real), tensor("logits", [1, 3], real)
+    weights = tensor("weights", [3, 1], real, WEIGHTS[:, None])
+    probabilities = tensor(PROBABILITIES, [1, 3], real)
+    softmax = schema.SoftmaxOptionsT()
+    softmax.beta = 1.0
+    operator(builtin.CAST, [image], cast, schema.CastOptionsT(), options.CastOptions)
+    operator(builtin.MEAN, [cast, axes], mean, schema.ReducerOptionsT(), options.ReducerOptions)
+    operator(
+        builtin.FULLY_CONNECTED,
+        [mean, weights, -1],
+        logits,
+        schema.FullyConnectedOptionsT(),
+        options.FullyConnectedOptions,
+    )
+    operator(builtin.SOFTMAX, [logits], probabilities, softmax, options.SoftmaxOptions)
+    graph.inputs, graph.outputs = [image], [probabilities]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _onnx() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Cast", [IMAGE], ["cast"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["cast"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["mean", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], [PROBABILITIES], axis=-1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["N", SIZE, SIZE, 1])],
+        [helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(WEIGHTS[None, :], "weights")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def write_artifact(path: Path, quantization: Quantization) -> Artifact:
+    """An artifact that works, TFLite or ONNX by its suffix; float whatever it says."""
+    kind = format_of(path)
+    metadata = some_metadata(
+        format=kind,
+        quantization=quantization,
+        contract=contract(SIZE, 3),
+        reference_outputs=None,
+        reference_sha256=None,
+    )
+    text = json.dumps(to_json(metadata))
+    if kind is ArtifactFormat.TFLITE:
+        path.write_bytes(_tflite())
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(METADATA_ENTRY, text)
+    else:
+        model = _onnx()
+        model.metadata_props.add(key=METADATA_KEY, value=text)
+        onnx.save(model, path)
+    return read_artifact(path)
+
+
+def write_bundle(folder: Path) -> Path:
+    """float32, fp16 and int8 in both formats."""
+    folder.mkdir()
+    artifacts = [
+        write_artifact(folder / f"xception-{quantization}.{kind}", quantization)
+        for quantization in (Quantization.FLOAT32, Quantization.FP16, Quantization.INT8)
+        for kind in ArtifactFormat
+    ]
+    write_manifest(folder, artifacts[0].metadata.shared, artifacts)
+    return folder
