@@ -21,7 +21,7 @@ from cxr_edge.data.split import Split, run_split
 from cxr_edge.data.store import ImageStore
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.run_metrics import RunMetrics
-from cxr_edge.evaluation.temperature import tempered
+from cxr_edge.evaluation.temperature import apply_temperature
 from cxr_edge.imaging.rule import STRETCH
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import History
@@ -127,7 +127,7 @@ def assert_same_answers(bundle: Path, found: NDArray[np.float32], wanted: NDArra
     int8 logit into several hundredths of a probability.
     """
     temperature = read_manifest(bundle).shared.temperature
-    plain, other = (tempered(one, 1 / temperature) for one in (found, wanted))
+    plain, other = (apply_temperature(one, 1 / temperature) for one in (found, wanted))
     assert np.abs(plain - other).max() <= 0.02
     second, first = np.sort(other, axis=1)[:, -2:].T
     decided = first - second > 0.02

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.quantization.graph import Graph, Node
+from cxr_edge.quantization.quantized_graph import QuantizedGraph
 
 SIZE = 17
 LABELS = 3
@@ -19,7 +20,7 @@ def small_graph(seed: int = 0, spread: float = 1.0) -> Graph:
 
     Args:
         seed: of the weights.
-        spread: standard deviation of the logarithms of the depthwise kernel's channels.
+        spread: standard deviation of the logarithms of the depthwise output's channels, taken back by their reader.
     """
     rng = np.random.default_rng(seed)
 
@@ -30,14 +31,17 @@ def small_graph(seed: int = 0, spread: float = 1.0) -> Graph:
     def bias(count: int) -> NDArray[np.float32]:
         return np.asarray(rng.normal(0, 0.1, count), np.float32)
 
-    depthwise = kernel(3, 3, 8) * np.exp(rng.normal(0, spread, 8)).astype(np.float32)
+    factors = np.exp(rng.normal(0, spread, 8)).astype(np.float32)
     nodes = (
         Node("stem", "conv", (IMAGE,), (2, 2), kernel=kernel(3, 3, 1, 8) / 128, bias=bias(8), layer="stem"),
         Node("stem_act", "relu", ("stem",), layer="stem_act"),
-        Node("separable_depthwise", "depthwise", ("stem_act",), padding="same", kernel=depthwise, layer="separable"),
         Node(
-            "separable_pointwise", "conv", ("separable_depthwise",), kernel=kernel(1, 1, 8, 12), bias=bias(12),
+            "separable_depthwise", "depthwise", ("stem_act",), padding="same", kernel=kernel(3, 3, 8) * factors,
             layer="separable",
+        ),
+        Node(
+            "separable_pointwise", "conv", ("separable_depthwise",), kernel=kernel(1, 1, 8, 12) / factors[:, None],
+            bias=bias(12), layer="separable",
         ),
         Node("pool", "maxpool", ("separable_pointwise",), (2, 2), (3, 3), "same", layer="pool"),
         Node(
@@ -49,7 +53,7 @@ def small_graph(seed: int = 0, spread: float = 1.0) -> Graph:
         Node("pooling", "mean", ("sum_act",), layer="pooling"),
         Node("hidden", "dense", ("pooling",), kernel=kernel(12, 8), bias=bias(8), layer="hidden"),
         Node("hidden_relu", "relu", ("hidden",), layer="hidden"),
-        Node("logits", "dense", ("hidden_relu",), kernel=3 * kernel(8, 3), bias=bias(3), layer="probabilities"),
+        Node("logits", "dense", ("hidden_relu",), kernel=kernel(8, 3), bias=bias(3), layer="probabilities"),
         Node("probabilities", "softmax", ("logits",), layer="probabilities"),
     )  # fmt: skip
     return Graph(SIZE, nodes)
@@ -68,6 +72,17 @@ def tensors_of(graph: Graph, images: NDArray[np.uint8], **hooks: Any) -> dict[st
     from cxr_edge.quantization.simulate import interpret, kernels_of
 
     kernel = hooks.pop("kernel", kernels_of(graph))
-    return {
-        name: np.asarray(value) for name, value in interpret(graph, images.astype(np.float32), kernel, **hooks).items()
-    }
+    tensors = interpret(graph, images.astype(np.float32), kernel, **hooks)
+    return {name: np.asarray(value) for name, value in tensors.items()}
+
+
+def simulated(quantized: QuantizedGraph, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """Every tensor of an int8 graph, as its readers see it."""
+    from cxr_edge.quantization.simulate import fake_quantize
+
+    ranges = quantized.ranges
+    return tensors_of(
+        quantized.graph,
+        images,
+        activation=lambda name, value: fake_quantize(value, *ranges[name]) if name in ranges else value,
+    )

@@ -19,7 +19,7 @@ from cxr_edge.artifacts.bundle import read_bundle, read_manifest
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.scoring import score_images
-from cxr_edge.evaluation.temperature import tempered
+from cxr_edge.evaluation.temperature import apply_temperature
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import all_runtimes, runtimes_for
@@ -42,7 +42,7 @@ def keras_probabilities(run: Run, bundle: Path, images: NDArray[np.uint8]) -> ND
     from cxr_edge.training.classifier import load_classifier, predict_probabilities
 
     temperature = read_manifest(bundle).shared.temperature
-    return tempered(predict_probabilities(load_classifier(run), images), temperature)
+    return apply_temperature(predict_probabilities(load_classifier(run), images), temperature)
 
 
 def test_the_bundle_lists_every_artifact(bundle: Path) -> None:

@@ -15,13 +15,16 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from cxr_edge.audit.measure import Measurement, border_share, count_marks, measure, measure_all
+from cxr_edge.audit.record import Audit
 from cxr_edge.audit.shortcut import balanced_accuracy
 from cxr_edge.copies.alignment import align
 from cxr_edge.copies.altered import MIN_LOCAL_CORRELATION, what_was_done
 from cxr_edge.copies.duplicates import MAX_DISTANCE, find_copies, near_pairs
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.split import write_split
-from cxr_edge.phantoms.drawing import LABELS, write_phantoms
+from cxr_edge.intervals import Interval
+from cxr_edge.phantoms.data_set import write_phantoms
+from cxr_edge.phantoms.drawing import LABELS
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.options import completed
 from tests.conftest import Cli, examined, split_of
@@ -336,7 +339,9 @@ def test_a_mirrored_copy_is_kept_on_its_side_and_told_of_on_the_other(
     page = tmp_path / "page.html"
     record = audited(cli, root, "--strict", "--html", page, code=3)
     assert kinds(record) == {"copies across splits"}
-    assert "mirrored" in page.read_text().replace("mirrored.jpg", "")
+    text = page.read_text().replace("mirrored.jpg", "")
+    assert '<td class="text">mirrored, correlation' in text
+    assert "mirrored copies are not found" not in text and "Copies that are mirrored" in text
 
     for path in files(data, "Normal")[:10]:
         with Image.open(path) as image:
@@ -402,6 +407,49 @@ def test_what_is_measured(tmp_path: Path) -> None:
     assert border_share(np.zeros((9, 9), dtype=np.uint8)) == 1
 
 
+def test_a_record_is_read_as_it_was_written(data: Path, cli: Cli) -> None:
+    shutil.copy(files(data, "Normal")[0], data / "COVID-19" / "twin.png")
+    (data / "Normal" / "text.png").write_text("no image")
+    record = audited(cli, data)
+    assert Audit.from_json(record).to_json() == record
+    with pytest.raises(ValueError, match="images"):
+        Audit.from_json({**record, "images": "many"})
+
+
+def test_records_of_before_they_had_a_number_are_read() -> None:
+    path = Path(__file__).parents[1] / "benchmarks" / "results" / "radiography-audit.json"
+    record = json.loads(path.read_text())
+    assert "schema" not in record
+    audit = Audit.from_json(record)
+    assert (audit.schema, audit.images, audit.dicom_warnings) == (2, 2680, {})
+    assert audit.serious and audit.shortcuts[0].verdict == "strong"
+    assert audit.to_json() == {**record, "schema": 2, "dicom_warnings": {}}
+
+
+def test_dicom_tags_are_warned_of_as_in_training(data: Path, cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
+    from tests.test_dicom import written
+
+    generator = np.random.default_rng(0)
+    for index in range(2):
+        pixels = generator.integers(0, 256, (96, 96)).astype(np.uint8)
+        written(data / "Normal" / f"x{index}.dcm", pixels, 8, ViewPosition="LL", Modality="CR")
+    page = tmp_path / "page.html"
+    record = audited(cli, data, "--html", page)
+    assert record["dicom_warnings"] == {"not a frontal view (View Position is LL)": 2}
+    assert "DICOM tags" in kinds(record, "warning")
+    assert "2 DICOM images: not a frontal view" in page.read_text()
+
+
+def test_what_plus_one_means_is_said_where_it_stands(data: Path, cli: Cli) -> None:
+    assert "+N" not in cli("audit", data).out
+    path = files(data, "Normal")[0]
+    with Image.open(path) as image:
+        image.convert("RGB").save(path)
+    printed = cli("audit", data).out
+    assert "L +1" in printed and "+N: and N other sizes, modes or types in that class" in printed
+
+
 def test_dicom_files_are_measured_like_others(tmp_path: Path) -> None:
     pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
     from tests.test_dicom import written
@@ -427,11 +475,11 @@ def test_balanced_accuracy_weighs_classes_evenly() -> None:
     targets = np.repeat([0, 1], [90, 10])
     right = targets == 0
     found = balanced_accuracy(right, targets, np.arange(100))
-    assert found == {"value": 0.5, "low": 0.5, "high": 0.5}
+    assert found == Interval(0.5, 0.5, 0.5)
     half = np.arange(100) % 2 == 0
     alone, in_pairs = (
         balanced_accuracy(half, np.zeros(100, dtype=np.int64), np.arange(100) // size) for size in (1, 2)
     )
-    assert alone["low"] < 0.5 < alone["high"]
+    assert (alone.low or 0) < 0.5 < (alone.high or 0)
     # Groups that each hold one right and one wrong leave nothing to chance.
-    assert in_pairs == {"value": 0.5, "low": 0.5, "high": 0.5}
+    assert in_pairs == Interval(0.5, 0.5, 0.5)

@@ -18,7 +18,8 @@ from cxr_edge.data.decode import decode_all
 from cxr_edge.data.layouts import find_data_set, image_files
 from cxr_edge.errors import DataError, ImageError
 from cxr_edge.imaging.decode import load_image
-from cxr_edge.phantoms.drawing import draw_phantom, write_phantoms
+from cxr_edge.phantoms.data_set import write_phantoms
+from cxr_edge.phantoms.drawing import draw_phantom
 from cxr_edge.runs import Run
 from cxr_edge.runs.options import completed
 from cxr_edge.runs.progress import Progress

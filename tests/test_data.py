@@ -14,7 +14,7 @@ from cxr_edge.data.cache import decoded
 from cxr_edge.data.layouts import PARTS, find_data_set
 from cxr_edge.data.split import read_split, write_split
 from cxr_edge.errors import DataError
-from cxr_edge.phantoms.drawing import write_phantoms
+from cxr_edge.phantoms.data_set import write_phantoms
 from tests.conftest import split_of
 
 

@@ -12,7 +12,7 @@ from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.run_metrics import RunMetrics
 from cxr_edge.files import write_json
-from cxr_edge.phantoms.drawing import write_phantoms
+from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import History
 from cxr_edge.runs.progress import Progress

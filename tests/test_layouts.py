@@ -15,7 +15,7 @@ from cxr_edge.data.cache import _check_unchanged, decoded
 from cxr_edge.data.layouts import PARTS, DataSet, find_data_set
 from cxr_edge.data.split import Split, run_split
 from cxr_edge.errors import DataError
-from cxr_edge.phantoms.drawing import write_phantoms
+from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.runs import Run
 from cxr_edge.training.splitting import leaks
 from tests.conftest import Cli, split_of

@@ -10,7 +10,7 @@ from sklearn import metrics as reference
 
 from cxr_edge.evaluation.gate import Gate
 from cxr_edge.evaluation.metrics import ClassificationMetrics, classification_metrics
-from cxr_edge.evaluation.temperature import fit_temperature, tempered
+from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
 from cxr_edge.statistics.parity import flipped, parity
 
 LABELS = ("a", "b", "c")
@@ -145,10 +145,10 @@ def test_a_temperature_makes_probabilities_honest() -> None:
     logits = random.normal(size=(4000, 3)) * 2
     honest = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     targets = np.array([random.choice(3, p=row) for row in honest])
-    boasting = tempered(honest, 0.5)
+    boasting = apply_temperature(honest, 0.5)
     assert fit_temperature(boasting, targets) == pytest.approx(2, rel=0.05)
-    assert np.abs(tempered(boasting, 2) - honest).max() < 1e-4
-    assert np.array_equal(tempered(boasting, 3).argmax(axis=1), boasting.argmax(axis=1))
+    assert np.abs(apply_temperature(boasting, 2) - honest).max() < 1e-4
+    assert np.array_equal(apply_temperature(boasting, 3).argmax(axis=1), boasting.argmax(axis=1))
     found = parity(honest.astype(np.float32), honest.astype(np.float32), targets, LABELS, Gate(), temperature=2)
     assert found["calibration_error"]["reference"] < 0.03
     assert found["calibration_error"]["artifact_unscaled"] > 0.08
@@ -160,7 +160,7 @@ def test_no_mistake_is_no_reason_for_certainty() -> None:
     right = (np.eye(3)[targets] * 0.88 + 0.04).astype(np.float32)
     few, many = fit_temperature(right, targets), fit_temperature(np.tile(right, (30, 1)), np.tile(targets, 30))
     assert 0.26 < many < 0.8 * few < 0.8
-    assert tempered(right, few).max() < 0.999
+    assert apply_temperature(right, few).max() < 0.999
 
 
 def test_without_evidence_a_temperature_changes_nothing() -> None:
@@ -175,9 +175,9 @@ def test_mistakes_enough_outweigh_the_prior(scale: float) -> None:
     logits = random.normal(size=(400, 3)) * 3
     honest = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     targets = np.array([random.choice(3, p=row) for row in honest])
-    found = tempered(honest, scale)
+    found = apply_temperature(honest, scale)
     grid = np.exp(np.linspace(np.log(0.2), np.log(5), 2000))
     rows = np.arange(len(targets))
-    likelihoods = [np.log(tempered(found, temperature)[rows, targets]).sum() for temperature in grid]
+    likelihoods = [np.log(apply_temperature(found, temperature)[rows, targets]).sum() for temperature in grid]
     likeliest = grid[int(np.argmax(likelihoods))]
     assert fit_temperature(found, targets) == pytest.approx(likeliest, rel=0.03)

@@ -25,7 +25,7 @@ from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
 from cxr_edge.imaging.rule import RULE, same_pixels
 from cxr_edge.reporting.html.audit import write_audit_page
 from cxr_edge.reporting.terminal.bench import show_bench
-from cxr_edge.reporting.terminal.metrics import show_cross_validation, show_metrics, show_operating_point
+from cxr_edge.reporting.terminal.metrics import show_cross_validation, show_metrics
 from cxr_edge.reporting.terminal.parity import gate_parity, gate_replay, show_parity, show_replay
 from cxr_edge.reporting.terminal.predictions import show_predictions
 from cxr_edge.runs import Run
@@ -64,7 +64,7 @@ def test_an_old_manifest_lists_its_artifacts(old_bundle: Path) -> None:
         assert artifact.verdict == "not enough images"
         assert artifact.reference is not None and len(artifact.reference.keras) == 2
         point = operating_point_of(artifact.metadata.operating_point)
-        assert point is not None and point.label == "COVID-19"
+        assert point is not None and point.sensitive_class == "COVID-19"
 
 
 def test_an_old_manifest_is_written_as_a_new_one_that_says_the_same(old_bundle: Path) -> None:
@@ -136,7 +136,6 @@ def test_old_records_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
     gate_replay(old_record("replay.json"))
     show_predictions(old_record("predict.json"))
     show_metrics(ClassificationMetrics.from_json(old_record("evaluate.json")), "Evaluated", phantoms=True)
-    show_operating_point(old_record("evaluate.json")["operating_point"])
     show_metrics(RunMetrics.from_json(old_record("metrics.json")).metrics, "Trained", phantoms=True)
     show_cross_validation(CrossValidation.from_json(old_record("cross_validation.json")))
     out = capfd.readouterr().out

@@ -13,7 +13,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cxr_edge.phantoms.drawing import LABELS, contact_sheet, draw_phantom, write_phantoms
+from cxr_edge.phantoms.data_set import contact_sheet, write_phantoms
+from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 
 DISEASES = ("COVID-19", "Viral Pneumonia")
 

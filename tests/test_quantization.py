@@ -23,7 +23,7 @@ from cxr_edge.quantization.rounding import round_kernels
 from cxr_edge.quantization.simulate import fake_quantize
 from cxr_edge.training.backend import tf
 from cxr_edge.training.batches import Batches
-from tests.graphs import LABELS, small_graph, some_images, tensors_of
+from tests.graphs import LABELS, simulated, small_graph, some_images, tensors_of
 
 IMAGES = some_images()
 
@@ -40,14 +40,7 @@ def calibrated(graph: Graph, symmetric: bool = False) -> QuantizedGraph:
 
 def log_odds_error(quantized: QuantizedGraph, reference: Graph, images: NDArray[np.uint8]) -> float:
     """Root mean square error of the centred logits."""
-    simulated = tensors_of(
-        quantized.graph,
-        images,
-        activation=lambda name, value: (
-            fake_quantize(value, *quantized.ranges[name]) if name in quantized.ranges else value
-        ),
-    )["logits"]
-    difference = simulated - tensors_of(reference, images)["logits"]
+    difference = simulated(quantized, images)["logits"] - tensors_of(reference, images)["logits"]
     return float(np.sqrt(((difference - difference.mean(axis=1, keepdims=True)) ** 2).mean()))
 
 
@@ -212,13 +205,7 @@ def test_the_simulation_is_what_tflite_computes(tmp_path: Path) -> None:
     from cxr_edge.exporting.tflite import int8_tflite
 
     quantized = calibrated(small_graph())
-    simulated = tensors_of(
-        quantized.graph,
-        IMAGES,
-        activation=lambda name, value: (
-            fake_quantize(value, *quantized.ranges[name]) if name in quantized.ranges else value
-        ),
-    )["probabilities"]
+    expected = simulated(quantized, IMAGES)["probabilities"]
     whole = QuantizedGraph(with_heatmap(quantized.graph), quantized.ranges)
     interpreter = Interpreter(model_content=int8_tflite(whole))
     interpreter.allocate_tensors()
@@ -229,8 +216,8 @@ def test_the_simulation_is_what_tflite_computes(tmp_path: Path) -> None:
         interpreter.invoke()
         rows.append(interpreter.get_tensor(ends["index"])[0])
     # A step of the logits is some thousandths of a probability; a rounding of half a step may go either way.
-    assert np.abs(np.array(rows) - simulated).max() < 0.02
-    assert np.abs(np.array(rows) - simulated).mean() < 0.003
+    assert np.abs(np.array(rows) - expected).max() < 0.02
+    assert np.abs(np.array(rows) - expected).mean() < 0.003
 
 
 def test_what_is_kept_in_float_stays_as_it_is() -> None:
@@ -294,9 +281,6 @@ def test_a_learning_that_was_interrupted_ends_where_it_would_have(
     graph, start = badly_calibrated
     whole, checks = learned(tmp_path / "whole", graph, start, steps=24)
 
-    class Interrupted(Exception):
-        pass
-
     from cxr_edge.quantization import learn as module
 
     real, seen = module._images, []
@@ -305,11 +289,11 @@ def test_a_learning_that_was_interrupted_ends_where_it_would_have(
         for number, images in real(*arguments):  # type: ignore[arg-type]
             seen.append(number)
             if len(seen) == 15:
-                raise Interrupted
+                raise InterruptedError
             yield number, images
 
     monkeypatch.setattr(module, "_images", cut_off)
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedError):
         learned(tmp_path / "cut", graph, start, steps=24)
     monkeypatch.setattr(module, "_images", real)
     resumed, again = learned(tmp_path / "cut", graph, start, steps=24)

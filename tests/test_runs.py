@@ -22,7 +22,7 @@ from cxr_edge.errors import RunError
 from cxr_edge.evaluation.metrics import ClassificationMetrics
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
 from cxr_edge.intervals import mean_interval, wilson_interval
-from cxr_edge.phantoms.drawing import write_phantoms
+from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.reporting.html.plots import draw_run_plots
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig

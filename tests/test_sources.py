@@ -15,7 +15,8 @@ from cxr_edge.audit.sources import apart, compare_sources
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.sources import with_sources
 from cxr_edge.errors import DataError
-from cxr_edge.phantoms.drawing import write_phantoms
+from cxr_edge.phantoms.data_set import write_phantoms
+from cxr_edge.phantoms.drawing import LABELS
 from cxr_edge.runs import Run
 from tests.conftest import Cli
 
@@ -120,15 +121,24 @@ def test_the_audit_tells_classes_that_share_no_source(database: Path, tmp_path: 
     assert "eurorad" in html.read_text()
 
 
+def test_an_unknown_source_is_told_with_the_table_that_names_none_such(phantoms: Path) -> None:
+    rows = [f"{label}/{path.name},{label},siteA" for label in LABELS for path in sorted((phantoms / label).iterdir())]
+    (phantoms / "sites.csv").write_text("path,label,source\n" + "\n".join(rows) + "\n")
+    data = find_data_set(phantoms / "sites.csv")
+    (phantoms / "sites.csv").unlink()
+    with pytest.raises(DataError, match=r"sites\.csv: no images of the source siteC; known are siteA"):
+        data.hold_out("siteC")
+
+
 def test_sources_that_every_class_has_are_no_finding() -> None:
     labels = ("A", "B")
     images = [(labels[index % 2], f"s{index % 3}") for index in range(60)]
     found = compare_sources(images, labels)
-    assert found["association"] == pytest.approx(0, abs=0.01)
+    assert found.association == pytest.approx(0, abs=0.01)
     assert apart(found) == ([], [])
     # Nothing can be said of one class, or of no source.
     assert apart(compare_sources(images[::2], labels)) == ([], [])
     assert apart(compare_sources([("A", None), ("B", "")], labels)) == ([], [])
     named = [(labels[index % 2], f"s{index % 2}") for index in range(60)]
-    assert compare_sources(named, labels)["association"] == pytest.approx(1)
+    assert compare_sources(named, labels).association == pytest.approx(1)
     assert apart(compare_sources(named, labels)) == (["A", "B"], [])

@@ -17,7 +17,7 @@ from cxr_edge.errors import CacheError
 from cxr_edge.imaging import decode
 from cxr_edge.imaging.decode import load_image
 from cxr_edge.imaging.rule import STRETCH
-from cxr_edge.phantoms.drawing import write_phantoms
+from cxr_edge.phantoms.data_set import write_phantoms
 from tests.conftest import Cli
 
 #: `python -c` with a folder of images and what to do: small batches, so that there are many commits.

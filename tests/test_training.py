@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_edge.phantoms.drawing import write_phantoms
+from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import read_history
 from tests.conftest import Cli

@@ -73,7 +73,7 @@ class OwnMetadata:
     calibration: dict[str, Any] | None
     #: Versions of the packages that made it.
     packages: dict[str, str]
-    #: From `evaluation.operating.operating_figures`; None where no class is to be called before others.
+    #: Of `evaluation.operating_record.OperatingRecord`, or its migration; None where no class is not to be missed.
     operating_point: dict[str, Any] | None
     #: From `statistics.parity.parity`; None for one that was never verified.
     parity: dict[str, Any] | None

@@ -60,11 +60,11 @@ def find_images(root: Path | None, run: Run | None) -> Collection:
         for item in data.items
     )
     layout = "class folders" if root.is_dir() and not table.is_file() else "table"
-    found = Collection(data.root, data.labels, images, layout, data.left_out)
+    collection = Collection(data.root, data.labels, images, layout, data.left_out)
     if run is None:
-        return found
+        return collection
     known = {item.path: item.part for item in run_split(run).items}
-    if not any(image.path in known for image in found.images):
+    if not any(image.path in known for image in collection.images):
         raise DataError(f"{root}: none of its images is in the split of {run.folder}; leave one of the two out")
-    images = tuple(replace(image, part=known.get(image.path, "")) for image in found.images)
-    return replace(found, images=images, layout=f"{found.layout}, split of a run")
+    images = tuple(replace(image, part=known.get(image.path, "")) for image in collection.images)
+    return replace(collection, images=images, layout=f"{collection.layout}, split of a run")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 
 from cxr_edge.data.fingerprint import Fingerprint, Unreadable, fingerprint
 from cxr_edge.errors import ImageError
 from cxr_edge.imaging import decode
-from cxr_edge.imaging.dicom import dicom_facts, is_dicom
+from cxr_edge.imaging.dicom import dicom_facts, warnings_about
+from cxr_edge.imaging.reading import read_bytes
 from cxr_edge.machine import usable_cores
 
 #: Grey levels within which a row or column counts as of one colour: JPEG's ringing in a black border is less.
@@ -37,7 +36,7 @@ class Measurement(Fingerprint):
     `mean`, `std` and `quantiles` (1 %, 50 %, 99 %) are in grey levels 0..255; `black` and `white` are the shares of
     pixels at 0 and 255; `border` is the share of the area in edge rows and columns of one colour; `marks` counts what
     looks like burnt-in text; `bytes` is the file's size, `format` and `mode` are Pillow's names, or DICOM and
-    its photometric interpretation.
+    its photometric interpretation. `warnings` is what DICOM tags say against a frontal chest X-ray, a line each.
     """
 
     bytes: int
@@ -52,6 +51,7 @@ class Measurement(Fingerprint):
     white: float
     border: float
     marks: int
+    warnings: tuple[str, ...]
 
 
 def measure_all(paths: Sequence[Path], on_image: Callable[[], None] | None = None) -> list[Measurement | Unreadable]:
@@ -60,30 +60,25 @@ def measure_all(paths: Sequence[Path], on_image: Callable[[], None] | None = Non
     Decoding, hashing and most of the arithmetic release the interpreter's lock, so threads will do; they also spare a
     caller that holds TensorFlow the cost of new processes.
     """
-    found = []
+    measurements = []
     with ThreadPoolExecutor(usable_cores()) as pool:
         for measurement in pool.map(measure, paths):
-            found.append(measurement)
+            measurements.append(measurement)
             if on_image is not None:
                 on_image()
-    return found
+    return measurements
 
 
 def measure(path: Path) -> Measurement | Unreadable:
     """Read and decode one file, once."""
     sha256 = ""
     try:
-        content = decode.read_bytes(path)
+        content = read_bytes(path)
         sha256 = hashlib.sha256(content).hexdigest()
         grey = decode.open_grey(path, content)
     except ImageError as error:
         return Unreadable(str(error).removeprefix(f"{path}: "), sha256)
-    # The header alone: what the file said it was, before it was made grey.
-    if is_dicom(io.BytesIO(content)):
-        file_format, mode, (width, height) = "DICOM", dicom_facts(path)["photometric_interpretation"] or "", grey.size
-    else:
-        with Image.open(io.BytesIO(content)) as header:
-            file_format, mode, (width, height) = header.format or "", header.mode, header.size
+    header = decode.read_header(path, content)
     pixels = np.asarray(grey)
     histogram = np.array(grey.histogram())
     mean, std, quantiles = _statistics(histogram)
@@ -93,10 +88,10 @@ def measure(path: Path) -> Measurement | Unreadable:
         phash=known.phash,
         thumbnail=known.thumbnail,
         bytes=len(content),
-        format=file_format,
-        mode=mode,
-        width=width,
-        height=height,
+        format=header.format,
+        mode=header.mode,
+        width=header.width,
+        height=header.height,
         mean=mean,
         std=std,
         quantiles=quantiles,
@@ -104,6 +99,7 @@ def measure(path: Path) -> Measurement | Unreadable:
         white=float(histogram[255] / pixels.size),
         border=border_share(pixels),
         marks=count_marks(decode.resized(grey, _MARK_IMAGE)),
+        warnings=tuple(warnings_about(dicom_facts(path, content))) if header.format == "DICOM" else (),
     )
 
 

@@ -7,15 +7,16 @@ out the lungs and still tell the data sets apart.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.audit.measure import Measurement
-from cxr_edge.statistics.intervals import CONFIDENCE, RESAMPLES
+from cxr_edge.audit.record import ShortcutTest, Verdict
+from cxr_edge.intervals import CONFIDENCE, Interval
 
 FOLDS = 5
+#: Of the bootstrap.
+RESAMPLES = 2000
 #: Groups (patients, or clusters of copies) that a class needs for a figure worth showing.
 LEAST_GROUPS = 10
 #: Images that are looked at, drawn evenly from the classes: more would narrow the interval little.
@@ -31,7 +32,7 @@ _FRAME = 2
 
 def shortcut_tests(
     measurements: list[Measurement], targets: NDArray[np.int64], groups: NDArray[np.integer], labels: tuple[str, ...]
-) -> list[dict[str, Any]]:
+) -> tuple[ShortcutTest, ...]:
     """Cross-validate a support vector machine (RBF kernel, classes weighted evenly) on what is not the lungs.
 
     Args:
@@ -41,7 +42,7 @@ def shortcut_tests(
         labels: names of the classes.
 
     Returns:
-        One JSON-ready row a test; `balanced_accuracy` has a percentile bootstrap interval over groups. Where a class
+        One result per test; `balanced_accuracy` has a percentile bootstrap interval over groups. Where a class
         has too few groups, `balanced_accuracy` is None and `sentence` says so.
     """
     present = [label for label in range(len(labels)) if (targets == label).any()]
@@ -50,22 +51,19 @@ def shortcut_tests(
         why = "fewer than two classes can be read"
         if scarce:
             why = f"{', '.join(scarce)}: fewer than {LEAST_GROUPS} patients or distinct images"
-        return [
-            {"test": name, "sees": sees, "balanced_accuracy": None, "verdict": "not tested", "sentence": why}
-            for name, sees in _TESTS.items()
-        ]
-    chosen = _drawn(targets, groups)
-    measurements, targets, groups = [measurements[index] for index in chosen], targets[chosen], groups[chosen]
+        return tuple(ShortcutTest(name, sees, None, Verdict.NOT_TESTED, why) for name, sees in _TESTS.items())
+    drawn = _drawn(targets, groups)
+    measurements, targets, groups = [measurements[index] for index in drawn], targets[drawn], groups[drawn]
     small = np.array([measurement.thumbnail for measurement in measurements])
-    rows = []
+    results = []
     for name, features in (
         ("frame", _frame(small)),
         ("metadata", _metadata(measurements)),
         ("thumbnail", _reduced(small, 16).reshape(len(small), -1)),
     ):
         right = _cross_validated(features, targets, groups) == targets
-        rows.append(_row(name, right, targets, groups, labels))
-    return rows
+        results.append(_result(name, right, targets, groups, labels))
+    return tuple(results)
 
 
 #: What each test sees.
@@ -76,19 +74,20 @@ _TESTS = {
 }
 
 
-def _row(
+def _result(
     name: str,
     right: NDArray[np.bool_],
     targets: NDArray[np.int64],
     groups: NDArray[np.integer],
     labels: tuple[str, ...],
-) -> dict[str, Any]:
-    found = balanced_accuracy(right, targets, groups)
+) -> ShortcutTest:
+    accuracy = balanced_accuracy(right, targets, groups)
     classes = np.unique(targets)
     chance = 1 / len(classes)
-    lift = (found["low"] - chance) / (1 - chance)
-    verdict = "strong" if lift >= STRONG else "some" if lift > 0 else "none"
-    figure = f"{100 * found['value']:.0f} % balanced accuracy ({100 * found['low']:.0f} to {100 * found['high']:.0f})"
+    low, high = accuracy.low or 0.0, accuracy.high or 0.0
+    lift = (low - chance) / (1 - chance)
+    verdict = Verdict.STRONG if lift >= STRONG else Verdict.SOME if lift > 0 else Verdict.NONE
+    figure = f"{100 * (accuracy.value or 0):.0f} % balanced accuracy ({100 * low:.0f} to {100 * high:.0f})"
     against = f"chance {100 * chance:.0f} %"
     sentence = {
         "frame": {
@@ -106,22 +105,20 @@ def _row(
             ("strong", "some", "none"), f"16 x 16 pixels give {figure}, {against}; disease itself may show at that size"
         ),
     }[name][verdict]
-    return {
-        "test": name,
-        "sees": _TESTS[name],
-        "images": len(targets),
-        "folds": FOLDS,
-        "chance": chance,
-        "balanced_accuracy": found,
-        "recall": {labels[label]: float(right[targets == label].mean()) for label in classes},
-        "verdict": "for comparison" if name == "thumbnail" else verdict,
-        "sentence": sentence,
-    }
+    return ShortcutTest(
+        test=name,
+        sees=_TESTS[name],
+        balanced_accuracy=accuracy,
+        verdict=Verdict.COMPARISON if name == "thumbnail" else verdict,
+        sentence=sentence,
+        images=len(targets),
+        folds=FOLDS,
+        chance=chance,
+        recall={labels[label]: float(right[targets == label].mean()) for label in classes},
+    )
 
 
-def balanced_accuracy(
-    right: NDArray[np.bool_], targets: NDArray[np.int64], groups: NDArray[np.integer]
-) -> dict[str, float]:
+def balanced_accuracy(right: NDArray[np.bool_], targets: NDArray[np.int64], groups: NDArray[np.integer]) -> Interval:
     """Mean recall of the classes, with a percentile bootstrap interval over groups, which images of one patient need.
 
     Args:
@@ -140,7 +137,7 @@ def balanced_accuracy(
         drawn.append(float(np.mean((times @ hits)[total > 0] / total[total > 0])))
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(drawn, [tail, 100 - tail])
-    return {"value": float(np.mean(hits.sum(0) / totals.sum(0))), "low": float(low), "high": float(high)}
+    return Interval(float(np.mean(hits.sum(0) / totals.sum(0))), float(low), float(high))
 
 
 def _cross_validated(
@@ -165,11 +162,11 @@ def _drawn(targets: NDArray[np.int64], groups: NDArray[np.integer]) -> NDArray[n
     names, group = np.unique(groups, return_inverse=True)
     shuffled = np.random.default_rng(0).permutation(len(names))[group]
     room = MOST_IMAGES // len(np.unique(targets))
-    chosen = []
+    parts = []
     for label in np.unique(targets):
         mine = np.flatnonzero(targets == label)
-        chosen.append(mine[np.argsort(shuffled[mine], kind="stable")][:room])
-    return np.sort(np.concatenate(chosen))
+        parts.append(mine[np.argsort(shuffled[mine], kind="stable")][:room])
+    return np.sort(np.concatenate(parts))
 
 
 def _reduced(thumbnails: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
@@ -187,12 +184,12 @@ def _frame(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _metadata(measurements: list[Measurement]) -> NDArray[np.float32]:
-    figures = np.log([[one.width, one.height, one.bytes] for one in measurements])
+    figures = np.log([[own.width, own.height, own.bytes] for own in measurements])
     columns = [figures]
     for names in (
-        [f"{one.width} x {one.height}" for one in measurements],
-        [one.mode for one in measurements],
-        [one.format for one in measurements],
+        [f"{own.width} x {own.height}" for own in measurements],
+        [own.mode for own in measurements],
+        [own.format for own in measurements],
     ):
         _, which, counts = np.unique(names, return_inverse=True, return_counts=True)
         # A size of its own says which image it is, not of which class.

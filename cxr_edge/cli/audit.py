@@ -27,13 +27,35 @@ def command(
         Path | None,
         typer.Option("--html", help="Also write the result as one self-contained page.", metavar="FILE"),
     ] = None,
-    with_images: Annotated[
-        bool, typer.Option("--with-images", help="Show the pictures that are there twice in the page.")
-    ] = False,
+    with_images: Annotated[bool, typer.Option("--with-images", help="Show the copied pictures in the page.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit status 3 when something serious is found.")] = False,
     json: JsonOption = None,
 ) -> None:
     """Look for what spoils a data set: unreadable files, copies, mixed-up labels and patients, shortcuts."""
-    from cxr_edge.audit.command import run_audit
+    from cxr_edge.audit.audit import audit
+    from cxr_edge.audit.folders import find_images
+    from cxr_edge.audit.measure import measure_all
+    from cxr_edge.audit.record import Severity
+    from cxr_edge.console import progress_bar, working
+    from cxr_edge.errors import GateError, OptionError
+    from cxr_edge.files import write_json
+    from cxr_edge.reporting.html.audit import write_audit_page
+    from cxr_edge.reporting.terminal.audit import show_audit
+    from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.runs import Run
 
-    run_audit(folder, run, html, with_images, strict, json)
+    if with_images and html is None:
+        raise OptionError("--with-images is about the page: name one with --html FILE")
+    collection = find_images(folder, None if run is None else Run(run))
+    with progress_bar("reading images", len(collection.images)) as bar:
+        measured = measure_all([collection.root / image.path for image in collection.images], bar.tick)
+    result = audit(collection, measured, working)
+    show_audit(result)
+    if json is not None:
+        write_json(json, result.to_json())
+    if html is not None:
+        write_audit_page(result, html, collection.root if with_images else None)
+        show(f"page: {html}")
+    serious = [finding.kind for finding in result.findings if finding.severity is Severity.SERIOUS]
+    if strict and serious:
+        raise GateError(f"{collection.root}: serious findings: {', '.join(serious)}")

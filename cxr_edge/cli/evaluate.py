@@ -36,13 +36,15 @@ def command(
     from cxr_edge.evaluation.metrics import ClassificationMetrics
     from cxr_edge.files import write_json
     from cxr_edge.prediction.evaluate import evaluate
-    from cxr_edge.reporting.terminal.metrics import show_metrics, show_operating_point, show_skipped
+    from cxr_edge.reporting.terminal.metrics import show_metrics, show_skipped
+    from cxr_edge.reporting.terminal.operating import show_calibration, show_evaluated_point
 
     metrics = evaluate(artifact, data, run, on_bad_image)
     title = f"{metrics['model']}, {metrics['part']}"
     show_metrics(ClassificationMetrics.from_json(metrics), title, metrics["data"] == "phantoms")
-    if metrics["operating_point"]:
-        show_operating_point(metrics["operating_point"])
+    show_calibration(metrics["calibration_error"])
+    if point := metrics["operating_point"]:
+        show_evaluated_point(point)
     show_skipped([skipped["reason"] for skipped in metrics["skipped"]], "--json lists them all")
     if json is not None:
         write_json(json, metrics)

@@ -77,8 +77,21 @@ def command(
         ),
     ] = None,
     sensitivity: Annotated[
-        float, typer.Option("--sensitivity", help="Share of that class that the operating point is to call.")
+        float,
+        typer.Option(
+            "--sensitivity",
+            help="Share of that class to be called or referred, at least, promised with a confidence of 95 %.",
+        ),
     ] = 0.95,
+    folds: Annotated[
+        Path | None,
+        typer.Option(
+            "--folds",
+            help="Fit the decision rule on the cross-validation in this folder, of train --folds.",
+            show_default="a fold's own, else the validation split",
+            metavar="DIR",
+        ),
+    ] = None,
     min_agreement: AgreementOption = None,
     max_accuracy_drop: DropOption = None,
     max_sensitivity_drop: SensitivityOption = None,
@@ -96,4 +109,4 @@ def command(
     if explain_int8:
         run_explain(run, wanted, data, json)
     else:
-        run_export(run, wanted, qat_steps, qat_learning_rate, sensitive_class, sensitivity, json)
+        run_export(run, wanted, qat_steps, qat_learning_rate, sensitive_class, sensitivity, folds, json)

@@ -10,7 +10,7 @@ import typer
 
 def command(
     folder: Annotated[Path, typer.Argument(help="Folder to write to.", metavar="DIR")],
-    images: Annotated[int, typer.Option("--images", help="Images a class.", min=1)] = 200,
+    images: Annotated[int, typer.Option("--images", help="Images per class.", min=1)] = 200,
     size: Annotated[int, typer.Option("--size", help="Width and height in pixels.", min=64)] = 256,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same images.", min=0)] = 0,
     sheet: Annotated[
@@ -20,7 +20,8 @@ def command(
     """Draw a data set of synthetic chest X-rays in three classes."""
     from cxr_edge.console import progress_bar
     from cxr_edge.errors import DataError
-    from cxr_edge.phantoms.drawing import LABELS, contact_sheet, write_phantoms
+    from cxr_edge.phantoms.data_set import contact_sheet, write_phantoms
+    from cxr_edge.phantoms.drawing import LABELS
 
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(f"{folder}: not empty; name a new folder")

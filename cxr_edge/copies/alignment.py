@@ -129,8 +129,8 @@ def _inverse(maps: Maps) -> Maps:
 
 def _half(images: Floats) -> Floats:
     """float32 `[P, S / 2, S / 2]` of `[P, S, S]`: means of 2 x 2 pixels, so that the centre stays the centre."""
-    found: Floats = images.reshape(len(images), images.shape[1] // 2, 2, -1, 2).mean(axis=(2, 4))
-    return found
+    means: Floats = images.reshape(len(images), images.shape[1] // 2, 2, -1, 2).mean(axis=(2, 4))
+    return means
 
 
 def _grid(size: int) -> Floats:
@@ -144,8 +144,8 @@ def _content(thumbnails: NDArray[np.uint8]) -> Floats:
     size = (1, 5, 5)
     spread = ndimage.maximum_filter(thumbnails, size) - ndimage.minimum_filter(thumbnails, size)
     # All of the window was of one colour, and the pixel next to it is a mixture of both.
-    found: Floats = 1 - ndimage.maximum_filter(spread <= _FLAT, (1, 7, 7)).astype(np.float32)
-    return found
+    content: Floats = 1 - ndimage.maximum_filter(spread <= _FLAT, (1, 7, 7)).astype(np.float32)
+    return content
 
 
 def _warped(images: Floats, maps: Maps) -> Floats:
@@ -167,13 +167,13 @@ def _warped(images: Floats, maps: Maps) -> Floats:
     corner = at.astype(np.int32)
     right, down = np.moveaxis(at - corner, -1, 0)
     index = corner[..., 1] * size + corner[..., 0] + np.arange(len(maps), dtype=np.int32)[:, None] * size**2
-    found = np.empty((len(images), *index.shape), dtype=np.float32)
-    for plane, image in zip(found, images, strict=True):
+    warped = np.empty((len(images), *index.shape), dtype=np.float32)
+    for plane, image in zip(warped, images, strict=True):
         flat = image.ravel()
         above = flat[index] * (1 - right) + flat[index + 1] * right
         below = flat[index + size] * (1 - right) + flat[index + size + 1] * right
         plane[:] = (above * (1 - down) + below * down) * inside
-    return found
+    return warped
 
 
 def _shifted(one: Floats, other: Floats, matrices: NDArray[np.float64]) -> Maps:

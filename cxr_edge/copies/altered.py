@@ -78,13 +78,13 @@ def altered_pairs(thumbnails: NDArray[np.uint8]) -> AlteredPairs:
     if len(thumbnails) < 2:
         return AlteredPairs(none, none, np.empty(0, dtype=np.float32), ())
     pairs = candidates(thumbnails)
-    found = align(thumbnails, pairs.first, pairs.second, pairs.matrices)
-    kept = np.flatnonzero((found.correlation >= MIN_LOCAL_CORRELATION) & (found.overlap >= MIN_OVERLAP))
-    zooms = np.linalg.svd(found.maps[kept, :, :2], compute_uv=False)
+    alignment = align(thumbnails, pairs.first, pairs.second, pairs.matrices)
+    kept = np.flatnonzero((alignment.correlation >= MIN_LOCAL_CORRELATION) & (alignment.overlap >= MIN_OVERLAP))
+    zooms = np.linalg.svd(alignment.maps[kept, :, :2], compute_uv=False)
     kept = kept[(zooms <= _MOST_ZOOM).all(axis=1) & (zooms >= 1 / _MOST_ZOOM).all(axis=1)]
     kept = kept[np.lexsort((pairs.second[kept], pairs.first[kept]))]
     return AlteredPairs(
-        pairs.first[kept], pairs.second[kept], found.correlation[kept], tuple(what_was_done(found.maps[kept]))
+        pairs.first[kept], pairs.second[kept], alignment.correlation[kept], tuple(what_was_done(alignment.maps[kept]))
     )
 
 

@@ -62,7 +62,7 @@ def near_pairs(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> Nea
         hashes: uint64 `[N]`, perceptual hashes.
         thumbnails: uint8 `[N, S, S]`.
     """
-    found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
+    blocks: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
     details: NDArray[np.float32] | None = None
     for top in range(0, len(hashes), _HASH_BLOCK):
         for left in range(top, len(hashes), _HASH_BLOCK):
@@ -78,23 +78,23 @@ def near_pairs(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> Nea
                 alike = np.einsum("ij,ij->i", details[first[some]], details[second[some]])
                 near = alike >= MIN_CORRELATION
                 if near.any():
-                    found.append((first[some][near], second[some][near], alike[near]))
-    if not found:
+                    blocks.append((first[some][near], second[some][near], alike[near]))
+    if not blocks:
         none = np.empty(0, dtype=np.int64)
         return NearPairs(none, none, np.empty(0, dtype=np.float32))
-    parts = [np.concatenate(part) for part in zip(*found, strict=True)]
+    parts = [np.concatenate(part) for part in zip(*blocks, strict=True)]
     order = np.lexsort((parts[1], parts[0]))
     return NearPairs(*(part[order] for part in parts))
 
 
 def _unit_structure(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     """float32 `[N, S * S]` of zero mean and unit norm, so that a dot product is Pearson's correlation."""
-    found = np.empty((len(thumbnails), thumbnails[0].size), dtype=np.float32)
+    details = np.empty((len(thumbnails), thumbnails[0].size), dtype=np.float32)
     for start in range(0, len(thumbnails), _PAIR_BLOCK):
-        detail = structure(thumbnails[start : start + _PAIR_BLOCK]).reshape(-1, found.shape[1])
+        detail = structure(thumbnails[start : start + _PAIR_BLOCK]).reshape(-1, details.shape[1])
         detail -= detail.mean(axis=1, keepdims=True)
-        found[start : start + _PAIR_BLOCK] = detail / np.maximum(np.linalg.norm(detail, axis=1, keepdims=True), 1e-6)
-    return found
+        details[start : start + _PAIR_BLOCK] = detail / np.maximum(np.linalg.norm(detail, axis=1, keepdims=True), 1e-6)
+    return details
 
 
 def clusters(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -138,20 +138,20 @@ class Copies:
     cluster: NDArray[np.int32]
 
 
-def find_copies(found: Sequence[Fingerprint | Unreadable]) -> Copies:
-    """Exact and near duplicates among files."""
+def find_copies(files: Sequence[Fingerprint | Unreadable]) -> Copies:
+    """Exact and near duplicates among files, by their fingerprints."""
     same_bytes: dict[str, list[int]] = defaultdict(list)
     same_picture: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-    for index, one in enumerate(found):
-        if isinstance(one, Fingerprint):
-            same_bytes[one.sha256].append(index)
-            if len(same_bytes[one.sha256]) == 1:
+    for index, file in enumerate(files):
+        if isinstance(file, Fingerprint):
+            same_bytes[file.sha256].append(index)
+            if len(same_bytes[file.sha256]) == 1:
                 # Saved again without loss, or blank: one of them goes on to the search, however many they are.
-                same_picture[one.phash, one.thumbnail.tobytes()].append(index)
+                same_picture[file.phash, file.thumbnail.tobytes()].append(index)
     leaders = [group[0] for group in same_picture.values()]
-    seen = [one for index in leaders if isinstance(one := found[index], Fingerprint)]
-    thumbnails = np.array([one.thumbnail for one in seen], dtype=np.uint8).reshape(len(seen), THUMBNAIL, THUMBNAIL)
-    pairs = near_pairs(np.array([one.phash for one in seen], dtype=np.uint64), thumbnails)
+    seen = [file for index in leaders if isinstance(file := files[index], Fingerprint)]
+    thumbnails = np.array([file.thumbnail for file in seen], dtype=np.uint8).reshape(len(seen), THUMBNAIL, THUMBNAIL)
+    pairs = near_pairs(np.array([file.phash for file in seen], dtype=np.uint64), thumbnails)
     # The slower search is for what the fast one left apart.
     apart = np.sort(np.unique(clusters(len(seen), pairs.first, pairs.second), return_index=True)[1])
     altered = altered_pairs(thumbnails[apart])
@@ -169,7 +169,7 @@ def find_copies(found: Sequence[Fingerprint | Unreadable]) -> Copies:
     ]
     links = [(group[0], other) for group in exact for other in group[1:]] + [pair[:2] for pair in near]
     ends = np.array(links, dtype=np.int64).reshape(-1, 2)
-    return Copies(exact, tuple(sorted(near)), clusters(len(found), ends[:, 0], ends[:, 1]))
+    return Copies(exact, tuple(sorted(near)), clusters(len(files), ends[:, 0], ends[:, 1]))
 
 
 def kept_together(patients: Sequence[str], cluster: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -84,13 +84,13 @@ def candidates(thumbnails: NDArray[np.uint8]) -> Candidates:
     describe = _Descriptor(spectra)
     plain = describe(spectra, Alteration(False, 0, 0))
     least = LEAST_ALIKE if len(spectra) > _FEW else -2.0
-    found = [
+    blocks = [
         _nearest(
             [describe(spectra[top : top + _BLOCK], alteration) for alteration in ALTERATIONS], plain[top:], top, least
         )
         for top in range(0, len(spectra), _BLOCK)
     ]
-    first, second, kind = (np.concatenate(part) for part in zip(*found, strict=True))
+    first, second, kind = (np.concatenate(part) for part in zip(*blocks, strict=True))
     matrices = np.stack([alteration.matrix() for alteration in ALTERATIONS])
     return Candidates(first, second, matrices[kind])
 
@@ -131,13 +131,13 @@ def polar_spectra(thumbnails: NDArray[np.uint8]) -> Floats:
     # The root of Hann's window: what a shift moves out of sight is faint, and the frame's edges draw no cross.
     side = np.hanning(THUMBNAIL + 2)[1:-1]
     window = np.sqrt(np.outer(side, side)).astype(np.float32)
-    found = np.empty((len(thumbnails), weights.shape[1]), dtype=np.float32)
+    tables = np.empty((len(thumbnails), weights.shape[1]), dtype=np.float32)
     for start in range(0, len(thumbnails), _CHUNK):
         detail = structure(thumbnails[start : start + _CHUNK])
         detail = (detail - detail.mean(axis=(1, 2), keepdims=True)) * window
         spectrum = fft.rfft2(detail, (_PADDED, _PADDED), workers=-1).reshape(len(detail), -1)
-        found[start : start + _CHUNK] = np.sqrt(np.abs(spectrum[:, used])) @ weights
-    return found.reshape(-1, _RADII + 2, _ANGLES)
+        tables[start : start + _CHUNK] = np.sqrt(np.abs(spectrum[:, used])) @ weights
+    return tables.reshape(-1, _RADII + 2, _ANGLES)
 
 
 def _polar_weights() -> Floats:
@@ -186,5 +186,5 @@ class _Descriptor:
 
 
 def _unit(vectors: Floats) -> Floats:
-    found: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-6))
-    return found
+    unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-6))
+    return unit

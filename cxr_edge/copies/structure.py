@@ -42,11 +42,11 @@ def masked_structure(grey: Floats, mask: Floats, sigma: float) -> Floats:
     weight = blurred(mask, sigma) + 1e-3
     detail = (grey - blurred(grey * mask, sigma) / weight) * mask
     deviation = np.sqrt(blurred(np.square(detail), sigma) / weight)
-    found: Floats = detail / (deviation + 2)
-    return found
+    own: Floats = detail / (deviation + 2)
+    return own
 
 
 def blurred(images: Floats, sigma: float) -> Floats:
     """Gaussian filter over the last two axes of float32 `[N, S, S]`; outside there is 0."""
-    found: Floats = ndimage.gaussian_filter(images, (0, sigma, sigma), mode="constant")
-    return found
+    means: Floats = ndimage.gaussian_filter(images, (0, sigma, sigma), mode="constant")
+    return means

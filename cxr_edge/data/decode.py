@@ -45,7 +45,7 @@ def decode_all(
     return dict(sorted(bad.items()))
 
 
-def refuse(bad: dict[int, str], images: int, way_out: str = "mend or remove them") -> None:
+def refuse(bad: dict[int, str], images: int, way_out: str = "repair or remove them") -> None:
     """Raises DataError, which names them, where files were found that cannot be decoded."""
     if bad:
         raise unusable(list(bad.values()), images, way_out)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from cxr_edge.data.patients import dicom_patients
 from cxr_edge.data.table import read_table
@@ -73,16 +74,18 @@ class DataSet:
     folders: dict[str, str]
     left_out: tuple[str, ...]
     patients_doubt: str | None = None
+    #: The table that names the images; None where folders do.
+    table: Path | None = None
 
     def counts(self) -> dict[str, int]:
         """Images a label, in the order of the labels."""
-        found = Counter(item.label for item in self.items)
-        return {label: found[index] for index, label in enumerate(self.labels)}
+        counts = Counter(item.label for item in self.items)
+        return {label: counts[index] for index, label in enumerate(self.labels)}
 
     def parts(self) -> dict[str, int]:
         """Images of each part that the data came in; empty where it came in none."""
-        found = Counter(item.part for item in self.items)
-        return {part: found[part] for part in PARTS if found[part]}
+        counts = Counter(item.part for item in self.items)
+        return {part: counts[part] for part in PARTS if counts[part]}
 
     def without(self, indices: Collection[int]) -> DataSet:
         """The data set less the items at `indices`."""
@@ -97,7 +100,7 @@ class DataSet:
                 if known
                 else "a table's column source or CLASS.metadata.xlsx names them"
             )
-            raise DataError(f"{self.root}: no images of the source {source}; {named}")
+            raise DataError(f"{self.table or self.root}: no images of the source {source}; {named}")
         moved = (replace(item, part="test" if item.source == source else "train") for item in self.items)
         return replace(self, items=tuple(moved))
 
@@ -130,7 +133,7 @@ def image_files(folder: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename}: this folder cannot be read ({error.strerror})")
 
-    found = []
+    paths = []
     for parent, _, names in os.walk(folder, onerror=refuse):
         for name in names:
             path = Path(parent, name)
@@ -138,8 +141,8 @@ def image_files(folder: Path) -> list[Path]:
                 continue
             named = path.suffix.lower() in IMAGE_SUFFIXES
             if (named and path.is_symlink()) or (path.is_file() and (named or dicom.is_dicom(path))):
-                found.append(path)
-    return sorted(found)
+                paths.append(path)
+    return sorted(paths)
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -175,14 +178,34 @@ def _label_folders(root: Path, labels: tuple[str, ...] | None, included: set[str
 
 def _part_folders(root: Path) -> dict[str, Path]:
     """The folders of a split that lies there already, by the names of `PARTS`; empty where there is none."""
-    found: dict[str, Path] = {}
+    parts: dict[str, Path] = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         part = _PARTS.get(folded(folder.name))
-        if part in found:
-            raise DataError(f"{root}: {found[part].name}/ and {folder.name}/ both mean {part}; merge them into one")
+        if part in parts:
+            raise DataError(f"{root}: {parts[part].name}/ and {folder.name}/ both mean {part}; merge them into one")
         if part is not None:
-            found[part] = folder
-    return {part: found[part] for part in PARTS if part in found} if "train" in found and len(found) > 1 else {}
+            parts[part] = folder
+    if "train" not in parts or len(parts) < 2:
+        return {}
+    return {part: parts[part] for part in PARTS if part in parts}
+
+
+class _Beside(NamedTuple):
+    """What `patients.csv` says of an image."""
+
+    patient: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An image as a layout names it."""
+
+    path: str
+    label: str
+    patient: str | None
+    source: str | None
+    part: str | None
 
 
 @dataclass
@@ -192,8 +215,7 @@ class _Reading:
     root: Path
     #: Names of a class in the layout, by its label.
     spelled: dict[str, list[str]]
-    #: Path, label, patient, source and part of each image.
-    rows: list[tuple[str, str, str | None, str | None, str | None]]
+    rows: list[_Row]
     left_out: list[str]
 
 
@@ -210,31 +232,26 @@ def _read_folders(root: Path, labels: tuple[str, ...] | None, included: set[str]
             reading.spelled.setdefault(label, []).append(inner.relative_to(root).as_posix())
             for path in _images_in(inner):
                 relative = path.relative_to(root).as_posix()
-                patient, source = beside.get(relative, (None, None))
-                reading.rows.append((relative, label, patient, source, part))
+                own = beside.get(relative, _Beside())
+                reading.rows.append(_Row(relative, label, own.patient, own.source, part))
     if parts:
         taken = {folder.name for folder in parts.values()}
         reading.left_out += sorted(
             path.name for path in root.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in taken
         )
-    if any(patient for patient, _ in beside.values()) and reading.rows and not any(row[2] for row in reading.rows):
+    if any(own.patient for own in beside.values()) and reading.rows and not any(row.patient for row in reading.rows):
         raise DataError(
-            f"{root / 'patients.csv'}: none of its paths is an image here, such as {reading.rows[0][0]}; without it, "
+            f"{root / 'patients.csv'}: none of its paths is an image here, such as {reading.rows[0].path}; without it, "
             "one patient's images could be trained and tested on"
         )
     return reading
 
 
-def _beside(root: Path) -> dict[str, tuple[str | None, str | None]]:
+def _beside(root: Path) -> dict[str, _Beside]:
     """Patient and source of each image path in the folder's `patients.csv`; empty without one."""
     table = root / "patients.csv"
     rows = read_table(table, ("path", "patient_id")) if table.is_file() else []
-    return {row["path"]: (row["patient_id"] or None, row.get("source") or None) for row in rows}
-
-
-def read_patients(root: Path) -> dict[str, str]:
-    """Patient of each image path in the folder's `patients.csv`; empty without one. Raises DataError."""
-    return {path: patient for path, (patient, _) in _beside(root).items() if patient}
+    return {row["path"]: _Beside(row["patient_id"] or None, row.get("source") or None) for row in rows}
 
 
 def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) -> _Reading:
@@ -242,14 +259,14 @@ def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) 
     seen: dict[str, int] = {}
     left_out: Counter[str] = Counter()
     for number, row in enumerate(read_table(table, ("path", "label")), start=2):
-        path, name, given = row["path"], row["label"], row.get("split", "")
-        part = _PARTS.get(folded(given))
+        path, name, split = row["path"], row["label"], row.get("split", "")
+        part = _PARTS.get(folded(split))
         if not path or not name:
             raise DataError(f"{table}, line {number}: without a {'label' if path else 'path'}")
         if path in seen:
             raise DataError(f"{table}, line {number}: {path} is in line {seen[path]} already")
-        if given and part is None:
-            raise DataError(f"{table}, line {number}: split {given}; known are {', '.join(PARTS)}")
+        if split and part is None:
+            raise DataError(f"{table}, line {number}: split {split}; known are {', '.join(PARTS)}")
         seen[path] = number
         if folded(name) in _LEFT_OUT - included:
             left_out[name] += 1
@@ -258,10 +275,10 @@ def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) 
         spelled = reading.spelled.setdefault(label, [])
         if name not in spelled:
             spelled.append(name)
-        reading.rows.append((path, label, row.get("patient_id") or None, row.get("source") or None, part))
-    given_parts = {row[4] for row in reading.rows}
-    if None in given_parts and len(given_parts) > 1:
-        without = next(row[0] for row in reading.rows if row[4] is None)
+        reading.rows.append(_Row(path, label, row.get("patient_id") or None, row.get("source") or None, part))
+    parts = {row.part for row in reading.rows}
+    if None in parts and len(parts) > 1:
+        without = next(row.path for row in reading.rows if row.part is None)
         raise DataError(
             f"{table}: the column split is empty for some images, such as {without}; fill it for all or none"
         )
@@ -279,11 +296,11 @@ def _with_dicom_patients(data: DataSet) -> DataSet:
         if item.patient is None and Path(item.path).suffix.lower() not in others
     }
     paths = [data.root / item.path for item in unnamed.values()]
-    names, doubt = dicom_patients(paths, [item.label for item in unnamed.values()])
+    patients = dicom_patients(paths, [item.label for item in unnamed.values()])
     items = list(data.items)
-    for (index, item), name in zip(unnamed.items(), names, strict=True):
+    for (index, item), name in zip(unnamed.items(), patients.names, strict=True):
         items[index] = replace(item, patient=name)
-    return replace(data, items=tuple(items), patients_doubt=doubt)
+    return replace(data, items=tuple(items), patients_doubt=patients.doubt)
 
 
 def find_data_set(
@@ -321,39 +338,46 @@ def find_data_set(
     missing = [name for name in include if folded(name) not in known]
     if missing:
         raise DataError(f"{data}: no class {missing[0]} to include")
-    table = data / "labels.csv"
-    hint = f"; if {table.name} names the classes, give {table} itself" if table.is_file() else ""
-    if labels is None:
-        if len(spelled) < 2:
-            found = ", ".join(spelled) or "none"
-            raise DataError(f"{data}: at least two class folders with images are needed, found {found}{hint}")
-        names = tuple(label for label in DEFAULT_LABELS if label in spelled)
-        names += tuple(sorted(set(spelled) - set(names)))
-    else:
-        names = labels
-        strangers = [name for name in spelled if name not in labels]
-        if strangers or not spelled:
-            raise DataError(
-                f"{data}: classes {', '.join(strangers) or 'missing'}; the model knows {', '.join(labels)}{hint}"
-            )
-    items = tuple(
-        Item(path, names.index(label), patient, source, part) for path, label, patient, source, part in reading.rows
-    )
-    found_set = DataSet(
+    names = _ordered_labels(data, spelled, labels)
+    items = tuple(Item(row.path, names.index(row.label), row.patient, row.source, row.part) for row in reading.rows)
+    data_set = DataSet(
         root=reading.root,
         labels=names,
         items=items,
         folders={label: ", ".join(spelled[label]) for label in names if label in spelled},
         left_out=tuple(reading.left_out),
+        table=data if read is _read_rows else None,
     )
     if labels is None:
-        for label, count in found_set.counts().items():
-            if count < least:
-                raise DataError(
-                    f"{data / spelled[label][0] if data.is_dir() else f'{data}, {label}'}: {count or 'no'} "
-                    f"image{'s' if count != 1 else ''}; each class needs at least {least}"
-                    f"{' (one each to train, validate and test)' if least > 1 else ''}"
-                )
+        _require_images(data, data_set, spelled, least)
     if not items:
         raise DataError(f"{data}: no images in its class folders")
-    return _with_dicom_patients(found_set) if labels is None else found_set
+    return _with_dicom_patients(data_set) if labels is None else data_set
+
+
+def _ordered_labels(data: Path, spelled: Collection[str], labels: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The labels in their order: of the model where there is one, else of the classes that the data has."""
+    table = data / "labels.csv"
+    hint = f"; if {table.name} names the classes, give {table} itself" if table.is_file() else ""
+    if labels is not None:
+        strangers = [name for name in spelled if name not in labels]
+        if strangers or not spelled:
+            raise DataError(
+                f"{data}: classes {', '.join(strangers) or 'missing'}; the model knows {', '.join(labels)}{hint}"
+            )
+        return labels
+    if len(spelled) < 2:
+        classes = ", ".join(spelled) or "none"
+        raise DataError(f"{data}: at least two class folders with images are needed, found {classes}{hint}")
+    names = tuple(label for label in DEFAULT_LABELS if label in spelled)
+    return names + tuple(sorted(set(spelled) - set(names)))
+
+
+def _require_images(data: Path, data_set: DataSet, spelled: dict[str, list[str]], least: int) -> None:
+    for label, count in data_set.counts().items():
+        if count < least:
+            raise DataError(
+                f"{data / spelled[label][0] if data.is_dir() else f'{data}, {label}'}: {count or 'no'} "
+                f"image{'s' if count != 1 else ''}; each class needs at least {least}"
+                f"{' (one each to train, validate and test)' if least > 1 else ''}"
+            )

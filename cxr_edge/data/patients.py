@@ -6,12 +6,23 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from cxr_edge.errors import ImageError, MissingDependencyError
 from cxr_edge.imaging.dicom import PatientTags, is_dicom, patient_tags
 
 
-def dicom_patients(paths: Sequence[Path], labels: Sequence[int]) -> tuple[list[str | None], str | None]:
+class DicomPatients(NamedTuple):
+    """Patients by number, such as `dicom-0001`, None for a file without one; and what was not taken for a patient.
+
+    `doubt` is one line on PatientIDs that name nobody, None where there are none.
+    """
+
+    names: list[str | None]
+    doubt: str | None
+
+
+def dicom_patients(paths: Sequence[Path], labels: Sequence[int]) -> DicomPatients:
     """Number the patients of DICOM files in the order in which they appear.
 
     A patient is a PatientID with its issuer. What de-identification leaves in its place names nobody: nothing, one ID
@@ -22,8 +33,7 @@ def dicom_patients(paths: Sequence[Path], labels: Sequence[int]) -> tuple[list[s
         labels: the index of the label of each.
 
     Returns:
-        `dicom-0001` and so on of each file, None without a patient; and one line on PatientIDs that name nobody, None
-        where there are none. Without pydicom, nothing.
+        No names where pydicom is not installed.
     """
     tags: dict[int, PatientTags] = {}
     try:
@@ -33,7 +43,7 @@ def dicom_patients(paths: Sequence[Path], labels: Sequence[int]) -> tuple[list[s
                 if is_dicom(path):
                     tags[index] = patient_tags(path)
     except MissingDependencyError:
-        return [None] * len(paths), None
+        return DicomPatients([None] * len(paths), None)
     nobody = _nobody(tags, labels)
     numbers: dict[tuple[str, str], str] = {}
     names = [
@@ -42,13 +52,14 @@ def dicom_patients(paths: Sequence[Path], labels: Sequence[int]) -> tuple[list[s
         else None
         for index in range(len(paths))
     ]
-    reasons = Counter(nobody[one.patient] for one in tags.values() if one.patient in nobody)
+    reasons = Counter(nobody[own.patient] for own in tags.values() if own.patient in nobody)
     if not reasons:
-        return names, None
+        return DicomPatients(names, None)
     counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    return names, (
+    return DicomPatients(
+        names,
         f"the PatientID of {reasons.total()} of {len(tags)} DICOM images names nobody ({counted}); name their patients "
-        "in patients.csv, or in the table's column patient_id"
+        "in patients.csv, or in the table's column patient_id",
     )
 
 
@@ -57,12 +68,12 @@ def _nobody(tags: dict[int, PatientTags], labels: Sequence[int]) -> dict[tuple[s
     images: Counter[int] = Counter()
     shares: Counter[tuple[int, tuple[str, str]]] = Counter()
     sexes = defaultdict(set)
-    for index, one in tags.items():
+    for index, own in tags.items():
         images[labels[index]] += 1
-        shares[labels[index], one.patient] += 1
-        sexes[one.patient].add(one.sex)
-    found = {patient: "with one for both sexes" for patient, known in sexes.items() if {"F", "M"} <= known}
+        shares[labels[index], own.patient] += 1
+        sexes[own.patient].add(own.sex)
+    reasons = {patient: "with one for both sexes" for patient, known in sexes.items() if {"F", "M"} <= known}
     for (label, patient), count in shares.items():
         if count > 1 and 2 * count > images[label]:
-            found[patient] = "with one for more than half of a class"
-    return {**found, **{patient: "without one" for patient in sexes if not patient[0]}}
+            reasons[patient] = "with one for more than half of a class"
+    return {**reasons, **{patient: "without one" for patient in sexes if not patient[0]}}

@@ -5,32 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
 from cxr_edge.data.fingerprint import THUMBNAIL, Fingerprint, fingerprint
+from cxr_edge.data.store_index import StoreIndex
 from cxr_edge.errors import CacheError, ImageError
 from cxr_edge.files import cache_folder
 from cxr_edge.imaging import decode
+from cxr_edge.imaging.reading import read_bytes
 from cxr_edge.imaging.rule import rule_of
 from cxr_edge.machine import usable_cores
 
 #: Images that are decoded and committed together; a kill loses no more than these.
 _BATCH = 256
-#: Seconds that one process waits for another to commit a batch.
-_PATIENCE = 120.0
-_TABLE = """
-CREATE TABLE images (sha256 TEXT PRIMARY KEY, row INTEGER NOT NULL UNIQUE, phash BLOB, thumbnail BLOB) WITHOUT ROWID
-"""
 
 
 @dataclass(frozen=True)
@@ -48,18 +43,28 @@ class DecodedImages:
         return len(self.rows)
 
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
-        found: NDArray[np.uint8] = self.stored[self.rows[index]]
-        return found
+        pixels: NDArray[np.uint8] = self.stored[self.rows[index]]
+        return pixels
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return self[:].astype(dtype or np.uint8, copy=False)
+
+
+class Added(NamedTuple):
+    """What became of files: the SHA-256 of each one's bytes, and of those that cannot be decoded the reason, by index.
+
+    A reason names its file, whose hash is then empty.
+    """
+
+    digests: list[str]
+    bad: dict[int, str]
 
 
 class ImageStore:
     """One file of pixels and its index, in a folder of the cache; named by the imaging rule, its version and Pillow's.
 
     Rows are appended, never changed. A row's pixels are on the disk before the transaction that names it is committed,
-    so whatever is named is whole: a kill loses the batch in hand, the next process goes on from there, and two
+    so whatever is named is whole: a kill loses the batch in hand, the next process resumes from there, and two
     processes can fill one store. SQLite's locks see to that.
     """
 
@@ -67,59 +72,16 @@ class ImageStore:
         self.size, self.resize = size, resize
         rule = json.dumps([rule_of(resize).identifiers(), PIL.__version__, THUMBNAIL])
         self.folder = cache_folder() / f"{size}px-{resize}-{hashlib.sha256(rule.encode()).hexdigest()[:16]}"
-        self._pixels, self._index = self.folder / "pixels.u8", self.folder / "index.sqlite"
-
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection in which nothing is a transaction unless it says so. Raises CacheError."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self._index, timeout=_PATIENCE, isolation_level=None)
-            try:
-                yield connection
-            finally:
-                connection.close()
-        except (sqlite3.Error, OSError) as error:
-            raise CacheError(
-                f"{self.folder}: the cache of decoded images cannot be used ({error}); remove this folder if it is "
-                "damaged, make room if its disk is full, or name another place with CXR_EDGE_CACHE"
-            ) from None
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other process writes in, with the table there."""
-        with self._connected() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                    connection.execute(_TABLE)
-                    # Without their index they are nothing, but a process may still be reading them.
-                    self._pixels.unlink(missing_ok=True)
-                yield connection
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
-
-    def _rows(self, fingerprinted: bool = False) -> dict[str, int]:
-        """Row of each image that is there, by SHA-256; of those with a fingerprint alone if so wanted."""
-        if not self._index.is_file():
-            return {}
-        with self._connected() as connection:
-            if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                return {}
-            where = "WHERE phash IS NOT NULL" if fingerprinted else ""
-            return dict(connection.execute(f"SELECT sha256, row FROM images {where}"))
+        self._pixels, self._index = self.folder / "pixels.u8", StoreIndex(self.folder)
 
     def lacks(self, digests: Sequence[str]) -> list[int]:
         """Which of some images, by their SHA-256, are not there: their indices."""
-        rows = self._rows()
+        rows = self._index.rows()
         return [index for index, digest in enumerate(digests) if digest not in rows]
 
     def add(
         self, paths: Sequence[Path], on_image: Callable[[], None] | None = None, fingerprints: bool = False
-    ) -> tuple[list[str], dict[int, str]]:
+    ) -> Added:
         """Read all files, and decode, in parallel, those whose content is not there yet.
 
         Args:
@@ -127,53 +89,50 @@ class ImageStore:
             on_image: called after each.
             fingerprints: whether these are wanted too, for `fingerprints`; needs the imagehash package.
 
-        Returns:
-            SHA-256 of each file's bytes, and of each file that cannot be decoded, by its index, the reason, which
-            names it; its hash is then empty.
-
         Raises:
             MissingDependencyError: what reads some files' format is not installed.
             CacheError: the cache is damaged or its disk is full; what was decoded before is kept.
         """
-        known = set(self._rows(fingerprints))
+        known = set(self._index.rows(fingerprints))
         digests = [""] * len(paths)
         bad: dict[int, str] = {}
 
         def decoded(index: int) -> tuple[NDArray[np.uint8], Fingerprint | None] | None:
             try:
-                content = decode.read_bytes(paths[index])
+                content = read_bytes(paths[index])
                 digest = hashlib.sha256(content).hexdigest()
-                found = None
+                pixels = None
                 if digest not in known:
                     grey = decode.open_grey(paths[index], content)
                     pixels = decode.resized(grey, self.size, self.resize)
-                    found = pixels, fingerprint(digest, grey) if fingerprints else None
+                    mark = fingerprint(digest, grey) if fingerprints else None
             except ImageError as error:
                 bad[index] = str(error)
                 return None
             digests[index] = digest
-            return found
+            return None if pixels is None else (pixels, mark)
 
         with ThreadPoolExecutor(usable_cores()) as pool:
             for start in range(0, len(paths), _BATCH):
                 batch = range(len(paths))[start : start + _BATCH]
                 fresh = {}
-                for index, found in zip(batch, pool.map(decoded, batch), strict=True):
-                    if found is not None:
-                        fresh[digests[index]] = found
+                for index, image in zip(batch, pool.map(decoded, batch), strict=True):
+                    if image is not None:
+                        fresh[digests[index]] = image
                     if on_image:
                         on_image()
                 if fresh:
                     self._append(fresh)
                     known.update(fresh)
-        return digests, dict(sorted(bad.items()))
+        return Added(digests, dict(sorted(bad.items())))
 
     def _append(self, fresh: dict[str, tuple[NDArray[np.uint8], Fingerprint | None]]) -> None:
-        with self._writing() as connection:
+        # Without their index pixels are nothing, but a process may still be reading them.
+        with self._index.writing(when_new=lambda: self._pixels.unlink(missing_ok=True)) as connection:
             present = dict(connection.execute("SELECT sha256, row FROM images"))
             told = {
-                digest: (one.phash.to_bytes(8), one.thumbnail.tobytes()) if one else (None, None)
-                for digest, (_, one) in fresh.items()
+                digest: (mark.phash.to_bytes(8), mark.thumbnail.tobytes()) if mark else (None, None)
+                for digest, (_, mark) in fresh.items()
             }
             new = [digest for digest in fresh if digest not in present]
             first = max(present.values(), default=-1) + 1
@@ -195,8 +154,8 @@ class ImageStore:
 
     def fingerprints(self, digests: Sequence[str]) -> list[Fingerprint]:
         """Of images that were added with theirs, in the given order. Raises CacheError."""
-        with self._connected() as connection:
-            found = {
+        with self._index.connected() as connection:
+            known = {
                 digest: Fingerprint(
                     digest, int.from_bytes(phash), np.frombuffer(thumbnail, np.uint8).reshape(THUMBNAIL, THUMBNAIL)
                 )
@@ -204,7 +163,7 @@ class ImageStore:
                     "SELECT sha256, phash, thumbnail FROM images WHERE phash IS NOT NULL"
                 )
             }
-        return [found[digest] for digest in digests]
+        return [known[digest] for digest in digests]
 
     def images(self, digests: Sequence[str]) -> DecodedImages:
         """Images that are there, in the given order.
@@ -212,7 +171,7 @@ class ImageStore:
         Raises:
             CacheError: the file of pixels is shorter than its index says.
         """
-        rows = self._rows()
+        rows = self._index.rows()
         wanted = np.array([rows[digest] for digest in digests], dtype=np.int64)
         count = max(rows.values(), default=-1) + 1
         self._check_length(count)
@@ -221,9 +180,9 @@ class ImageStore:
 
     def _check_length(self, rows: int) -> None:
         """Raises CacheError where the file of pixels has fewer than the rows that its index names."""
-        found = self._pixels.stat().st_size if self._pixels.is_file() else 0
-        if found < rows * self.size**2:
+        length = self._pixels.stat().st_size if self._pixels.is_file() else 0
+        if length < rows * self.size**2:
             raise CacheError(
-                f"{self._pixels}: {found} bytes, and {rows * self.size**2} are wanted; remove {self.folder}, and the "
+                f"{self._pixels}: {length} bytes, and {rows * self.size**2} are wanted; remove {self.folder}, and the "
                 "images are decoded again"
             )

@@ -1,102 +1,86 @@
-"""Operating point: when to call a class that must not be missed, and when to leave an image to a radiologist."""
+"""The decision rule: when a class is called, and when an image is left to a radiologist. `docs/decision-rule.md`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: Called by default where it is among the labels.
+#: The class not to be missed, by default, where it is among the labels.
 USUAL_LABEL = "COVID-19"
 REFER = "refer to a radiologist"
-#: Share of right decisions that abstaining is to reach on the validation split.
-WANTED_ACCURACY = 0.99
-#: Of the images, at most this share is left to a radiologist to get there.
-MOST_REFERRED = 0.5
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """`label` is called from a probability of `threshold` on; what is less probable than `refer_below` is referred."""
+    """A class is called from `called_from` on; none but `sensitive_class` where that has `suspected_from` and more.
 
-    label: str
-    threshold: float
-    refer_below: float
+    Whatever is not called is referred.
+    """
+
+    sensitive_class: str
+    suspected_from: float
+    called_from: float
 
     def decide(
         self, probabilities: NDArray[np.floating], labels: Sequence[str]
     ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
         """Label indices `[N]` and which of them are referred instead, from probabilities `[N, K]`."""
-        index = list(labels).index(self.label)
-        others = probabilities.copy()
+        # In float32, a threshold would be rounded to another number.
+        exact = probabilities.astype(np.float64)
+        index = list(labels).index(self.sensitive_class)
+        others = exact.copy()
         others[:, index] = -1
-        called = np.where(probabilities[:, index] >= self.threshold, index, others.argmax(axis=1))
-        confidence = probabilities[np.arange(len(called)), called]
-        return called, confidence < self.refer_below
+        called = np.where(exact[:, index] >= self.suspected_from, index, others.argmax(axis=1))
+        return called, exact[np.arange(len(called)), called] < self.called_from
+
+    @property
+    def sentence(self) -> str:
+        """The rule in words."""
+        label, suspected, called = self.sensitive_class, shown(self.suspected_from), shown(self.called_from)
+        if self.called_from <= 0:
+            return f"{label} is called from {suspected} % on, else the most probable other class; nothing is referred"
+        if self.called_from <= self.suspected_from:
+            return (
+                f"{label} is called from {suspected} % on, and another class from {called} % on where {label} has "
+                "less; everything else is referred to a radiologist"
+            )
+        return (
+            f"{label} is called from {called} % on and referred from {suspected} % on; another class is called from "
+            f"{called} % on where {label} has less than {suspected} %; everything else is referred to a radiologist"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As in an artifact's metadata and in the manifest; `docs/decision-rule.md` says how to implement it."""
+        return {
+            "schema": SCHEMA,
+            "sensitive_class": self.sensitive_class,
+            "suspected_from": self.suspected_from,
+            "called_from": self.called_from,
+            "description": self.sentence,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> OperatingPoint:
+        """Of this schema, or the first, which had no number and the same rule under names that did not say it."""
+        if "schema" not in value:
+            return cls(value["label"], float(value["threshold"]), float(value["refer_below"]))
+        return cls(value["sensitive_class"], float(value["suspected_from"]), float(value["called_from"]))
 
 
-def fit_operating_point(
-    probabilities: NDArray[np.floating],
-    targets: NDArray[np.integer],
-    labels: Sequence[str],
-    label: str,
-    sensitivity: float,
-) -> OperatingPoint:
-    """The highest threshold, at most 0.5, that reaches a sensitivity, and the least abstention that is right enough.
-
-    Args:
-        probabilities: `[N, K]` of a validation split.
-        targets: label indices `[N]`.
-        labels: K names.
-        label: the class not to be missed; it occurs in `targets`.
-        sensitivity: the wanted share of its images with a probability of the threshold and more.
-    """
-    index = list(labels).index(label)
-    positives = np.sort(probabilities[targets == index, index])[::-1]
-    needed = max(1, math.ceil(sensitivity * len(positives) - 1e-9))
-    # Rounded down, never up over the image that it is to catch.
-    threshold = min(0.5, math.floor(float(positives[needed - 1]) * 1e4) / 1e4)
-    called, _ = OperatingPoint(label, threshold, 0.0).decide(probabilities, labels)
-    confidence = probabilities[np.arange(len(called)), called]
-    ascending = np.argsort(confidence)
-    right = (called == targets)[ascending]
-    # Share of right decisions if the n least confident images are referred.
-    kept = np.cumsum(right[::-1])[::-1] / np.arange(len(right), 0, -1)
-    allowed = kept[: int(MOST_REFERRED * len(kept)) + 1]
-    reached = np.flatnonzero(allowed >= WANTED_ACCURACY)
-    referred = int(reached[0]) if len(reached) else int(allowed.argmax())
-    refer_below = float(confidence[ascending[referred]]) if referred else 0.0
-    return OperatingPoint(label, threshold, refer_below)
+def shown(share: float) -> str:
+    """A threshold as a percentage: to three digits, of the distance from 100 % where that is nearer."""
+    distance = 100 * min(share, 1 - share)
+    decimals = max(0, 2 - math.floor(math.log10(distance))) if distance > 0 else 0
+    text = f"{100 * share:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def operating_figures(
-    point: OperatingPoint, probabilities: NDArray[np.floating], targets: NDArray[np.integer], labels: Sequence[str]
-) -> dict[str, Any]:
-    """What a point does on labelled images, JSON-ready; None where there is nothing to divide by.
-
-    `coverage` is the share decided, `accuracy` that of those, `sensitivity` the share of the label's images called or
-    referred, and so not missed, `called` the share of them called.
-    """
-    called, referred = point.decide(probabilities, labels)
-    positive = targets == list(labels).index(point.label)
-    decided = ~referred
-    hit = positive & (called == list(labels).index(point.label)) & decided
-    share_of = int(positive.sum())
-    return {
-        **asdict(point),
-        "images": len(targets),
-        "referred": int(referred.sum()),
-        "coverage": float(decided.mean()),
-        "accuracy": float((called == targets)[decided].mean()) if decided.any() else None,
-        "sensitivity": int((hit | (positive & referred)).sum()) / share_of if share_of else None,
-        "called": int(hit.sum()) / share_of if share_of else None,
-    }
-
-
-def operating_point_of(figures: dict[str, Any] | None) -> OperatingPoint | None:
-    """The operating point in an artifact's metadata, from `operating_figures`; None where it has none."""
-    return None if figures is None else OperatingPoint(figures["label"], figures["threshold"], figures["refer_below"])
+def operating_point_of(value: Mapping[str, Any] | None) -> OperatingPoint | None:
+    """From the `operating_point` of an artifact's metadata; None where it has none."""
+    return None if value is None else OperatingPoint.from_json(value)

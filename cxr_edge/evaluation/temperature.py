@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 PRIOR_DEVIATION = float(np.log(2))
 
 
-def tempered(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float32]:
+def apply_temperature(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float32]:
     """Probabilities `[N, K]` as they would be with the logits divided by the temperature."""
-    return np.asarray(np.exp(_log_tempered(probabilities, temperature)), dtype=np.float32)
+    return np.asarray(np.exp(_log_scaled(probabilities, temperature)), dtype=np.float32)
 
 
 def fit_temperature(probabilities: NDArray[np.floating], targets: NDArray[np.integer]) -> float:
@@ -32,14 +32,14 @@ def fit_temperature(probabilities: NDArray[np.floating], targets: NDArray[np.int
     from scipy.optimize import minimize_scalar
 
     def loss(logarithm: float) -> float:
-        right = _log_tempered(probabilities, float(np.exp(logarithm)))[np.arange(len(targets)), targets]
+        right = _log_scaled(probabilities, float(np.exp(logarithm)))[np.arange(len(targets)), targets]
         return float((logarithm / PRIOR_DEVIATION) ** 2 / 2 - right.sum())
 
     found = minimize_scalar(loss, bracket=(-PRIOR_DEVIATION, PRIOR_DEVIATION), method="brent")
     return float(f"{np.exp(found.x):.4g}")
 
 
-def _log_tempered(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
+def _log_scaled(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
     logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-30)) / temperature
     logits -= logits.max(axis=1, keepdims=True)
     return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))

@@ -13,6 +13,7 @@ from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.layouts import image_files
 from cxr_edge.errors import DataError
+from cxr_edge.evaluation.operating_record import operating_record_of
 from cxr_edge.exporting.export import Exporter, ExportOptions
 from cxr_edge.exporting.recipe import Recipe
 from cxr_edge.files import write_json
@@ -21,8 +22,9 @@ from cxr_edge.quantization.explain import Noise, explain, rows_of
 from cxr_edge.quantization.learn import LearningOptions
 from cxr_edge.records import to_json
 from cxr_edge.reporting.terminal.explanation import show_explanation
+from cxr_edge.reporting.terminal.operating import show_exported_points
 from cxr_edge.reporting.terminal.parity import gate_parity, show_parity
-from cxr_edge.reporting.terminal.tables import percent, show
+from cxr_edge.reporting.terminal.tables import show
 from cxr_edge.runs import Run, find_run
 
 #: Steps of fine-tuning on phantoms: the demo's, to see that it works.
@@ -36,11 +38,12 @@ def run_export(
     qat_learning_rate: float,
     sensitive_class: str | None = None,
     sensitivity: float = ExportOptions.sensitivity,
+    folds: Path | None = None,
     json: Path | None = None,
 ) -> list[Artifact]:
     """Export, show, and fail with GateError when an artifact fell short of the gate."""
     run, options = _prepared(folder, recipe, qat_steps, qat_learning_rate)
-    options = replace(options, sensitive_class=sensitive_class, sensitivity=sensitivity)
+    options = replace(options, sensitive_class=sensitive_class, sensitivity=sensitivity, folds=folds)
     options.check()
     exporter = Exporter(run, options)
     exported = exporter.export()
@@ -49,12 +52,8 @@ def run_export(
         show(note)
     rows = [{"artifact": artifact.name, "bytes": artifact.bytes, **(artifact.parity or {})} for artifact in artifacts]
     show_parity(rows, phantoms=run.phantoms)
-    if point := exporter.operating_point:
-        show(
-            f"operating point: {point['label']} is called from {percent(point['threshold'])} % on; on validation "
-            f"{percent(point['called'])} % of it are called, {percent(point['sensitivity'])} % called or referred, "
-            f"{percent(1 - point['coverage'])} % of all images referred"
-        )
+    points = {artifact.name: operating_record_of(artifact.metadata.operating_point) for artifact in artifacts}
+    show_exported_points({name: record for name, record in points.items() if record is not None})
     show(f"bundle: {exporter.bundle}")
     if json is not None:
         write_json(json, rows)

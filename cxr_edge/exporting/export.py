@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,12 @@ from cxr_edge.data.split import run_split
 from cxr_edge.errors import GateError, OptionError
 from cxr_edge.evaluation.replay import reference_images, write_reference_images
 from cxr_edge.evaluation.scoring import score_images
-from cxr_edge.evaluation.temperature import fit_temperature, tempered
+from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
 from cxr_edge.exporting.convert import Converter
 from cxr_edge.exporting.judge import judged, preferred_session, scored
+from cxr_edge.exporting.operating_demand import OperatingDemand, operating_demand
 from cxr_edge.exporting.recipe import DenseWeights, Recipe
-from cxr_edge.exporting.seal import sealed, sealed_operating_point, shared_metadata
+from cxr_edge.exporting.seal import sealed, shared_metadata
 from cxr_edge.files import replacing
 from cxr_edge.inspection.computation import ComputationVerdict
 from cxr_edge.inspection.operators import computation_of
@@ -46,9 +46,11 @@ class ExportOptions:
 
     recipe: Recipe
     fine_tuning: LearningOptions
-    #: Class not to be missed, None for `USUAL_LABEL` where there is one, and the share of it to be called.
+    #: Class not to be missed, None for `USUAL_LABEL` where there is one, and the share of it to be called or referred.
     sensitive_class: str | None = None
     sensitivity: float = 0.95
+    #: A cross-validation to fit the operating points on; None for the run's own, or the validation split.
+    folds: Path | None = None
 
     def check(self) -> None:
         """Raises OptionError for an unknown name, or a number out of range."""
@@ -106,19 +108,18 @@ class Exporter:
         return Converter(self.recipe, self.graph, self.quantized, self.temperature)
 
     @cached_property
-    def operating_point(self) -> dict[str, Any] | None:
-        """From the Keras model on the validation split; see `sealed_operating_point`. Raises OptionError."""
-        return sealed_operating_point(
-            tempered(self._validation, self.temperature),
-            self.split.targets("validation"),
-            self.split.labels,
-            self.options.sensitive_class,
-            self.options.sensitivity,
-        )
+    def demand(self) -> OperatingDemand | None:
+        """What its artifacts' operating points are asked for; see `operating_demand`. Raises OptionError, RunError."""
+        options = self.options
+        return operating_demand(self.run, self.split, options.sensitive_class, options.sensitivity, options.folds)
 
     @cached_property
     def _validation(self) -> NDArray[np.float32]:
-        return self._predicted(np.asarray(decoded(self.split, "validation", self.image_size)))
+        return self._predicted(self._validation_images)
+
+    @cached_property
+    def _validation_images(self) -> NDArray[np.uint8]:
+        return np.asarray(decoded(self.split, "validation", self.image_size))
 
     def _predicted(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return predict_probabilities(compiled(self.model), images)
@@ -128,16 +129,18 @@ class Exporter:
 
         Raises:
             MissingDependencyError: no runtime to verify a format with.
-            OptionError: the class that must not be missed is not among the labels.
+            OptionError, RunError: the operating points cannot be as they are demanded; see `operating_demand`.
         """
         for kind in self.recipe.formats:
             runtimes_for(kind)
+        # Before minutes of conversion: bad options are refused.
+        _ = self.demand
         images, inputs = np.asarray(decoded(self.split, "test", self.image_size)), reference_images(self.image_size)
         reference = _Reference(
             images,
-            tempered(self._predicted(images), self.temperature),
+            apply_temperature(self._predicted(images), self.temperature),
             inputs,
-            tempered(self._predicted(inputs), self.temperature),
+            apply_temperature(self._predicted(inputs), self.temperature),
         )
         reference_sha256 = write_reference_images(self.bundle, inputs)
         shared = shared_metadata(
@@ -180,12 +183,13 @@ class Exporter:
             runtime,
         )
         outputs = score_images(session, reference.inputs)
+        record = None if self.demand is None else self.demand.record(scored(session, name, self._validation_images))
         return OwnMetadata(
             format=kind,
             quantization=self.recipe.yields(quantization),
             calibration=self.quantized.described(quantization),
             packages=package_versions(),
-            operating_point=self.operating_point,
+            operating_point=None if record is None else record.to_json(),
             parity=parity,
             reference_outputs=ReferenceOutputs(runtime, _rows(outputs), _rows(reference.outputs)),
         )

@@ -1,15 +1,12 @@
-"""What is put inside an artifact's file beside the model: metadata, with the temperature and the operating point."""
+"""What is put inside an artifact's file beside the model: metadata."""
 
 from __future__ import annotations
 
 import io
 import json
 import zipfile
-from typing import Any
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from cxr_edge import __version__
 from cxr_edge.artifacts.artifact import METADATA_ENTRY, METADATA_KEY
@@ -17,8 +14,6 @@ from cxr_edge.artifacts.contract import contract
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.metadata import ArtifactMetadata, SharedMetadata, Training
 from cxr_edge.data.split import Split
-from cxr_edge.errors import OptionError
-from cxr_edge.evaluation.operating import USUAL_LABEL, fit_operating_point, operating_figures
 from cxr_edge.exporting.recipe import Recipe
 from cxr_edge.imaging.rule import rule_of
 from cxr_edge.records import to_json
@@ -41,37 +36,6 @@ def shared_metadata(
         reference_sha256=reference_sha256,
         recipe=to_json(recipe) if recipe.name else None,
     )
-
-
-def sealed_operating_point(
-    probabilities: NDArray[np.floating],
-    targets: NDArray[np.integer],
-    labels: tuple[str, ...],
-    sensitive_class: str | None,
-    sensitivity: float,
-) -> dict[str, Any] | None:
-    """The operating point on a validation split, with what it does there; JSON-ready.
-
-    Args:
-        probabilities: `[N, K]`, with the temperature in them.
-        targets: label indices `[N]`.
-        labels: K names.
-        sensitive_class: not to be missed; None for `USUAL_LABEL`.
-        sensitivity: the share of it that is to be called.
-
-    Returns:
-        None where no class was asked for and the usual one is not among the labels.
-
-    Raises:
-        OptionError: a class that was asked for is not among the labels.
-    """
-    label = sensitive_class or USUAL_LABEL
-    if label not in labels:
-        if sensitive_class is None:
-            return None
-        raise OptionError(f"--sensitive-class {label}: choose one of {', '.join(labels)}")
-    point = fit_operating_point(probabilities, targets, labels, label, sensitivity)
-    return {**operating_figures(point, probabilities, targets, labels), "wanted_sensitivity": sensitivity}
 
 
 def sealed(content: bytes, metadata: ArtifactMetadata) -> bytes:

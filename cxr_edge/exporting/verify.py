@@ -15,7 +15,7 @@ from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import Split, run_split
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.gate import Gate
-from cxr_edge.evaluation.temperature import tempered
+from cxr_edge.evaluation.temperature import apply_temperature
 from cxr_edge.exporting.judge import judged, preferred_session, scored
 from cxr_edge.files import sha256_of
 from cxr_edge.runs import Run
@@ -56,7 +56,7 @@ def score_bundle(folder: Path) -> ScoredBundle:
         raise ArtifactError(f"{folder}: was exported from another model than {run.model_file}; export again")
     split = run_split(run)
     images = np.asarray(decoded(split, "test", artifacts[0].image_size))
-    reference = tempered(predict_probabilities(compiled(load_classifier(run)), images), shared.temperature)
+    reference = apply_temperature(predict_probabilities(compiled(load_classifier(run)), images), shared.temperature)
     rows = []
     for artifact in artifacts:
         runtime, session = preferred_session(artifact.path, artifact.format)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cxr_edge.errors import ImageError
 from cxr_edge.imaging import dicom
+from cxr_edge.imaging.reading import read_bytes
 from cxr_edge.imaging.rule import STRETCH, WITHOUT_GROUPS, ImagingRule
 
 #: More than four times the largest detector there is; past it a file is taken for a decompression bomb.
 MAX_PIXELS = 80_000_000
 #: Nothing in an X-ray of less can be told; what small thing carries an image's name is a placeholder, or an icon.
 MIN_SIDE = 32
+#: The formats of Pillow that are opened, whatever a file's name says. Of others that Pillow knows, some start a program
+#: (EPS starts Ghostscript).
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 # Pillow warns where this module refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -28,41 +35,70 @@ def reads_otherwise(rule: ImagingRule, path: Path | str) -> bool:
     Raises:
         ImageError, MissingDependencyError: as `open_grey`.
     """
-    return rule.dicom == WITHOUT_GROUPS and dicom.is_dicom(path) and dicom.needs_groups(path)
+    if rule.dicom != WITHOUT_GROUPS or not dicom.is_dicom(path):
+        return False
+    from cxr_edge.imaging.dicom_pixels import needs_groups
+
+    return needs_groups(path)
 
 
-_PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 262, 0
 _DEEP_GREY_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+# TIFF's PhotometricInterpretation, NewSubfileType, TileWidth and TileLength. Bits of a subfile's type say that it is a
+# smaller version of another page, or its mask.
+_PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 262, 0
+_SUBFILE_TAG, _AUXILIARY = 254, 0b101
+_TILE_TAGS = (322, 323)
+#: Pages that are looked at for one that is a picture of its own: more than a scanner's previews.
+_MOST_PAGES = 16
+#: Scans of a progressive JPEG, of which encoders write about ten; each costs a pass over all pixels.
+_MOST_SCANS = 100
+#: Pixels of an image that are converted at a time: intermediate results in float64 stay small.
+_BAND = 2**20
+#: WebP's decoder holds several copies in RGBA, so half as many pixels take as much memory.
+_MAX_WEBP_PIXELS = MAX_PIXELS // 2
+
+_TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def _to_grey(image: Image.Image) -> Image.Image:
-    if image.mode == "L":
-        return image
-    if image.mode in _DEEP_GREY_MODES:
-        values = np.asarray(image, dtype=np.float64)
-        if image.mode == "F" and not np.isfinite(values).all():
-            raise ValueError("values that are no numbers")
-        low, high = float(values.min()), float(values.max())
-        scale = 255.0 / (high - low) if high > low else 0.0
-        return Image.fromarray(np.round((values - low) * scale).astype(np.uint8))
-    if image.mode in {"P", "PA"}:
-        # Through RGB: Pillow would otherwise refuse some palettes with transparency.
-        return image.convert("RGBA" if "transparency" in image.info else "RGB").convert("L")
-    return image.convert("L")
+@dataclass(frozen=True)
+class Header:
+    """What a file says it is, before it is made grey.
+
+    `format` and `mode` are Pillow's names, or DICOM and its photometric interpretation (empty where it has none);
+    `width` and `height` are in stored pixels, before any EXIF orientation.
+    """
+
+    format: str
+    mode: str
+    width: int
+    height: int
 
 
-def read_bytes(path: Path | str) -> bytes:
-    """A file's content. Raises ImageError."""
+def read_header(path: Path | str, content: bytes) -> Header:
+    """The header of an image file that `open_grey` decodes.
+
+    Args:
+        path: names it in messages.
+        content: its bytes.
+
+    Raises:
+        ImageError, MissingDependencyError: as `open_grey`.
+    """
+    if dicom.is_dicom(io.BytesIO(content)):
+        return Header("DICOM", *dicom.stored_as(path, content))
     try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or type(error).__name__})") from None
-
-
-def _is_empty(path: Path | str, content: bytes | None) -> bool:
-    return not content if content is not None else Path(path).stat().st_size == 0
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return Header(image.format or "", image.mode, image.width, image.height)
+    except Exception as error:  # As in `_decoded`.
+        raise ImageError(f"{path}: cannot be decoded ({error})") from None
 
 
 def open_grey(path: Path | str, content: bytes | None = None) -> Image.Image:
@@ -73,41 +109,112 @@ def open_grey(path: Path | str, content: bytes | None = None) -> Image.Image:
         content: its bytes, where the caller has read them already; `path` then only names it in messages.
 
     Raises:
-        ImageError: the file is missing, truncated, too large to be safe, too small, or not an image.
+        ImageError: the file is missing, no regular file, truncated, too large to be safe, too small, of several
+            pictures, or not an image.
         MissingDependencyError: it is a DICOM file, and what reads it is not installed.
     """
-    grey = _decoded(path, content)
+    grey = _decoded(path, read_bytes(path) if content is None else content)
     if min(grey.size) < MIN_SIDE:
         raise ImageError(f"{path}: refused, {grey.width} x {grey.height} pixels are too few for an X-ray")
     return grey
 
 
-def _decoded(path: Path | str, content: bytes | None) -> Image.Image:
-    if dicom.is_dicom(path if content is None else io.BytesIO(content)):
-        return dicom.read_grey(path, MAX_PIXELS, content)
+def _decoded(path: Path | str, content: bytes) -> Image.Image:
+    if not content:
+        raise ImageError(f"{path}: empty")
+    if dicom.is_dicom(io.BytesIO(content)):
+        from cxr_edge.imaging.dicom_pixels import read_grey
+
+        return read_grey(path, MAX_PIXELS, content)
     try:
-        with Image.open(path if content is None else io.BytesIO(content)) as image:
-            if image.width * image.height > MAX_PIXELS:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            _refuse_bombs(path, image, content)
+            if (pictures := _pictures(image, content)) > 1:
                 raise ImageError(
-                    f"{path}: refused, {image.width} x {image.height} pixels look like a decompression bomb"
+                    f"{path}: {pictures} pictures in one file; save the one that is meant as a file of its own"
                 )
             tags = getattr(image, "tag_v2", {})
             if image.mode in _DEEP_GREY_MODES and tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO:
                 # Pillow inverts these at 8 bits and not at 16: in silence it would be a negative.
                 raise ValueError("a deep TIFF whose white is zero; save it with black as zero")
             image.load()
-            return _to_grey(ImageOps.exif_transpose(image))
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
+            turn = _TRANSPOSED.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+            grey = _to_grey(image)
+        return grey if turn is None else grey.transpose(turn)
+    except ImageError:
+        raise
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: refused, {error}") from None
     except UnidentifiedImageError:
         kind = "a DICOM file (no DICM at byte 128)" if Path(path).suffix.lower() in dicom.SUFFIXES else "an image"
-        raise ImageError(
-            f"{path}: empty" if _is_empty(path, content) else f"{path}: not {kind} that can be read"
-        ) from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"{path}: cannot be decoded ({error})") from None
+        raise ImageError(f"{path}: not {kind} that can be read") from None
+    except Exception as error:  # A damaged file makes Pillow's decoders raise almost anything.
+        raise ImageError(f"{path}: cannot be decoded ({error or type(error).__name__})") from None
+
+
+def _refuse_bombs(path: Path | str, image: Image.Image, content: bytes) -> None:
+    """Raises ImageError for an image that would take too much memory or time to decode."""
+    most = _MAX_WEBP_PIXELS if image.format == "WEBP" else MAX_PIXELS
+    tags = getattr(image, "tag_v2", {})
+    tile = int(tags.get(_TILE_TAGS[0], 0)) * int(tags.get(_TILE_TAGS[1], 0))
+    if max(image.width * image.height, tile) > most:
+        raise ImageError(f"{path}: refused, {image.width} x {image.height} pixels look like a decompression bomb")
+    # 0xFF is always a marker there, and 0xDA begins a scan.
+    if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > _MOST_SCANS:
+        raise ImageError(f"{path}: refused, a JPEG of more than {_MOST_SCANS} scans looks like a decompression bomb")
+
+
+def _pictures(image: Image.Image, content: bytes) -> int:
+    """How many pictures a file has that are meant to be looked at: frames of an animation, pages of a TIFF.
+
+    Smaller versions of a page and masks are none, nor is what a camera's JPEG has behind its own picture (MPO).
+    """
+    if image.format != "TIFF":
+        return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+    # Another look at the same bytes: what is decoded must not depend on where the first one has been.
+    with Image.open(io.BytesIO(content), formats=("TIFF",)) as pages:
+        pictures = 1
+        for number in range(1, _MOST_PAGES):
+            try:
+                pages.seek(number)
+            except Exception:  # The end, or a damaged page, which nothing can be seen of.
+                break
+            pictures += not int(pages.tag_v2.get(_SUBFILE_TAG, 0)) & _AUXILIARY  # type: ignore[attr-defined]
+    return pictures
+
+
+def _to_grey(image: Image.Image) -> Image.Image:
+    if image.mode == "L":
+        # Not the image itself: its file is about to be closed.
+        return image.copy()
+    if image.mode in _DEEP_GREY_MODES:
+        return _stretched(image)
+    if image.mode in {"P", "PA"}:
+        # Through RGB: Pillow would otherwise refuse some palettes with transparency.
+        return image.convert("RGBA" if "transparency" in image.info else "RGB").convert("L")
+    return image.convert("L")
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Rows of an image, some at a time: which, and their values `[rows, width]`."""
+    step = max(1, _BAND // image.width)
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        yield slice(top, bottom), np.asarray(image.crop((0, top, image.width, bottom)))
+
+
+def _stretched(image: Image.Image) -> Image.Image:
+    """Deep grey from its own minimum..maximum to 0..255, by rows: 80 million pixels in float64 would take 640 MB."""
+    low, high = np.inf, -np.inf
+    for _, values in _bands(image):
+        if not np.isfinite(values).all():
+            raise ValueError("values that are no numbers")
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+    scale = 255.0 / (high - low) if high > low else 0.0
+    grey = np.empty((image.height, image.width), np.uint8)
+    for rows, values in _bands(image):
+        grey[rows] = np.round((values.astype(np.float64) - low) * scale)
+    return Image.fromarray(grey)
 
 
 def resized(grey: Image.Image, size: int, resize: str = STRETCH) -> NDArray[np.uint8]:

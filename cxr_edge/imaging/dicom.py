@@ -1,22 +1,20 @@
-"""DICOM files -> 8-bit grey by `RULE`, and what their tags say that a classifier should know. pydicom is asked last."""
+"""DICOM headers: the written rule, what tags say that a classifier should know, and whose picture it is."""
 
 from __future__ import annotations
 
 import logging
 import warnings
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from cxr_edge.errors import ImageError, MissingDependencyError, first_line
+from cxr_edge.imaging.reading import open_regular
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -43,22 +41,16 @@ _TAGS = {
 _NOT_FRONTAL = {"LL", "RL", "RLO", "LLO", "LAT", "LATERAL", "LLAT", "RLAT", "OBL", "OBLIQUE"}
 #: Computed and digital radiography, radiofluoroscopy, digitised film; secondary capture and other may be anything.
 _RADIOGRAPHS = {"CR", "DX", "RG", "RF", "SC", "OT"}
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-#: What an enhanced image says of a frame in functional groups: the group, and what another image has outside of one,
-#: a LUT or else a pair of numbers.
-_TRANSFORMATIONS = (
-    ("PixelValueTransformationSequence", "ModalityLUTSequence", ("RescaleSlope", "RescaleIntercept")),
-    ("FrameVOILUTSequence", "VOILUTSequence", ("WindowCenter", "WindowWidth")),
-)
 #: `patient_tags` reads them; the last in the file is the last here.
 _PATIENT_TAGS = {"PatientID": 0x00100020, "IssuerOfPatientID": 0x00100021, "PatientSex": 0x00100040}
-# Decoders of lossy streams differ in the last bit, and a picture must not depend on which of them are installed.
-_DECODERS = {
-    "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline
-    "1.2.840.10008.1.2.4.51": "pylibjpeg",  # JPEG extended, 12 bits
-    "1.2.840.10008.1.2.4.91": "pylibjpeg",  # JPEG 2000
-    "1.2.840.10008.1.2.4.203": "pylibjpeg",  # high-throughput JPEG 2000
-}
+#: The last tag in front of pixels of any kind.
+_LAST_TAG = 0x7FE00007
+#: Most bytes in front of the pixels that are read: two overlays of the largest detector, or half a million of the
+#: smallest elements, which take pydicom some seconds. Nearly all need no more than the second figure.
+MAX_HEADER, _USUAL_HEADER = 5 * 2**20, 64 * 2**10
+_DEFLATED, _EXPLICIT = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1"
+#: Value representations whose length has four bytes.
+_LONG_VR = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 
 
 def is_dicom(file: Path | str | BytesIO) -> bool:
@@ -66,14 +58,14 @@ def is_dicom(file: Path | str | BytesIO) -> bool:
     if isinstance(file, BytesIO):
         return file.read(132)[128:] == b"DICM"
     try:
-        with open(file, "rb") as opened:
+        with open_regular(file) as opened:
             return opened.read(132)[128:] == b"DICM"
-    except OSError:
+    except (ImageError, OSError):
         return False
 
 
 @contextmanager
-def _reading(path: Path | str) -> Iterator[None]:
+def reading(path: Path | str) -> Iterator[None]:
     """What pydicom raises of a file's header as our errors."""
     try:
         import pydicom  # noqa: F401
@@ -84,172 +76,86 @@ def _reading(path: Path | str) -> Iterator[None]:
     warnings.filterwarnings("ignore", module="pydicom")
     try:
         yield
+    except ImageError:
+        raise
     except Exception as error:  # A damaged file makes pydicom raise almost anything.
         raise ImageError(f"{path}: a damaged DICOM file ({first_line(error)})") from None
 
 
-def _read(path: Path | str, pixels: bool, content: bytes | None = None) -> Dataset:
-    with _reading(path):
-        from pydicom import dcmread
-
-        return dcmread(path if content is None else BytesIO(content), stop_before_pixels=not pixels)
-
-
-def read_grey(path: Path | str, max_pixels: int, content: bytes | None = None) -> Image.Image:
-    """Decode a DICOM file at its own size to 8-bit grey by `RULE`.
+def read_header(
+    path: Path | str, content: bytes | None = None, last: int = _LAST_TAG, only: Sequence[int] = ()
+) -> Dataset:
+    """The elements of a DICOM file up to a tag, and nothing behind that, which is the pixels at the latest.
 
     Args:
         path: the file.
-        max_pixels: an image with more is refused.
-        content: the file's bytes, where the caller has read them already.
+        content: its bytes, where the caller has read them already.
+        last: the last tag that is read.
+        only: the tags that are wanted; empty for all.
 
     Raises:
-        ImageError: damaged, without an image, too large, or of several frames.
-        MissingDependencyError: pydicom, or the decoder of this file's compression, is not installed.
+        ImageError: damaged, or more than `MAX_HEADER` bytes come before the pixels.
+        MissingDependencyError: pydicom is not installed.
     """
-    data = _read(path, True, content)
-    try:
-        if "Rows" not in data or not any(name in data for name in _PIXELS):
-            raise ImageError(f"{path}: a DICOM file without an image (modality {data.get('Modality') or 'unknown'})")
-        if data.Rows * data.Columns > max_pixels:
-            raise ImageError(f"{path}: refused, {data.Columns} x {data.Rows} pixels look like a decompression bomb")
-        frames = int(data.get("NumberOfFrames") or 1)
-        if frames != 1:
-            raise ImageError(f"{path}: {frames} frames; a chest X-ray has one: save the one that is meant by itself")
-        stored = _decoded(path, data)
-        if _is_grey(data):
-            for item in _from_groups(data):
-                data.update(item)
-            return Image.fromarray(_grey(data, stored))
-        return Image.fromarray(_colour(data, stored)).convert("L")
-    except (ImageError, MissingDependencyError):
-        raise
-    except Exception as error:  # As above.
-        # The decoders' own reasons stand in the lines after the first.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ImageError(f"{path}: a DICOM file that cannot be decoded ({reason})") from None
+    with reading(path):
+        from pydicom.filereader import read_partial
+
+        for limit in (_USUAL_HEADER, MAX_HEADER):
+            head, whole = _head(path, content, limit)
+            seen: list[int] = []
+
+            def behind(tag: int, vr: str | None, length: int, seen: list[int] = seen) -> bool:
+                seen[:] = [tag]
+                return tag > last
+
+            try:
+                data = read_partial(BytesIO(head), behind, specific_tags=list(only) or None)
+            except Exception:
+                if whole or limit == MAX_HEADER:
+                    raise
+                continue
+            if whole or (seen and seen[0] > last):
+                return data
+    raise ImageError(f"{path}: refused, more than {MAX_HEADER >> 20} MiB of a DICOM file before its pixels")
 
 
-def _decoded(path: Path | str, data: Dataset) -> NDArray[Any]:
-    """Stored values `[rows, columns]`, or `[rows, columns, 3]`, in RGB."""
-    from pydicom.pixels import get_decoder, pixel_array
-
-    syntax, plugin = data.file_meta.TransferSyntaxUID, ""
-    if syntax.is_encapsulated:
-        decoder, plugin = get_decoder(syntax), _DECODERS.get(syntax, "")
-        if not decoder.is_available or plugin not in ("", *decoder.available_plugins):
-            raise MissingDependencyError(f"{path}: a decoder of {syntax.name}", "dicom")
-    stored: NDArray[Any] = pixel_array(data, decoding_plugin=plugin)
-    return stored
+def _head(path: Path | str, content: bytes | None, limit: int) -> tuple[bytes, bool]:
+    """The first bytes of a file, inflated if it is deflated, and whether that is all of it."""
+    if content is None:
+        with open_regular(path) as file:
+            content = file.read(limit + 1)
+    head = inflated(content[: limit + 1], limit + 1)
+    return head[:limit], len(content) <= limit and len(head) <= limit
 
 
-def _is_grey(data: Dataset) -> bool:
-    return bool(data.get("SamplesPerPixel", 1) == 1 and data.PhotometricInterpretation != "PALETTE COLOR")
+def inflated(content: bytes, limit: int) -> bytes:
+    """A deflated DICOM file's bytes as those of one that is not, at most `limit`; others as they are.
 
-
-def _from_groups(data: Dataset) -> list[Dataset]:
-    """The transformations of the only frame that a file has in functional groups alone."""
-    found = []
-    for group, table, numbers in _TRANSFORMATIONS:
-        # Each group is that of the frame or, never both, that of all frames.
-        for groups in (data.get("PerFrameFunctionalGroupsSequence"), data.get("SharedFunctionalGroupsSequence")):
-            item = (groups[0].get(group) or [None])[0] if groups else None
-            if item is not None and _has(item, table, numbers) and not _has(data, table, numbers):
-                found.append(item)
-                break
-    return found
-
-
-def _has(data: Dataset, table: str, numbers: tuple[str, str]) -> bool:
-    return bool(data.get(table)) or all(data.get(number) is not None for number in numbers)
-
-
-def needs_groups(path: Path | str) -> bool:
-    """Whether functional groups, which `RULE_WITHOUT_GROUPS` passes over, make a DICOM file's picture another one.
-
-    Raises:
-        ImageError, MissingDependencyError.
+    pydicom inflates whatever there is: 3 MB can become 3 GB.
     """
-    data = _read(path, pixels=False)
-    with _reading(path):
-        # X-ray IODs prescribe a rescale that changes nothing.
-        return _is_grey(data) and any(
-            (item.get("RescaleSlope"), item.get("RescaleIntercept")) != (1, 0) for item in _from_groups(data)
-        )
+    start, deflated = 132, False
+    while content[start : start + 2] == b"\x02\0":
+        long = content[start + 4 : start + 6] in _LONG_VR
+        length = int.from_bytes(content[start + 8 : start + 12] if long else content[start + 6 : start + 8], "little")
+        value = start + (12 if long else 8)
+        if content[start + 2 : start + 4] == b"\x10\0":
+            deflated = content[value : value + length].rstrip(b"\0 ") == _DEFLATED
+        start = value + length
+    if not deflated:
+        if _DEFLATED in content[: 64 * 2**10]:
+            raise ValueError("deflated, by a header that is out of order")
+        return content
+    # Padded with zeros, its place takes the shorter name.
+    meta = content[:start].replace(_DEFLATED, _EXPLICIT.ljust(len(_DEFLATED), b"\0"))
+    return meta + zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[start:], max(1, limit - start))
 
 
-def _looked_up(values: NDArray[Any], table: Dataset, little_endian: bool) -> tuple[NDArray[Any], float]:
-    """Values through a DICOM LUT, and the largest value that it can give by its declared depth.
-
-    Not by pydicom's `apply_voi_lut`: that indexes a table of 8-bit entries by 8-bit numbers, however long the table is.
-    """
-    entries, first, bits = (int(number) for number in table.LUTDescriptor)
-    # 65536 does not fit into the field, and is written as 0.
-    entries = entries or 65536
-    found = table.LUTData
-    if isinstance(found, bytes):
-        one_byte = len(found) < 2 * entries
-        found = np.frombuffer(found, np.uint8 if one_byte else np.dtype("<u2" if little_endian else ">u2"))
-    lut = np.asarray(found).reshape(-1)[:entries]
-    indices = np.clip(np.rint(values).astype(np.int64) - first, 0, len(lut) - 1)
-    return lut[indices], 2.0**bits - 1
-
-
-def _grey(data: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
-    from pydicom.pixels import apply_modality_lut, apply_windowing
-
-    little_endian = data.file_meta.TransferSyntaxUID.is_little_endian
-    bits, signed = int(data.get("BitsStored", 64)), bool(data.get("PixelRepresentation", 0))
-    values: NDArray[Any]
-    if data.get("ModalityLUTSequence"):
-        values, _ = _looked_up(stored, data.ModalityLUTSequence[0], little_endian)
-    else:
-        values = apply_modality_lut(stored, data)
-    if data.get("VOILUTSequence"):
-        values, white = _looked_up(values, data.VOILUTSequence[0], little_endian)
-        black = 0.0
-    elif data.get("WindowCenter") is not None and data.get("WindowWidth") is not None:
-        values = apply_windowing(values, data)
-        # The ends of its output range, which has its own sign and offset.
-        black, white = apply_windowing(np.array([-np.inf, np.inf]), data).tolist()
-    elif bits <= 8 and "ModalityLUTSequence" not in data:
-        stored_range = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1])
-        black, white = sorted(apply_modality_lut(stored_range, data).tolist())
-    else:
-        counted = values[~_padding(data, stored)]
-        counted = counted if counted.size else values
-        black, white = float(counted.min()), float(counted.max())
-    if not np.isfinite([black, white]).all() or not np.isfinite(values).all():
-        raise ValueError("values that are no numbers")
-    scale = 255.0 / (white - black) if white != black else 0.0
-    grey = np.clip(np.round((values.astype(np.float64) - black) * scale), 0, 255).astype(np.uint8)
-    return 255 - grey if data.PhotometricInterpretation == "MONOCHROME1" else grey
-
-
-def _padding(data: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where the detector saw nothing and a reserved value stands."""
-    value = data.get("PixelPaddingValue")
-    if value is None:
-        return np.zeros(stored.shape, np.bool_)
-    limit = data.get("PixelPaddingRangeLimit")
-    low, high = sorted((value, value if limit is None else limit))
-    found: NDArray[np.bool_] = (stored >= low) & (stored <= high)
-    return found
-
-
-def _colour(data: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint8 `[rows, columns, 3]`, RGB."""
-    from pydicom.pixels import apply_color_lut
-
-    white = 2.0 ** int(data.BitsStored) - 1
-    if data.PhotometricInterpretation == "PALETTE COLOR":
-        stored = apply_color_lut(stored, data)[..., :3]
-        white = float(np.iinfo(stored.dtype).max)
-    return np.clip(np.round(stored * (255.0 / white)), 0, 255).astype(np.uint8)
-
-
-def dicom_facts(path: Path | str) -> dict[str, str | None]:
+def dicom_facts(path: Path | str, content: bytes | None = None) -> dict[str, str | None]:
     """What a DICOM file's tags say of the picture; none of them names the patient.
+
+    Args:
+        path: the file.
+        content: its bytes, where the caller has read them already.
 
     Returns:
         `modality`, `body_part`, `view_position`, `burned_in_annotation`, `presentation_intent` and
@@ -259,11 +165,23 @@ def dicom_facts(path: Path | str) -> dict[str, str | None]:
     Raises:
         ImageError, MissingDependencyError.
     """
-    data = _read(path, pixels=False)
-    facts: dict[str, str | None] = {key: str(data.get(tag) or "").strip() or None for key, tag in _TAGS.items()}
-    if facts["view_position"] is None and data.get("ViewCodeSequence"):
-        facts["view_position"] = str(data.ViewCodeSequence[0].get("CodeMeaning") or "").strip() or None
+    data = read_header(path, content)
+    with reading(path):
+        facts: dict[str, str | None] = {key: str(data.get(tag) or "").strip() or None for key, tag in _TAGS.items()}
+        if facts["view_position"] is None and data.get("ViewCodeSequence"):
+            facts["view_position"] = str(data.ViewCodeSequence[0].get("CodeMeaning") or "").strip() or None
     return facts
+
+
+def stored_as(path: Path | str, content: bytes) -> tuple[str, int, int]:
+    """Photometric interpretation (empty where there is none), columns and rows of a DICOM file that was decoded.
+
+    Raises:
+        ImageError, MissingDependencyError.
+    """
+    data = read_header(path, content)
+    with reading(path):
+        return str(data.get("PhotometricInterpretation") or "").strip(), int(data.Columns), int(data.Rows)
 
 
 @dataclass(frozen=True)
@@ -284,28 +202,26 @@ def patient_tags(path: Path | str) -> PatientTags:
     Raises:
         ImageError, MissingDependencyError.
     """
-    with _reading(path), open(path, "rb") as file:
-        from pydicom.filereader import read_partial
-
-        last = max(_PATIENT_TAGS.values())
-        data = read_partial(file, lambda tag, vr, length: tag > last, specific_tags=list(_PATIENT_TAGS.values()))
-        number, issuer, sex = (str(data.get(tag) or "").strip() for tag in _PATIENT_TAGS)
+    tags = tuple(_PATIENT_TAGS.values())
+    data = read_header(path, last=max(tags), only=tags)
+    with reading(path):
+        number, issuer, sex = (str(data.get(tag) or "").strip() for tag in tags)
     return PatientTags((number, issuer), sex)
 
 
 def warnings_about(facts: dict[str, str | None]) -> list[str]:
     """What in `dicom_facts` speaks against classifying the picture as a frontal chest X-ray, a line each."""
-    found = []
+    reasons = []
     if (facts["burned_in_annotation"] or "").upper() == "YES":
-        found.append("annotations are burnt into the picture (Burned In Annotation is YES); the model may go by them")
+        reasons.append("annotations are burnt into the picture (Burned In Annotation is YES); the model may go by them")
     view = (facts["view_position"] or "").upper()
     if view in _NOT_FRONTAL or view.rpartition(" ")[2] in ("LATERAL", "OBLIQUE"):
-        found.append(f"not a frontal view (View Position is {facts['view_position']})")
+        reasons.append(f"not a frontal view (View Position is {facts['view_position']})")
     if facts["modality"] is not None and facts["modality"].upper() not in _RADIOGRAPHS:
-        found.append(f"not a radiograph (Modality is {facts['modality']})")
+        reasons.append(f"not a radiograph (Modality is {facts['modality']})")
     if (facts["presentation_intent"] or "").upper() == "FOR PROCESSING":
-        found.append("raw detector values, not meant to be looked at (Presentation Intent Type is FOR PROCESSING)")
-    return found
+        reasons.append("raw detector values, not meant to be looked at (Presentation Intent Type is FOR PROCESSING)")
+    return reasons
 
 
 def warnings_of(paths: Iterable[Path]) -> dict[str, int]:
@@ -314,10 +230,10 @@ def warnings_of(paths: Iterable[Path]) -> dict[str, int]:
     Raises:
         MissingDependencyError: there are such files, and pydicom is not installed.
     """
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for path in paths:
         if is_dicom(path):
             # One that is damaged is named where it is decoded.
             with suppress(ImageError):
-                found.update(warnings_about(dicom_facts(path)))
-    return dict(found.most_common())
+                counts.update(warnings_about(dicom_facts(path)))
+    return dict(counts.most_common())

@@ -7,19 +7,13 @@ the class away.
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
 from cxr_edge.data.layouts import DEFAULT_LABELS
-from cxr_edge.files import replacing
-from cxr_edge.machine import usable_cores
 from cxr_edge.phantoms.anatomy import SIDES, Field, Layer, Side, Thorax, draw_thorax, smooth_curve, value_noise, wall
 
 LABELS = DEFAULT_LABELS
@@ -57,66 +51,6 @@ def draw_phantom(label: str, seed: int, size: int = 256) -> Phantom:
     # An opacity fills alveoli: it takes away the contrast that air gave, and never more than that.
     attenuation = thorax.attenuation + thorax.air * opacity
     return Phantom(_expose(exposure, attenuation), opacity, label)
-
-
-def write_phantoms(
-    folder: Path,
-    images_per_class: int = 300,
-    size: int = 256,
-    seed: int = 0,
-    on_image: Callable[[], None] | None = None,
-) -> list[Path]:
-    """Write ``folder/<label>/<label-slug>-00000.png`` and so on: 8-bit grey, ``size`` pixels square.
-
-    Each image derives from (``seed``, class, index) alone, so a larger data set begins with the smaller one.
-    ``on_image`` is called after each file. Returns the paths, class by class.
-
-    Raises:
-        ValueError: a size below 64 or a negative seed.
-        OSError: the folder cannot be written.
-    """
-    paths, jobs = [], []
-    for class_index, label in enumerate(LABELS):
-        slug = label.lower().replace(" ", "-")
-        for index in range(images_per_class):
-            path = folder / label / f"{slug}-{index:05d}.png"
-            paths.append(path)
-            jobs.append((path, label, _image_seed(seed, class_index, index), size))
-    # Spawned, not forked: the caller may hold TensorFlow's threads.
-    workers = min(usable_cores(), -(-len(jobs) // 16))
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        for _ in pool.map(_draw_to_file, *zip(*jobs, strict=True), chunksize=8):
-            if on_image is not None:
-                on_image()
-    return paths
-
-
-def _draw_to_file(path: Path, label: str, seed: int, size: int) -> None:
-    with replacing(path) as temporary:
-        Image.fromarray(draw_phantom(label, seed, size).pixels).save(temporary, format="PNG")
-
-
-def contact_sheet(rows: int = 3, columns: int = 6, size: int = 192, seed: int = 0) -> Image.Image:
-    """A grey sheet of phantoms of ``size`` pixels: one class a row, its name in a corner.
-
-    Rows beyond the third begin anew with the first class and show further patients.
-    """
-    sheet = Image.new("L", (columns * size, rows * size))
-    pen = ImageDraw.Draw(sheet)
-    for row in range(rows):
-        class_index = row % len(LABELS)
-        label = LABELS[class_index]
-        for column in range(columns):
-            index = row // len(LABELS) * columns + column
-            phantom = draw_phantom(label, _image_seed(seed, class_index, index), size)
-            sheet.paste(Image.fromarray(phantom.pixels), (column * size, row * size))
-        pen.rectangle(pen.textbbox((4, row * size + 4), label), fill=0)
-        pen.text((4, row * size + 4), label, fill=255)
-    return sheet
-
-
-def _image_seed(seed: int, class_index: int, index: int) -> int:
-    return int(np.random.SeedSequence((seed, class_index, index)).generate_state(1, np.uint64)[0])
 
 
 def _draw_opacity(rng: np.random.Generator, label: str, thorax: Thorax) -> Field:

@@ -17,8 +17,11 @@ from cxr_edge.data.decode import decode_all, refuse
 from cxr_edge.data.layouts import find_data_set
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError, OptionError
+from cxr_edge.evaluation.calibration import calibration_error
 from cxr_edge.evaluation.metrics import classification_metrics
-from cxr_edge.evaluation.operating import operating_figures, operating_point_of
+from cxr_edge.evaluation.operating import operating_point_of
+from cxr_edge.evaluation.operating_figures import operating_figures
+from cxr_edge.evaluation.operating_record import operating_record_of
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.machine import usable_cores
 from cxr_edge.reporting.terminal.tables import show
@@ -91,15 +94,14 @@ def evaluate(
                 f"{artifact}: was trained on another split than that of {run.folder}, and may know its test images; "
                 "name its own run with --run, or images with --data"
             )
-        point = operating_point_of(read.metadata.operating_point)
         phantoms = data is None and read.metadata.training.phantoms
         session = runtimes_for(read.format)[0].load(artifact, usable_cores())
     else:
         assert run is not None
         from cxr_edge.training.keras_model import KerasSession
 
-        # An operating point holds for probabilities with the temperature in them: the artifacts', not the model's.
-        config, point = run.config(), None
+        # It has no operating point: that holds for probabilities with the temperature in them, the artifacts'.
+        config = run.config()
         labels, size, model = config.labels, config.options.image_size, "Keras float32"
         resize = config.options.resize
         session = KerasSession(run)
@@ -118,5 +120,27 @@ def evaluate(
         "skipped": skipped,
         "data": str(TrainingData.PHANTOMS if phantoms else TrainingData.IMAGES),
         **classification_metrics(targets, probabilities, labels).to_json(),
-        "operating_point": None if point is None else operating_figures(point, probabilities, targets, labels),
+        "calibration_error": {
+            **calibration_error(probabilities, targets).to_json(),
+            "on_its_test_split": None if read is None else _recorded_calibration_error(read),
+        },
+        "operating_point": None if read is None else _operating(read, probabilities, targets),
     }
+
+
+def _recorded_calibration_error(artifact: Artifact) -> float | None:
+    """On the test split at export; None where none was recorded."""
+    recorded: dict[str, float | None] = (artifact.parity or {}).get("calibration_error", {})
+    return recorded.get("artifact")
+
+
+def _operating(
+    artifact: Artifact, probabilities: NDArray[np.float32], targets: NDArray[np.int64]
+) -> dict[str, Any] | None:
+    """The artifact's operating point as its metadata have it, with what it does here as `figures`."""
+    value = artifact.metadata.operating_point
+    point, record = operating_point_of(value), operating_record_of(value)
+    if point is None:
+        return None
+    figures = operating_figures(point, probabilities, targets, artifact.labels)
+    return {**(record or point).to_json(), "figures": figures.to_json()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +99,7 @@ def predict(
         "ran_on": session.ran_on,
         "chosen": account,
         "labels": list(chosen.labels),
-        "operating_point": None if point is None else asdict(point),
+        "operating_point": None if point is None else point.to_json(),
         "warning": str(warning) if (warning := warning_about(chosen)) else None,
         "rows": rows,
     }

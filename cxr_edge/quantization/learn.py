@@ -40,8 +40,6 @@ _BIAS_RATE = 0.1
 #: Softens the teacher's probabilities (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015).
 _TEMPERATURE = 2.0
 _LOGITS_WEIGHT = 0.2
-#: One image of so many gets black borders, at each side up to this share of the side.
-_BORDER_EVERY, _MOST_BORDER = 8, 0.25
 #: Variables with the optimizer that moves them.
 Optimizers = list[tuple[list[Any], Any]]
 
@@ -51,7 +49,7 @@ class LearningOptions:
     """Steps, of a batch each, and peak learning rate, of the logarithms of the bounds."""
 
     steps: int = 300
-    learning_rate: float = 1e-2
+    learning_rate: float = 2e-3
 
 
 @dataclass(frozen=True)
@@ -216,7 +214,7 @@ def learn(
     step = _training_step(student, teacher, optimizers)
     interval = -(-options.steps // CHECKS)
     for number, images in _images(batches, state.checks[-1].step, options.steps):
-        loss = step(images, tf.constant(number))
+        loss = step(images)
         bar.advance()
         if number % 5 == 0:
             bar.note(f"int8 {number}/{options.steps} loss {float(loss):.4f}")
@@ -233,14 +231,14 @@ def _adam(rate: float, steps: int) -> Any:
     return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
 
 
-def _training_step(student: Learned, teacher: _Teacher, optimizers: Optimizers) -> Callable[[Any, Any], Any]:
+def _training_step(student: Learned, teacher: _Teacher, optimizers: Optimizers) -> Callable[[Any], Any]:
     for variables, optimizer in optimizers:
         optimizer.build(variables)
 
     @tf.function  # type: ignore[untyped-decorator]
-    def step(images: Any, number: Any) -> Any:
+    def step(images: Any) -> Any:
         # The device gets whole grey values.
-        images = tf.round(_with_borders(images, number))
+        images = tf.round(images)
         outputs = teacher.outputs(images)
         with tf.GradientTape() as tape:
             loss = teacher.loss(student.tensors(images), outputs)
@@ -252,21 +250,6 @@ def _training_step(student: Learned, teacher: _Teacher, optimizers: Optimizers) 
         return loss
 
     return step  # type: ignore[no-any-return]
-
-
-def _with_borders(images: Any, number: Any) -> Any:
-    """Some images with black borders, the same ones for the same number.
-
-    Films come with them, and their sharp edges make activations three times as large as any other image does: on 600
-    new images, eight with borders held three quarters of the logits' error.
-    """
-    count, size = len(images), images.shape[1]
-    shares = tf.random.stateless_uniform([count, 4, 1], [0, number], 0.0, _MOST_BORDER)
-    shares *= tf.cast(tf.range(count) % _BORDER_EVERY == 0, tf.float32)[:, None, None]
-    place = (tf.range(size, dtype=tf.float32) + 0.5) / size
-    rows = (place > shares[:, 0]) & (place < 1 - shares[:, 1])
-    columns = (place > shares[:, 2]) & (place < 1 - shares[:, 3])
-    return images * tf.cast(rows[:, :, None, None] & columns[:, None, :, None], images.dtype)
 
 
 def _images(batches: Batches, done: int, steps: int) -> Iterator[tuple[int, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,7 +56,7 @@ def load_quantized_graph(graph: Graph, path: Path, key: Mapping[str, Any]) -> Qu
                 )
                 for node in graph.nodes
             )
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         # Making it again costs minutes, and asks nothing of the user.
         return None
     return QuantizedGraph(replace(graph, nodes=nodes), ranges)

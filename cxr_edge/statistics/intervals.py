@@ -10,8 +10,6 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-#: Bins of the expected calibration error, as in Guo et al., "On Calibration of Modern Neural Networks" (2017).
-BINS = 15
 
 
 def share(hits: NDArray[np.bool_]) -> dict[str, Any]:
@@ -56,16 +54,3 @@ def divergence(reference: NDArray[np.floating], candidate: NDArray[np.floating])
     first, second = (np.maximum(values.astype(np.float64), 1e-12) for values in (reference, candidate))
     # Never negative, but for rounding.
     return max(0.0, float((first * np.log(first / second)).sum(axis=1).mean()))
-
-
-def calibration_error(probabilities: NDArray[np.floating], targets: NDArray[np.integer]) -> float:
-    """Expected calibration error of the top class: mean distance of confidence and accuracy over equal bins."""
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == targets
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    distances = [
-        abs(confidence[bins == index].mean() - right[bins == index].mean()) * (bins == index).mean()
-        for index in range(BINS)
-        if (bins == index).any()
-    ]
-    return float(sum(distances))

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.verdict import FAILED, PASSED, UNDECIDED
+from cxr_edge.evaluation.calibration import expected_calibration_error
 from cxr_edge.evaluation.gate import Gate
-from cxr_edge.evaluation.temperature import tempered
+from cxr_edge.evaluation.temperature import apply_temperature
 
 
 def parity(
@@ -37,7 +38,7 @@ def parity(
         `mcnemar`; `classes` with sensitivity and specificity; `demands`, each with its figure, its limit, the bound it
         is judged by and its verdict; and `verdict`, the worst of those: passed, failed, not enough images.
     """
-    from cxr_edge.statistics.intervals import calibration_error, divergence, mcnemar, paired_difference, share
+    from cxr_edge.statistics.intervals import divergence, mcnemar, paired_difference, share
 
     expected, found = reference.argmax(axis=1), candidate.argmax(axis=1)
     difference = np.abs(reference.astype(np.float64) - candidate)
@@ -76,10 +77,12 @@ def parity(
         "mean_difference": float(difference.mean()) if finite else None,
         "divergence": divergence(reference, candidate) if finite else None,
         "calibration_error": {
-            "reference": calibration_error(reference, targets),
-            "artifact": calibration_error(candidate, targets) if finite else None,
-            "reference_unscaled": calibration_error(tempered(reference, 1 / temperature), targets),
-            "artifact_unscaled": calibration_error(tempered(candidate, 1 / temperature), targets) if finite else None,
+            "reference": expected_calibration_error(reference, targets),
+            "artifact": expected_calibration_error(candidate, targets) if finite else None,
+            "reference_unscaled": expected_calibration_error(apply_temperature(reference, 1 / temperature), targets),
+            "artifact_unscaled": (
+                expected_calibration_error(apply_temperature(candidate, 1 / temperature), targets) if finite else None
+            ),
         },
         "intervals": {
             "agreement": agreement,

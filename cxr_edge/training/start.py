@@ -21,7 +21,8 @@ from cxr_edge.data.store import ImageStore
 from cxr_edge.errors import DataError, OptionError, RunError
 from cxr_edge.files import write_json
 from cxr_edge.imaging.dicom import warnings_of
-from cxr_edge.phantoms.drawing import LABELS, write_phantoms
+from cxr_edge.phantoms.data_set import write_phantoms
+from cxr_edge.phantoms.drawing import LABELS
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig, SkippedImage
 from cxr_edge.runs.lock import locked

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.data.cache import decoded, is_decoded
 from cxr_edge.data.layouts import PARTS
+from cxr_edge.data.predictions import PREDICTED_PARTS, write_predictions
 from cxr_edge.data.split import Split, run_split
 from cxr_edge.data.store import DecodedImages
 from cxr_edge.evaluation.metrics import classification_metrics
@@ -49,12 +50,14 @@ def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
     with progress.working("testing"):
         trained = build_classifier(options.image_size, len(split.labels))
         trained.load_weights(str(run.best_weights))
-        probabilities = predict_probabilities(compiled(trained), decoded(split, "test", options.image_size))
+        step, size = compiled(trained), options.image_size
+        predicted = {part: predict_probabilities(step, decoded(split, part, size)) for part in PREDICTED_PARTS}
     metrics = RunMetrics(
-        metrics=classification_metrics(split.targets("test"), probabilities, split.labels),
+        metrics=classification_metrics(split.targets("test"), predicted["test"], split.labels),
         phantoms=config.phantoms,
         precision_policy=policy,
     )
+    write_predictions(run, split, predicted)
     write_history(run.history_file, history)
     write_json(run.metrics_file, metrics.to_json())
     # Last: a run with a model is a finished run.

@@ -12,7 +12,10 @@ from cxr_edge.artifacts.metadata import NOTICE
 from cxr_edge.benchmarking.record import BenchRecord, Row, read_record
 from cxr_edge.errors import DataError
 from cxr_edge.evaluation.metrics import confusion_matrix
-from cxr_edge.evaluation.temperature import tempered
+from cxr_edge.evaluation.operating import operating_point_of
+from cxr_edge.evaluation.operating_figures import operating_figures
+from cxr_edge.evaluation.operating_record import operating_record_of
+from cxr_edge.evaluation.temperature import apply_temperature
 from cxr_edge.files import write_text
 from cxr_edge.machine import describe_machine
 from cxr_edge.reporting.html import report_plots
@@ -96,7 +99,6 @@ def _content(scored: ScoredBundle, bench: BenchRecord | None, with_images: bool)
     distinct = _of_each_quantization(scored)
     undo = 1 / scored.temperature
     machine = describe_machine()
-    point = scored.artifacts[0][0].metadata.operating_point
     return {
         "run": {"name": run.folder.resolve().name},
         "version": __version__,
@@ -126,7 +128,7 @@ def _content(scored: ScoredBundle, bench: BenchRecord | None, with_images: bool)
         ],
         "with_images": with_images,
         "temperature": scored.temperature,
-        "operating": point,
+        "operating": _operating_rows(scored),
         "bench": bench,
         "bench_rows": [_bench_row(row) for row in bench.rows] if bench else [],
         "machine": [
@@ -140,12 +142,24 @@ def _content(scored: ScoredBundle, bench: BenchRecord | None, with_images: bool)
                 "learning_curves": report_plots.learning(read_history(run.history_file)),
                 "curves": report_plots.class_curves(targets, distinct, labels),
                 "reliability": report_plots.reliability(
-                    targets, {name: (tempered(found, undo), found) for name, found in distinct.items()}
+                    targets, {name: (apply_temperature(found, undo), found) for name, found in distinct.items()}
                 ),
                 "tradeoff": report_plots.tradeoff(bench.rows) if bench else "",
             }.items()
         },
     }
+
+
+def _operating_rows(scored: ScoredBundle) -> list[dict[str, Any]]:
+    """The rule of each artifact that has one, what it promises, and what it does on the test split."""
+    rows = []
+    for artifact, _, probabilities in scored.artifacts:
+        value = artifact.metadata.operating_point
+        if (point := operating_point_of(value)) is not None:
+            record = operating_record_of(value)
+            figures = operating_figures(point, probabilities, scored.split.targets("test"), scored.split.labels)
+            rows.append({"artifact": artifact.name, "point": point, "record": record, "figures": figures})
+    return rows
 
 
 def _of_each_quantization(scored: ScoredBundle) -> dict[str, Any]:

@@ -13,11 +13,9 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from cxr_edge.benchmarking.record import Row
+from cxr_edge.evaluation.calibration import BINS
 from cxr_edge.reporting.html.plots import learning_curves, plain
 from cxr_edge.runs.history import History
-
-#: As in the expected calibration error.
-BINS = 15
 
 
 def svg(figure: Figure) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from cxr_edge.evaluation.metrics import ClassificationMetrics
 from cxr_edge.evaluation.run_metrics import CrossValidation
@@ -47,16 +46,6 @@ def show_metrics(metrics: ClassificationMetrics, title: str, phantoms: bool) -> 
     )
     if phantoms:
         show(PHANTOM_NOTE)
-
-
-def show_operating_point(point: dict[str, Any]) -> None:
-    """What a decision rule does, of `cxr_edge.evaluation.operating.operating_figures`."""
-    show(
-        f"operating point ({point['label']} from {percent(point['threshold'])} %, a radiologist below "
-        f"{percent(point['refer_below'])} %): decides {percent(point['coverage'])} % of the images, "
-        f"{percent(point['accuracy'])} % of those right; {point['label']} called {percent(point['called'])} %, "
-        f"called or referred {percent(point['sensitivity'])} %"
-    )
 
 
 def show_cross_validation(figures: CrossValidation) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cxr_edge.evaluation.operating import operating_point_of
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
 
 
@@ -23,11 +24,8 @@ def show_predictions(result: dict[str, Any]) -> None:
         ],
         texts=2,
     )
-    if point := result["operating_point"]:
-        show(
-            f"{point['label']} is called from {percent(point['threshold'])} % on; what is less probable than "
-            f"{percent(point['refer_below'])} % is left to a radiologist"
-        )
+    if point := operating_point_of(result["operating_point"]):
+        show(point.sentence)
     for row in result["rows"]:
         if "overlay" in row:
             show(f"{row['overlay']}: what speaks for {row['label']}")

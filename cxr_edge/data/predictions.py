@@ -1,0 +1,61 @@
+"""`predictions.csv` of a run: what its model says of its validation and test images, which it was not trained on.
+
+Of the runs of a cross-validation, the test parts together are every image once, by the model that never saw it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.data.split import Split
+from cxr_edge.errors import RunError
+from cxr_edge.files import write_text
+from cxr_edge.runs import Run
+
+PREDICTED_PARTS = ("validation", "test")
+_COLUMNS = ("path", "part", "sha256")
+
+
+def predictions_file(run: Run) -> Path:
+    return run.folder / "predictions.csv"
+
+
+def write_predictions(run: Run, split: Split, probabilities: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write a row an image, atomically.
+
+    Args:
+        run: the run.
+        split: its split.
+        probabilities: `[N, K]` of each of `PREDICTED_PARTS`, in the order of `split.part`, without a temperature.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_COLUMNS, *split.labels])
+    for part in PREDICTED_PARTS:
+        for item, row in zip(split.part(part), probabilities[part], strict=True):
+            # The shortest decimal that is this float32 again.
+            writer.writerow([item.path, item.part, item.sha256, *(str(value) for value in row)])
+    write_text(predictions_file(run), text.getvalue())
+
+
+def read_predictions(run: Run, split: Split) -> dict[str, NDArray[np.float32]]:
+    """What `write_predictions` was given. Raises RunError where it is damaged, or of other images."""
+    path = predictions_file(run)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = list(csv.reader(file))
+        images = [tuple(row[: len(_COLUMNS)]) for row in rows]
+        probabilities = np.array([row[len(_COLUMNS) :] for row in rows], dtype=np.float32)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from None
+    wanted = [(item.path, item.part, item.sha256) for part in PREDICTED_PARTS for item in split.part(part)]
+    if header != [*_COLUMNS, *split.labels] or images != wanted:
+        raise RunError(f"{path}: not of the images and classes of {run.split_file}; remove it to have it written again")
+    validation = len(split.part("validation"))
+    return {"validation": probabilities[:validation], "test": probabilities[validation:]}

@@ -1,0 +1,67 @@
+"""Exact bounds of a share from counts: Clopper and Pearson (1934), one-sided. Without SciPy, for the device."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Of every bound here, and of every promise made by one.
+CONFIDENCE = 0.95
+#: Halvings of the interval 0..1: to the last bit of a float.
+_HALVINGS = 60
+
+
+# The same counts come again, an artifact each.
+@lru_cache
+def share_at_most(hits: int, trials: int, confidence: float = CONFIDENCE) -> float:
+    """Upper bound of the share behind `hits` of `trials`; 1 for no trials."""
+    if hits >= trials:
+        return 1.0
+    low, high = hits / trials, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if _cumulative(hits, trials, middle)[-1] > 1 - confidence:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def share_at_least(hits: int, trials: int, confidence: float = CONFIDENCE) -> float:
+    """Lower bound of the share behind `hits` of `trials`; 0 for no trials."""
+    return 1 - share_at_most(trials - hits, trials, confidence)
+
+
+@lru_cache
+def most_exceptions(trials: int, share: float, confidence: float = CONFIDENCE) -> int | None:
+    """The most hits in `trials` whose upper bound is still at most `share`; None where even none would prove nothing.
+
+    This many images may lie beyond a threshold that is put at an order statistic of their scores: the share of the
+    population beyond the (k + 1)-th of n scores is Beta(k + 1, n - k) distributed, whatever the distribution of the
+    scores (Wilks, "Determination of sample sizes for setting tolerance limits", 1941), and the quantile of that is the
+    bound of Clopper and Pearson for k of n. The number is known before a score is seen, which makes the bound hold for
+    a threshold that is chosen and judged on the same images, as in conformal prediction (Vovk, "Conditional validity of
+    inductive conformal predictors", 2012).
+    """
+    if share >= 1:
+        return trials
+    proven = np.flatnonzero(_cumulative(trials, trials, share) <= 1 - confidence)
+    return int(proven[-1]) if len(proven) else None
+
+
+def fewest_images(share: float, confidence: float = CONFIDENCE) -> int:
+    """How many images without a hit it takes for an upper bound of `share`, above 0: 59 for 5 % (Wilks, 1941)."""
+    return math.ceil(math.log(1 - confidence) / math.log1p(-share))
+
+
+def _cumulative(upto: int, trials: int, share: float) -> NDArray[np.float64]:
+    """Probabilities of 0 and at most, 1 and at most, ... `upto` and at most hits in `trials`; `0 <= share < 1`."""
+    if share == 0:
+        return np.ones(upto + 1)
+    hits = np.arange(1, upto + 1)
+    ways = np.concatenate([[0.0], np.cumsum(np.log((trials - hits + 1) / hits))])
+    counts = np.arange(upto + 1)
+    return np.asarray(np.cumsum(np.exp(ways + counts * np.log(share) + (trials - counts) * np.log1p(-share))))

@@ -1,0 +1,117 @@
+"""What an operating point does on labelled images, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.evaluation.binomial import share_at_least, share_at_most
+from cxr_edge.evaluation.operating import OperatingPoint
+
+
+@dataclass(frozen=True)
+class OperatingFigures:
+    """Counts of images of the sensitive class and of all others; shares are None where there is nothing to divide by.
+
+    An image of the sensitive class is called, referred or missed, one of another class called rightly, referred or
+    called wrongly.
+    """
+
+    sensitive_images: int
+    sensitive_called: int
+    sensitive_referred: int
+    other_images: int
+    other_right: int
+    other_referred: int
+
+    @property
+    def missed(self) -> int:
+        return self.sensitive_images - self.sensitive_called - self.sensitive_referred
+
+    @property
+    def wrong_calls(self) -> int:
+        return self.other_images - self.other_right - self.other_referred
+
+    @property
+    def images(self) -> int:
+        return self.sensitive_images + self.other_images
+
+    @property
+    def referred(self) -> int:
+        return self.sensitive_referred + self.other_referred
+
+    @property
+    def sensitivity(self) -> float | None:
+        """Share of the sensitive class that is called or referred, and so not missed."""
+        return None if not self.sensitive_images else 1 - self.missed / self.sensitive_images
+
+    @property
+    def sensitivity_at_least(self) -> float | None:
+        if not self.sensitive_images:
+            return None
+        return share_at_least(self.sensitive_images - self.missed, self.sensitive_images)
+
+    @property
+    def wrong_call_share(self) -> float | None:
+        """Share of the other images that are called what they are not."""
+        return None if not self.other_images else self.wrong_calls / self.other_images
+
+    @property
+    def wrong_call_share_at_most(self) -> float | None:
+        return None if not self.other_images else share_at_most(self.wrong_calls, self.other_images)
+
+    @property
+    def referred_share(self) -> float | None:
+        return None if not self.images else self.referred / self.images
+
+    @property
+    def decided_right(self) -> float | None:
+        """Share of right ones among the images that are not referred."""
+        decided = self.images - self.referred
+        return None if not decided else (self.sensitive_called + self.other_right) / decided
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts, and the shares for who reads them."""
+        return {
+            **asdict(self),
+            "missed": self.missed,
+            "wrong_calls": self.wrong_calls,
+            "sensitivity": self.sensitivity,
+            "sensitivity_at_least": self.sensitivity_at_least,
+            "wrong_call_share": self.wrong_call_share,
+            "wrong_call_share_at_most": self.wrong_call_share_at_most,
+            "referred_share": self.referred_share,
+            "decided_right": self.decided_right,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> OperatingFigures:
+        return cls(**{name: int(value[name]) for name in cls.__dataclass_fields__})
+
+
+def operating_figures(
+    point: OperatingPoint, probabilities: NDArray[np.floating], targets: NDArray[np.integer], labels: Sequence[str]
+) -> OperatingFigures:
+    """Count what a point does.
+
+    Args:
+        point: its class is one of `labels`.
+        probabilities: `[N, K]`.
+        targets: label indices `[N]`.
+        labels: K names.
+    """
+    called, referred = point.decide(probabilities, labels)
+    sensitive = targets == list(labels).index(point.sensitive_class)
+    right = (called == targets) & ~referred
+    return OperatingFigures(
+        sensitive_images=int(sensitive.sum()),
+        sensitive_called=int((sensitive & right).sum()),
+        sensitive_referred=int((sensitive & referred).sum()),
+        other_images=int((~sensitive).sum()),
+        other_right=int((~sensitive & right).sum()),
+        other_referred=int((~sensitive & referred).sum()),
+    )

@@ -1,0 +1,103 @@
+"""An operating point from labelled images, with what it promises of new ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, Context, Decimal
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.evaluation.binomial import share_at_most
+from cxr_edge.evaluation.operating import OperatingPoint
+from cxr_edge.evaluation.promise import Promise, PromiseKind
+
+#: Of the images that are not of the sensitive class, the share that may be called what they are not.
+MOST_WRONG = 0.02
+#: Of those, at most this share is referred to get there.
+MOST_REFERRED = 0.5
+#: What is less likely than not is never called, and so no two classes can be called at once.
+LEAST_CALLED = 0.5
+#: Significant digits of a threshold.
+_DIGITS = 3
+
+
+class Basis(StrEnum):
+    """Whose probabilities a point was fitted on."""
+
+    #: The artifact's own, of the validation split.
+    VALIDATION = "validation"
+    #: Those of cross-validation's models, each of the images that it never saw. More images, of models that are not the
+    #: artifact, but trained alike: what is promised holds as far as those stand for it (Barber et al., "Predictive
+    #: inference with the jackknife+", 2021).
+    OUT_OF_FOLD = "out-of-fold"
+
+
+@dataclass(frozen=True)
+class FittedPoint:
+    """A point and its promises: of its class, how much is `missed`; of the other images, the `wrong_calls`."""
+
+    point: OperatingPoint
+    basis: Basis
+    missed: Promise
+    wrong_calls: Promise
+
+
+def fit_operating_point(
+    probabilities: NDArray[np.floating],
+    targets: NDArray[np.integer],
+    labels: Sequence[str],
+    sensitive_class: str,
+    sensitivity: float,
+    basis: Basis = Basis.VALIDATION,
+) -> FittedPoint:
+    """The highest thresholds that keep their promises.
+
+    Both are order statistics. `suspected_from` is one of the sensitive class's probabilities, with as many below as may
+    be missed. `called_from` lies above the probabilities of wrong calls among the other images, but for as many as may
+    be wrong. Those images are others than the ones that `suspected_from` was chosen by, so that both bounds are exact.
+
+    Args:
+        probabilities: `[N, K]` of images that the model was not trained on.
+        targets: label indices `[N]`.
+        labels: K names.
+        sensitive_class: the class not to be missed; it occurs in `targets`, and so does another.
+        sensitivity: the demanded lower bound of the share of its images that is called or referred.
+        basis: whose probabilities these are.
+    """
+    exact = probabilities.astype(np.float64)
+    index = list(labels).index(sensitive_class)
+    sensitive = targets == index
+    missed = Promise.by_order_statistic(int(sensitive.sum()), round(1 - sensitivity, 9))
+    suspected_from = min(LEAST_CALLED, _rounded_down(float(np.sort(exact[sensitive, index])[missed.allowed])))
+    others, classes = exact[~sensitive], targets[~sensitive]
+    confidence, top = others.max(axis=1), others.argmax(axis=1)
+    suspected = (others[:, index] >= suspected_from) & (top != index)
+    mistaken = np.sort(confidence[(top != classes) & ~suspected])[::-1]
+    wrong = Promise.by_order_statistic(len(others), MOST_WRONG)
+    needed = _just_above(float(mistaken[wrong.allowed])) if len(mistaken) > wrong.allowed else 0.0
+    tolerated = _rounded_down(float(np.sort(confidence)[int(MOST_REFERRED * len(confidence))]))
+    called_from = max(LEAST_CALLED, min(needed, tolerated))
+    if called_from < needed:
+        count = int((mistaken >= called_from).sum())
+        bound = share_at_most(count, len(others))
+        wrong = Promise(PromiseKind.BEST_AVAILABLE, MOST_WRONG, bound, len(others), count)
+    return FittedPoint(OperatingPoint(sensitive_class, suspected_from, called_from), basis, missed, wrong)
+
+
+def _rounded_down(share: float) -> float:
+    """To three significant digits: a threshold that is read is the one that is used."""
+    return float(Context(prec=_DIGITS, rounding=ROUND_DOWN).create_decimal_from_float(share))
+
+
+def _just_above(share: float) -> float:
+    """The next greater number whose distance from 1 has three significant digits; infinity where there is none."""
+    if share >= 1:
+        return math.inf
+    context = Context(prec=_DIGITS, rounding=ROUND_DOWN)
+    exact = Decimal(1) - Decimal(share)
+    distance = context.create_decimal(exact)
+    return float(1 - (context.next_minus(distance) if distance == exact else distance))

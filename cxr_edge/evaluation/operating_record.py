@@ -1,0 +1,109 @@
+"""An artifact's operating point as its metadata have it: the rule, what it promises, what it does on validation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cxr_edge.evaluation.binomial import CONFIDENCE, fewest_images, share_at_most
+from cxr_edge.evaluation.operating import OperatingPoint, shown
+from cxr_edge.evaluation.operating_figures import OperatingFigures
+from cxr_edge.evaluation.operating_fit import MOST_REFERRED, Basis, FittedPoint
+from cxr_edge.evaluation.promise import Promise, PromiseKind
+
+#: The fewest images that can promise a sensitivity of 95 % at all. With fewer, each one moves the promise by points.
+FEW_IMAGES = fewest_images(0.05)
+
+
+@dataclass(frozen=True)
+class OperatingRecord:
+    """A fitted point, and what it does with the artifact's own probabilities of the validation split."""
+
+    fitted: FittedPoint
+    validation: OperatingFigures
+
+    @property
+    def promise(self) -> str:
+        """What is promised, in words."""
+        label, missed, wrong = self.fitted.point.sensitive_class, self.fitted.missed, self.fitted.wrong_calls
+        return (
+            f"promised of new images of the same kind ({100 * CONFIDENCE:.0f} % confidence, {self.fitted.basis} "
+            f"probabilities): at least {rounded_down(1 - missed.at_most)} % of {label} called or referred "
+            f"({missed.kind}), at most {rounded_up(wrong.at_most)} % of the others called wrongly ({wrong.kind})"
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the promise lacks, and what contradicts it."""
+        return tuple(line for line in (self._too_few(), self._mostly_referred(), self._contradicted()) if line)
+
+    def _too_few(self) -> str | None:
+        label, missed = self.fitted.point.sensitive_class, self.fitted.missed
+        if missed.kind is PromiseKind.BEST_AVAILABLE:
+            takes = f"; it takes {fewest_images(missed.demanded)} of them" if missed.demanded > 0 else ""
+            return (
+                f"a sensitivity of {shown(1 - missed.demanded)} % was demanded; with {missed.images} {label} images, "
+                f"at most {rounded_down(1 - missed.at_most)} % can be promised{takes}"
+            )
+        if missed.images < FEW_IMAGES:
+            return f"only {missed.images} {label} images stand behind its sensitivity; {FEW_IMAGES} and more are wanted"
+        return None
+
+    def _mostly_referred(self) -> str | None:
+        referred = self.validation.referred_share or 0.0
+        if referred <= MOST_REFERRED:
+            return None
+        return f"{100 * referred:.1f} % of the validation images are referred; a lower --sensitivity refers fewer"
+
+    def _contradicted(self) -> str | None:
+        """Of out-of-fold probabilities: those are other models', and the artifact's own may say otherwise."""
+        if not self.broken_on(self.validation):
+            return None
+        return (
+            f"this artifact itself misses {self.validation.missed} of {self.validation.sensitive_images} "
+            f"{self.fitted.point.sensitive_class} images of the validation split, more than its promise allows"
+        )
+
+    def broken_on(self, figures: OperatingFigures) -> bool:
+        """Whether more is missed on some images than chance explains, if the promised sensitivity held for them."""
+        found = figures.sensitive_images - figures.missed
+        return share_at_most(found, figures.sensitive_images) < 1 - self.fitted.missed.at_most
+
+    def to_json(self) -> dict[str, Any]:
+        fitted = self.fitted
+        return {
+            **fitted.point.to_json(),
+            "basis": str(fitted.basis),
+            "confidence": CONFIDENCE,
+            "missed": fitted.missed.to_json(),
+            "wrong_calls": fitted.wrong_calls.to_json(),
+            "validation": self.validation.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> OperatingRecord:
+        """Of the schema that `OperatingPoint` names; the one before promised nothing."""
+        fitted = FittedPoint(
+            OperatingPoint.from_json(value),
+            Basis(value["basis"]),
+            Promise.from_json(value["missed"]),
+            Promise.from_json(value["wrong_calls"]),
+        )
+        return cls(fitted, OperatingFigures.from_json(value["validation"]))
+
+
+def operating_record_of(value: Mapping[str, Any] | None) -> OperatingRecord | None:
+    """From the `operating_point` of an artifact's metadata; None where it has none, or one that promises nothing."""
+    return None if value is None or "basis" not in value else OperatingRecord.from_json(value)
+
+
+def rounded_down(share: float) -> str:
+    """As a percentage; a promise is not to grow by its rounding."""
+    return f"{math.floor(1000 * share) / 10:.1f}"
+
+
+def rounded_up(share: float) -> str:
+    """As a percentage; nor is a limit to shrink by its."""
+    return f"{math.ceil(1000 * share) / 10:.1f}"

@@ -1,0 +1,53 @@
+"""What an operating point promises of new images, and on how many it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from cxr_edge.evaluation.binomial import most_exceptions, share_at_most
+
+
+class PromiseKind(StrEnum):
+    """Whether a demand can be promised."""
+
+    GUARANTEED = "guaranteed"
+    #: The images are too few, or too many would have to be referred: the best that can be had instead.
+    BEST_AVAILABLE = "best available"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """With a confidence of 95 %, at most the share `at_most` of images like these meets with an error of some kind.
+
+    `demanded` is the share that was asked for, `images` how many stand behind it, and `allowed` how many of those may
+    meet with the error.
+    """
+
+    kind: PromiseKind
+    demanded: float
+    at_most: float
+    images: int
+    allowed: int
+
+    @classmethod
+    def by_order_statistic(cls, images: int, demanded: float) -> Promise:
+        """What a threshold at an order statistic can promise, by the number of images alone; see `most_exceptions`."""
+        allowed = most_exceptions(images, demanded)
+        kind = PromiseKind.BEST_AVAILABLE if allowed is None else PromiseKind.GUARANTEED
+        return cls(kind, demanded, share_at_most(allowed or 0, images), images, allowed or 0)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Promise:
+        return cls(
+            PromiseKind(value["kind"]),
+            float(value["demanded"]),
+            float(value["at_most"]),
+            int(value["images"]),
+            int(value["allowed"]),
+        )

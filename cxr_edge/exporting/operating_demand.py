@@ -1,0 +1,62 @@
+"""Which class an export's operating points are not to miss, and on whose probabilities they are fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.data.split import Split
+from cxr_edge.errors import OptionError
+from cxr_edge.evaluation.operating import USUAL_LABEL
+from cxr_edge.evaluation.operating_figures import operating_figures
+from cxr_edge.evaluation.operating_fit import Basis, fit_operating_point
+from cxr_edge.evaluation.operating_record import OperatingRecord
+from cxr_edge.runs import Run
+from cxr_edge.training.out_of_fold import OutOfFold, folds_beside, out_of_fold
+
+
+@dataclass(frozen=True)
+class OperatingDemand:
+    """The class not to be missed, one of a split's labels, the demanded sensitivity, and a cross-validation if any."""
+
+    split: Split
+    sensitive_class: str
+    sensitivity: float
+    folds: OutOfFold | None
+
+    def record(self, validation: NDArray[np.float32]) -> OperatingRecord:
+        """The operating point of an artifact whose own probabilities of the validation split are `[N, K]`."""
+        labels, targets = self.split.labels, self.split.targets("validation")
+        probabilities, known, basis = validation, targets, Basis.VALIDATION
+        if self.folds is not None:
+            probabilities, known, basis = self.folds.probabilities, self.folds.targets, Basis.OUT_OF_FOLD
+        fitted = fit_operating_point(probabilities, known, labels, self.sensitive_class, self.sensitivity, basis)
+        return OperatingRecord(fitted, operating_figures(fitted.point, validation, targets, labels))
+
+
+def operating_demand(
+    run: Run, split: Split, sensitive_class: str | None, sensitivity: float, folds: Path | None
+) -> OperatingDemand | None:
+    """What an export of a run is asked for; None where its classes have no `USUAL_LABEL` and no other is named.
+
+    Args:
+        run: the run; where it is a fold of a finished cross-validation, the point is fitted on that.
+        split: its split.
+        sensitive_class: None for `USUAL_LABEL`.
+        sensitivity: the demanded lower bound of the share of it that is called or referred.
+        folds: the folder of another cross-validation.
+
+    Raises:
+        OptionError: the class is not among the labels, or the folds were trained in another way than the run.
+        RunError: the folds are missing or unfinished.
+    """
+    label = sensitive_class or USUAL_LABEL
+    if label not in split.labels:
+        if sensitive_class is None:
+            return None
+        raise OptionError(f"--sensitive-class {label}: choose one of {', '.join(split.labels)}")
+    folder = folds or folds_beside(run)
+    return OperatingDemand(split, label, sensitivity, None if folder is None else out_of_fold(folder, run))

@@ -1,0 +1,94 @@
+"""Out-of-fold probabilities: every image of a cross-validation by the model that never saw it (TensorFlow)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.data.cache import decoded
+from cxr_edge.data.predictions import PREDICTED_PARTS, predictions_file, read_predictions, write_predictions
+from cxr_edge.data.split import Split, run_split
+from cxr_edge.errors import OptionError, RunError
+from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
+from cxr_edge.runs import Run
+from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
+
+#: Options in which the folds may differ from the run that their probabilities are to stand for.
+_FREE = {"data", "phantoms", "seed", "fold", "folds", "precision", "on_bad_image"}
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Probabilities `[N, K]`, each fold's with its own temperature, and label indices `[N]`."""
+
+    probabilities: NDArray[np.float32]
+    targets: NDArray[np.int64]
+
+
+def folds_beside(run: Run) -> Path | None:
+    """The folder of the cross-validation that a run is a fold of; None where it is none, or one is unfinished."""
+    folder, folds = run.folder.resolve().parent, run.config().options.folds
+    if folds is None or not all(fold.model_file.is_file() for fold in _folds(folder, folds)):
+        return None
+    return folder
+
+
+def out_of_fold(folder: Path, run: Run) -> OutOfFold:
+    """The probabilities of a cross-validation, for a run of the same data that was trained in the same way.
+
+    Images of the run's test part are left out: what is fitted on these can then be judged on that.
+
+    Args:
+        folder: of `cxr-edge train --folds`.
+        run: a fold of it, or another run.
+
+    Raises:
+        RunError: a fold is missing or unfinished.
+        OptionError: the folds were trained in another way.
+    """
+    first = Run(folder / "fold-1")
+    if not first.config_file.is_file():
+        raise RunError(f"{folder}: holds no folds; make them with cxr-edge train --folds")
+    folds = _folds(folder, first.config().options.folds or 0)
+    for fold in folds:
+        fold.require_model()
+    _require_same_training(first, run)
+    own_test = {item.sha256 for item in run_split(run).part("test")}
+    probabilities, targets = [], []
+    for fold in folds:
+        split = run_split(fold)
+        predicted = _predictions(fold, split)
+        temperature = fit_temperature(predicted["validation"], split.targets("validation"))
+        kept = [index for index, item in enumerate(split.part("test")) if item.sha256 not in own_test]
+        probabilities.append(apply_temperature(predicted["test"][kept], temperature))
+        targets.append(split.targets("test")[kept])
+    return OutOfFold(np.concatenate(probabilities), np.concatenate(targets))
+
+
+def _folds(folder: Path, count: int) -> list[Run]:
+    return [Run(folder / f"fold-{number}") for number in range(1, count + 1)]
+
+
+def _require_same_training(fold: Run, run: Run) -> None:
+    theirs, own = fold.config(), run.config()
+    if theirs.labels != own.labels:
+        raise OptionError(f"{fold.folder}: its classes are not those of {run.folder}")
+    for name, value in asdict(own.options).items():
+        other = getattr(theirs.options, name)
+        if name not in _FREE and other != value:
+            raise OptionError(
+                f"{fold.folder} was trained with --{name.replace('_', '-')} {other}, {run.folder} with {value}: its "
+                "probabilities do not stand for that run's"
+            )
+
+
+def _predictions(run: Run, split: Split) -> dict[str, NDArray[np.float32]]:
+    """Of its file, which is written now for a run of before there was one."""
+    if not predictions_file(run).is_file():
+        model, size = compiled(load_classifier(run)), run.config().options.image_size
+        found = {part: predict_probabilities(model, decoded(split, part, size)) for part in PREDICTED_PARTS}
+        write_predictions(run, split, found)
+    return read_predictions(run, split)

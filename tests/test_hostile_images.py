@@ -1,0 +1,308 @@
+"""Image files made to harm: none takes more than 1 GB or 10 s, starts a program, or waits for somebody."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import time
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import EpsImagePlugin, Image
+
+from cxr_edge.errors import ImageError
+from cxr_edge.imaging.decode import load_image, open_grey
+from cxr_edge.imaging.dicom import dicom_facts
+from cxr_edge.phantoms.drawing import draw_phantom
+
+
+def picture(size: int = 96) -> Image.Image:
+    return Image.fromarray(draw_phantom("Normal", 3, size).pixels)
+
+
+_READ = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+from cxr_edge.errors import ImageError
+from cxr_edge.imaging.decode import load_image
+try:
+    load_image(sys.argv[1], 71)
+except ImageError as error:
+    print(error)
+print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+"""
+
+
+def read_apart(path: Path) -> tuple[str, float]:
+    """What a process of its own says of a file, and the megabytes that it took."""
+    result = subprocess.run(
+        [sys.executable, "-c", _READ, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stderr
+    *said, peak = result.stdout.splitlines()
+    return "\n".join(said), int(peak) / 1024
+
+
+needs_linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc tells the memory")
+
+
+@needs_linux
+def test_a_link_to_a_device_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.png").symlink_to("/dev/zero")
+    said, megabytes = read_apart(tmp_path / "x.png")
+    assert "x.png: not a regular file" in said
+    assert megabytes < 300
+
+
+@needs_linux
+@pytest.mark.parametrize("name", ["x.png", "x.dcm"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    assert f"{name}: not a regular file" in read_apart(tmp_path / name)[0]
+
+
+def test_a_file_larger_than_any_x_ray_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "x.png").open("wb") as file:
+        file.truncate(2**40)
+    start = time.monotonic()
+    with pytest.raises(ImageError, match=r"x\.png: refused, 1048576 MiB"):
+        load_image(tmp_path / "x.png", 71)
+    assert time.monotonic() - start < 1
+
+
+def test_an_eps_file_does_not_start_ghostscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin" / "gs"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    (tmp_path / "chest.png").write_text(
+        "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n"
+    )
+    with pytest.raises(ImageError, match=r"chest\.png: not an image"):
+        load_image(tmp_path / "chest.png", 71)
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("other", ["GIF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF"])
+def test_formats_that_are_not_promised_are_not_opened(tmp_path: Path, other: str) -> None:
+    try:
+        picture().save(tmp_path / "x.png", other)
+    except (KeyError, OSError):
+        pytest.skip(f"this Pillow does not write {other}")
+    with pytest.raises(ImageError, match=r"x\.png: not an image"):
+        load_image(tmp_path / "x.png", 71)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png", "webp"])
+def test_several_pictures_in_one_file_are_refused_as_several_frames_are(tmp_path: Path, suffix: str) -> None:
+    others = [picture().transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    picture().convert("RGB").save(tmp_path / f"x.{suffix}", save_all=True, append_images=others)
+    with pytest.raises(ImageError, match=rf"x\.{suffix}: 2 pictures in one file; save the one"):
+        load_image(tmp_path / f"x.{suffix}", 71)
+    picture().convert("RGB").save(tmp_path / f"one.{suffix}", save_all=True)
+    assert load_image(tmp_path / f"one.{suffix}", 71).any()
+
+
+def test_a_preview_beside_the_picture_is_no_second_picture(tmp_path: Path) -> None:
+    preview = picture(64).resize((32, 32))
+    preview.encoderinfo = {"tiffinfo": {254: 1}}  # type: ignore[attr-defined]
+    picture().save(tmp_path / "x.tif", save_all=True, append_images=[preview])
+    with Image.open(tmp_path / "x.tif") as pages:
+        assert pages.n_frames == 2  # type: ignore[attr-defined]
+    assert np.array_equal(load_image(tmp_path / "x.tif", 96), np.asarray(picture()))
+    # A camera's: behind its picture lie a preview, or a map of what its screen may brighten.
+    picture().save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=[preview])
+    assert load_image(tmp_path / "x.jpg", 96).any()
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_an_oriented_tiff_is_one_picture_by_its_path_and_by_its_bytes(tmp_path: Path, compression: str) -> None:
+    # Pillow maps a file without compression into memory, by the wrong width if it lies on its side.
+    pixels = np.asarray(picture(128))[:100]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "x.tif", exif=exif, compression=compression)
+    for grey in (open_grey(tmp_path / "x.tif"), open_grey("elsewhere", (tmp_path / "x.tif").read_bytes())):
+        assert np.array_equal(np.asarray(grey), np.rot90(pixels, 3))
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    picture().convert("RGB").save(stream, "JPEG", progressive=True)
+    content = stream.getvalue()
+    (tmp_path / "good.jpg").write_bytes(content)
+    assert load_image(tmp_path / "good.jpg", 71).any()
+    last = content[content.rindex(b"\xff\xda") : -2]
+    (tmp_path / "x.jpg").write_bytes(content[:-2] + 3000 * last + content[-2:])
+    with pytest.raises(ImageError, match=r"x\.jpg: refused, a JPEG of more than 100 scans"):
+        load_image(tmp_path / "x.jpg", 71)
+
+
+def test_a_tile_larger_than_any_picture_is_refused(tmp_path: Path) -> None:
+    tags = [(256, 100), (257, 100), (258, 8), (259, 8), (262, 1), (277, 1), (322, 2**15), (323, 2**15), (324, 8),
+            (325, 8)]  # fmt: skip
+    folder = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    header = b"II*\0" + struct.pack("<I", 16) + zlib.compress(b"")
+    (tmp_path / "x.tif").write_bytes(header + struct.pack("<H", len(tags)) + folder + bytes(4))
+    with pytest.raises(ImageError, match=r"x\.tif: refused"):
+        load_image(tmp_path / "x.tif", 71)
+
+
+def peak_of(work: Callable[[], object]) -> float:
+    """Megabytes that Python and NumPy hold at once; Pillow's own images are not among them."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_deep_images_take_a_few_bytes_a_pixel(tmp_path: Path) -> None:
+    values = np.tile(np.arange(4000, dtype=np.uint16) * 16, (4000, 1))
+    Image.fromarray(values).save(tmp_path / "x.tif")
+    # The file's 32 MB, the result's 16, and bands; in float64 alone it would be 128.
+    assert peak_of(lambda: open_grey(tmp_path / "x.tif")) < 100
+
+
+# --- DICOM ---
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """A DICOM file of 64 x 64 pixels."""
+    pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
+    from tests.test_dicom import ramp, written
+
+    return written(tmp_path / "plain.dcm", ramp())
+
+
+def with_elements(plain: Path, path: Path, elements: bytes) -> Path:
+    """Elements in front of the others of a file."""
+    content = plain.read_bytes()
+    start = content.index(b"\x08\0\x16\0UI")
+    path.write_bytes(content[:start] + elements + content[start:])
+    return path
+
+
+def deflated(plain: Path, path: Path, elements: list[bytes]) -> Path:
+    """A file deflated, with more elements in front."""
+    content = plain.read_bytes()
+    start = content.index(b"\x08\0\x16\0UI")
+    meta = content[:start]
+    short, long = b"UI\x14\0" + b"1.2.840.10008.1.2.1\0", b"UI\x16\0" + b"1.2.840.10008.1.2.1.99"
+    assert short in meta
+    size = meta.index(b"\x02\0\0\0UL\x04\0") + 8
+    length = int.from_bytes(meta[size : size + 4], "little") + 2
+    meta = (meta[:size] + length.to_bytes(4, "little") + meta[size + 4 :]).replace(short, long)
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    pieces = [compressor.compress(piece) for piece in (*elements, content[start:])]
+    path.write_bytes(b"".join([meta, *pieces, compressor.flush()]))
+    return path
+
+
+@needs_linux
+def test_a_deflated_file_does_not_fill_the_memory(plain: Path, tmp_path: Path) -> None:
+    good = deflated(plain, tmp_path / "good.dcm", [])
+    assert np.array_equal(load_image(good, 64), load_image(plain, 64))
+    gigabyte = [b"\x09\0\x01\0OB\0\0" + struct.pack("<I", 2**30), *[bytes(2**20)] * 2**10]
+    bomb = deflated(plain, tmp_path / "x.dcm", gigabyte)
+    assert bomb.stat().st_size < 2**21
+    said, megabytes = read_apart(bomb)
+    assert "x.dcm: refused, inflates to more than 256 MiB" in said
+    assert megabytes < 600
+    with pytest.raises(ImageError, match="before its pixels"):
+        dicom_facts(bomb)
+
+
+def test_millions_of_elements_are_refused(plain: Path, tmp_path: Path) -> None:
+    one = struct.pack("<HH2sH", 9, 0x10, b"LO", 0)
+    bomb = with_elements(plain, tmp_path / "x.dcm", one * 2**21)
+    for read in (lambda: load_image(bomb, 64), lambda: dicom_facts(bomb)):
+        with pytest.raises(ImageError, match="more than 5 MiB of a DICOM file before its pixels"):
+            read()
+
+
+def compressed(plain: Path, path: Path, syntax: str) -> tuple[Path, bytes]:
+    import pydicom
+
+    data = pydicom.dcmread(plain)
+    try:
+        data.compress(getattr(pydicom.uid, syntax))
+    except (RuntimeError, NotImplementedError) as error:
+        pytest.skip(str(error))
+    data.save_as(path)
+    return path, path.read_bytes()
+
+
+def test_a_frame_that_would_unpack_to_more_than_its_tags_say_is_refused(plain: Path, tmp_path: Path) -> None:
+    path, content = compressed(plain, tmp_path / "x.dcm", "JPEG2000Lossless")
+    assert np.array_equal(load_image(path, 64), load_image(plain, 64))
+    size = content.index(b"\xff\x4f\xff\x51") + 8
+    path.write_bytes(content[:size] + struct.pack(">II", 60_000, 60_000) + content[size + 8 :])
+    with pytest.raises(ImageError, match="60000 x 60000 pixels"):
+        load_image(path, 64)
+
+
+def test_runs_and_fragments_without_end_are_refused(plain: Path, tmp_path: Path) -> None:
+    import pydicom
+    from pydicom.encaps import encapsulate
+
+    path, content = compressed(plain, tmp_path / "x.dcm", "RLELossless")
+    assert np.array_equal(load_image(path, 64), load_image(plain, 64))
+    end = content.rindex(b"\xfe\xff\xdd\xe0")
+    path.write_bytes(content[:end] + b"\xfe\xff\x00\xe0\2\0\0\0AA" * 2000 + content[end:])
+    with pytest.raises(ImageError, match="fragments"):
+        load_image(path, 64)
+    (tmp_path / "y.dcm").write_bytes(content)
+    data = pydicom.dcmread(tmp_path / "y.dcm")
+    runs = b"\x81\0" * 2**20
+    data.PixelData = encapsulate([struct.pack("<16I", 2, 64, 64 + len(runs) // 2, *[0] * 13) + runs])
+    data.save_as(tmp_path / "y.dcm")
+    with pytest.raises(ImageError, match="more pixels than the tags say"):
+        load_image(tmp_path / "y.dcm", 64)
+
+
+def test_deep_dicom_images_take_a_few_bytes_a_pixel(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
+    from tests.test_dicom import written
+
+    values = np.tile(np.arange(4000, dtype=np.uint16) * 16, (4000, 1))
+    path = written(tmp_path / "x.dcm", values, 16, RescaleSlope=1, RescaleIntercept=-5)
+    # Three times 32 MB (file, element, values), the result's 16, and bands; in float64 it would be 128 more, and again.
+    assert peak_of(lambda: open_grey(path)) < 170
+
+
+def test_a_big_endian_palette_is_read_as_a_little_endian_one(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
+    from tests.test_dicom import written
+
+    indices = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) % 256
+    tables = np.stack([np.arange(256) * 257, np.arange(256) * 200, 65535 - np.arange(256) * 99]).astype("<u2")
+    tags = {}
+    for colour, table in zip(("Red", "Green", "Blue"), tables, strict=True):
+        tags[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        tags[f"{colour}PaletteColorLookupTableData"] = table.tobytes()
+    little = written(tmp_path / "little.dcm", indices, 16, PhotometricInterpretation="PALETTE COLOR", **tags)
+    data = pydicom.dcmread(little)
+    for name in ("PixelData", *(name for name in tags if name.endswith("Data"))):
+        setattr(data, name, np.frombuffer(data[name].value, "<u2").astype(">u2").tobytes())
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+    pydicom.dcmwrite(tmp_path / "big.dcm", data, implicit_vr=False, little_endian=False)
+    wanted = np.round(tables[:, indices] * (255 / 65535)).astype(np.uint8)
+    luma = np.asarray(Image.fromarray(np.moveaxis(wanted, 0, -1)).convert("L"))
+    for name in ("little", "big"):
+        assert np.array_equal(load_image(tmp_path / f"{name}.dcm", 64), luma), name

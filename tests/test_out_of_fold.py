@@ -1,0 +1,119 @@
+"""Out-of-fold probabilities: of every image by the model that never saw it, without the test images of the run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxr_edge.data.predictions import predictions_file, read_predictions, write_predictions
+from cxr_edge.data.split import Split, SplitItem, run_split, write_split
+from cxr_edge.errors import OptionError, RunError
+from cxr_edge.evaluation.operating_fit import Basis
+from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
+from cxr_edge.exporting.operating_demand import operating_demand
+from cxr_edge.files import write_json
+from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.options import completed
+from cxr_edge.training.out_of_fold import folds_beside, out_of_fold
+
+LABELS = ("COVID-19", "Normal")
+FOLDS = 3
+
+
+def written(folder: Path, split: Split, **options: Any) -> Run:
+    """A run as far as its predictions: its options, its split, a model that is not looked at."""
+    run = Run(folder)
+    stored = completed({"data": str(split.root), "image_size": 71, **options})
+    write_json(run.config_file, RunConfig("", "", LABELS, {}, "", stored).to_json())
+    write_split(split, run.split_file)
+    run.model_file.touch()
+    random = np.random.default_rng(len(folder.name))
+    found = {}
+    for part in ("validation", "test"):
+        logits = random.normal(size=(len(split.part(part)), 2))
+        logits[np.arange(len(logits)), split.targets(part)] += 2
+        found[part] = apply_temperature(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), 1)
+    write_predictions(run, split, found)
+    return run
+
+
+def split_with(root: Path, tested: int) -> Split:
+    """90 images, of which every third is tested, and every fifth of the others validated."""
+    root.mkdir(exist_ok=True)
+    parts = ["test" if n % FOLDS == tested else "validation" if n % 5 == 0 else "train" for n in range(90)]
+    items = tuple(SplitItem(f"{n}.png", LABELS[n % 2], parts[n], "", f"{n:064}") for n in range(90))
+    return Split(root, LABELS, items)
+
+
+@pytest.fixture
+def folds(tmp_path: Path) -> Path:
+    for number in range(1, FOLDS + 1):
+        split = split_with(tmp_path / "data", number - 1)
+        written(tmp_path / "folds" / f"fold-{number}", split, folds=FOLDS, fold=number)
+    return tmp_path / "folds"
+
+
+def test_predictions_are_read_as_they_were_written(folds: Path) -> None:
+    run = Run(folds / "fold-1")
+    split = run_split(run)
+    before = predictions_file(run).read_bytes()
+    found = read_predictions(run, split)
+    assert [len(found[part]) for part in ("validation", "test")] == [len(split.part(p)) for p in ("validation", "test")]
+    write_predictions(run, split, found)
+    assert predictions_file(run).read_bytes() == before
+    other = replace(split, items=split.items[1:])
+    with pytest.raises(RunError, match=r"predictions\.csv: not of the images"):
+        read_predictions(run, other)
+    predictions_file(run).write_text("path,part,sha256,COVID-19,Normal\nx,test,0,many,few\n")
+    with pytest.raises(RunError, match=r"predictions\.csv: cannot be read"):
+        read_predictions(run, split)
+
+
+def test_every_image_is_there_once_but_those_the_run_is_tested_on(folds: Path) -> None:
+    run = Run(folds / "fold-2")
+    assert folds_beside(run) == folds.resolve()
+    found = out_of_fold(folds, run)
+    wanted, targets = [], []
+    for number in (1, 3):
+        fold = Run(folds / f"fold-{number}")
+        split = run_split(fold)
+        predicted = read_predictions(fold, split)
+        # Each with the temperature that its own validation part asks for.
+        temperature = fit_temperature(predicted["validation"], split.targets("validation"))
+        wanted.append(apply_temperature(predicted["test"], temperature))
+        targets.append(split.targets("test"))
+    assert np.array_equal(found.probabilities, np.concatenate(wanted))
+    assert np.array_equal(found.targets, np.concatenate(targets))
+
+
+def test_a_run_of_its_own_takes_the_folds_it_is_given(folds: Path, tmp_path: Path) -> None:
+    run = written(tmp_path / "run", split_with(tmp_path / "data", 0), seed=7)
+    assert folds_beside(run) is None
+    split = run_split(run)
+    own = read_predictions(run, split)["validation"]
+    demand = operating_demand(run, split, None, 0.8, folds)
+    assert demand is not None
+    record = demand.record(own)
+    assert record.fitted.basis is Basis.OUT_OF_FOLD
+    assert record.fitted.missed.images + record.fitted.wrong_calls.images == 60
+    assert record.validation.images == len(own)
+    alone = operating_demand(run, split, None, 0.8, None)
+    assert alone is not None
+    assert alone.record(own).fitted.missed.images == (split.targets("validation") == 0).sum()
+
+
+def test_folds_that_do_not_stand_for_the_run_are_refused(folds: Path, tmp_path: Path) -> None:
+    split = split_with(tmp_path / "data", 0)
+    with pytest.raises(OptionError, match="--image-size 71"):
+        out_of_fold(folds, written(tmp_path / "run", split, image_size=96))
+    with pytest.raises(RunError, match="holds no folds"):
+        out_of_fold(tmp_path, Run(folds / "fold-1"))
+    Run(folds / "fold-3").model_file.unlink()
+    assert folds_beside(Run(folds / "fold-1")) is None
+    with pytest.raises(RunError, match="fold-3"):
+        out_of_fold(folds, Run(folds / "fold-1"))
