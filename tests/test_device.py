@@ -230,7 +230,9 @@ def test_replay_passes_where_nothing_changed(device: Path, cli: Cli, tmp_path: P
     assert {row["artifact"] for row in rows} == {artifact.name for artifact in read_bundle(device)}
     for row in rows:
         assert row["verdict"] == "passed"
-        assert row["same_top"] == row["images"] == 12
+        assert row["same_top"] == row["images"] == 45
+        assert row["agreement"] == 1
+        assert row["signal_to_noise_db"] > 80
         # The very runtime that it was recorded on, on this very machine.
         assert row["largest_difference"] < 1e-5
 

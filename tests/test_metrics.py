@@ -61,24 +61,24 @@ def shifted(flips: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_parity_counts_flips_and_judges() -> None:
     loose = {"max_accuracy_drop": 1.0, "max_sensitivity_drop": 1.0}
     found = parity(*shifted(2), LABELS, Gate(min_agreement=0.9, **loose))
-    assert found["verdict"] == "passed"
-    assert found["agreement"] == pytest.approx(0.98)
-    assert found["largest_difference"] == pytest.approx(0.7)
+    assert found.verdict == "passed"
+    assert found.agreement == pytest.approx(0.98)
+    assert found.largest_difference == pytest.approx(0.7)
     # 98 of 100 is over 0.95, and not shown to be: Wilson's interval begins at 0.93.
-    assert parity(*shifted(2), LABELS, Gate(min_agreement=0.95, **loose))["verdict"] == "not enough images"
-    assert parity(*shifted(3), LABELS, Gate(min_agreement=0.98, **loose))["verdict"] == "failed"
-    assert parity(*shifted(3), LABELS, Gate(0.5, 0.02, 1.0))["verdict"] == "failed"
-    assert parity(*shifted(3), LABELS, Gate(0.5, 1.0, 0.02))["verdict"] == "failed"
+    assert parity(*shifted(2), LABELS, Gate(min_agreement=0.95, **loose)).verdict == "not enough images"
+    assert parity(*shifted(3), LABELS, Gate(min_agreement=0.98, **loose)).verdict == "failed"
+    assert parity(*shifted(3), LABELS, Gate(0.5, 0.02, 1.0)).verdict == "failed"
+    assert parity(*shifted(3), LABELS, Gate(0.5, 1.0, 0.02)).verdict == "failed"
 
 
 def test_no_loss_in_few_images_proves_little() -> None:
     # The rule of three: none of 100 lost shows a loss of under 3 per cent, not of under 2.
-    assert parity(*shifted(0), LABELS, Gate(0.9, 0.03, 0.03))["verdict"] == "passed"
+    assert parity(*shifted(0), LABELS, Gate(0.9, 0.03, 0.03)).verdict == "passed"
     found = parity(*shifted(0), LABELS, Gate(0.9, 0.02, 0.03))
-    assert found["verdict"] == "not enough images"
-    (undecided,) = [demand for demand in found["demands"] if demand["verdict"] != "passed"]
-    assert undecided["name"] == "accuracy drop"
-    assert undecided["bound"] == pytest.approx(1 - 0.05 ** (1 / 100))
+    assert found.verdict == "not enough images"
+    (undecided,) = [demand for demand in found.demands if demand.verdict != "passed"]
+    assert undecided.name == "accuracy drop"
+    assert undecided.bound == pytest.approx(1 - 0.05 ** (1 / 100))
 
 
 def test_a_drop_in_one_small_class_is_seen() -> None:
@@ -87,14 +87,14 @@ def test_a_drop_in_one_small_class_is_seen() -> None:
     found = expected.copy()
     found[190:193] = [1, 0, 0]
     result = parity(expected, found, targets, LABELS, Gate(0.9, 0.05, 0.05))
-    failed = [demand["name"] for demand in result["demands"] if demand["verdict"] == "failed"]
+    failed = [demand.name for demand in result.demands if demand.verdict == "failed"]
     assert failed == [f"sensitivity drop, {LABELS[1]}"]
-    row = result["classes"][1]
-    assert row["sensitivity"]["artifact"]["value"] == pytest.approx(0.7)
-    assert row["sensitivity"]["difference"]["value"] == pytest.approx(-0.3)
-    assert row["specificity"]["difference"]["value"] == 0
-    assert result["classes"][0]["specificity"]["artifact"]["value"] == pytest.approx(0.7)
-    assert result["classes"][2]["sensitivity"]["artifact"]["value"] is None
+    row = result.classes[1]
+    assert row.sensitivity.artifact.value == pytest.approx(0.7)
+    assert row.sensitivity.difference.value == pytest.approx(-0.3)
+    assert row.specificity.difference.value == 0
+    assert result.classes[0].specificity.artifact.value == pytest.approx(0.7)
+    assert result.classes[2].sensitivity.artifact.value is None
 
 
 def test_intervals_and_tests_agree_with_a_reference() -> None:
@@ -103,15 +103,15 @@ def test_intervals_and_tests_agree_with_a_reference() -> None:
     targets = np.zeros(300, dtype=np.int64)
     expected, found = (np.eye(3, dtype=np.float32)[(~right).astype(int)] for right in (first, second))
     result = parity(expected, found, targets, LABELS, Gate())
-    interval = result["intervals"]["accuracy_difference"]
+    interval = result.intervals.accuracy_difference
     spread = np.std(second.astype(float) - first, ddof=1) / np.sqrt(300)
-    assert interval["value"] == pytest.approx(second.mean() - first.mean())
-    assert interval["low"] == pytest.approx(interval["value"] - 1.96 * spread, abs=0.01)
-    assert interval["high"] == pytest.approx(interval["value"] + 1.96 * spread, abs=0.01)
+    assert interval.value == pytest.approx(second.mean() - first.mean())
+    assert interval.low == pytest.approx(interval.value - 1.96 * spread, abs=0.01)
+    assert interval.high == pytest.approx(interval.value + 1.96 * spread, abs=0.01)
     lost, won = int((first & ~second).sum()), int((~first & second).sum())
     tail = sum(math.comb(lost + won, k) for k in range(max(lost, won), lost + won + 1)) / 2 ** (lost + won)
-    assert result["mcnemar"]["p_value"] == pytest.approx(min(1.0, 2 * tail))
-    assert (result["mcnemar"]["only_reference_right"], result["mcnemar"]["only_artifact_right"]) == (lost, won)
+    assert result.mcnemar.p_value == pytest.approx(min(1.0, 2 * tail))
+    assert (result.mcnemar.only_reference_right, result.mcnemar.only_artifact_right) == (lost, won)
 
 
 def test_divergence_and_calibration_error() -> None:
@@ -119,25 +119,25 @@ def test_divergence_and_calibration_error() -> None:
     honest = np.tile(np.float32([0.8, 0.1, 0.1]), (100, 1))
     boasting = np.tile(np.float32([0.98, 0.01, 0.01]), (100, 1))
     result = parity(honest, boasting, targets, LABELS, Gate())
-    assert result["calibration_error"]["reference"] == pytest.approx(0, abs=1e-6)
-    assert result["calibration_error"]["artifact"] == pytest.approx(0.18, abs=1e-6)
+    assert result.calibration_error.reference == pytest.approx(0, abs=1e-6)
+    assert result.calibration_error.artifact == pytest.approx(0.18, abs=1e-6)
     wanted = 0.8 * math.log(0.8 / 0.98) + 0.2 * math.log(0.1 / 0.01)
-    assert result["divergence"] == pytest.approx(wanted, abs=1e-5)
+    assert result.divergence == pytest.approx(wanted, abs=1e-5)
 
 
 def test_flipped_images_are_named_with_both_answers() -> None:
     expected, found, targets = shifted(2)
     rows = flipped(expected, found, targets, LABELS, [f"{index}.png" for index in range(100)])
-    assert [row["image"] for row in rows] == ["0.png", "1.png"]
-    assert rows[0]["label"] == LABELS[0]
-    assert rows[0]["reference"] == pytest.approx([0.8, 0.1, 0.1])
-    assert rows[0]["artifact"] == pytest.approx([0.1, 0.8, 0.1])
+    assert [row.image for row in rows] == ["0.png", "1.png"]
+    assert rows[0].label == LABELS[0]
+    assert rows[0].reference == pytest.approx([0.8, 0.1, 0.1])
+    assert rows[0].artifact == pytest.approx([0.1, 0.8, 0.1])
 
 
 def test_parity_fails_on_what_is_not_a_number() -> None:
     expected, found, targets = shifted(0)
     found[5] = np.nan
-    assert parity(expected, found, targets, LABELS, Gate(0.0, 1.0, 1.0))["verdict"] == "failed"
+    assert parity(expected, found, targets, LABELS, Gate(0.0, 1.0, 1.0)).verdict == "failed"
 
 
 def test_a_temperature_makes_probabilities_honest() -> None:
@@ -150,8 +150,8 @@ def test_a_temperature_makes_probabilities_honest() -> None:
     assert np.abs(apply_temperature(boasting, 2) - honest).max() < 1e-4
     assert np.array_equal(apply_temperature(boasting, 3).argmax(axis=1), boasting.argmax(axis=1))
     found = parity(honest.astype(np.float32), honest.astype(np.float32), targets, LABELS, Gate(), temperature=2)
-    assert found["calibration_error"]["reference"] < 0.03
-    assert found["calibration_error"]["artifact_unscaled"] > 0.08
+    assert found.calibration_error.reference < 0.03
+    assert found.calibration_error.artifact_unscaled > 0.08
 
 
 def test_no_mistake_is_no_reason_for_certainty() -> None:

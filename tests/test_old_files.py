@@ -21,8 +21,11 @@ from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.metrics import ClassificationMetrics
 from cxr_edge.evaluation.operating import operating_point_of
+from cxr_edge.evaluation.parity_result import VerifiedArtifact
+from cxr_edge.evaluation.replay import ReplayResult
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
 from cxr_edge.imaging.rule import RULE, same_pixels
+from cxr_edge.records import from_json
 from cxr_edge.reporting.html.audit import write_audit_page
 from cxr_edge.reporting.terminal.bench import show_bench
 from cxr_edge.reporting.terminal.metrics import show_cross_validation, show_metrics
@@ -130,10 +133,11 @@ def test_a_contract_of_another_project_is_refused(tmp_path: Path) -> None:
 
 
 def test_old_records_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    show_parity(old_record("verify.json"), phantoms=True)
-    gate_parity(old_record("export.json"))
-    show_replay(old_record("replay.json"))
-    gate_replay(old_record("replay.json"))
+    show_parity([VerifiedArtifact.from_json(row) for row in old_record("verify.json")], phantoms=True)
+    gate_parity([VerifiedArtifact.from_json(row) for row in old_record("export.json")])
+    replayed = [from_json(ReplayResult, row) for row in old_record("replay.json")]
+    show_replay(replayed)
+    gate_replay(replayed)
     show_predictions(old_record("predict.json"))
     show_metrics(ClassificationMetrics.from_json(old_record("evaluate.json")), "Evaluated", phantoms=True)
     show_metrics(RunMetrics.from_json(old_record("metrics.json")).metrics, "Trained", phantoms=True)

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from cxr_edge.artifacts.bundle import read_bundle
-from cxr_edge.exporting.verify import ScoredBundle, score_bundle
+from cxr_edge.console import progress_bar
+from cxr_edge.evaluation.advice import advise
+from cxr_edge.evaluation.conditions import Scope
+from cxr_edge.exporting.verify import ScoredBundle, compare_bundle, score_bundle
 from cxr_edge.reporting.html.report import render
 from cxr_edge.runs import Run
 
@@ -20,7 +23,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 @pytest.fixture(scope="module")
 def scored(bundle: Path) -> ScoredBundle:
-    return score_bundle(bundle)
+    return score_bundle(bundle, Scope.of_labels(), progress_bar)
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +62,24 @@ def test_the_page_needs_no_network_and_shows_no_image_unasked(page: Path) -> Non
 
 
 def test_flipped_images_are_listed_and_shown_on_request(scored: ScoredBundle) -> None:
-    artifact, runtime, found = scored.artifacts[0]
+    artifact, runtime, (found,) = scored.artifacts[0]
     turned = found.copy()
     turned[3] = turned[3][[1, 2, 0]]
-    changed = ScoredBundle(
-        scored.run, scored.split, scored.temperature, scored.reference, ((artifact, runtime, turned),)
-    )
-    text = render(changed, None, with_images=True)
-    assert scored.split.part("test")[3].path in text
+    changed = ScoredBundle(scored.run, scored.reference, ((artifact, runtime, (turned,)),))
+    text = render(changed, compare_bundle(changed, {}), None, None, with_images=True)
+    assert scored.reference.split.part("test")[3].path in text
     assert text.count('class="thumb"') == 1
     assert "Not measured yet" in text
+
+
+def test_int8_stands_beside_int8_ptq_under_shift(scored: ScoredBundle) -> None:
+    rows = compare_bundle(scored, {})
+    advice = advise(rows)
+    assert advice is not None
+    assert {row.label for row in advice.compared} == {"int8", "int8-ptq"}
+    text = render(scored, rows, advice, None, with_images=False)
+    assert advice.why in text
+    assert all(name in text for name in ("hard window", "rotation", "int8-ptq same %"))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

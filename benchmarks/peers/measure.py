@@ -111,7 +111,7 @@ def run_plan(plan: Plan) -> dict[str, dict[str, Any]]:
                 found = score_images(session, images, bar.tick)
             reference = found if reference is None else reference
             figures = parity(reference, found, targets, split.labels, Gate())
-            results[row.name] |= {name: figures[name] for name in ("accuracy", "agreement")}
+            results[row.name] |= {"accuracy": figures.accuracy, "agreement": figures.agreement}
     rounds = rounds_of(plan.queries)
     with progress_bar(f"measuring, threads: {plan.threads}", rounds * len(candidates)) as bar:
         measure(candidates, images, plan.queries, plan.seconds, bar.tick)

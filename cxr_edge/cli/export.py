@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from cxr_edge.cli.options import AgreementOption, DropOption, JsonOption, RunOption, SensitivityOption
+from cxr_edge.cli.options import (
+    AgreementOption,
+    ClassLossOption,
+    DropOption,
+    JsonOption,
+    RunOption,
+    SensitivityOption,
+    ShiftedAgreementOption,
+)
 
 
 def command(
@@ -95,13 +103,21 @@ def command(
     min_agreement: AgreementOption = None,
     max_accuracy_drop: DropOption = None,
     max_sensitivity_drop: SensitivityOption = None,
+    min_shifted_agreement: ShiftedAgreementOption = None,
+    max_class_loss: ClassLossOption = None,
     json: JsonOption = None,
 ) -> None:
     """Write TFLite and ONNX artifacts of a run to its bundle, and verify them against the Keras model."""
     from cxr_edge.evaluation.gate import demanded
     from cxr_edge.exporting.recipe_file import recipe_of_options
 
-    gate = demanded(min_agreement, max_accuracy_drop, max_sensitivity_drop)
+    gate = demanded(
+        min_agreement=min_agreement,
+        max_accuracy_drop=max_accuracy_drop,
+        max_sensitivity_drop=max_sensitivity_drop,
+        min_shifted_agreement=min_shifted_agreement,
+        max_class_loss=max_class_loss,
+    )
     wanted = recipe_of_options(recipe, formats, quantizations, keep_float, heatmap, gate)
     # TensorFlow takes seconds to import: not before the options are known to be good.
     from cxr_edge.exporting.command import run_explain, run_export

@@ -30,7 +30,7 @@ AgreementOption = Annotated[
     float | None,
     typer.Option(
         "--min-agreement",
-        help="Gate: least share of images with the same top-1 class.",
+        help="Gate: least share of images like those trained on with the same top-1 class.",
         show_default="0.95, or the recipe's",
     ),
 ]
@@ -48,6 +48,22 @@ SensitivityOption = Annotated[
         "--max-sensitivity-drop",
         help="Gate: greatest drop in the sensitivity of any class.",
         show_default="0.05, or the recipe's",
+    ),
+]
+ShiftedAgreementOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-shifted-agreement",
+        help="Gate: the same under each shift, and on other images.",
+        show_default="0.9, or the recipe's",
+    ),
+]
+ClassLossOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-class-loss",
+        help="Gate: greatest share of what Keras calls a class that may leave it on balance.",
+        show_default="0.01, or the recipe's",
     ),
 ]
 ThreadsOption = Annotated[

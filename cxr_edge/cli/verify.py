@@ -1,7 +1,9 @@
-"""`cxr-edge verify`."""
+"""`cxr-edge verify`: against Keras where it can be had, by replay of the reference inputs elsewhere."""
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,10 +11,12 @@ import typer
 from cxr_edge.cli.options import (
     AgreementOption,
     BundleOption,
+    ClassLossOption,
     DropOption,
     JsonOption,
     RunOption,
     SensitivityOption,
+    ShiftedAgreementOption,
     ThreadsOption,
 )
 
@@ -20,9 +24,25 @@ from cxr_edge.cli.options import (
 def command(
     run: RunOption = None,
     bundle: BundleOption = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Other images to compare on too: any folder or table, with labels or without.",
+            metavar="DIR|FILE.csv",
+        ),
+    ] = None,
+    train_images: Annotated[
+        int, typer.Option("--train-images", help="Images of the training part to compare on, at most.", min=1)
+    ] = 300,
+    shift_images: Annotated[
+        int, typer.Option("--shift-images", help="Images of each part to compare on under each shift, at most.", min=1)
+    ] = 60,
     min_agreement: AgreementOption = None,
     max_accuracy_drop: DropOption = None,
     max_sensitivity_drop: SensitivityOption = None,
+    min_shifted_agreement: ShiftedAgreementOption = None,
+    max_class_loss: ClassLossOption = None,
     replay: Annotated[
         bool,
         typer.Option(
@@ -40,12 +60,74 @@ def command(
     threads: ThreadsOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Compare each artifact with the Keras model on the test split, or on a device with its own reference outputs.
+    """Compare each artifact with the Keras model, on all parts of the split and under shifts, or with its recording.
 
-    Exit status 3 when one fails.
+    On a device, that is: with its own reference outputs. Exit status 3 when one fails.
     """
-    from cxr_edge.cli.verify_command import verify_here
+    from cxr_edge.artifacts.metadata import NOTICE
+    from cxr_edge.errors import OptionError
     from cxr_edge.evaluation.gate import demanded
+    from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.runtimes.selection import find_bundle
 
-    demands = demanded(min_agreement, max_accuracy_drop, max_sensitivity_drop)
-    verify_here(run, bundle, demands, replay, runtimes, threads, json)
+    folder = find_bundle(bundle, run)
+    demands = demanded(
+        min_agreement=min_agreement,
+        max_accuracy_drop=max_accuracy_drop,
+        max_sensitivity_drop=max_sensitivity_drop,
+        min_shifted_agreement=min_shifted_agreement,
+        max_class_loss=max_class_loss,
+    )
+    reason = _without_keras(folder)
+    if replay or reason is not None:
+        if demands or data:
+            what = "the gate's demands are" if demands else "--data is"
+            raise OptionError(f"{what} for the Keras model{f', but {reason}' if reason else ''}")
+        if not replay:
+            show(f"{reason}: no comparison with the Keras model, but with the outputs recorded at export")
+        _replay(folder, runtimes, threads, json)
+        return
+    if runtimes:
+        raise OptionError("--runtime goes with --replay; against Keras each format runs on its preferred runtime")
+    from cxr_edge.console import progress_bar
+    from cxr_edge.evaluation.advice import advise
+    from cxr_edge.evaluation.conditions import Scope
+    from cxr_edge.exporting.verify import verify_bundle
+    from cxr_edge.files import write_json
+    from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_parity
+    from cxr_edge.runtimes.selection import run_of
+
+    rows = verify_bundle(folder, demands, Scope.of_verify(train_images, shift_images), progress_bar, data)
+    show_parity(rows, phantoms=run_of(folder).phantoms)
+    show_advice(advise(rows))
+    show(NOTICE)
+    if json is not None:
+        write_json(json, [row.to_json() for row in rows])
+    gate_parity(rows)
+
+
+def _without_keras(folder: Path) -> str | None:
+    """Why a bundle cannot be compared with its Keras model here; None where it can."""
+    from cxr_edge.runs import Run
+
+    if not Run(folder.resolve().parent).model_file.is_file():
+        return "this bundle lies outside its run folder"
+    if importlib.util.find_spec("tensorflow") is None:
+        return "TensorFlow is not installed here"
+    return None
+
+
+def _replay(folder: Path, runtimes: list[str] | None, threads: int | None, json: Path | None) -> None:
+    from cxr_edge.artifacts.metadata import NOTICE
+    from cxr_edge.evaluation.replay import replay
+    from cxr_edge.files import write_json
+    from cxr_edge.reporting.terminal.parity import gate_replay, show_replay
+    from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.runtimes.base import runtime_named
+
+    rows = replay(folder, [runtime_named(name) for name in runtimes] if runtimes else None, threads)
+    show_replay(rows)
+    show(NOTICE)
+    if json is not None:
+        write_json(json, [row.to_json() for row in rows])
+    gate_replay(rows)

@@ -4,6 +4,8 @@ validated."""
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +14,78 @@ from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import read_bundle, read_manifest
-from cxr_edge.artifacts.verdict import FAILED, PASSED
+from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.errors import ArtifactError
+from cxr_edge.evaluation.logits import floor_of, signal_to_noise
 from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.evaluation.shifts import SUITE
 from cxr_edge.files import replacing, sha256_of
 from cxr_edge.machine import usable_cores
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
+from cxr_edge.records import to_json
 from cxr_edge.runtimes.base import Runtime, runtimes_for
 
 FILE = "reference.npz"
 _PHANTOMS = 9
 
 
+@dataclass(frozen=True)
+class ReplayResult:
+    """What one artifact computes on one runtime for the reference inputs, beside what was recorded at export.
+
+    The `_to_keras` figures hold it beside the Keras model instead. Signal-to-noise ratios are in dB, and None where
+    there are values that are no numbers; `probabilities` `[M][K]`, by which two devices can be compared, are then too.
+    """
+
+    runtime: str
+    artifact: str
+    recorded_on: str
+    images: int
+    same_top: int
+    largest_difference: float
+    tolerance: float
+    largest_difference_to_keras: float
+    verdict: Verdict
+    probabilities: tuple[tuple[float, ...], ...] | None
+    signal_to_noise_db: float | None = None
+    #: None in records of before November 2026, as are the ratios.
+    agreement_to_keras: float | None = None
+    signal_to_noise_to_keras_db: float | None = None
+
+    @property
+    def agreement(self) -> float:
+        """Share of the inputs with the recorded top class."""
+        return self.same_top / self.images
+
+    def to_json(self) -> dict[str, Any]:
+        return {**to_json(self), "agreement": self.agreement}
+
+
 def reference_images(size: int) -> NDArray[np.uint8]:
-    """uint8 `[12, S, S, 1]`: phantoms of each class, black, white and noise, which saturate what can saturate."""
+    """uint8 `[45, S, S, 1]`: phantoms, three each class, black, white, noise, and one phantom a class under each shift.
+
+    Black, white and noise saturate what can saturate; shifted images are where a drift of int8 shows first.
+    """
     drawn = [draw_phantom(LABELS[index % len(LABELS)], 9000 + index, size).pixels for index in range(_PHANTOMS)]
     noise = np.random.default_rng(0).integers(0, 256, (size, size), dtype=np.uint8)
-    return np.stack([*drawn, np.zeros_like(noise), np.full_like(noise, 255), noise])[..., None]
+    plain = np.stack([*drawn, np.zeros_like(noise), np.full_like(noise, 255), noise])[..., None]
+    return np.concatenate([plain, *(shift.apply(plain[: len(LABELS)]) for shift in SUITE)])
 
 
 def write_reference_images(folder: Path, images: NDArray[np.uint8]) -> str:
-    """Write the inputs beside the artifacts, atomically; the SHA-256 of the file."""
+    """Write the inputs beside the artifacts, atomically; the SHA-256 of the file.
+
+    As differences of neighbours in a row, which deflate to four fifths of what the grey values do.
+    """
     content = io.BytesIO()
-    np.savez_compressed(content, images=images)
+    np.savez_compressed(content, differences=np.diff(images, axis=2, prepend=np.uint8(0)))
     with replacing(folder / FILE) as temporary:
         temporary.write_bytes(content.getvalue())
     return sha256_of(folder / FILE)
 
 
 def read_reference_images(folder: Path) -> NDArray[np.uint8]:
-    """The inputs that came with a bundle, uint8 `[M, S, S, 1]`.
+    """The inputs that came with a bundle, uint8 `[M, S, S, 1]`; bundles of before November 2026 have twelve.
 
     Raises:
         ArtifactError: the bundle has none, or the file is not the one the manifest describes.
@@ -55,57 +99,62 @@ def read_reference_images(folder: Path) -> NDArray[np.uint8]:
             f"{path}: its SHA-256 is not the one in the manifest; copy the bundle again or export it again"
         )
     with np.load(path) as arrays:
-        images: NDArray[np.uint8] = arrays["images"]
+        images: NDArray[np.uint8]
+        if "differences" in arrays:
+            images = np.cumsum(arrays["differences"], axis=2, dtype=np.uint8)
+        else:
+            images = arrays["images"]
     return images
 
 
-def replay(folder: Path, chosen: list[Runtime] | None, threads: int | None) -> list[dict[str, Any]]:
+def replay(folder: Path, runtimes: Sequence[Runtime] | None, threads: int | None) -> list[ReplayResult]:
     """Run the reference inputs through each artifact on each runtime, and compare with what was recorded at export.
 
     Args:
         folder: a bundle.
-        chosen: runtimes; None for all that are installed.
+        runtimes: None for all that are installed.
         threads: of one inference; None for all usable cores.
 
-    Returns:
-        JSON-ready rows: `artifact`, `runtime`, `recorded_on`, `largest_difference` from the record, `tolerance`,
-        `largest_difference_to_keras`, `same_top` of `images`, `verdict`, and `probabilities` `[M][K]`, by which two
-        devices can be compared; None where they are not finite.
-
     Raises:
-        ArtifactError: the bundle has no reference outputs, or no artifact is read by a chosen runtime.
+        ArtifactError: the bundle has no reference outputs, or no artifact is read by one of the runtimes.
     """
     images = read_reference_images(folder)
-    rows = []
+    results = []
     for artifact in read_bundle(folder):
         if artifact.reference is None:
             raise ArtifactError(f"{artifact.path}: has no reference outputs; export it again")
-        able = runtimes_for(artifact.format) if chosen is None else chosen
-        for runtime in able:
+        for runtime in runtimes_for(artifact.format) if runtimes is None else runtimes:
             if artifact.format in runtime.formats:
                 found = score_images(runtime.load(artifact.path, threads or usable_cores()), images)
-                rows.append({"runtime": runtime.title, **compared_with_recorded(artifact, found)})
-    if not rows:
-        titles = ", ".join(runtime.title for runtime in chosen or [])
+                results.append(compared_with_recorded(artifact, found, runtime.title))
+    if not results:
+        titles = ", ".join(runtime.title for runtime in runtimes or [])
         raise ArtifactError(f"{folder}: nothing in it can be read by {titles}")
-    return rows
+    return results
 
 
-def compared_with_recorded(artifact: Artifact, found: NDArray[np.float32]) -> dict[str, Any]:
-    """What an artifact found for the reference inputs, `[M, K]`, against what was recorded at export; see `replay`."""
-    reference, tolerance = artifact.reference, artifact.quantization.tolerance
+def compared_with_recorded(artifact: Artifact, found: NDArray[np.float32], runtime: str) -> ReplayResult:
+    """What an artifact says of the reference inputs, or the first of them, `[M, K]`, against what was recorded."""
+    reference, tolerance, floor = artifact.reference, artifact.quantization.tolerance, floor_of(artifact)
     assert reference is not None
-    recorded, keras = (np.array(rows, dtype=np.float32) for rows in (reference.probabilities, reference.keras))
+    recorded, keras = (
+        np.array(rows, dtype=np.float32)[: len(found)] for rows in (reference.probabilities, reference.keras)
+    )
+    same, same_as_keras = (found.argmax(axis=1) == other.argmax(axis=1) for other in (recorded, keras))
     # A NaN is on neither side of a limit; it must not pass.
-    largest = float(np.nan_to_num(np.abs(found - recorded), nan=1.0).max())
-    return {
-        "artifact": artifact.name,
-        "recorded_on": reference.runtime,
-        "images": len(found),
-        "same_top": int((found.argmax(axis=1) == recorded.argmax(axis=1)).sum()),
-        "largest_difference": largest,
-        "tolerance": tolerance,
-        "largest_difference_to_keras": float(np.nan_to_num(np.abs(found - keras), nan=1.0).max()),
-        "verdict": PASSED if largest <= tolerance else FAILED,
-        "probabilities": found.tolist() if np.isfinite(found).all() else None,
-    }
+    largest, to_keras = (float(np.nan_to_num(np.abs(found - other), nan=1.0).max()) for other in (recorded, keras))
+    return ReplayResult(
+        runtime=runtime,
+        artifact=artifact.name,
+        recorded_on=reference.runtime,
+        images=len(found),
+        same_top=int(same.sum()),
+        signal_to_noise_db=signal_to_noise(recorded, found, floor),
+        largest_difference=largest,
+        tolerance=tolerance,
+        agreement_to_keras=float(same_as_keras.mean()),
+        signal_to_noise_to_keras_db=signal_to_noise(keras, found, floor),
+        largest_difference_to_keras=to_keras,
+        verdict=Verdict.PASSED if largest <= tolerance else Verdict.FAILED,
+        probabilities=tuple(map(tuple, found.tolist())) if np.isfinite(found).all() else None,
+    )

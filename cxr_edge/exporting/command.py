@@ -9,13 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import listed_artifacts
 from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.layouts import image_files
 from cxr_edge.errors import DataError
+from cxr_edge.evaluation.advice import advise
 from cxr_edge.evaluation.operating_record import operating_record_of
+from cxr_edge.evaluation.replay import FILE
 from cxr_edge.exporting.export import Exporter, ExportOptions
 from cxr_edge.exporting.recipe import Recipe
+from cxr_edge.exporting.verify import recorded
 from cxr_edge.files import write_json
 from cxr_edge.imaging.decode import load_image
 from cxr_edge.quantization.explain import Noise, explain, rows_of
@@ -23,7 +27,7 @@ from cxr_edge.quantization.learn import LearningOptions
 from cxr_edge.records import to_json
 from cxr_edge.reporting.terminal.explanation import show_explanation
 from cxr_edge.reporting.terminal.operating import show_exported_points
-from cxr_edge.reporting.terminal.parity import gate_parity, show_parity
+from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_parity
 from cxr_edge.reporting.terminal.tables import show
 from cxr_edge.runs import Run, find_run
 
@@ -50,13 +54,15 @@ def run_export(
     artifacts = list(exported.artifacts)
     for note in exported.notes:
         show(note)
-    rows = [{"artifact": artifact.name, "bytes": artifact.bytes, **(artifact.parity or {})} for artifact in artifacts]
+    rows = [recorded(artifact) for artifact in artifacts]
     show_parity(rows, phantoms=run.phantoms)
+    show_advice(advise([recorded(artifact) for artifact in listed_artifacts(exporter.bundle) if artifact.parity]))
     points = {artifact.name: operating_record_of(artifact.metadata.operating_point) for artifact in artifacts}
     show_exported_points({name: record for name, record in points.items() if record is not None})
-    show(f"bundle: {exporter.bundle}")
+    references = exporter.bundle / FILE
+    show(f"bundle: {exporter.bundle}; its reference inputs: {references.stat().st_size / 1e6:.2f} MB")
     if json is not None:
-        write_json(json, rows)
+        write_json(json, [row.to_json() for row in rows])
     gate_parity(rows)
     return artifacts
 

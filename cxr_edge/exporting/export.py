@@ -13,17 +13,20 @@ from cxr_edge.artifacts.artifact import Artifact, read_artifact
 from cxr_edge.artifacts.bundle import add_artifact
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import OwnMetadata, ReferenceOutputs, SharedMetadata, joined
+from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import GateError, OptionError
+from cxr_edge.evaluation.conditions import LABELLED_PART, VALIDATION, Scope
+from cxr_edge.evaluation.logits import FLOOR, INT8_FLOOR
 from cxr_edge.evaluation.replay import reference_images, write_reference_images
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
 from cxr_edge.exporting.convert import Converter
-from cxr_edge.exporting.judge import judged, preferred_session, scored
 from cxr_edge.exporting.operating_demand import OperatingDemand, operating_demand
 from cxr_edge.exporting.recipe import DenseWeights, Recipe
 from cxr_edge.exporting.seal import sealed, shared_metadata
+from cxr_edge.exporting.verify import Reference, preferred_session, reference_of
 from cxr_edge.files import replacing
 from cxr_edge.inspection.computation import ComputationVerdict
 from cxr_edge.inspection.operators import computation_of
@@ -70,13 +73,12 @@ class Exported:
 
 @dataclass(frozen=True)
 class _Reference:
-    """What the Keras model says, with the temperature in it: of the test split, and of the bundle's reference inputs.
+    """What the Keras model says: of the split, and of the bundle's reference inputs.
 
-    Images are uint8 `[N, S, S, 1]`, probabilities float32 `[N, K]`.
+    Images are uint8 `[N, S, S, 1]`, probabilities float32 `[N, K]` with the temperature in them.
     """
 
-    images: NDArray[np.uint8]
-    probabilities: NDArray[np.float32]
+    split: Reference
     inputs: NDArray[np.uint8]
     outputs: NDArray[np.float32]
 
@@ -115,11 +117,7 @@ class Exporter:
 
     @cached_property
     def _validation(self) -> NDArray[np.float32]:
-        return self._predicted(self._validation_images)
-
-    @cached_property
-    def _validation_images(self) -> NDArray[np.uint8]:
-        return np.asarray(decoded(self.split, "validation", self.image_size))
+        return self._predicted(np.asarray(decoded(self.split, VALIDATION, self.image_size)))
 
     def _predicted(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return predict_probabilities(compiled(self.model), images)
@@ -135,10 +133,9 @@ class Exporter:
             runtimes_for(kind)
         # Before minutes of conversion: bad options are refused.
         _ = self.demand
-        images, inputs = np.asarray(decoded(self.split, "test", self.image_size)), reference_images(self.image_size)
+        inputs = reference_images(self.image_size)
         reference = _Reference(
-            images,
-            apply_temperature(self._predicted(images), self.temperature),
+            reference_of(self.model, self.split, self.image_size, self.temperature, Scope.of_export(), progress_bar),
             inputs,
             apply_temperature(self._predicted(inputs), self.temperature),
         )
@@ -173,24 +170,19 @@ class Exporter:
         if quantization.is_integer and not self.recipe.yields(quantization).is_mixed:
             _require_integers(file, kind, name)
         runtime, session = preferred_session(file, kind, self.recipe.activation_type is ActivationType.INT8)
-        parity = judged(
-            reference.probabilities,
-            scored(session, name, reference.images),
-            self.split.targets("test"),
-            self.split.labels,
-            self.recipe.parity,
-            self.temperature,
-            runtime,
-        )
+        with progress_bar(f"verifying {name}", reference.split.images) as bar:
+            found = reference.split.score(session, bar.tick)
+        floor = INT8_FLOOR if self.recipe.output_type == "int8" else FLOOR
+        parity = reference.split.compare(found, self.recipe.parity, floor)
         outputs = score_images(session, reference.inputs)
-        record = None if self.demand is None else self.demand.record(scored(session, name, self._validation_images))
+        record = None if self.demand is None else self.demand.record(reference.split.of_part(found, VALIDATION))
         return OwnMetadata(
             format=kind,
             quantization=self.recipe.yields(quantization),
             calibration=self.quantized.described(quantization),
             packages=package_versions(),
             operating_point=None if record is None else record.to_json(),
-            parity=parity,
+            parity={"runtime": runtime, "part": LABELLED_PART, **parity.to_json()},
             reference_outputs=ReferenceOutputs(runtime, _rows(outputs), _rows(reference.outputs)),
         )
 

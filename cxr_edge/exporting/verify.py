@@ -1,8 +1,10 @@
-"""`cxr-edge verify`: each artifact of a run's bundle against its Keras model, on the test split (TensorFlow)."""
+"""Artifacts beside the Keras model they descend from (TensorFlow): the one place that export, verify and report use."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,41 +13,143 @@ from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import read_bundle, read_manifest
-from cxr_edge.data.cache import decoded
+from cxr_edge.artifacts.kinds import ArtifactFormat
+from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.console import Bar
 from cxr_edge.data.split import Split, run_split
 from cxr_edge.errors import ArtifactError
-from cxr_edge.evaluation.gate import Gate
+from cxr_edge.evaluation.conditions import (
+    LABELLED_PART,
+    Condition,
+    OtherImages,
+    Scope,
+    conditions_of,
+    read_other_images,
+)
+from cxr_edge.evaluation.gate import Gate, worst
+from cxr_edge.evaluation.logits import FLOOR, floor_of
+from cxr_edge.evaluation.parity_result import ParityResult, VerifiedArtifact
+from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import apply_temperature
-from cxr_edge.exporting.judge import judged, preferred_session, scored
 from cxr_edge.files import sha256_of
+from cxr_edge.machine import usable_cores
 from cxr_edge.runs import Run
+from cxr_edge.runtimes.base import Session, runtimes_for
 from cxr_edge.runtimes.selection import run_of
-from cxr_edge.statistics.parity import flipped
+from cxr_edge.statistics.agreement import compare_conditions
+from cxr_edge.statistics.parity import flipped, parity, with_conditions
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
+
+#: Shows the progress of a step of so many images, such as `console.progress_bar`.
+Progress = Callable[[str, int], AbstractContextManager[Bar]]
+Probabilities = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the Keras model says under each condition, `[n, K]`, with the temperature that the artifacts have.
+
+    The first condition is the part with labels, whole; the last one the `other` images, where there are some.
+    """
+
+    split: Split
+    temperature: float
+    conditions: tuple[Condition, ...]
+    probabilities: tuple[Probabilities, ...]
+    other: OtherImages | None = None
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """Label indices of the part with labels."""
+        return self.split.targets(LABELLED_PART)
+
+    @property
+    def images(self) -> int:
+        """How many inferences an artifact takes."""
+        return sum(map(len, self.conditions))
+
+    def score(self, session: Session, tick: Callable[[], None] | None = None) -> tuple[Probabilities, ...]:
+        """What an artifact says under each condition."""
+        return tuple(score_images(session, condition.pixels(), tick) for condition in self.conditions)
+
+    def of_part(self, found: Sequence[Probabilities], part: str) -> Probabilities:
+        """Of what `score` gave, that of a part as it is."""
+        places = [(condition.part, condition.shift) for condition in self.conditions]
+        return found[places.index((part, None))]
+
+    def compare(self, found: Sequence[Probabilities], gate: Gate, floor: float = FLOOR) -> ParityResult:
+        """Judge what `score` gave; `floor` is that of `signal_to_noise`."""
+        labels = self.split.labels
+        result = parity(self.probabilities[0], found[0], self.targets, labels, gate, self.temperature)
+        if len(self.conditions) == 1:
+            return result
+        return with_conditions(result, compare_conditions(self.conditions, self.probabilities, found, labels, floor))
 
 
 @dataclass(frozen=True)
 class ScoredBundle:
-    """Probabilities `[N, K]` of a run's test split, all with the bundle's temperature.
+    """A run's bundle with the probabilities of each artifact under the conditions of the reference.
 
-    `reference` is the Keras model's; `artifacts` has each artifact, the title of its runtime, and what it found.
+    `artifacts` has each artifact, the title of its runtime, and what it says.
     """
 
     run: Run
-    split: Split
-    temperature: float
-    reference: NDArray[np.float32]
-    artifacts: tuple[tuple[Artifact, str, NDArray[np.float32]], ...]
+    reference: Reference
+    artifacts: tuple[tuple[Artifact, str, tuple[Probabilities, ...]], ...]
 
 
-def score_bundle(folder: Path) -> ScoredBundle:
-    """Run the test split through the Keras model and every artifact.
+def preferred_session(path: Path, kind: ArtifactFormat, signed_activations: bool = False) -> tuple[str, Session]:
+    """The title of the runtime that a format is verified on, and a session of it.
+
+    Args:
+        path: the file.
+        kind: its format.
+        signed_activations: compute an ONNX file's int8 activations in integers on x86 too, as its device will.
+
+    Raises:
+        MissingDependencyError: no runtime reads the format here.
+        ArtifactError: the runtime cannot read the file.
+    """
+    runtime = runtimes_for(kind)[0]
+    if kind == ArtifactFormat.ONNX and signed_activations and runtime.name == "onnx_runtime":
+        from cxr_edge.runtimes.onnx_runtime import ONNXRuntimeSession
+
+        return runtime.title, ONNXRuntimeSession(path, usable_cores(), as_on_arm=True)
+    return runtime.title, runtime.load(path, usable_cores())
+
+
+def reference_of(
+    model: Any,
+    split: Split,
+    size: int,
+    temperature: float,
+    scope: Scope,
+    progress: Progress,
+    other: OtherImages | None = None,
+) -> Reference:
+    """Run what a scope says of a split through the Keras model, and the other images."""
+    step = compiled(model)
+    probabilities = []
+    conditions = conditions_of(split, size, scope, other)
+    with progress("Keras", sum(map(len, conditions))) as bar:
+        for condition in conditions:
+            probabilities.append(apply_temperature(predict_probabilities(step, condition.pixels()), temperature))
+            bar.advance(len(condition))
+    return Reference(split, temperature, conditions, tuple(probabilities), other)
+
+
+def score_bundle(folder: Path, scope: Scope, progress: Progress, data: Path | None = None) -> ScoredBundle:
+    """Run what a scope says of the split through the Keras model and every artifact, and other images.
 
     Args:
         folder: a bundle in its run's folder.
+        scope: how many images of each part.
+        progress: shows how far it is.
+        data: a folder or table of other images.
 
     Raises:
         ArtifactError: a file does not match its hash, or the bundle descends from another model.
+        DataError: images that cannot be had.
         MissingDependencyError: TensorFlow or a runtime is not installed.
         RunError: the bundle does not lie in a run's folder.
     """
@@ -54,43 +158,84 @@ def score_bundle(folder: Path) -> ScoredBundle:
     shared = read_manifest(folder).shared
     if shared.training.model_sha256 != sha256_of(run.model_file):
         raise ArtifactError(f"{folder}: was exported from another model than {run.model_file}; export again")
-    split = run_split(run)
-    images = np.asarray(decoded(split, "test", artifacts[0].image_size))
-    reference = apply_temperature(predict_probabilities(compiled(load_classifier(run)), images), shared.temperature)
-    rows = []
+    split, size = run_split(run), artifacts[0].image_size
+    other = None if data is None else read_other_images(data, split.labels, size, split.resize)
+    reference = reference_of(load_classifier(run), split, size, shared.temperature, scope, progress, other)
+    scored = []
     for artifact in artifacts:
         runtime, session = preferred_session(artifact.path, artifact.format)
-        rows.append((artifact, runtime, scored(session, artifact.name, images)))
-    return ScoredBundle(run, split, shared.temperature, reference, tuple(rows))
+        with progress(f"verifying {artifact.name}", reference.images) as bar:
+            scored.append((artifact, runtime, reference.score(session, bar.tick)))
+    return ScoredBundle(run, reference, tuple(scored))
 
 
-def verify_bundle(folder: Path, demands: dict[str, float]) -> list[dict[str, Any]]:
+def verify_bundle(
+    folder: Path, demands: dict[str, float], scope: Scope, progress: Progress, data: Path | None = None
+) -> list[VerifiedArtifact]:
     """Parity figures and verdict of each artifact.
 
     Args:
         folder: a bundle in its run's folder.
         demands: arguments of `Gate` that take the place of those the artifact was exported with.
+        scope: how many images of each part.
+        progress: shows how far it is.
+        data: a folder or table of other images, labelled or not.
 
     Raises:
         OptionError: a demand is no share; otherwise as `score_bundle`.
     """
     Gate(**demands).check()
-    return compared(score_bundle(folder), demands)
+    return compare_bundle(score_bundle(folder, scope, progress, data), demands)
 
 
-def compared(bundle: ScoredBundle, demands: dict[str, float]) -> list[dict[str, Any]]:
-    """`parity` of each artifact, by the gate it was exported with and the demands, with its `flipped` images."""
-    targets, labels = bundle.split.targets("test"), bundle.split.labels
-    names = [item.path for item in bundle.split.part("test")]
-    rows = []
-    for artifact, runtime, found in bundle.artifacts:
+def compare_bundle(scored: ScoredBundle, demands: dict[str, float]) -> list[VerifiedArtifact]:
+    """The parity of each artifact, by the gate it was exported with and the demands, with its flipped images.
+
+    Where the images with labels alone were scored, the other conditions are those of its export.
+    """
+    reference, split = scored.reference, scored.reference.split
+    names = [item.path for item in split.part(LABELLED_PART)]
+    verified = []
+    for artifact, runtime, found in scored.artifacts:
         gate = Gate(**{**(artifact.parity or {}).get("gate", {}), **demands})
-        rows.append(
-            {
-                "artifact": artifact.name,
-                "bytes": artifact.bytes,
-                **judged(bundle.reference, found, targets, labels, gate, bundle.temperature, runtime),
-                "flipped": flipped(bundle.reference, found, targets, labels, names),
-            }
+        result = reference.compare(found, gate, floor_of(artifact))
+        if not result.conditions and artifact.parity is not None and artifact.parity.get("conditions"):
+            result = with_conditions(result, recorded(artifact).parity.conditions)
+        verified.append(
+            VerifiedArtifact(
+                artifact=artifact.name,
+                bytes=artifact.bytes,
+                runtime=runtime,
+                part=LABELLED_PART,
+                parity=result,
+                flipped=flipped(reference.probabilities[0], found[0], reference.targets, split.labels, names),
+                on_other=_on_other(reference, found, gate),
+            )
         )
-    return rows
+    return verified
+
+
+def _on_other(reference: Reference, found: Sequence[Probabilities], gate: Gate) -> ParityResult | None:
+    if reference.other is None or reference.other.targets is None:
+        return None
+    first, second = reference.probabilities[-1], found[-1]
+    labels, temperature = reference.split.labels, reference.temperature
+    result = parity(first, second, reference.other.targets, labels, gate, temperature)
+    # Agreement there is demanded of them as a condition.
+    demands = result.demands[1:]
+    failed = result.largest_difference is None
+    return replace(
+        result, demands=demands, verdict=Verdict.FAILED if failed else worst(demand.verdict for demand in demands)
+    )
+
+
+def recorded(artifact: Artifact) -> VerifiedArtifact:
+    """What was found at export, from an artifact that was verified then. Raises ArtifactError."""
+    parity = artifact.parity
+    try:
+        if parity is None:
+            raise ValueError("never verified")
+        result = ParityResult.from_json(parity)
+        return VerifiedArtifact(artifact.name, artifact.bytes, parity["runtime"], parity["part"], result)
+    except (ValueError, KeyError) as error:
+        raise ArtifactError(f"{artifact.path}: holds no readable verdict ({error}); export it again") from None

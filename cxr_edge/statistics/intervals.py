@@ -2,55 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-CONFIDENCE = 0.95
+from cxr_edge.evaluation.parity_result import McNemarTest, PairedDifference
+from cxr_edge.intervals import CONFIDENCE
+
 RESAMPLES = 2000
 
 
-def share(hits: NDArray[np.bool_]) -> dict[str, Any]:
-    """A share of 1 with its Wilson score interval (1927); None for all three where there is nothing to count."""
-    if not len(hits):
-        return {"value": None, "low": None, "high": None}
-    count = int(hits.sum())
-    interval = stats.binomtest(count, len(hits)).proportion_ci(CONFIDENCE, method="wilson")
-    return {"value": count / len(hits), "low": float(interval.low), "high": float(interval.high)}
-
-
-def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, Any]:
+def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> PairedDifference:
     """The share of `second` less that of `first`, on the same images, with a percentile bootstrap interval over images.
 
     `lost_at_most` is the exact upper bound (Clopper and Pearson, 1934; one-sided) of the share of images that only
     `first` has right, and so of the drop: unlike the bootstrap, it knows that no loss in few images proves little.
     """
     if not len(first):
-        return {"value": None, "low": None, "high": None, "lost_at_most": None}
+        return PairedDifference(None, None, None, None)
     difference = second.astype(np.float64) - first
     low = high = float(difference.mean())
     if difference.any():
-        found = stats.bootstrap(
+        resampled = stats.bootstrap(
             (difference,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=0
         )
-        low, high = float(found.confidence_interval.low), float(found.confidence_interval.high)
+        low, high = float(resampled.confidence_interval.low), float(resampled.confidence_interval.high)
     lost = int((first & ~second).sum())
     bound = stats.binomtest(lost, len(first), alternative="less").proportion_ci(CONFIDENCE, method="exact")
-    return {"value": float(difference.mean()), "low": low, "high": high, "lost_at_most": float(bound.high)}
+    return PairedDifference(float(difference.mean()), low, high, float(bound.high))
 
 
-def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, Any]:
+def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemarTest:
     """McNemar's exact test (1947): how often either alone is right, and the p-value of that being chance."""
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     discordant = only_first + only_second
     p_value = float(stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
-    return {"only_reference_right": only_first, "only_artifact_right": only_second, "p_value": p_value}
+    return McNemarTest(only_first, only_second, p_value)
 
 
-def divergence(reference: NDArray[np.floating], candidate: NDArray[np.floating]) -> float:
-    """Mean Kullback-Leibler divergence of probabilities `[N, K]`, reference from candidate, in nats."""
+def sign_test(away: int, towards: int) -> float:
+    """One-sided p-value of the exact sign test: as much more away than towards, if either were as likely."""
+    discordant = away + towards
+    return float(stats.binomtest(away, discordant, alternative="greater").pvalue) if discordant else 1.0
+
+
+def kl_divergences(reference: NDArray[np.floating], candidate: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Kullback-Leibler divergence of each image, float64 `[N]`, reference from candidate, in nats.
+
+    Args:
+        reference, candidate: probabilities `[N, K]`.
+    """
     first, second = (np.maximum(values.astype(np.float64), 1e-12) for values in (reference, candidate))
     # Never negative, but for rounding.
-    return max(0.0, float((first * np.log(first / second)).sum(axis=1).mean()))
+    return np.asarray(np.maximum(0.0, (first * np.log(first / second)).sum(axis=1)))
+
+
+def kl_divergence(reference: NDArray[np.floating], candidate: NDArray[np.floating]) -> float:
+    """Mean of `kl_divergences`."""
+    return float(kl_divergences(reference, candidate).mean())

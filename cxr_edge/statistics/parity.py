@@ -1,29 +1,44 @@
-"""Parity of an artifact with the Keras model it descends from, on the same images, as statistics."""
+"""Parity of an artifact with the Keras model it descends from, on the same labelled images, as statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.verdict import FAILED, PASSED, UNDECIDED
+from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.evaluation.calibration import expected_calibration_error
-from cxr_edge.evaluation.gate import Gate
+from cxr_edge.evaluation.gate import Demand, Gate, at_least, at_most, worst
+from cxr_edge.evaluation.parity_result import (
+    CalibrationErrors,
+    ClassParity,
+    ConditionResult,
+    FlippedImage,
+    PairedDifference,
+    PairedRates,
+    ParityIntervals,
+    ParityResult,
+)
+from cxr_edge.evaluation.shifts import VERSION
 from cxr_edge.evaluation.temperature import apply_temperature
+from cxr_edge.intervals import Interval, wilson_interval
+from cxr_edge.statistics.agreement import judge_conditions
+from cxr_edge.statistics.intervals import kl_divergence, mcnemar, paired_difference
+
+Probabilities = NDArray[np.float32]
 
 
 def parity(
-    reference: NDArray[np.float32],
-    candidate: NDArray[np.float32],
+    reference: Probabilities,
+    candidate: Probabilities,
     targets: NDArray[np.integer],
     labels: Sequence[str],
     gate: Gate,
     temperature: float = 1.0,
-) -> dict[str, Any]:
-    """Compare probabilities and judge them. Needs SciPy.
+) -> ParityResult:
+    """Compare probabilities on labelled images and judge them.
 
     Args:
         reference: `[N, K]`, by the Keras model.
@@ -34,98 +49,111 @@ def parity(
         temperature: that both were scaled by, to say how honest they were without.
 
     Returns:
-        JSON-ready. Plain figures; under `intervals` those of accuracy, of both, their difference and the agreement;
-        `mcnemar`; `classes` with sensitivity and specificity; `demands`, each with its figure, its limit, the bound it
-        is judged by and its verdict; and `verdict`, the worst of those: passed, failed, not enough images.
+        Figures with their intervals, and the demands, each with its figure, its limit, the bound it is judged by and
+        its verdict. What is no number fails.
     """
-    from cxr_edge.statistics.intervals import divergence, mcnemar, paired_difference, share
-
-    expected, found = reference.argmax(axis=1), candidate.argmax(axis=1)
-    difference = np.abs(reference.astype(np.float64) - candidate)
-    finite = bool(np.isfinite(candidate).all())
-    right, reference_right, same = found == targets, expected == targets, found == expected
-    agreement, accuracy = share(same), paired_difference(reference_right, right)
-    classes = []
-    for index, label in enumerate(labels):
-        positive = targets == index
-        row: dict[str, Any] = {"label": label, "images": int(positive.sum())}
-        for name, rows, hit in (("sensitivity", positive, True), ("specificity", ~positive, False)):
-            ours, theirs = ((top[rows] == index) == hit for top in (found, expected))
-            row[name] = {
-                "reference": share(theirs),
-                "artifact": share(ours),
-                "difference": paired_difference(theirs, ours),
-            }
-        classes.append(row)
-    demands = [
-        _demand("agreement", agreement["value"], gate.min_agreement, agreement["low"], at_least=True),
+    right, reference_right = (top.argmax(axis=1) == targets for top in (candidate, reference))
+    agreement = _share(candidate.argmax(axis=1) == reference.argmax(axis=1))
+    accuracy = paired_difference(reference_right, right)
+    assert agreement.value is not None
+    classes = tuple(_class_parity(index, label, reference, candidate, targets) for index, label in enumerate(labels))
+    demands = (
+        at_least("agreement", agreement, gate.min_agreement),
         _drop("accuracy drop", accuracy, gate.max_accuracy_drop),
         *(
-            _drop(f"sensitivity drop, {row['label']}", row["sensitivity"]["difference"], gate.max_sensitivity_drop)
+            _drop(f"sensitivity drop, {row.label}", row.sensitivity.difference, gate.max_sensitivity_drop)
             for row in classes
-            if row["images"]
+            if row.images
         ),
-    ]
-    verdicts = [demand["verdict"] for demand in demands]
-    worst = next((verdict for verdict in (FAILED, UNDECIDED) if verdict in verdicts), PASSED)
-    return {
-        "images": len(targets),
-        "agreement": agreement["value"],
-        "reference_accuracy": float(reference_right.mean()),
-        "accuracy": float(right.mean()),
-        "largest_difference": float(difference.max()) if finite else None,
-        "mean_difference": float(difference.mean()) if finite else None,
-        "divergence": divergence(reference, candidate) if finite else None,
-        "calibration_error": {
-            "reference": expected_calibration_error(reference, targets),
-            "artifact": expected_calibration_error(candidate, targets) if finite else None,
-            "reference_unscaled": expected_calibration_error(apply_temperature(reference, 1 / temperature), targets),
-            "artifact_unscaled": (
-                expected_calibration_error(apply_temperature(candidate, 1 / temperature), targets) if finite else None
-            ),
-        },
-        "intervals": {
-            "agreement": agreement,
-            "reference_accuracy": share(reference_right),
-            "accuracy": share(right),
-            "accuracy_difference": accuracy,
-        },
-        "mcnemar": mcnemar(reference_right, right),
-        "classes": classes,
-        "gate": asdict(gate),
-        "demands": demands,
-        "verdict": worst if finite else FAILED,
-    }
+    )
+    difference = np.abs(reference.astype(np.float64) - candidate)
+    finite = bool(np.isfinite(candidate).all())
+    return ParityResult(
+        images=len(targets),
+        agreement=agreement.value,
+        reference_accuracy=float(reference_right.mean()),
+        accuracy=float(right.mean()),
+        largest_difference=float(difference.max()) if finite else None,
+        mean_difference=float(difference.mean()) if finite else None,
+        divergence=kl_divergence(reference, candidate) if finite else None,
+        calibration_error=_calibration_errors(reference, candidate, targets, temperature),
+        intervals=ParityIntervals(agreement, _share(reference_right), _share(right), accuracy),
+        mcnemar=mcnemar(reference_right, right),
+        classes=classes,
+        gate=gate,
+        demands=demands,
+        verdict=worst(demand.verdict for demand in demands) if finite else Verdict.FAILED,
+    )
 
 
-def _demand(name: str, value: float, limit: float, bound: float, at_least: bool) -> dict[str, Any]:
-    """A figure misses its limit, or the bound of its interval keeps it, or there are too few images to tell."""
-    # One image more or less must not decide by a rounding error of a subtraction.
-    sign, slack = (1 if at_least else -1), 1e-9
-    missed, proven = sign * (value - limit) < -slack, sign * (bound - limit) >= -slack
-    verdict = FAILED if missed else PASSED if proven else UNDECIDED
-    return {"name": name, "value": value, "limit": limit, "bound": bound, "verdict": verdict}
+def with_conditions(result: ParityResult, conditions: Sequence[ConditionResult]) -> ParityResult:
+    """The same judged on images that need no labels too.
+
+    The demand for agreement is then made on all that are like those trained on, which are more than those with which
+    `result` was made.
+    """
+    demands = (*result.demands[1:], *judge_conditions(conditions, result.gate))
+    finite = all(condition.mean_divergence is not None for condition in conditions)
+    failed = result.largest_difference is None or not finite
+    return replace(
+        result,
+        suite=VERSION,
+        conditions=tuple(conditions),
+        demands=demands,
+        verdict=Verdict.FAILED if failed else worst(demand.verdict for demand in demands),
+    )
 
 
-def _drop(name: str, difference: dict[str, Any], limit: float) -> dict[str, Any]:
-    return _demand(name, -difference["value"], limit, difference["lost_at_most"], at_least=False)
+def _share(hits: NDArray[np.bool_]) -> Interval:
+    return wilson_interval(int(hits.sum()), len(hits))
+
+
+def _class_parity(
+    index: int, label: str, reference: Probabilities, candidate: Probabilities, targets: NDArray[np.integer]
+) -> ClassParity:
+    positive = targets == index
+
+    def rates(rows: NDArray[np.bool_], called: bool) -> PairedRates:
+        theirs, ours = ((top.argmax(axis=1)[rows] == index) == called for top in (reference, candidate))
+        return PairedRates(_share(theirs), _share(ours), paired_difference(theirs, ours))
+
+    return ClassParity(label, int(positive.sum()), rates(positive, True), rates(~positive, False))
+
+
+def _calibration_errors(
+    reference: Probabilities, candidate: Probabilities, targets: NDArray[np.integer], temperature: float
+) -> CalibrationErrors:
+    def both(probabilities: Probabilities) -> tuple[float | None, float | None]:
+        if not np.isfinite(probabilities).all():
+            return None, None
+        unscaled = apply_temperature(probabilities, 1 / temperature)
+        return expected_calibration_error(probabilities, targets), expected_calibration_error(unscaled, targets)
+
+    (scaled, unscaled), (own, own_unscaled) = both(reference), both(candidate)
+    assert scaled is not None and unscaled is not None
+    return CalibrationErrors(scaled, own, unscaled, own_unscaled)
+
+
+def _drop(name: str, difference: PairedDifference, limit: float) -> Demand:
+    assert difference.value is not None and difference.lost_at_most is not None
+    return at_most(name, -difference.value, limit, difference.lost_at_most)
 
 
 def flipped(
-    reference: NDArray[np.float32],
-    candidate: NDArray[np.float32],
+    reference: Probabilities,
+    candidate: Probabilities,
     targets: NDArray[np.integer],
     labels: Sequence[str],
     names: Sequence[str],
-) -> list[dict[str, Any]]:
+) -> tuple[FlippedImage, ...]:
     """The images whose top class changed, with both probability vectors; the most confident changes first."""
-    rows: list[dict[str, Any]] = [
-        {
-            "image": names[int(index)],
-            "label": labels[int(targets[index])],
-            "reference": reference[index].tolist(),
-            "artifact": candidate[index].tolist(),
-        }
+    rows = [
+        FlippedImage(
+            image=names[int(index)],
+            label=labels[int(targets[index])],
+            reference=tuple(reference[index].tolist()),
+            artifact=tuple(candidate[index].tolist()),
+        )
         for index in np.flatnonzero(reference.argmax(axis=1) != candidate.argmax(axis=1))
     ]
-    return sorted(rows, key=lambda row: -max(row["artifact"]))
+    return tuple(sorted(rows, key=lambda row: -max(row.artifact)))

@@ -1,29 +1,37 @@
-"""`cxr-edge report`: all that is known of a run in one page that needs nothing but a browser."""
+"""The page of `cxr-edge report`: all that is known of a run, in one file that needs nothing but a browser."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from cxr_edge import __version__
 from cxr_edge.artifacts.metadata import NOTICE
-from cxr_edge.benchmarking.record import BenchRecord, Row, read_record
-from cxr_edge.errors import DataError
+from cxr_edge.benchmarking.record import BenchRecord, Row
+from cxr_edge.evaluation.advice import Advice
 from cxr_edge.evaluation.metrics import confusion_matrix
 from cxr_edge.evaluation.operating import operating_point_of
 from cxr_edge.evaluation.operating_figures import operating_figures
 from cxr_edge.evaluation.operating_record import operating_record_of
+from cxr_edge.evaluation.parity_result import VerifiedArtifact
 from cxr_edge.evaluation.temperature import apply_temperature
-from cxr_edge.files import write_text
 from cxr_edge.machine import describe_machine
 from cxr_edge.reporting.html import report_plots
 from cxr_edge.reporting.html.pages import page, thumbnail
 from cxr_edge.reporting.terminal.bench import speed_cell
-from cxr_edge.reporting.terminal.parity import undecided_line
-from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show
-from cxr_edge.runs import Run
+from cxr_edge.reporting.terminal.parity import (
+    advice_table,
+    condition_cells,
+    condition_columns,
+    figure,
+    shown_conditions,
+    undecided_line,
+)
+from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import read_history
 
@@ -33,102 +41,128 @@ if TYPE_CHECKING:
 KERAS = "Keras float32"
 
 
-def write_report(folder: Path, output: Path, with_images: bool) -> None:
-    """Score a bundle's artifacts on the test split and write the page, atomically.
+def render(
+    scored: ScoredBundle,
+    rows: Sequence[VerifiedArtifact],
+    advice: Advice | None,
+    bench: BenchRecord | None,
+    with_images: bool,
+) -> str:
+    """The page.
 
     Args:
-        folder: a bundle in its run's folder. The bench of that run is in the page if there is one.
-        output: the .html file.
+        scored: the artifacts' probabilities on the test split.
+        rows: what they came to, in the order of `scored.artifacts`.
+        advice: which integer artifact to use.
+        bench: the record of a benchmark; None where there is none.
         with_images: show the flipped images. Without, no pixel of the data set is in the page.
-
-    Raises:
-        ArtifactError, RunError, MissingDependencyError: as `score_bundle`.
     """
-    from cxr_edge.exporting.verify import score_bundle
-
-    scored = score_bundle(folder)
-    write_text(output, render(scored, _bench_of(scored.run), with_images))
-
-
-def _bench_of(run: Run) -> BenchRecord | None:
-    if not run.bench_file.is_file():
-        return None
-    try:
-        return read_record(run.bench_file)
-    except DataError as error:
-        # Of an earlier version: the page says that there is none, and this why.
-        show(str(error))
-        return None
+    content = {
+        **_of_training(scored),
+        **_of_accuracy(scored, rows),
+        **_of_parity(scored, rows, advice, with_images),
+        **_of_machine(bench),
+        "plots": {name: Markup(drawing) for name, drawing in _plots(scored, bench).items()},
+    }
+    return page("report.html.j2", content, percent=percent, figure=figure, probabilities=_probabilities)
 
 
-def render(scored: ScoredBundle, bench: BenchRecord | None, with_images: bool) -> str:
-    """The page, from scored artifacts and the record of a benchmark."""
-    content = _content(scored, bench, with_images)
-    return page("report.html.j2", content, percent=percent, figure=_figure, probabilities=_probabilities)
-
-
-def _content(scored: ScoredBundle, bench: BenchRecord | None, with_images: bool) -> dict[str, Any]:
-    from cxr_edge.exporting.verify import compared
-
-    run, split, labels = scored.run, scored.split, scored.split.labels
-    config, targets = run.config(), scored.split.targets("test")
-    rows = compared(scored, {})
-    probabilities = {KERAS: scored.reference, **{artifact.name: found for artifact, _, found in scored.artifacts}}
+def _of_training(scored: ScoredBundle) -> dict[str, Any]:
+    run, split = scored.run, scored.reference.split
+    config = run.config()
     phantoms = run.phantoms
-    models = []
-    for name, found in probabilities.items():
-        row, whose = next((row, "artifact") for row in rows if name in (row["artifact"], KERAS))
-        whose = "reference" if name == KERAS else whose
-        calibration = row["calibration_error"]
-        models.append(
-            {
-                "name": name,
-                "accuracy": row["intervals"]["reference_accuracy" if name == KERAS else "accuracy"],
-                "classes": [
-                    {
-                        "label": one["label"],
-                        "images": one["images"],
-                        **{figure: one[figure][whose] for figure in ("sensitivity", "specificity")},
-                    }
-                    for one in row["classes"]
-                ],
-                "confusion": confusion_matrix(targets, found.argmax(axis=1), len(labels)).tolist(),
-                "calibration": (calibration[f"{whose}_unscaled"], calibration[whose]),
-            }
-        )
-    distinct = _of_each_quantization(scored)
-    undo = 1 / scored.temperature
-    machine = describe_machine()
     return {
         "run": {"name": run.folder.resolve().name},
         "version": __version__,
         "notice": NOTICE,
         "phantoms": phantoms,
         "phantom_note": PHANTOM_NOTE,
-        "labels": labels,
+        "labels": split.labels,
         "config": config,
         "parts": {part: len(split.part(part)) for part in ("train", "validation", "test")},
         "start": {"none": "from scratch", "imagenet": "ImageNet"}.get(config.options.weights, "a weights file"),
         "limits": _limits(config),
-        "images": len(targets),
-        "models": models,
+        "images": len(scored.reference.targets),
+    }
+
+
+def _of_accuracy(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict[str, Any]:
+    targets, labels = scored.reference.targets, scored.reference.split.labels
+
+    def model(name: str, row: VerifiedArtifact, probabilities: NDArray[np.float32], whose: str) -> dict[str, Any]:
+        parity = row.parity
+        return {
+            "name": name,
+            "accuracy": parity.intervals.reference_accuracy if whose == "reference" else parity.intervals.accuracy,
+            "classes": [
+                {
+                    "label": own.label,
+                    "images": own.images,
+                    "sensitivity": getattr(own.sensitivity, whose),
+                    "specificity": getattr(own.specificity, whose),
+                }
+                for own in parity.classes
+            ],
+            "confusion": confusion_matrix(targets, probabilities.argmax(axis=1), len(labels)).tolist(),
+            "calibration": (
+                getattr(parity.calibration_error, f"{whose}_unscaled"),
+                getattr(parity.calibration_error, whose),
+            ),
+        }
+
+    return {
+        "models": [
+            model(KERAS, rows[0], scored.reference.probabilities[0], "reference"),
+            *(
+                model(row.artifact, row, found[0], "artifact")
+                for row, (_, _, found) in zip(rows, scored.artifacts, strict=True)
+            ),
+        ],
+        "temperature": scored.reference.temperature,
+        "operating": _operating_rows(scored),
+    }
+
+
+def _of_parity(
+    scored: ScoredBundle, rows: Sequence[VerifiedArtifact], advice: Advice | None, with_images: bool
+) -> dict[str, Any]:
+    shifted = [row for row in rows if row.parity.conditions]
+    return {
         "parity": [
-            {**row, "drop": f"{0 - 100 * row['intervals']['accuracy_difference']['value']:.2f}"} for row in rows
+            {
+                "artifact": row.artifact,
+                "parity": row.parity,
+                "verdict": row.verdict,
+                "drop": f"{0 - 100 * (row.parity.intervals.accuracy_difference.value or 0):.2f}",
+            }
+            for row in rows
         ],
         "undecided": [line] if (line := undecided_line(rows)) else [],
         "flipped": [
             {
-                **{key: image[key] for key in ("image", "label", "reference")},
-                "artifact": row["artifact"],
-                "found": image["artifact"],
-                "thumbnail": thumbnail(split.root / image["image"]) if with_images else None,
+                "artifact": row.artifact,
+                "flip": image,
+                "thumbnail": thumbnail(scored.reference.split.root / image.image) if with_images else None,
             }
             for row in rows
-            for image in row["flipped"]
+            for image in row.flipped
         ],
         "with_images": with_images,
-        "temperature": scored.temperature,
-        "operating": _operating_rows(scored),
+        "conditions": [
+            (
+                row.artifact,
+                condition_columns(row.parity.conditions[0]),
+                [condition_cells(condition) for condition in shown_conditions(row.parity)],
+            )
+            for row in shifted
+        ],
+        "advice": None if advice is None else (advice.why, *advice_table(advice)),
+    }
+
+
+def _of_machine(bench: BenchRecord | None) -> dict[str, Any]:
+    machine = describe_machine()
+    return {
         "bench": bench,
         "bench_rows": [_bench_row(row) for row in bench.rows] if bench else [],
         "machine": [
@@ -136,39 +170,41 @@ def _content(scored: ScoredBundle, bench: BenchRecord | None, with_images: bool)
             ("instruction sets", ", ".join(machine.instruction_sets)),
             *machine.packages.items(),
         ],
-        "plots": {
-            name: Markup(drawing)
-            for name, drawing in {
-                "learning_curves": report_plots.learning(read_history(run.history_file)),
-                "curves": report_plots.class_curves(targets, distinct, labels),
-                "reliability": report_plots.reliability(
-                    targets, {name: (apply_temperature(found, undo), found) for name, found in distinct.items()}
-                ),
-                "tradeoff": report_plots.tradeoff(bench.rows) if bench else "",
-            }.items()
-        },
+    }
+
+
+def _plots(scored: ScoredBundle, bench: BenchRecord | None) -> dict[str, str]:
+    distinct, targets, undo = _of_each_quantization(scored), scored.reference.targets, 1 / scored.reference.temperature
+    return {
+        "learning_curves": report_plots.learning(read_history(scored.run.history_file)),
+        "curves": report_plots.class_curves(targets, distinct, scored.reference.split.labels),
+        "reliability": report_plots.reliability(
+            targets, {name: (apply_temperature(found, undo), found) for name, found in distinct.items()}
+        ),
+        "tradeoff": report_plots.tradeoff(bench.rows) if bench else "",
     }
 
 
 def _operating_rows(scored: ScoredBundle) -> list[dict[str, Any]]:
     """The rule of each artifact that has one, what it promises, and what it does on the test split."""
     rows = []
+    targets, labels = scored.reference.targets, scored.reference.split.labels
     for artifact, _, probabilities in scored.artifacts:
         value = artifact.metadata.operating_point
         if (point := operating_point_of(value)) is not None:
             record = operating_record_of(value)
-            figures = operating_figures(point, probabilities, scored.split.targets("test"), scored.split.labels)
+            figures = operating_figures(point, probabilities[0], targets, labels)
             rows.append({"artifact": artifact.name, "point": point, "record": record, "figures": figures})
     return rows
 
 
-def _of_each_quantization(scored: ScoredBundle) -> dict[str, Any]:
+def _of_each_quantization(scored: ScoredBundle) -> dict[str, NDArray[np.float32]]:
     """Keras and the first artifact of each integer quantization: the lines of the others would coincide with these."""
-    found = {KERAS: scored.reference}
+    distinct = {KERAS: scored.reference.probabilities[0]}
     for artifact, _, probabilities in scored.artifacts:
         if artifact.quantization.is_integer:
-            found.setdefault(artifact.quantization, probabilities)
-    return found
+            distinct.setdefault(artifact.quantization, probabilities[0])
+    return distinct
 
 
 def _limits(config: RunConfig) -> list[str]:
@@ -215,9 +251,5 @@ def _bench_row(row: Row) -> list[str]:
     ]
 
 
-def _figure(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _probabilities(values: list[float]) -> str:
+def _probabilities(values: Sequence[float]) -> str:
     return " / ".join(f"{value:.2f}" for value in values)

@@ -2,102 +2,128 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from cxr_edge.artifacts.verdict import FAILED, UNDECIDED
+from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.errors import GateError
+from cxr_edge.evaluation.advice import Advice
+from cxr_edge.evaluation.gate import Demand
+from cxr_edge.evaluation.parity_result import (
+    ALL_PARTS,
+    ConditionResult,
+    PairedDifference,
+    ParityResult,
+    VerifiedArtifact,
+)
+from cxr_edge.evaluation.replay import ReplayResult
+from cxr_edge.intervals import Interval
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
 
 #: Flipped images in the table; the JSON has all.
 MOST_FLIPPED = 10
 
 
-def _interval(found: dict[str, Any], sign: int = 1) -> str:
+def _interval(figure: Interval | PairedDifference, sign: int = 1) -> str:
+    if figure.low is None or figure.high is None:
+        return ""
     # Adding 0 makes a zero of no sign.
-    low, high = sorted((sign * found["low"] + 0.0, sign * found["high"] + 0.0))
+    low, high = sorted((sign * figure.low + 0.0, sign * figure.high + 0.0))
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
-def show_parity(rows: list[dict[str, Any]], phantoms: bool) -> None:
-    """A row an artifact, from `cxr_edge.statistics.parity.parity`; classes and images where they differ."""
+def _drop(difference: PairedDifference, digits: int) -> list[str]:
+    if difference.value is None:
+        return ["-", ""]
+    return [f"{0 - 100 * difference.value:.{digits}f}", _interval(difference, -1)]
+
+
+def figure(value: float | None, digits: int) -> str:
+    """A number, or a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def show_parity(rows: Sequence[VerifiedArtifact], phantoms: bool) -> None:
+    """A row an artifact; classes, images and conditions where they differ."""
     if not rows:
         return
-    reference = rows[0]["intervals"]["reference_accuracy"]
-    show_table(
-        f"Parity with Keras float32 on {rows[0]['images']} {rows[0]['part']} images "
-        f"(Keras: accuracy {percent(reference['value'])} %, {_interval(reference)}; 95 % intervals)",
-        ["artifact", "accuracy %", "", "drop", "", "same %", "McNemar p", "verdict"],
-        [
-            [
-                row["artifact"],
-                percent(row["accuracy"]),
-                _interval(row["intervals"]["accuracy"]),
-                f"{0 - 100 * row['intervals']['accuracy_difference']['value']:.2f}",
-                _interval(row["intervals"]["accuracy_difference"], -1),
-                percent(row["agreement"]),
-                f"{row['mcnemar']['p_value']:.2f}",
-                "too few" if row["verdict"] == UNDECIDED else row["verdict"],
-            ]
-            for row in rows
-        ],
-    )
-    show_table(
-        f"Probabilities, and their expected calibration error before and after temperature scaling (Keras: "
-        f"{_calibration(rows[0], 'reference')} %)",
-        ["artifact", "MB", "largest diff", "mean diff", "divergence, nats", "calibration error %"],
-        [
-            [
-                row["artifact"],
-                f"{row['bytes'] / 1e6:.1f}",
-                *(
-                    "-" if row[name] is None else f"{row[name]:.{digits}f}"
-                    for name, digits in (("largest_difference", 4), ("mean_difference", 5), ("divergence", 5))
-                ),
-                _calibration(row, "artifact"),
-            ]
-            for row in rows
-        ],
-    )
+    _show_paired([(row.artifact, row.verdict, row.parity) for row in rows], rows[0].part)
+    _show_probabilities(rows)
     _show_classes(rows)
     _show_flipped(rows)
+    if others := [(row.artifact, row.on_other.verdict, row.on_other) for row in rows if row.on_other]:
+        _show_paired(others, "other")
+    show_conditions(rows)
     if line := undecided_line(rows):
         show(line)
     if phantoms:
         show(PHANTOM_NOTE)
 
 
-def _calibration(row: dict[str, Any], whose: str) -> str:
-    found = row["calibration_error"]
-    return f"{percent(found[f'{whose}_unscaled'])} to {percent(found[whose])}"
+def _show_paired(rows: Sequence[tuple[str, Verdict, ParityResult]], part: str) -> None:
+    reference = rows[0][2].intervals.reference_accuracy
+    show_table(
+        f"Parity with Keras float32 on {rows[0][2].images} {part} images "
+        f"(Keras: accuracy {percent(reference.value)} %, {_interval(reference)}; 95 % intervals)",
+        ["artifact", "accuracy %", "", "drop", "", "same %", "McNemar p", "verdict"],
+        [
+            [
+                artifact,
+                percent(parity.accuracy),
+                _interval(parity.intervals.accuracy),
+                *_drop(parity.intervals.accuracy_difference, 2),
+                percent(parity.agreement),
+                f"{parity.mcnemar.p_value:.2f}",
+                "too few" if verdict == Verdict.UNDECIDED else verdict,
+            ]
+            for artifact, verdict, parity in rows
+        ],
+    )
 
 
-def _show_classes(rows: list[dict[str, Any]]) -> None:
+def _show_probabilities(rows: Sequence[VerifiedArtifact]) -> None:
+    error = rows[0].parity.calibration_error
+    show_table(
+        f"Probabilities, and their expected calibration error before and after temperature scaling (Keras: "
+        f"{percent(error.reference_unscaled)} to {percent(error.reference)} %)",
+        ["artifact", "MB", "largest diff", "mean diff", "divergence, nats", "calibration error %"],
+        [
+            [
+                row.artifact,
+                f"{row.bytes / 1e6:.1f}",
+                figure(row.parity.largest_difference, 4),
+                figure(row.parity.mean_difference, 5),
+                figure(row.parity.divergence, 5),
+                f"{percent(row.parity.calibration_error.artifact_unscaled)} to "
+                f"{percent(row.parity.calibration_error.artifact)}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _show_classes(rows: Sequence[VerifiedArtifact]) -> None:
     lines = []
     for row in rows:
-        for found in row["classes"] if row["agreement"] < 1 else []:
+        for own in row.parity.classes if row.parity.agreement < 1 else ():
             figures = []
-            for name in ("sensitivity", "specificity"):
-                difference = found[name]["difference"]
-                figures += [percent(found[name]["artifact"]["value"])]
-                figures += ["-", ""] if difference["value"] is None else [
-                    f"{0 - 100 * difference['value']:.1f}", _interval(difference, -1)
-                ]  # fmt: skip
-            lines.append([row["artifact"].removeprefix("xception-"), found["label"], str(found["images"]), *figures])
+            for rates in (own.sensitivity, own.specificity):
+                figures += [percent(rates.artifact.value), *_drop(rates.difference, 1)]
+            lines.append([row.artifact.removeprefix("xception-"), own.label, str(own.images), *figures])
     if lines:
         columns = ["artifact", "class", "images", "sensitivity %", "drop", "", "specificity %", "drop", ""]
         show_table("Class by class, where any image is classed otherwise", columns, lines, texts=2)
 
 
-def _show_flipped(rows: list[dict[str, Any]]) -> None:
+def _show_flipped(rows: Sequence[VerifiedArtifact]) -> None:
     lines = [
         [
-            row["artifact"].removeprefix("xception-"),
-            image["image"],
-            image["label"],
-            *(" ".join(f"{value:.2f}" for value in image[name]) for name in ("reference", "artifact")),
+            row.artifact.removeprefix("xception-"),
+            image.image,
+            image.label,
+            *(" ".join(f"{value:.2f}" for value in values) for values in (image.reference, image.artifact)),
         ]
         for row in rows
-        for image in row.get("flipped", [])
+        for image in row.flipped
     ]
     if lines:
         columns = ["artifact", "image", "label", "Keras", "artifact's"]
@@ -106,61 +132,132 @@ def _show_flipped(rows: list[dict[str, Any]]) -> None:
             show(f"and {len(lines) - MOST_FLIPPED} more: --json FILE has them all")
 
 
-def undecided_line(rows: list[dict[str, Any]]) -> str | None:
+def show_conditions(rows: Sequence[VerifiedArtifact]) -> None:
+    """A table for each quantization that differs from Keras anywhere, of its artifact that does so most."""
+    worst: dict[str, VerifiedArtifact] = {}
+    for row in rows:
+        if row.parity.conditions and _least(row) < min(1.0, _least(worst.get(row.label))):
+            worst[row.label] = row
+    for row in worst.values():
+        show_table(
+            f"{row.artifact} beside Keras, no labels needed; flips are images away from / towards a class",
+            condition_columns(row.parity.conditions[0]),
+            [condition_cells(condition) for condition in shown_conditions(row.parity)],
+        )
+    if worst:
+        show("of each quantization, the file that agrees least; --json has the others, and each part under each shift")
+
+
+def _least(row: VerifiedArtifact | None) -> float:
+    return 2.0 if row is None else min(condition.agreement.value or 0.0 for condition in row.parity.conditions)
+
+
+def shown_conditions(parity: ParityResult) -> list[ConditionResult]:
+    """Parts as they are, and the shifts with all parts together; not each part under each shift."""
+    plain = [one for one in parity.conditions if one.shift is None]
+    return sorted(plain, key=lambda one: one.part == ALL_PARTS) + [
+        one for one in parity.conditions if one.shift is not None and one.part == ALL_PARTS
+    ]
+
+
+def condition_columns(condition: ConditionResult) -> list[str]:
+    """Heads of the columns of `condition_cells`."""
+    return ["images", "", "same %", "", "dB", "divergence", "largest", *(flips.label for flips in condition.flips)]
+
+
+def condition_cells(condition: ConditionResult) -> list[str]:
+    """A condition as text: images, agreement, signal-to-noise of the logits, divergence in nats, flips a class."""
+    return [
+        condition.name,
+        str(condition.images),
+        percent(condition.agreement.value),
+        _interval(condition.agreement).replace(" to ", "-"),
+        figure(condition.signal_to_noise_db, 1),
+        figure(condition.mean_divergence, 4),
+        figure(condition.largest_divergence, 2),
+        *(f"{flips.away} / {flips.towards}" for flips in condition.flips),
+    ]
+
+
+def advice_table(advice: Advice) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the compared artifacts side by side, by condition."""
+    columns = ["images", *(f"{row.label} {what}" for row in advice.compared for what in ("same %", "dB"))]
+    rows = []
+    for condition in shown_conditions(advice.compared[0].parity):
+        others = [row.parity.condition(condition.part, condition.shift) for row in advice.compared]
+        cells = [
+            (percent(one.agreement.value), figure(one.signal_to_noise_db, 1)) if one else ("-", "-") for one in others
+        ]
+        rows.append([condition.name, *(cell for pair in cells for cell in pair)])
+    return columns, rows
+
+
+def show_advice(advice: Advice | None) -> None:
+    """The integer artifacts side by side, and which one to use."""
+    if advice is not None:
+        show_table("In integers, beside Keras: agreement, and signal-to-noise of the logits", *advice_table(advice))
+        show(advice.why)
+
+
+def undecided_line(rows: Sequence[VerifiedArtifact]) -> str | None:
     """What the images are too few to prove; None where they are enough."""
     undecided: dict[str, set[str]] = {}
-    for demand in (demand for row in rows for demand in row["demands"] if demand["verdict"] == UNDECIDED):
-        what, _, label = demand["name"].partition(", ")
-        most = "at least" if what == "agreement" else "at most"
-        undecided.setdefault(f"{what} of {most} {percent(demand['limit'])} %", set()).add(label)
+    for demand in (demand for row in rows for demand in row.demands if demand.verdict == Verdict.UNDECIDED):
+        what, _, label = demand.name.partition(", ")
+        most = "at least" if demand.wants_more else "at most"
+        about = " ".join(word for word in (label, f"on {demand.condition}" if demand.condition else "") if word)
+        undecided.setdefault(f"{what} of {most} {percent(demand.limit)} %", set()).add(about)
     if not undecided:
         return None
-    named = [what + (f" ({', '.join(sorted(labels))})" if any(labels) else "") for what, labels in undecided.items()]
+    named = [what + (f" ({', '.join(sorted(about))})" if any(about) else "") for what, about in undecided.items()]
     return f"too few: nothing misses its limit, but these images are too few to prove it: {'; '.join(named)}"
 
 
-def gate_parity(rows: list[dict[str, Any]]) -> None:
-    """Raises GateError naming every artifact that failed, and by what."""
-    failed = [row for row in rows if row["verdict"] == FAILED]
+def _failure(demand: Demand) -> str:
+    where = f" on {demand.condition}" if demand.condition else ""
+    return f"{demand.name} {percent(demand.value)} % (limit {percent(demand.limit)} %){where}"
+
+
+def gate_parity(rows: Sequence[VerifiedArtifact]) -> None:
+    """Raises GateError naming every artifact that failed, and by what, under which condition."""
+    failed = [row for row in rows if row.verdict == Verdict.FAILED]
     if failed:
-        found = "; ".join(
-            f"{row['artifact']}: "
+        named = "; ".join(
+            f"{row.artifact}: "
             + (
-                ", ".join(
-                    f"{demand['name']} {percent(demand['value'])} % (limit {percent(demand['limit'])} %)"
-                    for demand in row["demands"]
-                    if demand["verdict"] == FAILED
-                )
+                ", ".join(_failure(demand) for demand in row.demands if demand.verdict == Verdict.FAILED)
                 or "probabilities that are no numbers"
             )
             for row in failed
         )
-        raise GateError(f"parity failed: {found}")
+        raise GateError(f"parity failed: {named}")
 
 
-def show_replay(rows: list[dict[str, Any]]) -> None:
-    """A row a pair of artifact and runtime, from `cxr_edge.evaluation.replay.replay`."""
+def show_replay(rows: Sequence[ReplayResult]) -> None:
+    """A row a pair of artifact and runtime."""
     show_table(
-        f"Replay of {rows[0]['images']} reference inputs: largest difference of a probability",
-        ["artifact", "runtime", "recorded on", "difference", "allowed", "same top", "verdict"],
+        f"Replay of {rows[0].images} reference inputs: against what was recorded at export, and against Keras",
+        ["artifact", "runtime", "largest diff", "allowed", "same %", "dB", "Keras same %", "dB", "verdict"],
         [
             [
-                row["artifact"],
-                row["runtime"],
-                row["recorded_on"],
-                f"{row['largest_difference']:.5f}",
-                f"{row['tolerance']:g}",
-                f"{row['same_top']} of {row['images']}",
-                row["verdict"],
+                row.artifact.removeprefix("xception-"),
+                row.runtime if row.runtime == row.recorded_on else f"{row.runtime} (recorded on {row.recorded_on})",
+                f"{row.largest_difference:.5f}",
+                f"{row.tolerance:g}",
+                percent(row.agreement),
+                figure(row.signal_to_noise_db, 0),
+                percent(row.agreement_to_keras),
+                figure(row.signal_to_noise_to_keras_db, 1),
+                row.verdict,
             ]
             for row in rows
         ],
-        texts=3,
+        texts=2,
     )
 
 
-def gate_replay(rows: list[dict[str, Any]]) -> None:
+def gate_replay(rows: Sequence[ReplayResult]) -> None:
     """Raises GateError naming every pair that computes something else than was validated."""
-    failed = [f"{row['artifact']} on {row['runtime']}" for row in rows if row["verdict"] == FAILED]
+    failed = [f"{row.artifact} on {row.runtime}" for row in rows if row.verdict == Verdict.FAILED]
     if failed:
         raise GateError(f"computes something else here than what was validated: {', '.join(failed)}")

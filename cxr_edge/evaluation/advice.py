@@ -1,0 +1,57 @@
+"""Which of several integer artifacts of one bundle to use, and why, from how they hold under shift."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.evaluation.parity_result import ALL_PARTS, ALL_SHIFTS, ConditionResult, VerifiedArtifact
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The labels of what was compared, as `VerifiedArtifact.label`, the advised one, and why, in one sentence."""
+
+    compared: tuple[VerifiedArtifact, ...]
+    advised: str
+    why: str
+
+
+def advise(rows: Sequence[VerifiedArtifact]) -> Advice | None:
+    """Compare int8, fine-tuned, with int8-ptq, calibrated only; None where not both are there and were shifted.
+
+    The one that failed no gate; of two alike, the one whose logits are nearer to the Keras model's on shifted images:
+    a ratio of powers, which tells two apart on fewer images than it takes flips.
+    """
+    first: dict[str, VerifiedArtifact] = {}
+    for row in rows:
+        if row.label.startswith(("int8", "mixed")) and row.parity.condition(ALL_PARTS, ALL_SHIFTS):
+            first.setdefault(row.label, row)
+    if len(first) < 2:
+        return None
+    compared = tuple(first.values())
+    best, other = sorted(compared, key=_rank, reverse=True)[:2]
+    reasons = " and ".join(f"{row.label} {_figures(row)}" for row in (best, other))
+    verdicts = "".join(f"; {row.label} failed its gate" for row in (best, other) if row.verdict == Verdict.FAILED)
+    return Advice(compared, best.label, f"{best.label} is advised: under shift, {reasons}{verdicts}")
+
+
+def _shifted(row: VerifiedArtifact) -> ConditionResult:
+    shifted = row.parity.condition(ALL_PARTS, ALL_SHIFTS)
+    assert shifted is not None
+    return shifted
+
+
+def _rank(row: VerifiedArtifact) -> tuple[bool, float]:
+    ratio = _shifted(row).signal_to_noise_db
+    return row.verdict != Verdict.FAILED, float("-inf") if ratio is None else ratio
+
+
+def _figures(row: VerifiedArtifact) -> str:
+    shifted = _shifted(row)
+    ratio = shifted.signal_to_noise_db
+    agrees = f"agrees with Keras on {100 * (shifted.agreement.value or 0):.1f} %"
+    return (
+        f"{agrees}, its logits at {ratio:.1f} dB" if ratio is not None else f"{agrees}, with values that are no numbers"
+    )

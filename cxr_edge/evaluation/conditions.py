@@ -1,0 +1,148 @@
+"""On which images an artifact is held beside its reference: parts of the split and other images, as they are and under
+shifts. None of it needs a label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.data.cache import decoded
+from cxr_edge.data.decode import decode_all, refuse
+from cxr_edge.data.layouts import IMAGE_SUFFIXES, PARTS, TABLE_SUFFIX, find_data_set, image_files
+from cxr_edge.data.split import Split
+from cxr_edge.data.store import DecodedImages
+from cxr_edge.data.table import read_table
+from cxr_edge.errors import DataError
+from cxr_edge.evaluation.shifts import SUITE, Shift
+
+#: The part whose labels the paired statistics go by.
+LABELLED_PART = "test"
+#: The part that operating points are made on.
+VALIDATION = "validation"
+Tick = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How many images of each part of the split are looked at, at most: as they are, and under each shift.
+
+    Fewer than there are, they are drawn by a seed, as many of each class as can be: what a class loses is to be seen,
+    and COVID-19 is rare.
+    """
+
+    as_they_are: dict[str, int | None]
+    shifted: dict[str, int]
+
+    @classmethod
+    def of_verify(cls, train_images: int, shift_images: int) -> Scope:
+        """Every part: validation and test whole, and of each as many under each shift."""
+        return cls({"train": train_images, VALIDATION: None, LABELLED_PART: None}, dict.fromkeys(PARTS, shift_images))
+
+    @classmethod
+    def of_export(cls) -> Scope:
+        """The cheaper form, without the training part."""
+        return cls({LABELLED_PART: None, VALIDATION: None}, {VALIDATION: 60, LABELLED_PART: 60})
+
+    @classmethod
+    def of_labels(cls) -> Scope:
+        """The part with labels alone."""
+        return cls({LABELLED_PART: None}, {})
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Images of one part `[N, S, S, 1]`, of which those at `rows` count, as they are or under a shift."""
+
+    part: str
+    shift: Shift | None
+    source: NDArray[np.uint8] | DecodedImages
+    rows: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """uint8 `[n, S, S, 1]`, made anew each time: all shifts of all images at once would fill the memory."""
+        images = np.asarray(self.source[self.rows])
+        return images if self.shift is None else self.shift.apply(images)
+
+
+@dataclass(frozen=True)
+class OtherImages:
+    """Images from elsewhere, uint8 `[N, S, S, 1]`; `targets` are label indices `[N]`, None without labels."""
+
+    name: str
+    images: NDArray[np.uint8]
+    paths: tuple[str, ...]
+    targets: NDArray[np.int64] | None
+
+
+def balanced_sample(targets: NDArray[np.integer], most: int | None, seed: int = 0) -> NDArray[np.intp]:
+    """Ascending indices of at most `most` images, drawn by a seed; as many of each class as can be."""
+    order = np.random.default_rng(seed).permutation(len(targets))
+    place = np.empty(len(targets), dtype=np.intp)
+    for label in np.unique(targets):
+        members = order[targets[order] == label]
+        place[members] = np.arange(len(members))
+    return np.sort(order[np.argsort(place[order], kind="stable")][:most])
+
+
+def conditions_of(split: Split, size: int, scope: Scope, other: OtherImages | None = None) -> tuple[Condition, ...]:
+    """What a scope says of a split: first the part with labels, whole; last the other images.
+
+    Raises:
+        DataError, CacheError: as `decoded`.
+    """
+    found = []
+    sources = {part: decoded(split, part, size) for part in {**scope.as_they_are, **scope.shifted}}
+    for part, most in sorted(scope.as_they_are.items(), key=lambda pair: pair[0] != LABELLED_PART):
+        found.append(Condition(part, None, sources[part], balanced_sample(split.targets(part), most)))
+    for shift in SUITE:
+        for part, most in scope.shifted.items():
+            found.append(Condition(part, shift, sources[part], balanced_sample(split.targets(part), most)))
+    if other is not None:
+        found.append(Condition(other.name, None, other.images, np.arange(len(other.images))))
+    return tuple(found)
+
+
+def read_other_images(
+    data: Path, labels: Sequence[str], size: int, resize: str, on_image: Tick | None = None
+) -> OtherImages:
+    """Images of any folder or table: labelled where its classes are those of the model, without labels otherwise.
+
+    Images that lie directly in a folder have no label; a table needs no more than a column of paths.
+
+    Raises:
+        DataError: no images there, or some that cannot be decoded.
+    """
+    root, paths, targets = _listed(data, tuple(labels))
+    images = np.empty((len(paths), size, size, 1), dtype=np.uint8)
+    refuse(decode_all([root / path for path in paths], size, images, on_image, resize), len(paths))
+    return OtherImages(f"data {data.stem}", images, paths, targets)
+
+
+def _listed(data: Path, labels: tuple[str, ...]) -> tuple[Path, tuple[str, ...], NDArray[np.int64] | None]:
+    if data.suffix.lower() == TABLE_SUFFIX:
+        rows = read_table(data, ("path",))
+        if not all(row.get("label") for row in rows):
+            return data.parent, tuple(row["path"] for row in rows), None
+    elif not data.is_dir():
+        raise DataError(f"{data}: no such folder or table")
+    elif direct := sorted(path.name for path in data.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES):
+        return data, tuple(direct), None
+    try:
+        known = find_data_set(data, labels)
+    except DataError:
+        # Its classes are others than the model's: agreement needs none.
+        if data.suffix.lower() == TABLE_SUFFIX:
+            return data.parent, tuple(row["path"] for row in rows), None
+        paths = tuple(path.relative_to(data).as_posix() for path in image_files(data) if "masks" not in path.parts)
+        if not paths:
+            raise
+        return data, paths, None
+    items = [item for item in known.items if item.part in (None, "test") or "test" not in known.parts()]
+    return known.root, tuple(item.path for item in items), np.array([item.label for item in items], dtype=np.int64)

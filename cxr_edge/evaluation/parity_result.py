@@ -1,0 +1,204 @@
+"""What is known of an artifact beside its Keras model: the types that travel in artifacts, manifests and records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.evaluation.gate import Demand, Gate, worst
+from cxr_edge.intervals import Interval
+from cxr_edge.records import from_json, to_json
+
+#: Part of a condition that takes those of the split together, and shift of one that takes those of the suite together.
+ALL_PARTS, ALL_SHIFTS = "all parts", "all shifts"
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """A difference of two shares on the same images, with its interval; None where there is nothing to count."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    lost_at_most: float | None
+
+
+@dataclass(frozen=True)
+class McNemarTest:
+    """Images that either alone has right, and the p-value of that being chance."""
+
+    only_reference_right: int
+    only_artifact_right: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class PairedRates:
+    """Sensitivity or specificity of both, and the difference."""
+
+    reference: Interval
+    artifact: Interval
+    difference: PairedDifference
+
+
+@dataclass(frozen=True)
+class ClassParity:
+    """One class against the rest."""
+
+    label: str
+    images: int
+    sensitivity: PairedRates
+    specificity: PairedRates
+
+
+@dataclass(frozen=True)
+class CalibrationErrors:
+    """Expected calibration errors, with the temperature in the logits and without."""
+
+    reference: float
+    artifact: float | None
+    reference_unscaled: float
+    artifact_unscaled: float | None
+
+
+@dataclass(frozen=True)
+class ParityIntervals:
+    """Shares with their intervals."""
+
+    agreement: Interval
+    reference_accuracy: Interval
+    accuracy: Interval
+    accuracy_difference: PairedDifference
+
+
+@dataclass(frozen=True)
+class ClassFlips:
+    """Of the `images` that the reference calls `label`, those that the artifact does not, and the others that it does.
+
+    `p_value` is that of as many more away than towards, if either were as likely.
+    """
+
+    label: str
+    images: int
+    away: int
+    towards: int
+    p_value: float
+
+    @property
+    def loss(self) -> float:
+        """The share that leaves the class on balance; 0 where there is nothing of it."""
+        return (self.away - self.towards) / self.images if self.images else 0.0
+
+
+@dataclass(frozen=True)
+class ConditionResult:
+    """How an artifact agrees with the reference on images of one `part`, as they are or under one `shift`.
+
+    Divergences are in nats; they and the signal-to-noise ratio are None where the artifact gave no numbers.
+    """
+
+    part: str
+    shift: str | None
+    images: int
+    agreement: Interval
+    signal_to_noise_db: float | None
+    mean_divergence: float | None
+    largest_divergence: float | None
+    flips: tuple[ClassFlips, ...]
+
+    @property
+    def name(self) -> str:
+        return (
+            self.part if self.shift is None else self.shift if self.part == ALL_PARTS else f"{self.part}, {self.shift}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityResult:
+    """Parity on images with labels, and under `conditions` that need none; `verdict` is the worst of `demands`."""
+
+    images: int
+    agreement: float
+    reference_accuracy: float
+    accuracy: float
+    largest_difference: float | None
+    mean_difference: float | None
+    divergence: float | None
+    calibration_error: CalibrationErrors
+    intervals: ParityIntervals
+    mcnemar: McNemarTest
+    classes: tuple[ClassParity, ...]
+    gate: Gate
+    demands: tuple[Demand, ...]
+    verdict: Verdict
+    #: Version of the suite of shifts; None where none were looked at, as before November 2026.
+    suite: int | None = None
+    conditions: tuple[ConditionResult, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        written: dict[str, Any] = to_json(self)
+        return written
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> ParityResult:
+        """From what an artifact, a manifest or a record holds. Raises ValueError."""
+        return from_json(cls, value)
+
+    def condition(self, part: str, shift: str | None = None) -> ConditionResult | None:
+        """The one of a part and shift; None where it was not looked at."""
+        return next((one for one in self.conditions if (one.part, one.shift) == (part, shift)), None)
+
+
+@dataclass(frozen=True)
+class FlippedImage:
+    """An image whose top class changed, with both vectors of probabilities."""
+
+    image: str
+    label: str
+    reference: tuple[float, ...]
+    artifact: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class VerifiedArtifact:
+    """An artifact's parity; `on_other` is that with the labels of the other images, where they have some."""
+
+    artifact: str
+    bytes: int
+    runtime: str
+    part: str
+    parity: ParityResult
+    flipped: tuple[FlippedImage, ...] = ()
+    on_other: ParityResult | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of both."""
+        return worst([self.parity.verdict, *([self.on_other.verdict] if self.on_other else [])])
+
+    @property
+    def label(self) -> str:
+        """Its quantization, and whatever else its name says but the network and the format."""
+        return self.artifact.rpartition(".")[0].removeprefix("xception-")
+
+    @property
+    def demands(self) -> tuple[Demand, ...]:
+        """All that was demanded of it."""
+        return self.parity.demands + (self.on_other.demands if self.on_other else ())
+
+    def to_json(self) -> dict[str, Any]:
+        """A row of `verify --json`: the parity's fields beside those of the artifact."""
+        own = {name: getattr(self, name) for name in ("artifact", "bytes", "runtime", "part")}
+        row = {**own, **self.parity.to_json(), "flipped": to_json(self.flipped), "verdict": str(self.verdict)}
+        return row if self.on_other is None else {**row, "on_other": self.on_other.to_json()}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> VerifiedArtifact:
+        """From a row of `verify --json` or `export --json`. Raises ValueError."""
+        return cls(
+            **{name: row[name] for name in ("artifact", "bytes", "runtime", "part")},
+            parity=ParityResult.from_json(row),
+            flipped=tuple(from_json(FlippedImage, image) for image in row.get("flipped", [])),
+            on_other=ParityResult.from_json(row["on_other"]) if "on_other" in row else None,
+        )

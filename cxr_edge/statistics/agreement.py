@@ -1,0 +1,139 @@
+"""How far an artifact agrees with its reference under each condition, and what the gate says of that. No labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from cxr_edge.data.layouts import PARTS
+from cxr_edge.evaluation.conditions import Condition
+from cxr_edge.evaluation.gate import Demand, Gate, at_least, not_proven_above
+from cxr_edge.evaluation.logits import FLOOR, signal_to_noise
+from cxr_edge.evaluation.parity_result import ALL_PARTS, ALL_SHIFTS, ClassFlips, ConditionResult
+from cxr_edge.intervals import CONFIDENCE, Interval, wilson_interval
+from cxr_edge.statistics.intervals import kl_divergences, sign_test
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """One condition with the probabilities `[n, K]` of both, and who each image is, in a number `[n]`."""
+
+    part: str
+    shift: str | None
+    reference: NDArray[np.float32]
+    candidate: NDArray[np.float32]
+    identity: NDArray[np.intp]
+
+
+def compare_conditions(
+    conditions: Sequence[Condition],
+    reference: Sequence[NDArray[np.float32]],
+    candidate: Sequence[NDArray[np.float32]],
+    labels: Sequence[str],
+    floor: float = FLOOR,
+) -> tuple[ConditionResult, ...]:
+    """Each condition by itself, and those of the split together: as they are, under each shift, and under all shifts.
+
+    Args:
+        conditions: what was looked at.
+        reference, candidate: probabilities `[n, K]` of each.
+        labels: K names.
+        floor: as that of `signal_to_noise`.
+
+    Returns:
+        The pooled ones first. Under all shifts together, an image counts once in the interval and the flips, by the
+        balance of its shifted copies: they are no independent witnesses.
+    """
+    # An image of one part is the same in all of its conditions.
+    starts = {part: 1_000_000 * index for index, part in enumerate(PARTS)}
+    scored = [
+        _Scored(one.part, one.shift.name if one.shift else None, first, second, one.rows + starts.get(one.part, 0))
+        for one, first, second in zip(conditions, reference, candidate, strict=True)
+    ]
+    own = [one for one in scored if one.part in PARTS]
+    shifts = list(dict.fromkeys(one.shift for one in own))
+    pooled = [_pooled([one for one in own if one.shift == shift], shift) for shift in shifts]
+    if any(shifts):
+        pooled.append(_pooled([one for one in own if one.shift], ALL_SHIFTS))
+    return tuple(_result(one, labels, floor) for one in [*pooled, *scored])
+
+
+def _pooled(scored: Sequence[_Scored], shift: str | None) -> _Scored:
+    return _Scored(
+        ALL_PARTS,
+        shift,
+        np.concatenate([one.reference for one in scored]),
+        np.concatenate([one.candidate for one in scored]),
+        np.concatenate([one.identity for one in scored]),
+    )
+
+
+def _result(scored: _Scored, labels: Sequence[str], floor: float) -> ConditionResult:
+    reference, candidate = scored.reference, scored.candidate
+    finite = np.isfinite(candidate).all(axis=1)
+    # What is no number agrees with nothing.
+    expected, top = reference.argmax(axis=1), np.where(finite, candidate.argmax(axis=1), -1)
+    divergences = kl_divergences(reference, candidate) if finite.all() else None
+    return ConditionResult(
+        part=scored.part,
+        shift=scored.shift,
+        images=len(reference),
+        agreement=_agreement(expected == top, len(np.unique(scored.identity))),
+        signal_to_noise_db=signal_to_noise(reference, candidate, floor),
+        mean_divergence=None if divergences is None else float(divergences.mean()),
+        largest_divergence=None if divergences is None else float(divergences.max()),
+        flips=tuple(_flips(label, expected == i, top == i, scored.identity) for i, label in enumerate(labels)),
+    )
+
+
+def _agreement(same: NDArray[np.bool_], images: int) -> Interval:
+    share = float(same.mean())
+    interval = wilson_interval(round(share * images), images)
+    assert interval.low is not None and interval.high is not None
+    return Interval(share, min(share, interval.low), max(share, interval.high))
+
+
+def _flips(
+    label: str, expected: NDArray[np.bool_], called: NDArray[np.bool_], identity: NDArray[np.intp]
+) -> ClassFlips:
+    images, index = np.unique(identity, return_inverse=True)
+    balance = np.bincount(index, expected.astype(int) - called.astype(int), len(images))
+    away, towards = int((balance > 0).sum()), int((balance < 0).sum())
+    return ClassFlips(label, len(np.unique(index[expected])), away, towards, sign_test(away, towards))
+
+
+def judge_conditions(conditions: Sequence[ConditionResult], gate: Gate) -> tuple[Demand, ...]:
+    """The demands on images like those trained on, on shifted ones, and on those from elsewhere.
+
+    Agreement is demanded of each; and that none of the classes loses images on balance, which is where a drift shows
+    first: agreement counts images that go either way alike. The bound of a loss is that of the exact sign test (Clopper
+    and Pearson's of the share of flips that lead away). Single shifts are many, and are judged at a confidence that
+    holds for all of them together (Bonferroni); what stands for itself, at 95 %: five flips one way and none back.
+    """
+    judged = [one for one in conditions if one.part not in PARTS]
+    shifts = sum(one.part == ALL_PARTS and one.shift not in (None, ALL_SHIFTS) for one in judged)
+    demands = []
+    for one in judged:
+        if one.shift != ALL_SHIFTS:
+            like_training = one.part == ALL_PARTS and one.shift is None
+            limit = gate.min_agreement if like_training else gate.min_shifted_agreement
+            demands.append(at_least("agreement", one.agreement, limit, one.name))
+        together = 1 if one.shift in (None, ALL_SHIFTS) else shifts
+        for flips in one.flips:
+            bound = _loss_at_least(flips, 1 - (1 - CONFIDENCE) / together)
+            demands.append(
+                not_proven_above(f"class loss, {flips.label}", flips.loss, gate.max_class_loss, bound, one.name)
+            )
+    return tuple(demands)
+
+
+def _loss_at_least(flips: ClassFlips, confidence: float) -> float:
+    discordant = flips.away + flips.towards
+    if not discordant:
+        return 0.0
+    share = stats.binomtest(flips.away, discordant, alternative="greater").proportion_ci(confidence, method="exact").low
+    return float((2 * share - 1) * discordant / flips.images) if flips.images else 0.0
