@@ -2,10 +2,17 @@
 PYTHON ?= python3.11
 VENV := .venv
 
-.PHONY: demo test lock
+.PHONY: demo check test lock
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/cxr-edge demo
+
+# What runs while one works: no training, no export.
+check: $(VENV)/.installed
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pytest -m 'not model'
 
 test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

@@ -32,7 +32,7 @@ LAYERS = 8
 
 
 def pointwise_model() -> onnx.ModelProto:
-    """Some pointwise convolutions in a row, uint8 by int8 a channel, with the ends of the artifact contract."""
+    """Some pointwise convolutions in a row, uint8 by int8 per channel, with the ends of the artifact contract."""
     random = np.random.default_rng(0)
     scale, zero = numpy_helper.from_array(np.float32(0.02), "scale"), numpy_helper.from_array(np.uint8(0), "zero")
     constants, nodes, value = [scale, zero], [], "image"

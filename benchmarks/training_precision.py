@@ -53,7 +53,7 @@ def main() -> None:
         milliseconds = 1000 * statistics.median(seconds[policy]) / options.batch_size
         ratio = statistics.median(b / a for a, b in zip(seconds["float32"], seconds[policy], strict=True))
         rows.append({"policy": policy, "ms_an_image": milliseconds, "ratio_to_float32": ratio})
-        print(f"{policy:16} {milliseconds:8.1f} ms an image, {ratio:.2f} times float32")
+        print(f"{policy:16} {milliseconds:8.1f} ms per image, {ratio:.2f} times float32")
     if options.json:
         settings = {name: getattr(options, name) for name in ("image_size", "batch_size", "rounds")}
         write_json(options.json, {"settings": settings, "machine": to_json(describe_machine()), "rows": rows})

@@ -15,7 +15,7 @@ class ImageError(DataError):
     """One image file that cannot be decoded."""
 
 
-def unusable(reasons: list[str], images: int, way_out: str = "mend or remove them") -> DataError:
+def unusable(reasons: list[str], images: int, way_out: str = "fix or remove them") -> DataError:
     """The error on image files of which each reason names one."""
     named = "; ".join(sorted(reasons)[:10]) + (f"; and {len(reasons) - 10} more" if len(reasons) > 10 else "")
     return DataError(f"{len(reasons)} of {images} images cannot be used; {way_out}: {named}")

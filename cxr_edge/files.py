@@ -14,9 +14,8 @@ from typing import Any
 
 def cache_folder() -> Path:
     """`$CXR_EDGE_CACHE`, or `cxr-edge` under the XDG cache folder."""
-    chosen = os.environ.get("CXR_EDGE_CACHE")
-    if chosen:
-        return Path(chosen)
+    if folder := os.environ.get("CXR_EDGE_CACHE"):
+        return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr-edge"
 
 

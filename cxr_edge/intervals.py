@@ -39,7 +39,7 @@ def mean_interval(shares: Sequence[Interval]) -> Interval:
     Its bounds are recovered from theirs (Zou, Huang and Zhang, "A note on confidence interval estimation for a linear
     function of binomial proportions", 2009).
     """
-    known = [(one.value, one.low, one.high) for one in shares if one.value is not None]
+    known = [(share.value, share.low, share.high) for share in shares if share.value is not None]
     if not known:
         return Interval(None)
     mean = sum(value for value, _, _ in known) / len(known)

@@ -14,9 +14,11 @@ import types
 import typing
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 Record = TypeVar("Record")
+#: An object of JSON. Only what writes, reads or migrates a record has it; between the parts, dataclasses flow.
+JsonObject: TypeAlias = dict[str, Any]
 _SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", types.NoneType: "null"}
 
 
@@ -40,9 +42,9 @@ def from_json(kind: type[Record], value: Any) -> Record:
     return built
 
 
-def json_schema(kind: type[Any], title: str) -> dict[str, Any]:
+def json_schema(kind: type[Any], title: str) -> JsonObject:
     """The JSON Schema (2020-12) of a dataclass, with its docstrings as descriptions; nested types under `$defs`."""
-    definitions: dict[str, Any] = {}
+    definitions: JsonObject = {}
     root = _schema(kind, definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -118,7 +120,7 @@ def _require(right: bool, place: str, wanted: str, value: Any) -> None:
         raise ValueError(f"{place or 'the whole'}: {wanted} is needed, not {str(value)[:60]!r}")
 
 
-def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+def _schema(kind: Any, definitions: JsonObject) -> JsonObject:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return {}
@@ -136,7 +138,7 @@ def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     return {"$ref": f"#/$defs/{kind.__name__}"}
 
 
-def _definition(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+def _definition(kind: Any, definitions: JsonObject) -> JsonObject:
     description = {"description": " ".join((inspect.getdoc(kind) or "").split())}
     if issubclass(kind, StrEnum):
         return {**description, "enum": [str(member) for member in kind]}

@@ -30,6 +30,13 @@ from cxr_edge.training.result import TrainingResult
 from cxr_edge.training.splitting import Examined, examine, make_split
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark `model` what needs the trained model, so that `make check` goes without."""
+    for item in items:
+        if {"run", "bundle"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("model")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command left: its exit status and what it printed."""

@@ -17,7 +17,7 @@ from cxr_edge.artifacts.migration import current_rule
 from cxr_edge.errors import ImageError
 from cxr_edge.imaging import decode
 from cxr_edge.imaging.dicom import dicom_facts, is_dicom, warnings_about, warnings_of
-from cxr_edge.imaging.rule import NO_DICOM, RULE, VERSION, ImagingRule, same_pixels
+from cxr_edge.imaging.rule import NO_DICOM, RULE, VERSION, WITH_GROUPS, ImagingRule, same_pixels
 from cxr_edge.records import from_json
 from cxr_edge.runtimes.selection import warning_about_image
 from tests.artifacts import some_artifact
@@ -112,7 +112,7 @@ def test_bundles_of_earlier_versions_see_the_pixels_they_were_trained_on(rule: d
     padded = read(resize="fit into S x S, its proportions kept, centred on black")
     assert same_pixels(padded)
     assert padded.resize_here == "pad"
-    for changed in ({"version": 3}, {"filter": "nearest"}, {"dicom": "another"}, {"resize": "crop"}):
+    for changed in ({"version": VERSION + 1}, {"filter": "nearest"}, {"dicom": "another"}, {"resize": "crop"}):
         assert not same_pixels(read(**changed))
     Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
     for path in (tmp_path / "x.png", shipped("MR_small.dcm"), shipped("SC_rgb_rle.dcm")):
@@ -134,11 +134,52 @@ def test_a_file_that_an_earlier_version_read_otherwise_is_told(tmp_path: Path) -
     first, second = (from_json(ImagingRule, current_rule(rule)) for rule in (FIRST_RULE, SECOND_RULE))
     artifact = some_artifact(Path("x-int8.onnx"), imaging=second)
     for path, otherwise in files.items():
-        assert decode.reads_otherwise(second, path) == otherwise, path.name
+        assert decode.reads_otherwise(second, path) == (decode.Otherwise.GROUPS if otherwise else None), path.name
         assert not decode.reads_otherwise(RULE, path)
         # That one was trained before a DICOM file could be read at all.
         assert not decode.reads_otherwise(first, path)
         assert ("x-int8.onnx" in (warning_about_image(artifact, path) or "")) == otherwise
+
+
+def palettes(folder: Path, tables: np.ndarray) -> dict[str, Path]:
+    """An image of every index of a palette `[3, 256]` of 16 bits, in either byte order."""
+    indices = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) % 256
+    tags: dict[str, Any] = {}
+    for colour, table in zip(("Red", "Green", "Blue"), tables.astype("<u2"), strict=True):
+        tags[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        tags[f"{colour}PaletteColorLookupTableData"] = table.tobytes()
+    little = written(folder / "little.dcm", indices, 16, PhotometricInterpretation="PALETTE COLOR", **tags)
+    data = pydicom.dcmread(little)
+    for name in ("PixelData", *(name for name in tags if name.endswith("Data"))):
+        setattr(data, name, np.frombuffer(data[name].value, "<u2").astype(">u2").tobytes())
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+    pydicom.dcmwrite(folder / "big.dcm", data, implicit_vr=False, little_endian=False)
+    return {"little": little, "big": folder / "big.dcm"}
+
+
+COLOURS = np.stack([np.arange(256) * 257, np.arange(256) * 200, 65535 - np.arange(256) * 99])
+
+
+def test_a_big_endian_palette_is_read_as_a_little_endian_one(tmp_path: Path) -> None:
+    wanted = luma(np.round(COLOURS.T * (255 / 65535)).astype(np.uint8)[np.arange(64 * 64).reshape(64, 64) % 256])
+    for path in palettes(tmp_path, COLOURS).values():
+        assert np.array_equal(grey(path), wanted), path.name
+
+
+def test_what_was_trained_on_big_endian_palettes_as_little_endian_ones_is_told(tmp_path: Path) -> None:
+    second = from_json(ImagingRule, current_rule(SECOND_RULE))
+    third = replace(RULE, version=2, dicom=WITH_GROUPS)
+    assert same_pixels(third)
+    files = palettes(tmp_path, COLOURS)
+    for rule in (second, third):
+        assert decode.reads_otherwise(rule, files["big"]) is decode.Otherwise.PALETTE
+        assert decode.reads_otherwise(rule, files["little"]) is None
+        line = warning_about_image(some_artifact(Path("x-int8.onnx"), imaging=rule), files["big"])
+        assert line is not None and "byte order" in line and "x-int8.onnx" in line
+    for rule in (RULE, from_json(ImagingRule, current_rule(FIRST_RULE))):
+        assert decode.reads_otherwise(rule, files["big"]) is None
+    # Words of two equal bytes are the same either way.
+    assert decode.reads_otherwise(third, palettes(tmp_path, np.stack([np.arange(256) * 257] * 3))["big"]) is None
 
 
 @pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm",

@@ -284,25 +284,3 @@ def test_deep_dicom_images_take_a_few_bytes_a_pixel(tmp_path: Path) -> None:
     path = written(tmp_path / "x.dcm", values, 16, RescaleSlope=1, RescaleIntercept=-5)
     # Three times 32 MB (file, element, values), the result's 16, and bands; in float64 it would be 128 more, and again.
     assert peak_of(lambda: open_grey(path)) < 170
-
-
-def test_a_big_endian_palette_is_read_as_a_little_endian_one(tmp_path: Path) -> None:
-    pydicom = pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
-    from tests.test_dicom import written
-
-    indices = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) % 256
-    tables = np.stack([np.arange(256) * 257, np.arange(256) * 200, 65535 - np.arange(256) * 99]).astype("<u2")
-    tags = {}
-    for colour, table in zip(("Red", "Green", "Blue"), tables, strict=True):
-        tags[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
-        tags[f"{colour}PaletteColorLookupTableData"] = table.tobytes()
-    little = written(tmp_path / "little.dcm", indices, 16, PhotometricInterpretation="PALETTE COLOR", **tags)
-    data = pydicom.dcmread(little)
-    for name in ("PixelData", *(name for name in tags if name.endswith("Data"))):
-        setattr(data, name, np.frombuffer(data[name].value, "<u2").astype(">u2").tobytes())
-    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
-    pydicom.dcmwrite(tmp_path / "big.dcm", data, implicit_vr=False, little_endian=False)
-    wanted = np.round(tables[:, indices] * (255 / 65535)).astype(np.uint8)
-    luma = np.asarray(Image.fromarray(np.moveaxis(wanted, 0, -1)).convert("L"))
-    for name in ("little", "big"):
-        assert np.array_equal(load_image(tmp_path / f"{name}.dcm", 64), luma), name

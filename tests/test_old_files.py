@@ -15,6 +15,7 @@ from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.bundle import add_artifact, listed_artifacts, read_manifest, write_manifest
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.migration import current_manifest, current_metadata
+from cxr_edge.audit.record import Audit
 from cxr_edge.benchmarking.compare import Change, compare
 from cxr_edge.benchmarking.record import read_record
 from cxr_edge.data.split import run_split
@@ -24,7 +25,7 @@ from cxr_edge.evaluation.operating import operating_point_of
 from cxr_edge.evaluation.parity_result import VerifiedArtifact
 from cxr_edge.evaluation.replay import ReplayResult
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
-from cxr_edge.imaging.rule import RULE, same_pixels
+from cxr_edge.imaging.rule import RULE, WITH_GROUPS, same_pixels
 from cxr_edge.records import from_json
 from cxr_edge.reporting.html.audit import write_audit_page
 from cxr_edge.reporting.terminal.bench import show_bench
@@ -83,7 +84,8 @@ def test_an_old_artifact_says_what_it_is(tmp_path: Path, name: str) -> None:
     artifact = read_artifact(write_stub(tmp_path / f"xception-{name}", old_record(f"metadata-{name}.json")))
     assert artifact.quantization == {"int8.tflite": Quantization.INT8, "none.onnx": Quantization.FLOAT32}[name]
     assert (artifact.image_size, artifact.resize, artifact.has_heatmap) == (71, "stretch", True)
-    assert artifact.metadata.imaging == RULE
+    assert artifact.metadata.imaging == replace(RULE, version=2, dicom=WITH_GROUPS)
+    assert same_pixels(artifact.metadata.imaging)
     assert artifact.labels == ("COVID-19", "Viral Pneumonia", "Normal")
 
 
@@ -156,7 +158,7 @@ def test_old_bench_records_are_compared_with_new_ones(capfd: pytest.CaptureFixtu
 
 
 def test_an_old_audit_record_becomes_a_page(tmp_path: Path) -> None:
-    write_audit_page(old_record("audit.json"), tmp_path / "audit.html", None)
+    write_audit_page(Audit.from_json(old_record("audit.json")), tmp_path / "audit.html", None)
     assert "COVID-19" in (tmp_path / "audit.html").read_text()
 
 

@@ -33,7 +33,7 @@ def picture(path: Path, **tags: Any) -> Path:
 
 
 def hospital(root: Path, images: int = 20) -> Path:
-    """Two classes, two images a patient, who may have both labels."""
+    """Two classes, two images per patient, who may have both labels."""
     for label in ("a", "b"):
         for index in range(images):
             number = index // 2 if index < 4 else f"{label}{index // 2}"

@@ -119,7 +119,14 @@ def test_a_larger_data_set_begins_with_the_smaller_one(tmp_path: Path) -> None:
     assert all(a.read_bytes() != b.read_bytes() for a, b in zip(small, other, strict=True))
 
 
-def test_contact_sheet_has_a_row_a_class() -> None:
+def test_processes_draw_what_one_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = write_phantoms(tmp_path / "alone", images_per_class=2, size=64)
+    monkeypatch.setattr("cxr_edge.phantoms.data_set._WORTH_PROCESSES", 0)
+    together = write_phantoms(tmp_path / "together", images_per_class=2, size=64)
+    assert [path.read_bytes() for path in alone] == [path.read_bytes() for path in together]
+
+
+def test_contact_sheet_has_a_row_per_class() -> None:
     sheet = contact_sheet(rows=3, columns=2, size=64)
     assert (sheet.mode, sheet.size) == ("L", (128, 192))
 

@@ -85,7 +85,7 @@ def test_a_damaged_workbook_is_named(database: Path, damage: str, cli: Cli) -> N
         book.save(path)
     with pytest.raises(DataError, match=r"COVID\.metadata\.xlsx"):
         with_sources(find_data_set(database))
-    # Who wants no sources need not mend it.
+    # Who wants no sources need not fix it.
     assert find_data_set(database).counts()["COVID-19"] == 8
 
 

@@ -92,7 +92,7 @@ class Network(TFLiteBuilder):
     """A file with the contract's ends, around the operators under test.
 
     They begin at `source`, int8 `[N, H, W, 4]`, whose integers both runtimes compute exactly: a multiple of the grey
-    value and an offset a channel, cut to int8. Its scale is 1. What `finish` is given comes out as the heat map.
+    value and an offset per channel, cut to int8. Its scale is 1. What `finish` is given comes out as the heat map.
     """
 
     CHANNELS = 4

@@ -90,7 +90,7 @@ def run_all(
 
 
 def phantoms(machine: Machine, folder: Path) -> list[Path]:
-    """An image file a class."""
+    """One image file per class."""
     command = [*machine.python, "-m", "cxr_edge", "phantom", str(folder), "--images", "1"]
     subprocess.run(command, env=machine.environment, capture_output=True, check=True)
     return sorted(folder.rglob("*.png"))
@@ -152,7 +152,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def show_record(record: dict[str, Any]) -> None:
-    """A row an artifact and CPU, and a line a command that failed."""
+    """One row per artifact and CPU, and one line per command that failed."""
     table, failures = [], []
     for arm in record["arm"]:
         for row in arm["rows"]:

@@ -68,7 +68,7 @@ def compare(run: Run, work: Path, images: int | None, queries: int, seconds: flo
         run: trained and exported.
         work: folder of the peers' files.
         images: how many test images to score on; None for all.
-        queries, seconds: least number and least total time of counted queries a row.
+        queries, seconds: least number and least total time of counted queries per row.
 
     Returns:
         JSON-ready `threads`, `images`, `rows` and `targets`. A row that could not be built or run has its `reason`.
@@ -137,8 +137,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path)
     parser.add_argument("--work", type=Path, help="folder of the peers' files; default: peers/ in the run")
     parser.add_argument("--images", type=int, help="test images to score on, a stratified choice; default: all")
-    parser.add_argument("--queries", type=int, default=100, help="least number of counted queries a row")
-    parser.add_argument("--seconds", type=float, default=4.0, help="least time of counted queries a row")
+    parser.add_argument("--queries", type=int, default=100, help="least number of counted queries per row")
+    parser.add_argument("--seconds", type=float, default=4.0, help="least time of counted queries per row")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     run = find_run(options.run)

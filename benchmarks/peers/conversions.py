@@ -104,14 +104,14 @@ class _Reader:
 
 
 def quantize_static_defaults(source: Source, path: Path) -> None:
-    """Our float32 ONNX file, nothing chosen: int8 activations and weights, a scale a tensor, minimum and maximum."""
+    """Our float32 ONNX file, nothing chosen: int8 activations and weights, one scale per tensor, min and max."""
     from onnxruntime.quantization import quantize_static
 
     quantize_static(source.artifact("float32", "onnx"), path, _Reader(source.single_images()))
 
 
 def quantize_static_tuned(source: Source, path: Path) -> None:
-    """Our float32 ONNX file, as ONNX Runtime advises for VNNI: prepared, uint8 activations, int8 weights a channel."""
+    """Our float32 ONNX file, as ONNX Runtime advises for VNNI: prepared, uint8 activations, int8 channel weights."""
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -18,7 +18,7 @@ def _figure(value: float | None) -> str:
 
 
 def show_rows(record: dict[str, Any]) -> None:
-    """A line a row; under the table, why a row has no figures."""
+    """One line per row; under the table, why a row has no figures."""
     columns = ["file", "runtime", "MB", "acc.\n%", "same\n%"]
     for threads in record["threads"]:
         columns += [f"{threads} thr.\np50", "\np90", "of\nbest"]

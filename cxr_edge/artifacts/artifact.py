@@ -6,7 +6,6 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata, ReferenceOutputs
@@ -15,7 +14,7 @@ from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.errors import ArtifactError
 from cxr_edge.files import sha256_of
 from cxr_edge.imaging.rule import Resize
-from cxr_edge.records import from_json
+from cxr_edge.records import JsonObject, from_json
 
 #: Name of the metadata inside an artifact: an entry of the zip appended to a TFLite file, a key of ONNX' properties.
 METADATA_ENTRY = "metadata.json"
@@ -44,7 +43,7 @@ class Artifact:
         return self.metadata.quantization
 
     @property
-    def parity(self) -> dict[str, Any] | None:
+    def parity(self) -> JsonObject | None:
         """Its parity with the Keras model at export, from `statistics.parity.parity`; None where it has none."""
         return self.metadata.parity
 
@@ -104,15 +103,15 @@ def read_artifact(path: Path) -> Artifact:
     return Artifact(path, sha256_of(path), path.stat().st_size, metadata)
 
 
-def _metadata_of_tflite(path: Path) -> dict[str, Any]:
+def _metadata_of_tflite(path: Path) -> JsonObject:
     with zipfile.ZipFile(path) as archive:
-        metadata: dict[str, Any] = json.loads(archive.read(METADATA_ENTRY))
+        metadata: JsonObject = json.loads(archive.read(METADATA_ENTRY))
     return metadata
 
 
-def _metadata_of_onnx(path: Path) -> dict[str, Any]:
+def _metadata_of_onnx(path: Path) -> JsonObject:
     # The properties lie at the file's top level: no ONNX package is needed to find them.
     from cxr_edge.artifacts.onnx_properties import read_properties
 
-    metadata: dict[str, Any] = json.loads(read_properties(path)[METADATA_KEY])
+    metadata: JsonObject = json.loads(read_properties(path)[METADATA_KEY])
     return metadata

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 from cxr_edge.artifacts.contract import Contract
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization, TrainingData
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.imaging.rule import ImagingRule
+from cxr_edge.records import JsonObject
 
 SCHEMA = 2
 NOTICE = "Not a medical device: for research and engineering, not for diagnosis."
@@ -60,7 +60,7 @@ class SharedMetadata:
     #: SHA-256 of `reference.npz`; None for bundles of before there were reference inputs.
     reference_sha256: str | None
     #: The recipe by the keys of its file; recipes are a subject of the workshop, not of the device.
-    recipe: dict[str, Any] | None = None
+    recipe: JsonObject | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +70,13 @@ class OwnMetadata:
     format: ArtifactFormat
     quantization: Quantization
     #: How it came by its integers, from `QuantizedRun.described`; None for a float one.
-    calibration: dict[str, Any] | None
+    calibration: JsonObject | None
     #: Versions of the packages that made it.
     packages: dict[str, str]
     #: Of `evaluation.operating_record.OperatingRecord`, or its migration; None where no class is not to be missed.
-    operating_point: dict[str, Any] | None
+    operating_point: JsonObject | None
     #: From `statistics.parity.parity`; None for one that was never verified.
-    parity: dict[str, Any] | None
+    parity: JsonObject | None
     reference_outputs: ReferenceOutputs | None
 
 
@@ -97,7 +97,7 @@ class ArtifactMetadata(OwnMetadata, SharedMetadata, _Header):
 
 def joined(shared: SharedMetadata, own: OwnMetadata) -> ArtifactMetadata:
     """The metadata of one artifact of a bundle."""
-    parts: dict[str, Any] = {}
+    parts: JsonObject = {}
     for part, kind in ((shared, SharedMetadata), (own, OwnMetadata)):
         parts.update({field.name: getattr(part, field.name) for field in fields(kind)})
     return ArtifactMetadata(**parts)

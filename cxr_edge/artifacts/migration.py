@@ -7,11 +7,10 @@ schema number. The oldest bundles have no temperature, no reference outputs and 
 
 from __future__ import annotations
 
-from typing import Any
-
 from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.artifacts.metadata import SCHEMA
 from cxr_edge.imaging.rule import NO_DICOM, WITH_GROUPS, WITHOUT_GROUPS
+from cxr_edge.records import JsonObject
 
 _FIRST = 1
 _OWN = ("format", "quantization", "calibration", "packages", "operating_point", "parity", "reference_outputs")
@@ -42,14 +41,14 @@ _PROSE = {
 }
 
 
-def current_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+def current_metadata(metadata: JsonObject) -> JsonObject:
     """The metadata inside a file, of whatever schema, as today's. Raises ValueError for a schema that is not known."""
     if _schema_of(metadata, _FIRST) == SCHEMA:
         return metadata
     return {"notice": metadata["notice"], **_shared(metadata), **_own(metadata, metadata.get("operating_point"))}
 
 
-def current_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
+def current_manifest(manifest: JsonObject) -> JsonObject:
     """A manifest of whatever schema, as today's. Raises ValueError for a schema that is not known."""
     if _schema_of(manifest, None) == SCHEMA:
         return manifest
@@ -67,20 +66,20 @@ def current_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def current_rule(rule: dict[str, Any]) -> dict[str, Any]:
+def current_rule(rule: JsonObject) -> JsonObject:
     """An imaging rule in prose, as identifiers; words that are not known stand for themselves."""
     known = {name: _PROSE[name].get(str(rule[name]), str(rule[name])) for name in _PROSE if name in rule}
     return {"dicom": NO_DICOM, **known, "version": rule["version"]}
 
 
-def _schema_of(value: dict[str, Any], default: int | None) -> int:
+def _schema_of(value: JsonObject, default: int | None) -> int:
     schema = value.get("schema", default)
     if schema not in (_FIRST, SCHEMA):
         raise ValueError(f"of schema {schema}, this version of cxr-edge reads up to {SCHEMA}")
     return int(schema)
 
 
-def _shared(shared: dict[str, Any]) -> dict[str, Any]:
+def _shared(shared: JsonObject) -> JsonObject:
     migrated = {
         "cxr_edge": shared["cxr_edge"],
         "labels": shared["labels"],
@@ -95,7 +94,7 @@ def _shared(shared: dict[str, Any]) -> dict[str, Any]:
     return migrated
 
 
-def _own(entry: dict[str, Any], operating_point: dict[str, Any] | None) -> dict[str, Any]:
+def _own(entry: JsonObject, operating_point: JsonObject | None) -> JsonObject:
     own = {name: entry.get(name) for name in _OWN}
     return {
         **own,

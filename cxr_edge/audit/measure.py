@@ -1,4 +1,4 @@
-"""One decode a file, and everything the audit needs from it; no full image outlives its own measurement."""
+"""One decode per file, and everything the audit needs from it; no full image outlives its own measurement."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ BORDER_TOLERANCE = 10
 
 # Burnt-in text is found on the image at 256 x 256 pixels as what a morphological opening takes away (a white top-hat):
 # strokes thinner than 11 pixels, 80 grey levels above their surroundings, nearly white, 6 pixels and more, no taller
-# or wider than 40, in the outer fifth of the frame. Of 60 radiographs, 20 a class, judged by eye, it flags 21, and each
-# has a marker or text; so have 29 others (small, grey or against something bright). Of 2,100 phantoms it flags none.
+# or wider than 40, in the outer fifth of the frame. Of 60 radiographs, 20 per class, judged by eye, it flags 21: each
+# has a marker or text, so have 29 others (small, grey or on something bright). Of 2,100 phantoms it flags none.
 _MARK_IMAGE, _STROKE, _CONTRAST, _WHITE, _LEAST, _LARGEST, _FRAME = 256, 11, 80, 235, 6, 40, 0.2
 
 

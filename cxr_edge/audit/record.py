@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from cxr_edge import records
 from cxr_edge.intervals import Interval
+from cxr_edge.records import JsonObject
 
 #: 2 added `schema` and `dicom_warnings`.
 SCHEMA = 2
@@ -231,18 +231,18 @@ class Audit:
     serious: bool
     schema: int = SCHEMA
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """What `audit --json` writes."""
-        written: dict[str, Any] = records.to_json(self)
+        written: JsonObject = records.to_json(self)
         return written
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Audit:
+    def from_json(cls, value: JsonObject) -> Audit:
         """Of a record of this or an earlier version. Raises ValueError."""
         return records.from_json(cls, _migrated(value))
 
 
-def _migrated(value: dict[str, Any]) -> dict[str, Any]:
+def _migrated(value: JsonObject) -> JsonObject:
     """A record of any version as one of today's; the first had no number."""
     if value.get("schema", 1) == 1:
         return {**value, "schema": SCHEMA, "dicom_warnings": {}}

@@ -22,7 +22,7 @@ LEAST_GROUPS = 10
 #: Images that are looked at, drawn evenly from the classes: more would narrow the interval little.
 MOST_IMAGES = 8000
 #: Share of the way from chance to perfect that the lower end of the interval must pass to be called strong: 50 %
-#: balanced accuracy with three classes, 62.5 % with two. On 700 phantoms a class, which have no shortcut but lungs of
+#: balanced accuracy with three classes, 62.5 % with two. On 700 phantoms per class, which have no shortcut but lungs of
 #: which a little reaches into the frame, the frame's lower end is at 0.05 of the way.
 STRONG = 0.25
 

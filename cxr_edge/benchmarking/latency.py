@@ -23,7 +23,7 @@ WARM_UP_SECONDS = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Percentiles of one query in milliseconds, the throughput of a single stream, and energy a query in millijoules.
+    """Percentiles of one query in milliseconds, the throughput of a single stream, and energy per query in millijoules.
 
     `rounds_ms` has the median of each round, `spread` their interquartile range as a share of their median: how much
     the machine drifted while it was measured. `load_ms` is what loading took. `energy_mj` is None where the machine
@@ -115,7 +115,7 @@ def measure(
 
     Args:
         candidates: interleaved in this order.
-        images: uint8 `[N, S, S, 1]`, taken in turn, one a query.
+        images: uint8 `[N, S, S, 1]`, taken in turn, one per query.
         queries: least number of counted queries of each.
         seconds: about the least time spent in counted queries of each.
         on_block: called after each candidate's block; `rounds_of(queries)` times for each.

@@ -6,15 +6,14 @@ verdict, and float32 was called none. Schema 1 was never released; its rows have
 
 from __future__ import annotations
 
-from typing import Any
-
 from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.benchmarking.ratios import Speed, judge_speed
+from cxr_edge.records import JsonObject
 
 _CURRENT, _BEFORE = 3, 2
 
 
-def current_record(record: dict[str, Any]) -> dict[str, Any]:
+def current_record(record: JsonObject) -> JsonObject:
     """A record of whatever schema, as today's. Raises KeyError, TypeError, ValueError for what is none."""
     schema = record["schema"]
     if schema == _CURRENT:
@@ -30,7 +29,7 @@ def current_record(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(row: dict[str, Any], baseline_ms: float) -> dict[str, Any]:
+def _row(row: JsonObject, baseline_ms: float) -> JsonObject:
     interval = row["ratio_interval"]
     if row["id"] == row["baseline"]:
         speed = Speed.BASELINE

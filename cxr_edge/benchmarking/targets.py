@@ -1,4 +1,4 @@
-"""What is measured, a row each: an artifact on a runtime, or the run's Keras model; and how each is loaded again."""
+"""What is measured, one row each: an artifact on a runtime, or the run's Keras model; and how each is loaded again."""
 
 from __future__ import annotations
 

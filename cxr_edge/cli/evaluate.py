@@ -18,7 +18,7 @@ def command(
         Path | None,
         typer.Option(
             "--data",
-            help="Folder with a folder a class, or a table of path,label; of one that is split, the test part.",
+            help="Folder with one folder per class, or a table of path,label; of one that is split, the test part.",
             show_default="the run's test split",
             metavar="DIR|FILE.csv",
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from cxr_edge.cli.options import JsonOption, NewRunOption
 from cxr_edge.cli.spread import spread
+from cxr_edge.records import JsonObject
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class GivenOptions:
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder with a folder a class (in train/, validation/, test/, where it is split already), or a table "
-            "of path,label[,patient_id,source,split].",
+            help="Folder with one folder per class (in train/, validation/, test/, where it is split already), or a "
+            "table of path,label[,patient_id,source,split].",
             show_default="phantoms",
             metavar="DIR|FILE.csv",
         ),
@@ -79,7 +81,7 @@ class GivenOptions:
     ] = None
     fold: Annotated[int | None, typer.Option(help="A single run, tested on this one of the folds, from 1.")] = None
 
-    def by_name(self) -> dict[str, Any]:
+    def by_name(self) -> Mapping[str, Any]:
         """Those that are given, as `TrainOptions` has them."""
         given = {name: value for name, value in asdict(self).items() if value not in (None, [])}
         if self.data is not None:
@@ -113,7 +115,7 @@ def command(
         write_json(json, record)
 
 
-def _trained(folder: Path, given: dict[str, Any], resuming: bool) -> dict[str, Any]:
+def _trained(folder: Path, given: Mapping[str, Any], resuming: bool) -> JsonObject:
     """Train, or resume, one run or one per fold, and show it; what `--json` writes."""
     from cxr_edge.reporting.html.plots import draw_run_plots
     from cxr_edge.reporting.terminal.metrics import show_cross_validation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +20,29 @@ from cxr_edge.cli.options import (
     ShiftedAgreementOption,
     ThreadsOption,
 )
+from cxr_edge.cli.spread import spread
 
 
+@dataclass(frozen=True)
+class GateOptions:
+    """What may be demanded of an artifact; None for what is not."""
+
+    min_agreement: AgreementOption = None
+    max_accuracy_drop: DropOption = None
+    max_sensitivity_drop: SensitivityOption = None
+    min_shifted_agreement: ShiftedAgreementOption = None
+    max_class_loss: ClassLossOption = None
+
+    def demanded(self) -> dict[str, float]:
+        """Those that are given."""
+        from cxr_edge.evaluation.gate import demanded
+
+        return demanded(**asdict(self))
+
+
+@spread("gate")
 def command(
+    gate: GateOptions,
     run: RunOption = None,
     bundle: BundleOption = None,
     data: Annotated[
@@ -38,11 +59,6 @@ def command(
     shift_images: Annotated[
         int, typer.Option("--shift-images", help="Images of each part to compare on under each shift, at most.", min=1)
     ] = 60,
-    min_agreement: AgreementOption = None,
-    max_accuracy_drop: DropOption = None,
-    max_sensitivity_drop: SensitivityOption = None,
-    min_shifted_agreement: ShiftedAgreementOption = None,
-    max_class_loss: ClassLossOption = None,
     replay: Annotated[
         bool,
         typer.Option(
@@ -64,24 +80,15 @@ def command(
 
     On a device, that is: with its own reference outputs. Exit status 3 when one fails.
     """
-    from cxr_edge.artifacts.metadata import NOTICE
     from cxr_edge.errors import OptionError
-    from cxr_edge.evaluation.gate import demanded
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.selection import find_bundle
 
     folder = find_bundle(bundle, run)
-    demands = demanded(
-        min_agreement=min_agreement,
-        max_accuracy_drop=max_accuracy_drop,
-        max_sensitivity_drop=max_sensitivity_drop,
-        min_shifted_agreement=min_shifted_agreement,
-        max_class_loss=max_class_loss,
-    )
     reason = _without_keras(folder)
     if replay or reason is not None:
-        if demands or data:
-            what = "the gate's demands are" if demands else "--data is"
+        if gate.demanded() or data:
+            what = "the gate's demands are" if gate.demanded() else "--data is"
             raise OptionError(f"{what} for the Keras model{f', but {reason}' if reason else ''}")
         if not replay:
             show(f"{reason}: no comparison with the Keras model, but with the outputs recorded at export")
@@ -89,15 +96,23 @@ def command(
         return
     if runtimes:
         raise OptionError("--runtime goes with --replay; against Keras each format runs on its preferred runtime")
+    _against_keras(folder, gate.demanded(), (train_images, shift_images), data, json)
+
+
+def _against_keras(
+    folder: Path, demands: dict[str, float], images: tuple[int, int], data: Path | None, json: Path | None
+) -> None:
+    from cxr_edge.artifacts.metadata import NOTICE
     from cxr_edge.console import progress_bar
     from cxr_edge.evaluation.advice import advise
     from cxr_edge.evaluation.conditions import Scope
     from cxr_edge.exporting.verify import verify_bundle
     from cxr_edge.files import write_json
     from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_parity
+    from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.selection import run_of
 
-    rows = verify_bundle(folder, demands, Scope.of_verify(train_images, shift_images), progress_bar, data)
+    rows = verify_bundle(folder, demands, Scope.of_verify(*images), progress_bar, data)
     show_parity(rows, phantoms=run_of(folder).phantoms)
     show_advice(advise(rows))
     show(NOTICE)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cxr_edge.imaging import decode
 
-#: Pixels of the square thumbnail that is kept of each image: 4 KiB of memory a file.
+#: Pixels of the square thumbnail that is kept of each image: 4 KiB of memory per file.
 THUMBNAIL = 64
 
 

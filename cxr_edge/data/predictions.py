@@ -27,7 +27,7 @@ def predictions_file(run: Run) -> Path:
 
 
 def write_predictions(run: Run, split: Split, probabilities: Mapping[str, NDArray[np.float32]]) -> None:
-    """Write a row an image, atomically.
+    """Write one row per image, atomically.
 
     Args:
         run: the run.

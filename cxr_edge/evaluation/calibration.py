@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.evaluation.binomial import CONFIDENCE
+from cxr_edge.records import JsonObject
 
 #: Equal bins of the confidence, as in Guo et al., "On Calibration of Modern Neural Networks" (2017).
 BINS = 15
@@ -31,7 +31,7 @@ class CalibrationError:
     at_most: float
     by_chance: float
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return asdict(self)
 
 

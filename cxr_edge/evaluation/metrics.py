@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.intervals import Interval, mean_interval, wilson_interval
+from cxr_edge.records import JsonObject
 
 
 def confusion_matrix(targets: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
@@ -64,7 +65,7 @@ class ClassificationMetrics:
     @property
     def balanced_accuracy(self) -> Interval:
         """Mean recall of the classes that occur."""
-        return mean_interval([one.recall for one in self.classes])
+        return mean_interval([per_class.recall for per_class in self.classes])
 
     @property
     def macro_auc(self) -> float | None:
@@ -90,7 +91,7 @@ class ClassificationMetrics:
             )
         return tuple(classes)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """A figure by its name, and its 95 % interval as `[low, high]` beside it."""
         return {
             "images": self.images,
@@ -99,14 +100,14 @@ class ClassificationMetrics:
             "macro_auc": self.macro_auc,
             "classes": [
                 {
-                    "label": one.label,
-                    **_figure("precision", one.precision),
-                    **_figure("recall", one.recall),
-                    "f1": one.f1,
-                    "support": one.support,
-                    "auc": one.auc,
+                    "label": per_class.label,
+                    **_figure("precision", per_class.precision),
+                    **_figure("recall", per_class.recall),
+                    "f1": per_class.f1,
+                    "support": per_class.support,
+                    "auc": per_class.auc,
                 }
-                for one in self.classes
+                for per_class in self.classes
             ],
             "confusion_matrix": [list(row) for row in self.confusion_matrix],
         }
@@ -119,9 +120,9 @@ class ClassificationMetrics:
             ValueError: says what is wrong.
         """
         try:
-            labels = tuple(str(one["label"]) for one in record["classes"])
+            labels = tuple(str(row["label"]) for row in record["classes"])
             matrix = tuple(tuple(int(count) for count in row) for row in record["confusion_matrix"])
-            aucs = tuple(one.get("auc") for one in record["classes"])
+            aucs = tuple(row.get("auc") for row in record["classes"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no classification metrics ({error})") from None
         if len(matrix) != len(labels) or any(len(row) != len(labels) for row in matrix):
@@ -129,7 +130,7 @@ class ClassificationMetrics:
         return cls(labels, matrix, aucs)
 
 
-def _figure(name: str, figure: Interval) -> dict[str, Any]:
+def _figure(name: str, figure: Interval) -> JsonObject:
     interval = None if figure.low is None else [figure.low, figure.high]
     return {name: figure.value, f"{name}_interval": interval}
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.evaluation.binomial import share_at_least, share_at_most
 from cxr_edge.evaluation.operating import OperatingPoint
+from cxr_edge.records import JsonObject
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class OperatingFigures:
         decided = self.images - self.referred
         return None if not decided else (self.sensitive_called + self.other_right) / decided
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The counts, and the shares for who reads them."""
         return {
             **asdict(self),

@@ -12,6 +12,7 @@ from cxr_edge.evaluation.operating import OperatingPoint, shown
 from cxr_edge.evaluation.operating_figures import OperatingFigures
 from cxr_edge.evaluation.operating_fit import MOST_REFERRED, Basis, FittedPoint
 from cxr_edge.evaluation.promise import Promise, PromiseKind
+from cxr_edge.records import JsonObject
 
 #: The fewest images that can promise a sensitivity of 95 % at all. With fewer, each one moves the promise by points.
 FEW_IMAGES = fewest_images(0.05)
@@ -68,10 +69,10 @@ class OperatingRecord:
 
     def broken_on(self, figures: OperatingFigures) -> bool:
         """Whether more is missed on some images than chance explains, if the promised sensitivity held for them."""
-        found = figures.sensitive_images - figures.missed
-        return share_at_most(found, figures.sensitive_images) < 1 - self.fitted.missed.at_most
+        caught = figures.sensitive_images - figures.missed
+        return share_at_most(caught, figures.sensitive_images) < 1 - self.fitted.missed.at_most
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         fitted = self.fitted
         return {
             **fitted.point.to_json(),

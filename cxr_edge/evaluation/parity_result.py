@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.evaluation.gate import Demand, Gate, worst
 from cxr_edge.intervals import Interval
-from cxr_edge.records import from_json, to_json
+from cxr_edge.records import JsonObject, from_json, to_json
 
 #: Part of a condition that takes those of the split together, and shift of one that takes those of the suite together.
 ALL_PARTS, ALL_SHIFTS = "all parts", "all shifts"
@@ -136,12 +135,12 @@ class ParityResult:
     suite: int | None = None
     conditions: tuple[ConditionResult, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        written: dict[str, Any] = to_json(self)
+    def to_json(self) -> JsonObject:
+        written: JsonObject = to_json(self)
         return written
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> ParityResult:
+    def from_json(cls, value: JsonObject) -> ParityResult:
         """From what an artifact, a manifest or a record holds. Raises ValueError."""
         return from_json(cls, value)
 
@@ -187,14 +186,14 @@ class VerifiedArtifact:
         """All that was demanded of it."""
         return self.parity.demands + (self.on_other.demands if self.on_other else ())
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """A row of `verify --json`: the parity's fields beside those of the artifact."""
         own = {name: getattr(self, name) for name in ("artifact", "bytes", "runtime", "part")}
         row = {**own, **self.parity.to_json(), "flipped": to_json(self.flipped), "verdict": str(self.verdict)}
         return row if self.on_other is None else {**row, "on_other": self.on_other.to_json()}
 
     @classmethod
-    def from_json(cls, row: dict[str, Any]) -> VerifiedArtifact:
+    def from_json(cls, row: JsonObject) -> VerifiedArtifact:
         """From a row of `verify --json` or `export --json`. Raises ValueError."""
         return cls(
             **{name: row[name] for name in ("artifact", "bytes", "runtime", "part")},

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from cxr_edge.evaluation.binomial import most_exceptions, share_at_most
+from cxr_edge.records import JsonObject
 
 
 class PromiseKind(StrEnum):
@@ -39,7 +40,7 @@ class Promise:
         kind = PromiseKind.BEST_AVAILABLE if allowed is None else PromiseKind.GUARANTEED
         return cls(kind, demanded, share_at_most(allowed or 0, images), images, allowed or 0)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return asdict(self)
 
     @classmethod

@@ -7,7 +7,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from cxr_edge.evaluation.shifts import SUITE
 from cxr_edge.files import replacing, sha256_of
 from cxr_edge.machine import usable_cores
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
-from cxr_edge.records import to_json
+from cxr_edge.records import JsonObject, to_json
 from cxr_edge.runtimes.base import Runtime, runtimes_for
 
 FILE = "reference.npz"
@@ -57,7 +56,7 @@ class ReplayResult:
         """Share of the inputs with the recorded top class."""
         return self.same_top / self.images
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {**to_json(self), "agreement": self.agreement}
 
 

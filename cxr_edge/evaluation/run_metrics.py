@@ -11,6 +11,7 @@ from typing import Any
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.errors import RunError
 from cxr_edge.evaluation.metrics import ClassificationMetrics
+from cxr_edge.records import JsonObject
 
 SCHEMA = 2
 
@@ -24,7 +25,7 @@ class RunMetrics:
     #: The Keras policy that it was trained with.
     precision_policy: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "schema": SCHEMA,
             "part": "test",
@@ -51,7 +52,7 @@ class CrossValidation:
     #: Accuracy by fold.
     fold_accuracy: tuple[float, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "schema": SCHEMA,
             "data": str(TrainingData.PHANTOMS if self.phantoms else TrainingData.IMAGES),

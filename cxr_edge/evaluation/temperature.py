@@ -35,8 +35,8 @@ def fit_temperature(probabilities: NDArray[np.floating], targets: NDArray[np.int
         right = _log_scaled(probabilities, float(np.exp(logarithm)))[np.arange(len(targets)), targets]
         return float((logarithm / PRIOR_DEVIATION) ** 2 / 2 - right.sum())
 
-    found = minimize_scalar(loss, bracket=(-PRIOR_DEVIATION, PRIOR_DEVIATION), method="brent")
-    return float(f"{np.exp(found.x):.4g}")
+    minimum = minimize_scalar(loss, bracket=(-PRIOR_DEVIATION, PRIOR_DEVIATION), method="brent")
+    return float(f"{np.exp(minimum.x):.4g}")
 
 
 def _log_scaled(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.gate import Gate
 from cxr_edge.lowering.activations import ActivationFormat, ActivationType
 
-#: ONNX opsets: 13 brought scales a channel, 18 is the newest that tf2onnx writes.
+#: ONNX opsets: 13 brought scales per channel, 18 is the newest that tf2onnx writes.
 OPSETS = tuple(range(13, 19))
 
 

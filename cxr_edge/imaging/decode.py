@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from cxr_edge.errors import ImageError
 from cxr_edge.imaging import dicom
 from cxr_edge.imaging.reading import read_bytes
-from cxr_edge.imaging.rule import STRETCH, WITHOUT_GROUPS, ImagingRule
+from cxr_edge.imaging.rule import STRETCH, WITH_GROUPS, WITHOUT_GROUPS, ImagingRule
 
 #: More than four times the largest detector there is; past it a file is taken for a decompression bomb.
 MAX_PIXELS = 80_000_000
@@ -29,17 +30,26 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def reads_otherwise(rule: ImagingRule, path: Path | str) -> bool:
-    """Whether a file has other pixels by `RULE` than by an artifact's rule for which `same_pixels` holds.
+class Otherwise(StrEnum):
+    """How `RULE` reads a file that an earlier version of it read otherwise."""
+
+    GROUPS = "by the window or rescale in its functional groups"
+    PALETTE = "with its palette in big-endian byte order"
+
+
+def reads_otherwise(rule: ImagingRule, path: Path | str) -> Otherwise | None:
+    """How a file has other pixels by `RULE` than by an artifact's rule for which `same_pixels` holds, if it has.
 
     Raises:
         ImageError, MissingDependencyError: as `open_grey`.
     """
-    if rule.dicom != WITHOUT_GROUPS or not dicom.is_dicom(path):
-        return False
-    from cxr_edge.imaging.dicom_pixels import needs_groups
+    if rule.dicom not in (WITHOUT_GROUPS, WITH_GROUPS) or not dicom.is_dicom(path):
+        return None
+    from cxr_edge.imaging.dicom_pixels import has_big_endian_palette, needs_groups
 
-    return needs_groups(path)
+    if rule.dicom == WITHOUT_GROUPS and needs_groups(path):
+        return Otherwise.GROUPS
+    return Otherwise.PALETTE if has_big_endian_palette(path) else None
 
 
 _DEEP_GREY_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}

@@ -24,7 +24,8 @@ RULE = (
     "by content (DICM at byte 128); one frame; modality LUT or rescale; first VOI LUT, else first window, over its "
     "whole output range; each of the two from the frame's functional groups where it stands there alone; without LUT "
     "and window, up to 8 bits over the stored range and deeper ones from their own minimum..maximum without padding; "
-    "MONOCHROME1 inverted; colour to RGB, then luma; overlays and presentation LUT ignored"
+    "MONOCHROME1 inverted; colour to RGB, then luma, a palette in the file's byte order; overlays and presentation LUT "
+    "ignored"
 )
 SUFFIXES = frozenset({".dcm", ".dicom"})
 
@@ -205,7 +206,8 @@ def patient_tags(path: Path | str) -> PatientTags:
     tags = tuple(_PATIENT_TAGS.values())
     data = read_header(path, last=max(tags), only=tags)
     with reading(path):
-        number, issuer, sex = (str(data.get(tag) or "").strip() for tag in tags)
+        # By keyword: `get` gives the value then, and by number the element.
+        number, issuer, sex = (str(data.get(name) or "").strip() for name in _PATIENT_TAGS)
     return PatientTags((number, issuer), sex)
 
 

@@ -27,6 +27,8 @@ _TRANSFORMATIONS = (
     ("PixelValueTransformationSequence", "ModalityLUTSequence", ("RescaleSlope", "RescaleIntercept")),
     ("FrameVOILUTSequence", "VOILUTSequence", ("WindowCenter", "WindowWidth")),
 )
+_PALETTE = "PALETTE COLOR"
+_TABLES = tuple(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue", "Alpha"))
 # Decoders of lossy streams differ in the last bit, and a picture must not depend on which of them are installed.
 _DECODERS = {
     "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline
@@ -132,7 +134,7 @@ def _has(data: Dataset, table: str, numbers: tuple[str, str]) -> bool:
 
 
 def needs_groups(path: Path | str) -> bool:
-    """Whether functional groups, which `RULE_WITHOUT_GROUPS` passes over, make a DICOM file's picture another one.
+    """Whether functional groups, which `rule.WITHOUT_GROUPS` passes over, make a DICOM file's picture another one.
 
     Raises:
         ImageError, MissingDependencyError.
@@ -143,6 +145,20 @@ def needs_groups(path: Path | str) -> bool:
         return _is_grey(data) and any(
             (item.get("RescaleSlope"), item.get("RescaleIntercept")) != (1, 0) for item in _from_groups(data)
         )
+
+
+def has_big_endian_palette(path: Path | str) -> bool:
+    """Whether a DICOM file's palette says something else in the file's byte order than in that of most files.
+
+    Raises:
+        ImageError, MissingDependencyError.
+    """
+    data = read_header(path)
+    with reading(path):
+        if data.get("PhotometricInterpretation") != _PALETTE or data.file_meta.TransferSyntaxUID.is_little_endian:
+            return False
+        tables = [np.frombuffer(data[name].value, np.uint16) for name in _TABLES if name in data]
+        return any(bool((table != table.byteswap()).any()) for table in tables)
 
 
 def _looked_up(values: NDArray[Any], table: Dataset, little_endian: bool) -> tuple[NDArray[Any], float]:
@@ -245,7 +261,7 @@ def _luma(data: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
     from pydicom.pixels import apply_color_lut
 
     white = 2.0 ** int(data.BitsStored) - 1
-    palette = data.PhotometricInterpretation == "PALETTE COLOR"
+    palette = data.PhotometricInterpretation == _PALETTE
     if palette and not data.file_meta.TransferSyntaxUID.is_little_endian:
         _to_little_endian(data)
     grey = np.empty(stored.shape[:2], np.uint8)
@@ -261,7 +277,6 @@ def _luma(data: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _to_little_endian(data: Dataset) -> None:
     """Turn the words of a palette's tables, which `apply_color_lut` takes as this machine's own."""
-    for colour in ("Red", "Green", "Blue", "Alpha"):
-        name = f"{colour}PaletteColorLookupTableData"
+    for name in _TABLES:
         if name in data:
             setattr(data, name, np.frombuffer(data[name].value, ">u2").astype("<u2").tobytes())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
 
 from cxr_edge.imaging import dicom
+from cxr_edge.records import JsonObject
 
 
 class Resize(StrEnum):
@@ -23,13 +23,14 @@ RESIZES = {
     Resize.PAD: "fitted into S x S, its proportions kept, centred on black",
 }
 #: How DICOM files were read when an artifact was trained: not at all; without the functional groups of enhanced
-#: objects; as today.
+#: objects; with those, but palettes always little-endian; as today, palettes in the file's byte order.
 NO_DICOM, WITHOUT_GROUPS, WITH_GROUPS = "none", "without-functional-groups", "with-functional-groups"
+WITH_PALETTE_ORDER = "with-functional-groups-and-palettes-in-byte-order"
 #: A change of any pixel that this package yields is a new version.
-VERSION = 2
+VERSION = 3
 #: Versions of the rule with their reading of DICOM files that give today's pixels for every file that both read, those
 #: apart that `imaging.decode.reads_otherwise` names.
-_SAME_PIXELS = {(1, NO_DICOM), (1, WITHOUT_GROUPS), (VERSION, WITH_GROUPS)}
+_SAME_PIXELS = {(1, NO_DICOM), (1, WITHOUT_GROUPS), (2, WITH_GROUPS), (VERSION, WITH_PALETTE_ORDER)}
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ class ImagingRule:
     decoder: str = "pillow"
     orientation: str = "exif"
     grey: str = "luma-601"
-    dicom: str = WITH_GROUPS
+    dicom: str = WITH_PALETTE_ORDER
     filter: str = "bilinear-antialiased"
     description: str = field(default="", compare=False)
 
-    def identifiers(self) -> dict[str, Any]:
+    def identifiers(self) -> JsonObject:
         """All but the description: what decides about pixels, JSON-ready."""
         return {name: value for name, value in asdict(self).items() if name != "description"}
 

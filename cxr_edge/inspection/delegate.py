@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def delegate_report(path: Path) -> DelegateReport:
     return DelegateReport("XNNPACK", len(operators), len(taken), len(pieces), tuple(sorted(left)))
 
 
-def _taken(operators: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> set[int]:
+def _taken(operators: Sequence[Mapping[str, Any]], pieces: Sequence[Mapping[str, Any]]) -> set[int]:
     """Indices of the operators between the inputs and the outputs of the delegate's pieces."""
     producers = {int(output): operator for operator in operators for output in operator["outputs"]}
     taken: set[int] = set()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -13,6 +14,10 @@ from PIL import Image, ImageDraw
 from cxr_edge.files import replacing
 from cxr_edge.machine import usable_cores
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
+
+#: Pixels of all images that take longer to draw than processes to start, which is a second or two.
+_WORTH_PROCESSES = 1_500_000
+_Job: TypeAlias = tuple[Path, str, int, int]
 
 
 def write_phantoms(
@@ -31,20 +36,31 @@ def write_phantoms(
         ValueError: a size below 64 or a negative seed.
         OSError: the folder cannot be written.
     """
-    paths, jobs = [], []
+    paths: list[Path] = []
+    jobs: list[_Job] = []
     for class_index, label in enumerate(LABELS):
         slug = label.lower().replace(" ", "-")
         for index in range(images_per_class):
             path = folder / label / f"{slug}-{index:05d}.png"
             paths.append(path)
             jobs.append((path, label, _image_seed(seed, class_index, index), size))
+    for _ in _drawn(jobs):
+        if on_image is not None:
+            on_image()
+    return paths
+
+
+def _drawn(jobs: list[_Job]) -> Iterator[None]:
+    """Draw each to its file, in order."""
+    if sum(size * size for *_, size in jobs) < _WORTH_PROCESSES:
+        for job in jobs:
+            _draw_to_file(*job)
+            yield
+        return
     # Spawned, not forked: the caller may hold TensorFlow's threads.
     workers = min(usable_cores(), -(-len(jobs) // 16))
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        for _ in pool.map(_draw_to_file, *zip(*jobs, strict=True), chunksize=8):
-            if on_image is not None:
-                on_image()
-    return paths
+        yield from pool.map(_draw_to_file, *zip(*jobs, strict=True), chunksize=8)
 
 
 def _draw_to_file(path: Path, label: str, seed: int, size: int) -> None:

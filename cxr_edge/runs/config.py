@@ -8,6 +8,7 @@ from typing import Any
 
 from cxr_edge import records
 from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.records import JsonObject
 from cxr_edge.runs.options import TrainOptions
 
 SCHEMA = 2
@@ -65,7 +66,7 @@ class RunConfig:
         """Whether it is trained on synthetic images: what it says of real ones means nothing."""
         return self.training_data is TrainingData.PHANTOMS
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """For `run.json`."""
         return {"schema": SCHEMA, **records.to_json(self)}
 

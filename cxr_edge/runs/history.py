@@ -11,6 +11,7 @@ from cxr_edge import records
 from cxr_edge.errors import RunError
 from cxr_edge.files import write_json
 from cxr_edge.intervals import Interval
+from cxr_edge.records import JsonObject
 
 SCHEMA = 2
 
@@ -44,7 +45,7 @@ class History:
         """Index of the epoch whose weights are the model's; None before there is one."""
         return max((index for index, epoch in enumerate(self.epochs) if epoch.kept), default=None)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """For `history.json`, and for a phase's state among the checkpoints."""
         return {"schema": SCHEMA, **records.to_json(self)}
 

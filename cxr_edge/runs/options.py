@@ -123,7 +123,7 @@ def completed(given: Mapping[str, Any]) -> TrainOptions:
     return options
 
 
-def _typed(given: Mapping[str, Any]) -> dict[str, Any]:
+def _typed(given: Mapping[str, Any]) -> Mapping[str, Any]:
     typed = dict(given)
     if "precision" in typed:
         typed["precision"] = choice_of(Precision, typed["precision"], "--precision")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ class OpenVINOSession:
         import openvino
 
         # Left to itself, OpenVINO computes float models in bfloat16 (float16 on a GPU) where the hardware has it.
-        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        settings: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if provider == CPU:
             settings["INFERENCE_NUM_THREADS"] = threads
         core = openvino.Core()

@@ -164,6 +164,5 @@ def warning_about_image(artifact: Artifact, path: Path) -> str | None:
     Raises:
         ImageError, MissingDependencyError.
     """
-    if decode.reads_otherwise(artifact.metadata.imaging, path):
-        return f"read by the window or rescale in its functional groups, as {artifact.name} was not trained to see it"
-    return None
+    otherwise = decode.reads_otherwise(artifact.metadata.imaging, path)
+    return None if otherwise is None else f"read {otherwise}, as {artifact.name} was not trained to see it"

@@ -1,4 +1,4 @@
-"""Dropout that a resumed training goes on with as if it had not been interrupted."""
+"""Dropout that a resumed training continues as if it had not been interrupted."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class Phase:
             verbose=0,
             callbacks=[_Ticker(tick, title)],
         )
-        figures: dict[str, Any] = fitted.history
+        figures: dict[str, list[float]] = fitted.history
         loss, accuracy = (float(figures[name][-1]) if name in figures else 0.0 for name in ("loss", "accuracy"))
         validation = self.validate()
         if not np.isfinite([loss, accuracy, validation.loss, validation.score]).all():

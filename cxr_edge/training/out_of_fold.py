@@ -89,6 +89,6 @@ def _predictions(run: Run, split: Split) -> dict[str, NDArray[np.float32]]:
     """Of its file, which is written now for a run of before there was one."""
     if not predictions_file(run).is_file():
         model, size = compiled(load_classifier(run)), run.config().options.image_size
-        found = {part: predict_probabilities(model, decoded(split, part, size)) for part in PREDICTED_PARTS}
-        write_predictions(run, split, found)
+        probabilities = {part: predict_probabilities(model, decoded(split, part, size)) for part in PREDICTED_PARTS}
+        write_predictions(run, split, probabilities)
     return read_predictions(run, split)

@@ -57,7 +57,7 @@ def examine(data: DataSet, fingerprints: Sequence[Fingerprint]) -> Examined:
                     f"{data.root}: {first.path} and {other.path} are the same image under two labels; "
                     "remove the wrong one"
                 )
-    return Examined(tuple(one.sha256 for one in fingerprints), copies)
+    return Examined(tuple(fingerprint.sha256 for fingerprint in fingerprints), copies)
 
 
 def _groups(data: DataSet, copies: Copies) -> list[list[int]]:
@@ -95,15 +95,15 @@ def make_split(
     """
     rng = np.random.default_rng(seed)
     groups = _groups(data, examined.copies)
-    given = data.parts()
+    own_parts = data.parts()
     parts = [item.part or "" for item in data.items]
     for label in range(len(data.labels)):
         mine = [group for group in groups if data.items[group[0]].label == label]
         total = sum(len(group) for group in mine)
         room = {"test": max(1, round(test * total)), "validation": max(1, round(validation * total))}
-        room = {part: images for part, images in room.items() if part not in given}
+        room = {part: images for part, images in room.items() if part not in own_parts}
         order = [mine[index] for index in rng.permutation(len(mine))]
-        if given:
+        if own_parts:
             # A group that lies across the given parts stays as it came.
             order = [group for group in order if all(data.items[index].part == "train" for index in group)]
         if fold is not None:
@@ -126,7 +126,7 @@ def make_split(
             for item, part, digest in zip(data.items, parts, examined.sha256, strict=True)
         ),
     )
-    _check_classes(split, whole_test=not given.get("test"))
+    _check_classes(split, whole_test=not own_parts.get("test"))
     return split
 
 
@@ -160,9 +160,9 @@ def leaks(split: Split) -> list[str]:
         A description each, sorted: `patient NAME`, or the path of an image that has a copy elsewhere.
     """
     first: dict[str, SplitItem] = {}
-    found = set()
+    names = set()
     for item in split.items:
         for key, name in ((item.sha256, item.path), (item.patient, f"patient {item.patient}")):
             if key and first.setdefault(key, item).part != item.part:
-                found.add(name)
-    return sorted(found)
+                names.add(name)
+    return sorted(names)

@@ -76,10 +76,10 @@ def start_run(run: Run, options: TrainOptions, progress: Progress = SILENT) -> R
 
 
 def _find_images(data: Path, options: TrainOptions) -> DataSet:
-    found = with_sources(find_data_set(data, include=list(options.include)))
-    if options.folds is not None and found.parts():
+    images = with_sources(find_data_set(data, include=list(options.include)))
+    if options.folds is not None and images.parts():
         raise OptionError(f"--folds: {data} comes in parts already; fold a data set that does not")
-    return found if options.hold_out_source is None else found.hold_out(options.hold_out_source)
+    return images if options.hold_out_source is None else images.hold_out(options.hold_out_source)
 
 
 def _draw_phantoms(run: Run, options: TrainOptions, progress: Progress) -> DataSet:

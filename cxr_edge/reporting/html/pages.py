@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from PIL import Image
@@ -16,7 +15,7 @@ from cxr_edge.imaging.decode import load_image
 _THUMBNAIL = 144
 
 
-def page(template: str, content: dict[str, Any], **filters: Callable[..., str]) -> str:
+def page(template: str, content: dict[str, object], **filters: Callable[..., str]) -> str:
     """Render a template of this package."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cxr_edge.reporting.html"), autoescape=True, undefined=jinja2.StrictUndefined

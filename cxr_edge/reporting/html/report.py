@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
@@ -67,7 +67,7 @@ def render(
     return page("report.html.j2", content, percent=percent, figure=figure, probabilities=_probabilities)
 
 
-def _of_training(scored: ScoredBundle) -> dict[str, Any]:
+def _of_training(scored: ScoredBundle) -> dict[str, object]:
     run, split = scored.run, scored.reference.split
     config = run.config()
     phantoms = run.phantoms
@@ -86,10 +86,10 @@ def _of_training(scored: ScoredBundle) -> dict[str, Any]:
     }
 
 
-def _of_accuracy(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict[str, Any]:
+def _of_accuracy(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict[str, object]:
     targets, labels = scored.reference.targets, scored.reference.split.labels
 
-    def model(name: str, row: VerifiedArtifact, probabilities: NDArray[np.float32], whose: str) -> dict[str, Any]:
+    def model(name: str, row: VerifiedArtifact, probabilities: NDArray[np.float32], whose: str) -> dict[str, object]:
         parity = row.parity
         return {
             "name": name,
@@ -125,7 +125,7 @@ def _of_accuracy(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict
 
 def _of_parity(
     scored: ScoredBundle, rows: Sequence[VerifiedArtifact], advice: Advice | None, with_images: bool
-) -> dict[str, Any]:
+) -> dict[str, object]:
     shifted = [row for row in rows if row.parity.conditions]
     return {
         "parity": [
@@ -160,7 +160,7 @@ def _of_parity(
     }
 
 
-def _of_machine(bench: BenchRecord | None) -> dict[str, Any]:
+def _of_machine(bench: BenchRecord | None) -> dict[str, object]:
     machine = describe_machine()
     return {
         "bench": bench,
@@ -185,7 +185,7 @@ def _plots(scored: ScoredBundle, bench: BenchRecord | None) -> dict[str, str]:
     }
 
 
-def _operating_rows(scored: ScoredBundle) -> list[dict[str, Any]]:
+def _operating_rows(scored: ScoredBundle) -> list[dict[str, object]]:
     """The rule of each artifact that has one, what it promises, and what it does on the test split."""
     rows = []
     targets, labels = scored.reference.targets, scored.reference.split.labels

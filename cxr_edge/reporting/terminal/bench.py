@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.benchmarking.compare import ComparedRow
@@ -14,7 +13,7 @@ from cxr_edge.benchmarking.conclusion import noise_remark
 from cxr_edge.benchmarking.files import ImageSource
 from cxr_edge.benchmarking.ratios import Speed
 from cxr_edge.benchmarking.record import BenchRecord, Row
-from cxr_edge.records import to_json
+from cxr_edge.records import JsonObject, to_json
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, machine_line, markdown_table, percent, show, show_table
 
 
@@ -86,7 +85,7 @@ def _resources(record: BenchRecord) -> _Table:
             ]
         )
     columns = [*_naming(record), "MB", "start", "load", "first", "MiB", "mJ", "img/s", "by"]
-    title = "File, start to first answer, loading, first inference (ms), peak memory, energy a query, throughput"
+    title = "File, start to first answer, loading, first inference (ms), peak memory, energy per query, throughput"
     return _Table(title, columns, rows, 2)
 
 
@@ -113,7 +112,7 @@ def _remarks(record: BenchRecord) -> list[str]:
     queries = min(row.queries for row in record.rows)
     folder = record.from_files.folder
     lines = [
-        f"speed: against {record.baseline} with as many threads, with its 95 % interval; {queries} queries a row "
+        f"speed: against {record.baseline} with as many threads, with its 95 % interval; {queries} queries per row "
         "and more, interleaved; decode and resize not in it",
     ]
     if any(row.speed is Speed.UNDECIDED for row in record.rows):
@@ -166,8 +165,8 @@ def bench_csv(record: BenchRecord) -> str:
     return text.getvalue()
 
 
-def _flattened(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flattened(row: JsonObject, prefix: str = "") -> JsonObject:
+    flat: JsonObject = {}
     for name, value in row.items():
         if isinstance(value, dict):
             flat |= _flattened(value, f"{prefix}{name}.")

@@ -47,11 +47,11 @@ def _referred(figures: OperatingFigures) -> str:
 
 def show_calibration(value: Mapping[str, Any]) -> None:
     """The `calibration_error` of an evaluation."""
-    found = CalibrationError(value["value"], value["at_most"], value["by_chance"])
+    error = CalibrationError(value["value"], value["at_most"], value["by_chance"])
     recorded = value["on_its_test_split"]
     show(
-        f"expected calibration error {percent(found.value)} % (at most {percent(found.at_most)}; a perfectly "
-        f"calibrated model would show up to {percent(found.by_chance)} here)"
+        f"expected calibration error {percent(error.value)} % (at most {percent(error.at_most)}; a perfectly "
+        f"calibrated model would show up to {percent(error.by_chance)} here)"
         + ("" if recorded is None else f"; on its own test split {percent(recorded)} %")
     )
 
