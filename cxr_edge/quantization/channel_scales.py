@@ -13,7 +13,7 @@ Only a pointwise or dense kernel that reads pays: its input channels share one s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -77,29 +77,13 @@ def equalizing_scales(
     scales = {}
     for group in free_groups(graph, groups):
         members = [name for name, other in groups.items() if other == group]
-        spreads = [
-            np.log(np.maximum(profile / profile.max(), 1e-6)) for profile in _profiles(graph, members, magnitudes)
-        ]
+        known = [magnitudes[name] for name in members if name in magnitudes]
+        spreads = [np.log(np.maximum(values / values.max(), 1e-6)) for values in known]
         paid = any(reader.kind in ("conv", "dense") for name in members for reader in readers[name])
         logarithm = -np.mean(spreads, axis=0) * (paid_share if paid else 1.0)
         scale = np.exp(logarithm - np.median(logarithm))
         scales[group] = np.clip(scale, 1 / LIMIT, LIMIT).astype(np.float32)
     return scales
-
-
-def _profiles(
-    graph: Graph, members: Sequence[str], magnitudes: Mapping[str, NDArray[np.floating]]
-) -> list[NDArray[np.floating]]:
-    """The magnitudes per channel that a group's scales are to even out.
-
-    Of each sum, the largest of it and of what it adds: in a channel that one of them fills, the others are small beside
-    it, and so is their rounding. Of a group without a sum, those of its tensors.
-    """
-    sums = [node for node in graph.nodes if node.kind == "add" and node.name in members]
-    joined = [[name for name in (node.name, *node.inputs) if name in magnitudes] for node in sums]
-    return [np.max([magnitudes[name] for name in names], axis=0) for names in joined if names] or [
-        magnitudes[name] for name in members if name in magnitudes
-    ]
 
 
 def with_channel_scales(graph: Graph, scales: ChannelScales) -> Graph:
