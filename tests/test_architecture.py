@@ -74,8 +74,6 @@ TOO_LONG = {
     "cli/export.py:command",
     "prediction/evaluate.py:evaluate",
     "prediction/predict.py:predict",
-    "quantization/build.py:build_graph",
-    "quantization/sensitivity.py:sensitivity",
 }
 
 

@@ -65,7 +65,7 @@ def command(
             "--qat-steps", help="Steps of int8's fine-tuning, of a batch each.", show_default="300; phantoms 60"
         ),
     ] = None,
-    qat_learning_rate: Annotated[float, typer.Option("--qat-learning-rate", help="Its peak learning rate.")] = 1e-2,
+    qat_learning_rate: Annotated[float, typer.Option("--qat-learning-rate", help="Its peak learning rate.")] = 2e-3,
     data: Annotated[
         Path | None,
         typer.Option(

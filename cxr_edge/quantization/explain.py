@@ -77,6 +77,35 @@ def explain(
         Everything, then the groups, then the tensors, each with those that lose most first.
     """
     names = [name for name in quantized.ranges if name != IMAGE and name in {node.name for node in reference.nodes}]
+    logits = _switchable_logits(reference, quantized, names, images)
+    expected = logits([])
+    clipped = _clipped_shares(reference, quantized, names, images)
+    layers = {node.name: _layer_of(reference, node.name) for node in reference.nodes}
+    rows = []
+    for source, name, on in _subsets(reference, names):
+        error = logits(on) - expected
+        noise = float((error**2).sum())
+        rows.append(
+            Noise(
+                source,
+                name,
+                float(10 * np.log10((expected**2).sum() / noise)) if noise else None,
+                float(((error + expected).argmax(axis=1) == expected.argmax(axis=1)).mean()),
+                tuple(error.mean(axis=0).tolist()),
+                layers[name] if source == NoiseSource.TENSOR else None,
+                clipped[name] if source == NoiseSource.TENSOR else None,
+            )
+        )
+        if on_row:
+            on_row()
+    order = list(NoiseSource)
+    return sorted(rows, key=lambda row: (order.index(row.source), np.inf if row.snr_db is None else row.snr_db))
+
+
+def _switchable_logits(
+    reference: Graph, quantized: QuantizedGraph, names: Sequence[str], images: NDArray[np.uint8]
+) -> Callable[[Sequence[str]], NDArray[np.float64]]:
+    """The centred logits `[N, K]` with what is named in int8 and the rest in float."""
     switches = {name: tf.Variable(0.0) for name in [*names, _KERNELS]}
     original, rounded = kernels_of(reference), kernels_of(quantized.graph)
     biases = {node.name: node.bias for node in quantized.graph.nodes}
@@ -107,28 +136,7 @@ def explain(
         values = np.concatenate(rows).astype(np.float64)
         return np.asarray(values - values.mean(axis=1, keepdims=True))
 
-    expected = logits([])
-    clipped = _clipped_shares(reference, quantized, names, images)
-    layers = {node.name: _layer_of(reference, node.name) for node in reference.nodes}
-    rows = []
-    for source, name, on in _subsets(reference, names):
-        error = logits(on) - expected
-        noise = float((error**2).sum())
-        rows.append(
-            Noise(
-                source,
-                name,
-                float(10 * np.log10((expected**2).sum() / noise)) if noise else None,
-                float(((error + expected).argmax(axis=1) == expected.argmax(axis=1)).mean()),
-                tuple(error.mean(axis=0).tolist()),
-                layers[name] if source == NoiseSource.TENSOR else None,
-                clipped[name] if source == NoiseSource.TENSOR else None,
-            )
-        )
-        if on_row:
-            on_row()
-    order = list(NoiseSource)
-    return sorted(rows, key=lambda row: (order.index(row.source), np.inf if row.snr_db is None else row.snr_db))
+    return logits
 
 
 def rows_of(quantized: QuantizedGraph) -> int:
