@@ -104,8 +104,8 @@ def export(
     quantize: Sequence[str] = (),
     keep_float: Sequence[str] = (),
     heatmap: bool = True,
-    qat_epochs: int | None = None,
-    qat_learning_rate: float = 3e-5,
+    qat_steps: int | None = None,
+    qat_learning_rate: float = 2e-3,
     sensitive_class: str | None = None,
     sensitivity: float = 0.95,
     folds: FilePath | None = None,
@@ -137,7 +137,7 @@ def export(
     from cxr_edge.exporting.command import exporter_of
 
     return exporter_of(
-        _path(run), wanted, qat_epochs, qat_learning_rate, sensitive_class, sensitivity, _path(folds)
+        _path(run), wanted, qat_steps, qat_learning_rate, sensitive_class, sensitivity, _path(folds)
     ).export()
 
 

@@ -187,15 +187,15 @@ def test_inspect_catches_int8_in_name_only(run: Run, bundle: Path, cli: Cli, tmp
     import tf2onnx
 
     from cxr_edge.quantization.build import build_graph
-    from cxr_edge.quantization.graph import fold
+    from cxr_edge.quantization.fold import fold
+    from cxr_edge.quantization.graph import quantized_tensors
     from cxr_edge.training.backend import tf
     from cxr_edge.training.classifier import load_classifier
 
     graph = fold(load_classifier(run))
-    ranges = json.loads((run.quantized / "calibration.json").read_text())["ranges"]
-    simulated = build_graph(graph, {name: tuple(bounds) for name, bounds in ranges.items()}).model
+    simulated = build_graph(graph, dict.fromkeys(quantized_tensors(graph), (-8.0, 8.0)))
     tf2onnx.convert.from_keras(simulated, opset=17, output_path=str(tmp_path / "int8.onnx"))
-    converter = tf.lite.TFLiteConverter.from_keras_model(build_graph(graph).model)
+    converter = tf.lite.TFLiteConverter.from_keras_model(build_graph(graph))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     (tmp_path / "int8.tflite").write_bytes(converter.convert())
     for kind in FORMATS:
@@ -258,7 +258,7 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path, bundle: Path, cli: 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--format", "coreml"], ["--quantize", "int4"], ["--qat-epochs", "0"], ["--min-agreement", "95"]],
+    [["--format", "coreml"], ["--quantize", "int4"], ["--qat-steps", "0"], ["--min-agreement", "95"]],
 )
 def test_bad_export_options(run: Run, cli: Cli, arguments: list[str]) -> None:
     result = cli("export", "--run", run.folder, *arguments)

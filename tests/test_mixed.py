@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from cxr_edge.artifacts.artifact import read_artifact
-from cxr_edge.artifacts.bundle import read_manifest
 from cxr_edge.artifacts.tflite_file import read_tflite
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
@@ -50,18 +49,23 @@ def float_kernels(mixed: Run) -> dict[str, np.ndarray]:
     return kernels
 
 
-def test_kept_layers_have_the_float_models_kernels(mixed: Run) -> None:
-    from cxr_edge.quantization.graph import fold
+def test_kept_layers_have_the_float_models_kernels_but_for_a_factor_per_channel(mixed: Run) -> None:
+    from cxr_edge.quantization.fold import fold
     from cxr_edge.training.classifier import load_classifier
 
     nodes = {node.name: node for node in fold(load_classifier(mixed)).nodes}
     kernels = float_kernels(mixed)
     assert set(kernels) == FLOAT_OPERATORS
-    assert np.array_equal(kernels["residual_conv2"], nodes["residual_conv2"].kernel.transpose(3, 0, 1, 2))
-    depthwise = nodes["block2_sepconv1_depthwise"].kernel
-    assert np.array_equal(kernels["block2_sepconv1_depthwise"], depthwise[None])
-    temperature = read_manifest(mixed.bundle).shared.temperature
-    assert np.allclose(kernels["logits"], nodes["probabilities"].kernel.T / temperature, rtol=1e-6)
+    # Of a depthwise kernel, input and output scales are one factor per channel.
+    ratios = kernels["block2_sepconv1_depthwise"][0] / nodes["block2_sepconv1_depthwise"].kernel
+    np.testing.assert_allclose(ratios, np.broadcast_to(ratios[:1, :1], ratios.shape), rtol=1e-4)
+    # Of the last layer, the temperature and a factor per input channel.
+    ratios = kernels["logits"].T / nodes["probabilities"].kernel
+    np.testing.assert_allclose(ratios, np.broadcast_to(ratios[:, :1], ratios.shape), rtol=1e-4)
+    # Of a pointwise one, a factor per input and one per output: its logarithms have no interaction.
+    ratios = np.log(kernels["residual_conv2"].transpose(1, 2, 3, 0)[0, 0] / nodes["residual_conv2"].kernel[0, 0])
+    interaction = ratios - ratios.mean(axis=0) - ratios.mean(axis=1, keepdims=True) + ratios.mean()
+    np.testing.assert_allclose(interaction, 0, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
@@ -101,23 +105,23 @@ def test_a_layer_that_is_not_there_is_named_with_its_neighbours(run: Run, cli: C
     assert cli("export", "--run", run.folder, "--quantize", "none", "--keep-float", "block4_sepconv1").code == 2
 
 
-def test_explain_int8_tells_which_layers_lose(
+def test_explain_int8_shows_where_noise_comes_from_on_any_images(
     run: Run, bundle: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cxr_edge.exporting.command.EXPLAIN_IMAGES", 8)
     before = {path.name: path.stat().st_mtime_ns for path in bundle.iterdir()}
-    result = cli("export", "--run", run.folder, "--explain-int8", "--json", tmp_path / "x.json")
+    data = run.folder / "phantoms" / "Normal"
+    result = cli("export", "--run", run.folder, "--explain-int8", "--data", data, "--json", tmp_path / "x.json")
     assert result.code == 0, result.err
+    assert f"8 images of {data}" in result.out.replace("\n", " ")
     assert "--keep-float" in result.out
     assert {path.name: path.stat().st_mtime_ns for path in bundle.iterdir()} == before
     rows = json.loads((tmp_path / "x.json").read_text())["rows"]
     noise = {row["name"]: 10 ** (-row["snr_db"] / 10) for row in rows}
-    groups = [row["name"] for row in rows if row["kind"] == "group"]
-    layers = [row["name"] for row in rows if row["kind"] == "layer"]
-    assert len(layers) == 54
-    # Each part alone is quieter than everything, and none is silent.
-    assert all(0 < noise[name] < noise["everything"] for name in [*groups, *layers])
-    # What layers and groups lose adds up, about, to what everything loses; correlations make it inexact.
-    for names in (groups, layers):
-        assert 0.2 < sum(noise[name] for name in names) / noise["everything"] < 5
-    assert [noise[name] for name in layers] == sorted((noise[name] for name in layers), reverse=True)
+    groups = [row["name"] for row in rows if row["source"] == "group"]
+    tensors = [row["name"] for row in rows if row["source"] == "tensor"]
+    # Each part is quieter than everything, and the parts add up, about, to the whole; correlations make it inexact.
+    assert all(noise[name] < noise["everything"] for name in [*groups, *tensors])
+    assert 0.2 < sum(noise[name] for name in groups) / noise["everything"] < 5
+    assert [noise[name] for name in tensors] == sorted((noise[name] for name in tensors), reverse=True)
+    assert cli("export", "--run", run.folder, "--explain-int8", "--data", tmp_path).code == 2

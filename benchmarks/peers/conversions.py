@@ -39,12 +39,14 @@ class Source:
         """With the options that the run's int8 files were fine-tuned with."""
         from cxr_edge.exporting.export import Exporter, ExportOptions
         from cxr_edge.exporting.recipe import Recipe
-        from cxr_edge.quantization.finetune import FineTuneOptions
+        from cxr_edge.quantization.learn import LearningOptions
 
         calibration = read_artifact(self.artifact(Quantization.INT8, ArtifactFormat.TFLITE)).metadata.calibration
         assert calibration is not None
         recipe = Recipe(tuple(ArtifactFormat), (Quantization.INT8,))
-        return Exporter(self.run, ExportOptions(recipe, FineTuneOptions(**calibration["fine_tuning"])))
+        made = calibration["fine_tuning"]
+        options = LearningOptions(made["steps"], made["learning_rate"])
+        return Exporter(self.run, ExportOptions(recipe, options))
 
     def single_images(self) -> list[NDArray[np.uint8]]:
         """The calibration images as batches of one, uint8 `[1, S, S, 1]`."""
@@ -53,14 +55,15 @@ class Source:
 
 
 def tf2onnx_keras(source: Source, path: Path) -> None:
-    """The fine-tuned model with its simulated quantization, as Keras has it: the weights stay float32."""
+    """The fine-tuned model with its activations' quantization marked, as Keras has it: the weights stay float32."""
     import tf2onnx
 
     from cxr_edge.quantization.build import build_graph
     from cxr_edge.training.backend import keras, tf
 
     exporter = source.exporter
-    simulated = build_graph(exporter.quantized.graph(fine_tuned=True), exporter.quantized.ranges()).model
+    quantized = exporter.quantized.quantized_graph(fine_tuned=True)
+    simulated = build_graph(quantized.graph, quantized.ranges)
     image = keras.Input((exporter.image_size, exporter.image_size, 1), dtype=tf.uint8, name="image")
     model = keras.Model(image, simulated(tf.cast(image, tf.float32)))
     converted, _ = tf2onnx.convert.from_keras(model, opset=17)
@@ -140,7 +143,7 @@ def tflite_converter(source: Source, path: Path) -> None:
         for image in images:
             yield [image.astype(np.float32)]
 
-    converter = tf.lite.TFLiteConverter.from_keras_model(build_graph(source.exporter.graph).model)
+    converter = tf.lite.TFLiteConverter.from_keras_model(build_graph(source.exporter.graph))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative_dataset
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

@@ -16,6 +16,7 @@ def command(run: NewRunOption = None) -> None:
     from cxr_edge.exporting.command import run_export
     from cxr_edge.exporting.recipe import Recipe
     from cxr_edge.files import write_json
+    from cxr_edge.quantization.learn import LearningOptions
     from cxr_edge.records import to_json
     from cxr_edge.reporting.html.plots import draw_run_plots
     from cxr_edge.reporting.terminal.bench import show_bench, speed_cell
@@ -28,7 +29,12 @@ def command(run: NewRunOption = None) -> None:
 
     start = time.monotonic()
     trained = train_new(new_run(run), completed({}), TrainingDisplay(draw_run_plots)).run
-    run_export(trained.folder, Recipe(tuple(ArtifactFormat), (Quantization.FLOAT32, Quantization.INT8)), None, 3e-5)
+    run_export(
+        trained.folder,
+        Recipe(tuple(ArtifactFormat), (Quantization.FLOAT32, Quantization.INT8)),
+        None,
+        LearningOptions.learning_rate,
+    )
     options = BenchOptions(queries=30, seconds=0.5, starts=1, throughput_seconds=0.3, file_rounds=2)
     record = bench(artifacts_of_bundle(trained.bundle), options, progress_bar)
     show_bench(record)

@@ -59,10 +59,22 @@ def command(
         bool,
         typer.Option("--explain-int8", help="Show what each layer loses in int8 by itself, and write no artifact."),
     ] = False,
-    qat_epochs: Annotated[
-        int | None, typer.Option("--qat-epochs", help="Epochs of int8's fine-tuning.", show_default="3; phantoms 1")
+    qat_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--qat-steps", help="Steps of int8's fine-tuning, of a batch each.", show_default="300; phantoms 60"
+        ),
     ] = None,
-    qat_learning_rate: Annotated[float, typer.Option("--qat-learning-rate", help="Its peak learning rate.")] = 3e-5,
+    qat_learning_rate: Annotated[float, typer.Option("--qat-learning-rate", help="Its peak learning rate.")] = 2e-3,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="With --explain-int8: look at the images of this folder.",
+            show_default="the validation split",
+            metavar="DIR",
+        ),
+    ] = None,
     sensitive_class: Annotated[
         str | None,
         typer.Option(
@@ -111,6 +123,6 @@ def command(
     from cxr_edge.exporting.command import run_explain, run_export
 
     if explain_int8:
-        run_explain(run, wanted, json)
+        run_explain(run, wanted, data, json)
     else:
-        run_export(run, wanted, qat_epochs, qat_learning_rate, sensitive_class, sensitivity, folds, json)
+        run_export(run, wanted, qat_steps, qat_learning_rate, sensitive_class, sensitivity, folds, json)

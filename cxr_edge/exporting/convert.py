@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.console import quiet, working
 from cxr_edge.exporting.recipe import OutputType, Recipe
-from cxr_edge.quantization.build import Ranges, on_grid
 from cxr_edge.quantization.graph import Graph, with_heatmap, with_temperature
+from cxr_edge.quantization.quantized_graph import QuantizedGraph
 from cxr_edge.quantization.quantized_run import QuantizedRun
 
 
@@ -70,23 +70,23 @@ class Converter:
         with _step(f"converting {quantization} to TFLite"):
             return float_tflite(self.scaled_graph(), self.batch, half=quantization.is_half)
 
-    def _quantized_graph(self, quantization: Quantization) -> tuple[Graph, Ranges]:
-        """The graph to convert, with the temperature in it, and the activation ranges that go with it."""
-        ranges = self.quantized.ranges()
-        graph, logits = with_temperature(self.quantized.graph(quantization.is_fine_tuned), self.temperature)
+    def _quantized_graph(self, quantization: Quantization) -> QuantizedGraph:
+        """What is converted, with the temperature in it, and the heat map if it is wanted."""
+        quantized = self.quantized.quantized_graph(quantization.is_fine_tuned)
+        graph, logits = with_temperature(quantized.graph, self.temperature)
         # Kernel, bias and range shrink alike: the integers are those that were fine-tuned.
-        low, high = ranges[logits]
-        return graph, {**ranges, logits: (low / self.temperature, high / self.temperature)}
+        low, high = quantized.ranges[logits]
+        ranges = {**quantized.ranges, logits: (low / self.temperature, high / self.temperature)}
+        return QuantizedGraph(self._with_heatmap(graph), ranges)
 
     def _integer_tflite(self, quantization: Quantization) -> bytes:
         from cxr_edge.exporting.tflite import int8_tflite
 
         if quantization not in self._integer:
-            graph, ranges = self._quantized_graph(quantization)
+            quantized = self._quantized_graph(quantization)
             with _step(f"converting {quantization} to TFLite"):
-                whole = self._with_heatmap(on_grid(graph))
                 integer_output = self.recipe.output_type is OutputType.INT8
-                self._integer[quantization] = int8_tflite(whole, ranges, self.batch, integer_output)
+                self._integer[quantization] = int8_tflite(quantized, self.batch, integer_output)
         return self._integer[quantization]
 
 

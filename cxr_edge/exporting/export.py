@@ -32,8 +32,8 @@ from cxr_edge.inspection.computation import ComputationVerdict
 from cxr_edge.inspection.operators import computation_of
 from cxr_edge.lowering.activations import ActivationType
 from cxr_edge.machine import package_versions
-from cxr_edge.quantization.finetune import FineTuneOptions
-from cxr_edge.quantization.graph import fold
+from cxr_edge.quantization.fold import fold
+from cxr_edge.quantization.learn import LearningOptions
 from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
@@ -48,7 +48,7 @@ class ExportOptions:
     """What to write and how the int8 fine-tuning is done."""
 
     recipe: Recipe
-    fine_tuning: FineTuneOptions
+    fine_tuning: LearningOptions
     #: Class not to be missed, None for `USUAL_LABEL` where there is one, and the share of it to be called or referred.
     sensitive_class: str | None = None
     sensitivity: float = 0.95
@@ -59,8 +59,8 @@ class ExportOptions:
         """Raises OptionError for an unknown name, or a number out of range."""
         if not 0 < self.sensitivity <= 1:
             raise OptionError(f"--sensitivity {self.sensitivity}: a share above 0 and up to 1 is needed")
-        if self.fine_tuning.epochs < 1 or not 0 < self.fine_tuning.learning_rate < 1:
-            raise OptionError("--qat-epochs takes 1 and more, --qat-learning-rate a number above 0 and below 1")
+        if self.fine_tuning.steps < 1 or not 0 < self.fine_tuning.learning_rate < 1:
+            raise OptionError("--qat-steps takes 1 and more, --qat-learning-rate a number above 0 and below 1")
 
 
 @dataclass(frozen=True)

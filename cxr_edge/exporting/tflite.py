@@ -7,8 +7,9 @@ from typing import Any
 
 from cxr_edge.artifacts.contract import HEATMAP, IMAGE, PROBABILITIES
 from cxr_edge.exporting.tflite_rewrite import finish_float, finish_int8
-from cxr_edge.quantization.build import Ranges, build_graph
+from cxr_edge.quantization.build import build_graph
 from cxr_edge.quantization.graph import Graph
+from cxr_edge.quantization.quantized_graph import QuantizedGraph
 from cxr_edge.training.backend import keras, tf
 
 
@@ -31,29 +32,28 @@ def _converter(model: keras.Model, input_type: Any, batch: int | None, folder: s
 def float_tflite(graph: Graph, batch: int | None = None, half: bool = False) -> bytes:
     """A float32 TFLite file; with `half`, its weights are float16 and computation stays float32 on a CPU."""
     with tempfile.TemporaryDirectory() as folder:
-        converter = _converter(build_graph(graph).model, tf.uint8, batch, folder)
+        converter = _converter(build_graph(graph), tf.uint8, batch, folder)
         if half:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
         return finish_float(converter.convert(), PROBABILITIES)
 
 
-def int8_tflite(graph: Graph, ranges: Ranges, batch: int | None = None, integer_output: bool = False) -> bytes:
+def int8_tflite(quantized: QuantizedGraph, batch: int | None = None, integer_output: bool = False) -> bytes:
     """A full-integer TFLite file with the given activation ranges; softmax alone stays float.
 
     Args:
-        graph: its kernels must lie on their int8 grids (`cxr_edge.quantization.build.on_grid`), so that the scales
-            the converter derives from them are those of the fine-tuning. Nodes marked `in_float` stay float.
-        ranges: of each tensor in `quantized_tensors(graph)`.
+        quantized: with its kernels on their int8 grids, from which the converter derives their scales. Nodes marked
+            `in_float` stay float.
         batch: the only N that the file takes; None for any.
         integer_output: end in an int8 softmax (scale 1/256, zero point -128) instead, for accelerators without float.
     """
     with tempfile.TemporaryDirectory() as folder:
-        converter = _converter(build_graph(graph, ranges, for_conversion=True).model, tf.float32, batch, folder)
+        converter = _converter(build_graph(quantized.graph, quantized.ranges), tf.float32, batch, folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = tf.uint8
-        if any(node.per_tensor for node in graph.nodes):
+        if any(node.per_tensor for node in quantized.graph.nodes):
             converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         if integer_output:
             converter.inference_output_type = tf.int8
-        return finish_int8(converter.convert(), graph, PROBABILITIES)
+        return finish_int8(converter.convert(), quantized.graph, PROBABILITIES)

@@ -1,10 +1,11 @@
-"""What the quantization of a run yields, made once and kept in its folder: calibrated ranges, fine-tuned graphs."""
+"""What the quantization of a run yields, made once and kept in its folder: calibrated and fine-tuned int8 graphs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,26 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge import __version__
-from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.files import sha256_of, write_json
-from cxr_edge.quantization.calibrate import PERCENTILE, choose_ranges, collect_histograms, symmetric_range
-from cxr_edge.quantization.finetune import FineTuneOptions, fine_tune, load_kernels, save_kernels
-from cxr_edge.quantization.graph import (
-    Graph,
-    keep_in_float,
-    quantized_tensors,
-    with_dense_per_tensor,
-    with_heatmap,
-)
+from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms, largest_magnitudes
+from cxr_edge.quantization.channel_scales import equalizing_scales, with_channel_scales
+from cxr_edge.quantization.graph import Graph, keep_in_float, with_dense_per_tensor, with_heatmap
+from cxr_edge.quantization.learn import Check, LearningOptions, learn
+from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
+from cxr_edge.quantization.rounding import round_kernels
 from cxr_edge.runs import Run
 from cxr_edge.training.batches import training_batches
 
-CALIBRATION_IMAGES = 256
-CALIBRATION_METHOD = f"percentile {PERCENTILE}"
+#: Training images for the ranges; and of those the first, for what needs no tails: channel scales and rounding.
+CALIBRATION_IMAGES = 512
+EQUALIZATION_IMAGES, ROUNDING_IMAGES = 128, 256
+CALIBRATION_METHOD = "equalized channels, least squared error, kernels rounded by their inputs"
 CALIBRATION_BATCH = 8
 
 
@@ -53,7 +52,7 @@ class Variant:
 
 
 class QuantizedRun:
-    """Calibrated ranges and fine-tuned graphs of a run, each made when it is first asked for.
+    """Calibrated and fine-tuned int8 graphs of a run, each made when it is first needed, and reused by later exports.
 
     Args:
         run: a trained one.
@@ -62,90 +61,103 @@ class QuantizedRun:
         options: of the fine-tuning.
     """
 
-    def __init__(self, run: Run, graph: Graph, variant: Variant, options: FineTuneOptions) -> None:
+    def __init__(self, run: Run, graph: Graph, variant: Variant, options: LearningOptions) -> None:
         self.run, self.variant, self.options = run, variant, options
         self.config = run.config().options
         self.split = run_split(run)
         self.model_hash = sha256_of(run.model_file)
-        self._source = graph
         target = keep_in_float(graph, variant.keep_float)
         self._target = with_dense_per_tensor(target) if variant.dense_per_tensor else target
-        self._calibrated: dict[str, tuple[float, float]] | None = None
+        self._equalized: Graph | None = None
 
     def calibration_images(self) -> NDArray[np.uint8]:
-        """The representative data set: a seeded choice of training images, uint8 `[N, S, S, 1]`."""
+        """The representative data set: a seeded choice of training images, uint8 `[N, S, S, 1]`, in random order."""
         images = decoded(self.split, "train", self.config.image_size)
-        chosen = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]
-        return np.asarray(images[np.sort(chosen)])
+        order = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]
+        return np.asarray(images[order])
 
-    def ranges(self) -> dict[str, tuple[float, float]]:
-        """Calibrated activation ranges; kept, and reused by later exports, so that all files hold the same integers."""
-        if self._calibrated is None:
-            self._calibrated = self._kept_ranges()
-        if self._calibrated is None:
-            images = self.calibration_images()
-            with progress_bar("calibrating", 2 * -(-len(images) // CALIBRATION_BATCH)) as bar:
-                histograms = collect_histograms(with_heatmap(self._source), images, CALIBRATION_BATCH, bar.tick)
-            self._calibrated = choose_ranges(histograms)
-            write_json(self.calibration_file, {**self._calibration_key(), "ranges": self._calibrated})
-        if not self.variant.symmetric:
-            return self._calibrated
-        return {
-            name: bounds if name == IMAGE else symmetric_range(*bounds) for name, bounds in self._calibrated.items()
-        }
+    def quantized_graph(self, fine_tuned: bool) -> QuantizedGraph:
+        """The int8 graph, calibrated, or with ranges and biases learned from there (`cxr_edge.quantization.learn`)."""
+        return self._fine_tuned() if fine_tuned else self._calibrated()
+
+    def _calibrated(self) -> QuantizedGraph:
+        key = {"method": CALIBRATION_METHOD, "images": CALIBRATION_IMAGES, **self._key()}
+        return self._kept(self._path(Quantization.INT8_PTQ), key, self._calibrate)
+
+    def _calibrate(self) -> QuantizedGraph:
+        images = self.calibration_images()
+        passes = 2 * len(images) + min(len(images), ROUNDING_IMAGES)
+        graph = self.equalized_graph()
+        with progress_bar("calibrating", -(-passes // CALIBRATION_BATCH)) as bar:
+            histograms = collect_histograms(with_heatmap(graph), images, CALIBRATION_BATCH, bar.tick)
+            ranges = choose_ranges(graph, histograms, self.variant.symmetric)
+            return round_kernels(graph, ranges, images[:ROUNDING_IMAGES], CALIBRATION_BATCH, bar.tick)
+
+    def equalized_graph(self) -> Graph:
+        """The float graph with its channels scaled: the teacher of what is learned, and what is calibrated."""
+        if self._equalized is None:
+            images = self.calibration_images()[:EQUALIZATION_IMAGES]
+            with progress_bar("equalizing channels", -(-len(images) // CALIBRATION_BATCH)) as bar:
+                magnitudes = largest_magnitudes(self._target, images, CALIBRATION_BATCH, bar.tick)
+            self._equalized = with_channel_scales(self._target, equalizing_scales(self._target, magnitudes))
+        return self._equalized
+
+    def _fine_tuned(self) -> QuantizedGraph:
+        key = {**asdict(self.options), **self._key()}
+        path = self._path(Quantization.INT8)
+
+        def made() -> QuantizedGraph:
+            size = self.config.image_size
+            batches = training_batches(self.split, size, self.config.batch_size, self.config.seed + 2)
+            validation = np.asarray(decoded(self.split, "validation", size))
+            checkpoints = path.with_name(f"{path.stem}-checkpoints")
+            start = self._calibrated()
+            with progress_bar("quantization-aware fine-tuning", self.options.steps) as bar:
+                graph, checks = learn(
+                    self.equalized_graph(), start, batches, validation, self.options, key, checkpoints, bar,
+                    self.variant.symmetric,
+                )  # fmt: skip
+            write_json(self._history_file, [asdict(check) for check in checks])
+            graph.save(path, key)
+            shutil.rmtree(checkpoints)
+            return graph
+
+        return self._kept(path, key, made)
+
+    def _kept(self, path: Path, key: dict[str, Any], make: Callable[[], QuantizedGraph]) -> QuantizedGraph:
+        kept = load_quantized_graph(self._target, path, key)
+        if kept is None:
+            kept = make()
+            kept.save(path, key)
+        return kept
+
+    def _key(self) -> dict[str, Any]:
+        return {"model": self.model_hash, "cxr_edge": __version__, **self.variant.key()}
+
+    def _path(self, quantization: Quantization) -> Path:
+        variant = json.dumps(self.variant.key(), sort_keys=True)
+        suffix = f"-{hashlib.sha256(variant.encode()).hexdigest()[:8]}" if self.variant.key() else ""
+        return self.run.quantized / f"{quantization}{suffix}.npz"
 
     @property
-    def calibration_file(self) -> Path:
-        return self.run.quantized / "calibration.json"
+    def _history_file(self) -> Path:
+        path = self._path(Quantization.INT8)
+        return path.with_name(f"{path.stem}-history.json")
 
-    def _calibration_key(self) -> dict[str, Any]:
-        images = min(CALIBRATION_IMAGES, len(self.split.part("train")))
-        return {"images": images, "method": CALIBRATION_METHOD, "model": self.model_hash, "cxr_edge": __version__}
-
-    def _kept_ranges(self) -> dict[str, tuple[float, float]] | None:
-        try:
-            kept = json.loads(self.calibration_file.read_text(encoding="utf-8"))
-            ranges = {name: (low, high) for name, (low, high) in kept.pop("ranges").items()}
-            wanted = set(quantized_tensors(with_heatmap(self._source)))
-            return ranges if kept == self._calibration_key() and set(ranges) >= wanted else None
-        except (OSError, ValueError, KeyError, TypeError):
-            # None yet, or damaged: calibrating again costs a minute.
-            return None
-
-    def graph(self, fine_tuned: bool) -> Graph:
-        """The graph to convert: as trained, or after quantization-aware fine-tuning.
-
-        A fine-tuned one is kept, and reused by later exports of the same variant with the same options.
-        """
-        if not fine_tuned:
-            return self._target
-        options = self.options
-        key = {"model": self.model_hash, "cxr_edge": __version__, **asdict(options), **self.variant.key()}
-        variant = json.dumps(self.variant.key(), sort_keys=True)
-        name = f"int8-{hashlib.sha256(variant.encode()).hexdigest()[:8]}" if self.variant.key() else "int8"
-        path = self.run.quantized / f"{name}.npz"
-        found = load_kernels(self._target, path, key)
-        if found is not None:
-            return found
-        ranges, size = self.ranges(), self.config.image_size
-        batches = training_batches(self.split, size, self.config.batch_size, self.config.seed + 2)
-        validation = np.asarray(decoded(self.split, "validation", size))
-        checkpoints = self.run.quantized / f"{name}-checkpoints"
-        with progress_bar("quantization-aware fine-tuning", options.epochs * batches.steps) as bar:
-            graph, rows = fine_tune(
-                self._source, self._target, ranges, batches, validation, options, key, checkpoints, bar
-            )
-        write_json(self.run.quantized / f"{name}-history.json", rows)
-        save_kernels(graph, path, key)
-        shutil.rmtree(checkpoints)
-        return graph
+    def checks(self) -> tuple[Check, ...]:
+        """How far the fine-tuning was at each check; the first is its start, and the nearest was kept."""
+        return tuple(Check(**row) for row in json.loads(self._history_file.read_text(encoding="utf-8")))
 
     def described(self, quantization: Quantization) -> dict[str, Any] | None:
-        """How an artifact came by its integers, for its metadata; None for a float one."""
+        """How an artifact came by its integers, for its metadata; None for a float one.
+
+        `kept_step` says after how many steps of fine-tuning it was kept: 0 where the calibrated graph was nearest.
+        """
         if not quantization.is_integer:
             return None
-        key = self._calibration_key()
-        found: dict[str, Any] = {"images": key["images"], "method": key["method"], **self.variant.key()}
+        images = min(CALIBRATION_IMAGES, len(self.split.part("train")))
+        description: dict[str, Any] = {"images": images, "method": CALIBRATION_METHOD, **self.variant.key()}
         if quantization.is_fine_tuned:
-            found["fine_tuning"] = asdict(self.options)
-        return found
+            kept = min(self.checks(), key=lambda check: check.distance)
+            description["fine_tuning"] = {**asdict(self.options), "kept_step": kept.step}
+        return description

@@ -1,0 +1,187 @@
+"""Where int8's noise comes from: one tensor, or one group of them, in int8 at a time, and the rest in float.
+
+On the first day this table would have shown what a parity table hides: that kernels cost nothing and activations
+everything, and whether a tensor's range cuts or is too wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.artifacts.contract import IMAGE
+from cxr_edge.quantization.graph import Graph
+from cxr_edge.quantization.quantized_graph import QuantizedGraph
+from cxr_edge.quantization.simulate import fake_quantize, interpret, kernels_of
+from cxr_edge.training.backend import tf
+
+_GROUPS = {
+    "depthwise": "depthwise outputs",
+    "conv": "convolution outputs",
+    "relu": "ReLU outputs",
+    "add": "residual sums",
+    "mean": "pooled features and logits",
+    "dense": "pooled features and logits",
+}
+_KERNELS = "kernels"
+_BATCH = 8
+
+
+class NoiseSource(StrEnum):
+    """What is in int8 in a row."""
+
+    ALL = "all"
+    GROUP = "group"
+    TENSOR = "tensor"
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What int8 does to the logits, centred per image since softmax does not see their mean.
+
+    `snr_db` is their power over that of the error, None without an error; `bias` the mean error per class; `agreement`
+    the share of images with the float graph's answer. `layer` is what `--keep-float` calls it, and `clipped` how much
+    of the squared error at the tensor itself comes from values that its range cuts: the rest is rounding. Both are None
+    but for tensors.
+    """
+
+    source: NoiseSource
+    name: str
+    snr_db: float | None
+    agreement: float
+    bias: tuple[float, ...]
+    layer: str | None = None
+    clipped: float | None = None
+
+
+def explain(
+    reference: Graph,
+    quantized: QuantizedGraph,
+    images: NDArray[np.uint8],
+    on_row: Callable[[], None] | None = None,
+) -> list[Noise]:
+    """Signal-to-noise ratio and bias with everything in int8, with each group, and with each tensor.
+
+    Args:
+        reference: the float graph.
+        quantized: the same in int8.
+        images: uint8 `[N, S, S, 1]`, of any kind.
+        on_row: called after each row.
+
+    Returns:
+        Everything, then the groups, then the tensors, each with those that lose most first.
+    """
+    names = [name for name in quantized.ranges if name != IMAGE and name in {node.name for node in reference.nodes}]
+    logits = _switchable_logits(reference, quantized, names, images)
+    expected = logits([])
+    clipped = _clipped_shares(reference, quantized, names, images)
+    layers = {node.name: _layer_of(reference, node.name) for node in reference.nodes}
+    rows = []
+    for source, name, on in _subsets(reference, names):
+        error = logits(on) - expected
+        noise = float((error**2).sum())
+        rows.append(
+            Noise(
+                source,
+                name,
+                float(10 * np.log10((expected**2).sum() / noise)) if noise else None,
+                float(((error + expected).argmax(axis=1) == expected.argmax(axis=1)).mean()),
+                tuple(error.mean(axis=0).tolist()),
+                layers[name] if source == NoiseSource.TENSOR else None,
+                clipped[name] if source == NoiseSource.TENSOR else None,
+            )
+        )
+        if on_row:
+            on_row()
+    order = list(NoiseSource)
+    return sorted(rows, key=lambda row: (order.index(row.source), np.inf if row.snr_db is None else row.snr_db))
+
+
+def _switchable_logits(
+    reference: Graph, quantized: QuantizedGraph, names: Sequence[str], images: NDArray[np.uint8]
+) -> Callable[[Sequence[str]], NDArray[np.float64]]:
+    """The centred logits `[N, K]` with what is named in int8 and the rest in float."""
+    switches = {name: tf.Variable(0.0) for name in [*names, _KERNELS]}
+    original, rounded = kernels_of(reference), kernels_of(quantized.graph)
+    biases = {node.name: node.bias for node in quantized.graph.nodes}
+
+    def activation(name: str, value: Any) -> Any:
+        if name not in switches:
+            return value
+        return value + switches[name] * (fake_quantize(value, *quantized.ranges[name]) - value)
+
+    def mixed(on: Any, off: Any) -> Any:
+        return off + switches[_KERNELS] * (on - off)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def step(batch: tf.Tensor) -> tf.Tensor:
+        tensors = interpret(
+            reference,
+            tf.cast(batch, tf.float32),
+            lambda node: mixed(rounded(node), original(node)),
+            lambda node: mixed(biases[node.name], node.bias),
+            activation,
+        )
+        return tensors[reference.nodes[-1].inputs[0]]
+
+    def logits(on: Sequence[str]) -> NDArray[np.float64]:
+        for name, switch in switches.items():
+            switch.assign(1.0 if name in on else 0.0)
+        rows = [step(images[start : start + _BATCH]).numpy() for start in range(0, len(images), _BATCH)]
+        values = np.concatenate(rows).astype(np.float64)
+        return np.asarray(values - values.mean(axis=1, keepdims=True))
+
+    return logits
+
+
+def rows_of(quantized: QuantizedGraph) -> int:
+    """How many rows `explain` has."""
+    names = [node.name for node in quantized.graph.nodes if node.name in quantized.ranges]
+    return len(_subsets(quantized.graph, names))
+
+
+def _subsets(graph: Graph, names: Sequence[str]) -> list[tuple[NoiseSource, str, list[str]]]:
+    """Source and name of each row, with what is in int8 in it."""
+    kinds = {node.name: node.kind for node in graph.nodes}
+    subsets = [
+        (NoiseSource.ALL, "everything", [*names, _KERNELS]),
+        (NoiseSource.GROUP, "kernels and biases", [_KERNELS]),
+    ]
+    for group in dict.fromkeys(_GROUPS.values()):
+        members = [name for name in names if _GROUPS[kinds[name]] == group]
+        subsets.append((NoiseSource.GROUP, group, members))
+    return [*subsets, *((NoiseSource.TENSOR, name, [name]) for name in names)]
+
+
+def _layer_of(graph: Graph, name: str) -> str:
+    nodes = {node.name: node for node in graph.nodes}
+    node = nodes[name]
+    return nodes[node.inputs[0]].layer if node.kind == "relu" else node.layer
+
+
+def _clipped_shares(
+    graph: Graph, quantized: QuantizedGraph, names: Sequence[str], images: NDArray[np.uint8]
+) -> dict[str, float]:
+    """Of the squared error that rounding a tensor to its grid makes, the share from values past its range."""
+    kernels = kernels_of(graph)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def errors(batch: tf.Tensor) -> tf.Tensor:
+        tensors = interpret(graph, tf.cast(batch, tf.float32), kernels)
+        rows = []
+        for name in names:
+            low, high = quantized.ranges[name]
+            value = tensors[name]
+            squared = (fake_quantize(value, low, high) - value) ** 2
+            past = tf.cast((value < low) | (value > high), tf.float32)
+            rows.append([tf.reduce_sum(squared), tf.reduce_sum(squared * past)])
+        return tf.stack(rows)
+
+    batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
+    sums = np.asarray(np.sum([errors(batch).numpy() for batch in batches], axis=0, dtype=np.float64))
+    return {name: float(cut / error) if error else 0.0 for name, error, cut in zip(names, *sums.T, strict=True)}

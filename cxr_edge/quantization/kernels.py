@@ -1,0 +1,90 @@
+"""int8 kernels: the grid of each output channel, and which of its points a weight is rounded to.
+
+Rounding each weight to the nearest point is not the best for the layer's output: errors of weights whose inputs rise
+and fall together can cancel. `round_kernel` rounds one input channel after the other and lets the channels still to
+come make up for the error (Frantar et al., "GPTQ", 2023, after Hassibi and Stork's optimal brain surgeon). It costs
+nothing when the model runs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.quantization.graph import Node
+
+#: Kernels are symmetric: -127..127.
+LARGEST = 127
+#: Added to the diagonal of the inputs' covariance, as a share of its mean: keeps it invertible where inputs are fewer
+#: than channels or always 0.
+DAMPING = 0.01
+#: Columns whose effect on the others is gathered into one matrix product.
+_BLOCK = 64
+
+
+def kernel_step(node: Node) -> NDArray[np.float32]:
+    """Step of each output channel's grid, broadcastable to the kernel; one for all where the node is per-tensor."""
+    assert node.kernel is not None
+    others = None if node.per_tensor else tuple(range(node.kernel.ndim - 1))
+    return np.asarray(
+        np.maximum(np.abs(node.kernel).max(axis=others, keepdims=True), 1e-12) / np.float32(LARGEST), dtype=np.float32
+    )
+
+
+def nearest(node: Node) -> NDArray[np.float32]:
+    """A node's kernel with each weight at the nearest point of its grid."""
+    assert node.kernel is not None
+    step = kernel_step(node)
+    return np.asarray(np.round(node.kernel / step) * step, dtype=np.float32)
+
+
+def round_kernel(node: Node, covariance: NDArray[np.float64]) -> NDArray[np.float32]:
+    """A node's kernel at points of its grid that keep its output near the float one's.
+
+    Args:
+        node: conv, with a window of one pixel, dense, or depthwise.
+        covariance: of the inputs that one output channel sees: `[I, I]`, and for depthwise `[C, H * W, H * W]`.
+
+    Returns:
+        float32, as the kernel. The largest weight of each channel stays at 127 steps, so that the grid can be told
+        from the kernel alone.
+    """
+    assert node.kernel is not None
+    step = np.broadcast_to(kernel_step(node), node.kernel.shape)
+    # In units of the grid, [output channels, weights].
+    channels = node.kernel.shape[-1]
+    weights = (node.kernel / step).reshape(-1, channels).T.astype(np.float64)
+    if node.kind == "depthwise":
+        points = np.stack([_rounded(weights[index : index + 1], covariance[index])[0] for index in range(channels)])
+    else:
+        points = _rounded(weights, covariance)
+    return np.asarray(points.T.reshape(node.kernel.shape) * step, dtype=np.float32)
+
+
+def _rounded(weights: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`[O, I]` rounded to integers, column after column, those with the largest variance first."""
+    order = np.argsort(-np.diag(covariance), kind="stable")
+    matrix = covariance[np.ix_(order, order)].copy()
+    count = len(order)
+    matrix[np.diag_indices(count)] += DAMPING * max(float(np.diag(matrix).mean()), 1e-12)
+    # Rows of this factor say how an error in one column is made up for by those after it.
+    upper = np.linalg.cholesky(np.linalg.inv(matrix)).T
+    remaining = weights[:, order].copy()
+    # Where the largest weight lies: it is an integer already, and stays.
+    fixed = np.abs(weights[:, order]) >= LARGEST - 1e-3
+    anchor = np.where(fixed, np.sign(remaining) * LARGEST, 0.0)
+    points = np.empty_like(remaining)
+    for start in range(0, count, _BLOCK):
+        stop = min(start + _BLOCK, count)
+        errors = np.empty((len(weights), stop - start))
+        for column in range(start, stop):
+            value = np.clip(np.round(remaining[:, column]), -LARGEST, LARGEST)
+            value = np.where(fixed[:, column], anchor[:, column], value)
+            points[:, column] = value
+            error = (remaining[:, column] - value) / upper[column, column]
+            remaining[:, column + 1 : stop] -= np.outer(error, upper[column, column + 1 : stop])
+            errors[:, column - start] = error
+        remaining[:, stop:] -= errors @ upper[start:stop, stop:]
+    result = np.empty_like(points)
+    result[:, order] = points
+    return result

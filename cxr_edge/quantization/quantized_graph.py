@@ -1,0 +1,66 @@
+"""A graph with the ranges of its quantized tensors: what is converted, and what is kept on disk between exports."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxr_edge.files import replacing
+from cxr_edge.quantization.graph import Graph
+
+#: Lower and upper bound of each quantized tensor's representable values, by its name.
+Ranges = Mapping[str, tuple[float, float]]
+_RANGES = "ranges"
+_KEY = "key"
+
+
+@dataclass(frozen=True)
+class QuantizedGraph:
+    """A graph whose int8 kernels lie on their grids, and the range of every tensor in `quantized_tensors(graph)`."""
+
+    graph: Graph
+    ranges: Ranges
+
+    def save(self, path: Path, key: Mapping[str, Any]) -> None:
+        """Write kernels, biases and ranges, with the `key` that says what they were made from, atomically."""
+        arrays: dict[str, Any] = {_KEY: np.array(_text(key)), _RANGES: np.array(json.dumps(self.ranges))}
+        for node in self.graph.nodes:
+            if node.kernel is not None:
+                arrays[f"{node.name}/kernel"] = node.kernel
+            if node.bias is not None:
+                arrays[f"{node.name}/bias"] = node.bias
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+
+
+def load_quantized_graph(graph: Graph, path: Path, key: Mapping[str, Any]) -> QuantizedGraph | None:
+    """What was saved of a graph; None where nothing was, it is damaged, or it was made from something else."""
+    try:
+        with np.load(path) as arrays:
+            if str(arrays[_KEY]) != _text(key):
+                return None
+            ranges = {name: (low, high) for name, (low, high) in json.loads(str(arrays[_RANGES])).items()}
+            nodes = tuple(
+                node
+                if node.kernel is None
+                else replace(
+                    node,
+                    kernel=arrays[f"{node.name}/kernel"],
+                    bias=None if node.bias is None else arrays[f"{node.name}/bias"],
+                )
+                for node in graph.nodes
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        # Making it again costs minutes, and asks nothing of the user.
+        return None
+    return QuantizedGraph(replace(graph, nodes=nodes), ranges)
+
+
+def _text(key: Mapping[str, Any]) -> str:
+    return json.dumps(key, sort_keys=True)

@@ -1,0 +1,101 @@
+"""The deployment graph computed by TensorFlow, in float or with int8 simulated, to calibrate, learn and explain.
+
+What is simulated is what TFLite's and ONNX Runtime's integer kernels compute: activations on a grid of 255 steps per
+tensor, kernels on a symmetric grid per output channel, sums in more bits than matter, one rounding per operator. A ReLU
+on a residual sum reads the sum before it is rounded: on the device the sum is computed twice, once with the ReLU fused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cxr_edge.artifacts.contract import IMAGE
+from cxr_edge.quantization.graph import Graph, Node
+from cxr_edge.training.backend import tf
+
+#: Steps between the lowest and the highest integer of an activation.
+ACTIVATION_STEPS = 255.0
+#: As in `build.Gate`.
+_TINY = 1e-4
+
+
+def kernels_of(graph: Graph) -> Callable[[Node], Any]:
+    """The kernel of each node as a tensor, to be made outside of a traced function.
+
+    Inside, each trace would hold copies of all of them as constants: gigabytes.
+    """
+    tensors = {node.name: tf.constant(node.kernel) for node in graph.nodes if node.kernel is not None}
+    return lambda node: tensors[node.name]
+
+
+def interpret(
+    graph: Graph,
+    images: Any,
+    kernel: Callable[[Node], Any],
+    bias: Callable[[Node], Any] = lambda node: node.bias,
+    activation: Callable[[str, Any], Any] = lambda _, value: value,
+) -> dict[str, Any]:
+    """Every tensor of a graph, by its name.
+
+    Args:
+        graph: in float.
+        images: float32 `[N, S, S, 1]`, grey values 0..255.
+        kernel, bias: what to compute a node with, in the layout of `Node`.
+        activation: what the readers of a tensor see in place of its value. A ReLU on a sum sees the value itself.
+    """
+    tensors = {IMAGE: activation(IMAGE, images)}
+    sums: dict[str, Any] = {}
+    for node in graph.nodes:
+        inputs = [sums.get(name, tensors[name]) if node.kind == "relu" else tensors[name] for name in node.inputs]
+        value = _compute(node, inputs, kernel, bias)
+        if node.kind == "add":
+            sums[node.name] = value
+        tensors[node.name] = activation(node.name, value)
+    return tensors
+
+
+def _compute(node: Node, inputs: list[Any], kernel: Callable[[Node], Any], bias: Callable[[Node], Any]) -> Any:
+    strides, padding = [1, *node.strides, 1], node.padding.upper()
+    if node.kind in ("conv", "depthwise", "dense"):
+        if node.kind == "conv":
+            value = tf.nn.conv2d(inputs[0], kernel(node), strides, padding)
+        elif node.kind == "depthwise":
+            value = tf.nn.depthwise_conv2d(inputs[0], kernel(node)[..., None], strides, padding)
+        else:
+            value = inputs[0] @ kernel(node)
+        return value if node.bias is None else value + bias(node)
+    if node.kind == "relu":
+        return tf.nn.relu(inputs[0])
+    if node.kind == "maxpool":
+        return tf.nn.max_pool2d(inputs[0], node.window, node.strides, padding)
+    if node.kind == "add":
+        return inputs[0] + inputs[1]
+    if node.kind == "mean":
+        return tf.reduce_mean(inputs[0], [1, 2])
+    if node.kind == "gate":
+        values, opened = inputs[0], inputs[1][:, None, None, :]
+        return values * (opened / (opened + _TINY))
+    return tf.nn.softmax(inputs[0])
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def fake_quantize(value: Any, low: Any, high: Any) -> Any:
+    """A tensor rounded to the grid between two bounds, of which 0 is a point.
+
+    Differentiable in the bounds as well, as learned step sizes are (Esser et al., "Learned Step Size Quantization",
+    2020): a value that is cut moves the grid's step by the integer that it is cut to, a value within by its rounding
+    error. The zero point is not learned. By hand, because TensorFlow's own chain of gradients keeps six copies of every
+    activation.
+    """
+    step = (high - low) / ACTIVATION_STEPS
+    zero_point = tf.round(-low / step)
+    result = (tf.clip_by_value(tf.round(value / step) + zero_point, 0.0, ACTIVATION_STEPS) - zero_point) * step
+
+    def gradient(upstream: Any) -> tuple[Any, Any, Any]:
+        bottom, top = (-zero_point - 0.5) * step, (ACTIVATION_STEPS - zero_point + 0.5) * step
+        within = tf.cast((value >= bottom) & (value <= top), value.dtype)
+        of_step = tf.reduce_sum(upstream * (result - value * within)) / step
+        return upstream * within, -of_step / ACTIVATION_STEPS, of_step / ACTIVATION_STEPS
+
+    return result, gradient

@@ -1,0 +1,382 @@
+"""The numerical core of int8, on a graph of a few nodes: nothing is trained here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cxr_edge.artifacts.contract import IMAGE
+from cxr_edge.console import progress_bar
+from cxr_edge.errors import RunError
+from cxr_edge.quantization.calibrate import Histogram, choose_ranges, collect_histograms, largest_magnitudes
+from cxr_edge.quantization.channel_scales import equalizing_scales, free_groups, scale_groups, with_channel_scales
+from cxr_edge.quantization.explain import NoiseSource, explain, rows_of
+from cxr_edge.quantization.graph import Graph, keep_in_float, quantized_tensors, with_heatmap, with_temperature
+from cxr_edge.quantization.kernels import LARGEST, kernel_step, nearest, round_kernel
+from cxr_edge.quantization.learn import CHECKS, Check, LearningOptions, learn
+from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
+from cxr_edge.quantization.rounding import round_kernels
+from cxr_edge.quantization.simulate import fake_quantize
+from cxr_edge.training.backend import tf
+from cxr_edge.training.batches import Batches
+from tests.graphs import LABELS, simulated, small_graph, some_images, tensors_of
+
+IMAGES = some_images()
+
+
+def histogram_of(values: NDArray[np.floating], bins: int = 4096) -> Histogram:
+    counts, edges = np.histogram(values, bins)
+    return Histogram(float(edges[0]), float(edges[-1]), counts)
+
+
+def calibrated(graph: Graph, symmetric: bool = False) -> QuantizedGraph:
+    histograms = collect_histograms(with_heatmap(graph), IMAGES, 8)
+    return round_kernels(graph, choose_ranges(graph, histograms, symmetric), IMAGES, 8)
+
+
+def log_odds_error(quantized: QuantizedGraph, reference: Graph, images: NDArray[np.uint8]) -> float:
+    """Root mean square error of the centred logits."""
+    difference = simulated(quantized, images)["logits"] - tensors_of(reference, images)["logits"]
+    return float(np.sqrt(((difference - difference.mean(axis=1, keepdims=True)) ** 2).mean()))
+
+
+# Channel scales
+
+
+def test_channel_scales_leave_the_function_as_it_is() -> None:
+    graph = small_graph()
+    rng = np.random.default_rng(3)
+    scales = {
+        group: np.exp(rng.normal(0, 1, count)) for group, count in free_groups(graph, scale_groups(graph)).items()
+    }
+    assert len(scales) == 4
+    before, after = tensors_of(graph, IMAGES), tensors_of(with_channel_scales(graph, scales), IMAGES)
+    np.testing.assert_allclose(after["probabilities"], before["probabilities"], atol=1e-5)
+    assert np.abs(after["separable_depthwise"] - before["separable_depthwise"]).max() > 0.1
+
+
+def test_tensors_that_a_sum_joins_share_their_scales() -> None:
+    groups = scale_groups(small_graph())
+    assert len({groups[name] for name in ("pool", "separable_pointwise", "shortcut", "sum", "sum_act", "pooling")}) == 1
+    assert groups["stem"] == groups["stem_act"] != groups["sum"]
+    assert groups["logits"] not in free_groups(small_graph(), groups)
+
+
+def test_equalizing_brings_channels_nearer_to_one_another() -> None:
+    graph = small_graph(spread=2.0)
+
+    def spread(one: Graph) -> float:
+        magnitudes = largest_magnitudes(one, IMAGES, 8)["separable_depthwise"]
+        return float(magnitudes.max() / np.median(magnitudes))
+
+    scales = equalizing_scales(graph, largest_magnitudes(graph, IMAGES, 8))
+    assert spread(with_channel_scales(graph, scales)) < 0.6 * spread(graph)
+
+
+def test_unknown_scales_are_refused() -> None:
+    with pytest.raises(KeyError, match="nowhere"):
+        with_channel_scales(small_graph(), {"nowhere": np.ones(3, np.float32)})
+
+
+# Ranges
+
+
+def test_a_range_takes_in_values_that_lie_evenly() -> None:
+    low, high = histogram_of(np.linspace(-1, 3, 100_000)).least_squares_range()
+    assert low == pytest.approx(-1, abs=0.01)
+    assert high == pytest.approx(3, abs=0.01)
+
+
+def test_a_range_cuts_a_far_value_off_that_few_have() -> None:
+    values = np.append(np.random.default_rng(0).normal(0, 1, 1_000_000), 40.0)
+    low, high = histogram_of(values).least_squares_range()
+    assert high < 20
+    assert low < -3
+    # A hundred of a thousand are worth their room.
+    common = np.append(np.random.default_rng(0).normal(0, 1, 1000), np.full(100, 40.0))
+    assert histogram_of(common).least_squares_range()[1] == pytest.approx(40, abs=0.1)
+
+
+def test_a_symmetric_range_has_its_zero_point_at_zero() -> None:
+    low, high = histogram_of(np.linspace(-1, 3, 1000)).least_squares_range(symmetric=True)
+    assert low / high == pytest.approx(-128 / 127)
+    assert high >= 2.9
+
+
+def test_zero_is_always_in_range() -> None:
+    low, high = histogram_of(np.linspace(2, 3, 1000)).least_squares_range()
+    assert (low, high) == (0.0, pytest.approx(3))
+
+
+def test_the_image_needs_no_rounding_and_the_head_gets_room() -> None:
+    graph = small_graph()
+    histograms = collect_histograms(graph, IMAGES, 8)
+    ranges = choose_ranges(graph, histograms)
+    assert ranges[IMAGE] == (0.0, 255.0)
+    assert ranges["pooling"][1] > histograms["pooling"].high
+    assert ranges["stem_act"][1] <= histograms["stem_act"].high + 1e-6
+    assert set(ranges) == set(quantized_tensors(graph))
+
+
+# Kernels
+
+
+def correlated(count: int) -> NDArray[np.float64]:
+    mixing = np.random.default_rng(5).normal(size=(count, count // 3))
+    return np.asarray(mixing @ mixing.T + 0.01 * np.eye(count))
+
+
+def test_rounding_by_inputs_beats_rounding_to_nearest() -> None:
+    node = replace(
+        small_graph().nodes[3], kernel=np.random.default_rng(2).normal(size=(1, 1, 48, 12)).astype(np.float32)
+    )
+    covariance = correlated(48)
+
+    def error(kernel: NDArray[np.float32]) -> float:
+        difference = (kernel - node.kernel).reshape(48, 12)
+        return float(np.einsum("io,ij,jo->", difference, covariance, difference))
+
+    assert error(round_kernel(node, covariance)) < 0.5 * error(nearest(node))
+
+
+@pytest.mark.parametrize("name", ["separable_pointwise", "separable_depthwise", "hidden"])
+@pytest.mark.parametrize("per_tensor", [False, True])
+def test_a_rounded_kernel_lies_on_the_grid_that_its_own_largest_weight_tells(name: str, per_tensor: bool) -> None:
+    (node,) = (replace(node, per_tensor=per_tensor) for node in small_graph().nodes if node.name == name)
+    assert node.kernel is not None
+    inputs = 9 if node.kind == "depthwise" else node.kernel.shape[-2]
+    covariance = np.stack([correlated(inputs)] * 8) if node.kind == "depthwise" else correlated(inputs)
+    kernel = round_kernel(node, covariance)
+    np.testing.assert_allclose(kernel_step(replace(node, kernel=kernel)), kernel_step(node), rtol=1e-6)
+    points = kernel / kernel_step(node)
+    np.testing.assert_allclose(points, np.round(points), atol=1e-3)
+    assert np.abs(points).max() <= LARGEST + 1e-3
+
+
+def test_biases_make_up_for_the_mean_of_what_rounding_changes() -> None:
+    graph = small_graph()
+    rounded = calibrated(graph)
+    before, after = (tensors_of(one, IMAGES)["shortcut"].mean(axis=(0, 1, 2)) for one in (graph, rounded.graph))
+    plain = replace(rounded.graph, nodes=tuple(
+        replace(node, bias=old.bias) for node, old in zip(rounded.graph.nodes, graph.nodes, strict=True)
+    ))  # fmt: skip
+    without = tensors_of(plain, IMAGES)["shortcut"].mean(axis=(0, 1, 2))
+    assert np.abs(after - before).max() < np.abs(without - before).max()
+
+
+# The simulation
+
+
+def test_fake_quantize_is_tensorflows_own() -> None:
+    values = np.random.default_rng(0).normal(0, 2, 1000).astype(np.float32)
+    ours = fake_quantize(tf.constant(values), -1.5, 3.0)
+    theirs = tf.quantization.fake_quant_with_min_max_args(values, -1.5, 3.0)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_the_gradient_of_a_bound_is_that_of_the_rounding_error_with_the_integers_held() -> None:
+    values = tf.constant(np.random.default_rng(1).normal(0, 2, 500).astype(np.float32))
+    weights = tf.constant(np.random.default_rng(2).normal(size=500).astype(np.float32))
+
+    def held(low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
+        """The chain of operations whose gradient TensorFlow finds by itself."""
+        step = (high - low) / 255.0
+        zero = tf.stop_gradient(tf.round(-low / step))
+        scaled = values / step
+        rounded = scaled + tf.stop_gradient(tf.round(scaled) - scaled)
+        return (tf.clip_by_value(rounded + zero, 0.0, 255.0) - zero) * step
+
+    found = []
+    for function in (held, lambda low, high: fake_quantize(values, low, high)):
+        low, high = tf.Variable(-1.5), tf.Variable(2.5)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(weights * function(low, high))
+        found.append([float(gradient) for gradient in tape.gradient(loss, [low, high])])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-3)
+
+
+def test_the_simulation_is_what_tflite_computes(tmp_path: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    from cxr_edge.exporting.tflite import int8_tflite
+
+    quantized = calibrated(small_graph())
+    expected = simulated(quantized, IMAGES)["probabilities"]
+    whole = QuantizedGraph(with_heatmap(quantized.graph), quantized.ranges)
+    interpreter = Interpreter(model_content=int8_tflite(whole))
+    interpreter.allocate_tensors()
+    (ends,) = (one for one in interpreter.get_output_details() if len(one["shape"]) == 2)
+    rows = []
+    for image in IMAGES:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(ends["index"])[0])
+    # A step of the logits is some thousandths of a probability; a rounding of half a step may go either way.
+    assert np.abs(np.array(rows) - expected).max() < 0.02
+    assert np.abs(np.array(rows) - expected).mean() < 0.003
+
+
+def test_what_is_kept_in_float_stays_as_it_is() -> None:
+    graph = keep_in_float(small_graph(), ["shortcut", "separable"])
+    rounded = calibrated(graph)
+    for before, after in zip(graph.nodes, rounded.graph.nodes, strict=True):
+        if before.kernel is not None:
+            assert np.array_equal(before.kernel, after.kernel) == before.in_float
+    assert "separable_depthwise" not in rounded.ranges
+
+
+def test_a_temperature_divides_the_logits() -> None:
+    graph = small_graph()
+    cooled, name = with_temperature(graph, 2.0)
+    np.testing.assert_allclose(tensors_of(cooled, IMAGES)[name], tensors_of(graph, IMAGES)[name] / 2, rtol=1e-5)
+
+
+def test_the_heat_maps_mean_through_a_softmax_is_the_probabilities() -> None:
+    tensors = tensors_of(with_heatmap(small_graph()), IMAGES)
+    mean = tensors["heatmap"].mean(axis=(1, 2))
+    odds = np.exp(mean - mean.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(odds / odds.sum(axis=1, keepdims=True), tensors["probabilities"], atol=0.01)
+
+
+# Learning
+
+
+def batches(seed: int = 0) -> Batches:
+    images = some_images(64, seed=7)
+    return Batches(images, np.zeros((64, LABELS), np.float32), np.ones(64, np.float32), 8, seed)
+
+
+def learned(folder: Path, graph: Graph, start: QuantizedGraph, steps: int = 80) -> tuple[QuantizedGraph, list[Check]]:
+    with progress_bar("learning", steps) as bar:
+        return learn(graph, start, batches(), IMAGES, LearningOptions(steps, 2e-2), {"model": "x"}, folder, bar)
+
+
+@pytest.fixture(scope="module")
+def badly_calibrated() -> tuple[Graph, QuantizedGraph]:
+    graph = small_graph(spread=1.5)
+    start = calibrated(graph)
+    ranges = {
+        name: (0.4 * low, 0.4 * high) if name != IMAGE else (low, high) for name, (low, high) in start.ranges.items()
+    }
+    return graph, QuantizedGraph(start.graph, ranges)
+
+
+def test_learning_repairs_ranges_that_cut(tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]) -> None:
+    graph, start = badly_calibrated
+    result, checks = learned(tmp_path / "x", graph, start)
+    unseen = some_images(32, seed=99)
+    assert log_odds_error(result, graph, unseen) < 0.6 * log_odds_error(start, graph, unseen)
+    assert min(checks, key=lambda check: check.distance).step > 0
+    for before, after in zip(start.graph.nodes, result.graph.nodes, strict=True):
+        assert before.kernel is None or np.array_equal(before.kernel, after.kernel)
+
+
+def test_a_learning_that_was_interrupted_ends_where_it_would_have(
+    tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, start = badly_calibrated
+    whole, checks = learned(tmp_path / "whole", graph, start, steps=24)
+
+    from cxr_edge.quantization import learn as module
+
+    real, seen = module._images, []
+
+    def cut_off(*arguments: object) -> object:
+        for number, images in real(*arguments):  # type: ignore[arg-type]
+            seen.append(number)
+            if len(seen) == 15:
+                raise InterruptedError
+            yield number, images
+
+    monkeypatch.setattr(module, "_images", cut_off)
+    with pytest.raises(InterruptedError):
+        learned(tmp_path / "cut", graph, start, steps=24)
+    monkeypatch.setattr(module, "_images", real)
+    resumed, again = learned(tmp_path / "cut", graph, start, steps=24)
+    assert len(again) == CHECKS + 1
+    assert [check.distance for check in again] == pytest.approx([check.distance for check in checks], rel=1e-4)
+    for name, bounds in whole.ranges.items():
+        assert resumed.ranges[name] == pytest.approx(bounds, rel=1e-4, abs=1e-6)
+
+
+def test_a_learning_of_another_model_starts_anew(
+    tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]
+) -> None:
+    graph, start = badly_calibrated
+    learned(tmp_path / "x", graph, start, steps=4)
+    with progress_bar("learning", 4) as bar:
+        options = LearningOptions(4, 2e-2)
+        _, checks = learn(graph, start, batches(), IMAGES, options, {"model": "another"}, tmp_path / "x", bar)
+    assert checks[0].step == 0
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]) -> None:
+    graph, start = badly_calibrated
+    learned(tmp_path / "x", graph, start, steps=4)
+    for path in (tmp_path / "x" / "state").glob("ckpt-4*"):
+        path.write_bytes(b"")
+    with pytest.raises(RunError, match="remove the folder"):
+        learned(tmp_path / "x", graph, start, steps=4)
+
+
+def test_the_start_is_kept_where_learning_makes_things_worse(
+    tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]
+) -> None:
+    graph, start = badly_calibrated
+    with progress_bar("learning", 4) as bar:
+        result, checks = learn(
+            graph, start, batches(), IMAGES, LearningOptions(4, 0.99), {}, tmp_path / "x", bar
+        )  # fmt: skip
+    best = min(checks, key=lambda check: check.distance)
+    assert checks[0].distance >= best.distance
+    if best.step == 0:
+        assert result.ranges["sum"] == pytest.approx(start.ranges["sum"])
+
+
+# On disk
+
+
+def test_a_quantized_graph_is_read_as_it_was_written(tmp_path: Path) -> None:
+    quantized = calibrated(small_graph())
+    quantized.save(tmp_path / "x.npz", {"model": "a"})
+    again = load_quantized_graph(small_graph(seed=4), tmp_path / "x.npz", {"model": "a"})
+    assert again is not None
+    assert again.ranges == quantized.ranges
+    assert np.array_equal(again.graph.nodes[0].kernel, quantized.graph.nodes[0].kernel)
+    assert load_quantized_graph(small_graph(), tmp_path / "x.npz", {"model": "b"}) is None
+    (tmp_path / "x.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:500])
+    assert load_quantized_graph(small_graph(), tmp_path / "x.npz", {"model": "a"}) is None
+
+
+# Explaining
+
+
+def test_explain_names_the_tensor_whose_range_cuts() -> None:
+    graph = small_graph()
+    quantized = calibrated(graph)
+    spoiled = {**quantized.ranges, "shortcut": tuple(0.2 * bound for bound in quantized.ranges["shortcut"])}
+    rows = explain(graph, QuantizedGraph(quantized.graph, spoiled), IMAGES)  # type: ignore[arg-type]
+    tensors = [row for row in rows if row.source == NoiseSource.TENSOR]
+    assert tensors[0].name == "shortcut"
+    assert tensors[0].layer == "shortcut"
+    assert tensors[0].clipped is not None and tensors[0].clipped > 0.9
+    wide = {**quantized.ranges, "shortcut": tuple(20 * bound for bound in quantized.ranges["shortcut"])}
+    rows = explain(graph, QuantizedGraph(quantized.graph, wide), IMAGES)  # type: ignore[arg-type]
+    (worst, *_) = (row for row in rows if row.source == NoiseSource.TENSOR)
+    assert (worst.name, worst.clipped) == ("shortcut", 0.0)
+
+
+def test_explain_has_a_row_for_everything_each_group_and_each_tensor() -> None:
+    graph = small_graph()
+    quantized = calibrated(graph)
+    rows = explain(graph, quantized, IMAGES)
+    assert len(rows) == rows_of(quantized)
+    assert rows[0].source == NoiseSource.ALL
+    assert {row.name for row in rows if row.source == NoiseSource.TENSOR} == set(quantized_tensors(graph)) - {IMAGE}
+    assert all(len(row.bias) == LABELS for row in rows)
+    everything = rows[0].snr_db
+    assert everything is not None and all(row.snr_db is None or row.snr_db > everything - 3 for row in rows[1:])
