@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.console import progress_bar
 from cxr_edge.errors import RunError
+from cxr_edge.quantization.bias_correction import correct_biases, stages
 from cxr_edge.quantization.calibrate import Histogram, choose_ranges, collect_histograms, largest_magnitudes
 from cxr_edge.quantization.channel_scales import equalizing_scales, free_groups, scale_groups, with_channel_scales
 from cxr_edge.quantization.explain import NoiseSource, explain, rows_of
@@ -166,6 +167,27 @@ def test_biases_make_up_for_the_mean_of_what_rounding_changes() -> None:
     ))  # fmt: skip
     without = tensors_of(plain, IMAGES)["shortcut"].mean(axis=(0, 1, 2))
     assert np.abs(after - before).max() < np.abs(without - before).max()
+
+
+def test_biases_make_up_for_a_range_that_cuts() -> None:
+    graph, unseen = small_graph(), some_images(32, seed=99)
+    quantized = calibrated(graph)
+    narrow = (0.0, 0.5 * quantized.ranges["stem_act"][1])
+    spoiled = QuantizedGraph(quantized.graph, {**quantized.ranges, "stem_act": narrow})
+    corrected = correct_biases(graph, spoiled, IMAGES, 8)
+
+    def bias(graph_in_int8: QuantizedGraph) -> float:
+        difference = simulated(graph_in_int8, IMAGES)["logits"] - tensors_of(graph, IMAGES)["logits"]
+        return float(np.abs(difference.mean(axis=0)).max())
+
+    assert bias(corrected) < 0.3 * bias(spoiled)
+    assert log_odds_error(corrected, graph, unseen) < log_odds_error(spoiled, graph, unseen)
+
+
+def test_each_bias_is_corrected_once() -> None:
+    graph = small_graph()
+    biased = [node.name for node in graph.nodes if node.bias is not None]
+    assert [node.name for stage in stages(graph) for node in stage] == biased
 
 
 # The simulation

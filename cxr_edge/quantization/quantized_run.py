@@ -19,6 +19,7 @@ from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.files import sha256_of, write_json
+from cxr_edge.quantization.bias_correction import correct_biases, stages
 from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms, largest_magnitudes
 from cxr_edge.quantization.channel_scales import equalizing_scales, with_channel_scales
 from cxr_edge.quantization.graph import Graph, keep_in_float, with_dense_per_tensor, with_heatmap
@@ -28,10 +29,10 @@ from cxr_edge.quantization.rounding import round_kernels
 from cxr_edge.runs import Run
 from cxr_edge.training.batches import training_batches
 
-#: Training images for the ranges; and of those the first, for what needs no tails: channel scales and rounding.
+#: Training images for the ranges; and of those the first, for what needs no tails: channel scales, rounding, biases.
 CALIBRATION_IMAGES = 512
-EQUALIZATION_IMAGES, ROUNDING_IMAGES = 128, 256
-CALIBRATION_METHOD = "equalized channels, least squared error, kernels rounded by their inputs"
+EQUALIZATION_IMAGES, ROUNDING_IMAGES, CORRECTION_IMAGES = 128, 256, 64
+CALIBRATION_METHOD = "equalized channels, least squared error, kernels rounded by their inputs, biases corrected"
 CALIBRATION_BATCH = 8
 
 
@@ -86,12 +87,14 @@ class QuantizedRun:
 
     def _calibrate(self) -> QuantizedGraph:
         images = self.calibration_images()
-        passes = 2 * len(images) + min(len(images), ROUNDING_IMAGES)
         graph = self.equalized_graph()
+        passes = 2 * len(images) + min(len(images), ROUNDING_IMAGES)
+        passes += (1 + len(stages(graph))) * min(len(images), CORRECTION_IMAGES)
         with progress_bar("calibrating", -(-passes // CALIBRATION_BATCH)) as bar:
             histograms = collect_histograms(with_heatmap(graph), images, CALIBRATION_BATCH, bar.tick)
             ranges = choose_ranges(graph, histograms, self.variant.symmetric)
-            return round_kernels(graph, ranges, images[:ROUNDING_IMAGES], CALIBRATION_BATCH, bar.tick)
+            rounded = round_kernels(graph, ranges, images[:ROUNDING_IMAGES], CALIBRATION_BATCH, bar.tick)
+            return correct_biases(graph, rounded, images[:CORRECTION_IMAGES], CALIBRATION_BATCH, bar.tick)
 
     def equalized_graph(self) -> Graph:
         """The float graph with its channels scaled: the teacher of what is learned, and what is calibrated."""
