@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,6 +84,12 @@ def examined(data: DataSet) -> Examined:
     return examine(data, store.fingerprints(digests))
 
 
+def heed_interrupts() -> None:
+    """To be run in a child before its program: what was started in the background is deaf to SIGINT, and so are its
+    children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def split_of(data: DataSet, seed: int, **shares: Any) -> Split:
     """The split that `train` would make."""
     return make_split(data, examined(data), seed, **shares)
@@ -109,7 +116,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, cache_of_its_own: None) -> Run
 @pytest.fixture(scope="session")
 def bundle(run: Run) -> Path:
     """Every artifact of the run: two formats in four quantizations."""
-    assert type_command(["export", "--run", str(run.folder), "--quantize", "all"]) == 0
+    # int8-ptq of so small a model may lose a class under shift: what a gate says is a subject of its own tests.
+    demands = ["--max-class-loss", "1", "--min-shifted-agreement", "0"]
+    assert type_command(["export", "--run", str(run.folder), "--quantize", "all", *demands]) == 0
     return run.bundle
 
 

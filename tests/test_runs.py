@@ -33,7 +33,7 @@ from cxr_edge.runs.progress import Progress
 from cxr_edge.training.jobs import train_new
 from cxr_edge.training.result import TrainingResult
 from tests.artifacts import OLD, old_record
-from tests.conftest import Cli
+from tests.conftest import Cli, heed_interrupts
 
 LABELS = ("COVID-19", "Viral Pneumonia", "Normal")
 #: `run.json` of the first versions, which said less.
@@ -290,7 +290,11 @@ DEAF = "import sqlite3; sqlite3.connect(':memory:').execute(\'WITH RECURSIVE n(i
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_process_with_a_line(body: str, number: signal.Signals, code: int) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", SLEEP.format(body=body)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SLEEP.format(body=body)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "on\n"

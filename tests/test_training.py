@@ -18,7 +18,7 @@ from PIL import Image
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import read_history
-from tests.conftest import Cli
+from tests.conftest import Cli, heed_interrupts
 
 
 def test_xception_learns_the_phantoms(run: Run) -> None:
@@ -80,7 +80,9 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def interrupted(command: list[str], folder: Path, epochs: int, number: signal.Signals) -> tuple[int, str]:
     """Send a signal to a training once so many epochs are finished; its exit status, and what it wrote to stderr."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
     state, deadline = folder / "checkpoints" / "training.json", time.monotonic() + 400
     while process.poll() is None and time.monotonic() < deadline:
         if state.exists() and len(json.loads(state.read_text())["epochs"]) >= epochs:
