@@ -20,7 +20,7 @@ from cxr_edge.phantoms.drawing import draw_phantom
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Runtime
-from tests.conftest import Cli, assert_same_answers
+from tests.conftest import ANY_GATE, Cli, assert_same_answers
 
 BLOCKED = """
 import importlib.abc, sys
@@ -202,12 +202,7 @@ def spoil(path: Path) -> None:
 
 def test_verify_passes_and_fails_by_its_exit_status(run: Run, bundle: Path, cli: Cli, tmp_path: Path) -> None:
     output = tmp_path / "x.json"
-    assert (
-        cli(
-            "verify", "--run", run.folder, "--min-agreement", "0.8", "--max-accuracy-drop", "0.2", "--json", output
-        ).code
-        == 0
-    )
+    assert cli("verify", "--run", run.folder, *ANY_GATE, "--json", output).code == 0
     rows = json.loads(output.read_text())
     assert len(rows) == len(read_bundle(bundle))
 
@@ -216,7 +211,7 @@ def test_verify_passes_and_fails_by_its_exit_status(run: Run, bundle: Path, cli:
     spoil(path)
     others = [artifact for artifact in read_bundle(bundle) if artifact.name != path.name]
     write_manifest(copy.bundle, read_manifest(copy.bundle).shared, [*others, read_artifact(path)])
-    result = cli("verify", "--run", copy.folder, "--min-agreement", "0.8", "--max-accuracy-drop", "0.2")
+    result = cli("verify", "--run", copy.folder, *ANY_GATE)
     assert result.code == 3
     verdict = result.err.splitlines()[-1]
     assert path.name in verdict

@@ -20,7 +20,7 @@ from cxr_edge.prediction.overlay import evidence, write_overlay
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import all_runtimes
 from tests.artifacts import some_artifact, some_metadata
-from tests.conftest import Cli
+from tests.conftest import ANY_GATE, Cli
 
 SIZE = 71
 CLASSES = len(LABELS)
@@ -74,26 +74,26 @@ def test_int8_sees_what_float_sees(bundle: Path, images: NDArray[np.uint8], kind
     assert np.corrcoef(wanted.reshape(-1), found.reshape(-1))[0, 1] > 0.97
 
 
-@pytest.mark.parametrize("name", ["xception-float32.tflite", "xception-int8.tflite", "xception-int8.onnx"])
-def test_the_mass_lies_on_the_opacities(bundle: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["xception-int8.tflite", "xception-int8.onnx"])
+def test_int8_puts_a_one_sided_disease_where_float_does(bundle: Path, name: str) -> None:
     """One patient with the disease on the left, and on the right: what both maps share says nothing of the place.
 
-    Ground glass lies at the chest's outside. Interstitial disease lies at its middle, which 3 x 3 places cannot part.
+    Where float puts it is the model's affair: at 71 px, of 3 x 3 places, one training of these phantoms finds the side
+    in 40 of 40 patients, and another one, alike but for dropout's draws, in 8 of 30.
     """
-    runtime = {"tflite": "litert", "onnx": "onnx_runtime"}[name.rpartition(".")[2]]
-    left, right = slice(0, 128), slice(128, 256)
-    follows, gained = [], []
-    for seed in range(80_000, 80_030):
-        pairs = [one_sided("COVID-19", seed, side) for side in (left, right)]
-        _, maps = explained(bundle / name, np.stack([pixels for pixels, _ in pairs])[..., None], runtime)
+
+    def sides(file: str, seed: int) -> float:
+        """How much more of the difference lies on the image's left."""
+        pairs = [one_sided("COVID-19", seed, side) for side in (slice(0, 128), slice(128, 256))]
+        runtime = {"tflite": "litert", "onnx": "onnx_runtime"}[file.rpartition(".")[2]]
+        _, maps = explained(bundle / file, np.stack([pixels for pixels, _ in pairs])[..., None], runtime)
         difference = maps[0, ..., LABELS.index("COVID-19")] - maps[1, ..., LABELS.index("COVID-19")]
-        follows.append(difference[:, 0].sum() > difference[:, -1].sum())
-        # Both have the same area, so chance would leave as much of the map's mass on the one as on the other.
-        enlarged = np.asarray(Image.fromarray(difference).resize((256, 256), Image.Resampling.BICUBIC))
-        gained.append((enlarged * (pairs[0][1] - pairs[1][1])).sum())
-    # With 30 coins, 24 heads come once in 1400 times.
-    assert sum(follows) >= 24
-    assert np.mean(np.array(gained) > 0) >= 0.8
+        return float(difference[:, 0].sum() - difference[:, -1].sum())
+
+    found = np.array(
+        [[sides(file, seed) for file in ("xception-float32.tflite", name)] for seed in range(80_000, 80_020)]
+    )
+    assert np.corrcoef(found.T)[0, 1] > 0.8
 
 
 def test_the_map_of_a_padded_image_lies_where_the_image_did() -> None:
@@ -163,7 +163,7 @@ def test_an_artifact_without_a_heat_map_says_so(
 ) -> None:
     folder = Path(shutil.copytree(run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("bundle*")))
     options = ["--format", "tflite", "--quantize", "int8-ptq", "--no-heatmap"]
-    assert cli("export", "--run", folder, *options, "--min-agreement", "0.5").code == 0
+    assert cli("export", "--run", folder, *options, *ANY_GATE).code == 0
     artifact = folder / "bundle" / "xception-int8-ptq.tflite"
     assert read_artifact(artifact).metadata.contract.heatmap is None
     result = cli("predict", picture, "--artifact", artifact, "--heatmap", tmp_path / "x.png")

@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,16 @@ from cxr_edge.inspection.computation import Computation, MultiplyingOperator
 _INTEGER_KERNELS = {"QLinearConv": 3, "QGemm": 3, "QLinearMatMul": 3, "ConvInteger": 1, "MatMulInteger": 1}
 _FLOAT_KERNELS = {"Conv": 1, "FusedConv": 1, "NhwcFusedConv": 1, "Gemm": 1, "FusedGemm": 1, "MatMul": 1}
 _KERNELS = {**_INTEGER_KERNELS, **_FLOAT_KERNELS}
+
+
+class _Places(NamedTuple):
+    """Height times width of every four-dimensional tensor, by its name, and by that of the node that yields it.
+
+    Apart: a node may have the name of a tensor that another one yields.
+    """
+
+    of_nodes: dict[str, int]
+    of_tensors: dict[str, int]
 
 
 def computation_of_onnx(path: Path) -> Computation:
@@ -67,8 +77,8 @@ def _optimized(path: Path) -> Any:
         return onnx.load(options.optimized_model_filepath)
 
 
-def _multiplying(model: Any, places: dict[str, int], path: Path) -> Iterator[MultiplyingOperator]:
-    """The operators with a kernel, given the number of places of each tensor or node of the file at `path`."""
+def _multiplying(model: Any, places: _Places, path: Path) -> Iterator[MultiplyingOperator]:
+    """The operators with a kernel, given the number of places of each tensor and node of the file at `path`."""
     shapes = {initializer.name: tuple(initializer.dims) for initializer in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type in ("Cast", "DequantizeLinear"):
@@ -78,21 +88,20 @@ def _multiplying(model: Any, places: dict[str, int], path: Path) -> Iterator[Mul
             continue
         kernel = shapes.get(node.input[_KERNELS[node.op_type]], ())
         # ONNX Runtime names some tensors anew and keeps the names of nodes, which other tools leave empty.
-        known = next((name for name in (node.name, node.output[0]) if name in places), None)
+        known = places.of_nodes.get(node.name, places.of_tensors.get(node.output[0]))
         if len(kernel) == 4 and known is None:
             raise ArtifactError(
                 f"{path}: the size of {node.output[0]}, which {node.op_type} computes, cannot be inferred"
             )
         yield MultiplyingOperator(
             node.name or node.output[0],
-            math.prod(kernel) * places.get(known or "", 1),
+            math.prod(kernel) * (known or 1),
             is_integer=node.op_type in _INTEGER_KERNELS,
             is_convolution="Conv" in node.op_type,
         )
 
 
-def _output_places(model: Any) -> dict[str, int]:
-    """Height times width of every four-dimensional tensor, and under the name of the node that yields it."""
+def _output_places(model: Any) -> _Places:
     import onnx
 
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
@@ -102,7 +111,5 @@ def _output_places(model: Any) -> dict[str, int]:
         sizes = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
         if len(sizes) == 4:
             places[value.name] = sizes[2] * sizes[3]
-    for node in model.graph.node:
-        if node.name and node.output[0] in places:
-            places[node.name] = places[node.output[0]]
-    return places
+    nodes = {node.name: places[node.output[0]] for node in model.graph.node if node.name and node.output[0] in places}
+    return _Places(nodes, places)

@@ -48,7 +48,7 @@ class Histogram:
         lowest, highest = min(self.low, 0.0), max(self.high, 0.0, self.low + 1e-6)
         if symmetric:
             reach = max(-lowest / 128, highest / 127)
-            bounds = [(-128 * reach * share, 127 * reach * share) for share in _SHARES]
+            bounds = [(float(-128 * reach * share), float(127 * reach * share)) for share in _SHARES]
         else:
             lows = _SHARES * lowest if lowest < 0 else np.zeros(1)
             bounds = [(float(low), float(high)) for low in lows for high in _SHARES * highest]

@@ -78,6 +78,9 @@ def equalizing_scales(
     for group in free_groups(graph, groups):
         members = [name for name, other in groups.items() if other == group]
         known = [magnitudes[name] for name in members if name in magnitudes]
+        if not known:
+            # All of it stays in float.
+            continue
         spreads = [np.log(np.maximum(values / values.max(), 1e-6)) for values in known]
         paid = any(reader.kind in ("conv", "dense") for name in members for reader in readers[name])
         logarithm = -np.mean(spreads, axis=0) * (paid_share if paid else 1.0)
