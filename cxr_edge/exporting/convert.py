@@ -75,8 +75,10 @@ class Converter:
         quantized = self.quantized.quantized_graph(quantization.is_fine_tuned)
         graph, logits = with_temperature(quantized.graph, self.temperature)
         # Kernel, bias and range shrink alike: the integers are those that were fine-tuned.
-        low, high = quantized.ranges[logits]
-        ranges = {**quantized.ranges, logits: (low / self.temperature, high / self.temperature)}
+        ranges = {
+            name: (low / self.temperature, high / self.temperature) if name == logits else (low, high)
+            for name, (low, high) in quantized.ranges.items()
+        }
         return QuantizedGraph(self._with_heatmap(graph), ranges)
 
     def _integer_tflite(self, quantization: Quantization) -> bytes:
