@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from cxr_edge.cli import main
 from cxr_edge.data.layouts import DataSet
 from cxr_edge.data.split import Split, run_split
 from cxr_edge.data.store import ImageStore
+from cxr_edge.evaluation.conditions import Scope
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.run_metrics import RunMetrics
 from cxr_edge.evaluation.temperature import apply_temperature
@@ -105,6 +106,16 @@ def split_of(data: DataSet, seed: int, **shares: Any) -> Split:
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["CXR_EDGE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_shifted_images() -> Iterator[None]:
+    """Exports are verified on every part and shift, but on 12 images under each shift instead of 120."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Scope, "of_export", lambda: Scope({"test": None, "validation": None}, {"validation": 6, "test": 6})
+        )
+        yield
 
 
 @pytest.fixture(scope="session")

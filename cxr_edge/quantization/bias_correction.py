@@ -8,7 +8,7 @@ next stage sees.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,9 @@ from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.quantization.quantized_graph import QuantizedGraph
 from cxr_edge.quantization.simulate import fake_quantize, interpret, kernels_of
 from cxr_edge.training.backend import tf
+
+#: From a batch, uint8 `[N, S, S, 1]`, to the mean of each output channel of each layer with a bias.
+Step = Callable[[Any], list[Any]]
 
 
 def stages(graph: Graph) -> list[list[Node]]:
@@ -50,31 +53,8 @@ def correct_biases(
     """
     nodes = [node for node in quantized.graph.nodes if node.bias is not None]
     biases = {node.name: tf.Variable(node.bias) for node in nodes}
-    original, rounded = kernels_of(reference), kernels_of(quantized.graph)
 
-    @tf.function  # type: ignore[untyped-decorator]
-    def float_means(batch: Any) -> list[Any]:
-        tensors = interpret(reference, tf.cast(batch, tf.float32), original)
-        return [_channel_means(tensors[node.name]) for node in nodes]
-
-    @tf.function  # type: ignore[untyped-decorator]
-    def int8_means(batch: Any) -> list[Any]:
-        values: dict[str, Any] = {}
-
-        def activation(name: str, value: Any) -> Any:
-            values[name] = value
-            return fake_quantize(value, *quantized.ranges[name]) if name in quantized.ranges else value
-
-        interpret(
-            quantized.graph,
-            tf.cast(batch, tf.float32),
-            rounded,
-            lambda node: biases[node.name],
-            activation,
-        )
-        return [_channel_means(values[node.name]) for node in nodes]
-
-    def means(step: Callable[[Any], list[Any]]) -> dict[str, NDArray[np.float64]]:
+    def means(step: Step) -> dict[str, NDArray[np.float64]]:
         sums = [np.zeros_like(node.bias, dtype=np.float64) for node in nodes]
         for start in range(0, len(images), batch_size):
             batch = np.asarray(images[start : start + batch_size])
@@ -84,7 +64,8 @@ def correct_biases(
                 on_batch()
         return {node.name: own / len(images) for node, own in zip(nodes, sums, strict=True)}
 
-    wanted = means(float_means)
+    wanted = means(_float_means(reference, nodes))
+    int8_means = _int8_means(quantized, nodes, biases)
     for stage in stages(quantized.graph):
         reached = means(int8_means)
         for node in stage:
@@ -93,6 +74,36 @@ def correct_biases(
         node if node.bias is None else replace(node, bias=biases[node.name].numpy()) for node in quantized.graph.nodes
     )
     return QuantizedGraph(replace(quantized.graph, nodes=corrected), quantized.ranges)
+
+
+def _float_means(graph: Graph, nodes: Sequence[Node]) -> Step:
+    kernels = kernels_of(graph)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def means(batch: Any) -> list[Any]:
+        tensors = interpret(graph, tf.cast(batch, tf.float32), kernels)
+        return [_channel_means(tensors[node.name]) for node in nodes]
+
+    return means  # type: ignore[no-any-return]
+
+
+def _int8_means(quantized: QuantizedGraph, nodes: Sequence[Node], biases: Mapping[str, Any]) -> Step:
+    """Before each node's own output is rounded; with the biases as they are at each call."""
+    kernels = kernels_of(quantized.graph)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def means(batch: Any) -> list[Any]:
+        values: dict[str, Any] = {}
+
+        def activation(name: str, value: Any) -> Any:
+            values[name] = value
+            return fake_quantize(value, *quantized.ranges[name]) if name in quantized.ranges else value
+
+        images = tf.cast(batch, tf.float32)
+        interpret(quantized.graph, images, kernels, lambda node: biases[node.name], activation)
+        return [_channel_means(values[node.name]) for node in nodes]
+
+    return means  # type: ignore[no-any-return]
 
 
 def _channel_means(value: Any) -> Any:
