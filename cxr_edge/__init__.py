@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from cxr_edge.telemetry import switch_off_telemetry
+
 if TYPE_CHECKING:
     from cxr_edge.api import audit, export, open_bundle, train, verify
     from cxr_edge.artifacts.metadata import NOTICE
@@ -35,6 +37,8 @@ __all__ = [
     "train",
     "verify",
 ]
+
+switch_off_telemetry()
 
 _MODULES = {
     "api": ("audit", "export", "open_bundle", "train", "verify"),

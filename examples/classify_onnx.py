@@ -1,11 +1,15 @@
 """Classify chest X-rays with nothing but ONNX Runtime, NumPy and Pillow: classify_onnx.py MODEL.onnx IMAGE..."""
 
 import json
+import os
 import sys
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
+
+# Before the import: it sends usage data to Microsoft otherwise.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
 
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 metadata = json.loads(session.get_modelmeta().custom_metadata_map["cxr_edge"])
