@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import typer
+from onnx import numpy_helper
 from PIL import Image
 
 import cxr_edge
-from cxr_edge import Classifier, ImageError, OptionError, Prediction, SkippedImage, open_bundle
+from cxr_edge import ArtifactError, Classifier, ImageError, OptionError, Prediction, SkippedImage, open_bundle
 from cxr_edge.artifacts.bundle import write_manifest
 from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.artifacts.metadata import ReferenceOutputs
@@ -51,6 +53,36 @@ def pictures(tmp_path: Path) -> list[Path]:
 @pytest.fixture
 def classifier(tiny: Path) -> Classifier:
     return Classifier.open(tiny / "xception-float32.onnx", "onnx", 1)
+
+
+def forged(tiny: Path, folder: Path, logits_as: str, classes: int = 3) -> Path:
+    """A copy of an artifact whose last step, softmax, is another operator."""
+    model = onnx.load(tiny / "xception-float32.onnx")
+    softmax = model.graph.node[-1]
+    softmax.op_type = logits_as
+    del softmax.attribute[:]
+    weights = numpy_helper.to_array(model.graph.initializer[0])[:, :classes]
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(weights), "weights"))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = classes
+    onnx.save(model, folder / "forged.onnx")
+    return folder / "forged.onnx"
+
+
+@pytest.mark.parametrize(("operator", "classes", "said"), [("Identity", 3, "no probabilities"),
+                                                           ("Log", 3, "no probabilities"),
+                                                           ("Softmax", 2, r"\(1, 2\)")])  # fmt: skip
+def test_answers_that_are_no_probabilities_are_refused(
+    tiny: Path, tmp_path: Path, cli: Cli, pictures: list[Path], operator: str, classes: int, said: str
+) -> None:
+    artifact = forged(tiny, tmp_path, operator, classes)
+    classifier = Classifier.open(artifact, "onnx", 1)
+    for image in pictures:
+        with pytest.raises(ArtifactError, match=said):
+            classifier.predict(image)
+    result = cli("predict", *pictures, "--artifact", artifact, "--runtime", "onnx")
+    assert result.code == 2
+    assert "forged.onnx" in result.err
+    assert "Traceback" not in result.err
 
 
 def test_the_exported_names_are_these_and_no_others() -> None:

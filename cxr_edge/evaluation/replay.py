@@ -124,7 +124,8 @@ def replay(folder: Path, runtimes: Sequence[Runtime] | None, threads: int | None
             raise ArtifactError(f"{artifact.path}: has no reference outputs; export it again")
         for runtime in runtimes_for(artifact.format) if runtimes is None else runtimes:
             if artifact.format in runtime.formats:
-                found = score_images(runtime.load(artifact.path, threads or usable_cores()), images)
+                session = runtime.load(artifact.path, threads or usable_cores())
+                found = score_images(session, images, name=artifact.path)
                 results.append(compared_with_recorded(artifact, found, runtime.title))
     if not results:
         titles = ", ".join(runtime.title for runtime in runtimes or [])

@@ -1,4 +1,4 @@
-"""Probabilities of many images by a loaded artifact."""
+"""Probabilities of images by a loaded artifact, and the refusal of answers that are none."""
 
 from __future__ import annotations
 
@@ -7,16 +7,57 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.errors import ArtifactError
 from cxr_edge.runtimes.base import Session
+
+#: How far a sum of probabilities may be from 1: those of an int8 output are whole 256ths.
+_TOLERANCE = 0.05
 
 
 def score_images(
-    session: Session, images: NDArray[np.uint8], on_image: Callable[[], None] | None = None
+    session: Session,
+    images: NDArray[np.uint8],
+    on_image: Callable[[], None] | None = None,
+    name: object = "the artifact",
 ) -> NDArray[np.float32]:
-    """float32 `[N, K]` from uint8 `[N, S, S, 1]`, one image at a time, as on a device."""
+    """float32 `[N, K]` from uint8 `[N, S, S, 1]`, one image at a time, as on a device.
+
+    Args:
+        session: loaded.
+        images: pixels of the artifact's own size.
+        on_image: called after each.
+        name: of what answers, for errors.
+
+    Raises:
+        ArtifactError: an answer is no probabilities.
+    """
     rows = []
     for index in range(len(images)):
         rows.append(session.run(np.ascontiguousarray(images[index : index + 1]))[0])
         if on_image:
             on_image()
-    return np.stack(rows)
+    probabilities = np.stack(rows)
+    require_probabilities(probabilities, name)
+    return probabilities
+
+
+def require_probabilities(answers: NDArray[np.floating], name: object, classes: int | None = None) -> None:
+    """Refuse what a damaged or forged artifact may answer.
+
+    Args:
+        answers: `[N, K]`.
+        name: of what answers.
+        classes: the K that is expected, where it is known.
+
+    Raises:
+        ArtifactError: the shape is another, a value is not from 0 to 1, or a row does not add up to 1.
+    """
+    if answers.ndim != 2 or (classes is not None and answers.shape[1] != classes):
+        wanted = "a row per image" if classes is None else f"{classes} probabilities per image"
+        raise ArtifactError(f"{name}: answers in the shape {answers.shape}, not {wanted}; export it again")
+    # Written so that NaN fails.
+    good = (answers.min(axis=1) >= -_TOLERANCE) & (np.abs(answers.sum(axis=1, dtype=np.float64) - 1) <= _TOLERANCE)
+    if not good.all():
+        row = answers[int(np.argmin(good))]
+        values = ", ".join(f"{value:g}" for value in row[:10])
+        raise ArtifactError(f"{name}: answers {values}, which are no probabilities; export it again")

@@ -14,9 +14,9 @@ from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import checked, read_checked_artifact
 from cxr_edge.artifacts.contract import Contract
 from cxr_edge.artifacts.kinds import ArtifactFormat
-from cxr_edge.errors import ImageError, OptionError
+from cxr_edge.errors import ArtifactError, ImageError, OptionError, first_line
 from cxr_edge.evaluation.operating import REFER, OperatingPoint, operating_point_of
-from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.evaluation.scoring import require_probabilities, score_images
 from cxr_edge.imaging.prefetch import read_ahead
 from cxr_edge.machine import usable_cores
 from cxr_edge.prediction.fastest import fastest
@@ -115,6 +115,7 @@ class Classifier:
 
         Raises:
             ImageError: one cannot be read. `stream` passes over it.
+            ArtifactError: it fails, or answers what are no probabilities.
             OptionError: the artifact has no heat map.
         """
         predictions = []
@@ -134,7 +135,7 @@ class Classifier:
 
     def score(self, pixels: NDArray[np.uint8], on_image: Callable[[], None] | None = None) -> NDArray[np.float32]:
         """Probabilities float32 `[N, K]` of images that are the artifact's pixels already, uint8 `[N, S, S, 1]`."""
-        return score_images(self._session, pixels, on_image)
+        return score_images(self._session, pixels, on_image, self.artifact.path)
 
     def verify(self) -> ReplayResult:
         """Run the bundle's reference inputs, and compare with what was recorded at export; see `evaluation.replay`.
@@ -159,11 +160,7 @@ class Classifier:
             yield image if isinstance(image, SkippedImage) else self._answer(image, heatmap)
 
     def _answer(self, image: ReadImage, heatmap: bool) -> Prediction:
-        maps = None
-        if heatmap:
-            found, maps = self._session.explain(image.pixels)
-        else:
-            found = self._session.run(image.pixels)
+        found, maps = self._run(image.pixels, heatmap)
         decision, point = None, self.operating_point
         if point is not None:
             (called,), (referred,) = point.decide(found, self.labels)
@@ -177,3 +174,17 @@ class Classifier:
             dicom=image.dicom,
             heatmap=None if maps is None else maps[0],
         )
+
+    def _run(self, pixels: NDArray[np.uint8], heatmap: bool) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Probabilities and heat maps; a damaged artifact that loads may still fail or answer nonsense here."""
+        try:
+            found, maps = self._session.explain(pixels) if heatmap else (self._session.run(pixels), None)
+            require_probabilities(found, self.artifact.path, len(self.labels))
+        except ArtifactError:
+            raise
+        except Exception as error:
+            # The runtimes' own errors derive from nothing but Exception, or are RuntimeError or ValueError.
+            raise ArtifactError(
+                f"{self.artifact.path}: {self.runtime.title} fails on it ({first_line(error)}); export it again"
+            ) from None
+        return found, maps

@@ -106,11 +106,12 @@ def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[
         title = f"{artifact.format} on {runtime.title}"
         try:
             session = runtime.load(artifact.path, threads)
+            answers = score_images(session, images, name=artifact.path)
         except CxrEdgeError as error:
             if runtime.provider == "cpu":
                 off.append(f"{title}: {error}")
             continue
-        found = compared_with_recorded(artifact, score_images(session, images), runtime.title)
+        found = compared_with_recorded(artifact, answers, runtime.title)
         if found.verdict == PASSED:
             candidates.append((artifact, runtime, Candidate(title, runtime.title, session, 0.0)))
         else:
