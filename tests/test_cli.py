@@ -51,6 +51,27 @@ def test_unknown_option_is_bad_usage(cli: Cli) -> None:
     assert cli("train", "--no-such-option").code == 2
 
 
+def test_a_defect_is_one_line_and_a_traceback_on_request(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ValueError("a [list]\nof things")
+
+    monkeypatch.delenv("CXR_EDGE_DEBUG", raising=False)
+    monkeypatch.setattr("cxr_edge.cli.app", broken)
+    result = cli("devices")
+    assert result.code == 1
+    assert result.err.startswith("error: ValueError: a [list]. ")
+    assert "--debug" in result.err
+    assert len(result.err.splitlines()) == 1
+    monkeypatch.setenv("CXR_EDGE_DEBUG", "1")
+    assert "in broken" in cli("devices").err
+
+
+def test_debug_shows_where_an_error_of_ours_comes_from(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_EDGE_DEBUG", "")
+    assert "Traceback" not in cli("inspect", "absent.onnx").err
+    assert "Traceback" in cli("--debug", "inspect", "absent.onnx").err
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from cxr_edge.cli import main; sys.argv = ['cxr-edge', '--help']\n"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 
 import typer
 
 from cxr_edge import __version__
 from cxr_edge.cli import audit, bench, demo, devices, evaluate, export, inspect, phantom, predict, report, train, verify
-from cxr_edge.errors import CxrEdgeError, MissingDependencyError, extra_with
+from cxr_edge.errors import CxrEdgeError, MissingDependencyError, extra_with, first_line
 
 app = typer.Typer(
     name="cxr-edge",
@@ -21,6 +23,12 @@ for module in (audit, train, export, verify, evaluate, bench, report, predict, i
     app.command(module.__name__.rpartition(".")[2])(module.command)
 
 
+#: The environment variable of `--debug`.
+DEBUG = "CXR_EDGE_DEBUG"
+#: Exit status of a defect.
+DEFECT = 1
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(__version__)
@@ -30,15 +38,27 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version."),
+    debug: bool = typer.Option(False, "--debug", envvar=DEBUG, help="Show where an error comes from."),
 ) -> None:
-    pass
+    if debug:
+        # The processes that a command starts see it too.
+        os.environ[DEBUG] = "1"
 
 
 def _show_error(error: object) -> None:
     from cxr_edge.console import printable
 
+    if os.environ.get(DEBUG):
+        traceback.print_exc()
     # The name of a file in it may hold what a terminal obeys.
     print(printable(f"error: {error}"), file=sys.stderr)
+
+
+def _show_defect(error: Exception) -> None:
+    _show_error(
+        f"{type(error).__name__}: {first_line(error)}. This is a defect of cxr-edge, or of a library that it uses: "
+        "cxr-edge --debug COMMAND shows where"
+    )
 
 
 def main() -> None:
@@ -51,9 +71,10 @@ def main() -> None:
     except ModuleNotFoundError as error:
         extra = extra_with(error.name)
         if extra is None:
-            raise
-        _show_error(MissingDependencyError(str(error.name), extra))
-        sys.exit(MissingDependencyError.exit_code)
+            _show_defect(error)
+        else:
+            _show_error(MissingDependencyError(str(error.name), extra))
+        sys.exit(DEFECT if extra is None else MissingDependencyError.exit_code)
     except OSError as error:
         # A full disk, a folder without permission: the message names the file.
         _show_error(error)
@@ -61,3 +82,6 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        _show_defect(error)
+        sys.exit(DEFECT)
