@@ -27,7 +27,9 @@ def command(
     on_bad_image: Annotated[
         str,
         typer.Option(
-            "--on-bad-image", help="Refuse images that cannot be decoded, or leave them out.", metavar="skip|fail"
+            "--on-bad-image",
+            help="Refuse, or leave out, images that cannot be decoded or cannot be chest X-rays.",
+            metavar="skip|fail",
         ),
     ] = "fail",
     json: JsonOption = None,

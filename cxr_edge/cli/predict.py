@@ -44,7 +44,7 @@ def command(
         str,
         typer.Option(
             "--on-bad-image",
-            help="Name an image that cannot be read and classify the others, or stop there.",
+            help="Name an image that cannot be read, or cannot be a chest X-ray, and classify the others, or stop there.",
             metavar="skip|fail",
         ),
     ] = "skip",

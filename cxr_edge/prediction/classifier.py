@@ -114,7 +114,7 @@ class Classifier:
             heatmap: whether to say at which places what speaks for each class.
 
         Raises:
-            ImageError: one cannot be read. `stream` passes over it.
+            ImageError: one cannot be read, or cannot be a chest X-ray. `stream` passes over it.
             ArtifactError: it fails, or answers what are no probabilities.
             OptionError: the artifact has no heat map.
         """
