@@ -20,6 +20,8 @@ COMMANDS = (
     "verify",
     "evaluate",
     "bench",
+    "bundle",
+    "devices",
     "report",
     "predict",
     "inspect",

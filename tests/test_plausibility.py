@@ -1,4 +1,4 @@
-"""What cannot be a chest X-ray gets no answer, and what hardly is one a warning, wherever an image is answered about."""
+"""What cannot be a chest X-ray gets no answer, and what hardly is one a warning, wherever images are answered about."""
 
 from __future__ import annotations
 
@@ -138,10 +138,12 @@ def test_arrays_files_and_evaluations_go_by_the_same_rule(tiny: Path, cli: Cli, 
     assert "black.png: refused" in predicted.out
     assert "long.png: an unusual shape" in predicted.out
     assert len(json.loads(output.read_text())["rows"]) == 3
-    refused = cli("evaluate", artifact, "--data", tmp_path / "data")
+    refused = cli("evaluate", "--artifact", artifact, "--data", tmp_path / "data")
     assert refused.code == 2
     assert "black.png: refused" in refused.err
-    evaluated = cli("evaluate", artifact, "--data", tmp_path / "data", "--on-bad-image", "skip", "--json", output)
+    evaluated = cli(
+        "evaluate", "--artifact", artifact, "--data", tmp_path / "data", "--on-bad-image", "skip", "--json", output
+    )
     assert evaluated.code == 0, evaluated.err
     assert "1 of 4 images, such as" in evaluated.out and "long.png: an unusual shape" in evaluated.out
     assert [Path(skipped["path"]).name for skipped in json.loads(output.read_text())["skipped"]] == ["black.png"]

@@ -248,7 +248,7 @@ def test_each_answer_says_that_the_model_was_trained_on_phantoms(
     evaluation = evaluate(artifact, data, None)
     assert "phantoms" in evaluation.warnings[0]
     assert evaluation.data == "images"
-    result = cli("evaluate", artifact, "--data", data, "--json", output)
+    result = cli("evaluate", "--artifact", artifact, "--data", data, "--json", output)
     assert "warning: xception-float32.onnx: was trained on phantoms" in result.out
     assert json.loads(output.read_text()) == json.loads(json.dumps(evaluation.to_json()))
 

@@ -17,7 +17,8 @@ from cxr_edge.artifacts.artifact import METADATA_ENTRY, METADATA_KEY, Artifact, 
 from cxr_edge.artifacts.bundle import write_manifest
 from cxr_edge.artifacts.contract import IMAGE, PROBABILITIES, contract
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
-from cxr_edge.artifacts.metadata import ArtifactMetadata
+from cxr_edge.artifacts.metadata import ArtifactMetadata, ReferenceOutputs
+from cxr_edge.evaluation.replay import reference_images, write_reference_images
 from cxr_edge.exporting.seal import sealed
 from cxr_edge.records import to_json
 from tests.artifacts import some_metadata
@@ -99,15 +100,28 @@ def _onnx() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def write_artifact(path: Path, quantization: Quantization) -> Artifact:
-    """An artifact that works, TFLite or ONNX by its suffix; float whatever it says."""
+def _references(folder: Path | None) -> dict[str, Any]:
+    if folder is None:
+        return {"reference_outputs": None, "reference_sha256": None}
+    images = reference_images(SIZE)
+    outputs = tuple(map(tuple, expected(images).reshape(len(images), 3).tolist()))
+    return {
+        "reference_outputs": ReferenceOutputs("ONNX Runtime", outputs, outputs),
+        "reference_sha256": write_reference_images(folder, images),
+    }
+
+
+def write_artifact(path: Path, quantization: Quantization, references_in: Path | None = None) -> Artifact:
+    """An artifact that works, TFLite or ONNX by its suffix; float whatever it says.
+
+    With a folder for the reference inputs, it has outputs for them.
+    """
     kind = format_of(path)
     metadata = some_metadata(
         format=kind,
         quantization=quantization,
         contract=contract(SIZE, 3),
-        reference_outputs=None,
-        reference_sha256=None,
+        **_references(references_in),
     )
     text = json.dumps(to_json(metadata))
     if kind is ArtifactFormat.TFLITE:
@@ -133,11 +147,11 @@ def resealed(artifact: Artifact, metadata: ArtifactMetadata) -> Artifact:
     return read_artifact(artifact.path)
 
 
-def write_bundle(folder: Path) -> Path:
-    """float32, fp16 and int8 in both formats."""
+def write_bundle(folder: Path, references: bool = False) -> Path:
+    """float32, fp16 and int8 in both formats; with reference inputs and outputs, or without."""
     folder.mkdir()
     artifacts = [
-        write_artifact(folder / f"xception-{quantization}.{kind}", quantization)
+        write_artifact(folder / f"xception-{quantization}.{kind}", quantization, folder if references else None)
         for quantization in (Quantization.FLOAT32, Quantization.FP16, Quantization.INT8)
         for kind in ArtifactFormat
     ]

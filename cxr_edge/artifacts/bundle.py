@@ -14,6 +14,8 @@ from cxr_edge.files import sha256_of, write_json
 from cxr_edge.records import from_json, to_json
 
 MANIFEST = "manifest.json"
+#: The reference inputs, for which each artifact holds its outputs.
+REFERENCE_INPUTS = "reference.npz"
 
 
 def read_checked_artifact(path: Path) -> Artifact:

@@ -33,7 +33,7 @@ _BLACK, _WHITE = 2, 253
 #: A pixel is coloured where its channels are this far apart; a picture, where more than this share of its pixels is.
 _COLOURED, _COLOURED_SHARE = 32, 0.1
 #: A film that was tinted, or photographed, has one colour for each grey. In a picture of many colours, more than this
-#: share of the pixels is this far from the usual colour of its grey: 1 % in a violet film, 15 % and more in photographs.
+#: share of the pixels is this far from the usual colour of its grey: 1 % in a violet film, 15 % or more in photographs.
 _OFF_COLOUR, _OFF_COLOUR_SHARE = 24, 0.08
 
 

@@ -20,10 +20,10 @@ from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.calibration import calibration_error
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.imaging.plausibility import open_plausible
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.evaluation import Evaluation, evaluated_point, recorded_calibration_error
 from cxr_edge.prediction.prediction import SkippedImage
-from cxr_edge.imaging.plausibility import open_plausible
 from cxr_edge.progress import Stage, silently
 from cxr_edge.runs import Run, find_run
 from cxr_edge.runs.options import OnBadImage, choice_of

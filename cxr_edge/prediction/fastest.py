@@ -94,10 +94,10 @@ def _memory(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> Path:
 def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[Artifact, Runtime, str]:
     from cxr_edge.artifacts.verdict import PASSED
     from cxr_edge.benchmarking.latency import Candidate, measure
-    from cxr_edge.evaluation.replay import compared_with_recorded, read_reference_images
+    from cxr_edge.evaluation.replay import compared_with_recorded, reference_inputs
     from cxr_edge.evaluation.scoring import score_images
 
-    images = read_reference_images(pairs[0][0].path.parent)[:_IMAGES]
+    images = reference_inputs(pairs[0][0]).images[:_IMAGES]
     candidates: list[tuple[Artifact, Runtime, Candidate]] = []
     off: list[str] = []
     for artifact in {artifact.path: artifact for artifact, _ in pairs}.values():

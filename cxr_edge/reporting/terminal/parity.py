@@ -256,6 +256,12 @@ def show_replay(rows: Sequence[ReplayResult]) -> None:
     )
 
 
+def show_left_out(lines: Sequence[str]) -> None:
+    """What of a bundle was not verified, and why."""
+    for line in lines:
+        show(f"not verified: {line}")
+
+
 def gate_replay(rows: Sequence[ReplayResult]) -> None:
     """Raises GateError naming every pair that computes something else than was validated."""
     failed = [f"{row.artifact} on {row.runtime}" for row in rows if row.verdict == Verdict.FAILED]
