@@ -64,6 +64,7 @@ _EXTRAS = {
     "flatbuffers": "litert",
     "imagehash": "train",
     "jinja2": "train",
+    "markupsafe": "train",
     "matplotlib": "train",
     "onnx": "train",
     "onnxruntime": "onnx",

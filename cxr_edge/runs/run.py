@@ -76,6 +76,12 @@ class Run:
         latest = max(manifests, key=lambda path: path.stat().st_mtime, default=None)
         return self.bundle if latest is None else latest.parent
 
+    @property
+    def option(self) -> str:
+        """What `--run` takes to mean it, from here."""
+        inside = (RUNS / self.folder.name).resolve() == self.folder.resolve()
+        return self.folder.name if inside else str(self.folder)
+
     def config(self) -> RunConfig:
         """The content of `run.json`. Raises RunError when there is none, or it is damaged."""
         try:
