@@ -53,6 +53,13 @@ def test_unknown_option_is_bad_usage(cli: Cli) -> None:
     assert cli("train", "--no-such-option").code == 2
 
 
+def test_only_an_option_that_may_have_been_meant_is_suggested(cli: Cli) -> None:
+    assert "--quantize" in cli("export", "--quantise", "int8").err
+    result = cli("train", "--quantise", "int8")
+    assert result.code == 2
+    assert "--phantoms" not in result.err
+
+
 def test_a_defect_is_one_line_and_a_traceback_on_request(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ValueError("a [list]\nof things")

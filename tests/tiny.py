@@ -111,10 +111,12 @@ def _references(folder: Path | None) -> dict[str, Any]:
     }
 
 
-def write_artifact(path: Path, quantization: Quantization, references_in: Path | None = None) -> Artifact:
+def write_artifact(
+    path: Path, quantization: Quantization, references_in: Path | None = None, **changes: Any
+) -> Artifact:
     """An artifact that works, TFLite or ONNX by its suffix; float whatever it says.
 
-    With a folder for the reference inputs, it has outputs for them.
+    With a folder for the reference inputs, it has outputs for them; `changes` are fields of its metadata.
     """
     kind = format_of(path)
     metadata = some_metadata(
@@ -122,6 +124,7 @@ def write_artifact(path: Path, quantization: Quantization, references_in: Path |
         quantization=quantization,
         contract=contract(SIZE, 3),
         **_references(references_in),
+        **changes,
     )
     text = json.dumps(to_json(metadata))
     if kind is ArtifactFormat.TFLITE:

@@ -25,6 +25,7 @@ from cxr_edge.quantization.explain import Noise, explain, rows_of
 from cxr_edge.quantization.learn import LearningOptions
 from cxr_edge.records import to_json
 from cxr_edge.reporting.terminal.explanation import show_explanation
+from cxr_edge.reporting.terminal.fine_tuning import fine_tuning_lines
 from cxr_edge.reporting.terminal.operating import show_exported_points
 from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_parity
 from cxr_edge.reporting.terminal.tables import show
@@ -52,6 +53,8 @@ def run_export(
         show(note)
     rows = [recorded(artifact) for artifact in artifacts]
     show_parity(rows, phantoms=exporter.run.phantoms)
+    for line in fine_tuning_lines(artifacts):
+        show(line)
     show_advice(advise([recorded(artifact) for artifact in listed_artifacts(exporter.bundle) if artifact.parity]))
     points = {artifact.name: operating_record_of(artifact.metadata.operating_point) for artifact in artifacts}
     show_exported_points({name: record for name, record in points.items() if record is not None})

@@ -23,6 +23,7 @@ from cxr_edge.machine import describe_machine
 from cxr_edge.reporting.html import report_plots
 from cxr_edge.reporting.html.pages import page, thumbnail
 from cxr_edge.reporting.terminal.bench import speed_cell
+from cxr_edge.reporting.terminal.fine_tuning import fine_tuning_lines
 from cxr_edge.reporting.terminal.parity import (
     advice_table,
     condition_cells,
@@ -146,7 +147,10 @@ def _of_parity(
             }
             for row in rows
         ],
-        "undecided": [line] if (line := undecided_line(rows)) else [],
+        "notes": [
+            *([line] if (line := undecided_line(rows)) else []),
+            *fine_tuning_lines(artifact for artifact, _, _ in scored.artifacts),
+        ],
         "flipped": [
             {
                 "artifact": row.artifact,
