@@ -104,3 +104,21 @@ def test_help_is_as_fast_as_an_empty_app(tmp_path: Path) -> None:
             seconds.append(time.perf_counter() - start)
         differences.append(seconds[1] - seconds[0])
     assert statistics.median(differences) < 0.1
+
+
+@pytest.mark.parametrize("missing", ["tensorflow", "scipy", "sklearn", "matplotlib", "jinja2", "markupsafe"])
+def test_a_report_without_the_training_extra_names_it(missing: str, tmp_path: Path) -> None:
+    code = f"""
+import importlib.abc, sys
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Block())
+sys.argv = ["cxr-edge", "report", "--bundle", {str(tmp_path)!r}]
+from cxr_edge.cli import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.strip() == f"error: {missing} is not installed here: pip install 'cxr-edge[train]'"
