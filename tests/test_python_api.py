@@ -198,7 +198,7 @@ def _options(command: str) -> set[str]:
     ("command", "of_the_terminal", "of_python"),
     [
         ("train", {"json"}, {"progress"}),
-        ("export", {"json", "explain_int8", "data"}, set()),
+        ("export", {"json", "explain_int8", "data"}, {"stage"}),
         ("verify", {"json"}, {"stage"}),
         ("audit", {"json", "html", "with_images", "strict"}, {"stage", "on_image"}),
     ],

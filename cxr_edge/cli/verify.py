@@ -3,41 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cxr_edge.cli.options import (
-    AgreementOption,
-    BundleOption,
-    ClassLossOption,
-    DropOption,
-    JsonOption,
-    RunOption,
-    SensitivityOption,
-    ShiftedAgreementOption,
-    ThreadsOption,
-)
+from cxr_edge.cli.options import BundleOption, GateOptions, JsonOption, RunOption, ThreadsOption
 from cxr_edge.cli.spread import spread
-
-
-@dataclass(frozen=True)
-class GateOptions:
-    """What may be demanded of an artifact; None for what is not."""
-
-    min_agreement: AgreementOption = None
-    max_accuracy_drop: DropOption = None
-    max_sensitivity_drop: SensitivityOption = None
-    min_shifted_agreement: ShiftedAgreementOption = None
-    max_class_loss: ClassLossOption = None
-
-    def demanded(self) -> dict[str, float]:
-        """Those that are given."""
-        from cxr_edge.evaluation.gate import demanded
-
-        return demanded(**asdict(self))
 
 
 @spread("gate")

@@ -71,7 +71,7 @@ def recipe_of(content: Mapping[str, Any], name: str) -> Recipe:
 
 
 def recipe_of_options(
-    name: str | None,
+    recipe: str | None,
     formats: list[str] | None,
     quantizations: list[str] | None,
     keep_float: list[str] | None,
@@ -83,7 +83,7 @@ def recipe_of_options(
     Raises:
         OptionError: there is no such recipe, an option was given beside it, or a value is unknown.
     """
-    if name is None:
+    if recipe is None:
         return Recipe(
             _formats("formats", _expanded(formats or ["all"], ArtifactFormat)),
             _quantizations("quantize", _expanded(quantizations or [Quantization.INT8], Quantization.exportable())),
@@ -96,7 +96,7 @@ def recipe_of_options(
             "--recipe stands for --format, --quantize, --keep-float, --no-heatmap and the gate; leave them "
             "out, or change a copy of the recipe"
         )
-    return read_recipe(name)
+    return read_recipe(recipe)
 
 
 def _expanded(names: Iterable[str], known: Iterable[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
 
 if TYPE_CHECKING:
-    from cxr_edge.exporting.command import Explanation
+    from cxr_edge.exporting.int8_noise import Explanation
 
 #: Tensors in the table; the JSON has all.
 WORST = 15
