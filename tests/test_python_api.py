@@ -31,7 +31,7 @@ from cxr_edge.prediction.evaluate import evaluate
 from cxr_edge.prediction.prediction import PredictionBatch
 from tests.artifacts import old_record
 from tests.conftest import Cli
-from tests.tiny import SIZE, expected, write_artifact, write_bundle
+from tests.tiny import SIZE, expected, resealed, write_artifact, write_bundle
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = {
@@ -174,8 +174,8 @@ def test_verify_replays_what_was_recorded(tmp_path: Path, pictures: list[Path]) 
     for outputs, verdict in ((right, "passed"), (wrong, "failed")):
         shared = replace(artifact.metadata.shared, reference_sha256=write_reference_images(tmp_path, images))
         references = ReferenceOutputs("ONNX Runtime", outputs, right)
-        metadata = replace(artifact.metadata, reference_outputs=references)
-        write_manifest(tmp_path, shared, [replace(artifact, metadata=metadata)])
+        metadata = replace(artifact.metadata, reference_outputs=references, reference_sha256=shared.reference_sha256)
+        write_manifest(tmp_path, shared, [resealed(artifact, metadata)])
         result = Classifier.open(tmp_path, "onnx", 1).verify()
         assert (result.verdict, result.images) == (verdict, len(images))
     with pytest.raises(cxr_edge.ArtifactError):
