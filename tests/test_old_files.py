@@ -136,8 +136,8 @@ def test_a_contract_of_another_project_is_refused(tmp_path: Path) -> None:
 
 
 def test_old_records_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    show_parity([VerifiedArtifact.from_json(row) for row in old_record("verify.json")], phantoms=True)
-    gate_parity([VerifiedArtifact.from_json(row) for row in old_record("export.json")])
+    show_parity([from_json(VerifiedArtifact, row) for row in old_record("verify.json")], phantoms=True)
+    gate_parity([from_json(VerifiedArtifact, row) for row in old_record("export.json")])
     replayed = [from_json(ReplayResult, row) for row in old_record("replay.json")]
     show_replay(replayed)
     gate_replay(replayed)

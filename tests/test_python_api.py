@@ -29,6 +29,7 @@ from cxr_edge.cli import app
 from cxr_edge.evaluation.replay import reference_images, write_reference_images
 from cxr_edge.prediction.evaluate import evaluate
 from cxr_edge.prediction.prediction import PredictionBatch
+from cxr_edge.records import to_json
 from tests.artifacts import old_record
 from tests.conftest import Cli
 from tests.tiny import SIZE, expected, resealed, write_artifact, write_bundle
@@ -248,7 +249,7 @@ def test_each_answer_says_that_the_model_was_trained_on_phantoms(
     assert evaluation.data == "images"
     result = cli("evaluate", artifact, "--data", data, "--json", output)
     assert "warning: xception-float32.onnx: was trained on phantoms" in result.out
-    assert json.loads(output.read_text()) == json.loads(json.dumps(evaluation.to_json()))
+    assert json.loads(output.read_text()) == json.loads(json.dumps(to_json(evaluation)))
 
 
 def test_records_keep_the_keys_that_older_ones_had(tiny: Path, pictures: list[Path], cli: Cli, tmp_path: Path) -> None:
@@ -258,7 +259,7 @@ def test_records_keep_the_keys_that_older_ones_had(tiny: Path, pictures: list[Pa
     assert record.keys() >= old.keys()
     assert record["rows"][0].keys() >= old["rows"][0].keys() - {"overlay", "heatmap"}
     again = PredictionBatch.from_json(record)
-    assert json.loads(json.dumps(again.to_json())) == record
+    assert json.loads(json.dumps(to_json(again))) == record
     older = PredictionBatch.from_json(old)
     assert (older.answering.warnings, older.predictions[0].decision) == ((), "Normal")
     heatmap = older.predictions[0].heatmap

@@ -150,6 +150,7 @@ def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) 
     from cxr_edge.exporting.export import Exporter
     from cxr_edge.exporting.verify import recorded
     from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.operating import show_exported_points
     from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_parity
     from cxr_edge.reporting.terminal.tables import show
@@ -166,13 +167,13 @@ def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) 
     references = exporter.bundle / FILE
     show(f"bundle: {exporter.bundle}; its reference inputs: {references.stat().st_size / 1e6:.2f} MB")
     if json is not None:
-        write_json(json, [row.to_json() for row in rows])
+        write_json(json, to_json(rows))
     gate_parity(rows)
 
 
 def _explain(run: Run, recipe: Recipe, data: Path | None, json: Path | None) -> None:
     from cxr_edge.console import progress_bar
-    from cxr_edge.exporting.int8_noise import explain_int8
+    from cxr_edge.exporting.explain_int8 import explain_int8
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.explanation import show_explanation

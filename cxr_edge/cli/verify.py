@@ -80,6 +80,7 @@ def _against_keras(
     from cxr_edge.evaluation.conditions import Scope
     from cxr_edge.exporting.verify import verify_bundle
     from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_parity
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.selection import run_of
@@ -89,7 +90,7 @@ def _against_keras(
     show_advice(advise(rows))
     show(NOTICE)
     if json is not None:
-        write_json(json, [row.to_json() for row in rows])
+        write_json(json, to_json(rows))
     gate_parity(rows)
 
 
@@ -108,6 +109,7 @@ def _replay(folder: Path, runtimes: list[str] | None, threads: int | None, json:
     from cxr_edge.artifacts.metadata import NOTICE
     from cxr_edge.evaluation.replay import replay
     from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.parity import gate_replay, show_replay
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.base import runtime_named
@@ -116,5 +118,5 @@ def _replay(folder: Path, runtimes: list[str] | None, threads: int | None, json:
     show_replay(rows)
     show(NOTICE)
     if json is not None:
-        write_json(json, [row.to_json() for row in rows])
+        write_json(json, to_json(rows))
     gate_replay(rows)

@@ -35,6 +35,7 @@ from cxr_edge.progress import Stage, silently
 from cxr_edge.quantization.fold import fold
 from cxr_edge.quantization.learn import LearningOptions
 from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
+from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
@@ -189,8 +190,8 @@ class Exporter:
             quantization=self.recipe.yields(quantization),
             calibration=self.quantized.described(quantization),
             packages=package_versions(),
-            operating_point=None if record is None else record.to_json(),
-            parity={"runtime": runtime, "part": LABELLED_PART, **parity.to_json()},
+            operating_point=None if record is None else to_json(record),
+            parity={"runtime": runtime, "part": LABELLED_PART, **to_json(parity)},
             reference_outputs=ReferenceOutputs(runtime, _rows(outputs), _rows(reference.outputs)),
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +11,16 @@ from cxr_edge.data.cache import decoded
 from cxr_edge.data.layouts import image_files
 from cxr_edge.errors import DataError
 from cxr_edge.evaluation.conditions import VALIDATION
+from cxr_edge.evaluation.int8_noise import Explanation
 from cxr_edge.exporting.export import Exporter, ExportOptions
 from cxr_edge.exporting.recipe import Recipe
 from cxr_edge.imaging.decode import load_image
 from cxr_edge.progress import Stage, silently
-from cxr_edge.quantization.explain import Noise, explain, rows_of
+from cxr_edge.quantization.explain import explain, rows_of
 from cxr_edge.runs import Run
 
 #: A tensor's noise shows in few images; the table takes a forward pass of all of them per row.
 EXPLAIN_IMAGES = 64
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What int8 costs, a row per tensor and group: on how many images, of what."""
-
-    images: int
-    source: str
-    labels: tuple[str, ...]
-    rows: tuple[Noise, ...]
 
 
 def explain_int8(run: Run, recipe: Recipe, data: Path | None, stage: Stage = silently) -> Explanation:
