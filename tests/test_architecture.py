@@ -83,6 +83,11 @@ def test_classes_and_functions_fit_on_a_page() -> None:
     assert not long, "split these, each on its own seam"
 
 
+def test_few_dicts_of_anything_are_left() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
+    assert sum(text.count("dict[str, Any]") for text in texts) < 25, "what flows between parts is a dataclass"
+
+
 def test_no_two_packages_import_each_other() -> None:
     packages = sorted(set().union(*TIERS.values()))
     graph: dict[str, set[str]] = {}

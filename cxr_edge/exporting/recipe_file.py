@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import cxr_edge
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.artifacts.migration import FLAVOURS, current_recipe
 from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.gate import Gate
 from cxr_edge.exporting.recipe import OPSETS, Batch, DenseWeights, OutputType, Recipe
@@ -19,13 +20,6 @@ from cxr_edge.lowering.activations import ActivationType
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _REQUIRED = ("device", "why", "formats", "quantize")
-#: The one key `integer_flavour` of early recipes, in the three that replaced it.
-_FLAVOURS: Mapping[str, Mapping[str, Any]] = {
-    "uint8": {"activation_type": "uint8"},
-    "uint8-reduced": {"activation_type": "uint8", "reduced_range": True},
-    "int8": {"activation_type": "int8"},
-    "int8-symmetric": {"activation_type": "int8", "symmetric_activations": True},
-}
 
 
 def recipes_folder() -> Path:
@@ -105,20 +99,14 @@ def _expanded(names: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def _migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The content of an early recipe with today's keys.
-
-    `integer_flavour` was three choices in one; `input_type` had one value, `uint8`, which every artifact has.
-    """
-    content = dict(content)
-    if (input_type := content.pop("input_type", "uint8")) != "uint8":
+    """The content of an early recipe with today's keys. Raises OptionError for what those cannot say."""
+    if (input_type := content.get("input_type", "uint8")) != "uint8":
         raise OptionError(f"input_type {input_type}: every artifact takes grey values as uint8; leave the key out")
-    flavour = content.pop("integer_flavour", None)
-    if flavour is None:
-        return content
-    _known("integer_flavour", flavour, _FLAVOURS)
-    if repeated := sorted({"activation_type", "reduced_range", "symmetric_activations"} & set(content)):
-        raise OptionError(f"integer_flavour: {', '.join(repeated)} took its place; leave it out")
-    return {**content, **_FLAVOURS[flavour]}
+    if "integer_flavour" in content:
+        _known("integer_flavour", content["integer_flavour"], FLAVOURS)
+        if repeated := sorted(set().union(*FLAVOURS.values()) & set(content)):
+            raise OptionError(f"integer_flavour: {', '.join(repeated)} took its place; leave it out")
+    return current_recipe(content)
 
 
 def _text(key: str, value: Any) -> str:
