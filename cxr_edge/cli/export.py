@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.cli.options import GateOptions, JsonOption, RunOption
 from cxr_edge.cli.spread import spread
 
@@ -31,7 +32,7 @@ class RecipeOptions:
     ] = None
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help="Repeatable.", show_default="all", metavar="tflite|onnx|all"),
+        typer.Option("--format", help="Repeatable.", show_default="all", metavar="|".join([*ArtifactFormat, "all"])),
     ] = None
     quantizations: Annotated[
         list[str] | None,
@@ -39,7 +40,7 @@ class RecipeOptions:
             "--quantize",
             help="int8 is fine-tuned quantization-aware, int8-ptq calibrated only. Repeatable.",
             show_default="int8",
-            metavar="float32|fp16|int8|int8-ptq|all",
+            metavar="|".join([*Quantization.exportable(), "all"]),
         ),
     ] = None
     keep_float: Annotated[

@@ -42,7 +42,10 @@ def command(
     runtimes: Annotated[
         list[str] | None,
         typer.Option(
-            "--runtime", help="With --replay; repeatable.", show_default="all installed", metavar="litert|onnx|openvino"
+            "--runtime",
+            help="With --replay; repeatable.",
+            show_default="all installed",
+            metavar="litert|onnx|openvino|...",
         ),
     ] = None,
     threads: ThreadsOption = None,
