@@ -104,6 +104,13 @@ def test_importing_the_package_imports_nothing_else() -> None:
     assert "cxr_edge.prediction" not in found.stdout
 
 
+def test_the_classifier_is_imported_in_less_than_0_3_s() -> None:
+    # Of its own time: other work on the machine is not its fault.
+    code = "from time import process_time as t; t0 = t(); from cxr_edge import Classifier; print(t() - t0)"
+    results = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for _ in range(3)]
+    assert min(float(result.stdout) for result in results) < 0.3
+
+
 def test_a_function_stays_one_when_the_package_behind_it_is_imported() -> None:
     code = (
         "import cxr_edge, cxr_edge.auditing.audit, cxr_edge.exporting, cxr_edge.training\n"
