@@ -59,8 +59,8 @@ class ExportOptions:
         """Raises OptionError for an unknown name, or a number out of range."""
         if not 0 < self.sensitivity <= 1:
             raise OptionError(f"--sensitivity {self.sensitivity}: a share above 0 and up to 1 is needed")
-        if self.fine_tuning.steps < 1 or not 0 < self.fine_tuning.learning_rate < 1:
-            raise OptionError("--qat-steps takes 1 and more, --qat-learning-rate a number above 0 and below 1")
+        if self.fine_tuning.steps < 2 or not 0 < self.fine_tuning.learning_rate < 1:
+            raise OptionError("--qat-steps takes 2 and more, --qat-learning-rate a number above 0 and below 1")
 
 
 @dataclass(frozen=True)
