@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from cxr_edge.progress import Stage
 from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms
+from cxr_edge.quantization.channel_scales import with_channel_scales
 from cxr_edge.quantization.graph import Graph, quantized_tensors, with_heatmap
 from cxr_edge.quantization.learn import Check, LearningOptions, learn
-from cxr_edge.quantization.post_training import CALIBRATION_BATCH, batches_of, int8_graph
+from cxr_edge.quantization.post_training import CALIBRATION_BATCH, ROUNDING_IMAGES
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
+from cxr_edge.quantization.rounding import round_kernels
 from cxr_edge.quantization.student import RangeStudent, ScaleStudent
 from cxr_edge.quantization.teacher import Teacher
 from cxr_edge.training.batches import Batches
@@ -69,21 +71,26 @@ def fine_tune(
             options.learning_rate, key, folder / "scales", bar,
         )  # fmt: skip
     start = _rounded(material, scaled, progress)
+    teacher = Teacher(with_channel_scales(material.graph, scaled.scales))
     with progress("fine-tuning int8: ranges and biases", options.steps - half) as bar:
         return learn(
-            RangeStudent(start, material.symmetric), Teacher(scaled.graph), material.batches, material.validation,
+            RangeStudent(start, material.symmetric), teacher, material.batches, material.validation,
             range(half, options.steps), options.learning_rate, key, folder / "ranges", bar, material.calibrated,
         )  # fmt: skip
 
 
 def _rounded(material: Material, scaled: QuantizedGraph, progress: Stage) -> QuantizedGraph:
-    """The scaled graph in int8, with ranges for the heat map's tensors, which no loss sees, from a calibration."""
+    """The scaled graph with its kernels on their grids. The biases stay as they are learned: they make up for ranges.
+
+    The heat map's tensors, which no loss sees, get their ranges from a calibration.
+    """
     graph, images = scaled.graph, material.calibration_images
     unseen = sorted(set(scaled.ranges) - set(quantized_tensors(graph)))
-    batches = 2 * -(-len(images) // CALIBRATION_BATCH) if unseen else 0
-    with progress("rounding kernels", batches + batches_of(graph, images)) as bar:
+    rounding = images[:ROUNDING_IMAGES]
+    passes = (2 * len(images) if unseen else 0) + len(rounding)
+    with progress("fine-tuning int8: rounding kernels", -(-passes // CALIBRATION_BATCH)) as bar:
         ranges: Ranges = scaled.ranges
         if unseen:
             histograms = collect_histograms(with_heatmap(graph), images, CALIBRATION_BATCH, bar.tick, unseen)
             ranges = {**ranges, **choose_ranges(graph, histograms, material.symmetric)}
-        return int8_graph(graph, ranges, images, bar.tick)
+        return round_kernels(graph, ranges, rounding, CALIBRATION_BATCH, bar.tick)

@@ -105,10 +105,10 @@ class ScaleStudent(RangeStudent):
         return value if scale is None else value / scale
 
     def result(self) -> QuantizedGraph:
-        """The float graph, scaled, and the ranges. The biases are not part of it: they make up for kernels rounded to
-        nearest, which nobody keeps."""
+        """Channels and ranges as they are learned now, with kernels in float."""
+        learned = super().result()
         scales = {group: np.exp(logarithms.numpy()) for group, logarithms in self.scales.items()}
-        return QuantizedGraph(with_channel_scales(self.start.graph, scales), super().result().ranges)
+        return QuantizedGraph(with_channel_scales(learned.graph, scales), learned.ranges, scales)
 
     def _scale(self, name: str) -> Any:
         logarithms = self.scales.get(self._groups[name])
