@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_edge.cli.options import (
-    AgreementOption,
-    ArtifactsOption,
-    BundleOption,
-    ClassLossOption,
-    DropOption,
-    JsonOption,
-    RunOption,
-    SensitivityOption,
-    ShiftedAgreementOption,
-    ThreadsOption,
-)
+from cxr_edge.cli.options import ArtifactsOption, BundleOption, GateOptions, JsonOption, RunOption, ThreadsOption
 from cxr_edge.cli.spread import spread
 
 if TYPE_CHECKING:
     from cxr_edge.runtimes.selection import Selection
-
-
-@dataclass(frozen=True)
-class GateOptions:
-    """What may be demanded of an artifact; None for what is not."""
-
-    min_agreement: AgreementOption = None
-    max_accuracy_drop: DropOption = None
-    max_sensitivity_drop: SensitivityOption = None
-    min_shifted_agreement: ShiftedAgreementOption = None
-    max_class_loss: ClassLossOption = None
-
-    def demanded(self) -> dict[str, float]:
-        """Those that are given."""
-        from cxr_edge.evaluation.gate import demanded
-
-        return demanded(**asdict(self))
 
 
 _Data = Annotated[
@@ -69,7 +40,7 @@ _Replay = Annotated[
 _Runtimes = Annotated[
     list[str] | None,
     typer.Option(
-        "--runtime", help="With --replay; repeatable.", show_default="all installed", metavar="litert|onnx|openvino"
+        "--runtime", help="With --replay; repeatable.", show_default="all installed", metavar="litert|onnx|openvino|..."
     ),
 ]
 
@@ -121,6 +92,7 @@ def _against_keras(
     from cxr_edge.evaluation.conditions import Scope
     from cxr_edge.exporting.verify import verify_bundle
     from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_left_out, show_parity
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.selection import run_of
@@ -131,7 +103,7 @@ def _against_keras(
     show_left_out(left_out)
     show(NOTICE)
     if json is not None:
-        write_json(json, [row.to_json() for row in rows])
+        write_json(json, to_json(rows))
     gate_parity(rows)
 
 
@@ -150,6 +122,7 @@ def _replay(selection: Selection, runtimes: list[str] | None, threads: int | Non
     from cxr_edge.artifacts.metadata import NOTICE
     from cxr_edge.evaluation.replay import replay
     from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.parity import gate_replay, show_left_out, show_replay
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.base import runtime_named
@@ -159,5 +132,5 @@ def _replay(selection: Selection, runtimes: list[str] | None, threads: int | Non
     show_left_out(left_out)
     show(NOTICE)
     if json is not None:
-        write_json(json, [row.to_json() for row in rows])
+        write_json(json, to_json(rows))
     gate_replay(rows)

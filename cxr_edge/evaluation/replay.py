@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from cxr_edge.evaluation.shifts import SUITE
 from cxr_edge.files import replacing, sha256_of
 from cxr_edge.machine import usable_cores
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
-from cxr_edge.records import JsonObject, to_json
 from cxr_edge.runtimes.base import Runtime, runtimes_for
 from cxr_edge.runtimes.selection import Selection
 
@@ -38,6 +37,8 @@ class ReplayResult:
     The `_to_keras` figures hold it beside the Keras model instead. Signal-to-noise ratios are in dB, and None where
     there are values that are no numbers; `probabilities` `[M][K]`, by which two devices can be compared, are then too.
     """
+
+    DERIVED: ClassVar[Mapping[str, str]] = {"agreement": "agreement"}
 
     runtime: str
     artifact: str
@@ -58,9 +59,6 @@ class ReplayResult:
     def agreement(self) -> float:
         """Share of the inputs with the recorded top class."""
         return self.same_top / self.images
-
-    def to_json(self) -> JsonObject:
-        return {**to_json(self), "agreement": self.agreement}
 
 
 def reference_images(size: int) -> NDArray[np.uint8]:
