@@ -120,7 +120,7 @@ def test_a_picture_of_a_model_trained_on_phantoms_says_so(
     assert (len(drawn) - len(plain) > 50) == says_so
 
 
-def test_the_weak_is_not_coloured_and_the_strong_has_a_contour(picture: Path, tmp_path: Path) -> None:
+def test_what_is_below_average_is_not_coloured_and_the_strong_has_a_contour(picture: Path, tmp_path: Path) -> None:
     heatmap = np.full((6, 6), 0.1, np.float32)
     heatmap[1:3, 1:3] = 1
     artifact = some_artifact(tmp_path / "x.onnx")
@@ -134,6 +134,11 @@ def test_the_weak_is_not_coloured_and_the_strong_has_a_contour(picture: Path, tm
     outline = (drawn[: len(plain)] == (255, 225, 170)).all(axis=2)
     assert 150 < outline.sum() < 1200
     assert not outline[200:].any()
+    # A map that is strong everywhere does not tint everything.
+    write_overlay(picture, heatmap + 5, "COVID-19", 0.7, artifact, tmp_path / "overlay.png")
+    strong = np.asarray(Image.open(tmp_path / "overlay.png"), dtype=np.int64)
+    assert np.array_equal(strong[200:300], drawn[200:300])
+    assert (strong[60:140, 50:110, 0] - strong[60:140, 50:110, 2] > 20).mean() > 0.95
     legend = drawn[len(plain) :]
     assert (legend == 255).all(axis=2).any() and (legend[..., 0] - legend[..., 2] > 100).any()
 

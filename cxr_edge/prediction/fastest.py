@@ -49,7 +49,7 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
         runtimes_for(artifacts[0].format)
     if not _has_references(artifacts[0]):
         # Nothing says what they ought to compute, so the order of preference decides.
-        several = "no reference outputs to try the runtimes on: took the first that is installed"
+        several = "no reference inputs beside it to try the runtimes on: took the first that is installed"
         return (*on_cpu[0], several if len(on_cpu) > 1 else None)
     if len(pairs) == 1:
         return (*on_cpu[0], None)

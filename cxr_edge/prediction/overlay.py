@@ -20,8 +20,6 @@ from cxr_edge.runtimes.selection import warnings_about_answers
 #: Colour of what speaks for the class; its opacity says how much. The hue is seen by colour-blind readers on grey.
 _COLOUR = (255, 96, 0)
 _STRONGEST = 0.6
-#: Share of the strongest evidence below which nothing is coloured: what is left of the film is as it was.
-_WEAKEST = 0.25
 _CONTOUR, _WHITE = (255, 225, 170), (255, 255, 255)
 
 
@@ -51,7 +49,8 @@ def write_overlay(
 ) -> None:
     """Write the X-ray at its own size with the evidence for a class in colour and a legend below, as PNG, atomically.
 
-    What is weaker than a quarter of the strongest is not coloured, and a line runs along its half.
+    What is no stronger than on the film's average is not coloured: a map that is strong everywhere would tint all of
+    it. A line runs halfway between that and the strongest.
 
     Args:
         image: the X-ray.
@@ -68,9 +67,10 @@ def write_overlay(
     """
     grey = open_grey(image)
     own = evidence(heatmap, grey.size, artifact.resize)
-    picture = Image.composite(Image.new("RGB", grey.size, _COLOUR), grey.convert("RGB"), _opacity(own))
-    if own.any():
-        picture.paste(_CONTOUR, mask=_contour(own))
+    shown = _above_average(own)
+    picture = Image.composite(Image.new("RGB", grey.size, _COLOUR), grey.convert("RGB"), _opacity(shown))
+    if shown.any():
+        picture.paste(_CONTOUR, mask=_contour(shown))
     legend = _legend(picture.width, _rows(heatmap, grey.size, label, probability, artifact))
     overlay = Image.new("RGB", (picture.width, picture.height + legend.height))
     overlay.paste(picture)
@@ -84,17 +84,23 @@ def write_overlay(
         overlay.save(temporary, format="PNG", pnginfo=text)
 
 
-def _opacity(own: NDArray[np.float32]) -> Image.Image:
-    shown = np.clip((own - _WEAKEST) / (1 - _WEAKEST), 0, 1)
+def _above_average(own: NDArray[np.float32]) -> NDArray[np.float32]:
+    """0 up to the average, 1 at the strongest."""
+    average = float(own.mean())
+    above: NDArray[np.float32] = np.maximum(own - average, 0) / (1 - average) if average < 1 else np.zeros_like(own)
+    return above
+
+
+def _opacity(shown: NDArray[np.float32]) -> Image.Image:
     return Image.fromarray(np.round(shown * (255 * _STRONGEST)).astype(np.uint8))
 
 
-def _contour(own: NDArray[np.float32]) -> Image.Image:
-    """A mask of the line along half of the strongest evidence, as thick as the picture's size asks for."""
-    inside = np.pad(own >= 0.5, 1, mode="edge")
+def _contour(shown: NDArray[np.float32]) -> Image.Image:
+    """A mask of the line along 0.5, as thick as the picture's size asks for."""
+    inside = np.pad(shown >= 0.5, 1, mode="edge")
     surrounded = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
     line = Image.fromarray((255 * (inside[1:-1, 1:-1] & ~surrounded)).astype(np.uint8))
-    thickness = min(own.shape) // 400 * 2 + 1
+    thickness = min(shown.shape) // 400 * 2 + 1
     return line.filter(ImageFilter.MaxFilter(thickness)) if thickness > 1 else line
 
 
@@ -115,7 +121,7 @@ def _rows(
     rows = [_Row("MODEL TRAINED ON PHANTOMS: MEANS NOTHING")] if artifact.metadata.training.phantoms else []
     rows.append(_Row(f"{label} {100 * probability:.1f} %, by {artifact.name}"))
     if (heatmap > 0).any():
-        rows.append(_Row("speaks for it, little to most; line: half of the most", bar=True))
+        rows.append(_Row("speaks for it: average of the film to most", bar=True))
     else:
         rows.append(_Row("nothing speaks for it, at any place"))
     rows.append(_Row(f"a place of the map: {width} x {height} pixels", ruler=width))
