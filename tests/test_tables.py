@@ -22,6 +22,21 @@ def test_square_brackets_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     assert "[done]" in captured.err
 
 
+def test_a_log_file_gets_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for interval, lines in (
+        (3600.0, []),
+        (0.0, ["counting: 1 of 3, so far [good]", "counting: 2 of 3, so far [good]"]),
+    ):
+        monkeypatch.setattr("cxr_edge.console.LOG_INTERVAL", interval)
+        with progress_bar("counting", 3) as bar:
+            bar.note("so far [good]")
+            for _ in range(3):
+                bar.advance()
+        assert capsys.readouterr().err.splitlines()[:-1] == lines
+
+
 def test_control_characters_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
     name = "a\x1b[2Jb\rc\nd\u202ee\udc80.png"
     shown = r"a\x1b[2Jb\rc\nd\u202ee\udc80.png"
