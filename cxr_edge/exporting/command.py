@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import listed_artifacts
+from cxr_edge.artifacts.bundle import REFERENCES, listed_artifacts
 from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.layouts import image_files
 from cxr_edge.errors import DataError
 from cxr_edge.evaluation.advice import advise
 from cxr_edge.evaluation.operating_record import operating_record_of
-from cxr_edge.evaluation.replay import FILE
 from cxr_edge.exporting.export import Exporter, ExportOptions
 from cxr_edge.exporting.recipe import Recipe
 from cxr_edge.exporting.verify import recorded
@@ -56,7 +55,7 @@ def run_export(
     show_advice(advise([recorded(artifact) for artifact in listed_artifacts(exporter.bundle) if artifact.parity]))
     points = {artifact.name: operating_record_of(artifact.metadata.operating_point) for artifact in artifacts}
     show_exported_points({name: record for name, record in points.items() if record is not None})
-    references = exporter.bundle / FILE
+    references = exporter.bundle / REFERENCES
     show(f"bundle: {exporter.bundle}; its reference inputs: {references.stat().st_size / 1e6:.2f} MB")
     if json is not None:
         write_json(json, [row.to_json() for row in rows])

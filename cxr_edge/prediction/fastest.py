@@ -94,7 +94,8 @@ def _memory(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> Path:
 def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[Artifact, Runtime, str]:
     from cxr_edge.artifacts.verdict import PASSED
     from cxr_edge.benchmarking.latency import Candidate, measure
-    from cxr_edge.evaluation.replay import compared_with_recorded, read_reference_images
+    from cxr_edge.evaluation.reference_images import read_reference_images
+    from cxr_edge.evaluation.replay import compared_with_recorded
     from cxr_edge.evaluation.scoring import score_images
 
     images = read_reference_images(pairs[0][0].path.parent)[:_IMAGES]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import ArtifactError, MissingDependencyError, OptionError, ProviderError, first_line
+from cxr_edge.structure.check import require_sound
 
 #: The provider that every runtime has.
 CPU = "cpu"
@@ -138,8 +139,9 @@ class Runtime:
         Raises:
             MissingDependencyError: the runtime is not installed.
             ProviderError: it has not the provider that is asked for, or this did not come up.
-            ArtifactError: the runtime cannot read the file.
+            ArtifactError: the file is damaged or forged, or the runtime cannot read it.
         """
+        require_sound(path)
         self.prepare()
         if self.provider == CPU:
             return self.load_here(path, threads)
