@@ -88,10 +88,10 @@ def write_json(path: Path, value: Any) -> None:
 def read_bounded(path: Path, limit: int) -> bytes:
     """A file's content. Raises ValueError where it is more than `limit` bytes."""
     with path.open("rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise ValueError(f"more than {limit >> 20} MiB")
-    return content
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise ValueError(f"{size} bytes, more than {limit}")
+        return file.read(size)
 
 
 def sha256_of(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +47,9 @@ def publish(path: Path, content: bytes, metadata: ArtifactMetadata, references: 
     """
     folder = path.parent
     others = _judged(path, metadata)
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, _new_references(folder, references, metadata.reference_sha256):
         temporary.write_bytes(content)
         _withdraw(folder, others, metadata)
-        _write_references(folder, references, metadata.reference_sha256)
     artifact = read_artifact(path)
     write_manifest(folder, metadata.shared, [*others.kept, artifact])
     return Published(artifact, others.notes)
@@ -86,8 +87,13 @@ def _withdraw(folder: Path, others: _Others, metadata: ArtifactMetadata) -> None
         other.path.unlink(missing_ok=True)
 
 
-def _write_references(folder: Path, content: bytes | None, sha256: str | None) -> None:
+@contextmanager
+def _new_references(folder: Path, content: bytes | None, sha256: str | None) -> Iterator[None]:
+    """Write the reference inputs, if they are not there already, and let them take their name after the body."""
     path = folder / REFERENCES
-    if content is not None and not (path.is_file() and sha256_of(path) == sha256):
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
+    if content is None or (path.is_file() and sha256_of(path) == sha256):
+        yield
+        return
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+        yield
