@@ -195,7 +195,7 @@ def _options(command: str) -> set[str]:
     [
         ("train", {"json"}, {"progress"}),
         ("export", {"json", "explain_int8", "data"}, set()),
-        ("verify", {"json"}, {"stage"}),
+        ("verify", {"json", "require_signature"}, {"stage"}),
         ("audit", {"json", "html", "with_images", "strict"}, {"stage", "on_image"}),
     ],
 )

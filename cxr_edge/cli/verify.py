@@ -18,6 +18,7 @@ from cxr_edge.cli.options import (
     RunOption,
     SensitivityOption,
     ShiftedAgreementOption,
+    SignatureOption,
     ThreadsOption,
 )
 from cxr_edge.cli.spread import spread
@@ -74,6 +75,7 @@ def command(
         ),
     ] = None,
     threads: ThreadsOption = None,
+    require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:
     """Compare each artifact with the Keras model, on all parts of the split and under shifts, or with its recording.

@@ -14,9 +14,8 @@ from cxr_edge.files import sha256_of
 from cxr_edge.inspection.computation import Computation, ComputationVerdict
 from cxr_edge.inspection.delegate import DelegateReport, delegate_report
 from cxr_edge.inspection.operators import computation_of
-from cxr_edge.runtimes.base import runtimes_for
+from cxr_edge.runtimes.base import require_loadable, runtimes_for
 from cxr_edge.runtimes.trial import try_apart
-from cxr_edge.structure.check import require_sound
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def inspect(path: Path) -> Inspection:
             it describes; or it brings its runtime down.
     """
     kind = require_artifact_file(path)
-    require_sound(path)
+    require_loadable(path)
     metadata = _metadata_of(path)
     if metadata is None:
         # A file of another tool is judged by the name that it goes by.
