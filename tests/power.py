@@ -30,7 +30,7 @@ class PowerLossError(BaseException):
 
 
 class Power:
-    """Counts the changes below a folder, and cuts the power before one of them. One at a time in a process."""
+    """Counts the changes below a folder and what is synced, and cuts the power before one of them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._synced = str(folder), set[int]()
@@ -43,10 +43,13 @@ class Power:
             return
         path, writes = arguments[0], event != "open" or bool((arguments[2] or 0) & _WRITING)
         if writes and isinstance(path, str | os.PathLike) and os.fspath(path).startswith(self._folder):
-            self.changes += 1
-            if self._left is not None and self.changes > self._left:
-                self.is_off = True
-                raise PowerLossError
+            self._count()
+
+    def _count(self) -> None:
+        self.changes += 1
+        if self._left is not None and self.changes > self._left:
+            self.is_off = True
+            raise PowerLossError
 
     @contextmanager
     def lost_after(self, changes: int | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -56,6 +59,7 @@ class Power:
         def fsync(handle: int) -> None:
             if self.is_off:
                 raise PowerLossError
+            self._count()
             real(handle)
             self._synced.add(os.fstat(handle).st_ino)
 
