@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_edge.cli.options import (
-    AgreementOption,
-    ClassLossOption,
-    DropOption,
-    JsonOption,
-    RunOption,
-    SensitivityOption,
-    ShiftedAgreementOption,
-)
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.cli.options import GateOptions, JsonOption, RunOption
+from cxr_edge.cli.spread import spread
+
+if TYPE_CHECKING:
+    from cxr_edge.exporting.export import ExportOptions
+    from cxr_edge.exporting.recipe import Recipe
+    from cxr_edge.runs import Run
 
 
-def command(
-    run: RunOption = None,
+@dataclass(frozen=True)
+class RecipeOptions:
+    """A recipe by its name, or what stands for one."""
+
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -27,20 +29,20 @@ def command(
             help="Write the bundle of one kind of device: a recipe that comes with cxr-edge, or a .toml file.",
             metavar="NAME|FILE",
         ),
-    ] = None,
+    ] = None
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help="Repeatable.", show_default="all", metavar="tflite|onnx|all"),
-    ] = None,
+        typer.Option("--format", help="Repeatable.", show_default="all", metavar="|".join([*ArtifactFormat, "all"])),
+    ] = None
     quantizations: Annotated[
         list[str] | None,
         typer.Option(
             "--quantize",
             help="int8 is fine-tuned quantization-aware, int8-ptq calibrated only. Repeatable.",
             show_default="int8",
-            metavar="float32|fp16|int8|int8-ptq|all",
+            metavar="|".join([*Quantization.exportable(), "all"]),
         ),
-    ] = None,
+    ] = None
     keep_float: Annotated[
         list[str] | None,
         typer.Option(
@@ -48,24 +50,69 @@ def command(
             help="Layer to leave out of int8, by the names of --explain-int8; * and ? stand for others. Repeatable.",
             metavar="LAYER",
         ),
-    ] = None,
+    ] = None
     heatmap: Annotated[
         bool,
         typer.Option(
             "--heatmap/--no-heatmap", help="Whether the artifacts can say where they see it: predict --heatmap."
         ),
-    ] = True,
-    explain_int8: Annotated[
-        bool,
-        typer.Option("--explain-int8", help="Show what each layer loses in int8 by itself, and write no artifact."),
-    ] = False,
+    ] = True
+
+
+@dataclass(frozen=True)
+class FineTuningOptions:
+    """How int8 is fine-tuned."""
+
     qat_steps: Annotated[
         int | None,
         typer.Option(
             "--qat-steps", help="Steps of int8's fine-tuning, of a batch each.", show_default="300; phantoms 60"
         ),
-    ] = None,
-    qat_learning_rate: Annotated[float, typer.Option("--qat-learning-rate", help="Its peak learning rate.")] = 2e-3,
+    ] = None
+    qat_learning_rate: Annotated[float, typer.Option("--qat-learning-rate", help="Its peak learning rate.")] = 2e-3
+
+
+@dataclass(frozen=True)
+class DecisionRuleOptions:
+    """What the decision rule of each artifact is asked for."""
+
+    sensitive_class: Annotated[
+        str | None,
+        typer.Option(
+            "--sensitive-class",
+            help="Class that must not be missed.",
+            show_default="COVID-19, where it is a class",
+            metavar="LABEL",
+        ),
+    ] = None
+    sensitivity: Annotated[
+        float,
+        typer.Option(
+            "--sensitivity",
+            help="Share of that class to be called or referred, at least, promised with a confidence of 95 %.",
+        ),
+    ] = 0.95
+    folds: Annotated[
+        Path | None,
+        typer.Option(
+            "--folds",
+            help="Fit the decision rule on the cross-validation in this folder, of train --folds.",
+            show_default="a fold's own, else the validation split",
+            metavar="DIR",
+        ),
+    ] = None
+
+
+@spread("artifacts", "fine_tuning", "decision_rule", "gate")
+def command(
+    *,
+    run: RunOption = None,
+    artifacts: RecipeOptions,
+    explain_int8: Annotated[
+        bool,
+        typer.Option("--explain-int8", help="Show what each layer loses in int8 by itself, and write no artifact."),
+    ] = False,
+    fine_tuning: FineTuningOptions,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -75,54 +122,63 @@ def command(
             metavar="DIR",
         ),
     ] = None,
-    sensitive_class: Annotated[
-        str | None,
-        typer.Option(
-            "--sensitive-class",
-            help="Class that must not be missed.",
-            show_default="COVID-19, where it is a class",
-            metavar="LABEL",
-        ),
-    ] = None,
-    sensitivity: Annotated[
-        float,
-        typer.Option(
-            "--sensitivity",
-            help="Share of that class to be called or referred, at least, promised with a confidence of 95 %.",
-        ),
-    ] = 0.95,
-    folds: Annotated[
-        Path | None,
-        typer.Option(
-            "--folds",
-            help="Fit the decision rule on the cross-validation in this folder, of train --folds.",
-            show_default="a fold's own, else the validation split",
-            metavar="DIR",
-        ),
-    ] = None,
-    min_agreement: AgreementOption = None,
-    max_accuracy_drop: DropOption = None,
-    max_sensitivity_drop: SensitivityOption = None,
-    min_shifted_agreement: ShiftedAgreementOption = None,
-    max_class_loss: ClassLossOption = None,
+    decision_rule: DecisionRuleOptions,
+    gate: GateOptions,
     json: JsonOption = None,
 ) -> None:
     """Write TFLite and ONNX artifacts of a run to its bundle, and verify them against the Keras model."""
-    from cxr_edge.evaluation.gate import demanded
     from cxr_edge.exporting.recipe_file import recipe_of_options
 
-    gate = demanded(
-        min_agreement=min_agreement,
-        max_accuracy_drop=max_accuracy_drop,
-        max_sensitivity_drop=max_sensitivity_drop,
-        min_shifted_agreement=min_shifted_agreement,
-        max_class_loss=max_class_loss,
-    )
-    wanted = recipe_of_options(recipe, formats, quantizations, keep_float, heatmap, gate)
+    recipe = recipe_of_options(**asdict(artifacts), gate=gate.demanded())
     # TensorFlow takes seconds to import: not before the options are known to be good.
-    from cxr_edge.exporting.command import run_explain, run_export
+    from cxr_edge.exporting.export import ExportOptions
+    from cxr_edge.runs import find_run
 
     if explain_int8:
-        run_explain(run, wanted, data, json)
+        _explain(find_run(run), recipe, data, json)
     else:
-        run_export(run, wanted, qat_steps, qat_learning_rate, sensitive_class, sensitivity, folds, json)
+        options = ExportOptions(recipe, **asdict(fine_tuning), **asdict(decision_rule))
+        export_and_show(find_run(run), options, json)
+
+
+def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) -> None:
+    """Export and show it; what `demo` does too. Raises GateError when an artifact fell short of the gate."""
+    from cxr_edge.artifacts.bundle import REFERENCES, listed_artifacts
+    from cxr_edge.console import progress_bar
+    from cxr_edge.evaluation.advice import advise
+    from cxr_edge.evaluation.operating_record import operating_record_of
+    from cxr_edge.exporting.export import Exporter
+    from cxr_edge.exporting.verify import recorded
+    from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
+    from cxr_edge.reporting.terminal.operating import show_exported_points
+    from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_parity
+    from cxr_edge.reporting.terminal.tables import show
+
+    exporter = Exporter(run, options, progress_bar)
+    exported = exporter.export()
+    for note in exported.notes:
+        show(note)
+    rows = [recorded(artifact) for artifact in exported.artifacts]
+    show_parity(rows, phantoms=run.phantoms)
+    show_advice(advise([recorded(artifact) for artifact in listed_artifacts(exporter.bundle) if artifact.parity]))
+    points = {artifact.name: operating_record_of(artifact.metadata.operating_point) for artifact in exported.artifacts}
+    show_exported_points({name: record for name, record in points.items() if record is not None})
+    references = exporter.bundle / REFERENCES
+    show(f"bundle: {exporter.bundle}; its reference inputs: {references.stat().st_size / 1e6:.2f} MB")
+    if json is not None:
+        write_json(json, to_json(rows))
+    gate_parity(rows)
+
+
+def _explain(run: Run, recipe: Recipe, data: Path | None, json: Path | None) -> None:
+    from cxr_edge.console import progress_bar
+    from cxr_edge.exporting.explain_int8 import explain_int8
+    from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
+    from cxr_edge.reporting.terminal.explanation import show_explanation
+
+    explanation = explain_int8(run, recipe, data, progress_bar)
+    show_explanation(explanation)
+    if json is not None:
+        write_json(json, to_json(explanation))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -90,3 +91,20 @@ SignatureOption = Annotated[
         callback=_demand_signature,
     ),
 ]
+
+
+@dataclass(frozen=True)
+class GateOptions:
+    """What may be demanded of an artifact; None for what is not."""
+
+    min_agreement: AgreementOption = None
+    max_accuracy_drop: DropOption = None
+    max_sensitivity_drop: SensitivityOption = None
+    min_shifted_agreement: ShiftedAgreementOption = None
+    max_class_loss: ClassLossOption = None
+
+    def demanded(self) -> dict[str, float]:
+        """Those that are given."""
+        from cxr_edge.evaluation.gate import demanded
+
+        return demanded(**asdict(self))

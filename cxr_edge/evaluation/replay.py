@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ from cxr_edge.evaluation.logits import floor_of, signal_to_noise
 from cxr_edge.evaluation.reference_images import read_reference_images
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.machine import usable_cores
-from cxr_edge.records import JsonObject, to_json
 from cxr_edge.runtimes.base import Runtime, runtimes_for
 
 
@@ -28,6 +28,8 @@ class ReplayResult:
     The `_to_keras` figures hold it beside the Keras model instead. Signal-to-noise ratios are in dB, and None where
     there are values that are no numbers; `probabilities` `[M][K]`, by which two devices can be compared, are then too.
     """
+
+    DERIVED: ClassVar[Mapping[str, str]] = {"agreement": "agreement"}
 
     runtime: str
     artifact: str
@@ -48,9 +50,6 @@ class ReplayResult:
     def agreement(self) -> float:
         """Share of the inputs with the recorded top class."""
         return self.same_top / self.images
-
-    def to_json(self) -> JsonObject:
-        return {**to_json(self), "agreement": self.agreement}
 
 
 def replay(folder: Path, runtimes: Sequence[Runtime] | None, threads: int | None) -> list[ReplayResult]:
