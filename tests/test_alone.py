@@ -13,7 +13,7 @@ from PIL import Image
 from cxr_edge import ArtifactError, Classifier
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import read_bundle
-from cxr_edge.evaluation import replay
+from cxr_edge.evaluation import reference_images, replay
 from cxr_edge.phantoms.drawing import draw_phantom
 from cxr_edge.runtimes.base import Runtime
 from tests.conftest import Cli
@@ -54,7 +54,7 @@ def test_a_file_by_itself_that_computes_something_else_fails(
     monkeypatch.setattr(replay, "compared_with_recorded", off)
     assert cli("verify", "--artifact", alone, "--runtime", "onnx").code == 3
     # Where phantoms are drawn otherwise, wrong inputs look like wrong answers.
-    monkeypatch.setattr(replay, "_packed", lambda images: b"other")
+    monkeypatch.setattr(reference_images, "packed", lambda images: b"other")
     result = cli("verify", "--artifact", alone, "--runtime", "onnx")
     assert result.code == 2
     assert "copy reference.npz" in result.err

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import REFERENCE_INPUTS, write_manifest
+from cxr_edge.artifacts.bundle import REFERENCES, write_manifest
 from cxr_edge.errors import OptionError
 from cxr_edge.files import new_folder
 
@@ -53,7 +53,7 @@ def write_part(artifacts: Sequence[Artifact], folder: Path) -> None:
     with new_folder(folder) as temporary:
         for artifact in artifacts:
             shutil.copyfile(artifact.path, temporary / artifact.name)
-        inputs = artifacts[0].path.parent / REFERENCE_INPUTS
+        inputs = artifacts[0].path.parent / REFERENCES
         if inputs.is_file():
-            shutil.copyfile(inputs, temporary / REFERENCE_INPUTS)
+            shutil.copyfile(inputs, temporary / REFERENCES)
         write_manifest(temporary, artifacts[0].metadata.shared, list(artifacts))

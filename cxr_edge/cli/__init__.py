@@ -20,9 +20,13 @@ from cxr_edge.cli import (
     evaluate,
     export,
     inspect,
+    install,
+    pack,
     phantom,
     predict,
+    release,
     report,
+    rollback,
     train,
     verify,
 )
@@ -55,7 +59,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (audit, train, export, bundle, verify, evaluate, bench, report, predict, inspect, devices, phantom, demo):
+for module in (
+    *(audit, train, export, verify, evaluate, bench, report),
+    *(bundle, release, pack, install, rollback),
+    *(predict, inspect, devices, phantom, demo),
+):
     app.command(module.__name__.rpartition(".")[2], cls=Command)(module.command)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxr_edge.cli.options import JsonOption, RunOption
+from cxr_edge.cli.options import JsonOption, RunOption, SignatureOption
 
 
 def command(
@@ -41,6 +41,7 @@ def command(
             metavar="skip|fail",
         ),
     ] = "fail",
+    require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:
     """Classification metrics of an artifact, or of a run's Keras model, on labelled images."""

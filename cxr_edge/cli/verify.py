@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_edge.cli.options import ArtifactsOption, BundleOption, GateOptions, JsonOption, RunOption, ThreadsOption
+from cxr_edge.cli.options import (
+    ArtifactsOption,
+    BundleOption,
+    GateOptions,
+    JsonOption,
+    RunOption,
+    SignatureOption,
+    ThreadsOption,
+)
 from cxr_edge.cli.spread import spread
 
 if TYPE_CHECKING:
@@ -57,6 +65,7 @@ def command(
     replay: _Replay = False,
     runtimes: _Runtimes = None,
     threads: ThreadsOption = None,
+    require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:
     """Compare each artifact with the Keras model, on all parts of the split and under shifts, or with its recording.

@@ -1,33 +1,25 @@
-"""Reference inputs and outputs: what lets a device prove, without patients and TensorFlow, that it computes what was
-validated."""
+"""Replay of the reference inputs: a device proves, without patients, that it computes what was validated."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import REFERENCE_INPUTS
+from cxr_edge.artifacts.bundle import REFERENCES
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.errors import ArtifactError, MissingDependencyError
 from cxr_edge.evaluation.logits import floor_of, signal_to_noise
+from cxr_edge.evaluation.reference_images import reference_inputs
 from cxr_edge.evaluation.scoring import score_images
-from cxr_edge.evaluation.shifts import SUITE
-from cxr_edge.files import replacing, sha256_of
 from cxr_edge.machine import usable_cores
-from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 from cxr_edge.runtimes.base import Runtime, runtimes_for
 from cxr_edge.runtimes.selection import Selection
-
-_PHANTOMS = 9
 
 
 @dataclass(frozen=True)
@@ -59,70 +51,6 @@ class ReplayResult:
     def agreement(self) -> float:
         """Share of the inputs with the recorded top class."""
         return self.same_top / self.images
-
-
-def reference_images(size: int) -> NDArray[np.uint8]:
-    """uint8 `[45, S, S, 1]`: phantoms, three each class, black, white, noise, and one phantom a class under each shift.
-
-    Black, white and noise saturate what can saturate; shifted images are where a drift of int8 shows first.
-    """
-    drawn = [draw_phantom(LABELS[index % len(LABELS)], 9000 + index, size).pixels for index in range(_PHANTOMS)]
-    noise = np.random.default_rng(0).integers(0, 256, (size, size), dtype=np.uint8)
-    plain = np.stack([*drawn, np.zeros_like(noise), np.full_like(noise, 255), noise])[..., None]
-    return np.concatenate([plain, *(shift.apply(plain[: len(LABELS)]) for shift in SUITE)])
-
-
-def write_reference_images(folder: Path, images: NDArray[np.uint8]) -> str:
-    """Write the inputs beside the artifacts, atomically; the SHA-256 of the file."""
-    with replacing(folder / REFERENCE_INPUTS) as temporary:
-        temporary.write_bytes(_packed(images))
-    return sha256_of(folder / REFERENCE_INPUTS)
-
-
-def _packed(images: NDArray[np.uint8]) -> bytes:
-    """As differences of neighbours in a row, which deflate to four fifths of what the grey values do."""
-    content = io.BytesIO()
-    np.savez_compressed(content, differences=np.diff(images, axis=2, prepend=np.uint8(0)))
-    return content.getvalue()
-
-
-def _unpacked(path: Path) -> NDArray[np.uint8]:
-    with np.load(path) as arrays:
-        if "differences" in arrays:
-            return np.cumsum(arrays["differences"], axis=2, dtype=np.uint8)
-        images: NDArray[np.uint8] = arrays["images"]
-    return images
-
-
-class ReferenceInputs(NamedTuple):
-    """uint8 `[M, S, S, 1]`, and whether they are known to be those of the export."""
-
-    images: NDArray[np.uint8]
-    known: bool
-
-
-def reference_inputs(artifact: Artifact) -> ReferenceInputs:
-    """The inputs whose outputs an artifact holds: those in its folder, or for a file by itself drawn again.
-
-    What is drawn again is the same where phantoms and compression are the same as at the export, and known to be then.
-
-    Raises:
-        ArtifactError: it holds no outputs, or the inputs in its folder belong to others.
-    """
-    path, wanted = artifact.path.parent / REFERENCE_INPUTS, artifact.metadata.reference_sha256
-    if artifact.reference is None or wanted is None:
-        raise ArtifactError(f"{artifact.path}: has no reference outputs (of an older version?); export it again")
-    if path.is_file():
-        if sha256_of(path) != wanted:
-            raise ArtifactError(
-                f"{path}: its SHA-256 is not the one that {artifact.name} was exported with; copy the bundle again or "
-                "export it again"
-            )
-        return ReferenceInputs(_unpacked(path), True)
-    drawn = reference_images(artifact.image_size)
-    known = hashlib.sha256(_packed(drawn)).hexdigest() == wanted
-    # Bundles of before November 2026 have the first twelve.
-    return ReferenceInputs(drawn[: len(artifact.reference.probabilities)], known)
 
 
 class Replay(NamedTuple):
@@ -183,15 +111,20 @@ def replay_artifact(
         # Right answers to other inputs look just like that; wrong inputs never look like a pass.
         raise ArtifactError(
             f"{artifact.path}: answers otherwise than recorded, but to inputs that were drawn anew and may differ from "
-            f"those of its export; copy {REFERENCE_INPUTS} of its bundle beside it"
+            f"those of its export; copy {REFERENCES} of its bundle beside it"
         )
     return result
 
 
 def compared_with_recorded(artifact: Artifact, found: NDArray[np.float32], runtime: str) -> ReplayResult:
-    """What an artifact says of the reference inputs, or the first of them, `[M, K]`, against what was recorded."""
+    """What an artifact says of the reference inputs, or the first of them, `[M, K]`, against what was recorded.
+
+    Raises:
+        ArtifactError: less was recorded.
+    """
     reference, tolerance, floor = artifact.reference, artifact.quantization.tolerance, floor_of(artifact)
-    assert reference is not None
+    if reference is None or len(reference.probabilities) < len(found):
+        raise ArtifactError(f"{artifact.path}: has fewer reference outputs than there are inputs; export it again")
     recorded, keras = (
         np.array(rows, dtype=np.float32)[: len(found)] for rows in (reference.probabilities, reference.keras)
     )
