@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -88,10 +88,14 @@ def test_help_is_as_fast_as_an_empty_app(tmp_path: Path) -> None:
     ours = [sys.executable, "-m", "cxr_edge", "--help"]
     differences = []
     for _ in range(7):
-        seconds = []
-        for command in (empty, ours):
-            start = time.perf_counter()
-            subprocess.run(command, capture_output=True, check=True)
-            seconds.append(time.perf_counter() - start)
-        differences.append(seconds[1] - seconds[0])
+        # Of the processor, which other work on the machine does not change.
+        empty_s, ours_s = (_cpu_seconds(command) for command in (empty, ours))
+        differences.append(ours_s - empty_s)
     assert statistics.median(differences) < 0.1
+
+
+def _cpu_seconds(command: list[str]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

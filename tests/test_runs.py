@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from cxr_edge.choices import OnBadImage, Precision
 from cxr_edge.cli.train import GivenOptions
 from cxr_edge.errors import RunError
 from cxr_edge.evaluation.metrics import ClassificationMetrics
@@ -28,7 +29,7 @@ from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import History, read_history
 from cxr_edge.runs.lock import locked
-from cxr_edge.runs.options import OnBadImage, Precision, TrainOptions, completed
+from cxr_edge.runs.options import TrainOptions, completed
 from cxr_edge.runs.progress import Progress
 from cxr_edge.training.jobs import train_new
 from cxr_edge.training.result import TrainingResult

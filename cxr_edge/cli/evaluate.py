@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cxr_edge.choices import OnBadImage
 from cxr_edge.cli.options import JsonOption, RunOption
 
 
@@ -25,11 +26,9 @@ def command(
     ] = None,
     run: RunOption = None,
     on_bad_image: Annotated[
-        str,
-        typer.Option(
-            "--on-bad-image", help="Refuse images that cannot be decoded, or leave them out.", metavar="skip|fail"
-        ),
-    ] = "fail",
+        OnBadImage,
+        typer.Option("--on-bad-image", help="Refuse images that cannot be decoded, or leave them out."),
+    ] = OnBadImage.FAIL,
     json: JsonOption = None,
 ) -> None:
     """Classification metrics of an artifact, or of a run's Keras model, on labelled images."""

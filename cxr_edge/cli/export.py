@@ -7,15 +7,20 @@ from typing import Annotated
 
 import typer
 
+from cxr_edge.cli.export_choices import FormatChoice, QuantizationChoice
 from cxr_edge.cli.options import (
     AgreementOption,
     ClassLossOption,
+    ConfigOption,
     DropOption,
     JsonOption,
     RunOption,
     SensitivityOption,
     ShiftedAgreementOption,
 )
+
+#: Where help shows an option.
+ARTIFACTS, FINE_TUNING, DECISION = "Artifacts", "Fine-tuning", "Decision rule"
 
 
 def command(
@@ -26,19 +31,20 @@ def command(
             "--recipe",
             help="Write the bundle of one kind of device: a recipe that comes with cxr-edge, or a .toml file.",
             metavar="NAME|FILE",
+            rich_help_panel=ARTIFACTS,
         ),
     ] = None,
     formats: Annotated[
-        list[str] | None,
-        typer.Option("--format", help="Repeatable.", show_default="all", metavar="tflite|onnx|all"),
+        list[FormatChoice] | None,
+        typer.Option("--format", help="Repeatable.", show_default="all", rich_help_panel=ARTIFACTS),
     ] = None,
     quantizations: Annotated[
-        list[str] | None,
+        list[QuantizationChoice] | None,
         typer.Option(
             "--quantize",
             help="int8 is fine-tuned quantization-aware, int8-ptq calibrated only. Repeatable.",
             show_default="int8",
-            metavar="float32|fp16|int8|int8-ptq|all",
+            rich_help_panel=ARTIFACTS,
         ),
     ] = None,
     keep_float: Annotated[
@@ -47,12 +53,15 @@ def command(
             "--keep-float",
             help="Layer to leave out of int8, by the names of --explain-int8; * and ? stand for others. Repeatable.",
             metavar="LAYER",
+            rich_help_panel=ARTIFACTS,
         ),
     ] = None,
     heatmap: Annotated[
         bool,
         typer.Option(
-            "--heatmap/--no-heatmap", help="Whether the artifacts can say where they see it: predict --heatmap."
+            "--heatmap/--no-heatmap",
+            help="Whether the artifacts can say where they see it: predict --heatmap.",
+            rich_help_panel=ARTIFACTS,
         ),
     ] = True,
     explain_int8: Annotated[
@@ -62,10 +71,15 @@ def command(
     qat_steps: Annotated[
         int | None,
         typer.Option(
-            "--qat-steps", help="Steps of int8's fine-tuning, of a batch each.", show_default="300; phantoms 60"
+            "--qat-steps",
+            help="Steps of int8's fine-tuning, of a batch each.",
+            show_default="300; phantoms 60",
+            rich_help_panel=FINE_TUNING,
         ),
     ] = None,
-    qat_learning_rate: Annotated[float, typer.Option("--qat-learning-rate", help="Its peak learning rate.")] = 2e-3,
+    qat_learning_rate: Annotated[
+        float, typer.Option("--qat-learning-rate", help="Its peak learning rate.", rich_help_panel=FINE_TUNING)
+    ] = 2e-3,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -82,6 +96,7 @@ def command(
             help="Class that must not be missed.",
             show_default="COVID-19, where it is a class",
             metavar="LABEL",
+            rich_help_panel=DECISION,
         ),
     ] = None,
     sensitivity: Annotated[
@@ -89,6 +104,7 @@ def command(
         typer.Option(
             "--sensitivity",
             help="Share of that class to be called or referred, at least, promised with a confidence of 95 %.",
+            rich_help_panel=DECISION,
         ),
     ] = 0.95,
     folds: Annotated[
@@ -98,6 +114,7 @@ def command(
             help="Fit the decision rule on the cross-validation in this folder, of train --folds.",
             show_default="a fold's own, else the validation split",
             metavar="DIR",
+            rich_help_panel=DECISION,
         ),
     ] = None,
     min_agreement: AgreementOption = None,
@@ -105,6 +122,7 @@ def command(
     max_sensitivity_drop: SensitivityOption = None,
     min_shifted_agreement: ShiftedAgreementOption = None,
     max_class_loss: ClassLossOption = None,
+    config: ConfigOption = None,
     json: JsonOption = None,
 ) -> None:
     """Write TFLite and ONNX artifacts of a run to its bundle, and verify them against the Keras model."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxr_edge.choices import OnBadImage
 from cxr_edge.cli.options import BundleOption, JsonOption, RunOption, ThreadsOption
 
 if TYPE_CHECKING:
@@ -41,13 +42,12 @@ def command(
         ),
     ] = None,
     on_bad_image: Annotated[
-        str,
+        OnBadImage,
         typer.Option(
             "--on-bad-image",
             help="Name an image that cannot be read and classify the others, or stop there.",
-            metavar="skip|fail",
         ),
-    ] = "skip",
+    ] = OnBadImage.SKIP,
     csv: Annotated[
         Path | None,
         typer.Option("--csv", help="Also write a line an image to this file, as they come.", metavar="FILE"),

@@ -30,6 +30,7 @@ from cxr_edge.reporting.terminal.operating import show_exported_points
 from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_parity
 from cxr_edge.reporting.terminal.tables import show
 from cxr_edge.runs import Run, find_run
+from cxr_edge.training.compute_device import compute_device
 
 #: Steps of fine-tuning on phantoms: the demo's, to see that it works.
 PHANTOM_STEPS = 60
@@ -47,6 +48,7 @@ def run_export(
 ) -> list[Artifact]:
     """Export, show, and fail with GateError when an artifact fell short of the gate."""
     exporter = exporter_of(folder, recipe, qat_steps, qat_learning_rate, sensitive_class, sensitivity, folds)
+    show(f"exporting on {compute_device()}")
     exported = exporter.export()
     artifacts = list(exported.artifacts)
     for note in exported.notes:

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.choices import nearest
 from cxr_edge.errors import ArtifactError, MissingDependencyError, OptionError, ProviderError, first_line
 
 #: The provider that every runtime has.
@@ -182,7 +183,7 @@ def runtime_named(name: str) -> Runtime:
     for runtime in every_runtime():
         if wanted in (runtime.name, runtime.package, runtime.extra) and runtime.provider == (provider or CPU):
             return runtime
-    raise OptionError(f"runtime {name}: choose one of {', '.join(runtime.option for runtime in every_runtime())}")
+    raise OptionError(f"runtime {name}: {nearest(name, (runtime.option for runtime in every_runtime()))}")
 
 
 def runtimes_for(kind: str) -> list[Runtime]:
