@@ -68,7 +68,11 @@ def train(
     The others are the options of `cxr-edge train`, with the same defaults.
 
     Raises:
-        OptionError, DataError, RunError, WeightsError, MissingDependencyError.
+        OptionError: an option is unknown, out of range, or does not go with another.
+        DataError: images that cannot be used, or too few of them.
+        RunError: the folder holds another run, or none to resume.
+        WeightsError: the weights cannot be downloaded or do not fit.
+        MissingDependencyError: the extra `train` is not installed.
     """
     given = {
         "image_size": image_size,
@@ -120,7 +124,10 @@ def export(
     The arguments are the options of `cxr-edge export`, with the same defaults.
 
     Raises:
-        OptionError, RunError, MissingDependencyError; GateError for an artifact that would be int8 in name only.
+        OptionError: an option is unknown, out of range, or does not go with another.
+        RunError: there is no such run, or its training is not finished.
+        MissingDependencyError: the extra `train` is not installed.
+        GateError: an artifact would be int8 in name only.
     """
     from cxr_edge.evaluation.gate import demanded
     from cxr_edge.exporting.recipe_file import recipe_of_options
@@ -170,7 +177,10 @@ def verify(
         A result per artifact, of a replay one per artifact and runtime; a `verdict` raises nothing.
 
     Raises:
-        ArtifactError, RunError, OptionError, MissingDependencyError.
+        ArtifactError: there is no such bundle, or it was tampered with.
+        RunError: the run of the bundle is missing or unfinished.
+        OptionError: an option is out of range, or does not go with another.
+        MissingDependencyError: no runtime that reads the artifacts is installed, or no TensorFlow.
     """
     from cxr_edge.errors import OptionError
     from cxr_edge.evaluation.gate import demanded
@@ -215,7 +225,9 @@ def audit(
         on_image: called after each image that was read.
 
     Raises:
-        DataError, RunError, MissingDependencyError.
+        DataError: no such folder, no images, or a table that cannot be read.
+        RunError: there is no such run.
+        MissingDependencyError: the extra `train` is not installed.
     """
     from cxr_edge.auditing.audit import audit as audit_images
     from cxr_edge.auditing.folders import find_images

@@ -22,7 +22,8 @@ def command_pages() -> dict[str, str]:
     index = (
         f"{_HEAD}# Command line\n\n{markdown_table(['command', 'what it does'], rows)}\n"
         "Exit status: 0, 2 for bad usage or input, 3 for a gate that was not met, 1 for a defect, 130 after an "
-        f"interrupt.\n\n## Options of every command\n\nThey come before the command: `cxr-edge --quiet train`.\n\n{shared}"
+        f"interrupt.\n\n## Options of every command\n\nThey come before the command: `cxr-edge --quiet train`.\n\n"
+        f"{shared}"
     )
     return {"index.md": index} | {f"{name}.md": _page(name, command) for name, command in group.commands.items()}
 
@@ -30,14 +31,14 @@ def command_pages() -> dict[str, str]:
 def _page(name: str, command: Any) -> str:
     parts = [f"{_HEAD}# cxr-edge {name}\n\n{(command.help or '').strip()}\n"]
     arguments = [own for own in command.params if own.param_type_name == "argument"]
-    usage = "".join(f" {own.make_metavar(typer.Context(command))}" for own in arguments)
+    usage = "".join(f" {own.make_metavar(typer.Context(command)).upper()}" for own in arguments)
     parts.append(f"```text\ncxr-edge {name} [OPTIONS]{usage}\n```\n")
     if name in EXAMPLES:
         width = max(len(typed) for typed, _ in EXAMPLES[name])
         lines = [f"{typed:<{width}}  # {purpose}" for typed, purpose in EXAMPLES[name]]
         parts.append("## Examples\n\n```bash\n" + "\n".join(lines) + "\n```\n")
     if arguments:
-        rows = [[f"`{own.make_metavar(typer.Context(command))}`", _help(own)] for own in arguments]
+        rows = [[f"`{own.make_metavar(typer.Context(command)).upper()}`", _help(own)] for own in arguments]
         parts.append("## Arguments\n\n" + markdown_table(["argument", "meaning"], rows))
     panels: dict[str, list[list[str]]] = {}
     for own in command.params:
@@ -55,7 +56,7 @@ def _option(own: Any) -> list[str]:
 
 def _value(own: Any) -> str:
     choices = getattr(own.type, "choices", None)
-    return own.metavar or ("|".join(map(str, choices)) if choices else str(own.type.name).upper())
+    return own.metavar or ("|".join(map(str, choices)) if choices else str(own.type.name).partition(" ")[0].upper())
 
 
 def _help(own: Any) -> str:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from documentation.commands import command_pages
+from documentation.picture import way
 from documentation.tables import TABLES
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +22,7 @@ def generated_pages() -> dict[Path, str]:
         KeyError: a page asks for a table that there is none of.
     """
     pages = {DOCS / "commands" / name: text for name, text in command_pages().items()}
+    pages[DOCS / "way.svg"] = way()
     for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
         text = path.read_text(encoding="utf-8")
         if path not in pages and _TABLE.search(text):
