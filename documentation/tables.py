@@ -113,13 +113,18 @@ def latency() -> str:
             *(f"{value:.2f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms)),
             _speed(row),
             "-" if row.startup is None else f"{row.startup.start_ms:.0f}",
-            "-" if row.startup is None else f"{row.startup.peak_memory_bytes / 2**20:.0f}",
+            _mebibytes(row),
             "-" if row.throughput is None else f"{row.throughput.images_per_second:.0f}",
         ]
         for row in read_record(SMALL / "bench.json").rows
     ]
     columns = ["artifact", "runtime", "p50 ms", "p90 ms", "p99 ms", "times Keras' speed"]
     return markdown_table([*columns, "start to answer, ms", "peak MiB", "images/s"], rows)
+
+
+def _mebibytes(row: Row) -> str:
+    peak = None if row.startup is None else row.startup.peak_memory_bytes
+    return "-" if peak is None else f"{peak / 2**20:.0f}"
 
 
 def _speed(row: Row) -> str:
