@@ -51,7 +51,12 @@ def _page(name: str, command: Any) -> str:
 
 def _option(own: Any) -> list[str]:
     names = ", ".join(f"`{name}`" for name in (*own.opts, *own.secondary_opts))
-    return [names if own.is_flag else f"{names} `{_value(own)}`", _help(own)]
+    return [names if own.is_flag else f"{names} {_code(_value(own))}", _help(own)]
+
+
+def _code(text: str) -> str:
+    """In a table, where a bar inside backticks would end the cell or keep its backslash."""
+    return f"<code>{text.replace('|', '&#124;')}</code>"
 
 
 def _value(own: Any) -> str:

@@ -16,7 +16,7 @@ def way() -> str:
         ("train", "Xception, float32", f"accuracy {figures.accuracy} %"),
         ("export", "int8 TFLite and ONNX", f"{figures.float_mb} to {figures.int8_mb} MB"),
         ("verify", "against the model", f"drop of {figures.drop} points"),
-        ("bench", "128 px, 2 cores", f"{figures.p50_ms} ms, {figures.speed} times Keras"),
+        ("bench", f"{figures.p50_ms} ms, 2 cores", f"{figures.speed} times Keras"),
         ("device", "no TensorFlow", "predict, heat map"),
     ]
     parts = [
@@ -38,7 +38,7 @@ def way() -> str:
 
 def _box(left: int, top: int, title: str, what: str, figure: str) -> str:
     middle = left + _BOX_WIDTH // 2
-    lines = ((46, 26, "700", "#283593", title), (78, 18, "400", "#333", what), (106, 18, "700", "#333", figure))
+    lines = ((46, 26, "700", "#283593", title), (78, 17, "400", "#333", what), (106, 17, "700", "#333", figure))
     texts = "".join(
         f'<text x="{middle}" y="{top + down}" font-size="{size}" font-weight="{weight}" fill="{colour}" '
         f'text-anchor="middle">{text}</text>'
