@@ -26,7 +26,6 @@ from cxr_edge.imaging.decode import resized
 from cxr_edge.machine import describe_machine
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 from cxr_edge.prediction.overlay import evidence
-from cxr_edge.quantization.learn import LearningOptions
 from cxr_edge.records import to_json
 from cxr_edge.runs import find_run
 from cxr_edge.runtimes.base import ArtifactSession, runtimes_for
@@ -73,9 +72,7 @@ def main() -> None:
     arguments = parser.parse_args()
     run = find_run(arguments.run)
     recipe = Recipe(tuple(ArtifactFormat), (Quantization.FLOAT32, Quantization.INT8_PTQ))
-    exporters = [
-        Exporter(run, ExportOptions(replace(recipe, heatmap=wanted), LearningOptions())) for wanted in (False, True)
-    ]
+    exporters = [Exporter(run, ExportOptions(replace(recipe, heatmap=wanted))) for wanted in (False, True)]
     size = exporters[0].image_size
     rows, places = [], []
     with tempfile.TemporaryDirectory() as folder:

@@ -18,11 +18,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine
-from cxr_edge.records import to_json
+from cxr_edge.records import JsonObject, to_json
 
 _FIRST_STEP = """
 import json, os, sys, time
@@ -53,7 +52,7 @@ def first_step(arguments: list[str], cache: Path) -> dict[str, float]:
     return found
 
 
-def waiting(run_folder: Path, steps: int, rounds: int) -> dict[str, Any]:
+def waiting(run_folder: Path, steps: int, rounds: int) -> JsonObject:
     """Share of step time spent waiting for images, and the time of steps on a ready batch over that of steps on them.
 
     Args:
@@ -125,7 +124,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         cache, runs = Path(scratch, "cache"), (Path(scratch, f"run{number}") for number in itertools.count())
         common = ["--data", options.data, "--image-size", options.image_size, "--weights", options.weights]
-        found: dict[str, Any] = {"machine": to_json(describe_machine())}
+        found: JsonObject = {"machine": to_json(describe_machine())}
         for name in ("empty_cache", "full_cache", "full_cache_again"):
             run = next(runs)
             found[name] = first_step([*common, "--run", str(run)], cache)

@@ -13,7 +13,6 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine
-from cxr_edge.records import to_json
+from cxr_edge.records import JsonObject, to_json
 from cxr_edge.runtimes.base import Session, runtimes_for
 
 #: Channels in and out, and the side of the image, of Xception's middle flow at 299 px.
@@ -86,7 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     image = np.random.default_rng(1).integers(0, 256, (1, SIDE, SIDE, CHANNELS), dtype=np.uint8)
     macs = LAYERS * SIDE * SIDE * CHANNELS * CHANNELS
-    rows: list[dict[str, Any]] = []
+    rows: list[JsonObject] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pointwise.onnx"
         onnx.save(pointwise_model(), path)

@@ -118,10 +118,14 @@ def export(
     max_sensitivity_drop: float | None = None,
     min_shifted_agreement: float | None = None,
     max_class_loss: float | None = None,
+    stage: Stage = silently,
 ) -> Exported:
     """Write a run's artifacts to its bundle; the verdict of each is in its `verdict`, and raises nothing.
 
-    The arguments are the options of `cxr-edge export`, with the same defaults.
+    Args:
+        stage: told what begins.
+
+    The others are the options of `cxr-edge export`, with the same defaults.
 
     Raises:
         OptionError: an option is unknown, out of range, or does not go with another.
@@ -141,11 +145,11 @@ def export(
     )
     wanted = recipe_of_options(recipe, list(format), list(quantize), list(keep_float), heatmap, gate)
     # TensorFlow takes seconds to import: not before the options are known to be good.
-    from cxr_edge.exporting.command import exporter_of
+    from cxr_edge.exporting.export import Exporter, ExportOptions
+    from cxr_edge.runs import find_run
 
-    return exporter_of(
-        _path(run), wanted, qat_steps, qat_learning_rate, sensitive_class, sensitivity, _path(folds)
-    ).export()
+    options = ExportOptions(wanted, qat_steps, qat_learning_rate, sensitive_class, sensitivity, _path(folds))
+    return Exporter(find_run(_path(run)), options, stage).export()
 
 
 def verify(

@@ -1,39 +1,61 @@
-"""Frozen dataclasses to JSON and back, checked against their types, and the JSON Schema of such a type.
+"""Frozen dataclasses to JSON and back, checked against their types; `cxr_edge.json_schema` describes what is written.
 
 A field goes by its own name, or by that under `key` in its metadata. One whose default is None is left out where it is
-None; one with a default may be missing when it is read. Keys that a type does not know are passed over: they are of a
-later version that changed nothing else.
+None, and so is one marked `OMITTED`; one with a default may be missing when it is read. Keys that a type does not know
+are passed over: they are of a later version that changed nothing else. A class may name in `DERIVED` keys that are
+written beside its fields, for those who read the record, with the properties that they come from.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
+
+from cxr_edge.intervals import Interval
 
 Record = TypeVar("Record")
 #: An object of JSON. Only what writes, reads or migrates a record has it; between the parts, dataclasses flow.
 JsonObject: TypeAlias = dict[str, Any]
-_SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", types.NoneType: "null"}
+#: Metadata of a field: its dataclass' own keys stand among those beside it.
+INLINE = {"inline": True}
+#: Of one whose default is not None: left out where it is None.
+OMITTED = {"omitted": True}
+#: Of an `Interval`: its figure goes by the field's key, and `[low, high]` by that with `_interval` after it.
+FIGURE = {"figure": True}
+SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", types.NoneType: "null"}
 
 
 def to_json(value: Any) -> Any:
     """A dataclass, or what it is made of, as plain dicts, lists and strings."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = [(field, getattr(value, field.name)) for field in dataclasses.fields(value)]
-        return {_key(field): to_json(own) for field, own in pairs if own is not None or field.default is not None}
+        return {key: to_json(own) for key, own in _pairs(value)}
     if isinstance(value, StrEnum):
         return str(value)
     if isinstance(value, Mapping):
         return {str(key): to_json(own) for key, own in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(own) for own in value]
-    return value
+    # An array of NumPy, which is not imported here.
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
+    for field in dataclasses.fields(value):
+        key, own = key_of(field), getattr(value, field.name)
+        if "inline" in field.metadata:
+            yield from () if own is None else _pairs(own)
+        elif "figure" in field.metadata:
+            yield key, own.value
+            yield f"{key}_interval", None if own.low is None else [own.low, own.high]
+        elif own is not None or not is_omitted(field):
+            yield key, own
+    for key, name in derived(type(value)).items():
+        yield key, getattr(value, name)
 
 
 def from_json(kind: type[Record], value: Any) -> Record:
@@ -42,29 +64,36 @@ def from_json(kind: type[Record], value: Any) -> Record:
     return built
 
 
-def json_schema(kind: type[Any], title: str) -> JsonObject:
-    """The JSON Schema (2020-12) of a dataclass, with its docstrings as descriptions; nested types under `$defs`."""
-    definitions: JsonObject = {}
-    root = _schema(kind, definitions)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": title,
-        **root,
-        "$defs": dict(sorted(definitions.items())),
-    }
-
-
-def _key(field: dataclasses.Field[Any]) -> str:
+def key_of(field: dataclasses.Field[Any]) -> str:
+    """What a field goes by."""
     return str(field.metadata.get("key", field.name))
 
 
+def is_omitted(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field is left out where it is None."""
+    return field.default is None or "omitted" in field.metadata
+
+
+def derived(kind: type[Any]) -> Mapping[str, str]:
+    """The keys that are written beside a dataclass' fields, with the names of the properties."""
+    named: Mapping[str, str] = getattr(kind, "DERIVED", {})
+    return named
+
+
 @functools.cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
+def hints(kind: type[Any]) -> Mapping[str, Any]:
+    """The types of a dataclass' fields."""
     return typing.get_type_hints(kind)
 
 
-def _has_default(field: dataclasses.Field[Any]) -> bool:
+def has_default(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field may be missing when it is read."""
     return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+
+
+def is_array(kind: Any) -> bool:
+    """Whether a type is an `NDArray`."""
+    return getattr(typing.get_origin(kind), "__module__", "") == "numpy"
 
 
 def _read(kind: Any, value: Any, place: str) -> Any:
@@ -76,9 +105,14 @@ def _read(kind: Any, value: Any, place: str) -> Any:
     if origin is tuple:
         _require(isinstance(value, list), place, "a list", value)
         return tuple(_read(arguments[0], own, f"{place}[{index}]") for index, own in enumerate(value))
-    if origin is dict:
+    if origin in (dict, Mapping):
         _require(isinstance(value, dict), place, "an object", value)
         return {key: _read(arguments[1], own, f"{place}.{key}") for key, own in value.items()}
+    if is_array(kind):
+        import numpy as np
+
+        _require(isinstance(value, list), place, "a list", value)
+        return np.asarray(value, dtype=typing.get_args(arguments[1])[0])
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(kind, value, place)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
@@ -86,7 +120,7 @@ def _read(kind: Any, value: Any, place: str) -> Any:
         return kind(value)
     if kind is float and type(value) is int:
         return float(value)
-    _require(type(value) is kind, place, _SIMPLE.get(kind, str(kind)), value)
+    _require(type(value) is kind, place, SIMPLE.get(kind, str(kind)), value)
     return value
 
 
@@ -105,12 +139,19 @@ def _read_union(choices: tuple[Any, ...], value: Any, place: str) -> Any:
 
 def _read_dataclass(kind: Any, value: Any, place: str) -> Any:
     _require(isinstance(value, dict), place, "an object", value)
-    hints, values = _hints(kind), {}
+    values: dict[str, object] = {}
     for field in dataclasses.fields(kind):
-        key = _key(field)
-        if key in value:
-            values[field.name] = _read(hints[field.name], value[key], f"{place}.{key}" if place else key)
-        elif not _has_default(field):
+        key = key_of(field)
+        if "inline" in field.metadata:
+            values[field.name] = _read(hints(kind)[field.name], value, place)
+        elif "figure" in field.metadata:
+            low, high = value.get(f"{key}_interval") or (None, None)
+            values[field.name] = _read(Interval, {"value": value.get(key), "low": low, "high": high}, place)
+        elif key in value:
+            values[field.name] = _read(hints(kind)[field.name], value[key], f"{place}.{key}" if place else key)
+        elif "omitted" in field.metadata:
+            values[field.name] = None
+        elif not has_default(field):
             raise ValueError(f"{f'{place}.{key}' if place else key} is missing")
     return kind(**values)
 
@@ -118,34 +159,3 @@ def _read_dataclass(kind: Any, value: Any, place: str) -> Any:
 def _require(right: bool, place: str, wanted: str, value: Any) -> None:
     if not right:
         raise ValueError(f"{place or 'the whole'}: {wanted} is needed, not {str(value)[:60]!r}")
-
-
-def _schema(kind: Any, definitions: JsonObject) -> JsonObject:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return {}
-    if origin in (types.UnionType, typing.Union):
-        return {"anyOf": [_schema(choice, definitions) for choice in arguments]}
-    if origin is tuple:
-        return {"type": "array", "items": _schema(arguments[0], definitions)}
-    if origin is dict:
-        return {"type": "object", "additionalProperties": _schema(arguments[1], definitions)}
-    if kind in _SIMPLE:
-        return {"type": _SIMPLE[kind]}
-    if kind.__name__ not in definitions:
-        definitions[kind.__name__] = {}
-        definitions[kind.__name__] = _definition(kind, definitions)
-    return {"$ref": f"#/$defs/{kind.__name__}"}
-
-
-def _definition(kind: Any, definitions: JsonObject) -> JsonObject:
-    description = {"description": " ".join((inspect.getdoc(kind) or "").split())}
-    if issubclass(kind, StrEnum):
-        return {**description, "enum": [str(member) for member in kind]}
-    hints, own = _hints(kind), dataclasses.fields(kind)
-    return {
-        **description,
-        "type": "object",
-        "properties": {_key(field): _schema(hints[field.name], definitions) for field in own},
-        "required": [_key(field) for field in own if not _has_default(field)],
-    }

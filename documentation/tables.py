@@ -13,6 +13,7 @@ from cxr_edge.benchmarking.record import Row, read_record
 from cxr_edge.evaluation.parity_result import VerifiedArtifact
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
 from cxr_edge.intervals import Interval
+from cxr_edge.records import from_json
 from cxr_edge.reporting.terminal.audit import class_rows, shortcut_rows
 from cxr_edge.reporting.terminal.tables import markdown_table, percent
 
@@ -34,7 +35,7 @@ def _with_bounds(figure: Interval) -> str:
 
 def _verified(path: Path) -> list[VerifiedArtifact]:
     # Flipped images, which early records hold in another form, are in no table.
-    return [VerifiedArtifact.from_json({**row, "flipped": []}) for row in _json(path)]
+    return [from_json(VerifiedArtifact, {**row, "flipped": []}) for row in _json(path)]
 
 
 def _trained() -> RunMetrics:

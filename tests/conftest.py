@@ -20,6 +20,7 @@ from cxr_edge.cli import main
 from cxr_edge.data.layouts import DataSet
 from cxr_edge.data.split import Split, run_split
 from cxr_edge.data.store import ImageStore
+from cxr_edge.errors import GateError
 from cxr_edge.evaluation.conditions import Scope
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.run_metrics import RunMetrics
@@ -30,6 +31,7 @@ from cxr_edge.runs.history import History
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.training.result import TrainingResult
 from cxr_edge.training.splitting import Examined, examine, make_split
+from tests.schemas import check_written
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,16 +51,22 @@ class Outcome:
 
 
 def type_command(arguments: list[str]) -> int:
-    """Run the command line in this process, as the installed program would; its exit status."""
+    """Run the command line in this process, as the installed program would; its exit status.
+
+    What it writes for other programs is checked against its JSON Schema, whatever the test is about.
+    """
     before = sys.argv
     sys.argv = ["cxr-edge", *arguments]
+    code = 0
     try:
         main()
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(bool(end.code))
+        code = end.code if isinstance(end.code, int) else int(bool(end.code))
     finally:
         sys.argv = before
-    return 0
+    if code in (0, GateError.exit_code):
+        check_written(arguments)
+    return code
 
 
 Cli = Callable[..., Outcome]
@@ -172,7 +180,9 @@ def know_everything(run: Run, progress: Progress = SILENT) -> TrainingResult:
     config, split = run.config(), run_split(run)
     targets = split.targets("test")
     metrics = classification_metrics(targets, np.eye(len(split.labels))[targets], split.labels)
-    return TrainingResult(run, RunMetrics(metrics, config.phantoms, "float32"), History(()))
+    return TrainingResult(
+        run, RunMetrics(data=config.training_data, precision_policy="float32", metrics=metrics), History(())
+    )
 
 
 @pytest.fixture

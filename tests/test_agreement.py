@@ -18,6 +18,7 @@ from cxr_edge.evaluation.gate import Gate
 from cxr_edge.evaluation.logits import EXACT_DB, INT8_FLOOR, centred_logits, signal_to_noise
 from cxr_edge.evaluation.parity_result import ALL_PARTS, ALL_SHIFTS, ParityResult, VerifiedArtifact
 from cxr_edge.evaluation.shifts import SUITE, Shift
+from cxr_edge.records import from_json, to_json
 from cxr_edge.statistics.agreement import compare_conditions, judge_conditions
 from cxr_edge.statistics.intervals import sign_test
 from cxr_edge.statistics.parity import parity, with_conditions
@@ -123,11 +124,11 @@ def test_what_is_no_number_agrees_with_nothing_and_fails() -> None:
 
 def test_a_result_survives_its_json_and_older_ones_are_read() -> None:
     result = results(noise=0.2)
-    text = json.dumps(result.to_json(), allow_nan=False)
-    assert ParityResult.from_json(json.loads(text)) == result
+    text = json.dumps(to_json(result), allow_nan=False)
+    assert from_json(ParityResult, json.loads(text)) == result
     older = {key: value for key, value in json.loads(text).items() if key not in ("suite", "conditions")}
     older["gate"] = {"min_agreement": 0.97, "max_accuracy_drop": 0.01, "max_sensitivity_drop": 0.05}
-    read = ParityResult.from_json(older)
+    read = from_json(ParityResult, older)
     assert (read.conditions, read.suite, read.gate.min_agreement) == ((), None, 0.97)
 
 

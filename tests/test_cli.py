@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -86,16 +85,12 @@ def test_help_is_as_fast_as_an_empty_app(tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text(EMPTY_APP + "\napp()\n")
     empty = [sys.executable, str(tmp_path / "empty.py"), "--help"]
     ours = [sys.executable, "-m", "cxr_edge", "--help"]
-    differences = []
-    for _ in range(7):
-        # Of the processor, which other work on the machine does not change.
-        empty_s, ours_s = (_cpu_seconds(command) for command in (empty, ours))
-        differences.append(ours_s - empty_s)
-    assert statistics.median(differences) < 0.1
-
-
-def _cpu_seconds(command: list[str]) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, capture_output=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seconds: dict[str, list[float]] = {"empty": [], "ours": []}
+    for _ in range(3):
+        for name, command in (("empty", empty), ("ours", ours)):
+            # Its own time: beside other work, what passes on the clock is theirs too.
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run(command, capture_output=True, check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            seconds[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds["ours"]) - min(seconds["empty"]) < 0.1

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.run_metrics import RunMetrics
 from cxr_edge.files import write_json
 from cxr_edge.phantoms.data_set import write_phantoms
+from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import History
 from cxr_edge.runs.progress import Progress
@@ -44,8 +46,8 @@ class Trainer:
         if run.folder.name == "fold-2":
             probabilities[0] = np.roll(probabilities[0], 1)
         figures = classification_metrics(split.targets("test"), probabilities, split.labels)
-        metrics = RunMetrics(figures, phantoms=False, precision_policy="float32")
-        write_json(run.metrics_file, metrics.to_json())
+        metrics = RunMetrics(data=TrainingData.IMAGES, precision_policy="float32", metrics=figures)
+        write_json(run.metrics_file, to_json(metrics))
         run.model_file.touch()
         self.trained.append(run.folder.name)
         return TrainingResult(run, metrics, History(()))

@@ -11,6 +11,7 @@ from sklearn import metrics as reference
 from cxr_edge.evaluation.gate import Gate
 from cxr_edge.evaluation.metrics import ClassificationMetrics, classification_metrics
 from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
+from cxr_edge.records import to_json
 from cxr_edge.statistics.parity import flipped, parity
 
 LABELS = ("a", "b", "c")
@@ -29,7 +30,7 @@ def test_metrics_agree_with_scikit_learn(scored: tuple[np.ndarray, np.ndarray]) 
     targets, probabilities = scored
     predicted = probabilities.argmax(axis=1)
     metrics = classification_metrics(targets, probabilities, LABELS)
-    found = metrics.to_json()
+    found = to_json(metrics)
     assert ClassificationMetrics.from_json(found) == metrics
     assert found["accuracy"] == pytest.approx(reference.accuracy_score(targets, predicted))
     assert found["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(targets, predicted))

@@ -114,6 +114,23 @@ def test_a_file_under_the_old_name_makes_way_for_the_new_one(old_bundle: Path) -
     assert len(notes) == 2
 
 
+@pytest.mark.parametrize(
+    ("flavour", "today"),
+    [
+        ("uint8", ("uint8", False, False)),
+        ("uint8-reduced", ("uint8", True, False)),
+        ("int8", ("int8", False, False)),
+        ("int8-symmetric", ("int8", False, True)),
+    ],
+)
+def test_the_recipe_of_an_old_artifact_has_todays_keys(flavour: str, today: tuple[str, bool, bool]) -> None:
+    old = {"device": "x", "quantize": ["none", "int8"], "integer_flavour": flavour, "input_type": "uint8", "opset": 17}
+    metadata = current_metadata(old_record("metadata-none.onnx.json") | {"recipe": old})
+    names = ("activation_type", "reduced_range", "symmetric_activations")
+    kept = {"device": "x", "quantize": ["float32", "int8"], "opset": 17}
+    assert metadata["recipe"] == kept | dict(zip(names, today, strict=True))
+
+
 @pytest.mark.parametrize("migrate", [current_manifest, current_metadata])
 def test_a_schema_of_the_future_is_refused_by_its_number(migrate: Callable[[dict[str, Any]], Any]) -> None:
     with pytest.raises(ValueError, match="schema 3"):
@@ -136,8 +153,8 @@ def test_a_contract_of_another_project_is_refused(tmp_path: Path) -> None:
 
 
 def test_old_records_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    show_parity([VerifiedArtifact.from_json(row) for row in old_record("verify.json")], phantoms=True)
-    gate_parity([VerifiedArtifact.from_json(row) for row in old_record("export.json")])
+    show_parity([from_json(VerifiedArtifact, row) for row in old_record("verify.json")], phantoms=True)
+    gate_parity([from_json(VerifiedArtifact, row) for row in old_record("export.json")])
     replayed = [from_json(ReplayResult, row) for row in old_record("replay.json")]
     show_replay(replayed)
     gate_replay(replayed)

@@ -21,6 +21,7 @@ from cxr_edge.evaluation.operating_fit import Basis, FittedPoint, fit_operating_
 from cxr_edge.evaluation.operating_record import OperatingRecord, operating_record_of
 from cxr_edge.evaluation.promise import Promise, PromiseKind
 from cxr_edge.prediction.evaluation import EvaluatedPoint
+from cxr_edge.records import from_json, to_json
 from cxr_edge.reporting.terminal.operating import show_evaluated_point, show_exported_points
 from cxr_edge.runs import Run
 from tests.conftest import Cli
@@ -135,7 +136,7 @@ def test_ten_lines_in_the_documentation_decide_as_the_package_does() -> None:
         called, referred = point.decide(probabilities, labels)
         for row, index, left in zip(probabilities.tolist(), called, referred, strict=True):
             wanted = REFER if left else labels[index]
-            assert space["decide"](point.to_json(), list(labels), row) == wanted, (point, row)
+            assert space["decide"](to_json(point), list(labels), row) == wanted, (point, row)
 
 
 def test_the_sentence_says_what_is_decided() -> None:
@@ -199,7 +200,7 @@ def test_figures_count_every_image_once() -> None:
     assert figures.sensitivity == 0.75
     assert figures.referred_share == pytest.approx(3 / 9)
     assert figures.decided_right == pytest.approx(3 / 6)
-    assert OperatingFigures.from_json(figures.to_json()) == figures
+    assert from_json(OperatingFigures, to_json(figures)) == figures
     none = operating_figures(point, probabilities[4:], targets[4:], LABELS)
     assert (none.sensitivity, none.sensitivity_at_least) == (None, None)
     assert operating_figures(point, probabilities[:4], targets[:4], LABELS).wrong_call_share_at_most is None
@@ -213,11 +214,11 @@ def recorded(called: int, referred: int, images: int, basis: Basis = Basis.OUT_O
 
 def test_a_record_is_read_as_it_was_written() -> None:
     record = recorded(30, 3, 33)
-    value = record.to_json()
+    value = to_json(record)
     assert (value["schema"], value["suspected_from"], value["called_from"]) == (2, 0.0312, 0.6)
     assert value["missed"]["kind"] == "guaranteed"
     assert value["description"] == record.fitted.point.sentence
-    assert OperatingRecord.from_json(value) == record
+    assert from_json(OperatingRecord, value) == record
     assert operating_record_of(value) == record
 
 
@@ -305,7 +306,7 @@ def test_each_artifact_has_its_own_and_predict_and_evaluate_use_it(
     assert predicted.code == 0
     assert point.sentence in " ".join(predicted.out.split())
     result = json.loads(output.read_text())
-    assert OperatingPoint.from_json(result["operating_point"]) == point
+    assert from_json(OperatingPoint, result["operating_point"]) == point
     for row in result["rows"]:
         (called,), (referred,) = point.decide(np.array([row["probabilities"]]), LABELS)
         assert row["decision"] == (REFER if referred else LABELS[called])
@@ -313,7 +314,7 @@ def test_each_artifact_has_its_own_and_predict_and_evaluate_use_it(
     assert evaluated.code == 0
     assert point.sentence in evaluated.out
     metrics = json.loads(output.read_text())
-    figures = OperatingFigures.from_json(metrics["operating_point"]["figures"])
+    figures = from_json(OperatingFigures, metrics["operating_point"]["figures"])
     assert (figures.images, figures.sensitive_images) == (81, 27)
     recorded_error = read_artifact(bundle / "xception-int8.tflite").parity["calibration_error"]["artifact"]
     assert metrics["calibration_error"]["on_its_test_split"] == pytest.approx(recorded_error)

@@ -16,6 +16,7 @@ from cxr_edge.evaluation.operating_fit import Basis
 from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
 from cxr_edge.exporting.operating_demand import operating_demand
 from cxr_edge.files import write_json
+from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.options import completed
@@ -29,7 +30,7 @@ def written(folder: Path, split: Split, **options: Any) -> Run:
     """A run as far as its predictions: its options, its split, a model that is not looked at."""
     run = Run(folder)
     stored = completed({"data": str(split.root), "image_size": 71, **options})
-    write_json(run.config_file, RunConfig("", "", LABELS, {}, "", stored).to_json())
+    write_json(run.config_file, to_json(RunConfig("", "", LABELS, {}, "", stored)))
     write_split(split, run.split_file)
     run.model_file.touch()
     random = np.random.default_rng(len(folder.name))

@@ -1,7 +1,4 @@
-"""Records go to JSON and back, and their JSON Schemas in `docs/schemas` are those of the types.
-
-`python -m tests.test_records` writes the schemas again.
-"""
+"""Records go to JSON and back, and their JSON Schemas in `docs/schemas` are those of the types."""
 
 from __future__ import annotations
 
@@ -18,14 +15,10 @@ from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata, Manifest, Training, joined
 from cxr_edge.artifacts.migration import current_manifest
 from cxr_edge.exporting.seal import sealed
-from cxr_edge.records import from_json, json_schema, to_json
+from cxr_edge.json_schema import json_schema
+from cxr_edge.records import from_json, to_json
 from tests.artifacts import old_record, some_metadata
-
-SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
-WRITTEN: dict[str, tuple[type[Any], str]] = {
-    "manifest.schema.json": (Manifest, "manifest.json of a bundle"),
-    "metadata.schema.json": (ArtifactMetadata, "metadata inside an artifact"),
-}
+from tests.schemas import SCHEMAS, WRITTEN, check_written, faults, schema_path
 
 
 class Colour(StrEnum):
@@ -44,7 +37,21 @@ class Point:
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_the_schemas_in_docs_are_those_of_the_types(name: str) -> None:
-    assert json.loads((SCHEMAS / name).read_text(encoding="utf-8")) == json_schema(*WRITTEN[name])
+    written = json.loads(schema_path(name).read_text(encoding="utf-8"))
+    assert written == json_schema(*WRITTEN[name]), "write them again: python -m tests.schemas"
+    assert {path.name for path in SCHEMAS.iterdir()} == {schema_path(known).name for known in WRITTEN}
+
+
+def test_the_check_of_what_commands_write_sees_what_is_missing_undescribed_or_of_another_type(tmp_path: Path) -> None:
+    metadata = to_json(some_metadata())
+    assert not faults("metadata", metadata)
+    del metadata["labels"]
+    metadata |= {"temperature": "1", "new": 1}
+    assert {fault.partition(":")[0] for fault in faults("metadata", metadata)} == {"$", "$.temperature"}
+    assert len(faults("metadata", metadata)) == 3
+    (tmp_path / "x.json").write_text(json.dumps({"schema": 2}))
+    with pytest.raises(AssertionError, match="labels"):
+        check_written(["predict", "a.png", "--json", str(tmp_path / "x.json")])
 
 
 def test_a_record_comes_back_as_it_went() -> None:
@@ -120,9 +127,3 @@ def test_phantoms_are_told_from_images() -> None:
     training = some_metadata().training
     assert training.phantoms
     assert not from_json(Training, {**to_json(training), "data": "images"}).phantoms
-
-
-if __name__ == "__main__":
-    for file, (kind, title) in WRITTEN.items():
-        text = json.dumps(json_schema(kind, title), indent=2, ensure_ascii=False) + "\n"
-        (SCHEMAS / file).write_text(text, encoding="utf-8")

@@ -17,13 +17,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.choices import OnBadImage, Precision
 from cxr_edge.cli.train import GivenOptions
 from cxr_edge.errors import RunError
-from cxr_edge.evaluation.metrics import ClassificationMetrics
+from cxr_edge.evaluation.metrics import metrics_of
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
 from cxr_edge.intervals import mean_interval, wilson_interval
 from cxr_edge.phantoms.data_set import write_phantoms
+from cxr_edge.records import to_json
 from cxr_edge.reporting.html.plots import draw_run_plots
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
@@ -94,7 +96,7 @@ def test_a_run_without_a_schema_number_is_read_whole_and_written_with_one() -> N
     assert (config.options.resize, config.options.include, config.options.fold) == ("pad", ("lung-opacity",), 1)
     assert config.skipped[0].reason == "a.png: empty"
     assert (config.images_with_patient, config.repeated, config.dicom_warnings) == (12, 2, {"no window": 3})
-    written = json.loads(json.dumps(config.to_json()))
+    written = json.loads(json.dumps(to_json(config)))
     assert written["schema"] == 2
     assert RunConfig.from_json(written) == config
 
@@ -121,14 +123,14 @@ def test_of_an_old_history_it_is_known_which_epoch_was_kept() -> None:
     assert [epoch.kept for epoch in history.epochs] == [True, True, False, True, False]
     assert history.kept == 3
     assert history.epochs[3].validation_accuracy.value == 0.6
-    assert History.from_json(json.loads(json.dumps(history.to_json()))) == history
+    assert History.from_json(json.loads(json.dumps(to_json(history)))) == history
 
 
 def test_the_history_and_metrics_that_commit_a3fe295_wrote_are_read() -> None:
     assert len(read_history(OLD / "history.json").epochs) == 2
     metrics = read_run_metrics(OLD / "metrics.json")
     assert metrics.phantoms
-    assert metrics.to_json()["accuracy"] == old_record("metrics.json")["accuracy"]
+    assert to_json(metrics)["accuracy"] == old_record("metrics.json")["accuracy"]
 
 
 def test_the_state_of_an_interrupted_phase_knows_what_the_phases_before_reached() -> None:
@@ -146,7 +148,7 @@ def test_old_metrics_get_the_intervals_that_their_counts_have() -> None:
     assert metrics.phantoms
     assert metrics.metrics.accuracy == wilson_interval(27, 30)
     assert metrics.metrics.macro_auc == pytest.approx(0.9)
-    assert RunMetrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics
+    assert RunMetrics.from_json(json.loads(json.dumps(to_json(metrics)))) == metrics
 
 
 def test_old_cross_validations_are_read() -> None:
@@ -156,7 +158,7 @@ def test_old_cross_validations_are_read() -> None:
               "classes": classes, "confusion_matrix": MATRIX}  # fmt: skip
     figures = CrossValidation.from_json(record)
     assert (figures.phantoms, figures.fold_accuracy, figures.metrics.images) == (False, (0.8, 1.0), 30)
-    assert CrossValidation.from_json(json.loads(json.dumps(figures.to_json()))) == figures
+    assert CrossValidation.from_json(json.loads(json.dumps(to_json(figures)))) == figures
 
 
 def test_intervals_agree_with_a_reference() -> None:
@@ -306,8 +308,12 @@ def test_a_signal_ends_the_process_with_a_line(body: str, number: signal.Signals
 
 
 def result_of(folder: Path, labels: tuple[str, ...]) -> TrainingResult:
-    metrics = ClassificationMetrics(labels, tuple(map(tuple, MATRIX)), (None, None, None))
-    return TrainingResult(Run(folder), RunMetrics(metrics, False, "float32"), History.from_json(SCHEMA_1_HISTORY))
+    metrics = metrics_of(labels, [tuple(row) for row in MATRIX], (None, None, None))
+    return TrainingResult(
+        Run(folder),
+        RunMetrics(data=TrainingData.IMAGES, precision_policy="float32", metrics=metrics),
+        History.from_json(SCHEMA_1_HISTORY),
+    )
 
 
 def test_labels_that_look_like_formulas_are_drawn_as_they_are(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from cxr_edge.artifacts.artifact import METADATA_ENTRY, METADATA_KEY, Artifact, 
 from cxr_edge.artifacts.bundle import write_manifest
 from cxr_edge.artifacts.contract import IMAGE, PROBABILITIES, contract
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.artifacts.metadata import ArtifactMetadata
+from cxr_edge.exporting.seal import sealed
 from cxr_edge.records import to_json
 from tests.artifacts import some_metadata
 
@@ -117,6 +119,18 @@ def write_artifact(path: Path, quantization: Quantization) -> Artifact:
         model.metadata_props.add(key=METADATA_KEY, value=text)
         onnx.save(model, path)
     return read_artifact(path)
+
+
+def resealed(artifact: Artifact, metadata: ArtifactMetadata) -> Artifact:
+    """An artifact whose file holds other metadata than before."""
+    content = artifact.path.read_bytes()
+    if artifact.format is ArtifactFormat.ONNX:
+        model = onnx.ModelProto.FromString(content)
+        del model.metadata_props[:]
+        content = model.SerializeToString()
+    # Of two zips at the end of a file the last counts.
+    artifact.path.write_bytes(sealed(content, metadata))
+    return read_artifact(artifact.path)
 
 
 def write_bundle(folder: Path) -> Path:

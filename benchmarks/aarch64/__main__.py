@@ -20,7 +20,6 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from benchmarks.aarch64.apt import SetupError
 from benchmarks.aarch64.commands import Outcome, describe, run_command
@@ -31,6 +30,7 @@ from cxr_edge.artifacts.bundle import read_bundle, write_manifest
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.evaluation.replay import FILE, read_reference_images
 from cxr_edge.files import write_json
+from cxr_edge.records import JsonObject
 from cxr_edge.reporting.terminal.tables import show, show_table
 
 #: Without dot products (Raspberry Pi 4), with (Raspberry Pi 5), with int8 matrix products (phones), and all of QEMU's.
@@ -96,7 +96,7 @@ def phantoms(machine: Machine, folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.png"))
 
 
-def described(machine: Machine) -> dict[str, Any]:
+def described(machine: Machine) -> JsonObject:
     """The machine as a program on it sees it. Raises SetupError where no program runs."""
     try:
         return describe(machine)
@@ -105,7 +105,7 @@ def described(machine: Machine) -> dict[str, Any]:
         raise SetupError(f"{machine.name}: no Python runs there ({words[-1] if words else error})") from None
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> JsonObject:
     """All of it; the record. Raises CxrEdgeError."""
     check_here()
     artifacts = [one for one in read_bundle(options.bundle) if not options.artifact or one.name in options.artifact]
@@ -116,7 +116,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     x86 = environment.x86()
     arms = [environment.arm(cpu) for cpu in options.cpu or CPUS]
     machines = {machine.name: described(machine) for machine in (x86, *arms)}
-    record: dict[str, Any] = {
+    record: JsonObject = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "timing": TIMING,
         "emulator": emulator_title(environment.emulator),
@@ -151,7 +151,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return record
 
 
-def show_record(record: dict[str, Any]) -> None:
+def show_record(record: JsonObject) -> None:
     """One row per artifact and CPU, and one line per command that failed."""
     table, failures = [], []
     for arm in record["arm"]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.aarch64.environment import Machine
+from cxr_edge.records import JsonObject
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def run_command(machine: Machine, arguments: list[str], timeout: float) -> Outco
     return Outcome(result, failure if result is not None or failure else "it wrote no JSON")
 
 
-def describe(machine: Machine) -> dict[str, Any]:
+def describe(machine: Machine) -> JsonObject:
     """`cxr_edge.machine.describe_machine`, as seen on that machine. Raises subprocess.CalledProcessError."""
     program = (
         "import json; from cxr_edge.machine import describe_machine; from cxr_edge.records import to_json; "
@@ -58,5 +59,5 @@ def describe(machine: Machine) -> dict[str, Any]:
     done = subprocess.run(
         [*machine.python, "-c", program], env=machine.environment, capture_output=True, text=True, check=True
     )
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: JsonObject = json.loads(done.stdout)
     return found

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.aarch64.commands import Outcome
+from cxr_edge.records import JsonObject
 
 COMMANDS = ("verify", "predict", "bench")
 PASSED, FAILED, CRASHED = "passed", "failed", "crashed"
@@ -17,7 +18,7 @@ def _difference(one: Any, other: Any) -> float:
     return float(np.abs(np.array(one) - np.array(other)).max())
 
 
-def _replayed(arm: Outcome, x86: Outcome) -> dict[str, Any]:
+def _replayed(arm: Outcome, x86: Outcome) -> JsonObject:
     """Of the reference inputs: against the recording in the bundle, and against x86 here."""
     if not arm.result:
         return {}
@@ -35,12 +36,12 @@ def _replayed(arm: Outcome, x86: Outcome) -> dict[str, Any]:
     return found
 
 
-def _predicted(arm: Outcome, x86: Outcome) -> dict[str, Any]:
+def _predicted(arm: Outcome, x86: Outcome) -> JsonObject:
     """Of image files: probabilities, labels, decisions and heat maps."""
     if not (arm.result and x86.result):
         return {}
     pairs = list(zip(arm.result["rows"], x86.result["rows"], strict=True))
-    found: dict[str, Any] = {
+    found: JsonObject = {
         "images": len(pairs),
         "same_label": sum(ours["label"] == theirs["label"] for ours, theirs in pairs),
         "same_decision": sum(ours.get("decision") == theirs.get("decision") for ours, theirs in pairs),
@@ -52,7 +53,7 @@ def _predicted(arm: Outcome, x86: Outcome) -> dict[str, Any]:
     return found
 
 
-def judge(row: dict[str, Any]) -> str:
+def judge(row: JsonObject) -> str:
     """`passed` if all commands ran and no probability differs by more than the artifact's tolerance."""
     if row["failures"]:
         return CRASHED
@@ -64,7 +65,7 @@ def judge(row: dict[str, Any]) -> str:
     return PASSED if predict["same_label"] == predict["images"] else FAILED
 
 
-def compare(arm: dict[str, Outcome], x86: dict[str, Outcome]) -> dict[str, Any]:
+def compare(arm: dict[str, Outcome], x86: dict[str, Outcome]) -> JsonObject:
     """JSON-ready: an artifact's `verify` and `predict` on Arm beside x86, `failures` of commands, and a `verdict`.
 
     Args:

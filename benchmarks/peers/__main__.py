@@ -16,7 +16,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from cxr_edge import __version__
 from cxr_edge.data.split import run_split
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine, usable_cores
-from cxr_edge.records import to_json
+from cxr_edge.records import JsonObject, to_json
 from cxr_edge.runs import Run, find_run
 
 _OURS = (
@@ -61,7 +60,7 @@ def _size(file: Path) -> int:
     return file.stat().st_size + (file.with_suffix(".bin").stat().st_size if file.suffix == ".xml" else 0)
 
 
-def compare(run: Run, work: Path, images: int | None, queries: int, seconds: float) -> dict[str, Any]:
+def compare(run: Run, work: Path, images: int | None, queries: int, seconds: float) -> JsonObject:
     """Build, score and measure everything.
 
     Args:
@@ -79,7 +78,7 @@ def compare(run: Run, work: Path, images: int | None, queries: int, seconds: flo
         if row.ours and not Path(row.file).is_file():
             reasons[row.name] = "not in the bundle: cxr-edge export --quantize all"
     able = [row for row in rows if row.name not in reasons]
-    record: dict[str, dict[str, Any]] = {
+    record: dict[str, JsonObject] = {
         row.name: {
             "name": row.name,
             "title": row.title,

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from benchmarks.peers import conversions
 from benchmarks.peers.conversions import Source
@@ -23,6 +22,7 @@ from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import read_bundle
 from cxr_edge.console import working
 from cxr_edge.files import replacing, write_json
+from cxr_edge.records import JsonObject
 from cxr_edge.runs import Run
 
 
@@ -84,7 +84,7 @@ PEERS = (
 )  # fmt: skip
 
 
-def _key(peer: Peer, artifacts: list[Artifact]) -> dict[str, Any]:
+def _key(peer: Peer, artifacts: list[Artifact]) -> JsonObject:
     """What decides the peer's file. Raises RuntimeError for a package or an artifact that is missing."""
     made_from = [artifact for artifact in artifacts if (artifact.quantization, artifact.format) == peer.source]
     if not made_from:

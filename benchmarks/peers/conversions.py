@@ -39,14 +39,12 @@ class Source:
         """With the options that the run's int8 files were fine-tuned with."""
         from cxr_edge.exporting.export import Exporter, ExportOptions
         from cxr_edge.exporting.recipe import Recipe
-        from cxr_edge.quantization.learn import LearningOptions
 
         calibration = read_artifact(self.artifact(Quantization.INT8, ArtifactFormat.TFLITE)).metadata.calibration
         assert calibration is not None
         recipe = Recipe(tuple(ArtifactFormat), (Quantization.INT8,))
         made = calibration["fine_tuning"]
-        options = LearningOptions(made["steps"], made["learning_rate"])
-        return Exporter(self.run, ExportOptions(recipe, options))
+        return Exporter(self.run, ExportOptions(recipe, made["steps"], made["learning_rate"]))
 
     def single_images(self) -> list[NDArray[np.uint8]]:
         """The calibration images as batches of one, uint8 `[1, S, S, 1]`."""

@@ -15,7 +15,6 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +27,7 @@ from cxr_edge.errors import first_line
 from cxr_edge.evaluation.gate import Gate
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.files import write_json
+from cxr_edge.records import JsonObject
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Session, runtime_named
 from cxr_edge.statistics.parity import parity
@@ -77,7 +77,7 @@ def _load(row: Row, plan: Plan) -> Session:
     return runtime_named(row.runtime).load(Path(row.file), plan.threads)
 
 
-def run_plan(plan: Plan) -> dict[str, dict[str, Any]]:
+def run_plan(plan: Plan) -> dict[str, JsonObject]:
     """Measure a plan's rows; the Keras one comes first, as the others are compared with it.
 
     Returns:
@@ -89,7 +89,7 @@ def run_plan(plan: Plan) -> dict[str, dict[str, Any]]:
     chosen = stratified(targets, plan.images or len(targets))
     targets = targets[chosen]
     images = np.asarray(decoded(split, "test", Run(Path(plan.run)).config().options.image_size)[chosen])
-    results: dict[str, dict[str, Any]] = {}
+    results: dict[str, JsonObject] = {}
     candidates = []
     reference: NDArray[np.float32] | None = None
     for row in plan.rows:
@@ -120,7 +120,7 @@ def run_plan(plan: Plan) -> dict[str, dict[str, Any]]:
     return results
 
 
-def measure_rows(plan: Plan) -> dict[str, dict[str, Any]]:
+def measure_rows(plan: Plan) -> dict[str, JsonObject]:
     """`run_plan` in a process of its own. Raises CalledProcessError when it dies."""
     # Both pools: operations of independent branches run side by side in the second.
     threads = {name: str(plan.threads) for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")}
@@ -129,7 +129,7 @@ def measure_rows(plan: Plan) -> dict[str, dict[str, Any]]:
         write_json(given, asdict(plan))
         command = [sys.executable, "-m", "benchmarks.peers.measure", str(given), str(found)]
         subprocess.run(command, env={**os.environ, **threads}, check=True)
-        results: dict[str, dict[str, Any]] = json.loads(found.read_text(encoding="utf-8"))
+        results: dict[str, JsonObject] = json.loads(found.read_text(encoding="utf-8"))
     return results
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from benchmarks.peers.measure import KERAS
 from cxr_edge.artifacts.metadata import NOTICE
+from cxr_edge.records import JsonObject
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
 from cxr_edge.runtimes.base import all_runtimes
 
@@ -17,7 +16,7 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.{2 if value < 99.995 else 1}f}"
 
 
-def show_rows(record: dict[str, Any]) -> None:
+def show_rows(record: JsonObject) -> None:
     """One line per row; under the table, why a row has no figures."""
     columns = ["file", "runtime", "MB", "acc.\n%", "same\n%"]
     for threads in record["threads"]:
@@ -43,7 +42,7 @@ def show_rows(record: dict[str, Any]) -> None:
     show(NOTICE)
 
 
-def show_targets(targets: list[dict[str, Any]]) -> None:
+def show_targets(targets: list[JsonObject]) -> None:
     """A line a target and number of threads."""
     lines = []
     for target in targets:

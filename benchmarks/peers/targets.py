@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cxr_edge.records import JsonObject
 
 RESAMPLES = 1000
 #: Of fewer rounds, an interval would look tighter than it is.
@@ -41,7 +42,7 @@ def _fastest(blocks: Mapping[str, NDArray[np.float64]], names: Sequence[str], ro
     return min(float(np.median(blocks[name][rounds])) for name in names)
 
 
-def judge_latency(target: Target, blocks: Mapping[str, NDArray[np.float64]], seed: int = 0) -> dict[str, Any]:
+def judge_latency(target: Target, blocks: Mapping[str, NDArray[np.float64]], seed: int = 0) -> JsonObject:
     """The measured ratio of a target with its 95 % bootstrap interval.
 
     Whole rounds are resampled, the same for both sides: a machine that slows down does so for both in the same round.
@@ -75,7 +76,7 @@ def judge_latency(target: Target, blocks: Mapping[str, NDArray[np.float64]], see
     return {**described, "ratio": measured, "low": low, "high": high, "reached": measured <= target.limit}
 
 
-def judge_size(sizes: Mapping[str, int]) -> list[dict[str, Any]]:
+def judge_size(sizes: Mapping[str, int]) -> list[JsonObject]:
     """Our int8 file of each format against the float32 one, from bytes by row name; without an interval."""
     judged = []
     for title, runtime in (("TFLite", "tflite/litert"), ("ONNX", "onnx/onnx_runtime")):

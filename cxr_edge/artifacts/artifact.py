@@ -19,6 +19,8 @@ from cxr_edge.records import JsonObject, from_json
 #: Name of the metadata inside an artifact: an entry of the zip appended to a TFLite file, a key of ONNX' properties.
 METADATA_ENTRY = "metadata.json"
 METADATA_KEY = "cxr_edge"
+#: Real metadata take some hundred kilobytes. A file that unpacks to more than this is built to exhaust the memory.
+MAX_METADATA_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,12 @@ def read_artifact(path: Path) -> Artifact:
     Raises:
         ArtifactError: missing, or without this project's metadata.
     """
+    metadata = read_metadata(path)
+    return Artifact(path, sha256_of(path), path.stat().st_size, metadata)
+
+
+def read_metadata(path: Path) -> ArtifactMetadata:
+    """The metadata inside a .tflite or .onnx file. Raises ArtifactError as `read_artifact` does."""
     kind = format_of(path)
     if not path.is_file():
         raise ArtifactError(f"{path}: no such artifact")
@@ -100,11 +108,14 @@ def read_artifact(path: Path) -> Artifact:
         raise ArtifactError(f"{path}: holds no readable cxr-edge metadata ({error}); export it again") from None
     if not known:
         raise ArtifactError(f"{path}: its contract is not the one this version of cxr-edge knows")
-    return Artifact(path, sha256_of(path), path.stat().st_size, metadata)
+    return metadata
 
 
 def _metadata_of_tflite(path: Path) -> JsonObject:
     with zipfile.ZipFile(path) as archive:
+        unpacked = archive.getinfo(METADATA_ENTRY).file_size
+        if unpacked > MAX_METADATA_BYTES:
+            raise ValueError(f"{METADATA_ENTRY} unpacks to {unpacked} bytes")
         metadata: JsonObject = json.loads(archive.read(METADATA_ENTRY))
     return metadata
 

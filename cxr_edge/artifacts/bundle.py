@@ -6,7 +6,7 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
-from cxr_edge.artifacts.artifact import Artifact, read_artifact
+from cxr_edge.artifacts.artifact import Artifact, read_artifact, read_metadata
 from cxr_edge.artifacts.metadata import Manifest, ManifestEntry, OwnMetadata, SharedMetadata, joined
 from cxr_edge.artifacts.migration import current_manifest
 from cxr_edge.errors import ArtifactError
@@ -53,13 +53,25 @@ def read_bundle(folder: Path) -> list[Artifact]:
 
 
 def checked(artifact: Artifact) -> Artifact:
-    """A listed artifact, if its file is the one the manifest describes. Raises ArtifactError where it is not."""
+    """A listed artifact whose file is the one that the manifest describes. Raises ArtifactError where it is not.
+
+    The hash proves that the file is whole. What the manifest says beside it, such as labels and thresholds, has no hash
+    of its own: it is trusted only where the metadata inside the file agree.
+    """
     if not artifact.path.is_file():
         raise ArtifactError(f"{artifact.path}: listed in {MANIFEST} but missing; export it again")
     if sha256_of(artifact.path) != artifact.sha256:
         raise ArtifactError(
             f"{artifact.path}: its SHA-256 is not the one in {MANIFEST}: the file was changed or damaged after the "
             "export; copy the bundle again or export it again"
+        )
+    inside = read_metadata(artifact.path)
+    if inside != artifact.metadata:
+        names = (field.name for field in fields(inside))
+        differing = ", ".join(n for n in names if getattr(inside, n) != getattr(artifact.metadata, n))
+        raise ArtifactError(
+            f"{artifact.path}: {MANIFEST} and the metadata inside the file differ in {differing}; copy the bundle "
+            "again or export it again"
         )
     return artifact
 

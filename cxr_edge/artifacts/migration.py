@@ -7,12 +7,22 @@ schema number. The oldest bundles have no temperature, no reference outputs and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.artifacts.metadata import SCHEMA
 from cxr_edge.imaging.rule import NO_DICOM, WITH_GROUPS, WITHOUT_GROUPS
 from cxr_edge.records import JsonObject
 
 _FIRST = 1
+#: The one key `integer_flavour` of early recipes, in the three that replaced it.
+FLAVOURS: Mapping[str, Mapping[str, Any]] = {
+    "uint8": {"activation_type": "uint8", "reduced_range": False, "symmetric_activations": False},
+    "uint8-reduced": {"activation_type": "uint8", "reduced_range": True, "symmetric_activations": False},
+    "int8": {"activation_type": "int8", "reduced_range": False, "symmetric_activations": False},
+    "int8-symmetric": {"activation_type": "int8", "reduced_range": False, "symmetric_activations": True},
+}
 _OWN = ("format", "quantization", "calibration", "packages", "operating_point", "parity", "reference_outputs")
 #: The prose of imaging rules, whole, and the identifier that took its place.
 _PROSE = {
@@ -72,6 +82,15 @@ def current_rule(rule: JsonObject) -> JsonObject:
     return {"dicom": NO_DICOM, **known, "version": rule["version"]}
 
 
+def current_recipe(recipe: Mapping[str, Any]) -> JsonObject:
+    """A recipe, of a file or of metadata, with today's keys.
+
+    `integer_flavour` was three choices in one; `input_type` had one value, `uint8`, which every artifact has.
+    """
+    current = {key: value for key, value in recipe.items() if key not in ("integer_flavour", "input_type")}
+    return {**current, **FLAVOURS[recipe["integer_flavour"]]} if "integer_flavour" in recipe else current
+
+
 def _schema_of(value: JsonObject, default: int | None) -> int:
     schema = value.get("schema", default)
     if schema not in (_FIRST, SCHEMA):
@@ -90,7 +109,10 @@ def _shared(shared: JsonObject) -> JsonObject:
         "reference_sha256": shared.get("reference_sha256"),
     }
     if recipe := shared.get("recipe"):
-        migrated["recipe"] = {**recipe, "quantize": [str(Quantization(name)) for name in recipe["quantize"]]}
+        migrated["recipe"] = {
+            **current_recipe(recipe),
+            "quantize": [str(Quantization(name)) for name in recipe["quantize"]],
+        }
     return migrated
 
 

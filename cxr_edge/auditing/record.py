@@ -231,11 +231,6 @@ class Audit:
     serious: bool
     schema: int = SCHEMA
 
-    def to_json(self) -> JsonObject:
-        """What `audit --json` writes."""
-        written: JsonObject = records.to_json(self)
-        return written
-
     @classmethod
     def from_json(cls, value: JsonObject) -> Audit:
         """Of a record of this or an earlier version. Raises ValueError."""

@@ -39,6 +39,7 @@ def command(
     from cxr_edge.console import progress_bar, working
     from cxr_edge.errors import GateError, OptionError
     from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
     from cxr_edge.reporting.html.audit import write_audit_page
     from cxr_edge.reporting.terminal.audit import show_audit
     from cxr_edge.reporting.terminal.tables import show
@@ -52,7 +53,7 @@ def command(
     result = audit(collection, measured, working)
     show_audit(result)
     if json is not None:
-        write_json(json, result.to_json())
+        write_json(json, to_json(result))
     if html is not None:
         write_audit_page(result, html, collection.root if with_images else None)
         show(f"page: {html}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from cxr_edge.cli.export import export_and_show
 from cxr_edge.cli.options import NewRunOption
 
 
@@ -13,10 +14,9 @@ def command(run: NewRunOption = None) -> None:
     from cxr_edge.benchmarking.bench import bench
     from cxr_edge.benchmarking.options import BenchOptions
     from cxr_edge.console import progress_bar
-    from cxr_edge.exporting.command import run_export
+    from cxr_edge.exporting.export import ExportOptions
     from cxr_edge.exporting.recipe import Recipe
     from cxr_edge.files import write_json
-    from cxr_edge.quantization.learn import LearningOptions
     from cxr_edge.records import to_json
     from cxr_edge.reporting.html.plots import draw_run_plots
     from cxr_edge.reporting.terminal.bench import show_bench, speed_cell
@@ -29,12 +29,8 @@ def command(run: NewRunOption = None) -> None:
 
     start = time.monotonic()
     trained = train_new(new_run(run), completed({}), TrainingDisplay(draw_run_plots)).run
-    run_export(
-        trained.folder,
-        Recipe(tuple(ArtifactFormat), (Quantization.FLOAT32, Quantization.INT8)),
-        None,
-        LearningOptions.learning_rate,
-    )
+    recipe = Recipe(tuple(ArtifactFormat), (Quantization.FLOAT32, Quantization.INT8))
+    export_and_show(trained, ExportOptions(recipe))
     options = BenchOptions(queries=30, seconds=0.5, starts=1, throughput_seconds=0.3, file_rounds=2)
     record = bench(artifacts_of_bundle(trained.bundle), options, progress_bar)
     show_bench(record)

@@ -36,6 +36,7 @@ def command(
     from cxr_edge.console import progress_bar
     from cxr_edge.files import write_json
     from cxr_edge.prediction.evaluate import evaluate
+    from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.metrics import show_metrics, show_skipped
     from cxr_edge.reporting.terminal.operating import show_calibration, show_evaluated_point
     from cxr_edge.reporting.terminal.tables import show
@@ -45,9 +46,9 @@ def command(
         show(f"warning: {warning}")
     title = f"{evaluation.model}, {evaluation.part}"
     show_metrics(evaluation.metrics, title, evaluation.data is TrainingData.PHANTOMS)
-    show_calibration(evaluation.calibration_error, evaluation.recorded_calibration_error)
+    show_calibration(evaluation.calibration_error.error, evaluation.calibration_error.on_its_test_split)
     if evaluation.operating_point is not None:
         show_evaluated_point(evaluation.operating_point)
     show_skipped([skipped.reason for skipped in evaluation.skipped], "--json lists them all")
     if json is not None:
-        write_json(json, evaluation.to_json())
+        write_json(json, to_json(evaluation))

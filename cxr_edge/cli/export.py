@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxr_edge.cli.export_choices import FormatChoice, QuantizationChoice
-from cxr_edge.cli.options import (
-    AgreementOption,
-    ClassLossOption,
-    ConfigOption,
-    DropOption,
-    JsonOption,
-    RunOption,
-    SensitivityOption,
-    ShiftedAgreementOption,
-)
+from cxr_edge.cli.options import ConfigOption, GateOptions, JsonOption, RunOption
+from cxr_edge.cli.spread import spread
+
+if TYPE_CHECKING:
+    from cxr_edge.exporting.export import ExportOptions
+    from cxr_edge.exporting.recipe import Recipe
+    from cxr_edge.runs import Run
 
 #: Where help shows an option.
 ARTIFACTS, FINE_TUNING, DECISION = "Artifacts", "Fine-tuning", "Decision rule"
 
 
-def command(
-    run: RunOption = None,
+@dataclass(frozen=True)
+class RecipeOptions:
+    """A recipe by its name, or what stands for one."""
+
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -33,11 +33,11 @@ def command(
             metavar="NAME|FILE",
             rich_help_panel=ARTIFACTS,
         ),
-    ] = None,
+    ] = None
     formats: Annotated[
         list[FormatChoice] | None,
         typer.Option("--format", help="Repeatable.", show_default="all", rich_help_panel=ARTIFACTS),
-    ] = None,
+    ] = None
     quantizations: Annotated[
         list[QuantizationChoice] | None,
         typer.Option(
@@ -46,7 +46,7 @@ def command(
             show_default="int8",
             rich_help_panel=ARTIFACTS,
         ),
-    ] = None,
+    ] = None
     keep_float: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,7 +55,7 @@ def command(
             metavar="LAYER",
             rich_help_panel=ARTIFACTS,
         ),
-    ] = None,
+    ] = None
     heatmap: Annotated[
         bool,
         typer.Option(
@@ -63,11 +63,13 @@ def command(
             help="Whether the artifacts can say where they see it: predict --heatmap.",
             rich_help_panel=ARTIFACTS,
         ),
-    ] = True,
-    explain_int8: Annotated[
-        bool,
-        typer.Option("--explain-int8", help="Show what each layer loses in int8 by itself, and write no artifact."),
-    ] = False,
+    ] = True
+
+
+@dataclass(frozen=True)
+class FineTuningOptions:
+    """How int8 is fine-tuned."""
+
     qat_steps: Annotated[
         int | None,
         typer.Option(
@@ -76,19 +78,16 @@ def command(
             show_default="300; phantoms 60",
             rich_help_panel=FINE_TUNING,
         ),
-    ] = None,
+    ] = None
     qat_learning_rate: Annotated[
         float, typer.Option("--qat-learning-rate", help="Its peak learning rate.", rich_help_panel=FINE_TUNING)
-    ] = 2e-3,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            help="With --explain-int8: look at the images of this folder.",
-            show_default="the validation split",
-            metavar="DIR",
-        ),
-    ] = None,
+    ] = 2e-3
+
+
+@dataclass(frozen=True)
+class DecisionRuleOptions:
+    """What the decision rule of each artifact is asked for."""
+
     sensitive_class: Annotated[
         str | None,
         typer.Option(
@@ -98,7 +97,7 @@ def command(
             metavar="LABEL",
             rich_help_panel=DECISION,
         ),
-    ] = None,
+    ] = None
     sensitivity: Annotated[
         float,
         typer.Option(
@@ -106,7 +105,7 @@ def command(
             help="Share of that class to be called or referred, at least, promised with a confidence of 95 %.",
             rich_help_panel=DECISION,
         ),
-    ] = 0.95,
+    ] = 0.95
     folds: Annotated[
         Path | None,
         typer.Option(
@@ -116,31 +115,89 @@ def command(
             metavar="DIR",
             rich_help_panel=DECISION,
         ),
+    ] = None
+
+
+@spread("artifacts", "fine_tuning", "decision_rule", "gate")
+def command(
+    *,
+    run: RunOption = None,
+    artifacts: RecipeOptions,
+    explain_int8: Annotated[
+        bool,
+        typer.Option("--explain-int8", help="Show what each layer loses in int8 by itself, and write no artifact."),
+    ] = False,
+    fine_tuning: FineTuningOptions,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="With --explain-int8: look at the images of this folder.",
+            show_default="the validation split",
+            metavar="DIR",
+        ),
     ] = None,
-    min_agreement: AgreementOption = None,
-    max_accuracy_drop: DropOption = None,
-    max_sensitivity_drop: SensitivityOption = None,
-    min_shifted_agreement: ShiftedAgreementOption = None,
-    max_class_loss: ClassLossOption = None,
+    decision_rule: DecisionRuleOptions,
+    gate: GateOptions,
     config: ConfigOption = None,
     json: JsonOption = None,
 ) -> None:
     """Write TFLite and ONNX artifacts of a run to its bundle, and verify them against the Keras model."""
-    from cxr_edge.evaluation.gate import demanded
     from cxr_edge.exporting.recipe_file import recipe_of_options
 
-    gate = demanded(
-        min_agreement=min_agreement,
-        max_accuracy_drop=max_accuracy_drop,
-        max_sensitivity_drop=max_sensitivity_drop,
-        min_shifted_agreement=min_shifted_agreement,
-        max_class_loss=max_class_loss,
-    )
-    wanted = recipe_of_options(recipe, formats, quantizations, keep_float, heatmap, gate)
+    recipe = recipe_of_options(**asdict(artifacts), gate=gate.demanded())
     # TensorFlow takes seconds to import: not before the options are known to be good.
-    from cxr_edge.exporting.command import run_explain, run_export
+    from cxr_edge.exporting.export import ExportOptions
+    from cxr_edge.runs import find_run
 
     if explain_int8:
-        run_explain(run, wanted, data, json)
+        _explain(find_run(run), recipe, data, json)
     else:
-        run_export(run, wanted, qat_steps, qat_learning_rate, sensitive_class, sensitivity, folds, json)
+        options = ExportOptions(recipe, **asdict(fine_tuning), **asdict(decision_rule))
+        export_and_show(find_run(run), options, json)
+
+
+def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) -> None:
+    """Export and show it; what `demo` does too. Raises GateError when an artifact fell short of the gate."""
+    from cxr_edge.artifacts.bundle import listed_artifacts
+    from cxr_edge.console import progress_bar
+    from cxr_edge.evaluation.advice import advise
+    from cxr_edge.evaluation.operating_record import operating_record_of
+    from cxr_edge.evaluation.replay import FILE
+    from cxr_edge.exporting.export import Exporter
+    from cxr_edge.exporting.verify import recorded
+    from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
+    from cxr_edge.reporting.terminal.operating import show_exported_points
+    from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_parity
+    from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.training.compute_device import compute_device
+
+    exporter = Exporter(run, options, progress_bar)
+    show(f"exporting on {compute_device()}")
+    exported = exporter.export()
+    for note in exported.notes:
+        show(note)
+    rows = [recorded(artifact) for artifact in exported.artifacts]
+    show_parity(rows, phantoms=run.phantoms)
+    show_advice(advise([recorded(artifact) for artifact in listed_artifacts(exporter.bundle) if artifact.parity]))
+    points = {artifact.name: operating_record_of(artifact.metadata.operating_point) for artifact in exported.artifacts}
+    show_exported_points({name: record for name, record in points.items() if record is not None})
+    references = exporter.bundle / FILE
+    show(f"bundle: {exporter.bundle}; its reference inputs: {references.stat().st_size / 1e6:.2f} MB")
+    if json is not None:
+        write_json(json, to_json(rows))
+    gate_parity(rows)
+
+
+def _explain(run: Run, recipe: Recipe, data: Path | None, json: Path | None) -> None:
+    from cxr_edge.console import progress_bar
+    from cxr_edge.exporting.explain_int8 import explain_int8
+    from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
+    from cxr_edge.reporting.terminal.explanation import show_explanation
+
+    explanation = explain_int8(run, recipe, data, progress_bar)
+    show_explanation(explanation)
+    if json is not None:
+        write_json(json, to_json(explanation))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -109,3 +110,20 @@ ClassLossOption = Annotated[
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", help="Threads of one inference.", show_default="all usable cores", min=1)
 ]
+
+
+@dataclass(frozen=True)
+class GateOptions:
+    """What may be demanded of an artifact; None for what is not."""
+
+    min_agreement: AgreementOption = None
+    max_accuracy_drop: DropOption = None
+    max_sensitivity_drop: SensitivityOption = None
+    min_shifted_agreement: ShiftedAgreementOption = None
+    max_class_loss: ClassLossOption = None
+
+    def demanded(self) -> dict[str, float]:
+        """Those that are given."""
+        from cxr_edge.evaluation.gate import demanded
+
+        return demanded(**asdict(self))

@@ -58,6 +58,7 @@ def command(
     from cxr_edge.files import write_json
     from cxr_edge.prediction.classifier import Classifier
     from cxr_edge.prediction.predict import image_paths, predict_files
+    from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.predictions import prediction_csv, show_notes
     from cxr_edge.runtimes.selection import find_bundle
 
@@ -68,7 +69,7 @@ def command(
         batch = _shown(answers, classifier.answering, paths, lines)
     show_notes(batch)
     if json is not None:
-        write_json(json, batch.to_json())
+        write_json(json, to_json(batch))
 
 
 def _shown(
@@ -91,4 +92,4 @@ def _shown(
             table.row(answer)
         if lines is not None:
             lines.row(answer)
-    return PredictionBatch(answering, tuple(predictions), tuple(skipped))
+    return PredictionBatch(answering=answering, predictions=tuple(predictions), skipped=tuple(skipped))

@@ -14,7 +14,7 @@ from cxr_edge.cli.options import OUTPUT, ConfigOption, JsonOption, LikeOption, N
 from cxr_edge.cli.spread import spread
 
 if TYPE_CHECKING:
-    from cxr_edge.records import JsonObject
+    from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
 
 #: Where help shows an option.
 DATA, SPLIT, TRAINING = "Data", "Split", "Training"
@@ -139,6 +139,7 @@ def command(
     """Train Xception on a folder of chest X-rays, or on phantoms."""
     from cxr_edge.console import interruptible
     from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runs import latest_run, new_run
 
@@ -146,12 +147,12 @@ def command(
     given = options.by_name()
     with interruptible(lambda: _how_to_resume(target.folder)):
         show(f"training in {target.folder}")
-        record = _trained(target.folder, given, resume)
+        result = _trained(target.folder, given, resume)
     if json is not None:
-        write_json(json, record)
+        write_json(json, to_json(result))
 
 
-def _trained(folder: Path, given: Mapping[str, Any], resuming: bool) -> JsonObject:
+def _trained(folder: Path, given: Mapping[str, Any], resuming: bool) -> RunMetrics | CrossValidation:
     """Train, or resume, one run or one per fold, and show it; what `--json` writes."""
     from cxr_edge.reporting.html.plots import draw_run_plots
     from cxr_edge.reporting.terminal.metrics import show_cross_validation
@@ -163,9 +164,9 @@ def _trained(folder: Path, given: Mapping[str, Any], resuming: bool) -> JsonObje
     trained = train_or_resume(folder, given, resuming, TrainingDisplay(draw_run_plots))
     if isinstance(trained, TrainingResult):
         show(f"next: cxr-edge export --run {folder}")
-        return trained.metrics.to_json()
+        return trained.metrics
     show_cross_validation(trained)
-    return trained.to_json()
+    return trained
 
 
 def _how_to_resume(folder: Path) -> str:

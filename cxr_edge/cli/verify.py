@@ -3,41 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cxr_edge.cli.options import (
-    AgreementOption,
-    BundleOption,
-    ClassLossOption,
-    DropOption,
-    JsonOption,
-    RunOption,
-    SensitivityOption,
-    ShiftedAgreementOption,
-    ThreadsOption,
-)
+from cxr_edge.cli.options import BundleOption, GateOptions, JsonOption, RunOption, ThreadsOption
 from cxr_edge.cli.spread import spread
-
-
-@dataclass(frozen=True)
-class GateOptions:
-    """What may be demanded of an artifact; None for what is not."""
-
-    min_agreement: AgreementOption = None
-    max_accuracy_drop: DropOption = None
-    max_sensitivity_drop: SensitivityOption = None
-    min_shifted_agreement: ShiftedAgreementOption = None
-    max_class_loss: ClassLossOption = None
-
-    def demanded(self) -> dict[str, float]:
-        """Those that are given."""
-        from cxr_edge.evaluation.gate import demanded
-
-        return demanded(**asdict(self))
 
 
 @spread("gate")
@@ -70,7 +42,10 @@ def command(
     runtimes: Annotated[
         list[str] | None,
         typer.Option(
-            "--runtime", help="With --replay; repeatable.", show_default="all installed", metavar="litert|onnx|openvino"
+            "--runtime",
+            help="With --replay; repeatable.",
+            show_default="all installed",
+            metavar="litert|onnx|openvino|...",
         ),
     ] = None,
     threads: ThreadsOption = None,
@@ -108,6 +83,7 @@ def _against_keras(
     from cxr_edge.evaluation.conditions import Scope
     from cxr_edge.exporting.verify import verify_bundle
     from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_parity
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.selection import run_of
@@ -117,7 +93,7 @@ def _against_keras(
     show_advice(advise(rows))
     show(NOTICE)
     if json is not None:
-        write_json(json, [row.to_json() for row in rows])
+        write_json(json, to_json(rows))
     gate_parity(rows)
 
 
@@ -136,6 +112,7 @@ def _replay(folder: Path, runtimes: list[str] | None, threads: int | None, json:
     from cxr_edge.artifacts.metadata import NOTICE
     from cxr_edge.evaluation.replay import replay
     from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.parity import gate_replay, show_replay
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.base import runtime_named
@@ -144,5 +121,5 @@ def _replay(folder: Path, runtimes: list[str] | None, threads: int | None, json:
     show_replay(rows)
     show(NOTICE)
     if json is not None:
-        write_json(json, [row.to_json() for row in rows])
+        write_json(json, to_json(rows))
     gate_replay(rows)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.evaluation.binomial import CONFIDENCE
-from cxr_edge.records import JsonObject
 
 #: Equal bins of the confidence, as in Guo et al., "On Calibration of Modern Neural Networks" (2017).
 BINS = 15
@@ -30,9 +29,6 @@ class CalibrationError:
     value: float
     at_most: float
     by_chance: float
-
-    def to_json(self) -> JsonObject:
-        return asdict(self)
 
 
 def expected_calibration_error(probabilities: NDArray[np.floating], targets: NDArray[np.integer]) -> float:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.intervals import Interval, mean_interval, wilson_interval
-from cxr_edge.records import JsonObject
+from cxr_edge.records import FIGURE
 
 
 def confusion_matrix(targets: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
@@ -35,86 +36,37 @@ class ClassMetrics:
     """One class against the rest; a figure is None where it is undefined."""
 
     label: str
-    precision: Interval
-    recall: Interval
+    precision: Interval = field(metadata=FIGURE)
+    recall: Interval = field(metadata=FIGURE)
     f1: float | None
     #: Images of the class.
     support: int
-    #: Area under the ROC curve.
+    #: Area under the ROC curve; None where the class or all others do not occur, or where it is not known.
     auc: float | None
 
 
 @dataclass(frozen=True)
 class ClassificationMetrics:
-    """What follows from a confusion matrix, and the areas under the ROC curves."""
+    """What follows from a confusion matrix, and the areas under the ROC curves.
 
-    labels: tuple[str, ...]
-    #: Rows are true classes, columns predicted ones.
+    The balanced accuracy is the mean recall of the classes that occur, `macro_auc` the mean area of those that have
+    one. Rows of the confusion matrix are true classes, its columns predicted ones.
+    """
+
+    images: int
+    accuracy: Interval = field(metadata=FIGURE)
+    balanced_accuracy: Interval = field(metadata=FIGURE)
+    macro_auc: float | None
+    classes: tuple[ClassMetrics, ...]
     confusion_matrix: tuple[tuple[int, ...], ...]
-    #: By class; None where a class or all others do not occur, or where it is not known.
-    aucs: tuple[float | None, ...]
 
     @property
-    def images(self) -> int:
-        return sum(map(sum, self.confusion_matrix))
-
-    @property
-    def accuracy(self) -> Interval:
-        return wilson_interval(sum(row[index] for index, row in enumerate(self.confusion_matrix)), self.images)
-
-    @property
-    def balanced_accuracy(self) -> Interval:
-        """Mean recall of the classes that occur."""
-        return mean_interval([per_class.recall for per_class in self.classes])
-
-    @property
-    def macro_auc(self) -> float | None:
-        """Mean area of the classes that have one."""
-        areas = [area for area in self.aucs if area is not None]
-        return sum(areas) / len(areas) if areas else None
-
-    @property
-    def classes(self) -> tuple[ClassMetrics, ...]:
-        classes = []
-        for index, (label, auc) in enumerate(zip(self.labels, self.aucs, strict=True)):
-            hits, support = self.confusion_matrix[index][index], sum(self.confusion_matrix[index])
-            predicted = sum(row[index] for row in self.confusion_matrix)
-            classes.append(
-                ClassMetrics(
-                    label=label,
-                    precision=wilson_interval(hits, predicted),
-                    recall=wilson_interval(hits, support),
-                    f1=2 * hits / (support + predicted) if support + predicted else None,
-                    support=support,
-                    auc=auc,
-                )
-            )
-        return tuple(classes)
-
-    def to_json(self) -> JsonObject:
-        """A figure by its name, and its 95 % interval as `[low, high]` beside it."""
-        return {
-            "images": self.images,
-            **_figure("accuracy", self.accuracy),
-            **_figure("balanced_accuracy", self.balanced_accuracy),
-            "macro_auc": self.macro_auc,
-            "classes": [
-                {
-                    "label": per_class.label,
-                    **_figure("precision", per_class.precision),
-                    **_figure("recall", per_class.recall),
-                    "f1": per_class.f1,
-                    "support": per_class.support,
-                    "auc": per_class.auc,
-                }
-                for per_class in self.classes
-            ],
-            "confusion_matrix": [list(row) for row in self.confusion_matrix],
-        }
+    def labels(self) -> tuple[str, ...]:
+        return tuple(own.label for own in self.classes)
 
     @classmethod
     def from_json(cls, record: Any) -> ClassificationMetrics:
-        """From `to_json` of this version or one before: all but the areas is computed again from the confusion matrix.
+        """From a record of this version or one before: all but the areas is computed from the confusion matrix.
 
         Raises:
             ValueError: says what is wrong.
@@ -127,12 +79,29 @@ class ClassificationMetrics:
             raise ValueError(f"no classification metrics ({error})") from None
         if len(matrix) != len(labels) or any(len(row) != len(labels) for row in matrix):
             raise ValueError(f"a confusion matrix of {len(matrix)} rows for {len(labels)} labels")
-        return cls(labels, matrix, aucs)
+        return metrics_of(labels, matrix, aucs)
 
 
-def _figure(name: str, figure: Interval) -> JsonObject:
-    interval = None if figure.low is None else [figure.low, figure.high]
-    return {name: figure.value, f"{name}_interval": interval}
+def metrics_of(
+    labels: Sequence[str], matrix: Sequence[tuple[int, ...]], aucs: Sequence[float | None]
+) -> ClassificationMetrics:
+    """The metrics of a confusion matrix, with the areas under the ROC curves that are known, by class."""
+    images = sum(map(sum, matrix))
+    classes = []
+    for index, (label, auc) in enumerate(zip(labels, aucs, strict=True)):
+        hits, support, predicted = matrix[index][index], sum(matrix[index]), sum(row[index] for row in matrix)
+        f1 = 2 * hits / (support + predicted) if support + predicted else None
+        precision, recall = wilson_interval(hits, predicted), wilson_interval(hits, support)
+        classes.append(ClassMetrics(label, precision, recall, f1, support, auc))
+    areas = [area for area in aucs if area is not None]
+    return ClassificationMetrics(
+        images=images,
+        accuracy=wilson_interval(sum(row[index] for index, row in enumerate(matrix)), images),
+        balanced_accuracy=mean_interval([own.recall for own in classes]),
+        macro_auc=sum(areas) / len(areas) if areas else None,
+        classes=tuple(classes),
+        confusion_matrix=tuple(matrix),
+    )
 
 
 def classification_metrics(
@@ -146,8 +115,5 @@ def classification_metrics(
         labels: K names.
     """
     matrix = confusion_matrix(targets, probabilities.argmax(axis=1), len(labels))
-    return ClassificationMetrics(
-        labels=labels,
-        confusion_matrix=tuple(tuple(row) for row in matrix.tolist()),
-        aucs=tuple(_roc_auc(targets == index, probabilities[:, index]) for index in range(len(labels))),
-    )
+    aucs = [_roc_auc(targets == index, probabilities[:, index]) for index in range(len(labels))]
+    return metrics_of(labels, [tuple(row) for row in matrix.tolist()], aucs)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cxr_edge.records import JsonObject, from_json
 
 #: The class not to be missed, by default, where it is among the labels.
 USUAL_LABEL = "COVID-19"
@@ -20,12 +22,15 @@ SCHEMA = 2
 class OperatingPoint:
     """A class is called from `called_from` on; none but `sensitive_class` where that has `suspected_from` and more.
 
-    Whatever is not called is referred.
+    Whatever is not called is referred. `docs/decision-rule.md` says how to implement it.
     """
+
+    DERIVED: ClassVar[Mapping[str, str]] = {"description": "sentence"}
 
     sensitive_class: str
     suspected_from: float
     called_from: float
+    schema: int = SCHEMA
 
     def decide(
         self, probabilities: NDArray[np.floating], labels: Sequence[str]
@@ -55,23 +60,6 @@ class OperatingPoint:
             f"{called} % on where {label} has less than {suspected} %; everything else is referred to a radiologist"
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """As in an artifact's metadata and in the manifest; `docs/decision-rule.md` says how to implement it."""
-        return {
-            "schema": SCHEMA,
-            "sensitive_class": self.sensitive_class,
-            "suspected_from": self.suspected_from,
-            "called_from": self.called_from,
-            "description": self.sentence,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> OperatingPoint:
-        """Of this schema, or the first, which had no number and the same rule under names that did not say it."""
-        if "schema" not in value:
-            return cls(value["label"], float(value["threshold"]), float(value["refer_below"]))
-        return cls(value["sensitive_class"], float(value["suspected_from"]), float(value["called_from"]))
-
 
 def shown(share: float) -> str:
     """A threshold as a percentage: to three digits, of the distance from 100 % where that is nearer."""
@@ -81,6 +69,14 @@ def shown(share: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def operating_point_of(value: Mapping[str, Any] | None) -> OperatingPoint | None:
-    """From the `operating_point` of an artifact's metadata; None where it has none."""
-    return None if value is None else OperatingPoint.from_json(value)
+def current_point(value: JsonObject) -> JsonObject:
+    """An operating point of any schema as today's: the first had no number, and names that did not say the rule."""
+    if "schema" in value:
+        return value
+    names = {"sensitive_class": "label", "suspected_from": "threshold", "called_from": "refer_below"}
+    return {"schema": SCHEMA, **{name: value[old] for name, old in names.items()}}
+
+
+def operating_point_of(value: JsonObject | None) -> OperatingPoint | None:
+    """From the `operating_point` of an artifact's metadata; None where it has none. Raises ValueError, KeyError."""
+    return None if value is None else from_json(OperatingPoint, current_point(value))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.evaluation.binomial import share_at_least, share_at_most
 from cxr_edge.evaluation.operating import OperatingPoint
-from cxr_edge.records import JsonObject
 
 
 @dataclass(frozen=True)
@@ -21,6 +20,20 @@ class OperatingFigures:
     An image of the sensitive class is called, referred or missed, one of another class called rightly, referred or
     called wrongly.
     """
+
+    DERIVED: ClassVar[Mapping[str, str]] = {
+        name: name
+        for name in (
+            "missed",
+            "wrong_calls",
+            "sensitivity",
+            "sensitivity_at_least",
+            "wrong_call_share",
+            "wrong_call_share_at_most",
+            "referred_share",
+            "decided_right",
+        )
+    }
 
     sensitive_images: int
     sensitive_called: int
@@ -74,24 +87,6 @@ class OperatingFigures:
         """Share of right ones among the images that are not referred."""
         decided = self.images - self.referred
         return None if not decided else (self.sensitive_called + self.other_right) / decided
-
-    def to_json(self) -> JsonObject:
-        """The counts, and the shares for who reads them."""
-        return {
-            **asdict(self),
-            "missed": self.missed,
-            "wrong_calls": self.wrong_calls,
-            "sensitivity": self.sensitivity,
-            "sensitivity_at_least": self.sensitivity_at_least,
-            "wrong_call_share": self.wrong_call_share,
-            "wrong_call_share_at_most": self.wrong_call_share_at_most,
-            "referred_share": self.referred_share,
-            "decided_right": self.decided_right,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> OperatingFigures:
-        return cls(**{name: int(value[name]) for name in cls.__dataclass_fields__})
 
 
 def operating_figures(

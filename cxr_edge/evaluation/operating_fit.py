@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Context, Decimal
 from enum import StrEnum
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cxr_edge.evaluation.binomial import share_at_most
 from cxr_edge.evaluation.operating import OperatingPoint
 from cxr_edge.evaluation.promise import Promise, PromiseKind
+from cxr_edge.records import INLINE
 
 #: Of the images that are not of the sensitive class, the share that may be called what they are not.
 MOST_WRONG = 0.02
@@ -40,7 +41,7 @@ class Basis(StrEnum):
 class FittedPoint:
     """A point and its promises: of its class, how much is `missed`; of the other images, the `wrong_calls`."""
 
-    point: OperatingPoint
+    point: OperatingPoint = field(metadata=INLINE)
     basis: Basis
     missed: Promise
     wrong_calls: Promise

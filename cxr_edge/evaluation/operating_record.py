@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from cxr_edge.evaluation.binomial import CONFIDENCE, fewest_images, share_at_most
-from cxr_edge.evaluation.operating import OperatingPoint, shown
+from cxr_edge.evaluation.operating import shown
 from cxr_edge.evaluation.operating_figures import OperatingFigures
-from cxr_edge.evaluation.operating_fit import MOST_REFERRED, Basis, FittedPoint
-from cxr_edge.evaluation.promise import Promise, PromiseKind
-from cxr_edge.records import JsonObject
+from cxr_edge.evaluation.operating_fit import MOST_REFERRED, FittedPoint
+from cxr_edge.evaluation.promise import PromiseKind
+from cxr_edge.records import INLINE, JsonObject, from_json
 
 #: The fewest images that can promise a sensitivity of 95 % at all. With fewer, each one moves the promise by points.
 FEW_IMAGES = fewest_images(0.05)
@@ -22,8 +22,15 @@ FEW_IMAGES = fewest_images(0.05)
 class OperatingRecord:
     """A fitted point, and what it does with the artifact's own probabilities of the validation split."""
 
-    fitted: FittedPoint
+    DERIVED: ClassVar[Mapping[str, str]] = {"confidence": "confidence"}
+
+    fitted: FittedPoint = field(metadata=INLINE)
     validation: OperatingFigures
+
+    @property
+    def confidence(self) -> float:
+        """Of each promise."""
+        return CONFIDENCE
 
     @property
     def promise(self) -> str:
@@ -72,32 +79,10 @@ class OperatingRecord:
         caught = figures.sensitive_images - figures.missed
         return share_at_most(caught, figures.sensitive_images) < 1 - self.fitted.missed.at_most
 
-    def to_json(self) -> JsonObject:
-        fitted = self.fitted
-        return {
-            **fitted.point.to_json(),
-            "basis": str(fitted.basis),
-            "confidence": CONFIDENCE,
-            "missed": fitted.missed.to_json(),
-            "wrong_calls": fitted.wrong_calls.to_json(),
-            "validation": self.validation.to_json(),
-        }
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> OperatingRecord:
-        """Of the schema that `OperatingPoint` names; the one before promised nothing."""
-        fitted = FittedPoint(
-            OperatingPoint.from_json(value),
-            Basis(value["basis"]),
-            Promise.from_json(value["missed"]),
-            Promise.from_json(value["wrong_calls"]),
-        )
-        return cls(fitted, OperatingFigures.from_json(value["validation"]))
-
-
-def operating_record_of(value: Mapping[str, Any] | None) -> OperatingRecord | None:
+def operating_record_of(value: JsonObject | None) -> OperatingRecord | None:
     """From the `operating_point` of an artifact's metadata; None where it has none, or one that promises nothing."""
-    return None if value is None or "basis" not in value else OperatingRecord.from_json(value)
+    return None if value is None or "basis" not in value else from_json(OperatingRecord, value)
 
 
 def rounded_down(share: float) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.evaluation.gate import Demand, Gate, worst
 from cxr_edge.intervals import Interval
-from cxr_edge.records import JsonObject, from_json, to_json
+from cxr_edge.records import INLINE
 
 #: Part of a condition that takes those of the split together, and shift of one that takes those of the suite together.
 ALL_PARTS, ALL_SHIFTS = "all parts", "all shifts"
@@ -135,15 +137,6 @@ class ParityResult:
     suite: int | None = None
     conditions: tuple[ConditionResult, ...] = ()
 
-    def to_json(self) -> JsonObject:
-        written: JsonObject = to_json(self)
-        return written
-
-    @classmethod
-    def from_json(cls, value: JsonObject) -> ParityResult:
-        """From what an artifact, a manifest or a record holds. Raises ValueError."""
-        return from_json(cls, value)
-
     def condition(self, part: str, shift: str | None = None) -> ConditionResult | None:
         """The one of a part and shift; None where it was not looked at."""
         return next((one for one in self.conditions if (one.part, one.shift) == (part, shift)), None)
@@ -161,13 +154,18 @@ class FlippedImage:
 
 @dataclass(frozen=True)
 class VerifiedArtifact:
-    """An artifact's parity; `on_other` is that with the labels of the other images, where they have some."""
+    """An artifact's parity; `on_other` is that with the labels of the other images, where they have some.
+
+    A row of `verify --json` and `export --json`.
+    """
+
+    DERIVED: ClassVar[Mapping[str, str]] = {"verdict": "verdict"}
 
     artifact: str
     bytes: int
     runtime: str
     part: str
-    parity: ParityResult
+    parity: ParityResult = field(metadata=INLINE)
     flipped: tuple[FlippedImage, ...] = ()
     on_other: ParityResult | None = None
 
@@ -185,19 +183,3 @@ class VerifiedArtifact:
     def demands(self) -> tuple[Demand, ...]:
         """All that was demanded of it."""
         return self.parity.demands + (self.on_other.demands if self.on_other else ())
-
-    def to_json(self) -> JsonObject:
-        """A row of `verify --json`: the parity's fields beside those of the artifact."""
-        own = {name: getattr(self, name) for name in ("artifact", "bytes", "runtime", "part")}
-        row = {**own, **self.parity.to_json(), "flipped": to_json(self.flipped), "verdict": str(self.verdict)}
-        return row if self.on_other is None else {**row, "on_other": self.on_other.to_json()}
-
-    @classmethod
-    def from_json(cls, row: JsonObject) -> VerifiedArtifact:
-        """From a row of `verify --json` or `export --json`. Raises ValueError."""
-        return cls(
-            **{name: row[name] for name in ("artifact", "bytes", "runtime", "part")},
-            parity=ParityResult.from_json(row),
-            flipped=tuple(from_json(FlippedImage, image) for image in row.get("flipped", [])),
-            on_other=ParityResult.from_json(row["on_other"]) if "on_other" in row else None,
-        )

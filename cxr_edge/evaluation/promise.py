@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from cxr_edge.evaluation.binomial import most_exceptions, share_at_most
-from cxr_edge.records import JsonObject
 
 
 class PromiseKind(StrEnum):
@@ -39,16 +36,3 @@ class Promise:
         allowed = most_exceptions(images, demanded)
         kind = PromiseKind.BEST_AVAILABLE if allowed is None else PromiseKind.GUARANTEED
         return cls(kind, demanded, share_at_most(allowed or 0, images), images, allowed or 0)
-
-    def to_json(self) -> JsonObject:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Promise:
-        return cls(
-            PromiseKind(value["kind"]),
-            float(value["demanded"]),
-            float(value["at_most"]),
-            int(value["images"]),
-            int(value["allowed"]),
-        )

@@ -4,9 +4,10 @@ validated."""
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,6 @@ from cxr_edge.evaluation.shifts import SUITE
 from cxr_edge.files import replacing, sha256_of
 from cxr_edge.machine import usable_cores
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
-from cxr_edge.records import JsonObject, to_json
 from cxr_edge.runtimes.base import Runtime, runtimes_for
 
 FILE = "reference.npz"
@@ -35,6 +35,8 @@ class ReplayResult:
     The `_to_keras` figures hold it beside the Keras model instead. Signal-to-noise ratios are in dB, and None where
     there are values that are no numbers; `probabilities` `[M][K]`, by which two devices can be compared, are then too.
     """
+
+    DERIVED: ClassVar[Mapping[str, str]] = {"agreement": "agreement"}
 
     runtime: str
     artifact: str
@@ -55,9 +57,6 @@ class ReplayResult:
     def agreement(self) -> float:
         """Share of the inputs with the recorded top class."""
         return self.same_top / self.images
-
-    def to_json(self) -> JsonObject:
-        return {**to_json(self), "agreement": self.agreement}
 
 
 def reference_images(size: int) -> NDArray[np.uint8]:

@@ -3,70 +3,75 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.errors import RunError
-from cxr_edge.evaluation.metrics import ClassificationMetrics
-from cxr_edge.records import JsonObject
+from cxr_edge.evaluation.metrics import ClassificationMetrics, metrics_of
+from cxr_edge.records import INLINE
 
 SCHEMA = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunMetrics:
-    """What a run's float model does on the test split."""
+    """What a run's float model does on the test split: `metrics.json`, and what `train --json` writes."""
 
-    metrics: ClassificationMetrics
-    phantoms: bool
+    schema: int = SCHEMA
+    part: str = "test"
+    data: TrainingData
     #: The Keras policy that it was trained with.
     precision_policy: str
+    metrics: ClassificationMetrics = field(metadata=INLINE)
 
-    def to_json(self) -> JsonObject:
-        return {
-            "schema": SCHEMA,
-            "part": "test",
-            "data": str(TrainingData.PHANTOMS if self.phantoms else TrainingData.IMAGES),
-            "precision_policy": self.precision_policy,
-            **self.metrics.to_json(),
-        }
+    @property
+    def phantoms(self) -> bool:
+        """Whether it was trained on synthetic images."""
+        return self.data is TrainingData.PHANTOMS
 
     @classmethod
     def from_json(cls, record: Any) -> RunMetrics:
         """From `metrics.json` of this version or any before. Raises ValueError, which says what is wrong."""
         # Schema 1 had no number and no intervals; both say what the metrics are computed from.
         _check_schema(record)
-        metrics = ClassificationMetrics.from_json(record)
-        return cls(metrics, record.get("data") == TrainingData.PHANTOMS, str(record.get("precision_policy", "float32")))
+        return cls(
+            data=_data_of(record),
+            precision_policy=str(record.get("precision_policy", "float32")),
+            metrics=ClassificationMetrics.from_json(record),
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CrossValidation:
-    """The figures of all folds' test parts together, each image judged by the model that never saw it."""
+    """The figures of all folds' test parts together, each image judged by the model that never saw it.
 
-    metrics: ClassificationMetrics
-    phantoms: bool
+    `cross_validation.json`, and what `train --folds --json` writes.
+    """
+
+    schema: int = SCHEMA
+    data: TrainingData
     #: Accuracy by fold.
     fold_accuracy: tuple[float, ...]
+    metrics: ClassificationMetrics = field(metadata=INLINE)
 
-    def to_json(self) -> JsonObject:
-        return {
-            "schema": SCHEMA,
-            "data": str(TrainingData.PHANTOMS if self.phantoms else TrainingData.IMAGES),
-            "fold_accuracy": list(self.fold_accuracy),
-            **self.metrics.to_json(),
-        }
+    @property
+    def phantoms(self) -> bool:
+        """Whether the folds were trained on synthetic images."""
+        return self.data is TrainingData.PHANTOMS
 
     @classmethod
     def from_json(cls, record: Any) -> CrossValidation:
         """From `cross_validation.json` of this version or any before. Raises ValueError, which says what is wrong."""
         # Schema 1 had no number, and intervals in another form; both say what they are computed from.
         _check_schema(record)
-        folds = tuple(float(accuracy) for accuracy in record.get("fold_accuracy", ()))
-        return cls(ClassificationMetrics.from_json(record), record.get("data") == TrainingData.PHANTOMS, folds)
+        return cls(
+            data=_data_of(record),
+            fold_accuracy=tuple(float(accuracy) for accuracy in record.get("fold_accuracy", ())),
+            metrics=ClassificationMetrics.from_json(record),
+        )
 
 
 def pooled(folds: Sequence[RunMetrics]) -> CrossValidation:
@@ -75,9 +80,9 @@ def pooled(folds: Sequence[RunMetrics]) -> CrossValidation:
     matrix = tuple(tuple(map(sum, zip(*rows, strict=True))) for rows in zip(*matrices, strict=True))
     labels = folds[0].metrics.labels
     return CrossValidation(
-        metrics=ClassificationMetrics(labels, matrix, (None,) * len(labels)),
-        phantoms=folds[0].phantoms,
+        data=folds[0].data,
         fold_accuracy=tuple(fold.metrics.accuracy.value or 0.0 for fold in folds),
+        metrics=metrics_of(labels, matrix, [None] * len(labels)),
     )
 
 
@@ -93,3 +98,7 @@ def _check_schema(record: Any) -> None:
     schema = record.get("schema", 1) if isinstance(record, dict) else None
     if not isinstance(schema, int) or schema > SCHEMA:
         raise ValueError(f"its schema is {schema}, this version of cxr-edge reads those up to {SCHEMA}")
+
+
+def _data_of(record: Mapping[str, Any]) -> TrainingData:
+    return TrainingData.PHANTOMS if record.get("data") == TrainingData.PHANTOMS else TrainingData.IMAGES

@@ -13,7 +13,6 @@ from cxr_edge.artifacts.artifact import Artifact, read_artifact
 from cxr_edge.artifacts.bundle import add_artifact
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import OwnMetadata, ReferenceOutputs, SharedMetadata, joined
-from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import GateError, OptionError
@@ -32,35 +31,45 @@ from cxr_edge.inspection.computation import ComputationVerdict
 from cxr_edge.inspection.operators import computation_of
 from cxr_edge.lowering.activations import ActivationType
 from cxr_edge.machine import package_versions
+from cxr_edge.progress import Stage, silently
 from cxr_edge.quantization.fold import fold
 from cxr_edge.quantization.learn import LearningOptions
 from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
+from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 
 #: Stem of every artifact's file name.
 NAME = "xception"
+#: Steps of fine-tuning on phantoms: the demo's, to see that it works.
+PHANTOM_STEPS = 60
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to write and how the int8 fine-tuning is done."""
+    """What to write and how the int8 fine-tuning is done. Raises OptionError for a number out of range."""
 
     recipe: Recipe
-    fine_tuning: LearningOptions
+    #: Steps of the fine-tuning; None for `LearningOptions.steps`, on phantoms `PHANTOM_STEPS`.
+    qat_steps: int | None = None
+    qat_learning_rate: float = LearningOptions.learning_rate
     #: Class not to be missed, None for `USUAL_LABEL` where there is one, and the share of it to be called or referred.
     sensitive_class: str | None = None
     sensitivity: float = 0.95
     #: A cross-validation to fit the operating points on; None for the run's own, or the validation split.
     folds: Path | None = None
 
-    def check(self) -> None:
-        """Raises OptionError for an unknown name, or a number out of range."""
+    def __post_init__(self) -> None:
         if not 0 < self.sensitivity <= 1:
             raise OptionError(f"--sensitivity {self.sensitivity}: a share above 0 and up to 1 is needed")
-        if self.fine_tuning.steps < 1 or not 0 < self.fine_tuning.learning_rate < 1:
+        if (self.qat_steps is not None and self.qat_steps < 1) or not 0 < self.qat_learning_rate < 1:
             raise OptionError("--qat-steps takes 1 and more, --qat-learning-rate a number above 0 and below 1")
+
+    def fine_tuning(self, phantoms: bool) -> LearningOptions:
+        """Those of the fine-tuning, of a run on phantoms or on images."""
+        usual = PHANTOM_STEPS if phantoms else LearningOptions.steps
+        return LearningOptions(usual if self.qat_steps is None else self.qat_steps, self.qat_learning_rate)
 
 
 @dataclass(frozen=True)
@@ -84,10 +93,10 @@ class _Reference:
 
 
 class Exporter:
-    """Makes a run's artifacts; what several of them need is made once."""
+    """Makes a run's artifacts; what several of them need is made once. `stage` shows how far it is."""
 
-    def __init__(self, run: Run, options: ExportOptions) -> None:
-        self.run, self.options, self.recipe = run, options, options.recipe
+    def __init__(self, run: Run, options: ExportOptions, stage: Stage = silently) -> None:
+        self.run, self.options, self.recipe, self.stage = run, options, options.recipe, stage
         self.bundle = run.bundle_of(self.recipe.name)
         self.image_size = run.config().options.image_size
         self.split = run_split(run)
@@ -98,7 +107,7 @@ class Exporter:
             self.recipe.dense_weights is DenseWeights.PER_TENSOR,
             self.recipe.symmetric_activations,
         )
-        self.quantized = QuantizedRun(run, self.graph, variant, options.fine_tuning)
+        self.quantized = QuantizedRun(run, self.graph, variant, options.fine_tuning(run.phantoms))
 
     @cached_property
     def temperature(self) -> float:
@@ -135,7 +144,7 @@ class Exporter:
         _ = self.demand
         inputs = reference_images(self.image_size)
         reference = _Reference(
-            reference_of(self.model, self.split, self.image_size, self.temperature, Scope.of_export(), progress_bar),
+            reference_of(self.model, self.split, self.image_size, self.temperature, Scope.of_export(), self.stage),
             inputs,
             apply_temperature(self._predicted(inputs), self.temperature),
         )
@@ -170,19 +179,19 @@ class Exporter:
         if quantization.is_integer and not self.recipe.yields(quantization).is_mixed:
             _require_integers(file, kind, name)
         runtime, session = preferred_session(file, kind, self.recipe.activation_type is ActivationType.INT8)
-        with progress_bar(f"verifying {name}", reference.split.images) as bar:
-            found = reference.split.score(session, bar.tick)
+        with self.stage(f"verifying {name}", reference.split.images) as steps:
+            probabilities = reference.split.score(session, steps.tick)
         floor = INT8_FLOOR if self.recipe.output_type == "int8" else FLOOR
-        parity = reference.split.compare(found, self.recipe.parity, floor)
+        parity = reference.split.compare(probabilities, self.recipe.parity, floor)
         outputs = score_images(session, reference.inputs)
-        record = None if self.demand is None else self.demand.record(reference.split.of_part(found, VALIDATION))
+        record = None if self.demand is None else self.demand.record(reference.split.of_part(probabilities, VALIDATION))
         return OwnMetadata(
             format=kind,
             quantization=self.recipe.yields(quantization),
             calibration=self.quantized.described(quantization),
             packages=package_versions(),
-            operating_point=None if record is None else record.to_json(),
-            parity={"runtime": runtime, "part": LABELLED_PART, **parity.to_json()},
+            operating_point=None if record is None else to_json(record),
+            parity={"runtime": runtime, "part": LABELLED_PART, **to_json(parity)},
             reference_outputs=ReferenceOutputs(runtime, _rows(outputs), _rows(reference.outputs)),
         )
 

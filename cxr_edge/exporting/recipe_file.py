@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import cxr_edge
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.artifacts.migration import FLAVOURS, current_recipe
 from cxr_edge.choices import nearest
 from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.gate import Gate
@@ -19,13 +20,6 @@ from cxr_edge.lowering.activations import ActivationType
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _REQUIRED = ("device", "why", "formats", "quantize")
-#: The one key `integer_flavour` of early recipes, in the three that replaced it.
-_FLAVOURS: Mapping[str, Mapping[str, Any]] = {
-    "uint8": {"activation_type": "uint8"},
-    "uint8-reduced": {"activation_type": "uint8", "reduced_range": True},
-    "int8": {"activation_type": "int8"},
-    "int8-symmetric": {"activation_type": "int8", "symmetric_activations": True},
-}
 
 
 def recipes_folder() -> Path:
@@ -71,7 +65,7 @@ def recipe_of(content: Mapping[str, Any], name: str) -> Recipe:
 
 
 def recipe_of_options(
-    name: str | None,
+    recipe: str | None,
     formats: list[str] | None,
     quantizations: list[str] | None,
     keep_float: list[str] | None,
@@ -83,7 +77,7 @@ def recipe_of_options(
     Raises:
         OptionError: there is no such recipe, an option was given beside it, or a value is unknown.
     """
-    if name is None:
+    if recipe is None:
         return Recipe(
             _formats("formats", _expanded(formats or ["all"], ArtifactFormat)),
             _quantizations("quantize", _expanded(quantizations or [Quantization.INT8], Quantization.exportable())),
@@ -96,7 +90,7 @@ def recipe_of_options(
             "--recipe stands for --format, --quantize, --keep-float, --no-heatmap and the gate; leave them "
             "out, or change a copy of the recipe"
         )
-    return read_recipe(name)
+    return read_recipe(recipe)
 
 
 def _expanded(names: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -105,20 +99,14 @@ def _expanded(names: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def _migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The content of an early recipe with today's keys.
-
-    `integer_flavour` was three choices in one; `input_type` had one value, `uint8`, which every artifact has.
-    """
-    content = dict(content)
-    if (input_type := content.pop("input_type", "uint8")) != "uint8":
+    """The content of an early recipe with today's keys. Raises OptionError for what those cannot say."""
+    if (input_type := content.get("input_type", "uint8")) != "uint8":
         raise OptionError(f"input_type {input_type}: every artifact takes grey values as uint8; leave the key out")
-    flavour = content.pop("integer_flavour", None)
-    if flavour is None:
-        return content
-    _known("integer_flavour", flavour, _FLAVOURS)
-    if repeated := sorted({"activation_type", "reduced_range", "symmetric_activations"} & set(content)):
-        raise OptionError(f"integer_flavour: {', '.join(repeated)} took its place; leave it out")
-    return {**content, **_FLAVOURS[flavour]}
+    if "integer_flavour" in content:
+        _known("integer_flavour", content["integer_flavour"], FLAVOURS)
+        if repeated := sorted(set().union(*FLAVOURS.values()) & set(content)):
+            raise OptionError(f"integer_flavour: {', '.join(repeated)} took its place; leave it out")
+    return current_recipe(content)
 
 
 def _text(key: str, value: Any) -> str:

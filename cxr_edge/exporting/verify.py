@@ -32,6 +32,7 @@ from cxr_edge.evaluation.temperature import apply_temperature
 from cxr_edge.files import sha256_of
 from cxr_edge.machine import usable_cores
 from cxr_edge.progress import Stage
+from cxr_edge.records import from_json
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Session, runtimes_for
 from cxr_edge.runtimes.selection import run_of
@@ -232,7 +233,7 @@ def recorded(artifact: Artifact) -> VerifiedArtifact:
     try:
         if parity is None:
             raise ValueError("never verified")
-        result = ParityResult.from_json(parity)
+        result = from_json(ParityResult, parity)
         return VerifiedArtifact(artifact.name, artifact.bytes, parity["runtime"], parity["part"], result)
     except (ValueError, KeyError) as error:
         raise ArtifactError(f"{artifact.path}: holds no readable verdict ({error}); export it again") from None

@@ -71,6 +71,7 @@ def _scales(tensor: Tensor) -> Any:
 
 
 def _channel_axis(tensor: Tensor) -> dict[str, Any]:
+    # Attributes of a node are of any type.
     return {"axis": 0} if len(tensor.scales) > 1 else {}
 
 

@@ -14,12 +14,13 @@ from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import checked, read_checked_artifact
 from cxr_edge.artifacts.contract import Contract
 from cxr_edge.artifacts.kinds import ArtifactFormat
-from cxr_edge.errors import ArtifactError, ImageError, OptionError, first_line
+from cxr_edge.errors import ImageError, OptionError
 from cxr_edge.evaluation.operating import REFER, OperatingPoint, operating_point_of
-from cxr_edge.evaluation.scoring import require_probabilities, score_images
+from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.imaging.prefetch import read_ahead
 from cxr_edge.machine import usable_cores
 from cxr_edge.prediction.fastest import fastest
+from cxr_edge.prediction.guard import guarded_run
 from cxr_edge.prediction.images import ImageSource, ReadImage, each_image, name_of, read_image
 from cxr_edge.prediction.prediction import Answering, Prediction, SkippedImage
 from cxr_edge.runtimes.base import Runtime, runtime_named
@@ -160,31 +161,17 @@ class Classifier:
             yield image if isinstance(image, SkippedImage) else self._answer(image, heatmap)
 
     def _answer(self, image: ReadImage, heatmap: bool) -> Prediction:
-        found, maps = self._run(image.pixels, heatmap)
+        probabilities, maps = guarded_run(self._session, self.artifact, image.pixels, heatmap)
         decision, point = None, self.operating_point
         if point is not None:
-            (called,), (referred,) = point.decide(found, self.labels)
+            (called,), (referred,) = point.decide(probabilities, self.labels)
             decision = REFER if referred else self.labels[called]
         return Prediction(
             file=image.file,
-            label=self.labels[int(found[0].argmax())],
+            label=self.labels[int(probabilities[0].argmax())],
             decision=decision,
-            probabilities=tuple(found[0].tolist()),
+            probabilities=tuple(probabilities[0].tolist()),
             warnings=(*self.warnings, *image.warnings),
             dicom=image.dicom,
             heatmap=None if maps is None else maps[0],
         )
-
-    def _run(self, pixels: NDArray[np.uint8], heatmap: bool) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Probabilities and heat maps; a damaged artifact that loads may still fail or answer nonsense here."""
-        try:
-            found, maps = self._session.explain(pixels) if heatmap else (self._session.run(pixels), None)
-            require_probabilities(found, self.artifact.path, len(self.labels))
-        except ArtifactError:
-            raise
-        except Exception as error:
-            # The runtimes' own errors derive from nothing but Exception, or are RuntimeError or ValueError.
-            raise ArtifactError(
-                f"{self.artifact.path}: {self.runtime.title} fails on it ({first_line(error)}); export it again"
-            ) from None
-        return found, maps

@@ -21,7 +21,7 @@ from cxr_edge.evaluation.calibration import calibration_error
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.prediction.classifier import Classifier
-from cxr_edge.prediction.evaluation import Evaluation, evaluated_point, recorded_calibration_error
+from cxr_edge.prediction.evaluation import EvaluatedCalibration, Evaluation, evaluated_point, recorded_calibration_error
 from cxr_edge.prediction.prediction import SkippedImage
 from cxr_edge.progress import Stage, silently
 from cxr_edge.runs import Run, find_run
@@ -96,8 +96,10 @@ def evaluate(
         part=images.part,
         data=TrainingData.PHANTOMS if data is None and model.phantoms else TrainingData.IMAGES,
         metrics=classification_metrics(images.targets, probabilities, model.labels),
-        calibration_error=calibration_error(probabilities, images.targets),
-        recorded_calibration_error=None if read is None else recorded_calibration_error(read),
+        calibration_error=EvaluatedCalibration(
+            calibration_error(probabilities, images.targets),
+            None if read is None else recorded_calibration_error(read),
+        ),
         operating_point=None if read is None else evaluated_point(read, probabilities, images.targets),
         skipped=images.skipped,
         warnings=(*model.warnings, *images.warnings),

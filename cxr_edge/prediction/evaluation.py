@@ -1,9 +1,8 @@
-"""What a model does on labelled images: the record of `evaluate --json`."""
+"""What a model does on labelled images."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from cxr_edge.evaluation.operating import OperatingPoint, operating_point_of
 from cxr_edge.evaluation.operating_figures import OperatingFigures, operating_figures
 from cxr_edge.evaluation.operating_record import OperatingRecord, operating_record_of
 from cxr_edge.prediction.prediction import SkippedImage
+from cxr_edge.records import INLINE
 
 SCHEMA = 2
 
@@ -24,47 +24,36 @@ SCHEMA = 2
 class EvaluatedPoint:
     """An operating point and what it does on the images; `record` is what it promised, None of an older artifact."""
 
-    point: OperatingPoint
-    record: OperatingRecord | None
+    point: OperatingPoint = field(metadata=INLINE)
+    record: OperatingRecord | None = field(metadata=INLINE)
     figures: OperatingFigures
 
-    def to_json(self) -> dict[str, Any]:
-        return {**(self.record or self.point).to_json(), "figures": self.figures.to_json()}
+
+@dataclass(frozen=True)
+class EvaluatedCalibration:
+    """The calibration error on the images, and the artifact's on its test split at export; None where not recorded."""
+
+    error: CalibrationError = field(metadata=INLINE)
+    on_its_test_split: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """The metrics of a model on a part of some data.
+    """The metrics of a model on a part of some data: the record of `evaluate --json`.
 
-    `data` says whether the images are phantoms; `recorded_calibration_error` is the artifact's on its test split at
-    export; `warnings` are what is to be known of the model and of the images before any of it is used.
+    `data` says whether the images are phantoms; `warnings` are what is to be known of the model and of the images
+    before any of it is used.
     """
 
+    schema: int = SCHEMA
     model: str
     part: str
-    data: TrainingData
-    metrics: ClassificationMetrics
-    calibration_error: CalibrationError
-    recorded_calibration_error: float | None
-    operating_point: EvaluatedPoint | None
     skipped: tuple[SkippedImage, ...]
+    data: TrainingData
     warnings: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "schema": SCHEMA,
-            "model": self.model,
-            "part": self.part,
-            "skipped": [skipped.to_json() for skipped in self.skipped],
-            "data": str(self.data),
-            "warnings": list(self.warnings),
-            **self.metrics.to_json(),
-            "calibration_error": {
-                **self.calibration_error.to_json(),
-                "on_its_test_split": self.recorded_calibration_error,
-            },
-            "operating_point": None if self.operating_point is None else self.operating_point.to_json(),
-        }
+    metrics: ClassificationMetrics = field(metadata=INLINE)
+    calibration_error: EvaluatedCalibration
+    operating_point: EvaluatedPoint | None
 
 
 def evaluated_point(

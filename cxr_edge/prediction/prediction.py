@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.artifacts.metadata import NOTICE
-from cxr_edge.evaluation.operating import OperatingPoint, operating_point_of
+from cxr_edge.evaluation.operating import OperatingPoint, current_point
+from cxr_edge.records import INLINE, OMITTED, JsonObject, from_json
+from cxr_edge.records import to_json as written
 
 SCHEMA = 2
 
@@ -29,42 +31,17 @@ class Prediction:
 
     file: str | None
     label: str
-    decision: str | None
+    decision: str | None = field(metadata=OMITTED)
     probabilities: tuple[float, ...]
     warnings: tuple[str, ...] = ()
     dicom: Mapping[str, str | None] | None = None
     heatmap: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     overlay: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        optional = {
-            "decision": self.decision,
-            "dicom": None if self.dicom is None else dict(self.dicom),
-            "overlay": self.overlay,
-            "heatmap": None if self.heatmap is None else self.heatmap.tolist(),
-        }
-        return {
-            "file": self.file,
-            "label": self.label,
-            "probabilities": list(self.probabilities),
-            "warnings": list(self.warnings),
-            **{name: value for name, value in optional.items() if value is not None},
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Prediction:
-        """Of this schema, or the first, whose answers had warnings of DICOM files only."""
-        heatmap = value.get("heatmap")
-        return cls(
-            file=value["file"],
-            label=value["label"],
-            decision=value.get("decision"),
-            probabilities=tuple(value["probabilities"]),
-            warnings=tuple(value.get("warnings", ())),
-            dicom=value.get("dicom"),
-            heatmap=None if heatmap is None else np.array(heatmap, dtype=np.float32),
-            overlay=value.get("overlay"),
-        )
+    def to_json(self) -> JsonObject:
+        """As in `predict --json`."""
+        value: JsonObject = written(self)
+        return value
 
 
 @dataclass(frozen=True)
@@ -74,8 +51,10 @@ class SkippedImage:
     path: str
     reason: str
 
-    def to_json(self) -> dict[str, str]:
-        return {"path": self.path, "reason": self.reason}
+    def to_json(self) -> JsonObject:
+        """As in `predict --json`."""
+        value: JsonObject = written(self)
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +64,8 @@ class Answering:
     `ran_on` is what computes it, as the runtime says; `chosen` how the runtime was chosen, for people, None where there
     was nothing to choose; `warnings` what holds for every answer.
     """
+
+    DERIVED: ClassVar[Mapping[str, str]] = {"warning": "warning"}
 
     artifact: str
     sha256: str
@@ -96,59 +77,35 @@ class Answering:
     trained_on: TrainingData | None
     warnings: tuple[str, ...]
 
+    @property
+    def warning(self) -> str | None:
+        """The warnings in one line."""
+        return "; ".join(self.warnings) or None
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class PredictionBatch:
     """The answers to many images, and those that could not be read: the record of `predict --json`."""
 
-    answering: Answering
-    predictions: tuple[Prediction, ...]
+    schema: int = SCHEMA
+    notice: str = NOTICE
+    answering: Answering = field(metadata=INLINE)
+    predictions: tuple[Prediction, ...] = field(metadata={"key": "rows"})
     skipped: tuple[SkippedImage, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        answering = self.answering
-        point = answering.operating_point
-        return {
-            "schema": SCHEMA,
-            "notice": NOTICE,
-            "artifact": answering.artifact,
-            "sha256": answering.sha256,
-            "runtime": answering.runtime,
-            "ran_on": answering.ran_on,
-            "chosen": answering.chosen,
-            "labels": list(answering.labels),
-            "operating_point": None if point is None else point.to_json(),
-            "trained_on": answering.trained_on,
-            "warning": "; ".join(answering.warnings) or None,
-            "warnings": list(answering.warnings),
-            "rows": [prediction.to_json() for prediction in self.predictions],
-            "skipped": [skipped.to_json() for skipped in self.skipped],
-        }
-
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> PredictionBatch:
+    def from_json(cls, value: JsonObject) -> PredictionBatch:
         """Of this schema, or the first, which had no number, one warning at most, and told nothing of phantoms."""
-        value = _current(value)
-        answering = Answering(
-            artifact=value["artifact"],
-            sha256=value["sha256"],
-            runtime=value["runtime"],
-            ran_on=value["ran_on"],
-            chosen=value["chosen"],
-            labels=tuple(value["labels"]),
-            operating_point=operating_point_of(value["operating_point"]),
-            trained_on=None if value["trained_on"] is None else TrainingData(value["trained_on"]),
-            warnings=tuple(value["warnings"]),
-        )
-        return cls(
-            answering,
-            tuple(map(Prediction.from_json, value["rows"])),
-            tuple(SkippedImage(**skipped) for skipped in value["skipped"]),
-        )
+        return from_json(cls, _current(value))
 
 
-def _current(value: Mapping[str, Any]) -> Mapping[str, Any]:
+def _current(value: JsonObject) -> JsonObject:
     if "schema" in value:
         return value
-    warnings: Sequence[str] = [value["warning"]] if value["warning"] else []
-    return {"trained_on": None, "skipped": [], **value, "warnings": warnings}
+    point, warning = value["operating_point"], value["warning"]
+    return {
+        "trained_on": None,
+        **value,
+        "operating_point": None if point is None else current_point(point),
+        "warnings": [warning] if warning else [],
+    }

@@ -7,14 +7,13 @@ everything, and whether a tensor's range cuts or is too wide.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.contract import IMAGE
+from cxr_edge.evaluation.int8_noise import Noise, NoiseSource
 from cxr_edge.quantization.graph import Graph
 from cxr_edge.quantization.quantized_graph import QuantizedGraph
 from cxr_edge.quantization.simulate import fake_quantize, interpret, kernels_of
@@ -30,33 +29,6 @@ _GROUPS = {
 }
 _KERNELS = "kernels"
 _BATCH = 8
-
-
-class NoiseSource(StrEnum):
-    """What is in int8 in a row."""
-
-    ALL = "all"
-    GROUP = "group"
-    TENSOR = "tensor"
-
-
-@dataclass(frozen=True)
-class Noise:
-    """What int8 does to the logits, centred per image since softmax does not see their mean.
-
-    `snr_db` is their power over that of the error, None without an error; `bias` the mean error per class; `agreement`
-    the share of images with the float graph's answer. `layer` is what `--keep-float` calls it, and `clipped` how much
-    of the squared error at the tensor itself comes from values that its range cuts: the rest is rounding. Both are None
-    but for tensors.
-    """
-
-    source: NoiseSource
-    name: str
-    snr_db: float | None
-    agreement: float
-    bias: tuple[float, ...]
-    layer: str | None = None
-    clipped: float | None = None
 
 
 def explain(

@@ -8,7 +8,6 @@ from typing import Any
 
 from cxr_edge import records
 from cxr_edge.artifacts.kinds import TrainingData
-from cxr_edge.records import JsonObject
 from cxr_edge.runs.options import TrainOptions
 
 SCHEMA = 2
@@ -56,6 +55,7 @@ class RunConfig:
     sources_apart: tuple[str, ...] = ()
     #: What was noticed in DICOM files, with the number of images.
     dicom_warnings: dict[str, int] = field(default_factory=dict)
+    schema: int = SCHEMA
 
     @property
     def training_data(self) -> TrainingData:
@@ -65,10 +65,6 @@ class RunConfig:
     def phantoms(self) -> bool:
         """Whether it is trained on synthetic images: what it says of real ones means nothing."""
         return self.training_data is TrainingData.PHANTOMS
-
-    def to_json(self) -> JsonObject:
-        """For `run.json`."""
-        return {"schema": SCHEMA, **records.to_json(self)}
 
     @classmethod
     def from_json(cls, record: Any) -> RunConfig:

@@ -11,7 +11,6 @@ from cxr_edge import records
 from cxr_edge.errors import RunError
 from cxr_edge.files import write_json
 from cxr_edge.intervals import Interval
-from cxr_edge.records import JsonObject
 
 SCHEMA = 2
 
@@ -36,18 +35,15 @@ class Epoch:
 
 @dataclass(frozen=True)
 class History:
-    """All epochs of a training, phase after phase."""
+    """All epochs of a training, phase after phase: `history.json`, and a phase's state among the checkpoints."""
 
     epochs: tuple[Epoch, ...]
+    schema: int = SCHEMA
 
     @property
     def kept(self) -> int | None:
         """Index of the epoch whose weights are the model's; None before there is one."""
         return max((index for index, epoch in enumerate(self.epochs) if epoch.kept), default=None)
-
-    def to_json(self) -> JsonObject:
-        """For `history.json`, and for a phase's state among the checkpoints."""
-        return {"schema": SCHEMA, **records.to_json(self)}
 
     @classmethod
     def from_json(cls, record: Any, best_before: float = -float("inf")) -> History:
@@ -73,7 +69,7 @@ def read_history(path: Path) -> History:
 
 def write_history(path: Path, history: History) -> None:
     """Write it, atomically."""
-    write_json(path, history.to_json())
+    write_json(path, records.to_json(history))
 
 
 def _migrated(record: Any, best_before: float) -> Any:

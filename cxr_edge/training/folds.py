@@ -12,6 +12,7 @@ from cxr_edge.data.split import run_split
 from cxr_edge.errors import DataError, OptionError, RunError
 from cxr_edge.evaluation.run_metrics import CrossValidation, pooled, read_run_metrics
 from cxr_edge.files import write_json
+from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.lock import locked
 from cxr_edge.runs.options import TrainOptions, completed, require_same
@@ -99,7 +100,7 @@ def _all_folds(folder: Path, options: TrainOptions, progress: Progress) -> Cross
         _forget_model()
     _check_same_images(runs)
     figures = pooled([read_run_metrics(run.metrics_file) for run in runs])
-    write_json(folder / RECORD, figures.to_json())
+    write_json(folder / RECORD, to_json(figures))
     return figures
 
 

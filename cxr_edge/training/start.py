@@ -24,6 +24,7 @@ from cxr_edge.files import write_json
 from cxr_edge.imaging.dicom import warnings_of
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.phantoms.drawing import LABELS
+from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig, SkippedImage
 from cxr_edge.runs.lock import locked
@@ -72,7 +73,7 @@ def start_run(run: Run, options: TrainOptions, progress: Progress = SILENT) -> R
     split = replace(make_split(decoded.good, examined, options.seed, fold=fold), resize=options.resize)
     config = _described(decoded, examined, split, options)
     write_split(split, run.split_file)
-    write_json(run.config_file, config.to_json())
+    write_json(run.config_file, to_json(config))
     return config
 
 

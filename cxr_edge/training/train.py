@@ -20,6 +20,7 @@ from cxr_edge.data.store import DecodedImages
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.run_metrics import RunMetrics
 from cxr_edge.files import write_json
+from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import History, write_history
 from cxr_edge.runs.options import FROM_SCRATCH, TrainOptions
@@ -57,12 +58,12 @@ def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
         predicted = {part: predict_probabilities(step, decoded(split, part, size)) for part in PREDICTED_PARTS}
     metrics = RunMetrics(
         metrics=classification_metrics(split.targets("test"), predicted["test"], split.labels),
-        phantoms=config.phantoms,
+        data=config.training_data,
         precision_policy=policy,
     )
     write_predictions(run, split, predicted)
     write_history(run.history_file, history)
-    write_json(run.metrics_file, metrics.to_json())
+    write_json(run.metrics_file, to_json(metrics))
     # Last: a run with a model is a finished run.
     save_classifier(run, trained)
     shutil.rmtree(run.checkpoints)

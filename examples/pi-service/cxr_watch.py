@@ -22,6 +22,9 @@ from cxr_edge import NOTICE, Classifier, CxrEdgeError, DataError
 #: What programs that copy or download call a file until it is complete.
 _UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp", "~")
 
+#: A line of the results: JSON, of which others read what they know.
+Row = dict[str, Any]
+
 
 class Version(NamedTuple):
     """One state of a file: written anew under the same name, it is another version and gets another line."""
@@ -87,7 +90,7 @@ class Results:
         os.fsync(folder)
         os.close(folder)
 
-    def append(self, version: Version, row: dict[str, Any]) -> None:
+    def append(self, version: Version, row: Row) -> None:
         """Write one line, which is on the disk when this returns. Raises OSError."""
         # ASCII: a file name may hold bytes that are not UTF-8.
         line = json.dumps({**version._asdict(), **row}, allow_nan=False) + "\n"
@@ -97,7 +100,7 @@ class Results:
         self.done.add(version)
 
 
-def answer(classifier: Classifier, path: Path) -> dict[str, Any]:
+def answer(classifier: Classifier, path: Path) -> Row:
     """What `cxr-edge predict` answers about an image: `label`, `decision` where the artifact has an operating point,
     `probabilities` in the order of `labels`, and `warnings`."""
     (prediction,) = classifier.predict(path)
@@ -140,7 +143,7 @@ def watch(
             if version in results.done:
                 continue
             path = folder / version.file
-            row: dict[str, Any] = {
+            row: Row = {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "artifact": artifact.name,
                 "sha256": artifact.sha256,

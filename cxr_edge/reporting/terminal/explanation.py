@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from cxr_edge.evaluation.int8_noise import Explanation
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
-
-if TYPE_CHECKING:
-    from cxr_edge.exporting.command import Explanation
 
 #: Tensors in the table; the JSON has all.
 WORST = 15

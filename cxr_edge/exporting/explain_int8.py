@@ -1,0 +1,63 @@
+"""Where the noise of a run's int8-ptq comes from, on images of one's choice; no artifact is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.data.cache import decoded
+from cxr_edge.data.layouts import image_files
+from cxr_edge.errors import DataError
+from cxr_edge.evaluation.conditions import VALIDATION
+from cxr_edge.evaluation.int8_noise import Explanation
+from cxr_edge.exporting.export import Exporter, ExportOptions
+from cxr_edge.exporting.recipe import Recipe
+from cxr_edge.imaging.decode import load_image
+from cxr_edge.progress import Stage, silently
+from cxr_edge.quantization.explain import explain, rows_of
+from cxr_edge.runs import Run
+
+#: A tensor's noise shows in few images; the table takes a forward pass of all of them per row.
+EXPLAIN_IMAGES = 64
+
+
+def explain_int8(run: Run, recipe: Recipe, data: Path | None, stage: Stage = silently) -> Explanation:
+    """The noise of each tensor and group of a run's int8-ptq graph.
+
+    Args:
+        run: a trained one.
+        recipe: its layers in float, and its activations.
+        data: a folder or table of images to look at; None for the run's validation split.
+        stage: shows how far it is.
+
+    Raises:
+        DataError: there are no images.
+    """
+    exporter = Exporter(run, ExportOptions(recipe), stage)
+    quantized = exporter.quantized.quantized_graph(fine_tuned=False)
+    images = _validation_images(exporter) if data is None else _images_of(data, exporter)
+    with stage("one at a time in int8", rows_of(quantized)) as steps:
+        rows = explain(exporter.quantized.equalized_graph(), quantized, images, steps.tick)
+    source = "validation images" if data is None else f"images of {data}"
+    return Explanation(len(images), source, exporter.split.labels, tuple(rows))
+
+
+def _validation_images(exporter: Exporter) -> NDArray[np.uint8]:
+    images = decoded(exporter.split, VALIDATION, exporter.image_size)
+    return np.asarray(images[_drawn(len(images))])
+
+
+def _images_of(data: Path, exporter: Exporter) -> NDArray[np.uint8]:
+    """Some of a folder's images, uint8 `[N, S, S, 1]`. Raises DataError where there are none."""
+    paths = image_files(data)
+    if not paths:
+        raise DataError(f"{data}: no images in it")
+    images = [load_image(paths[index], exporter.image_size, exporter.split.resize) for index in _drawn(len(paths))]
+    return np.stack(images)[..., None]
+
+
+def _drawn(count: int) -> NDArray[np.int64]:
+    """Indices of a seeded choice of images, in their order."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:EXPLAIN_IMAGES])
