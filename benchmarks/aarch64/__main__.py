@@ -1,6 +1,6 @@
 """Does a bundle compute on 64-bit Arm what it computes on x86?
 
-    python -m benchmarks.aarch64 --bundle DIR [--work DIR] [--cpu NAME ...] [--json FILE]
+    python -m benchmarks.aarch64 --bundle DIR [--work DIR] [--cpu NAME ...] [--json REFERENCES]
 
 Runs `verify` on the bundle's reference inputs, `predict` on phantoms and a short `bench`, artifact by artifact, as a
 program for Arm CPUs under emulation, and the same with the same package versions on this x86 machine, and compares the
@@ -26,9 +26,9 @@ from benchmarks.aarch64.commands import Outcome, describe, run_command
 from benchmarks.aarch64.compare import COMMANDS, PASSED, compare
 from benchmarks.aarch64.environment import Environment, Machine, check_here, emulator_title
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import read_bundle, write_manifest
+from cxr_edge.artifacts.bundle import REFERENCES, read_bundle, write_manifest
 from cxr_edge.errors import CxrEdgeError
-from cxr_edge.evaluation.replay import FILE, read_reference_images
+from cxr_edge.evaluation.reference_images import read_reference_images
 from cxr_edge.files import write_json
 from cxr_edge.records import JsonObject
 from cxr_edge.reporting.terminal.tables import show, show_table
@@ -55,12 +55,15 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--artifact", action="append", metavar="NAME", help="repeatable (default: all of the bundle)")
     found.add_argument(
-        "--emulator", type=Path, metavar="FILE", help="a qemu-aarch64 (default: 10.0 or later on PATH, or Debian's)"
+        "--emulator",
+        type=Path,
+        metavar="REFERENCES",
+        help="a qemu-aarch64 (default: 10.0 or later on PATH, or Debian's)",
     )
     found.add_argument("--mirror", metavar="URL", help="of Debian (default: this system's)")
     found.add_argument("--timeout", type=float, default=900, metavar="SECONDS", help="of one command (%(default)s)")
     found.add_argument("--jobs", type=int, default=1, metavar="N", help="artifacts at a time (default: %(default)s)")
-    found.add_argument("--json", type=Path, metavar="FILE", help="write the record here")
+    found.add_argument("--json", type=Path, metavar="REFERENCES", help="write the record here")
     return found
 
 
@@ -68,7 +71,7 @@ def single_bundle(bundle: Path, artifact: Artifact, folder: Path) -> Path:
     """A bundle that lists one artifact of another, by links: what crashes in it takes no other artifact along."""
     single = folder / artifact.name.replace(".", "-")
     single.mkdir()
-    for name in (artifact.name, FILE):
+    for name in (artifact.name, REFERENCES):
         (single / name).symlink_to((bundle / name).resolve())
     write_manifest(single, artifact.metadata.shared, [artifact])
     return single

@@ -9,7 +9,24 @@ import traceback
 import typer
 
 from cxr_edge import __version__
-from cxr_edge.cli import audit, bench, demo, devices, evaluate, export, inspect, phantom, predict, report, train, verify
+from cxr_edge.cli import (
+    audit,
+    bench,
+    demo,
+    devices,
+    evaluate,
+    export,
+    inspect,
+    install,
+    pack,
+    phantom,
+    predict,
+    release,
+    report,
+    rollback,
+    train,
+    verify,
+)
 from cxr_edge.cli.examples import epilog_of
 from cxr_edge.errors import CxrEdgeError, MissingDependencyError, extra_with, first_line
 
@@ -20,9 +37,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (audit, train, export, verify, evaluate, bench, report, predict, inspect, devices, phantom, demo):
+for module in (
+    *(audit, train, export, verify, evaluate, bench, report),
+    *(release, pack, install, rollback),
+    *(predict, inspect, devices, phantom, demo),
+):
     name = module.__name__.rpartition(".")[2]
     app.command(name, epilog=epilog_of(name))(module.command)
+
 
 #: The environment variable of `--debug`.
 DEBUG = "CXR_EDGE_DEBUG"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cxr_edge.choices import OnBadImage
-from cxr_edge.cli.options import JsonOption, RunOption
+from cxr_edge.cli.options import JsonOption, RunOption, SignatureOption
 
 
 def command(
@@ -29,6 +29,7 @@ def command(
         OnBadImage,
         typer.Option("--on-bad-image", help="Refuse images that cannot be decoded, or leave them out."),
     ] = OnBadImage.FAIL,
+    require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:
     """Classification metrics of an artifact, or of a run's Keras model, on labelled images."""

@@ -45,6 +45,13 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge predict a.png --heatmap where.png", "where the model sees it"),
         ("cxr-edge predict a.png --json -", "for another program"),
     ),
+    "release": (("cxr-edge release bundle --key key.pem --name ward-3 --version 4", "sign a bundle as version 4"),),
+    "pack": (("cxr-edge pack bundle", "to bundle.zip, for a device"),),
+    "install": (
+        ("cxr-edge install bundle.zip --into models", "put it into force, if it computes what was validated"),
+        ("cxr-edge install bundle.zip --into models --require-signature pub.pem", "only from its owner"),
+    ),
+    "rollback": (("cxr-edge rollback models", "the bundle before"),),
     "inspect": (("cxr-edge inspect model.tflite", "how much of a file is computed in integers"),),
     "devices": (("cxr-edge devices", "what there is to run artifacts on here"),),
     "phantom": (("cxr-edge phantom phantoms --images 50", "50 images per class"),),
