@@ -16,6 +16,7 @@ from cxr_edge.cli import app
 from cxr_edge.cli.examples import EXAMPLES
 from cxr_edge.console import Verbosity, is_verbose
 from cxr_edge.files import write_json
+from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.options import completed
@@ -101,7 +102,7 @@ def test_a_run_is_repeated_with_the_options_it_had(
 ) -> None:
     run = Run(tmp_path / "first")
     config = replace(RunConfig.from_json(old_record("run.json")), options=completed({"seed": 7, "epochs": 2}))
-    write_json(run.config_file, config.to_json())
+    write_json(run.config_file, to_json(config))
     file = tmp_path / "train.toml"
     file.write_text("epochs = 3\nphantoms = 12\n")
     assert cli("train", "--like", run.folder, "--seed", 8).code == 0
