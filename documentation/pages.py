@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from documentation.chart import latency_against_accuracy
 from documentation.commands import command_pages
 from documentation.picture import way
 from documentation.tables import TABLES
@@ -22,7 +23,7 @@ def generated_pages() -> dict[Path, str]:
         KeyError: a page asks for a table that there is none of.
     """
     pages = {DOCS / "commands" / name: text for name, text in command_pages().items()}
-    pages[DOCS / "way.svg"] = way()
+    pages |= {DOCS / "way.svg": way(), DOCS / "latency.svg": latency_against_accuracy()}
     for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
         text = path.read_text(encoding="utf-8")
         if path not in pages and _TABLE.search(text):

@@ -74,7 +74,7 @@ class FineTuningOptions:
         int | None,
         typer.Option(
             "--qat-steps",
-            help="Steps of int8's fine-tuning, of a batch each.",
+            help="Steps of int8's fine-tuning, one batch each.",
             show_default="300; phantoms 60",
             rich_help_panel=FINE_TUNING,
         ),
@@ -102,7 +102,7 @@ class DecisionRuleOptions:
         float,
         typer.Option(
             "--sensitivity",
-            help="Share of that class to be called or referred, at least, promised with a confidence of 95 %.",
+            help="Minimum share of that class that is called or referred, promised with a confidence of 95 %.",
             rich_help_panel=DECISION,
         ),
     ] = 0.95
@@ -125,7 +125,7 @@ def command(
     artifacts: RecipeOptions,
     explain_int8: Annotated[
         bool,
-        typer.Option("--explain-int8", help="Show what each layer loses in int8 by itself, and write no artifact."),
+        typer.Option("--explain-int8", help="Show what each layer loses in int8 by itself; writes no artifact."),
     ] = False,
     fine_tuning: FineTuningOptions,
     data: Annotated[

@@ -47,7 +47,7 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="TOML file of options by their names, image-size = 224; those typed come before it.",
+        help="TOML file of options by their names, such as image-size = 224; options that you type take precedence.",
         metavar="FILE.toml",
         is_eager=True,
         callback=options_of_file,
@@ -57,7 +57,7 @@ LikeOption = Annotated[
     Path | None,
     typer.Option(
         "--like",
-        help="Train as that run was; options typed come before its own.",
+        help="Train with the options of that run; options that you type take precedence.",
         metavar="RUN",
         is_eager=True,
         callback=options_of_run,
@@ -67,7 +67,7 @@ AgreementOption = Annotated[
     float | None,
     typer.Option(
         "--min-agreement",
-        help="Least share of images like those trained on with the same top-1 class.",
+        help="Minimum share of images with the same top-1 class, among images like those trained on.",
         show_default="0.95, or the recipe's",
         rich_help_panel=GATE,
     ),
@@ -76,7 +76,7 @@ DropOption = Annotated[
     float | None,
     typer.Option(
         "--max-accuracy-drop",
-        help="Greatest drop in accuracy, in units of accuracy.",
+        help="Maximum drop in accuracy, as a share: 0.02 is two points.",
         show_default="0.02, or the recipe's",
         rich_help_panel=GATE,
     ),
@@ -85,7 +85,7 @@ SensitivityOption = Annotated[
     float | None,
     typer.Option(
         "--max-sensitivity-drop",
-        help="Greatest drop in the sensitivity of any class.",
+        help="Maximum drop in the sensitivity of any class.",
         show_default="0.05, or the recipe's",
         rich_help_panel=GATE,
     ),
@@ -94,7 +94,7 @@ ShiftedAgreementOption = Annotated[
     float | None,
     typer.Option(
         "--min-shifted-agreement",
-        help="The same under each shift, and on other images.",
+        help="Minimum share with the same class under each shift, and on other images.",
         show_default="0.9, or the recipe's",
         rich_help_panel=GATE,
     ),
@@ -103,7 +103,7 @@ ClassLossOption = Annotated[
     float | None,
     typer.Option(
         "--max-class-loss",
-        help="Greatest share of what Keras calls a class that may leave it on balance.",
+        help="Maximum share of what Keras calls a class that may leave it on balance.",
         show_default="0.01, or the recipe's",
         rich_help_panel=GATE,
     ),

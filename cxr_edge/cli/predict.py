@@ -50,7 +50,7 @@ def command(
     ] = OnBadImage.SKIP,
     csv: Annotated[
         Path | None,
-        typer.Option("--csv", help="Also write a line an image to this file, as they come.", metavar="FILE"),
+        typer.Option("--csv", help="Also write one line per image to this file, as they come.", metavar="FILE"),
     ] = None,
     require_signature: SignatureOption = None,
     json: JsonOption = None,

@@ -109,7 +109,8 @@ class GivenOptions:
     folds: Annotated[
         int | None,
         typer.Option(
-            help="Cross-validation: a run for each of so many test parts, and figures over all.", rich_help_panel=SPLIT
+            help="Cross-validation: one run for each of so many test parts, and figures over all of them.",
+            rich_help_panel=SPLIT,
         ),
     ] = None
     fold: Annotated[
