@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 
-.PHONY: demo check test lock
+.PHONY: demo check test docs lock
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/cxr-edge demo
@@ -20,6 +20,15 @@ test: $(VENV)/.installed
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest
 
+# No broken link, no page outside the navigation; into site/.
+docs: $(VENV)/.installed-docs
+	$(VENV)/bin/python -m documentation
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
+$(VENV)/.installed-docs: $(VENV)/.installed requirements/docs.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	touch $@
+
 $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
@@ -31,4 +40,6 @@ lock:
 	uv pip compile pyproject.toml --extra dev -c requirements/pins.txt -o requirements/dev.txt \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 	uv pip compile pyproject.toml --extra device -c requirements/dev.txt -o requirements/device.txt \
+	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+	uv pip compile pyproject.toml --extra docs -c requirements/dev.txt -o requirements/docs.txt \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet

@@ -203,8 +203,8 @@ def _options(command: str) -> set[str]:
 @pytest.mark.parametrize(
     ("command", "of_the_terminal", "of_python"),
     [
-        ("train", {"json"}, {"progress"}),
-        ("export", {"json", "explain_int8", "data"}, {"stage"}),
+        ("train", {"json", "config", "like"}, {"progress"}),
+        ("export", {"json", "config", "explain_int8", "data"}, {"stage"}),
         ("verify", {"json", "require_signature"}, {"stage"}),
         ("audit", {"json", "html", "with_images", "strict"}, {"stage", "on_image"}),
     ],

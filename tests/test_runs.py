@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.choices import OnBadImage, Precision
 from cxr_edge.cli.train import GivenOptions
 from cxr_edge.errors import RunError
 from cxr_edge.evaluation.metrics import metrics_of
@@ -30,7 +31,7 @@ from cxr_edge.runs import Run, new_run, run_named
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import History, read_history
 from cxr_edge.runs.lock import locked
-from cxr_edge.runs.options import OnBadImage, Precision, TrainOptions, completed
+from cxr_edge.runs.options import TrainOptions, completed
 from cxr_edge.runs.progress import Progress
 from cxr_edge.training.jobs import train_new
 from cxr_edge.training.result import TrainingResult

@@ -100,7 +100,7 @@ def test_a_source_of_a_workbook_is_held_out(database: Path, tmp_path: Path, star
     assert Run(tmp_path / "run").config().sources_apart == ("COVID-19",)
     other = started("--data", database, "--run", tmp_path / "other", "--hold-out-source", "eurorad")
     assert other.code == 2
-    assert f"known are https://bimcv.cipf.es/bimcv-projects/bimcv-covid19, {held}, {RSNA}, {CHILDREN}" in other.err
+    assert f"Choose one of https://bimcv.cipf.es/bimcv-projects/bimcv-covid19, {held}, {RSNA}, {CHILDREN}" in other.err
 
 
 def test_the_audit_tells_classes_that_share_no_source(database: Path, tmp_path: Path, cli: Cli) -> None:
@@ -126,7 +126,7 @@ def test_an_unknown_source_is_told_with_the_table_that_names_none_such(phantoms:
     (phantoms / "sites.csv").write_text("path,label,source\n" + "\n".join(rows) + "\n")
     data = find_data_set(phantoms / "sites.csv")
     (phantoms / "sites.csv").unlink()
-    with pytest.raises(DataError, match=r"sites\.csv: no images of the source siteC; known are siteA"):
+    with pytest.raises(DataError, match=r"sites\.csv: no images of the source siteC; did you mean siteA\?"):
         data.hold_out("siteC")
 
 
