@@ -216,6 +216,7 @@ def resize(request: pytest.FixtureRequest, tmp_path: Path) -> Resize:
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "resize", [pytest.param("Node.js", marks=needs_node), pytest.param("C", marks=needs_compiler)], indirect=True
 )
