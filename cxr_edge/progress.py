@@ -18,6 +18,9 @@ class Steps(Protocol):
     def advance(self, steps: int = 1) -> None:
         """Some are done."""
 
+    def note(self, text: str) -> None:
+        """A word on how it goes."""
+
 
 class _Silent:
     @property
@@ -25,6 +28,9 @@ class _Silent:
         return lambda: None
 
     def advance(self, steps: int = 1) -> None:
+        pass
+
+    def note(self, text: str) -> None:
         pass
 
 

@@ -10,18 +10,21 @@ import pytest
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.contract import IMAGE
-from cxr_edge.console import progress_bar
 from cxr_edge.errors import RunError
+from cxr_edge.progress import silently
 from cxr_edge.quantization.bias_correction import correct_biases, stages
 from cxr_edge.quantization.calibrate import Histogram, choose_ranges, collect_histograms, largest_magnitudes
 from cxr_edge.quantization.channel_scales import equalizing_scales, free_groups, scale_groups, with_channel_scales
 from cxr_edge.quantization.explain import NoiseSource, explain, rows_of
+from cxr_edge.quantization.fine_tune import Material, fine_tune
 from cxr_edge.quantization.graph import Graph, keep_in_float, quantized_tensors, with_heatmap, with_temperature
 from cxr_edge.quantization.kernels import LARGEST, kernel_step, nearest, round_kernel
 from cxr_edge.quantization.learn import CHECKS, Check, LearningOptions, learn
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
 from cxr_edge.quantization.rounding import round_kernels
-from cxr_edge.quantization.simulate import fake_quantize
+from cxr_edge.quantization.simulate import fake_quantize, fake_round
+from cxr_edge.quantization.student import RangeStudent, ScaleStudent
+from cxr_edge.quantization.teacher import Teacher
 from cxr_edge.training.backend import tf
 from cxr_edge.training.batches import Batches
 from tests.graphs import LABELS, simulated, small_graph, some_images, tensors_of
@@ -275,9 +278,20 @@ def batches(seed: int = 0) -> Batches:
     return Batches(images, np.zeros((64, LABELS), np.float32), np.ones(64, np.float32), 8, seed)
 
 
-def learned(folder: Path, graph: Graph, start: QuantizedGraph, steps: int = 80) -> tuple[QuantizedGraph, list[Check]]:
-    with progress_bar("learning", steps) as bar:
-        return learn(graph, start, batches(), IMAGES, LearningOptions(steps, 2e-2), {"model": "x"}, folder, bar)
+def learned(
+    folder: Path,
+    graph: Graph,
+    start: QuantizedGraph,
+    steps: int = 80,
+    rate: float = 2e-2,
+    model: str = "x",
+    rival: QuantizedGraph | None = None,
+) -> tuple[QuantizedGraph, list[Check]]:
+    with silently("learning", steps) as bar:
+        return learn(
+            RangeStudent(start), Teacher(graph), batches(), IMAGES, range(steps), rate, {"model": model}, folder, bar,
+            rival,
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -336,9 +350,7 @@ def test_a_learning_of_another_model_starts_anew(
 ) -> None:
     graph, start = badly_calibrated
     learned(tmp_path / "x", graph, start, steps=4)
-    with progress_bar("learning", 4) as bar:
-        options = LearningOptions(4, 2e-2)
-        _, checks = learn(graph, start, batches(), IMAGES, options, {"model": "another"}, tmp_path / "x", bar)
+    _, checks = learned(tmp_path / "x", graph, start, steps=4, model="another")
     assert checks[0].step == 0
 
 
@@ -357,14 +369,70 @@ def test_the_start_is_kept_where_learning_makes_things_worse(
     tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]
 ) -> None:
     graph, start = badly_calibrated
-    with progress_bar("learning", 4) as bar:
-        result, checks = learn(
-            graph, start, batches(), IMAGES, LearningOptions(4, 0.99), {}, tmp_path / "x", bar
-        )  # fmt: skip
+    result, checks = learned(tmp_path / "x", graph, start, steps=4, rate=0.99)
     best = min(checks, key=lambda check: check.distance)
     assert checks[0].distance >= best.distance
     if best.step == 0:
         assert result.ranges["sum"] == pytest.approx(start.ranges["sum"])
+
+
+def test_a_nearer_rival_is_kept(tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]) -> None:
+    graph, start = badly_calibrated
+    rival = calibrated(graph)
+    result, checks = learned(tmp_path / "x", graph, start, steps=2, rival=rival)
+    assert [check.step for check in checks] == [0, 0, 1, 2]
+    assert min(checks, key=lambda check: check.distance) is checks[0]
+    assert result.ranges["sum"] == pytest.approx(rival.ranges["sum"])
+
+
+def test_a_student_with_no_scales_yet_computes_what_its_graph_does() -> None:
+    start = calibrated(small_graph())
+    logits = [student.tensors(tf.cast(IMAGES, tf.float32))["logits"] for student in students(start)]
+    np.testing.assert_allclose(logits[1], logits[0], atol=1e-4)
+
+
+def students(start: QuantizedGraph) -> tuple[RangeStudent, ScaleStudent]:
+    return RangeStudent(start), ScaleStudent(start.graph, start.ranges)
+
+
+@pytest.mark.parametrize("per_tensor", [False, True])
+def test_a_kernel_rounded_while_learning_lies_on_the_grid_of_the_device(per_tensor: bool) -> None:
+    for node in small_graph().nodes:
+        if node.kernel is not None:
+            node = replace(node, per_tensor=per_tensor)
+            np.testing.assert_allclose(fake_round(tf.constant(node.kernel), per_tensor), nearest(node), rtol=1e-5)
+
+
+def test_learned_scales_leave_the_float_function_as_it_is(tmp_path: Path) -> None:
+    graph = small_graph(spread=1.5)
+    student = ScaleStudent(graph, calibrated(graph).ranges)
+    with silently("learning", 40) as bar:
+        result, _ = learn(student, Teacher(graph), batches(), IMAGES, range(40), 1e-2, {}, tmp_path / "x", bar)
+    moved = [float(np.abs(scale.numpy()).max()) for scale in student.scales.values()]
+    assert max(moved) > 0.05
+    scaled = with_channel_scales(graph, result.scales)
+    for node, learned_node in zip(scaled.nodes, result.graph.nodes, strict=True):
+        if node.kernel is not None:
+            np.testing.assert_allclose(learned_node.kernel, node.kernel, rtol=1e-5)
+    logits = [tensors_of(each, IMAGES)["logits"] for each in (graph, scaled)]
+    np.testing.assert_allclose(logits[1], logits[0], rtol=1e-3, atol=1e-4)
+
+
+def test_fine_tuning_repairs_ranges_that_cut_and_resumes(
+    tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]
+) -> None:
+    graph, start = badly_calibrated
+    material = Material(graph, start, IMAGES, batches(), IMAGES)
+
+    def tuned() -> tuple[QuantizedGraph, list[Check]]:
+        return fine_tune(material, LearningOptions(80, 2e-2), {}, tmp_path / "x", silently)
+
+    result, checks = tuned()
+    unseen = some_images(32, seed=99)
+    assert log_odds_error(result, graph, unseen) < 0.6 * log_odds_error(start, graph, unseen)
+    assert [check.step for check in checks] == [0, 40, 50, 60, 70, 80]
+    assert set(result.ranges) == set(start.ranges)
+    assert tuned()[1] == checks
 
 
 # On disk

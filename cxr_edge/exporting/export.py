@@ -63,8 +63,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if not 0 < self.sensitivity <= 1:
             raise OptionError(f"--sensitivity {self.sensitivity}: a share above 0 and up to 1 is needed")
-        if (self.qat_steps is not None and self.qat_steps < 1) or not 0 < self.qat_learning_rate < 1:
-            raise OptionError("--qat-steps takes 1 and more, --qat-learning-rate a number above 0 and below 1")
+        if (self.qat_steps is not None and self.qat_steps < 2) or not 0 < self.qat_learning_rate < 1:
+            raise OptionError("--qat-steps takes 2 and more, --qat-learning-rate a number above 0 and below 1")
 
     def fine_tuning(self, phantoms: bool) -> LearningOptions:
         """Those of the fine-tuning, of a run on phantoms or on images."""

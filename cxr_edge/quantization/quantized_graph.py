@@ -5,27 +5,33 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cxr_edge.files import replacing
+from cxr_edge.quantization.channel_scales import ChannelScales
 from cxr_edge.quantization.graph import Graph
 
 #: Lower and upper bound of each quantized tensor's representable values, by its name.
 Ranges = Mapping[str, tuple[float, float]]
 _RANGES = "ranges"
 _KEY = "key"
+_SCALES = "scales"
 
 
 @dataclass(frozen=True)
 class QuantizedGraph:
-    """A graph whose int8 kernels lie on their grids, and the range of every tensor in `quantized_tensors(graph)`."""
+    """A graph whose int8 kernels lie on their grids, and the range of every tensor in `quantized_tensors(graph)`.
+
+    `scales` are those that its channels have beside those of the float graph that it was learned from.
+    """
 
     graph: Graph
     ranges: Ranges
+    scales: ChannelScales = field(default_factory=dict)
 
     def save(self, path: Path, key: Mapping[str, Any]) -> None:
         """Write kernels, biases and ranges, with the `key` that says what they were made from, atomically."""
@@ -35,6 +41,7 @@ class QuantizedGraph:
                 arrays[f"{node.name}/kernel"] = node.kernel
             if node.bias is not None:
                 arrays[f"{node.name}/bias"] = node.bias
+        arrays.update({f"{_SCALES}/{group}": scale for group, scale in self.scales.items()})
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
 
@@ -56,10 +63,12 @@ def load_quantized_graph(graph: Graph, path: Path, key: Mapping[str, Any]) -> Qu
                 )
                 for node in graph.nodes
             )
+            prefix = f"{_SCALES}/"
+            scales = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         # Making it again costs minutes, and asks nothing of the user.
         return None
-    return QuantizedGraph(replace(graph, nodes=nodes), ranges)
+    return QuantizedGraph(replace(graph, nodes=nodes), ranges, scales)
 
 
 def _text(key: Mapping[str, Any]) -> str:

@@ -19,21 +19,20 @@ from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.files import sha256_of, write_json
-from cxr_edge.quantization.bias_correction import correct_biases, stages
 from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms, largest_magnitudes
 from cxr_edge.quantization.channel_scales import equalizing_scales, with_channel_scales
+from cxr_edge.quantization.fine_tune import Material, fine_tune
 from cxr_edge.quantization.graph import Graph, keep_in_float, with_dense_per_tensor, with_heatmap
-from cxr_edge.quantization.learn import Check, LearningOptions, learn
+from cxr_edge.quantization.learn import Check, LearningOptions
+from cxr_edge.quantization.post_training import CALIBRATION_BATCH, batches_of, int8_graph
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
-from cxr_edge.quantization.rounding import round_kernels
 from cxr_edge.runs import Run
 from cxr_edge.training.batches import training_batches
 
-#: Training images for the ranges; and of those the first, for what needs no tails: channel scales, rounding, biases.
-CALIBRATION_IMAGES = 512
-EQUALIZATION_IMAGES, ROUNDING_IMAGES, CORRECTION_IMAGES = 128, 256, 64
+#: Training images for the ranges; and of those the first, for the channel scales, which need no tails.
+CALIBRATION_IMAGES, EQUALIZATION_IMAGES = 512, 128
+FINE_TUNING_METHOD = "channel scales and ranges learned, kernels rounded by their inputs, ranges and biases learned"
 CALIBRATION_METHOD = "equalized channels, least squared error, kernels rounded by their inputs, biases corrected"
-CALIBRATION_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class QuantizedRun:
         return np.asarray(images[order])
 
     def quantized_graph(self, fine_tuned: bool) -> QuantizedGraph:
-        """The int8 graph, calibrated, or with ranges and biases learned from there (`cxr_edge.quantization.learn`)."""
+        """The int8 graph, calibrated, or fine-tuned from there (see `cxr_edge.quantization.fine_tune`)."""
         return self._fine_tuned() if fine_tuned else self._calibrated()
 
     def _calibrated(self) -> QuantizedGraph:
@@ -88,16 +87,13 @@ class QuantizedRun:
     def _calibrate(self) -> QuantizedGraph:
         images = self.calibration_images()
         graph = self.equalized_graph()
-        passes = 2 * len(images) + min(len(images), ROUNDING_IMAGES)
-        passes += (1 + len(stages(graph))) * min(len(images), CORRECTION_IMAGES)
-        with progress_bar("calibrating", -(-passes // CALIBRATION_BATCH)) as bar:
+        batches = 2 * -(-len(images) // CALIBRATION_BATCH) + batches_of(graph, images)
+        with progress_bar("calibrating", batches) as bar:
             histograms = collect_histograms(with_heatmap(graph), images, CALIBRATION_BATCH, bar.tick)
-            ranges = choose_ranges(graph, histograms, self.variant.symmetric)
-            rounded = round_kernels(graph, ranges, images[:ROUNDING_IMAGES], CALIBRATION_BATCH, bar.tick)
-            return correct_biases(graph, rounded, images[:CORRECTION_IMAGES], CALIBRATION_BATCH, bar.tick)
+            return int8_graph(graph, choose_ranges(graph, histograms, self.variant.symmetric), images, bar.tick)
 
     def equalized_graph(self) -> Graph:
-        """The float graph with its channels scaled: the teacher of what is learned, and what is calibrated."""
+        """The float graph with its channels scaled: what is calibrated, and where the learning starts."""
         if self._equalized is None:
             images = self.calibration_images()[:EQUALIZATION_IMAGES]
             with progress_bar("equalizing channels", -(-len(images) // CALIBRATION_BATCH)) as bar:
@@ -106,20 +102,21 @@ class QuantizedRun:
         return self._equalized
 
     def _fine_tuned(self) -> QuantizedGraph:
-        key = {**asdict(self.options), **self._key()}
+        key = {"method": FINE_TUNING_METHOD, **asdict(self.options), **self._key()}
         path = self._path(Quantization.INT8)
 
         def made() -> QuantizedGraph:
             size = self.config.image_size
-            batches = training_batches(self.split, size, self.config.batch_size, self.config.seed + 2)
-            validation = np.asarray(decoded(self.split, "validation", size))
+            material = Material(
+                self.equalized_graph(),
+                self._calibrated(),
+                self.calibration_images(),
+                training_batches(self.split, size, self.config.batch_size, self.config.seed + 2),
+                np.asarray(decoded(self.split, "validation", size)),
+                self.variant.symmetric,
+            )
             checkpoints = path.with_name(f"{path.stem}-checkpoints")
-            start = self._calibrated()
-            with progress_bar("quantization-aware fine-tuning", self.options.steps) as bar:
-                graph, checks = learn(
-                    self.equalized_graph(), start, batches, validation, self.options, key, checkpoints, bar,
-                    self.variant.symmetric,
-                )  # fmt: skip
+            graph, checks = fine_tune(material, self.options, key, checkpoints, progress_bar)
             write_json(self._history_file, [asdict(check) for check in checks])
             graph.save(path, key)
             shutil.rmtree(checkpoints)
@@ -162,5 +159,7 @@ class QuantizedRun:
         description: dict[str, Any] = {"images": images, "method": CALIBRATION_METHOD, **self.variant.key()}
         if quantization.is_fine_tuned:
             kept = min(self.checks(), key=lambda check: check.distance)
-            description["fine_tuning"] = {**asdict(self.options), "kept_step": kept.step}
+            description["fine_tuning"] = {
+                **asdict(self.options), "method": FINE_TUNING_METHOD, "kept_step": kept.step,
+            }  # fmt: skip
         return description

@@ -12,6 +12,7 @@ from typing import Any
 
 from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.quantization.graph import Graph, Node
+from cxr_edge.quantization.kernels import LARGEST
 from cxr_edge.training.backend import tf
 
 #: Steps between the lowest and the highest integer of an activation.
@@ -99,3 +100,13 @@ def fake_quantize(value: Any, low: Any, high: Any) -> Any:
         return upstream * within, -of_step / ACTIVATION_STEPS, of_step / ACTIVATION_STEPS
 
     return result, gradient
+
+
+def fake_round(kernel: Any, per_tensor: bool = False) -> Any:
+    """A kernel rounded to the nearest points of its grid (`kernels.kernel_step`), with the gradient of one that is not.
+
+    The grid's step is taken as it is: what widens it is not punished by the gradient (straight-through estimator).
+    """
+    axes = None if per_tensor else list(range(len(kernel.shape) - 1))
+    step = tf.maximum(tf.reduce_max(tf.abs(kernel), axis=axes, keepdims=True), 1e-12) / LARGEST
+    return kernel + tf.stop_gradient(tf.round(kernel / step) * step - kernel)

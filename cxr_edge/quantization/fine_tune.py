@@ -1,0 +1,96 @@
+"""Quantization-aware fine-tuning in two halves: channel scales with ranges, then ranges and biases.
+
+While the channel scales are learned, kernels are rounded to nearest at each step. Then they are rounded by their inputs
+as int8-ptq's are, and stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.progress import Stage
+from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms
+from cxr_edge.quantization.channel_scales import with_channel_scales
+from cxr_edge.quantization.graph import Graph, quantized_tensors, with_heatmap
+from cxr_edge.quantization.learn import Check, LearningOptions, learn
+from cxr_edge.quantization.post_training import CALIBRATION_BATCH, ROUNDING_IMAGES
+from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
+from cxr_edge.quantization.rounding import round_kernels
+from cxr_edge.quantization.student import RangeStudent, ScaleStudent
+from cxr_edge.quantization.teacher import Teacher
+from cxr_edge.training.batches import Batches
+
+
+@dataclass(frozen=True)
+class Material:
+    """What there is to learn from.
+
+    Args:
+        graph: in float, with its channels equalized.
+        calibrated: the int8 graph made from it, with a range for each tensor, the heat map's among them.
+        calibration_images: the representative data set, uint8 `[N, S, S, 1]`.
+        batches: training images; their labels are not used.
+        validation: uint8 `[N, S, S, 1]`, on which the best check is chosen.
+        symmetric: whether every zero point is 0.
+    """
+
+    graph: Graph
+    calibrated: QuantizedGraph
+    calibration_images: NDArray[np.uint8]
+    batches: Batches
+    validation: NDArray[np.uint8]
+    symmetric: bool = False
+
+
+def fine_tune(
+    material: Material, options: LearningOptions, key: Mapping[str, Any], folder: Path, progress: Stage
+) -> tuple[QuantizedGraph, list[Check]]:
+    """The int8 graph nearest to the float one, and how near each that was checked is; the first is the calibrated one.
+
+    Args:
+        material: what there is to learn from.
+        options: how long, and how fast.
+        key: names the model and the options, JSON-ready.
+        folder: for checkpoints; an interrupted fine-tuning is resumed from there.
+        progress: shows how far it is.
+
+    Raises:
+        RunError: a checkpoint is damaged, or the learning diverged.
+    """
+    half = options.steps // 2
+    with progress("fine-tuning int8: channel scales", half) as bar:
+        student = ScaleStudent(material.graph, material.calibrated.ranges, material.symmetric)
+        scaled, _ = learn(
+            student, Teacher(material.graph), material.batches, material.validation, range(half),
+            options.learning_rate, key, folder / "scales", bar,
+        )  # fmt: skip
+    start = _rounded(material, scaled, progress)
+    teacher = Teacher(with_channel_scales(material.graph, scaled.scales))
+    with progress("fine-tuning int8: ranges and biases", options.steps - half) as bar:
+        return learn(
+            RangeStudent(start, material.symmetric), teacher, material.batches, material.validation,
+            range(half, options.steps), options.learning_rate, key, folder / "ranges", bar, material.calibrated,
+        )  # fmt: skip
+
+
+def _rounded(material: Material, scaled: QuantizedGraph, progress: Stage) -> QuantizedGraph:
+    """The scaled graph with its kernels on their grids. The biases stay as they are learned: they make up for ranges.
+
+    The heat map's tensors, which no loss sees, get their ranges from a calibration.
+    """
+    graph, images = scaled.graph, material.calibration_images
+    unseen = sorted(set(scaled.ranges) - set(quantized_tensors(graph)))
+    rounding = images[:ROUNDING_IMAGES]
+    passes = (2 * len(images) if unseen else 0) + len(rounding)
+    with progress("fine-tuning int8: rounding kernels", -(-passes // CALIBRATION_BATCH)) as bar:
+        ranges: Ranges = scaled.ranges
+        if unseen:
+            histograms = collect_histograms(with_heatmap(graph), images, CALIBRATION_BATCH, bar.tick, unseen)
+            ranges = {**ranges, **choose_ranges(graph, histograms, material.symmetric)}
+        return round_kernels(graph, ranges, rounding, CALIBRATION_BATCH, bar.tick)

@@ -1,0 +1,127 @@
+"""The int8 graph as a student: what is learned of it, and its tensors as they are with what is learned so far."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cxr_edge.artifacts.contract import IMAGE
+from cxr_edge.quantization.channel_scales import free_groups, scale_groups, with_channel_scales
+from cxr_edge.quantization.graph import Graph, Node
+from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
+from cxr_edge.quantization.simulate import fake_quantize, fake_round, interpret, kernels_of
+from cxr_edge.training.backend import tf
+
+#: The biases' rate beside that of the bounds' logarithms, in units of their tensor's range; and the channel scales'.
+BIAS_RATE, SCALE_RATE = 0.1, 5.0
+
+
+class RangeStudent:
+    """Learns a range per tensor and biases; kernels stay as they are.
+
+    Variables are the logarithms of factors of the bounds, and changes of the biases, in units of a range.
+    """
+
+    def __init__(self, start: QuantizedGraph, symmetric: bool = False) -> None:
+        self.start, self.symmetric = start, symmetric
+        names = [name for name in start.ranges if name != IMAGE]
+        self.low = {name: tf.Variable(0.0) for name in names}
+        self.high = {name: tf.Variable(0.0) for name in names}
+        biased = [node for node in start.graph.nodes if node.bias is not None]
+        self.bias = {node.name: tf.Variable(np.zeros_like(node.bias)) for node in biased}
+        self._units = {node.name: self._unit(node) for node in biased}
+        self._kernels = kernels_of(start.graph)
+
+    def learned(self) -> list[tuple[list[Any], float]]:
+        """The variables, and their learning rate as a share of the whole's."""
+        bounds = [*self.high.values()] if self.symmetric else [*self.low.values(), *self.high.values()]
+        return [(bounds, 1.0), (list(self.bias.values()), BIAS_RATE)]
+
+    def tensors(self, images: Any) -> dict[str, Any]:
+        """Every tensor of the int8 graph for float32 images `[N, S, S, 1]`."""
+        return interpret(self.start.graph, images, self._kernels, self._bias, self._activation)
+
+    def unscaled(self, name: str, value: Any) -> Any:
+        """A tensor's value in the units that the start's graph has it in."""
+        return value
+
+    def result(self) -> QuantizedGraph:
+        """The graph and ranges as they are learned now."""
+        ranges = {IMAGE: self.start.ranges[IMAGE]}
+        for name in self.low:
+            low, high = self._range(name)
+            ranges[name] = (float(low), float(high))
+        nodes = tuple(
+            node if node.bias is None else replace(node, bias=np.asarray(self._bias(node), np.float32))
+            for node in self.start.graph.nodes
+        )
+        return QuantizedGraph(replace(self.start.graph, nodes=nodes), ranges)
+
+    def _unit(self, node: Node) -> float:
+        ranges = self.start.ranges
+        (reader, *_) = (other for other in self.start.graph.nodes if node.name in other.inputs)
+        low, high = ranges.get(node.name) or ranges.get(reader.name) or (0.0, 1.0)
+        return high - low
+
+    def _range(self, name: str) -> tuple[Any, Any]:
+        low, high = self.start.ranges[name]
+        top = high * tf.exp(self.high[name])
+        return (top * (low / high) if self.symmetric else low * tf.exp(self.low[name])), top
+
+    def _bias(self, node: Node) -> Any:
+        return node.bias + self.bias[node.name] * self._units[node.name]
+
+    def _activation(self, name: str, value: Any) -> Any:
+        return fake_quantize(value, *self._range(name)) if name in self.low else value
+
+
+class ScaleStudent(RangeStudent):
+    """Learns channel scales as well (see `channel_scales`); kernels are rounded to nearest, anew at each step.
+
+    Args:
+        graph: in float.
+        ranges: of its quantized tensors, to start from.
+        symmetric: keep every zero point at 0.
+    """
+
+    def __init__(self, graph: Graph, ranges: Ranges, symmetric: bool = False) -> None:
+        super().__init__(QuantizedGraph(graph, ranges), symmetric)
+        self._groups = scale_groups(graph)
+        self.scales = {
+            group: tf.Variable(np.zeros(channels, np.float32))
+            for group, channels in free_groups(graph, self._groups).items()
+        }
+
+    def learned(self) -> list[tuple[list[Any], float]]:
+        return [*super().learned(), (list(self.scales.values()), SCALE_RATE)]
+
+    def tensors(self, images: Any) -> dict[str, Any]:
+        return interpret(self.start.graph, images, self._kernel, self._bias, self._activation)
+
+    def unscaled(self, name: str, value: Any) -> Any:
+        scale = self._scale(name)
+        return value if scale is None else value / scale
+
+    def result(self) -> QuantizedGraph:
+        """Channels and ranges as they are learned now, with kernels in float."""
+        learned = super().result()
+        scales = {group: np.exp(logarithms.numpy()) for group, logarithms in self.scales.items()}
+        return QuantizedGraph(with_channel_scales(learned.graph, scales), learned.ranges, scales)
+
+    def _scale(self, name: str) -> Any:
+        logarithms = self.scales.get(self._groups[name])
+        return None if logarithms is None else tf.exp(logarithms)
+
+    def _kernel(self, node: Node) -> Any:
+        kernel, written, read = self._kernels(node), self._scale(node.name), self._scale(node.inputs[0])
+        if read is not None:
+            kernel = kernel / (read[:, None] if node.kind in ("conv", "dense") else read)
+        if written is not None:
+            kernel = kernel * written
+        return kernel if node.in_float else fake_round(kernel, node.per_tensor)
+
+    def _bias(self, node: Node) -> Any:
+        bias, written = super()._bias(node), self._scale(node.name)
+        return bias if written is None else bias * written
