@@ -139,6 +139,7 @@ def in_parts(phantoms: Path, root: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_patients_and_copies_in_two_split_folders_are_serious(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
     root = in_parts(phantoms, tmp_path / "data")
     assert kinds(audited(cli, root, "--strict")) == set()
@@ -154,6 +155,7 @@ def test_patients_and_copies_in_two_split_folders_are_serious(phantoms: Path, tm
     assert {file["part"] for file in patient["files"]} == {"train", "test"}
 
 
+@pytest.mark.slow
 def test_the_split_of_a_run_is_audited(data: Path, tmp_path: Path, cli: Cli) -> None:
     run = tmp_path / "run"
     split = split_of(find_data_set(data), 0)
@@ -188,6 +190,7 @@ def test_a_table_of_labels_will_do(phantoms: Path, tmp_path: Path, cli: Cli) -> 
     assert {row["verdict"] for row in record["shortcuts"]} == {"not tested"}
 
 
+@pytest.mark.slow
 def test_a_planted_shortcut_is_found_in_the_frame_and_in_the_metadata(data: Path, cli: Cli) -> None:
     for label, shade in zip(LABELS, (20, 120, 220), strict=True):
         for path in files(data, label):
@@ -207,6 +210,7 @@ def test_a_planted_shortcut_is_found_in_the_frame_and_in_the_metadata(data: Path
     assert "shortcut: metadata" in kinds(audited(cli, data, "--strict", code=3))
 
 
+@pytest.mark.slow
 def test_marks_and_borders_that_name_a_class_are_warned_of(data: Path, cli: Cli) -> None:
     for path in files(data, "COVID-19"):
         with Image.open(path) as image:
@@ -222,6 +226,7 @@ def test_marks_and_borders_that_name_a_class_are_warned_of(data: Path, cli: Cli)
     assert {"borders of one colour", "burnt-in marks"} <= kinds(record, "warning")
 
 
+@pytest.mark.slow
 def test_the_page_needs_no_network_and_shows_no_image_unasked(data: Path, tmp_path: Path, cli: Cli) -> None:
     shutil.copy(files(data, "Normal")[0], data / "Normal" / "copy.png")
     (data / "Normal" / "<b>.png").write_text("no image")

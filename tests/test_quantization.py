@@ -248,6 +248,7 @@ def test_the_simulation_is_what_tflite_computes(tmp_path: Path) -> None:
     assert np.abs(np.array(rows) - expected).mean() < 0.003
 
 
+@pytest.mark.slow
 def test_what_is_kept_in_float_stays_as_it_is() -> None:
     graph = keep_in_float(small_graph(), ["shortcut", "separable"])
     rounded = calibrated(graph)
@@ -376,6 +377,7 @@ def test_the_start_is_kept_where_learning_makes_things_worse(
         assert result.ranges["sum"] == pytest.approx(start.ranges["sum"])
 
 
+@pytest.mark.slow
 def test_a_nearer_rival_is_kept(tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]) -> None:
     graph, start = badly_calibrated
     rival = calibrated(graph)
@@ -403,6 +405,7 @@ def test_a_kernel_rounded_while_learning_lies_on_the_grid_of_the_device(per_tens
             np.testing.assert_allclose(fake_round(tf.constant(node.kernel), per_tensor), nearest(node), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_learned_scales_leave_the_float_function_as_it_is(tmp_path: Path) -> None:
     graph = small_graph(spread=1.5)
     student = ScaleStudent(graph, calibrated(graph).ranges)
@@ -418,6 +421,7 @@ def test_learned_scales_leave_the_float_function_as_it_is(tmp_path: Path) -> Non
     np.testing.assert_allclose(logits[1], logits[0], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_fine_tuning_repairs_ranges_that_cut_and_resumes(
     tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]
 ) -> None:
