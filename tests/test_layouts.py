@@ -45,10 +45,10 @@ def table_of(folder: Path, rows: Iterable[str], header: str = "path,label,patien
 
 def sides(split: Split) -> dict[str, set[str]]:
     """The parts that each patient, or image without one, lies in."""
-    found = defaultdict(set)
+    result = defaultdict(set)
     for item in split.items:
-        found[item.patient or item.sha256].add(item.part)
-    return found
+        result[item.patient or item.sha256].add(item.part)
+    return result
 
 
 def test_a_table_names_images_wherever_they_lie(phantoms: Path, tmp_path: Path) -> None:

@@ -43,10 +43,10 @@ def hospital(root: Path, images: int = 20) -> Path:
 
 def together(data: DataSet) -> set[frozenset[str]]:
     """The paths of each patient's images."""
-    found = defaultdict(set)
+    result = defaultdict(set)
     for item in data.items:
-        found[item.patient or item.path].add(item.path)
-    return {frozenset(paths) for paths in found.values()}
+        result[item.patient or item.path].add(item.path)
+    return {frozenset(paths) for paths in result.values()}
 
 
 def test_images_of_one_patient_stay_on_one_side(tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ def test_numbers_of_two_issuers_are_two_patients(tmp_path: Path) -> None:
         for label in ("a", "b"):
             issuer = {"IssuerOfPatientID": "north" if index % 2 else "south"} if index > 1 else {}
             picture(tmp_path / label / f"{index}.dcm", PatientID=f"{label} " if index < 4 else "c", **issuer)
-    found = {frozenset(path for path in paths) for paths in together(find_data_set(tmp_path))}
-    assert frozenset({"a/0.dcm", "a/1.dcm"}) in found
-    assert {frozenset({"a/2.dcm"}), frozenset({"a/3.dcm"})} <= found
-    assert {frozenset({"a/4.dcm", "b/4.dcm"}), frozenset({"a/5.dcm", "b/5.dcm"})} <= found
+    rows = {frozenset(path for path in paths) for paths in together(find_data_set(tmp_path))}
+    assert frozenset({"a/0.dcm", "a/1.dcm"}) in rows
+    assert {frozenset({"a/2.dcm"}), frozenset({"a/3.dcm"})} <= rows
+    assert {frozenset({"a/4.dcm", "b/4.dcm"}), frozenset({"a/5.dcm", "b/5.dcm"})} <= rows
 
 
 def anonymous() -> Iterator[tuple[str, list[dict[str, str]], str]]:
@@ -197,6 +197,6 @@ def test_without_pydicom_the_layout_is_found(tmp_path: Path) -> None:
 def test_given_parts_with_one_patient_in_both_are_named(tmp_path: Path) -> None:
     for part in PARTS:
         hospital(tmp_path / part)
-    found = leaks(split_of(find_data_set(tmp_path), 0))
-    assert len(found) == 18
-    assert found[0] == "patient dicom-0001"
+    named = leaks(split_of(find_data_set(tmp_path), 0))
+    assert len(named) == 18
+    assert named[0] == "patient dicom-0001"
