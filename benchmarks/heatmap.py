@@ -18,7 +18,7 @@ from PIL import Image
 
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.benchmarking.latency import Candidate, measure
-from cxr_edge.evaluation.replay import reference_images
+from cxr_edge.evaluation.reference_images import reference_images
 from cxr_edge.exporting.export import Exporter, ExportOptions
 from cxr_edge.exporting.recipe import Recipe
 from cxr_edge.files import write_json

@@ -61,6 +61,7 @@ def first_line(error: BaseException) -> str:
 #: The extra that brings a package, for those that one command or another imports.
 _EXTRAS = {
     "ai_edge_litert": "litert",
+    "cryptography": "signing",
     "flatbuffers": "litert",
     "imagehash": "train",
     "jinja2": "train",

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -56,6 +58,42 @@ def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
             yield key, own
     for key, name in derived(type(value)).items():
         yield key, getattr(value, name)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text that anybody may have written.
+
+    Raises:
+        ValueError: it is no JSON, names a key twice, nests too deep, or holds a number that is none or out of range.
+    """
+    try:
+        return json.loads(
+            text, object_pairs_hook=_without_duplicates, parse_int=_integer, parse_float=_real, parse_constant=_real
+        )
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return value
+
+
+def _integer(text: str) -> int:
+    # No more than what other programs read without loss of digits.
+    if len(text) > 19 or abs(int(text)) >= 2**63:
+        raise ValueError(f"the number {text[:30]} is out of range")
+    return int(text)
+
+
+def _real(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:30]} is out of range")
+    return value
 
 
 def from_json(kind: type[Record], value: Any) -> Record:

@@ -34,8 +34,10 @@ from cxr_edge.training.splitting import Examined, examine, make_split
 from tests.schemas import check_written
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark `model` what needs the trained model, so that `make check` goes without."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark `model` what needs the trained model, so that `make check` goes without; `exhaustive` runs by name alone."""
+    if "exhaustive" not in config.option.markexpr:
+        items[:] = [item for item in items if item.get_closest_marker("exhaustive") is None]
     for item in items:
         if {"run", "bundle"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("model")

@@ -14,7 +14,9 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from cxr_edge.artifacts.installation import Installation
 from cxr_edge.artifacts.metadata import ArtifactMetadata, Manifest
+from cxr_edge.artifacts.release import Release
 from cxr_edge.auditing.record import Audit
 from cxr_edge.benchmarking.record import BenchRecord
 from cxr_edge.evaluation.int8_noise import Explanation
@@ -46,6 +48,8 @@ WRITTEN: dict[str, tuple[Any, str]] = {
     "metrics": (RunMetrics, "train --json, and metrics.json of a run"),
     "operating-point": (OperatingRecord, "operating_point of an artifact's metadata, and of a manifest's artifact"),
     "predict": (PredictionBatch, "predict --json"),
+    "installed": (Installation, "installed.json of a folder that install keeps"),
+    "release": (Release, "release.json of a bundle"),
     "replay": (tuple[ReplayResult, ...], "verify --replay --json, and verify --json without TensorFlow"),
     "run": (RunConfig, "run.json of a run"),
     "verify": (tuple[VerifiedArtifact, ...], "verify --json and export --json"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +18,9 @@ from PIL import Image
 
 from cxr_edge import ArtifactError, Classifier
 from cxr_edge.artifacts.artifact import METADATA_ENTRY, read_artifact
-from cxr_edge.artifacts.bundle import MANIFEST, read_bundle
+from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, read_bundle
+from cxr_edge.evaluation.reference_images import packed, read_reference_images, reference_images
+from cxr_edge.files import sha256_of
 from tests.conftest import Cli
 
 
@@ -37,12 +42,12 @@ def swap_labels(manifest: dict[str, Any]) -> None:
 
 def call_everything_covid(manifest: dict[str, Any]) -> None:
     for entry in manifest["artifacts"]:
-        entry["operating_point"] = {"label": "COVID-19", "threshold": -1}
+        entry["operating_point"] = {"label": "COVID-19", "threshold": 0.0, "refer_below": 0.0}
 
 
 def pass_the_gate(manifest: dict[str, Any]) -> None:
     for entry in manifest["artifacts"]:
-        entry["parity"] = {"verdict": "passed"}
+        entry["parity"]["accuracy"] = 1.0
 
 
 @pytest.mark.parametrize(
@@ -64,6 +69,109 @@ def test_a_manifest_that_contradicts_its_files_is_refused(
     result = cli("predict", picture, "--bundle", bundle_copy, "--runtime", "litert")
     assert result.code == 2
     assert field in result.err and "copy the bundle again" in result.err
+
+
+def field(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
+    """A change of one field of a manifest."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        place: Any = manifest
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+
+    return change
+
+
+FORGED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
+    "path": (field("artifacts", 0, "file", value="../x.onnx"), "file cannot be ../x.onnx"),
+    "escape": (field("artifacts", 0, "file", value="\x1b[2J.onnx"), "file"),
+    "hidden": (field("artifacts", 0, "file", value=".x.onnx"), "file"),
+    "twice": (lambda manifest: manifest["artifacts"].append(manifest["artifacts"][0]), "listed twice"),
+    "format": (field("artifacts", 0, "file", value="x.tflite"), "of format onnx"),
+    "hash": (field("artifacts", 0, "sha256", value="../../etc/passwd"), "sha256"),
+    "no labels": (field("shared", "labels", value=[]), "labels"),
+    "same labels": (field("shared", "labels", value=["a", "a", "b"]), "labels"),
+    "label": (field("shared", "labels", value=["a", "b\r", "c"]), "labels"),
+    "huge images": (field("shared", "contract", "input", "shape", value=["N", 70000, 70000, 1]), "contract"),
+    "no shape": (field("shared", "contract", "input", "shape", value=[]), "contract"),
+    "temperature": (field("shared", "temperature", value=0.0), "temperature"),
+    "verdict": (field("artifacts", 0, "parity", value={"verdict": "great"}), "parity.verdict"),
+    "no verdict": (field("artifacts", 0, "parity", value={}), "parity.verdict"),
+    "threshold": (
+        field("artifacts", 0, "operating_point", value={"label": "COVID-19", "threshold": -1, "refer_below": 0}),
+        "operating_point.threshold cannot be -1",
+    ),
+    "class": (
+        field("artifacts", 0, "operating_point", value={"schema": 2, "sensitive_class": "x"}),
+        "operating_point.sensitive_class",
+    ),
+    "outputs": (
+        field("artifacts", 0, "reference_outputs", value={"runtime": "x", "probabilities": [[2.0]], "keras": [[1.0]]}),
+        "reference_outputs",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_a_manifest_that_cannot_be_is_refused_by_its_field(bundle_copy: Path, case: str) -> None:
+    path = bundle_copy / MANIFEST
+    manifest = json.loads(path.read_text())
+    change, said = FORGED[case]
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=re.escape(said)):
+        Classifier.open(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"schema": 2, "schema": 2}', '{"a": NaN}', '{"schema": 1e999}', '{"schema": 9223372036854775808}',
+     "", "[]", "null", '"x"', "\ud800", "{" * 10, " " * (17 << 20)],
+)  # fmt: skip
+def test_a_manifest_that_is_no_record_is_one_clear_error(bundle_copy: Path, text: str) -> None:
+    (bundle_copy / MANIFEST).write_bytes(text.encode("utf-8", "surrogatepass"))
+    for opened in (bundle_copy, bundle_copy / "xception-int8.tflite"):
+        with pytest.raises(ArtifactError, match=r"manifest\.json: damaged"):
+            Classifier.open(opened)
+
+
+def with_references(folder: Path, content: bytes) -> Path:
+    """A bundle whose manifest names some reference inputs; what is inside its files does not matter here."""
+    (folder / REFERENCES).write_bytes(content)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["shared"]["reference_sha256"] = sha256_of(folder / REFERENCES)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def npz(values: bytes, shape: tuple[int, ...], dtype: str = "|u1") -> bytes:
+    """A file of NumPy's with one array, whose header says what it likes."""
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + values
+        archive.writestr("differences.npy", array)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [npz(bytes(1 << 24), (1 << 24, 1, 1, 1)), npz(b"", (45, 71, 71, 1)), npz(bytes(71 * 71), (1, 71, 71, 1), "|O"),
+     npz(bytes(71 * 71), (10**9, 71, 71, 1)), npz(b"", ()), b"PK", b"", npz(b"", (1, 71, 71, 1))[:-30]],
+)  # fmt: skip
+def test_reference_inputs_that_are_none_are_refused_before_they_are_unpacked(bundle_copy: Path, content: bytes) -> None:
+    folder = with_references(bundle_copy, content)
+    tracemalloc.start()
+    with pytest.raises(ArtifactError, match="holds no reference inputs"):
+        read_reference_images(folder)
+    assert tracemalloc.get_traced_memory()[1] < 30e6
+    tracemalloc.stop()
+
+
+def test_reference_inputs_are_what_was_packed(bundle_copy: Path) -> None:
+    images = reference_images(71)
+    assert np.array_equal(read_reference_images(with_references(bundle_copy, packed(images))), images)
 
 
 def test_metadata_that_would_fill_the_memory_is_not_unpacked(bundle_copy: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from cxr_edge.files import replacing, write_json, write_text
+from cxr_edge.files import remove_partial_files, replacing, write_json, write_text
 
 
 def test_a_failed_write_keeps_the_old_content_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -30,3 +33,41 @@ def test_a_write_replaces_and_is_readable_by_others(tmp_path: Path) -> None:
     write_text(target, "two")
     assert target.read_text() == "two"
     assert target.stat().st_mode & 0o044 == 0o044
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        write_json(pipe, {"a": 1})
+        assert reader.communicate(timeout=10)[0] == '{\n  "a": 1\n}\n'
+    assert pipe.is_fifo()
+    write_json(Path("/dev/null"), {"a": 1})
+    assert Path("/dev/null").is_char_device()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.txt", tmp_path / "link.txt"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, signal, sys; from cxr_edge.files import replacing\n"
+        "with replacing(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    target = tmp_path / "xception-int8.onnx"
+    target.write_text("old")
+    (tmp_path / ".hidden").write_text("not ours")
+    assert subprocess.run([sys.executable, "-c", code, target]).returncode < 0
+    assert len(list(tmp_path.iterdir())) == 3
+    remove_partial_files(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", target.name]
+    assert target.read_text() == "old"

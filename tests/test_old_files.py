@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from cxr_edge.artifacts.artifact import read_artifact
-from cxr_edge.artifacts.bundle import add_artifact, listed_artifacts, read_manifest, write_manifest
+from cxr_edge.artifacts.bundle import listed_artifacts, read_manifest, write_manifest
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.migration import current_manifest, current_metadata
+from cxr_edge.artifacts.publishing import publish
 from cxr_edge.auditing.record import Audit
 from cxr_edge.benchmarking.compare import Change, compare
 from cxr_edge.benchmarking.record import read_record
@@ -27,7 +28,7 @@ from cxr_edge.evaluation.replay import ReplayResult
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
 from cxr_edge.imaging.rule import RULE, WITH_GROUPS, same_pixels
 from cxr_edge.prediction.prediction import PredictionBatch
-from cxr_edge.records import from_json
+from cxr_edge.records import from_json, to_json
 from cxr_edge.reporting.html.audit import write_audit_page
 from cxr_edge.reporting.terminal.bench import show_bench
 from cxr_edge.reporting.terminal.metrics import show_cross_validation, show_metrics
@@ -106,8 +107,8 @@ def test_a_file_under_the_old_name_makes_way_for_the_new_one(old_bundle: Path) -
     old = {artifact.name: artifact for artifact in listed_artifacts(old_bundle)}["xception-none.onnx"]
     old.path.write_text("an old file")
     metadata = replace(old.metadata, quantization=Quantization.FLOAT32)
-    (old_bundle / "xception-float32.onnx").write_text("a new file")
-    notes = add_artifact(replace(old, path=old_bundle / "xception-float32.onnx", metadata=metadata))
+    new = write_stub(old_bundle.parent / "xception-float32.onnx", to_json(metadata))
+    notes = publish(old_bundle / new.name, new.read_bytes(), metadata).notes
     assert not old.path.exists()
     assert [artifact.name for artifact in listed_artifacts(old_bundle)] == ["xception-float32.onnx"]
     # The other two are in the fixture's manifest alone.

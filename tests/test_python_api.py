@@ -17,7 +17,6 @@ import numpy as np
 import onnx
 import pytest
 import typer
-from onnx import numpy_helper
 from PIL import Image
 
 import cxr_edge
@@ -26,7 +25,8 @@ from cxr_edge.artifacts.bundle import write_manifest
 from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.artifacts.metadata import ReferenceOutputs
 from cxr_edge.cli import app
-from cxr_edge.evaluation.replay import reference_images, write_reference_images
+from cxr_edge.evaluation.reference_images import packed, reference_images
+from cxr_edge.files import sha256_of
 from cxr_edge.prediction.evaluate import evaluate
 from cxr_edge.prediction.prediction import PredictionBatch
 from cxr_edge.records import to_json
@@ -56,29 +56,24 @@ def classifier(tiny: Path) -> Classifier:
     return Classifier.open(tiny / "xception-float32.onnx", "onnx", 1)
 
 
-def forged(tiny: Path, folder: Path, logits_as: str, classes: int = 3) -> Path:
+def forged(tiny: Path, folder: Path, logits_as: str) -> Path:
     """A copy of an artifact whose last step, softmax, is another operator."""
     model = onnx.load(tiny / "xception-float32.onnx")
     softmax = model.graph.node[-1]
     softmax.op_type = logits_as
     del softmax.attribute[:]
-    weights = numpy_helper.to_array(model.graph.initializer[0])[:, :classes]
-    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(weights), "weights"))
-    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = classes
     onnx.save(model, folder / "forged.onnx")
     return folder / "forged.onnx"
 
 
-@pytest.mark.parametrize(("operator", "classes", "said"), [("Identity", 3, "no probabilities"),
-                                                           ("Log", 3, "no probabilities"),
-                                                           ("Softmax", 2, r"\(1, 2\)")])  # fmt: skip
+@pytest.mark.parametrize("operator", ["Identity", "Log"])
 def test_answers_that_are_no_probabilities_are_refused(
-    tiny: Path, tmp_path: Path, cli: Cli, pictures: list[Path], operator: str, classes: int, said: str
+    tiny: Path, tmp_path: Path, cli: Cli, pictures: list[Path], operator: str
 ) -> None:
-    artifact = forged(tiny, tmp_path, operator, classes)
+    artifact = forged(tiny, tmp_path, operator)
     classifier = Classifier.open(artifact, "onnx", 1)
     for image in pictures:
-        with pytest.raises(ArtifactError, match=said):
+        with pytest.raises(ArtifactError, match="no probabilities"):
             classifier.predict(image)
     result = cli("predict", *pictures, "--artifact", artifact, "--runtime", "onnx")
     assert result.code == 2
@@ -181,7 +176,8 @@ def test_verify_replays_what_was_recorded(tmp_path: Path, pictures: list[Path]) 
     right = tuple(map(tuple, expected(images).reshape(len(images), 3).tolist()))
     wrong = (right[0][::-1], *right[1:])
     for outputs, verdict in ((right, "passed"), (wrong, "failed")):
-        shared = replace(artifact.metadata.shared, reference_sha256=write_reference_images(tmp_path, images))
+        (tmp_path / "reference.npz").write_bytes(packed(images))
+        shared = replace(artifact.metadata.shared, reference_sha256=sha256_of(tmp_path / "reference.npz"))
         references = ReferenceOutputs("ONNX Runtime", outputs, right)
         metadata = replace(artifact.metadata, reference_outputs=references, reference_sha256=shared.reference_sha256)
         write_manifest(tmp_path, shared, [resealed(artifact, metadata)])
@@ -208,7 +204,7 @@ def _options(command: str) -> set[str]:
     [
         ("train", {"json"}, {"progress"}),
         ("export", {"json", "explain_int8", "data"}, {"stage"}),
-        ("verify", {"json"}, {"stage"}),
+        ("verify", {"json", "require_signature"}, {"stage"}),
         ("audit", {"json", "html", "with_images", "strict"}, {"stage", "on_image"}),
     ],
 )

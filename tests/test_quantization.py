@@ -17,12 +17,12 @@ from cxr_edge.quantization.calibrate import Histogram, choose_ranges, collect_hi
 from cxr_edge.quantization.channel_scales import equalizing_scales, free_groups, scale_groups, with_channel_scales
 from cxr_edge.quantization.explain import NoiseSource, explain, rows_of
 from cxr_edge.quantization.fine_tune import Material, fine_tune
-from cxr_edge.quantization.graph import Graph, keep_in_float, quantized_tensors, with_heatmap, with_temperature
+from cxr_edge.quantization.graph import Graph, Node, keep_in_float, quantized_tensors, with_heatmap, with_temperature
 from cxr_edge.quantization.kernels import LARGEST, kernel_step, nearest, round_kernel
 from cxr_edge.quantization.learn import CHECKS, Check, LearningOptions, learn
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
 from cxr_edge.quantization.rounding import round_kernels
-from cxr_edge.quantization.simulate import fake_quantize, fake_round
+from cxr_edge.quantization.simulate import fake_quantize, fake_round, interpret
 from cxr_edge.quantization.student import RangeStudent, ScaleStudent
 from cxr_edge.quantization.teacher import Teacher
 from cxr_edge.training.backend import tf
@@ -403,6 +403,38 @@ def test_a_kernel_rounded_while_learning_lies_on_the_grid_of_the_device(per_tens
         if node.kernel is not None:
             node = replace(node, per_tensor=per_tensor)
             np.testing.assert_allclose(fake_round(tf.constant(node.kernel), per_tensor), nearest(node), rtol=1e-5)
+
+
+def test_the_gradient_of_a_scale_is_that_of_the_kernel_with_the_rounding_passed_over() -> None:
+    graph = small_graph()
+    ranges = calibrated(graph).ranges
+    # Kernels in float: then the straight way, through the scaled kernel, is TensorFlow's own.
+    student = ScaleStudent(replace(graph, nodes=tuple(replace(node, in_float=True) for node in graph.nodes)), ranges)
+    weights = tf.constant(np.random.default_rng(5).normal(size=(32, 3)).astype(np.float32))
+    images = tf.cast(IMAGES, tf.float32)
+
+    def through_the_kernel() -> dict[str, tf.Tensor]:
+        scales = {group: tf.exp(logarithms) for group, logarithms in student.scales.items()}
+        groups = scale_groups(graph)
+
+        def kernel(node: Node) -> tf.Tensor:
+            written, read = scales.get(groups[node.name], 1.0), scales.get(groups[node.inputs[0]])
+            value = node.kernel * written
+            return value if read is None else value / (read[:, None] if node.kind != "depthwise" else read)
+
+        def bias(node: Node) -> tf.Tensor:
+            return node.bias * scales.get(groups[node.name], 1.0)
+
+        return interpret(graph, images, kernel, bias, student._activation)
+
+    gradients = []
+    for tensors in (through_the_kernel, lambda: student.tensors(images)):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(weights * tensors()["logits"])
+        gradients.append(tape.gradient(loss, list(student.scales.values())))
+    assert len(gradients[0]) > 3
+    for straight, passed in zip(*gradients, strict=True):
+        np.testing.assert_allclose(passed, straight, rtol=1e-2, atol=1e-2 * float(np.abs(straight).max()))
 
 
 @pytest.mark.slow

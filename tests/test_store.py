@@ -219,3 +219,18 @@ def test_pixels_without_their_index_are_nothing(phantoms: Path) -> None:
     # Who was reading them goes on to see what was there.
     assert np.array_equal(np.asarray(before), kept)
     assert_whole(phantoms)
+
+
+def test_pixels_that_were_overwritten_are_noticed(phantoms: Path) -> None:
+    paths, store = image_files(phantoms), ImageStore(71, STRETCH)
+    digests = store.add(paths).digests
+    with (store.folder / "pixels.u8").open("r+b") as file:
+        file.seek(71 * 71 + 100)
+        byte = file.read(1)[0]
+        file.seek(71 * 71 + 100)
+        file.write(bytes([byte ^ 1]))
+    images = store.images(digests)
+    assert images[0].shape == (71, 71, 1)
+    for index in (1, slice(0, 3), np.array([5, 1])):
+        with pytest.raises(CacheError, match="changed after they were written"):
+            images[index]

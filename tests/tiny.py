@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper, numpy_helper
 
 from cxr_edge.artifacts.artifact import METADATA_ENTRY, METADATA_KEY, Artifact, format_of, read_artifact
-from cxr_edge.artifacts.bundle import write_manifest
+from cxr_edge.artifacts.bundle import REFERENCES, write_manifest
 from cxr_edge.artifacts.contract import IMAGE, PROBABILITIES, contract
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
-from cxr_edge.artifacts.metadata import ArtifactMetadata
+from cxr_edge.artifacts.metadata import ArtifactMetadata, ReferenceOutputs
+from cxr_edge.evaluation.reference_images import packed
 from cxr_edge.exporting.seal import sealed
+from cxr_edge.files import sha256_of
 from cxr_edge.records import to_json
 from tests.artifacts import some_metadata
 
@@ -141,5 +144,32 @@ def write_bundle(folder: Path) -> Path:
         for quantization in (Quantization.FLOAT32, Quantization.FP16, Quantization.INT8)
         for kind in ArtifactFormat
     ]
+    write_manifest(folder, artifacts[0].metadata.shared, artifacts)
+    return folder
+
+
+def write_bundle_with_references(folder: Path, temperature: float = 1.0, right: bool = True) -> Path:
+    """int8 in both formats, with reference inputs and what the artifacts compute for them.
+
+    Args:
+        folder: made.
+        temperature: what the metadata say of it: another one is another model.
+        right: whether what is recorded is what they compute.
+    """
+    folder.mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 1), dtype=np.uint8)
+    (folder / REFERENCES).write_bytes(packed(images))
+    outputs = expected(images) if right else expected(images)[:, ::-1]
+    rows = tuple(map(tuple, outputs.astype(float).tolist()))
+    artifacts = []
+    for kind in ArtifactFormat:
+        artifact = write_artifact(folder / f"xception-int8.{kind}", Quantization.INT8)
+        metadata = replace(
+            artifact.metadata,
+            temperature=temperature,
+            reference_sha256=sha256_of(folder / REFERENCES),
+            reference_outputs=ReferenceOutputs("ONNX Runtime", rows, rows),
+        )
+        artifacts.append(resealed(artifact, metadata))
     write_manifest(folder, artifacts[0].metadata.shared, artifacts)
     return folder

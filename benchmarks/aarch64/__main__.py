@@ -26,9 +26,9 @@ from benchmarks.aarch64.commands import Outcome, describe, run_command
 from benchmarks.aarch64.compare import COMMANDS, PASSED, compare
 from benchmarks.aarch64.environment import Environment, Machine, check_here, emulator_title
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import read_bundle, write_manifest
+from cxr_edge.artifacts.bundle import REFERENCES, read_bundle, write_manifest
 from cxr_edge.errors import CxrEdgeError
-from cxr_edge.evaluation.replay import FILE, read_reference_images
+from cxr_edge.evaluation.reference_images import read_reference_images
 from cxr_edge.files import write_json
 from cxr_edge.records import JsonObject
 from cxr_edge.reporting.terminal.tables import show, show_table
@@ -68,7 +68,7 @@ def single_bundle(bundle: Path, artifact: Artifact, folder: Path) -> Path:
     """A bundle that lists one artifact of another, by links: what crashes in it takes no other artifact along."""
     single = folder / artifact.name.replace(".", "-")
     single.mkdir()
-    for name in (artifact.name, FILE):
+    for name in (artifact.name, REFERENCES):
         (single / name).symlink_to((bundle / name).resolve())
     write_manifest(single, artifact.metadata.shared, [artifact])
     return single

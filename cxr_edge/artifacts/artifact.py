@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import io
+import lzma
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata, ReferenceOutputs
 from cxr_edge.artifacts.migration import current_metadata
+from cxr_edge.artifacts.validation import require_valid_metadata
 from cxr_edge.artifacts.verdict import Verdict
-from cxr_edge.errors import ArtifactError
+from cxr_edge.errors import ArtifactError, first_line
 from cxr_edge.files import sha256_of
 from cxr_edge.imaging.rule import Resize
-from cxr_edge.records import JsonObject, from_json
+from cxr_edge.records import JsonObject, from_json, parse_json
 
 #: Name of the metadata inside an artifact: an entry of the zip appended to a TFLite file, a key of ONNX' properties.
 METADATA_ENTRY = "metadata.json"
 METADATA_KEY = "cxr_edge"
 #: Real metadata take some hundred kilobytes. A file that unpacks to more than this is built to exhaust the memory.
 MAX_METADATA_BYTES = 16 << 20
+#: The largest file that is taken for an artifact: six times a float32 Xception.
+MAX_ARTIFACT_BYTES = 512 << 20
+#: What a forged zip raises beside ValueError and OSError: of its structure, of its streams, of methods and encryption.
+_UNZIPPING = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -97,32 +104,43 @@ def read_artifact(path: Path) -> Artifact:
 
 def read_metadata(path: Path) -> ArtifactMetadata:
     """The metadata inside a .tflite or .onnx file. Raises ArtifactError as `read_artifact` does."""
+    kind = require_artifact_file(path)
+    read = _metadata_of_tflite if kind == ArtifactFormat.TFLITE else _metadata_of_onnx
+    try:
+        metadata = from_json(ArtifactMetadata, current_metadata(parse_json(read(path))))
+        require_valid_metadata(metadata)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError, *_UNZIPPING) as error:
+        reason = first_line(error)
+        raise ArtifactError(f"{path}: holds no readable cxr-edge metadata ({reason}); export it again") from None
+    if metadata.format != kind:
+        raise ArtifactError(f"{path}: its metadata are those of a .{metadata.format} file; export it again")
+    return metadata
+
+
+def require_artifact_file(path: Path) -> ArtifactFormat:
+    """The format of a file that may be an artifact. Raises ArtifactError: no regular file, or too large."""
     kind = format_of(path)
     if not path.is_file():
         raise ArtifactError(f"{path}: no such artifact")
-    read = _metadata_of_tflite if kind == ArtifactFormat.TFLITE else _metadata_of_onnx
-    try:
-        metadata = from_json(ArtifactMetadata, current_metadata(read(path)))
-        known = metadata.contract.is_known(len(metadata.labels))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, zipfile.BadZipFile, OSError) as error:
-        raise ArtifactError(f"{path}: holds no readable cxr-edge metadata ({error}); export it again") from None
-    if not known:
-        raise ArtifactError(f"{path}: its contract is not the one this version of cxr-edge knows")
-    return metadata
+    if path.stat().st_size > MAX_ARTIFACT_BYTES:
+        raise ArtifactError(f"{path}: {path.stat().st_size >> 20} MiB are too much for an artifact; export it again")
+    return kind
 
 
-def _metadata_of_tflite(path: Path) -> JsonObject:
-    with zipfile.ZipFile(path) as archive:
+def _metadata_of_tflite(path: Path) -> bytes:
+    # The end of the file alone: the directory of a forged zip may list millions of entries.
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - MAX_METADATA_BYTES))
+        end = io.BytesIO(file.read())
+    with zipfile.ZipFile(end) as archive:
         unpacked = archive.getinfo(METADATA_ENTRY).file_size
         if unpacked > MAX_METADATA_BYTES:
             raise ValueError(f"{METADATA_ENTRY} unpacks to {unpacked} bytes")
-        metadata: JsonObject = json.loads(archive.read(METADATA_ENTRY))
-    return metadata
+        return archive.read(METADATA_ENTRY)
 
 
-def _metadata_of_onnx(path: Path) -> JsonObject:
+def _metadata_of_onnx(path: Path) -> str:
     # The properties lie at the file's top level: no ONNX package is needed to find them.
     from cxr_edge.artifacts.onnx_properties import read_properties
 
-    metadata: JsonObject = json.loads(read_properties(path)[METADATA_KEY])
-    return metadata
+    return read_properties(path, MAX_METADATA_BYTES)[METADATA_KEY]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact, read_artifact, read_metadata
 from cxr_edge.artifacts.metadata import Manifest, ManifestEntry, OwnMetadata, SharedMetadata, joined
 from cxr_edge.artifacts.migration import current_manifest
-from cxr_edge.errors import ArtifactError
-from cxr_edge.files import sha256_of, write_json
-from cxr_edge.records import from_json, to_json
+from cxr_edge.artifacts.validation import require_valid_manifest
+from cxr_edge.errors import ArtifactError, first_line
+from cxr_edge.files import read_bounded, sha256_of, write_json
+from cxr_edge.records import from_json, parse_json, to_json
 
 MANIFEST = "manifest.json"
+#: The reference inputs; `evaluation.reference_images` reads them.
+REFERENCES = "reference.npz"
+#: Real ones take a megabyte.
+MAX_MANIFEST_BYTES = 16 << 20
 
 
 def read_checked_artifact(path: Path) -> Artifact:
@@ -29,15 +34,25 @@ def read_checked_artifact(path: Path) -> Artifact:
     return read_artifact(path)
 
 
+def is_listed(path: Path) -> bool:
+    """Whether the manifest beside a file lists it. Raises ArtifactError for a damaged manifest."""
+    if not (path.parent / MANIFEST).is_file():
+        return False
+    return any(artifact.name == path.name for artifact in listed_artifacts(path.parent))
+
+
 def read_manifest(folder: Path) -> Manifest:
     """A bundle's `manifest.json`, of whatever schema. Raises ArtifactError when it is missing, damaged or too new."""
     path = folder / MANIFEST
+    if not path.is_file():
+        raise ArtifactError(f"{folder}: not a bundle (no {MANIFEST}); write one with cxr-edge export")
     try:
-        return from_json(Manifest, current_manifest(json.loads(path.read_text(encoding="utf-8"))))
-    except FileNotFoundError:
-        raise ArtifactError(f"{folder}: not a bundle (no {MANIFEST}); write one with cxr-edge export") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{path}: damaged, or of a later version ({error}); export the bundle again") from None
+        manifest = from_json(Manifest, current_manifest(parse_json(read_bounded(path, MAX_MANIFEST_BYTES))))
+        require_valid_manifest(manifest)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        reason = first_line(error)
+        raise ArtifactError(f"{path}: damaged, or of a later version ({reason}); export the bundle again") from None
+    return manifest
 
 
 def read_bundle(folder: Path) -> list[Artifact]:
@@ -80,13 +95,12 @@ def listed_artifacts(folder: Path) -> list[Artifact]:
     """What a bundle's manifest says of its artifacts; pass what is used through `checked`. Raises ArtifactError."""
     manifest = read_manifest(folder)
     return [
-        # A name, not a path: a manifest may not point outside its folder.
-        Artifact(folder / Path(entry.file).name, entry.sha256, entry.bytes, joined(manifest.shared, entry))
+        Artifact(folder / entry.file, entry.sha256, entry.bytes, joined(manifest.shared, entry))
         for entry in manifest.artifacts
     ]
 
 
-def write_manifest(folder: Path, shared: SharedMetadata, artifacts: list[Artifact]) -> None:
+def write_manifest(folder: Path, shared: SharedMetadata, artifacts: Sequence[Artifact]) -> None:
     """Write `manifest.json`, atomically, of artifacts whose metadata has `shared` in common."""
     entries = [
         ManifestEntry(
@@ -98,36 +112,3 @@ def write_manifest(folder: Path, shared: SharedMetadata, artifacts: list[Artifac
         for artifact in sorted(artifacts, key=lambda artifact: artifact.name)
     ]
     write_json(folder / MANIFEST, to_json(Manifest(shared=shared, artifacts=tuple(entries))))
-
-
-def add_artifact(artifact: Artifact) -> list[str]:
-    """List an artifact in the manifest of its folder.
-
-    Artifacts of another model, version or recipe leave the manifest, and the folder; so does one of the same format and
-    quantization under another name. What is missing or changed is listed no longer.
-
-    Returns:
-        What else happened to the bundle, a line each, for people.
-    """
-    folder, shared = artifact.path.parent, artifact.metadata.shared
-    notes: list[str] = []
-    kept: list[Artifact] = []
-    try:
-        listed = [other for other in listed_artifacts(folder) if other.name != artifact.name]
-    except ArtifactError:
-        # There is none yet, or a damaged one, which is replaced; what it listed can be exported again.
-        listed = []
-    foreign = [other for other in listed if other.metadata.shared != shared]
-    for other in listed:
-        replaced = (other.format, other.quantization) == (artifact.format, artifact.quantization)
-        if other in foreign or replaced:
-            other.path.unlink(missing_ok=True)
-        elif other.path.is_file() and sha256_of(other.path) == other.sha256:
-            kept.append(read_artifact(other.path))
-        else:
-            notes.append(f"{other.path}: missing or changed since its export; no longer listed, export it again")
-    if foreign:
-        names = ", ".join(other.name for other in foreign)
-        notes.append(f"{folder}: {names} descended from another model, version or recipe; removed")
-    write_manifest(folder, shared, [*kept, artifact])
-    return notes

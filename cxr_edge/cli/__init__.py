@@ -9,7 +9,24 @@ import traceback
 import typer
 
 from cxr_edge import __version__
-from cxr_edge.cli import audit, bench, demo, devices, evaluate, export, inspect, phantom, predict, report, train, verify
+from cxr_edge.cli import (
+    audit,
+    bench,
+    demo,
+    devices,
+    evaluate,
+    export,
+    inspect,
+    install,
+    pack,
+    phantom,
+    predict,
+    release,
+    report,
+    rollback,
+    train,
+    verify,
+)
 from cxr_edge.errors import CxrEdgeError, MissingDependencyError, extra_with, first_line
 
 app = typer.Typer(
@@ -19,7 +36,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (audit, train, export, verify, evaluate, bench, report, predict, inspect, devices, phantom, demo):
+for module in (
+    *(audit, train, export, verify, evaluate, bench, report),
+    *(release, pack, install, rollback),
+    *(predict, inspect, devices, phantom, demo),
+):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 
 

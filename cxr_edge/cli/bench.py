@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_edge.cli.options import BundleOption, JsonOption, RunOption
+from cxr_edge.cli.options import BundleOption, JsonOption, RunOption, SignatureOption
 
 if TYPE_CHECKING:
     from cxr_edge.benchmarking.record import BenchRecord
@@ -78,6 +78,7 @@ def command(
     quick: _Quick = False,
     baseline: _Baseline = None,
     compare: _Compare = None,
+    require_signature: SignatureOption = None,
     json: JsonOption = None,
     markdown: _Markdown = None,
     csv: _Csv = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxr_edge.cli.options import JsonOption, RunOption
+from cxr_edge.cli.options import JsonOption, RunOption, SignatureOption
 
 
 def command(
@@ -30,6 +30,7 @@ def command(
             "--on-bad-image", help="Refuse images that cannot be decoded, or leave them out.", metavar="skip|fail"
         ),
     ] = "fail",
+    require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:
     """Classification metrics of an artifact, or of a run's Keras model, on labelled images."""

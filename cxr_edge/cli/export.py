@@ -143,11 +143,10 @@ def command(
 
 def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) -> None:
     """Export and show it; what `demo` does too. Raises GateError when an artifact fell short of the gate."""
-    from cxr_edge.artifacts.bundle import listed_artifacts
+    from cxr_edge.artifacts.bundle import REFERENCES, listed_artifacts
     from cxr_edge.console import progress_bar
     from cxr_edge.evaluation.advice import advise
     from cxr_edge.evaluation.operating_record import operating_record_of
-    from cxr_edge.evaluation.replay import FILE
     from cxr_edge.exporting.export import Exporter
     from cxr_edge.exporting.verify import recorded
     from cxr_edge.files import write_json
@@ -165,7 +164,7 @@ def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) 
     show_advice(advise([recorded(artifact) for artifact in listed_artifacts(exporter.bundle) if artifact.parity]))
     points = {artifact.name: operating_record_of(artifact.metadata.operating_point) for artifact in exported.artifacts}
     show_exported_points({name: record for name, record in points.items() if record is not None})
-    references = exporter.bundle / FILE
+    references = exporter.bundle / REFERENCES
     show(f"bundle: {exporter.bundle}; its reference inputs: {references.stat().st_size / 1e6:.2f} MB")
     if json is not None:
         write_json(json, to_json(rows))

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from cxr_edge.cli.options import JsonOption
+from cxr_edge.cli.options import JsonOption, SignatureOption
 
 
 def command(
     artifact: Annotated[Path, typer.Argument(help="A .tflite or .onnx file, of this project or not.")],
+    require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:
     """Say what an artifact is: contract, metadata, and how much of it really computes in integers."""

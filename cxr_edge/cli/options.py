@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -69,6 +70,26 @@ ClassLossOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", help="Threads of one inference.", show_default="all usable cores", min=1)
+]
+
+
+def _demand_signature(key: Path | None) -> Path | None:
+    """The environment variable is what loading an artifact heeds, here and in the processes that a command starts."""
+    if key is not None:
+        os.environ["CXR_EDGE_REQUIRE_SIGNATURE"] = str(key.absolute())
+    return key
+
+
+SignatureOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--require-signature",
+        help="Refuse what the owner of this public Ed25519 key, PEM, did not release.",
+        envvar="CXR_EDGE_REQUIRE_SIGNATURE",
+        show_default="take what nobody signed",
+        metavar="PUBKEY",
+        callback=_demand_signature,
+    ),
 ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_edge.cli.options import BundleOption, JsonOption, RunOption, ThreadsOption
+from cxr_edge.cli.options import BundleOption, JsonOption, RunOption, SignatureOption, ThreadsOption
 
 if TYPE_CHECKING:
     from cxr_edge.prediction.prediction import Answering, Prediction, PredictionBatch, SkippedImage
@@ -52,6 +52,7 @@ def command(
         Path | None,
         typer.Option("--csv", help="Also write a line an image to this file, as they come.", metavar="FILE"),
     ] = None,
+    require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:
     """Classify images with one artifact."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cxr_edge.cli.options import BundleOption, GateOptions, JsonOption, RunOption, ThreadsOption
+from cxr_edge.cli.options import BundleOption, GateOptions, JsonOption, RunOption, SignatureOption, ThreadsOption
 from cxr_edge.cli.spread import spread
 
 
@@ -49,6 +49,7 @@ def command(
         ),
     ] = None,
     threads: ThreadsOption = None,
+    require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:
     """Compare each artifact with the Keras model, on all parts of the split and under shifts, or with its recording.

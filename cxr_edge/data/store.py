@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,10 +31,16 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """Images in the store, read-only: uint8 `[N, S, S, 1]`, of which is read what is indexed, along the first axis."""
+    """Images in the store, read-only: uint8 `[N, S, S, 1]`, of which is read what is indexed, along the first axis.
+
+    Reading raises CacheError where the pixels are not those that were written: `checksums` `[N]` tells.
+    """
 
     stored: NDArray[np.uint8]
     rows: NDArray[np.int64]
+    checksums: NDArray[np.int64]
+    #: The file of pixels, for errors.
+    path: Path
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,6 +51,13 @@ class DecodedImages:
 
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
         pixels: NDArray[np.uint8] = self.stored[self.rows[index]]
+        images = pixels.reshape(-1, *self.stored.shape[1:])
+        for image, wanted in zip(images, np.ravel(self.checksums[index]), strict=True):
+            if zlib.crc32(image) != wanted:
+                raise CacheError(
+                    f"{self.path}: pixels in it were changed after they were written; remove {self.path.parent}, and "
+                    "the images are decoded again"
+                )
         return pixels
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -70,7 +84,7 @@ class ImageStore:
 
     def __init__(self, size: int, resize: str) -> None:
         self.size, self.resize = size, resize
-        rule = json.dumps([rule_of(resize).identifiers(), PIL.__version__, THUMBNAIL])
+        rule = json.dumps([rule_of(resize).identifiers(), PIL.__version__, THUMBNAIL, "crc32"])
         self.folder = cache_folder() / f"{size}px-{resize}-{hashlib.sha256(rule.encode()).hexdigest()[:16]}"
         self._pixels, self._index = self.folder / "pixels.u8", StoreIndex(self.folder)
 
@@ -144,8 +158,11 @@ class ImageStore:
                 file.flush()
                 os.fsync(file.fileno())
             connection.executemany(
-                "INSERT INTO images VALUES (?, ?, ?, ?)",
-                [(digest, first + place, *told[digest]) for place, digest in enumerate(new)],
+                "INSERT INTO images VALUES (?, ?, ?, ?, ?)",
+                [
+                    (digest, first + place, zlib.crc32(fresh[digest][0].tobytes()), *told[digest])
+                    for place, digest in enumerate(new)
+                ],
             )
             connection.executemany(
                 "UPDATE images SET phash = ?, thumbnail = ? WHERE sha256 = ? AND phash IS NULL",
@@ -176,7 +193,8 @@ class ImageStore:
         count = max(rows.values(), default=-1) + 1
         self._check_length(count)
         stored = np.memmap(self._pixels, np.uint8, "r", shape=(count, self.size, self.size, 1))
-        return DecodedImages(stored, wanted)
+        checksums = self._index.checksums()
+        return DecodedImages(stored, wanted, np.array([checksums[row] for row in wanted], dtype=np.int64), self._pixels)
 
     def _check_length(self, rows: int) -> None:
         """Raises CacheError where the file of pixels has fewer than the rows that its index names."""

@@ -12,12 +12,14 @@ from cxr_edge.errors import CacheError
 #: Seconds that one process waits for another to commit a batch.
 _PATIENCE = 120.0
 _TABLE = """
-CREATE TABLE images (sha256 TEXT PRIMARY KEY, row INTEGER NOT NULL UNIQUE, phash BLOB, thumbnail BLOB) WITHOUT ROWID
+CREATE TABLE images (
+  sha256 TEXT PRIMARY KEY, row INTEGER NOT NULL UNIQUE, crc32 INTEGER NOT NULL, phash BLOB, thumbnail BLOB
+) WITHOUT ROWID
 """
 
 
 class StoreIndex:
-    """Row, and where wanted the fingerprint, of each image by the SHA-256 of its file."""
+    """Row, checksum of the pixels, and where wanted the fingerprint, of each image by the SHA-256 of its file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.file = folder, folder / "index.sqlite"
@@ -63,3 +65,8 @@ class StoreIndex:
                 return {}
             where = "WHERE phash IS NOT NULL" if fingerprinted else ""
             return dict(connection.execute(f"SELECT sha256, row FROM images {where}"))
+
+    def checksums(self) -> dict[int, int]:
+        """CRC-32 of the pixels of each row."""
+        with self.connected() as connection:
+            return dict(connection.execute("SELECT row, crc32 FROM images"))

@@ -1,9 +1,7 @@
-"""Reference inputs and outputs: what lets a device prove, without patients and TensorFlow, that it computes what was
-validated."""
+"""Replay of the reference inputs: a device proves, without patients, that it computes what was validated."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import read_bundle, read_manifest
+from cxr_edge.artifacts.bundle import read_bundle
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.logits import floor_of, signal_to_noise
+from cxr_edge.evaluation.reference_images import read_reference_images
 from cxr_edge.evaluation.scoring import score_images
-from cxr_edge.evaluation.shifts import SUITE
-from cxr_edge.files import replacing, sha256_of
 from cxr_edge.machine import usable_cores
-from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 from cxr_edge.runtimes.base import Runtime, runtimes_for
-
-FILE = "reference.npz"
-_PHANTOMS = 9
 
 
 @dataclass(frozen=True)
@@ -59,52 +52,6 @@ class ReplayResult:
         return self.same_top / self.images
 
 
-def reference_images(size: int) -> NDArray[np.uint8]:
-    """uint8 `[45, S, S, 1]`: phantoms, three each class, black, white, noise, and one phantom a class under each shift.
-
-    Black, white and noise saturate what can saturate; shifted images are where a drift of int8 shows first.
-    """
-    drawn = [draw_phantom(LABELS[index % len(LABELS)], 9000 + index, size).pixels for index in range(_PHANTOMS)]
-    noise = np.random.default_rng(0).integers(0, 256, (size, size), dtype=np.uint8)
-    plain = np.stack([*drawn, np.zeros_like(noise), np.full_like(noise, 255), noise])[..., None]
-    return np.concatenate([plain, *(shift.apply(plain[: len(LABELS)]) for shift in SUITE)])
-
-
-def write_reference_images(folder: Path, images: NDArray[np.uint8]) -> str:
-    """Write the inputs beside the artifacts, atomically; the SHA-256 of the file.
-
-    As differences of neighbours in a row, which deflate to four fifths of what the grey values do.
-    """
-    content = io.BytesIO()
-    np.savez_compressed(content, differences=np.diff(images, axis=2, prepend=np.uint8(0)))
-    with replacing(folder / FILE) as temporary:
-        temporary.write_bytes(content.getvalue())
-    return sha256_of(folder / FILE)
-
-
-def read_reference_images(folder: Path) -> NDArray[np.uint8]:
-    """The inputs that came with a bundle, uint8 `[M, S, S, 1]`; bundles of before November 2026 have twelve.
-
-    Raises:
-        ArtifactError: the bundle has none, or the file is not the one the manifest describes.
-    """
-    wanted = read_manifest(folder).shared.reference_sha256
-    path = folder / FILE
-    if wanted is None or not path.is_file():
-        raise ArtifactError(f"{folder}: has no reference outputs (exported by an older version?); export it again")
-    if sha256_of(path) != wanted:
-        raise ArtifactError(
-            f"{path}: its SHA-256 is not the one in the manifest; copy the bundle again or export it again"
-        )
-    with np.load(path) as arrays:
-        images: NDArray[np.uint8]
-        if "differences" in arrays:
-            images = np.cumsum(arrays["differences"], axis=2, dtype=np.uint8)
-        else:
-            images = arrays["images"]
-    return images
-
-
 def replay(folder: Path, runtimes: Sequence[Runtime] | None, threads: int | None) -> list[ReplayResult]:
     """Run the reference inputs through each artifact on each runtime, and compare with what was recorded at export.
 
@@ -119,8 +66,6 @@ def replay(folder: Path, runtimes: Sequence[Runtime] | None, threads: int | None
     images = read_reference_images(folder)
     results = []
     for artifact in read_bundle(folder):
-        if artifact.reference is None:
-            raise ArtifactError(f"{artifact.path}: has no reference outputs; export it again")
         for runtime in runtimes_for(artifact.format) if runtimes is None else runtimes:
             if artifact.format in runtime.formats:
                 session = runtime.load(artifact.path, threads or usable_cores())
@@ -133,9 +78,14 @@ def replay(folder: Path, runtimes: Sequence[Runtime] | None, threads: int | None
 
 
 def compared_with_recorded(artifact: Artifact, answers: NDArray[np.float32], runtime: str) -> ReplayResult:
-    """What an artifact says of the reference inputs, or the first of them, `[M, K]`, against what was recorded."""
+    """What an artifact says of the reference inputs, or the first of them, `[M, K]`, against what was recorded.
+
+    Raises:
+        ArtifactError: less was recorded.
+    """
     reference, tolerance, floor = artifact.reference, artifact.quantization.tolerance, floor_of(artifact)
-    assert reference is not None
+    if reference is None or len(reference.probabilities) < len(answers):
+        raise ArtifactError(f"{artifact.path}: has fewer reference outputs than there are inputs; export it again")
     recorded, keras = (
         np.array(rows, dtype=np.float32)[: len(answers)] for rows in (reference.probabilities, reference.keras)
     )

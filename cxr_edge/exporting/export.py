@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,16 +11,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.artifact import Artifact, read_artifact
-from cxr_edge.artifacts.bundle import add_artifact
+from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import OwnMetadata, ReferenceOutputs, SharedMetadata, joined
+from cxr_edge.artifacts.publishing import Published, publish
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import GateError, OptionError
 from cxr_edge.evaluation.conditions import LABELLED_PART, VALIDATION, Scope
 from cxr_edge.evaluation.logits import FLOOR, INT8_FLOOR
-from cxr_edge.evaluation.replay import reference_images, write_reference_images
+from cxr_edge.evaluation.reference_images import packed, reference_images
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
 from cxr_edge.exporting.convert import Converter
@@ -26,7 +28,7 @@ from cxr_edge.exporting.operating_demand import OperatingDemand, operating_deman
 from cxr_edge.exporting.recipe import DenseWeights, Recipe
 from cxr_edge.exporting.seal import sealed, shared_metadata
 from cxr_edge.exporting.verify import Reference, preferred_session, reference_of
-from cxr_edge.files import replacing
+from cxr_edge.files import remove_partial_files
 from cxr_edge.inspection.computation import ComputationVerdict
 from cxr_edge.inspection.operators import computation_of
 from cxr_edge.lowering.activations import ActivationType
@@ -37,6 +39,7 @@ from cxr_edge.quantization.learn import LearningOptions
 from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
+from cxr_edge.runs.lock import locked
 from cxr_edge.runtimes.base import runtimes_for
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 
@@ -88,7 +91,9 @@ class _Reference:
     """
 
     split: Reference
+    #: uint8 `[M, S, S, 1]`, and as the bundle has them.
     inputs: NDArray[np.uint8]
+    content: bytes
     outputs: NDArray[np.float32]
 
 
@@ -136,8 +141,15 @@ class Exporter:
 
         Raises:
             MissingDependencyError: no runtime to verify a format with.
-            OptionError, RunError: the operating points cannot be as they are demanded; see `operating_demand`.
+            OptionError: the operating points cannot be as they are demanded; see `operating_demand`.
+            RunError: likewise, or another process works on the run.
         """
+        with locked(self.run.folder):
+            for folder in (self.bundle, self.run.quantized):
+                remove_partial_files(folder)
+            return self._export()
+
+    def _export(self) -> Exported:
         for kind in self.recipe.formats:
             runtimes_for(kind)
         # Before minutes of conversion: bad options are refused.
@@ -146,9 +158,10 @@ class Exporter:
         reference = _Reference(
             reference_of(self.model, self.split, self.image_size, self.temperature, Scope.of_export(), self.stage),
             inputs,
+            packed(inputs),
             apply_temperature(self._predicted(inputs), self.temperature),
         )
-        reference_sha256 = write_reference_images(self.bundle, inputs)
+        reference_sha256 = hashlib.sha256(reference.content).hexdigest()
         shared = shared_metadata(
             self.run, self.split, self.recipe, self.temperature, self.quantized.model_hash, reference_sha256
         )
@@ -156,21 +169,22 @@ class Exporter:
         notes: list[str] = []
         for quantization in self.recipe.quantize:
             for kind in self.recipe.formats:
-                artifact = self._written(kind, quantization, reference, shared)
-                notes += add_artifact(artifact)
-                artifacts.append(artifact)
+                published = self._published(kind, quantization, reference, shared)
+                notes += published.notes
+                artifacts.append(published.artifact)
         return Exported(tuple(artifacts), tuple(notes))
 
-    def _written(
+    def _published(
         self, kind: ArtifactFormat, quantization: Quantization, reference: _Reference, shared: SharedMetadata
-    ) -> Artifact:
+    ) -> Published:
         content = self.converter.model_bytes(kind, quantization)
         path = self.bundle / f"{NAME}-{self.recipe.yields(quantization)}.{kind}"
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
-            own = self._verified(temporary, path.name, kind, quantization, reference)
-            temporary.write_bytes(sealed(content, joined(shared, own)))
-        return read_artifact(path)
+        with tempfile.TemporaryDirectory() as folder:
+            converted = Path(folder) / path.name
+            converted.write_bytes(content)
+            own = self._verified(converted, path.name, kind, quantization, reference)
+        metadata = joined(shared, own)
+        return publish(path, sealed(content, metadata), metadata, reference.content)
 
     def _verified(
         self, file: Path, name: str, kind: ArtifactFormat, quantization: Quantization, reference: _Reference

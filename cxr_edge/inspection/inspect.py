@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr_edge.artifacts.artifact import format_of, read_artifact
+from cxr_edge.artifacts.artifact import read_metadata, require_artifact_file
+from cxr_edge.artifacts.bundle import is_listed, read_checked_artifact
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata
 from cxr_edge.errors import ArtifactError, MissingDependencyError, extra_with
@@ -13,6 +14,8 @@ from cxr_edge.files import sha256_of
 from cxr_edge.inspection.computation import Computation, ComputationVerdict
 from cxr_edge.inspection.delegate import DelegateReport, delegate_report
 from cxr_edge.inspection.operators import computation_of
+from cxr_edge.runtimes.base import require_loadable, runtimes_for
+from cxr_edge.runtimes.trial import try_apart
 
 
 @dataclass(frozen=True)
@@ -93,21 +96,20 @@ def inspect(path: Path) -> Inspection:
     """Look into a TFLite or ONNX file, of this project or not.
 
     Raises:
-        ArtifactError: no such file, or neither a TFLite nor an ONNX model.
+        ArtifactError: no such file, or neither a TFLite nor an ONNX model; it is not the one that the manifest beside
+            it describes; or it brings its runtime down.
     """
-    kind = format_of(path)
-    if not path.is_file():
-        raise ArtifactError(f"{path}: no such artifact")
-    metadata: ArtifactMetadata | None
-    try:
-        metadata = read_artifact(path).metadata
-        claims = metadata.quantization
-    except ArtifactError:
+    kind = require_artifact_file(path)
+    require_loadable(path)
+    metadata = _metadata_of(path)
+    if metadata is None:
         # A file of another tool is judged by the name that it goes by.
-        metadata = None
         claims = Quantization.INT8 if Quantization.INT8 in path.name.lower() else Quantization.FLOAT32
+    else:
+        claims = metadata.quantization
     computation, delegate, missing = None, None, None
     try:
+        _require_survivable(path, kind)
         computation = ComputationSummary.of(computation_of(path, kind), claims)
         if kind is ArtifactFormat.TFLITE:
             delegate = delegate_report(path)
@@ -127,3 +129,24 @@ def inspect(path: Path) -> Inspection:
         delegate=delegate,
         missing=missing,
     )
+
+
+def _metadata_of(path: Path) -> ArtifactMetadata | None:
+    """None for a file of another tool. Raises ArtifactError for one that is not what its manifest says."""
+    if is_listed(path):
+        return read_checked_artifact(path).metadata
+    try:
+        return read_metadata(path)
+    except ArtifactError:
+        return None
+
+
+def _require_survivable(path: Path, kind: ArtifactFormat) -> None:
+    """Raises ArtifactError where loading a file of unknown origin ends the process that does it."""
+    if not is_listed(path):
+        try:
+            runtime = runtimes_for(kind)[0]
+        except MissingDependencyError:
+            # Without a runtime nothing is loaded.
+            return
+        try_apart(path, runtime, None)

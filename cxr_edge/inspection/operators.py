@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.tflite_file import read_tflite
-from cxr_edge.errors import ArtifactError
+from cxr_edge.errors import ArtifactError, first_line
 from cxr_edge.inspection.computation import Computation
 from cxr_edge.inspection.onnx_computation import computation_of_onnx
 from cxr_edge.inspection.tflite_computation import computation_of_tflite
@@ -14,9 +14,14 @@ from cxr_edge.inspection.tflite_computation import computation_of_tflite
 
 def computation_of(path: Path, kind: ArtifactFormat) -> Computation:
     """Counts of an artifact. Raises ArtifactError, and ModuleNotFoundError without the package to read its format."""
-    if kind is ArtifactFormat.ONNX:
-        return computation_of_onnx(path)
     try:
+        if kind is ArtifactFormat.ONNX:
+            return computation_of_onnx(path)
         return computation_of_tflite(read_tflite(path.read_bytes()))
+    except ModuleNotFoundError:
+        raise
     except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error}") from None
+        raise ArtifactError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    except Exception as error:
+        # Sound as its structure is, a forged graph may say what no count is ready for.
+        raise ArtifactError(f"{path}: its operators cannot be counted ({first_line(error)})") from None

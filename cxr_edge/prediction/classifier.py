@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import checked, read_checked_artifact
 from cxr_edge.artifacts.contract import Contract
+from cxr_edge.artifacts.installation import bundle_in
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.errors import ImageError, OptionError
 from cxr_edge.evaluation.operating import REFER, OperatingPoint, operating_point_of
@@ -23,8 +24,9 @@ from cxr_edge.prediction.fastest import fastest
 from cxr_edge.prediction.guard import guarded_run
 from cxr_edge.prediction.images import ImageSource, ReadImage, each_image, name_of, read_image
 from cxr_edge.prediction.prediction import Answering, Prediction, SkippedImage
-from cxr_edge.runtimes.base import Runtime, runtime_named
+from cxr_edge.runtimes.base import Runtime, all_runtimes, runtime_named
 from cxr_edge.runtimes.selection import best_artifacts, warnings_about_answers
+from cxr_edge.runtimes.trial import try_loose
 
 if TYPE_CHECKING:
     from cxr_edge.evaluation.replay import ReplayResult
@@ -50,7 +52,8 @@ class Classifier:
         """Load an artifact.
 
         Args:
-            bundle_or_file: a .tflite or .onnx file, or a bundle, whose best artifact is taken.
+            bundle_or_file: a .tflite or .onnx file, or a bundle, whose best artifact is taken; of a folder that
+                `cxr-edge install` keeps, the bundle in force.
             runtime: its name, such as `litert` or `onnx:cuda`; `auto` for the fastest here that computes what was
                 validated, which is measured once and remembered.
             threads: of one inference; None for all usable cores.
@@ -60,10 +63,12 @@ class Classifier:
             GateError: no runtime here computes what was recorded at export.
             MissingDependencyError, OptionError, ProviderError: the runtime is not installed, not known, or not here.
         """
-        path, count = Path(bundle_or_file), threads or usable_cores()
+        path, count = bundle_in(Path(bundle_or_file)), threads or usable_cores()
         wanted = None if runtime == AUTO else runtime_named(runtime)
         is_file = not path.is_dir() and path.suffix.lower().lstrip(".") in set(ArtifactFormat)
         able = [read_checked_artifact(path)] if is_file else best_artifacts(path, wanted)
+        if is_file:
+            try_loose(able[0], all_runtimes() if wanted is None else [wanted])
         if wanted is None:
             artifact, wanted, chosen = fastest(able, count)
         else:
@@ -145,7 +150,8 @@ class Classifier:
             ArtifactError: the artifact lies in no bundle, or has no reference outputs.
         """
         # It draws phantoms, which answering does not take.
-        from cxr_edge.evaluation.replay import compared_with_recorded, read_reference_images
+        from cxr_edge.evaluation.reference_images import read_reference_images
+        from cxr_edge.evaluation.replay import compared_with_recorded
 
         images = read_reference_images(self.artifact.path.parent)
         return compared_with_recorded(self.artifact, self.score(images), self.runtime.title)

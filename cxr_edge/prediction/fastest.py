@@ -13,7 +13,7 @@ from cxr_edge.artifacts.bundle import checked, read_manifest
 from cxr_edge.errors import ArtifactError, CxrEdgeError, GateError
 from cxr_edge.files import cache_folder, write_json
 from cxr_edge.machine import describe_cpu, usable_cores
-from cxr_edge.runtimes.base import Runtime, every_runtime, runtimes_for
+from cxr_edge.runtimes.base import Runtime, every_runtime, require_loadable, runtimes_for
 
 _QUERIES = 20
 _SECONDS = 0.2
@@ -94,7 +94,8 @@ def _memory(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> Path:
 def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[Artifact, Runtime, str]:
     from cxr_edge.artifacts.verdict import PASSED
     from cxr_edge.benchmarking.latency import Candidate, measure
-    from cxr_edge.evaluation.replay import compared_with_recorded, read_reference_images
+    from cxr_edge.evaluation.reference_images import read_reference_images
+    from cxr_edge.evaluation.replay import compared_with_recorded
     from cxr_edge.evaluation.scoring import score_images
 
     images = read_reference_images(pairs[0][0].path.parent)[:_IMAGES]
@@ -102,6 +103,7 @@ def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[
     off: list[str] = []
     for artifact in {artifact.path: artifact for artifact, _ in pairs}.values():
         checked(artifact)
+        require_loadable(artifact.path)
     for artifact, runtime in pairs:
         title = f"{artifact.format} on {runtime.title}"
         try:

@@ -12,6 +12,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
@@ -67,9 +68,10 @@ class Worker:
     Args:
         title: what runs there, for messages.
         command: to start; the one of this module where None.
+        patience: after how many seconds it is killed, whatever it does; None for never.
     """
 
-    def __init__(self, title: str, command: Sequence[str] | None = None) -> None:
+    def __init__(self, title: str, command: Sequence[str] | None = None, patience: float | None = None) -> None:
         self._title = title
         # What drivers print goes to no terminal: only the last line of one that died is shown.
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115
@@ -80,6 +82,11 @@ class Worker:
             stderr=self._printed,
         )
         self.close = weakref.finalize(self, _end, self._process)
+        if patience is not None:
+            timer = threading.Timer(patience, self._process.kill)
+            timer.daemon = True
+            timer.start()
+            weakref.finalize(self, timer.cancel)
 
     def ask(self, request: Request) -> Reply:
         """The answer to a request. Raises ProviderError or ArtifactError: it failed there, or the process died."""

@@ -14,7 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.artifacts.release import require_released
 from cxr_edge.errors import ArtifactError, MissingDependencyError, OptionError, ProviderError, first_line
+from cxr_edge.structure.check import require_sound
 
 #: The provider that every runtime has.
 CPU = "cpu"
@@ -138,8 +140,9 @@ class Runtime:
         Raises:
             MissingDependencyError: the runtime is not installed.
             ProviderError: it has not the provider that is asked for, or this did not come up.
-            ArtifactError: the runtime cannot read the file.
+            ArtifactError: as `require_loadable`, or the runtime cannot read the file.
         """
+        require_loadable(path)
         self.prepare()
         if self.provider == CPU:
             return self.load_here(path, threads)
@@ -159,6 +162,12 @@ class Runtime:
         except Exception as error:
             # onnxruntime's exceptions derive from nothing but Exception.
             raise ArtifactError(f"{path}: {self.title} cannot load it ({first_line(error)})") from None
+
+
+def require_loadable(path: Path) -> None:
+    """Refuse a file before a runtime sees it. Raises ArtifactError: it is damaged or forged, or not its owner's."""
+    require_released(path)
+    require_sound(path)
 
 
 @cache

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import MANIFEST, checked, listed_artifacts, read_checked_artifact
+from cxr_edge.artifacts.installation import bundle_in
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.errors import ArtifactError, OptionError
@@ -16,14 +17,22 @@ from cxr_edge.imaging import decode
 from cxr_edge.imaging.rule import same_pixels
 from cxr_edge.runs import Run, find_run
 from cxr_edge.runtimes.base import Runtime, all_runtimes
+from cxr_edge.runtimes.trial import try_loose
 
 
 def find_bundle(bundle: Path | None, run: Path | None = None) -> Path:
-    """The named bundle, the named run's latest, this folder if it is one, or the latest run's. Raises RunError."""
+    """The named bundle, the named run's latest, this folder if it is one, or the latest run's.
+
+    Of a folder that `cxr-edge install` keeps, it is the bundle in force.
+
+    Raises:
+        RunError: there is no run.
+        ArtifactError: the record of what is installed is damaged.
+    """
     if bundle is not None:
-        return bundle
-    if run is None and Path(MANIFEST).is_file():
-        return Path()
+        return bundle_in(bundle)
+    if run is None and ((here := bundle_in(Path())) / MANIFEST).is_file():
+        return here
     return find_run(run).latest_bundle()
 
 
@@ -52,6 +61,7 @@ def artifacts_of_bundle(folder: Path) -> Selection:
     Raises:
         ArtifactError: none of its artifacts is there, or one is not the file that the manifest describes.
     """
+    folder = bundle_in(folder)
     listed = listed_artifacts(folder)
     there = _present(listed, folder)
     absent = tuple(artifact.name for artifact in listed if artifact not in there)
@@ -69,6 +79,8 @@ def named_artifacts(files: Sequence[Path]) -> Selection:
     names = [artifact.name for artifact in artifacts]
     if twice := [name for name in names if names.count(name) > 1]:
         raise OptionError(f"two artifacts are called {twice[0]}; rename one, or name them in two commands")
+    for artifact in artifacts:
+        try_loose(artifact, all_runtimes())
     for artifact in artifacts[1:]:
         if (artifact.image_size, artifact.resize) != (artifacts[0].image_size, artifacts[0].resize):
             raise OptionError(

@@ -7,6 +7,7 @@ from typing import Any
 
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import RunError
+from cxr_edge.files import remove_partial_files
 from cxr_edge.runs import Run
 from cxr_edge.runs.lock import locked
 from cxr_edge.runs.options import TrainOptions, require_same
@@ -41,6 +42,8 @@ def resume(run: Run, given: Mapping[str, Any], progress: Progress = SILENT) -> T
 
 
 def _train(run: Run, progress: Progress) -> TrainingResult:
+    for folder in (run.folder, run.checkpoints):
+        remove_partial_files(folder)
     progress.run_started(run, run.config(), run_split(run))
     with progress.working("starting TensorFlow"):
         # Seconds: not before the options and the images are known to be good.

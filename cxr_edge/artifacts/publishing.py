@@ -1,0 +1,99 @@
+"""Putting an artifact into a bundle so that its manifest never lists a file that is absent, partial or another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr_edge.artifacts.artifact import Artifact, read_artifact
+from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, listed_artifacts, write_manifest
+from cxr_edge.artifacts.metadata import ArtifactMetadata
+from cxr_edge.errors import ArtifactError
+from cxr_edge.files import replacing, sha256_of
+
+
+@dataclass(frozen=True)
+class Published:
+    """An artifact that is in its bundle, and what else happened to that, a line each, for people."""
+
+    artifact: Artifact
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Others:
+    """What a bundle lists beside the file that is coming: what stays, and what goes with its file."""
+
+    kept: tuple[Artifact, ...]
+    removed: tuple[Artifact, ...]
+    notes: tuple[str, ...]
+
+
+def publish(path: Path, content: bytes, metadata: ArtifactMetadata, references: bytes | None = None) -> Published:
+    """Write an artifact and list it in the manifest of its folder.
+
+    Artifacts of another model, version or recipe leave the manifest, and the folder; so does one of the same format and
+    quantization under another name. What is missing or changed is listed no longer. A kill at any moment leaves the
+    bundle as it was, without the artifact, or, where it was of another model, without a manifest.
+
+    Args:
+        path: the artifact's file.
+        content: of the file, with its metadata in it.
+        metadata: those, again.
+        references: the content of the bundle's reference inputs, which the metadata name by their SHA-256; None where
+            they name none.
+    """
+    folder = path.parent
+    others = _judged(path, metadata)
+    with replacing(path) as temporary, _new_references(folder, references, metadata.reference_sha256):
+        temporary.write_bytes(content)
+        _withdraw(folder, others, metadata)
+    artifact = read_artifact(path)
+    write_manifest(folder, metadata.shared, [*others.kept, artifact])
+    return Published(artifact, others.notes)
+
+
+def _judged(path: Path, metadata: ArtifactMetadata) -> _Others:
+    folder = path.parent
+    try:
+        listed = [other for other in listed_artifacts(folder) if other.name != path.name]
+    except ArtifactError:
+        # There is none yet, or a damaged one, which is replaced; what it listed can be exported again.
+        listed = []
+    foreign = [other for other in listed if other.metadata.shared != metadata.shared]
+    kept, removed, notes = [], [], []
+    for other in listed:
+        if other in foreign or (other.format, other.quantization) == (metadata.format, metadata.quantization):
+            removed.append(other)
+        elif other.path.is_file() and sha256_of(other.path) == other.sha256:
+            kept.append(other)
+        else:
+            notes.append(f"{other.path}: missing or changed since its export; no longer listed, export it again")
+    if foreign:
+        names = ", ".join(other.name for other in foreign)
+        notes.append(f"{folder}: {names} descended from another model, version or recipe; removed")
+    return _Others(tuple(kept), tuple(removed), tuple(notes))
+
+
+def _withdraw(folder: Path, others: _Others, metadata: ArtifactMetadata) -> None:
+    """List no longer what is about to be replaced or removed, then remove it."""
+    if others.kept:
+        write_manifest(folder, metadata.shared, others.kept)
+    else:
+        (folder / MANIFEST).unlink(missing_ok=True)
+    for other in others.removed:
+        other.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _new_references(folder: Path, content: bytes | None, sha256: str | None) -> Iterator[None]:
+    """Write the reference inputs, if they are not there already, and let them take their name after the body."""
+    path = folder / REFERENCES
+    if content is None or (path.is_file() and sha256_of(path) == sha256):
+        yield
+        return
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+        yield

@@ -1,0 +1,157 @@
+"""A release: what the owner of a model says of a bundle's files, signed, in `release.json` and `release.sig`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxr_edge.artifacts.bundle import MANIFEST
+from cxr_edge.artifacts.validation import FILE_NAME, SHA256
+from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.errors import ArtifactError, MissingDependencyError, OptionError, first_line
+from cxr_edge.files import read_bounded, sha256_of
+from cxr_edge.records import JsonObject, from_json, parse_json
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+RELEASE, SIGNATURE = "release.json", "release.sig"
+#: The environment variable of `--require-signature`: the file of a public key.
+REQUIRED_KEY = "CXR_EDGE_REQUIRE_SIGNATURE"
+SCHEMA = 1
+#: Tells a signed release from anything else that is signed with the same key.
+KIND = "cxr-edge release"
+_MAX_BYTES, _MAX_VERSION = 1 << 20, 10**12
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleasedFile:
+    """A file of a bundle; an artifact with what its parity gate said at export."""
+
+    file: str
+    sha256: str
+    bytes: int
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What is signed: a model's name, a version that only grows, every file of the bundle, and the recipe it is for."""
+
+    name: str
+    version: int
+    files: tuple[ReleasedFile, ...]
+    recipe: JsonObject | None = None
+    kind: str = KIND
+    schema: int = SCHEMA
+
+    def __str__(self) -> str:
+        return f"{self.name}, version {self.version}"
+
+
+def require_valid_release(release: Release) -> None:
+    """Raises ValueError, which names what cannot be right."""
+    if release.kind != KIND or release.schema != SCHEMA:
+        raise ValueError(f"{release.kind[:60]} of schema {release.schema}, not {KIND} of schema {SCHEMA}")
+    if not FILE_NAME.fullmatch(release.name):
+        raise ValueError(f"the name {release.name[:60]!r}: letters, digits, dots, hyphens and underscores are allowed")
+    if not 0 < release.version <= _MAX_VERSION:
+        raise ValueError(f"version {release.version}: a whole number from 1 on is needed")
+    names = [own.file for own in release.files]
+    for own in release.files:
+        if not FILE_NAME.fullmatch(own.file) or names.count(own.file) > 1 or not SHA256.fullmatch(own.sha256):
+            raise ValueError(f"the file {own.file[:60]!r}")
+
+
+def read_release(folder: Path) -> Release | None:
+    """What a bundle's release says, whoever wrote it; None for a bundle that has none. Raises ArtifactError."""
+    return None if not (folder / RELEASE).is_file() else _parsed(_content(folder / RELEASE), folder)
+
+
+def signed_release(folder: Path, key: Path) -> Release:
+    """A bundle's release, signed by the owner of a public key. The files themselves are not looked at.
+
+    Raises:
+        ArtifactError: the bundle is not released, or signed by somebody else.
+        OptionError: the key is none.
+        MissingDependencyError: the package that checks signatures is not installed.
+    """
+    public = _public_key(key)
+    for name in (RELEASE, SIGNATURE):
+        if not (folder / name).is_file():
+            raise ArtifactError(f"{folder}: not released (no {name}); its owner signs it with cxr-edge release")
+    content, signature = _content(folder / RELEASE), _content(folder / SIGNATURE)
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        public.verify(signature, content)
+    except InvalidSignature:
+        raise ArtifactError(
+            f"{folder / SIGNATURE}: not a signature of {RELEASE} by the owner of {key}; take the release from its owner"
+        ) from None
+    return _parsed(content, folder)
+
+
+def require_files(folder: Path, release: Release) -> None:
+    """Raises ArtifactError where a file of a bundle is not the one that its release names, or is missing."""
+    for own in release.files:
+        _require_file(folder, own)
+
+
+def require_released(path: Path) -> None:
+    """Refuse an artifact that the owner did not release, where `REQUIRED_KEY` names the owner's public key.
+
+    Raises:
+        ArtifactError: it is not released, or was changed since; so is the manifest beside it.
+    """
+    key = os.environ.get(REQUIRED_KEY)
+    if not key:
+        return
+    release = signed_release(path.parent, Path(key))
+    named = {own.file: own for own in release.files}
+    for name in (MANIFEST, path.name):
+        if name not in named:
+            raise ArtifactError(f"{path}: {name} is not among the released files; take the release from its owner")
+        _require_file(path.parent, named[name])
+
+
+def _require_file(folder: Path, own: ReleasedFile) -> None:
+    path = folder / own.file
+    if not path.is_file() or path.is_symlink():
+        raise ArtifactError(f"{path}: named in {RELEASE}, but missing; copy the release again")
+    if path.stat().st_size != own.bytes or sha256_of(path) != own.sha256:
+        raise ArtifactError(f"{path}: was changed after its release; copy the release again, or release it again")
+
+
+def _public_key(path: Path) -> Ed25519PublicKey:
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    except ModuleNotFoundError:
+        raise MissingDependencyError("cryptography, which checks signatures,", "signing") from None
+    try:
+        key = load_pem_public_key(read_bounded(path, _MAX_BYTES))
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise OptionError(f"{path}: no public key in PEM format ({first_line(error)})") from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise OptionError(f"{path}: a public key of another kind than Ed25519; docs/updates.md says how to make one")
+    return key
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_bounded(path, _MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read ({error}); copy the release again") from None
+
+
+def _parsed(content: bytes, folder: Path) -> Release:
+    try:
+        release = from_json(Release, parse_json(content))
+        require_valid_release(release)
+    except ValueError as error:
+        raise ArtifactError(f"{folder / RELEASE}: no release that this version of cxr-edge knows ({error})") from None
+    return release

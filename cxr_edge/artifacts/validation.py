@@ -1,0 +1,93 @@
+"""What metadata must say to be used: an artifact from elsewhere may hold anything that fits its types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from cxr_edge.artifacts.contract import Contract
+from cxr_edge.artifacts.metadata import ArtifactMetadata, Manifest, ReferenceOutputs, joined
+from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.records import JsonObject
+
+MAX_CLASSES, MAX_LABEL, MAX_IMAGE_SIZE, MAX_REFERENCES = 100, 100, 2048, 1000
+#: A name of a file in a bundle: no folder, nothing hidden, nothing that a shell or a terminal obeys.
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHARES = ("agreement", "accuracy", "reference_accuracy")
+
+
+def require_valid_manifest(manifest: Manifest) -> None:
+    """Raises ValueError, which names what cannot be right in a manifest."""
+    names = [entry.file for entry in manifest.artifacts]
+    for entry in manifest.artifacts:
+        _require(FILE_NAME.fullmatch(entry.file) is not None, "file", entry.file)
+        _require(names.count(entry.file) == 1, "file", f"{entry.file}, which is listed twice")
+        _require(entry.file.endswith(f".{entry.format}"), "file", f"{entry.file} of format {entry.format}")
+        _require(SHA256.fullmatch(entry.sha256) is not None, "sha256", entry.sha256)
+        require_valid_metadata(joined(manifest.shared, entry))
+
+
+def require_valid_metadata(metadata: ArtifactMetadata) -> None:
+    """Raises ValueError, which names the field of an artifact's metadata that cannot be right."""
+    labels = metadata.labels
+    _require(2 <= len(labels) <= MAX_CLASSES, "labels", f"{len(labels)} of them")
+    _require(len(set(labels)) == len(labels), "labels", "the same one twice")
+    for label in labels:
+        _require(0 < len(label) <= MAX_LABEL and label.isprintable(), "labels", label)
+    _require_known(metadata.contract, len(labels))
+    _require(0 < metadata.temperature < 1e6, "temperature", metadata.temperature)
+    reference = metadata.reference_sha256
+    _require(reference is None or SHA256.fullmatch(reference) is not None, "reference_sha256", reference)
+    if metadata.parity is not None:
+        _require_parity(metadata.parity)
+    if metadata.operating_point is not None:
+        _require_point(metadata.operating_point, labels)
+    if metadata.reference_outputs is not None:
+        _require_outputs(metadata.reference_outputs, len(labels))
+
+
+def _require_known(contract: Contract, classes: int) -> None:
+    try:
+        known = contract.is_known(classes) and contract.image_size <= MAX_IMAGE_SIZE
+    except (ValueError, IndexError, TypeError):
+        known = False
+    _require(known, "contract", "one that this version of cxr-edge does not know")
+
+
+def _require_parity(parity: JsonObject) -> None:
+    _require(parity.get("verdict") in set(Verdict), "parity.verdict", parity.get("verdict"))
+    for name in _SHARES:
+        _require(_is_share(parity.get(name)), f"parity.{name}", parity.get(name))
+    _require(type(parity.get("images")) is int, "parity.images", parity.get("images"))
+    for name in ("calibration_error", "gate"):
+        _require(isinstance(parity.get(name, {}), dict), f"parity.{name}", parity.get(name))
+
+
+def _require_point(point: JsonObject, labels: Sequence[str]) -> None:
+    """Of either schema of `evaluation.operating.OperatingPoint`."""
+    names = ("sensitive_class", "suspected_from", "called_from")
+    label, *thresholds = names if "schema" in point else ("label", "threshold", "refer_below")
+    _require(point.get(label) in labels, f"operating_point.{label}", point.get(label))
+    for name in thresholds:
+        _require(_is_share(point.get(name)), f"operating_point.{name}", point.get(name))
+
+
+def _require_outputs(outputs: ReferenceOutputs, classes: int) -> None:
+    for name, rows in (("probabilities", outputs.probabilities), ("keras", outputs.keras)):
+        where = f"reference_outputs.{name}"
+        _require(0 < len(rows) <= MAX_REFERENCES, where, f"{len(rows)} rows")
+        for row in rows:
+            _require(len(row) == classes and all(map(_is_share, row)), where, row)
+    _require(len(outputs.probabilities) == len(outputs.keras), "reference_outputs", "two lengths")
+
+
+def _is_share(value: object) -> bool:
+    # A hair above 1: softmax rounds.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1.001
+
+
+def _require(right: bool, field: str, value: Any) -> None:
+    if not right:
+        raise ValueError(f"{field} cannot be {str(value)[:100]}")

@@ -1,0 +1,48 @@
+"""`cxr-edge install`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxr_edge.cli.options import SignatureOption
+
+
+def command(
+    archive: Annotated[Path, typer.Argument(help="Zip of cxr-edge pack.", metavar="BUNDLE.zip")],
+    into: Annotated[Path, typer.Option("--into", help="Folder of what is installed.", metavar="DIR")],
+    require_signature: SignatureOption = None,
+    allow_downgrade: Annotated[
+        bool,
+        typer.Option(
+            "--allow-downgrade",
+            help="Take an older version than this device has seen, another model, or one without a version.",
+        ),
+    ] = False,
+    max_p90: Annotated[
+        float | None,
+        typer.Option(
+            "--max-p90", help="Refuse a bundle whose 90th percentile of one inference here is longer.", metavar="MS"
+        ),
+    ] = None,
+) -> None:
+    """Put a packed bundle into force on this device, if it is its owner's, newer, and computes what was validated.
+
+    Signature, version, hashes and schema are checked, the reference outputs replayed on the runtimes here, and then the
+    bundle takes the place of the one before, at once. Exit status 3 where it computes something else, or is too slow.
+    """
+    from cxr_edge.reporting.terminal.parity import show_replay
+    from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.reporting.terminal.updates import show_in_force
+    from cxr_edge.updates.install import install
+
+    installed = install(archive, into, require_signature, allow_downgrade, max_p90)
+    if installed.proof is None:
+        show("this very bundle is in force already")
+    else:
+        show_replay(installed.proof.replayed)
+        if installed.proof.p90_ms is not None:
+            show(f"p90 of one inference: {installed.proof.p90_ms:.1f} ms")
+    show_in_force(installed, into)

@@ -1,0 +1,32 @@
+"""`cxr-edge release`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.", metavar="BUNDLE")],
+    key: Annotated[
+        Path,
+        typer.Option(
+            "--key",
+            help="Private Ed25519 key, PEM; CXR_EDGE_KEY_PASSWORD has the password of one that takes any.",
+            metavar="FILE",
+        ),
+    ],
+    name: Annotated[str, typer.Option("--name", help="Name of the model, the same for all its releases.")],
+    version: Annotated[int, typer.Option("--version", help="Higher than that of the release before.", min=1)],
+) -> None:
+    """Sign a bundle: its files as they are now, the model's name and version, for devices that ask for a signature."""
+    from cxr_edge.artifacts.release import SIGNATURE
+    from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.updates.release import release
+
+    released = release(bundle, key, name, version)
+    for own in released.files:
+        show(f"{own.sha256}  {own.file}{f'  parity {own.verdict}' if own.verdict else ''}")
+    show(f"{bundle / SIGNATURE}: {released}, {len(released.files)} files signed")

@@ -1,0 +1,21 @@
+"""`cxr-edge rollback`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxr_edge.cli.options import SignatureOption
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="Folder that cxr-edge install keeps.", metavar="DIR")],
+    require_signature: SignatureOption = None,
+) -> None:
+    """Put the bundle that was in force before into force again."""
+    from cxr_edge.reporting.terminal.updates import show_in_force
+    from cxr_edge.updates.install import rollback
+
+    show_in_force(rollback(folder, require_signature), folder)

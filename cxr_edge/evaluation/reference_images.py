@@ -1,0 +1,77 @@
+"""Reference inputs: images that travel with a bundle, of which each artifact has recorded what it computes."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.artifacts.bundle import REFERENCES, read_manifest
+from cxr_edge.artifacts.validation import MAX_REFERENCES
+from cxr_edge.errors import ArtifactError, first_line
+from cxr_edge.evaluation.shifts import SUITE
+from cxr_edge.files import read_bounded, sha256_of
+from cxr_edge.phantoms.drawing import LABELS, draw_phantom
+
+_PHANTOMS = 9
+#: The array of today's files, of differences; and of the first ones, of grey values.
+_DIFFERENCES, _PLAIN = "differences.npy", "images.npy"
+_MAX_BYTES = 64 << 20
+
+
+def reference_images(size: int) -> NDArray[np.uint8]:
+    """uint8 `[45, S, S, 1]`: phantoms, three each class, black, white, noise, and one phantom a class under each shift.
+
+    Black, white and noise saturate what can saturate; shifted images are where a drift of int8 shows first.
+    """
+    drawn = [draw_phantom(LABELS[index % len(LABELS)], 9000 + index, size).pixels for index in range(_PHANTOMS)]
+    noise = np.random.default_rng(0).integers(0, 256, (size, size), dtype=np.uint8)
+    plain = np.stack([*drawn, np.zeros_like(noise), np.full_like(noise, 255), noise])[..., None]
+    return np.concatenate([plain, *(shift.apply(plain[: len(LABELS)]) for shift in SUITE)])
+
+
+def packed(images: NDArray[np.uint8]) -> bytes:
+    """The content of the file of reference inputs.
+
+    As differences of neighbours in a row, which deflate to four fifths of what the grey values do.
+    """
+    content = io.BytesIO()
+    np.savez_compressed(content, differences=np.diff(images, axis=2, prepend=np.uint8(0)))
+    return content.getvalue()
+
+
+def read_reference_images(folder: Path) -> NDArray[np.uint8]:
+    """The inputs that came with a bundle, uint8 `[M, S, S, 1]`; bundles of before November 2026 have twelve.
+
+    Raises:
+        ArtifactError: the bundle has none, or the file is not the one the manifest describes, or holds something else.
+    """
+    shared = read_manifest(folder).shared
+    path = folder / REFERENCES
+    if shared.reference_sha256 is None or not path.is_file():
+        raise ArtifactError(f"{folder}: has no reference outputs (exported by an older version?); export it again")
+    if sha256_of(path) != shared.reference_sha256:
+        raise ArtifactError(
+            f"{path}: its SHA-256 is not the one in the manifest; copy the bundle again or export it again"
+        )
+    try:
+        return _unpacked(read_bounded(path, _MAX_BYTES), shared.contract.image_size)
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+        raise ArtifactError(f"{path}: holds no reference inputs ({first_line(error)}); export it again") from None
+
+
+def _unpacked(content: bytes, size: int) -> NDArray[np.uint8]:
+    """What `packed` packs, or did. Nothing is unpacked before its size is known to be that of images."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        name = _DIFFERENCES if _DIFFERENCES in archive.namelist() else _PLAIN
+        with archive.open(name) as file:
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError("not an array of NumPy's first format")
+            shape, by_column, dtype = np.lib.format.read_array_header_1_0(file)
+            if shape[1:] != (size, size, 1) or not 0 < shape[0] <= MAX_REFERENCES or dtype != np.uint8 or by_column:
+                raise ValueError(f"{dtype} {shape}, not images of {size} px")
+            values = np.frombuffer(file.read(shape[0] * size * size), np.uint8).reshape(shape)
+    return np.cumsum(values, axis=2, dtype=np.uint8) if name == _DIFFERENCES else values

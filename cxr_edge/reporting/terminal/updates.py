@@ -1,0 +1,17 @@
+"""What installing and rolling back say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cxr_edge.artifacts.metadata import NOTICE
+from cxr_edge.reporting.terminal.tables import show
+from cxr_edge.updates.install import Installed
+
+
+def show_in_force(installed: Installed, into: Path) -> None:
+    """Which bundle answers now, and how to return to the one before."""
+    show(f"in force: {installed.release or 'a bundle that nobody released'}, {installed.folder}")
+    if installed.previous is not None:
+        show(f"the one before: {installed.previous}; cxr-edge rollback {into} returns to it")
+    show(NOTICE)

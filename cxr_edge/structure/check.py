@@ -1,0 +1,75 @@
+"""The refusal of files that a runtime should not see."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+from cxr_edge.artifacts.artifact import read_metadata, require_artifact_file
+from cxr_edge.artifacts.contract import ANY, Contract, TensorSpec
+from cxr_edge.artifacts.kinds import ArtifactFormat
+from cxr_edge.errors import ArtifactError
+from cxr_edge.structure import onnx, tflite
+from cxr_edge.structure.graph import GraphStructure, require
+
+_KNOWN = {ArtifactFormat.TFLITE: frozenset(tflite.OPERATORS.values()), ArtifactFormat.ONNX: onnx.OPERATORS}
+
+
+def structure_of(path: Path) -> GraphStructure:
+    """The structure of a TFLite or ONNX file, of this project or not.
+
+    Raises:
+        ArtifactError: no such file, or a damaged one; its weights are elsewhere, or it is beyond any bound.
+    """
+    kind = require_artifact_file(path)
+    try:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as data,
+        ):
+            return tflite.tflite_structure(data) if kind is ArtifactFormat.TFLITE else onnx.onnx_structure(data)
+    except (ValueError, OSError) as error:
+        raise ArtifactError(f"{path}: a damaged or forged file ({error}); export it again, or copy it again") from None
+
+
+def require_sound(path: Path) -> None:
+    """Refuse a file before a runtime parses it.
+
+    What has the metadata of an artifact must have the ends that these say, and known operators alone. Of a file of
+    another tool, the structure is looked at.
+
+    Raises:
+        ArtifactError: as `structure_of`, or the graph is not what the metadata say.
+    """
+    structure = structure_of(path)
+    try:
+        metadata = read_metadata(path)
+    except ArtifactError:
+        # Of another tool, or on its way through an export.
+        return
+    try:
+        unknown = sorted(structure.operators - _KNOWN[metadata.format])
+        require(not unknown, f"operators that no artifact has: {', '.join(unknown[:5])}")
+        _require_ends(structure, metadata.contract)
+    except ValueError as error:
+        raise ArtifactError(f"{path}: {error}; export it again") from None
+
+
+def _require_ends(structure: GraphStructure, contract: Contract) -> None:
+    wanted = (contract.probabilities, *([contract.heatmap] if contract.heatmap else []))
+    require(len(structure.inputs) == 1, f"{len(structure.inputs)} inputs, not one")
+    found = {output.name: output for output in structure.outputs}
+    require(len(found) == len(wanted), f"{len(found)} outputs, not {len(wanted)}")
+    _require_end(structure.inputs[0], contract.image)
+    for end in wanted:
+        require(end.name in found, f"no output is called {end.name}")
+        _require_end(found[end.name], end)
+
+
+def _require_end(end: TensorSpec, wanted: TensorSpec) -> None:
+    """Of the number of images nothing is asked, and nothing of a size that the graph leaves open."""
+    sizes = zip(end.shape[1:], wanted.shape[1:], strict=False)
+    fits = len(end.shape) == len(wanted.shape) and all(size in (ANY, own) for size, own in sizes)
+    same = (end.name, end.type) == (wanted.name, wanted.type)
+    require(same and fits, f"{end.name[:60]} is {end.type} {end.shape}, its metadata say {wanted.type} {wanted.shape}")

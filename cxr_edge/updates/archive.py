@@ -1,0 +1,134 @@
+"""The zip that a bundle travels as: equal bundles are equal bytes, and what unpacks one trusts nothing in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import zipfile
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr_edge.artifacts.artifact import MAX_ARTIFACT_BYTES
+from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, read_bundle, read_manifest
+from cxr_edge.artifacts.kinds import ArtifactFormat
+from cxr_edge.artifacts.release import RELEASE, SIGNATURE, Release, read_release, require_files
+from cxr_edge.artifacts.validation import FILE_NAME
+from cxr_edge.errors import ArtifactError
+from cxr_edge.evaluation.reference_images import read_reference_images
+from cxr_edge.files import replacing
+
+_FIXED_DATE = (1980, 1, 1, 0, 0, 0)
+_OTHERS = (MANIFEST, REFERENCES, RELEASE, SIGNATURE)
+#: A bundle has eight artifacts, and rarely more.
+_MAX_FILES, _MAX_DIRECTORY, _MAX_BYTES = 64, 64 << 10, 2 << 30
+#: The end of a zip without a comment, and what stands before it in one that goes beyond 4 GiB.
+_END, _END_BYTES, _LARGE_END, _LARGE_END_BYTES = b"PK\x05\x06", 22, b"PK\x06\x07", 20
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed bundle: the names of its files, and its release, None where it was not signed."""
+
+    path: Path
+    files: tuple[str, ...]
+    release: Release | None
+
+
+def pack(folder: Path, target: Path) -> Packed:
+    """Write a bundle to one zip, atomically. Its files are stored: no version of zlib changes a byte.
+
+    Raises:
+        ArtifactError: the bundle is damaged, or was changed after its release.
+    """
+    artifacts, release = read_bundle(folder), read_release(folder)
+    names = [MANIFEST, *(artifact.name for artifact in artifacts)]
+    if read_manifest(folder).shared.reference_sha256 is not None:
+        read_reference_images(folder)
+        names.append(REFERENCES)
+    if release is not None:
+        require_files(folder, release)
+        names += [RELEASE, SIGNATURE]
+    with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(names):
+            entry = zipfile.ZipInfo(name, _FIXED_DATE)
+            entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+            entry.file_size = (folder / name).stat().st_size
+            with (folder / name).open("rb") as content, archive.open(entry, "w") as file:
+                shutil.copyfileobj(content, file)
+    return Packed(target, tuple(sorted(names)), release)
+
+
+class Archive:
+    """A packed bundle, whose directory is checked when it is opened. A context.
+
+    Raises:
+        ArtifactError: no such file, or not what `pack` writes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.is_file():
+            raise ArtifactError(f"{path}: no such file; cxr-edge pack writes one")
+        try:
+            _require_small_directory(path)
+            self._zip = zipfile.ZipFile(path)
+            self._entries = {entry.filename: entry for entry in self._zip.infolist()}
+            for entry in self._zip.infolist():
+                _require_plain(entry)
+            if len(self._entries) < len(self._zip.infolist()):
+                raise ValueError("two files of one name")
+        except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+            raise self._refusal(error) from None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._entries)
+
+    def unpack(self, names: Collection[str], folder: Path) -> None:
+        """Write some of its files to a folder, down to the disk. Raises ArtifactError where one is damaged."""
+        for name in names:
+            try:
+                with self._zip.open(self._entries[name]) as content, (folder / name).open("xb") as file:
+                    shutil.copyfileobj(content, file, 1 << 20)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+                raise self._refusal(error) from None
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._zip.close()
+
+    def _refusal(self, error: Exception) -> ArtifactError:
+        return ArtifactError(f"{self._path}: not a bundle that cxr-edge pack wrote, or a damaged one ({error})")
+
+
+def _require_small_directory(path: Path) -> None:
+    """Raises ValueError for a zip whose list of files could fill the memory, before it is read."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - _END_BYTES - _LARGE_END_BYTES))
+        tail = file.read()
+    end, before = tail[-_END_BYTES:], tail[:-_END_BYTES]
+    if size > _MAX_BYTES or len(end) < _END_BYTES or not end.startswith(_END) or before.startswith(_LARGE_END):
+        raise ValueError("its end is not that of a small zip")
+    files, directory = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
+    if files > _MAX_FILES or directory > _MAX_DIRECTORY:
+        raise ValueError(f"{files} files")
+
+
+def _require_plain(entry: zipfile.ZipInfo) -> None:
+    """Raises ValueError for anything but a stored, regular file of a name and size that a bundle can have."""
+    name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
+    suffix = name.rpartition(".")[2]
+    if not FILE_NAME.fullmatch(name) or (name not in _OTHERS and suffix not in set(ArtifactFormat)):
+        raise ValueError(f"a file called {name[:60]!r}")
+    if kind not in (0, stat.S_IFREG):
+        raise ValueError(f"{name}: a link, or no file")
+    stored = entry.compress_type == zipfile.ZIP_STORED and entry.file_size == entry.compress_size
+    if not stored or entry.flag_bits & 1 or entry.file_size > MAX_ARTIFACT_BYTES:
+        raise ValueError(f"{name}: compressed, encrypted or too large")

@@ -1,0 +1,65 @@
+"""That a bundle computes on this device what was validated, and fast enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr_edge.artifacts.bundle import read_bundle
+from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.benchmarking.latency import Candidate, measure
+from cxr_edge.errors import GateError, MissingDependencyError
+from cxr_edge.evaluation.reference_images import read_reference_images
+from cxr_edge.evaluation.replay import ReplayResult, replay
+from cxr_edge.machine import usable_cores
+from cxr_edge.prediction.fastest import fastest
+from cxr_edge.runtimes.base import all_runtimes
+from cxr_edge.runtimes.selection import best_artifacts
+from cxr_edge.runtimes.trial import try_apart
+
+_QUERIES, _SECONDS = 100, 1.0
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The replay of the reference inputs on each runtime; 90th percentile of the best artifact's latency, if asked."""
+
+    replayed: tuple[ReplayResult, ...]
+    p90_ms: float | None
+
+
+def prove(folder: Path, max_p90_ms: float | None) -> Proof:
+    """Run a bundle's reference inputs on every runtime that is installed here, first in a process of their own.
+
+    Args:
+        folder: the bundle.
+        max_p90_ms: limit of the 90th percentile of one inference in milliseconds; None not to measure it.
+
+    Raises:
+        ArtifactError: the bundle has no reference outputs, or brings a runtime down.
+        GateError: what it computes is not what was recorded at export, or it takes longer.
+        MissingDependencyError: no runtime is installed.
+    """
+    runtimes = [runtime for runtime in all_runtimes() if runtime.installed()]
+    if not runtimes:
+        raise MissingDependencyError("a runtime", "device")
+    for artifact in read_bundle(folder):
+        for runtime in runtimes:
+            if artifact.format in runtime.formats:
+                try_apart(artifact.path, runtime, artifact.image_size)
+    replayed = replay(folder, runtimes, None)
+    failed = [f"{row.artifact} on {row.runtime}" for row in replayed if row.verdict is not Verdict.PASSED]
+    if failed:
+        raise GateError(f"{', '.join(failed)}: computes something else here than was recorded at export; not installed")
+    p90 = None if max_p90_ms is None else _p90_ms(folder)
+    if p90 is not None and max_p90_ms is not None and p90 > max_p90_ms:
+        raise GateError(f"p90 of one inference is {p90:.1f} ms here, and {max_p90_ms:g} ms are allowed; not installed")
+    return Proof(tuple(replayed), p90)
+
+
+def _p90_ms(folder: Path) -> float:
+    """Of what `predict` would take, on all cores."""
+    artifact, runtime, _ = fastest(best_artifacts(folder), usable_cores())
+    candidate = Candidate(artifact.name, runtime.title, runtime.load(artifact.path, usable_cores()), 0.0)
+    measure([candidate], read_reference_images(folder), _QUERIES, _SECONDS)
+    return candidate.figures().p90_ms

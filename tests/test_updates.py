@@ -1,0 +1,359 @@
+"""Releases, packed bundles and their installation: nothing that the owner did not sign, and always a whole bundle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_edge import Classifier, open_bundle
+from cxr_edge.artifacts.bundle import MANIFEST, read_bundle, read_manifest
+from cxr_edge.artifacts.installation import STATE, bundle_in, read_installation
+from cxr_edge.artifacts.release import RELEASE, SIGNATURE
+from cxr_edge.errors import ArtifactError, GateError, OptionError
+from cxr_edge.files import sha256_of
+from cxr_edge.updates.archive import pack
+from cxr_edge.updates.install import install, rollback
+from cxr_edge.updates.release import release
+from tests.conftest import Cli
+from tests.power import Power
+from tests.tiny import write_bundle_with_references
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A private key and its public one."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+
+    folder, key = tmp_path_factory.mktemp("keys"), Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    for name, content in (("key.pem", private), ("key.pub", public)):
+        (folder / name).write_bytes(content)
+    return folder / "key.pem", folder / "key.pub"
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory, keys: tuple[Path, Path]) -> Path:
+    """Bundles signed as versions 1 and 2 of a model, one that is not signed, and each of them packed."""
+    folder = tmp_path_factory.mktemp("bundles")
+    for name, temperature, version in (("one", 1.0, 1), ("two", 2.0, 2), ("unsigned", 3.0, None)):
+        write_bundle_with_references(folder / name, temperature)
+        if version is not None:
+            release(folder / name, keys[0], "cart", version)
+        pack(folder / name, folder / f"{name}.zip")
+    return folder
+
+
+@pytest.fixture
+def unproven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installations without the seconds that running the bundle takes."""
+    monkeypatch.setattr("cxr_edge.updates.install.prove", lambda folder, max_p90_ms: None)
+
+
+def temperature_in_force(folder: Path) -> float:
+    """Of the bundle in force, every file of which is whole."""
+    read_bundle(bundle_in(folder))
+    return read_manifest(bundle_in(folder)).shared.temperature
+
+
+def test_release_pack_install_predict_and_rollback(
+    bundles: Path, keys: tuple[Path, Path], tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = keys
+    # What the option sets, for the processes that a command starts, is undone at the end of the test.
+    monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", "")
+    bundle, device = Path(shutil.copytree(bundles / "unsigned", tmp_path / "bundle")), tmp_path / "device"
+    result = cli("release", bundle, "--key", private, "--name", "cart", "--version", 3)
+    assert result.code == 0, result.err
+    assert "cart, version 3" in result.out
+    assert cli("pack", bundle).code == 0
+    for archive in (bundles / "one.zip", tmp_path / "bundle.zip"):
+        result = cli("install", archive, "--into", device, "--require-signature", public)
+        assert result.code == 0, result.err
+    assert "in force: cart, version 3" in result.out
+    assert "100.0" in result.out
+    picture = tmp_path / "x.png"
+    Image.fromarray(np.zeros((80, 80), np.uint8)).save(picture)
+    arguments = ("predict", picture, "--bundle", device, "--runtime", "litert", "--require-signature", public)
+    assert cli(*arguments).code == 0
+    assert temperature_in_force(device) == 3.0
+    assert open_bundle(device).folder == bundle_in(device)
+    result = cli("rollback", device)
+    assert result.code == 0
+    assert "cart, version 1" in result.out
+    assert temperature_in_force(device) == 1.0
+    assert cli("rollback", device).code == 0
+    assert temperature_in_force(device) == 3.0
+
+
+def test_equal_bundles_are_packed_as_equal_bytes(bundles: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundles / "two", tmp_path / "copy")
+    for path in copy.iterdir():
+        path.chmod(0o600)
+    pack(copy, tmp_path / "copy.zip")
+    assert sha256_of(tmp_path / "copy.zip") == sha256_of(bundles / "two.zip")
+
+
+def test_a_release_says_what_is_signed(bundles: Path) -> None:
+    signed = json.loads((bundles / "two" / RELEASE).read_text())
+    assert (signed["name"], signed["version"]) == ("cart", 2)
+    files = {own["file"]: own for own in signed["files"]}
+    assert set(files) == {"manifest.json", "reference.npz", "xception-int8.onnx", "xception-int8.tflite"}
+    for name, own in files.items():
+        assert (own["sha256"], own["bytes"]) == (
+            sha256_of(bundles / "two" / name),
+            (bundles / "two" / name).stat().st_size,
+        )
+    assert files["xception-int8.onnx"]["verdict"] == "not enough images"
+
+
+def test_a_version_only_grows(bundles: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(bundles / "two", tmp_path / "bundle"))
+    assert release(bundle, keys[0], "cart", 2).version == 2
+    with pytest.raises(OptionError, match="take 3 or more"):
+        release(bundle, keys[0], "cart", 1)
+    for name, version in (("../cart", 3), ("a name", 3)):
+        with pytest.raises(OptionError, match="the name"):
+            release(bundle, keys[0], name, version)
+
+
+@pytest.mark.usefixtures("unproven")
+def test_an_older_version_another_model_and_an_unsigned_one_are_refused(
+    bundles: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    device = tmp_path / "device"
+    other = Path(shutil.copytree(bundles / "unsigned", tmp_path / "other"))
+    release(other, keys[0], "ward", 9)
+    pack(other, tmp_path / "other.zip")
+    install(bundles / "unsigned.zip", device)
+    install(bundles / "two.zip", device)
+    for archive, said in ((bundles / "one.zip", "an older one"), (tmp_path / "other.zip", "another model"),
+                          (bundles / "unsigned.zip", "no release")):  # fmt: skip
+        with pytest.raises(ArtifactError, match=f"{said}.*--allow-downgrade"):
+            install(archive, device)
+        assert temperature_in_force(device) == 2.0
+    install(bundles / "one.zip", device, allow_downgrade=True)
+    assert temperature_in_force(device) == 1.0
+    # What was seen stays seen.
+    install(bundles / "two.zip", device)
+    rollback(device)
+    with pytest.raises(ArtifactError, match="an older one"):
+        install(bundles / "one.zip", device)
+
+
+@pytest.mark.usefixtures("unproven")
+def test_the_same_bundle_again_changes_nothing_and_a_damaged_one_is_replaced(bundles: Path, tmp_path: Path) -> None:
+    device = tmp_path / "device"
+    install(bundles / "one.zip", device)
+    install(bundles / "two.zip", device)
+    before = (device / STATE).read_text()
+    install(bundles / "two.zip", device)
+    assert (device / STATE).read_text() == before
+    (bundle_in(device) / MANIFEST).write_text("{}")
+    assert install(bundles / "two.zip", device).previous is not None
+    assert temperature_in_force(device) == 2.0
+    rollback(device)
+    assert temperature_in_force(device) == 1.0
+    assert len(list((device / "bundles").iterdir())) == 2
+
+
+def changed_after_signing(bundle: Path) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest["notice"] = "other"
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+
+
+def changed_release(bundle: Path) -> None:
+    text = (bundle / RELEASE).read_text()
+    (bundle / RELEASE).write_text(text.replace('"version": 2', '"version": 7'))
+
+
+def no_signature(bundle: Path) -> None:
+    (bundle / SIGNATURE).unlink()
+
+
+def other_signature(bundle: Path) -> None:
+    (bundle / SIGNATURE).write_bytes(bytes(64))
+
+
+def short_signature(bundle: Path) -> None:
+    (bundle / SIGNATURE).write_bytes(b"")
+
+
+def not_released(bundle: Path) -> None:
+    (bundle / RELEASE).unlink()
+
+
+SPOILED = [changed_after_signing, changed_release, no_signature, other_signature, short_signature, not_released]
+
+
+@pytest.mark.parametrize("spoil", SPOILED)
+def test_what_the_owner_did_not_sign_is_refused_everywhere(
+    bundles: Path,
+    keys: tuple[Path, Path],
+    tmp_path: Path,
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Path], None],
+) -> None:
+    bundle, device = Path(shutil.copytree(bundles / "two", tmp_path / "bundle")), tmp_path / "device"
+    spoil(bundle)
+    packed = tmp_path / "x.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted(bundle.iterdir()):
+            archive.write(path, path.name)
+    with pytest.raises(ArtifactError):
+        install(packed, device, keys[1])
+    assert not device.exists()
+    monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", str(keys[1]))
+    for arguments in (
+        ("predict", "x.png", "--bundle", bundle),
+        ("predict", "x.png", "--artifact", bundle / "xception-int8.onnx"),
+        ("verify", "--bundle", bundle, "--replay"),
+        ("bench", "--bundle", bundle, "--quick"),
+        ("inspect", bundle / "xception-int8.tflite"),
+    ):
+        result = cli(*arguments)
+        assert result.code == 2, arguments
+        assert "release" in result.err
+        assert "Traceback" not in result.err
+
+
+def test_a_signed_bundle_is_taken_where_a_signature_is_required(
+    bundles: Path, keys: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", str(keys[1]))
+    assert Classifier.open(bundles / "two", "litert", 1).predict(np.zeros((80, 80), np.uint8))
+    loose = shutil.copy(bundles / "two" / "xception-int8.onnx", tmp_path / "loose.onnx")
+    with pytest.raises(ArtifactError, match="not released"):
+        Classifier.open(loose, "onnx", 1)
+    monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", str(tmp_path / "absent.pem"))
+    with pytest.raises(OptionError, match=r"absent\.pem: no public key"):
+        Classifier.open(bundles / "two", "litert", 1)
+
+
+def test_a_bundle_that_computes_something_else_here_is_not_installed(bundles: Path, tmp_path: Path, cli: Cli) -> None:
+    device = tmp_path / "device"
+    wrong = write_bundle_with_references(tmp_path / "wrong", 5.0, right=False)
+    pack(wrong, tmp_path / "wrong.zip")
+    install(bundles / "unsigned.zip", device)
+    result = cli("install", tmp_path / "wrong.zip", "--into", device)
+    assert result.code == 3
+    assert "xception-int8.onnx on ONNX Runtime" in result.err
+    with pytest.raises(GateError, match="p90 of one inference"):
+        install(bundles / "two.zip", device, max_p90_ms=1e-6)
+    assert temperature_in_force(device) == 3.0
+    assert sorted(path.name for path in device.iterdir()) == ["bundles", STATE]
+
+
+def outside(archive: zipfile.ZipFile) -> None:
+    archive.writestr("../evil.onnx", b"x")
+
+
+def absolute(archive: zipfile.ZipFile) -> None:
+    archive.writestr("/tmp/evil.onnx", b"x")
+
+
+def link(archive: zipfile.ZipFile) -> None:
+    entry = zipfile.ZipInfo("x.onnx")
+    entry.create_system, entry.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    archive.writestr(entry, "/etc/passwd")
+
+
+def twice(archive: zipfile.ZipFile) -> None:
+    with pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr(MANIFEST, b"{}")
+
+
+def program(archive: zipfile.ZipFile) -> None:
+    archive.writestr("run.sh", b"rm -r /")
+
+
+def bomb(archive: zipfile.ZipFile) -> None:
+    archive.writestr("x.onnx", bytes(1 << 24), zipfile.ZIP_DEFLATED)
+
+
+def many(archive: zipfile.ZipFile) -> None:
+    for index in range(100):
+        archive.writestr(f"{index}.onnx", b"")
+
+
+def more(archive: zipfile.ZipFile) -> None:
+    archive.writestr("more.onnx", b"x")
+
+
+@pytest.mark.parametrize("add", [outside, absolute, link, twice, program, bomb, many, more])
+def test_a_zip_that_holds_anything_else_is_refused(
+    bundles: Path, tmp_path: Path, add: Callable[[zipfile.ZipFile], None]
+) -> None:
+    forged = Path(shutil.copy(bundles / "two.zip", tmp_path / "forged.zip"))
+    with zipfile.ZipFile(forged, "a") as archive:
+        add(archive)
+    with pytest.raises(ArtifactError):
+        install(forged, tmp_path / "device")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["forged.zip"]
+
+
+def test_a_damaged_zip_is_one_clear_error(bundles: Path, tmp_path: Path) -> None:
+    content, path = (bundles / "two.zip").read_bytes(), tmp_path / "x.zip"
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(content)
+        for at in rng.integers(0, len(content), 3):
+            damaged[at] ^= int(rng.integers(1, 256))
+        path.write_bytes(bytes(damaged[: int(rng.integers(1, len(content)))] if rng.random() < 0.3 else damaged))
+        with pytest.raises(ArtifactError):
+            install(path, tmp_path / "device")
+    assert not (tmp_path / "device").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="/proc tells which files are open")
+@pytest.mark.usefixtures("unproven")
+def test_a_loss_of_power_at_any_moment_leaves_one_whole_bundle_in_force(
+    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, device = tmp_path / "before", tmp_path / "device"
+    install(bundles / "unsigned.zip", before)
+    install(bundles / "one.zip", before)
+    power = Power(device)
+    seen = []
+    for changes in range(200):
+        shutil.rmtree(device, ignore_errors=True)
+        shutil.copytree(before, device)
+        with power.lost_after(changes, monkeypatch):
+            install(bundles / "two.zip", device)
+        seen.append(temperature_in_force(device))
+        if not power.is_off:
+            break
+        rollback(device)
+        assert temperature_in_force(device) in (1.0, 3.0)
+        install(bundles / "two.zip", device)
+        assert temperature_in_force(device) == 2.0
+        assert len(list((device / "bundles").iterdir())) == 2
+        assert list(device.glob(".incoming*")) == []
+    assert not power.is_off
+    assert len(seen) > 30
+    # Old until the one moment, new from then on.
+    assert seen == sorted(seen) and set(seen) == {1.0, 2.0}
+
+
+def test_a_damaged_record_of_what_is_installed_is_refused(tmp_path: Path, cli: Cli) -> None:
+    for text in ('{"active": "../..", "previous": null}', "{", "[" * 100_000):
+        (tmp_path / STATE).write_text(text)
+        with pytest.raises(ArtifactError, match=r"installed\.json: damaged"):
+            read_installation(tmp_path)
+    assert cli("rollback", tmp_path).code == 2
