@@ -73,6 +73,7 @@ def test_sound_data_has_no_serious_finding(data: Path, cli: Cli) -> None:
         assert tests[name]["verdict"] in ("none", "some")
 
 
+@pytest.mark.slow
 def test_exact_and_near_copies_are_found_in_one_class(data: Path, cli: Cli) -> None:
     first, second, third, fourth, fifth, *_ = files(data, "Normal")
     folder = data / "Normal"
@@ -301,6 +302,7 @@ def test_every_pair_within_the_distance_is_looked_at(monkeypatch: pytest.MonkeyP
     assert found.correlation[0] == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_phantoms_of_different_seeds_are_no_copies(phantoms: Path) -> None:
     measured = measure_all([path for label in LABELS for path in files(phantoms, label)])
     copies = find_copies(measured)

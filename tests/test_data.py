@@ -76,7 +76,7 @@ def test_split_is_stratified_and_the_same_for_the_same_seed(phantoms: Path) -> N
     data = find_data_set(phantoms)
     known = examined(data)
     split = make_split(data, known, seed=4, validation=0.25, test=0.25)
-    assert split == make_split(data, examined(data), seed=4, validation=0.25, test=0.25)
+    assert split == make_split(data, known, seed=4, validation=0.25, test=0.25)
     assert split != make_split(data, known, seed=5, validation=0.25, test=0.25)
     for part, wanted in zip(PARTS, (6, 3, 3), strict=True):
         assert np.bincount(split.targets(part)).tolist() == [wanted] * 3

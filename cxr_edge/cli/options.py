@@ -10,7 +10,25 @@ from typing import Annotated
 import typer
 
 RunOption = Annotated[
-    Path | None, typer.Option("--run", help="Run folder.", show_default="the latest under runs/", metavar="DIR")
+    Path | None,
+    typer.Option(
+        "--run", help="Run: its folder, or its name under runs/.", show_default="the latest under runs/", metavar="DIR"
+    ),
+]
+ArtifactOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--artifact", help="A .tflite or .onnx file by itself.", show_default="the bundle's best", metavar="FILE"
+    ),
+]
+ArtifactsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--artifact",
+        help="A .tflite or .onnx file by itself; repeatable.",
+        show_default="the bundle's",
+        metavar="FILE",
+    ),
 ]
 NewRunOption = Annotated[
     Path | None,
