@@ -7,12 +7,12 @@ VENV := .venv
 demo: $(VENV)/.installed
 	$(VENV)/bin/cxr-edge demo
 
-# What runs while one works: no training, no export.
+# What runs while one works: no training, no export, nothing that takes seconds.
 check: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest -m 'not model'
+	$(VENV)/bin/pytest -m 'not model and not slow' -n 2 --dist loadfile
 
 test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
