@@ -27,7 +27,6 @@ def locked(folder: Path) -> Iterator[None]:
         RunError: another process holds it.
     """
     made = not folder.is_dir()
-    folder.mkdir(parents=True, exist_ok=True)
     handle = _acquired(folder / NAME)
     try:
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
@@ -49,7 +48,12 @@ def _now() -> str:
 
 def _acquired(path: Path) -> int:
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            # Who held it has removed the folder that it had made.
+            continue
         try:
             _lock(handle)
             if os.path.samestat(os.fstat(handle), path.stat()):
