@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
+
+from tests.tiny import ramp
 
 PROGRAM = """
 import sys, types
@@ -53,7 +54,7 @@ exec(compile("\\n".join(lines), path, "exec"), kinds.__dict__)
 
 
 def test_a_quantization_is_added_by_one_line_and_its_mixed_one_by_another(tmp_path: Path) -> None:
-    Image.fromarray(np.full((80, 80), 90, np.uint8)).save(tmp_path / "x.png")
+    Image.fromarray(ramp()).save(tmp_path / "x.png")
     command = [sys.executable, "-c", ADD + PROGRAM, str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
