@@ -108,6 +108,7 @@ def test_the_classifier_is_imported_in_less_than_0_3_s() -> None:
     assert min(float(result.stdout) for result in results) < 0.3
 
 
+@pytest.mark.slow
 def test_a_function_stays_one_when_the_package_behind_it_is_imported() -> None:
     code = (
         "import cxr_edge, cxr_edge.auditing.audit, cxr_edge.exporting, cxr_edge.training\n"
@@ -203,8 +204,8 @@ def _options(command: str) -> set[str]:
 @pytest.mark.parametrize(
     ("command", "of_the_terminal", "of_python"),
     [
-        ("train", {"json"}, {"progress"}),
-        ("export", {"json", "explain_int8", "data"}, {"stage"}),
+        ("train", {"json", "config", "like"}, {"progress"}),
+        ("export", {"json", "config", "explain_int8", "data"}, {"stage"}),
         ("verify", {"json", "require_signature"}, {"stage"}),
         ("audit", {"json", "html", "with_images", "strict"}, {"stage", "on_image"}),
     ],

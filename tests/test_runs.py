@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.choices import OnBadImage, Precision
 from cxr_edge.cli.train import GivenOptions
 from cxr_edge.errors import RunError
 from cxr_edge.evaluation.metrics import metrics_of
@@ -30,7 +31,7 @@ from cxr_edge.runs import Run, new_run, run_named
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import History, read_history
 from cxr_edge.runs.lock import locked
-from cxr_edge.runs.options import OnBadImage, Precision, TrainOptions, completed
+from cxr_edge.runs.options import TrainOptions, completed
 from cxr_edge.runs.progress import Progress
 from cxr_edge.training.jobs import train_new
 from cxr_edge.training.result import TrainingResult
@@ -206,6 +207,7 @@ def held_by_another(folder: Path) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_second_training_on_a_run_is_refused_and_touches_nothing(tmp_path: Path, started: Callable[..., Any]) -> None:
     folder = tmp_path / "run"
     write_phantoms(tmp_path / "data", 5, size=64)
@@ -288,6 +290,7 @@ DEAF = "import sqlite3; sqlite3.connect(':memory:').execute(\'WITH RECURSIVE n(i
        "FROM n WHERE i < 2000000000) SELECT count(*) FROM n\').fetchall()"  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["time.sleep(60)", DEAF])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_process_with_a_line(body: str, number: signal.Signals, code: int) -> None:

@@ -30,6 +30,7 @@ from cxr_edge.cli import (
     train,
     verify,
 )
+from cxr_edge.cli.examples import epilog_of
 from cxr_edge.errors import CxrEdgeError, MissingDependencyError, extra_with, first_line
 
 #: How alike two names of options have to be for one to be meant by the other.
@@ -55,8 +56,8 @@ class Command(TyperCommand):
 app = typer.Typer(
     name="cxr-edge",
     help="Chest X-ray classifiers, from a folder of images to int8 on a device at the edge. Not a medical device.",
-    no_args_is_help=True,
-    add_completion=False,
+    invoke_without_command=True,
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
 for module in (
@@ -64,7 +65,8 @@ for module in (
     *(bundle, release, pack, install, rollback),
     *(predict, inspect, devices, phantom, demo),
 ):
-    app.command(module.__name__.rpartition(".")[2], cls=Command)(module.command)
+    name = module.__name__.rpartition(".")[2]
+    app.command(name, cls=Command, epilog=epilog_of(name))(module.command)
 
 
 #: The environment variable of `--debug`.
@@ -81,12 +83,23 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version."),
     debug: bool = typer.Option(False, "--debug", envvar=DEBUG, help="Show where an error comes from."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show also what TensorFlow and the runtimes write."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Show results and errors, no progress."),
 ) -> None:
     if debug:
         # The processes that a command starts see it too.
         os.environ[DEBUG] = "1"
+    if verbose or quiet:
+        from cxr_edge.console import Verbosity, set_verbosity
+
+        set_verbosity(Verbosity.VERBOSE if verbose else Verbosity.QUIET)
+    if context.invoked_subcommand is None:
+        from cxr_edge.cli.front_page import show_front_page
+
+        show_front_page()
 
 
 def _show_error(error: object) -> None:

@@ -38,8 +38,8 @@ _Threads = Annotated[
         metavar="1,2,4,all",
     ),
 ]
-_Queries = Annotated[int, typer.Option("--queries", help="Least number of counted queries per row.", min=5)]
-_Seconds = Annotated[float, typer.Option("--seconds", help="Least time of counted queries per row.", min=0)]
+_Queries = Annotated[int, typer.Option("--queries", help="Minimum number of counted queries per row.", min=5)]
+_Seconds = Annotated[float, typer.Option("--seconds", help="Minimum seconds of counted queries per row.", min=0)]
 _Quick = Annotated[
     bool, typer.Option("--quick", help="Under 20 seconds: few queries, no Keras, no start-up, no throughput.")
 ]

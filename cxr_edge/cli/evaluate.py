@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cxr_edge.choices import OnBadImage
 from cxr_edge.cli.options import JsonOption, RunOption, SignatureOption
 
 
@@ -34,13 +35,11 @@ def command(
         ),
     ] = None,
     on_bad_image: Annotated[
-        str,
+        OnBadImage,
         typer.Option(
-            "--on-bad-image",
-            help="Refuse, or leave out, images that cannot be decoded or cannot be chest X-rays.",
-            metavar="skip|fail",
+            "--on-bad-image", help="Refuse images that cannot be decoded or cannot be chest X-rays, or leave them out."
         ),
-    ] = "fail",
+    ] = OnBadImage.FAIL,
     require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxr_edge.choices import OnBadImage
 from cxr_edge.cli.options import ArtifactOption, BundleOption, JsonOption, RunOption, SignatureOption, ThreadsOption
 
 if TYPE_CHECKING:
@@ -38,16 +39,15 @@ def command(
         ),
     ] = None,
     on_bad_image: Annotated[
-        str,
+        OnBadImage,
         typer.Option(
             "--on-bad-image",
-            help="Pass over images that cannot be read or cannot be chest X-rays, naming them, or stop there.",
-            metavar="skip|fail",
+            help="Name an image that cannot be read or cannot be a chest X-ray and classify the others, or stop there.",
         ),
-    ] = "skip",
+    ] = OnBadImage.SKIP,
     csv: Annotated[
         Path | None,
-        typer.Option("--csv", help="Also write a line an image to this file, as they come.", metavar="FILE"),
+        typer.Option("--csv", help="Also write one line per image to this file, as they come.", metavar="FILE"),
     ] = None,
     require_signature: SignatureOption = None,
     json: JsonOption = None,

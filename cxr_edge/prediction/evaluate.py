@@ -12,6 +12,7 @@ from PIL import Image
 
 from cxr_edge.artifacts.artifact import Artifact, format_of
 from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.choices import OnBadImage, choice_of
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.decode import decode_all, refuse
 from cxr_edge.data.layouts import find_data_set
@@ -26,7 +27,6 @@ from cxr_edge.prediction.evaluation import EvaluatedCalibration, Evaluation, eva
 from cxr_edge.prediction.prediction import SkippedImage
 from cxr_edge.progress import Stage, silently
 from cxr_edge.runs import Run, find_run
-from cxr_edge.runs.options import OnBadImage, choice_of
 from cxr_edge.runtimes.base import runtimes_for
 from cxr_edge.runtimes.selection import Doubt, warning_about_image
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cxr_edge.choices import OnBadImage, choice_of
 from cxr_edge.errors import DataError, ImageError, OptionError, unusable
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.overlay import write_overlay
 from cxr_edge.prediction.prediction import Prediction, SkippedImage
-from cxr_edge.runs.options import OnBadImage, choice_of
 
 
 def image_paths(images: Sequence[Path]) -> list[Path]:
