@@ -154,8 +154,9 @@ def export(
 
 def verify(
     *,
-    run: FilePath | None = None,
+    artifact: Sequence[FilePath] = (),
     bundle: FilePath | None = None,
+    run: FilePath | None = None,
     data: FilePath | None = None,
     train_images: int = 300,
     shift_images: int = 60,
@@ -169,9 +170,10 @@ def verify(
     threads: int | None = None,
     stage: Stage = silently,
 ) -> Sequence[VerifiedArtifact | ReplayResult]:
-    """Compare each artifact of a bundle with the Keras model, or with what was recorded at export.
+    """Compare each artifact that is there of a bundle with the Keras model, or with what was recorded at export.
 
     Args:
+        artifact: files by themselves, for `replay`.
         replay: compare with the record, which takes neither TensorFlow nor the run.
         stage: told what begins, of a comparison with Keras.
 
@@ -182,15 +184,12 @@ def verify(
 
     Raises:
         ArtifactError: there is no such bundle, or it was tampered with.
-        RunError: the run of the bundle is missing or unfinished.
-        OptionError: an option is out of range, or does not go with another.
-        MissingDependencyError: no runtime that reads the artifacts is installed, or no TensorFlow.
+        OptionError, RunError: an option does not go with another; the bundle's run is unfinished.
     """
     from cxr_edge.errors import OptionError
     from cxr_edge.evaluation.gate import demanded
-    from cxr_edge.runtimes.selection import find_bundle
+    from cxr_edge.runtimes.selection import find_bundle, select
 
-    folder = find_bundle(_path(bundle), _path(run))
     demands = demanded(
         min_agreement=min_agreement,
         max_accuracy_drop=max_accuracy_drop,
@@ -204,13 +203,15 @@ def verify(
 
         if demands or data is not None:
             raise OptionError("the gate's demands and data are for the Keras model, and not for a replay")
-        return replaying.replay(folder, [runtime_named(name) for name in runtime] or None, threads)
-    if runtime:
-        raise OptionError("runtime goes with replay; against Keras each format runs on its preferred runtime")
+        selection = select([Path(path) for path in artifact], _path(bundle), _path(run))
+        return replaying.replay(selection, [runtime_named(name) for name in runtime] or None, threads).results
+    if runtime or artifact:
+        raise OptionError("artifact and runtime go with replay; Keras is compared with a bundle, on preferred runtimes")
     from cxr_edge.evaluation.conditions import Scope
     from cxr_edge.exporting.verify import verify_bundle
 
-    return verify_bundle(folder, demands, Scope.of_verify(train_images, shift_images), stage, _path(data))
+    scope = Scope.of_verify(train_images, shift_images)
+    return verify_bundle(find_bundle(_path(bundle), _path(run)), demands, scope, stage, _path(data)).results
 
 
 def audit(
@@ -236,9 +237,9 @@ def audit(
     from cxr_edge.auditing.audit import audit as audit_images
     from cxr_edge.auditing.folders import find_images
     from cxr_edge.auditing.measure import measure_all
-    from cxr_edge.runs import Run
+    from cxr_edge.runs import run_named
 
-    collection = find_images(_path(folder), None if run is None else Run(Path(run)))
+    collection = find_images(_path(folder), None if run is None else run_named(Path(run)))
     measured = measure_all([collection.root / image.path for image in collection.images], on_image)
     return audit_images(collection, measured, stage)
 

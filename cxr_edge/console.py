@@ -95,14 +95,24 @@ def quiet() -> Iterator[None]:
             os.close(kept)
 
 
+#: Seconds after which a log file gets a line on how far something is.
+LOG_INTERVAL = 60.0
+
+
 class Bar:
-    """One bar: advance it, and show a short text at its end."""
+    """One bar: advance it, and show a short text at its end. In a log file, a line now and then."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
+        self._logged = time.monotonic()
 
     def advance(self, steps: int = 1) -> None:
         self._progress.advance(self._task, steps)
+        task, now = self._progress.tasks[0], time.monotonic()
+        if self._progress.disable and now - self._logged >= LOG_INTERVAL and not task.finished:
+            self._logged = now
+            note = task.fields["note"]
+            self.say(f"{task.description}: {task.completed:.0f} of {task.total:.0f}{', ' + note if note else ''}")
 
     def note(self, text: str) -> None:
         self._progress.update(self._task, note=printable(text))

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cxr_edge.errors import OptionError
+
 
 def cache_folder() -> Path:
     """`$CXR_EDGE_CACHE`, or `cxr-edge` under the XDG cache folder."""
@@ -56,6 +58,23 @@ def replacing(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` to fill; on success it takes `path`'s name, on failure it is removed.
+
+    Raises:
+        OptionError: `path` is there already, and no empty folder.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise OptionError(f"{path}: is there already; name a new folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as name:
+        filled = Path(name) / path.name
+        filled.mkdir()
+        yield filled
+        filled.replace(path)
 
 
 def sync_folder(folder: Path) -> None:

@@ -210,7 +210,7 @@ def test_evaluate_refuses_bad_images_unless_asked_to_leave_them_out(device: Path
     data, output = tmp_path / "data", tmp_path / "x.json"
     write_phantoms(data, 4, size=64)
     (data / "Normal" / "text.png").write_text("not an image")
-    arguments = ("evaluate", device / "xception-int8.onnx", "--data", data)
+    arguments = ("evaluate", "--artifact", device / "xception-int8.onnx", "--data", data)
     refused = cli(*arguments)
     assert refused.code == 2
     assert "text.png" in refused.err

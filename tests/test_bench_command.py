@@ -142,3 +142,19 @@ def test_only_files_that_are_asked_for_are_written_beside_a_bundle(tiny: Path, b
     before = sorted(tiny.parent.rglob("*"))
     assert bench("--bundle", tiny, "--runtime", "litert")[0].code == 0
     assert sorted(tiny.parent.rglob("*")) == before
+
+
+def test_images_that_cannot_be_read_are_left_out_and_named(tiny: Path, cli: Cli, tmp_path: Path) -> None:
+    films, output = tmp_path / "films", tmp_path / "x.json"
+    films.mkdir()
+    Image.fromarray(np.zeros((80, 80), np.uint8)).save(films / "a.png")
+    (films / "b.png").write_text("no image")
+    arguments = ("bench", "--artifact", tiny / "xception-int8.onnx", "--runtime", "onnx", "--quick", "--images", films)
+    result = cli(*arguments, "--json", output)
+    assert result.code == 0, result.err
+    record = json.loads(output.read_text())
+    assert left_out(record) == {"b.png"}
+    assert record["images"]["count"] == 1
+    assert "b.png: not an image" in result.out
+    (films / "a.png").unlink()
+    assert cli(*arguments).code == 2

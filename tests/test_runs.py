@@ -27,7 +27,7 @@ from cxr_edge.intervals import mean_interval, wilson_interval
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.records import to_json
 from cxr_edge.reporting.html.plots import draw_run_plots
-from cxr_edge.runs import Run
+from cxr_edge.runs import Run, new_run, run_named
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import History, read_history
 from cxr_edge.runs.lock import locked
@@ -328,3 +328,19 @@ def test_a_plot_that_cannot_be_drawn_is_a_warning(tmp_path: Path) -> None:
     (warning,) = draw_run_plots(result_of(tmp_path, LABELS))
     assert "learning_curves.png: cannot be drawn" in warning
     assert (tmp_path / "confusion_matrix.png").is_file()
+
+
+def test_a_run_is_found_by_its_name_under_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    inside, beside = tmp_path / "runs" / "small", tmp_path / "other"
+    for folder in (inside, beside):
+        folder.mkdir(parents=True)
+    assert run_named(Path("small")).folder == Path("runs/small")
+    assert run_named(Path("other")).folder == Path("other")
+    assert run_named(Path("new")).folder == Path("new")
+    assert new_run(Path("small")).folder == Path("runs/small")
+    # A folder here comes before a name there.
+    (tmp_path / "small").mkdir()
+    assert run_named(Path("small")).folder == Path("small")
+    assert Run(inside).option == "small"
+    assert Run(beside).option == str(beside)

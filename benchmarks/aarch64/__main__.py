@@ -28,7 +28,7 @@ from benchmarks.aarch64.environment import Environment, Machine, check_here, emu
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import REFERENCES, read_bundle, write_manifest
 from cxr_edge.errors import CxrEdgeError
-from cxr_edge.evaluation.reference_images import read_reference_images
+from cxr_edge.evaluation.reference_images import reference_inputs
 from cxr_edge.files import write_json
 from cxr_edge.records import JsonObject
 from cxr_edge.reporting.terminal.tables import show, show_table
@@ -114,7 +114,7 @@ def measure(options: argparse.Namespace) -> JsonObject:
     artifacts = [one for one in read_bundle(options.bundle) if not options.artifact or one.name in options.artifact]
     if not artifacts:
         raise SetupError(f"{options.bundle}: holds none of {', '.join(options.artifact)}")
-    read_reference_images(options.bundle)
+    reference_inputs(artifacts[0])
     environment = Environment(options.work, options.mirror, options.emulator)
     x86 = environment.x86()
     arms = [environment.arm(cpu) for cpu in options.cpu or CPUS]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from cxr_edge import __version__
 from cxr_edge.cli import (
     audit,
     bench,
+    bundle,
     demo,
     devices,
     evaluate,
@@ -30,6 +33,26 @@ from cxr_edge.cli import (
 from cxr_edge.cli.examples import epilog_of
 from cxr_edge.errors import CxrEdgeError, MissingDependencyError, extra_with, first_line
 
+#: How alike two names of options have to be for one to be meant by the other.
+_ALIKE = 0.75
+
+
+class Command(TyperCommand):
+    """A command that suggests no option but one that may have been meant: --quantize for --quantise."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            # typer does not export the class of this error.
+            if possibilities := getattr(error, "possibilities", None):
+                from difflib import get_close_matches
+
+                wanted = str(getattr(error, "option_name", ""))
+                vars(error)["possibilities"] = get_close_matches(wanted, possibilities, cutoff=_ALIKE)
+            raise
+
+
 app = typer.Typer(
     name="cxr-edge",
     help="Chest X-ray classifiers, from a folder of images to int8 on a device at the edge. Not a medical device.",
@@ -39,11 +62,11 @@ app = typer.Typer(
 )
 for module in (
     *(audit, train, export, verify, evaluate, bench, report),
-    *(release, pack, install, rollback),
+    *(bundle, release, pack, install, rollback),
     *(predict, inspect, devices, phantom, demo),
 ):
     name = module.__name__.rpartition(".")[2]
-    app.command(name, epilog=epilog_of(name))(module.command)
+    app.command(name, cls=Command, epilog=epilog_of(name))(module.command)
 
 
 #: The environment variable of `--debug`.

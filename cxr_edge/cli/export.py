@@ -167,6 +167,7 @@ def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) 
     from cxr_edge.exporting.verify import recorded
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
+    from cxr_edge.reporting.terminal.fine_tuning import fine_tuning_lines
     from cxr_edge.reporting.terminal.operating import show_exported_points
     from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_parity
     from cxr_edge.reporting.terminal.tables import show
@@ -179,6 +180,8 @@ def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) 
         show(note)
     rows = [recorded(artifact) for artifact in exported.artifacts]
     show_parity(rows, phantoms=run.phantoms)
+    for line in fine_tuning_lines(exported.artifacts):
+        show(line)
     show_advice(advise([recorded(artifact) for artifact in listed_artifacts(exporter.bundle) if artifact.parity]))
     points = {artifact.name: operating_record_of(artifact.metadata.operating_point) for artifact in exported.artifacts}
     show_exported_points({name: record for name, record in points.items() if record is not None})

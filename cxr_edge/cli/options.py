@@ -16,7 +16,25 @@ from cxr_edge.cli.json_output import json_target
 OUTPUT, GATE = "Output", "Gate"
 
 RunOption = Annotated[
-    Path | None, typer.Option("--run", help="Run folder.", show_default="the latest under runs/", metavar="DIR")
+    Path | None,
+    typer.Option(
+        "--run", help="Run: its folder, or its name under runs/.", show_default="the latest under runs/", metavar="DIR"
+    ),
+]
+ArtifactOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--artifact", help="A .tflite or .onnx file by itself.", show_default="the bundle's best", metavar="FILE"
+    ),
+]
+ArtifactsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--artifact",
+        help="A .tflite or .onnx file by itself; repeatable.",
+        show_default="the bundle's",
+        metavar="FILE",
+    ),
 ]
 NewRunOption = Annotated[
     Path | None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr_edge.choices import OnBadImage
-from cxr_edge.cli.options import BundleOption, JsonOption, RunOption, SignatureOption, ThreadsOption
+from cxr_edge.cli.options import ArtifactOption, BundleOption, JsonOption, RunOption, SignatureOption, ThreadsOption
 
 if TYPE_CHECKING:
     from cxr_edge.prediction.prediction import Answering, Prediction, PredictionBatch, SkippedImage
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 def command(
     images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
-    artifact: Annotated[
-        Path | None,
-        typer.Option("--artifact", help="A .tflite or .onnx file.", show_default="the bundle's best", metavar="FILE"),
-    ] = None,
+    artifact: ArtifactOption = None,
     bundle: BundleOption = None,
     run: RunOption = None,
     runtime: Annotated[
@@ -45,7 +42,7 @@ def command(
         OnBadImage,
         typer.Option(
             "--on-bad-image",
-            help="Name an image that cannot be read and classify the others, or stop there.",
+            help="Pass over images that cannot be read or cannot be chest X-rays, naming them, or stop there.",
         ),
     ] = OnBadImage.SKIP,
     csv: Annotated[
@@ -61,10 +58,10 @@ def command(
     from cxr_edge.prediction.predict import image_paths, predict_files
     from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.predictions import prediction_csv, show_notes
-    from cxr_edge.runtimes.selection import find_bundle
+    from cxr_edge.runtimes.selection import model_path
 
     paths = image_paths(images)
-    classifier = Classifier.open(find_bundle(bundle, run) if artifact is None else artifact, runtime, threads)
+    classifier = Classifier.open(model_path(artifact, bundle, run), runtime, threads)
     answers = predict_files(classifier, paths, heatmap, on_bad_image)
     with prediction_csv(csv, classifier.labels) as lines:
         batch = _shown(answers, classifier.answering, paths, lines)

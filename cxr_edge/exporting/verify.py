@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import read_bundle, read_manifest
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.data.split import Split, run_split
@@ -35,7 +34,7 @@ from cxr_edge.progress import Stage
 from cxr_edge.records import from_json
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Session, runtimes_for
-from cxr_edge.runtimes.selection import run_of
+from cxr_edge.runtimes.selection import artifacts_of_bundle, run_of
 from cxr_edge.statistics.agreement import compare_conditions
 from cxr_edge.statistics.parity import flipped, parity, with_conditions
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
@@ -88,12 +87,14 @@ class Reference:
 class ScoredBundle:
     """A run's bundle with the probabilities of each artifact under the conditions of the reference.
 
-    `artifacts` has each artifact, the title of its runtime, and what it says.
+    `artifacts` has each artifact, the title of its runtime, and what it says; `left_out` says of the bundle's others
+    why they are none of them.
     """
 
     run: Run
     reference: Reference
     artifacts: tuple[tuple[Artifact, str, tuple[Probabilities, ...]], ...]
+    left_out: tuple[str, ...] = ()
 
 
 def preferred_session(path: Path, kind: ArtifactFormat, signed_activations: bool = False) -> tuple[str, Session]:
@@ -152,8 +153,8 @@ def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None 
         RunError: the bundle does not lie in a run's folder.
     """
     run = run_of(folder)
-    artifacts = read_bundle(folder)
-    shared = read_manifest(folder).shared
+    selection = artifacts_of_bundle(folder)
+    artifacts, shared = selection.artifacts, selection.artifacts[0].metadata.shared
     if shared.training.model_sha256 != sha256_of(run.model_file):
         raise ArtifactError(f"{folder}: was exported from another model than {run.model_file}; export again")
     split, size = run_split(run), artifacts[0].image_size
@@ -164,13 +165,21 @@ def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None 
         runtime, session = preferred_session(artifact.path, artifact.format)
         with progress(f"verifying {artifact.name}", reference.images) as bar:
             scored.append((artifact, runtime, reference.score(session, bar.tick)))
-    return ScoredBundle(run, reference, tuple(scored))
+    left_out = tuple(f"{name}: is not here" for name in selection.absent)
+    return ScoredBundle(run, reference, tuple(scored), left_out)
+
+
+class VerifiedBundle(NamedTuple):
+    """A result for each artifact, and what was left out, a line each, for people."""
+
+    results: tuple[VerifiedArtifact, ...]
+    left_out: tuple[str, ...]
 
 
 def verify_bundle(
     folder: Path, demands: dict[str, float], scope: Scope, progress: Stage, data: Path | None = None
-) -> list[VerifiedArtifact]:
-    """Parity figures and verdict of each artifact.
+) -> VerifiedBundle:
+    """Parity figures and verdict of each artifact that is there.
 
     Args:
         folder: a bundle in its run's folder.
@@ -183,7 +192,8 @@ def verify_bundle(
         OptionError: a demand is no share; otherwise as `score_bundle`.
     """
     Gate(**demands).check()
-    return compare_bundle(score_bundle(folder, scope, progress, data), demands)
+    scored = score_bundle(folder, scope, progress, data)
+    return VerifiedBundle(tuple(compare_bundle(scored, demands)), scored.left_out)
 
 
 def compare_bundle(scored: ScoredBundle, demands: dict[str, float]) -> list[VerifiedArtifact]:

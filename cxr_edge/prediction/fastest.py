@@ -49,7 +49,7 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
         runtimes_for(artifacts[0].format)
     if not _has_references(artifacts[0]):
         # Nothing says what they ought to compute, so the order of preference decides.
-        several = "no reference outputs to try the runtimes on: took the first that is installed"
+        several = "no reference inputs beside it to try the runtimes on: took the first that is installed"
         return (*on_cpu[0], several if len(on_cpu) > 1 else None)
     if len(pairs) == 1:
         return (*on_cpu[0], None)
@@ -94,11 +94,11 @@ def _memory(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> Path:
 def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[Artifact, Runtime, str]:
     from cxr_edge.artifacts.verdict import PASSED
     from cxr_edge.benchmarking.latency import Candidate, measure
-    from cxr_edge.evaluation.reference_images import read_reference_images
+    from cxr_edge.evaluation.reference_images import reference_inputs
     from cxr_edge.evaluation.replay import compared_with_recorded
     from cxr_edge.evaluation.scoring import score_images
 
-    images = read_reference_images(pairs[0][0].path.parent)[:_IMAGES]
+    images = reference_inputs(pairs[0][0]).images[:_IMAGES]
     candidates: list[tuple[Artifact, Runtime, Candidate]] = []
     off: list[str] = []
     for artifact in {artifact.path: artifact for artifact, _ in pairs}.values():

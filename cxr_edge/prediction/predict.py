@@ -69,8 +69,9 @@ def _drawn(
                 raise ImageError(answer.reason)
             reasons.append(answer.reason)
         elif overlay is not None and answer.heatmap is not None:
-            own = answer.heatmap[..., classifier.labels.index(answer.label)]
-            write_overlay(path, own, answer.label, classifier.artifact, overlay)
+            top = classifier.labels.index(answer.label)
+            own, probability = answer.heatmap[..., top], answer.probabilities[top]
+            write_overlay(path, own, answer.label, probability, classifier.artifact, overlay)
             answer = replace(answer, overlay=str(overlay))
         if len(reasons) < len(paths):
             yield answer

@@ -110,8 +110,10 @@ def _show_classes(rows: Sequence[VerifiedArtifact]) -> None:
                 figures += [percent(rates.artifact.value), *_drop(rates.difference, 1)]
             lines.append([row.artifact.removeprefix("xception-"), own.label, str(own.images), *figures])
     if lines:
-        columns = ["artifact", "class", "images", "sensitivity %", "drop", "", "specificity %", "drop", ""]
-        show_table("Class by class, where any image is classed otherwise", columns, lines, texts=2)
+        columns = ["artifact", "class", "images", "sens. %", "drop", "", "spec. %", "drop", ""]
+        show_table(
+            "Sensitivity and specificity, class by class, where any image is classed otherwise", columns, lines, texts=2
+        )
 
 
 def _show_flipped(rows: Sequence[VerifiedArtifact]) -> None:
@@ -133,12 +135,9 @@ def _show_flipped(rows: Sequence[VerifiedArtifact]) -> None:
 
 
 def show_conditions(rows: Sequence[VerifiedArtifact]) -> None:
-    """A table for each quantization that differs from Keras anywhere, of its artifact that does so most."""
-    worst: dict[str, VerifiedArtifact] = {}
-    for row in rows:
-        if row.parity.conditions and _least(row) < min(1.0, _least(worst.get(row.label))):
-            worst[row.label] = row
-    for row in worst.values():
+    """A table for each of `least_agreeing`."""
+    worst = least_agreeing(rows)
+    for row in worst:
         show_table(
             f"{row.artifact} beside Keras, no labels needed; flips are images away from / towards a class",
             condition_columns(row.parity.conditions[0]),
@@ -146,6 +145,15 @@ def show_conditions(rows: Sequence[VerifiedArtifact]) -> None:
         )
     if worst:
         show("of each quantization, the file that agrees least; --json has the others, and each part under each shift")
+
+
+def least_agreeing(rows: Sequence[VerifiedArtifact]) -> list[VerifiedArtifact]:
+    """Of each quantization that differs from Keras under any condition, the artifact that does so most."""
+    worst: dict[str, VerifiedArtifact] = {}
+    for row in rows:
+        if row.parity.conditions and _least(row) < min(1.0, _least(worst.get(row.label))):
+            worst[row.label] = row
+    return list(worst.values())
 
 
 def _least(row: VerifiedArtifact | None) -> float:
@@ -254,6 +262,12 @@ def show_replay(rows: Sequence[ReplayResult]) -> None:
         ],
         texts=2,
     )
+
+
+def show_left_out(lines: Sequence[str]) -> None:
+    """What of a bundle was not verified, and why."""
+    for line in lines:
+        show(f"not verified: {line}")
 
 
 def gate_replay(rows: Sequence[ReplayResult]) -> None:
