@@ -184,9 +184,7 @@ def verify(
 
     Raises:
         ArtifactError: there is no such bundle, or it was tampered with.
-        RunError: the run of the bundle is missing or unfinished.
-        OptionError: an option is out of range, or does not go with another.
-        MissingDependencyError: no runtime that reads the artifacts is installed, or no TensorFlow.
+        OptionError, RunError: an option does not go with another; the bundle's run is unfinished.
     """
     from cxr_edge.errors import OptionError
     from cxr_edge.evaluation.gate import demanded
