@@ -2,17 +2,17 @@
 PYTHON ?= python3.11
 VENV := .venv
 
-.PHONY: demo check test docs lock
+.PHONY: demo check test docs lock release audit
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/cxr-edge demo
 
-# What runs while one works: no training, no export.
+# What runs while one works: no training, no export, nothing that takes seconds.
 check: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest -m 'not model'
+	$(VENV)/bin/pytest -m 'not model and not slow' -n 2 --dist loadfile
 
 test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
@@ -43,3 +43,19 @@ lock:
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 	uv pip compile pyproject.toml --extra docs -c requirements/dev.txt -o requirements/docs.txt \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+
+# A wheel whose bytes depend on the sources alone, and an SBOM (CycloneDX, with licences) of what a device installs with it.
+# Needs cyclonedx-py of the package cyclonedx-bom.
+release: $(VENV)/.installed
+	$(VENV)/bin/python -m hatchling build -t wheel -d dist
+	rm -rf dist/device && $(PYTHON) -m venv --without-pip dist/device
+	$(VENV)/bin/python -m pip --python dist/device/bin/python install --quiet --disable-pip-version-check \
+	  --require-hashes -r requirements/device.txt
+	cyclonedx-py environment dist/device/bin/python --pyproject pyproject.toml --output-reproducible --of JSON \
+	  -o dist/cxr-edge-device.cdx.json
+	rm -rf dist/device
+
+# Known vulnerabilities of what is pinned. Needs pip-audit, and its database on the network.
+audit:
+	pip-audit --require-hashes --disable-pip -r requirements/device.txt
+	pip-audit --require-hashes --disable-pip -r requirements/dev.txt

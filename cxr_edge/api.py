@@ -188,7 +188,7 @@ def verify(
     """
     from cxr_edge.errors import OptionError
     from cxr_edge.evaluation.gate import demanded
-    from cxr_edge.runtimes.selection import find_bundle, select
+    from cxr_edge.runtimes.selection import find_bundle
 
     demands = demanded(
         min_agreement=min_agreement,
@@ -198,13 +198,9 @@ def verify(
         max_class_loss=max_class_loss,
     )
     if replay:
-        from cxr_edge.evaluation import replay as replaying
-        from cxr_edge.runtimes.base import runtime_named
-
         if demands or data is not None:
             raise OptionError("the gate's demands and data are for the Keras model, and not for a replay")
-        selection = select([Path(path) for path in artifact], _path(bundle), _path(run))
-        return replaying.replay(selection, [runtime_named(name) for name in runtime] or None, threads).results
+        return _replayed([Path(path) for path in artifact], _path(bundle), _path(run), runtime, threads)
     if runtime or artifact:
         raise OptionError("artifact and runtime go with replay; Keras is compared with a bundle, on preferred runtimes")
     from cxr_edge.evaluation.conditions import Scope
@@ -212,6 +208,17 @@ def verify(
 
     scope = Scope.of_verify(train_images, shift_images)
     return verify_bundle(find_bundle(_path(bundle), _path(run)), demands, scope, stage, _path(data)).results
+
+
+def _replayed(
+    artifacts: list[Path], bundle: Path | None, run: Path | None, runtimes: Sequence[str], threads: int | None
+) -> Sequence[ReplayResult]:
+    from cxr_edge.evaluation.replay import replay
+    from cxr_edge.runtimes.base import runtime_named
+    from cxr_edge.runtimes.selection import select
+
+    selection = select(artifacts, bundle, run)
+    return replay(selection, [runtime_named(name) for name in runtimes] or None, threads).results
 
 
 def audit(

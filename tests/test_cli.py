@@ -94,6 +94,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert "HEAVY []" in result.stdout
 
 
+@pytest.mark.slow
 def test_help_is_as_fast_as_an_empty_app(tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text(EMPTY_APP + "\napp()\n")
     empty = [sys.executable, str(tmp_path / "empty.py"), "--help"]

@@ -108,6 +108,7 @@ def test_the_classifier_is_imported_in_less_than_0_3_s() -> None:
     assert min(float(result.stdout) for result in results) < 0.3
 
 
+@pytest.mark.slow
 def test_a_function_stays_one_when_the_package_behind_it_is_imported() -> None:
     code = (
         "import cxr_edge, cxr_edge.auditing.audit, cxr_edge.exporting, cxr_edge.training\n"

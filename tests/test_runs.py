@@ -207,6 +207,7 @@ def held_by_another(folder: Path) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_second_training_on_a_run_is_refused_and_touches_nothing(tmp_path: Path, started: Callable[..., Any]) -> None:
     folder = tmp_path / "run"
     write_phantoms(tmp_path / "data", 5, size=64)
@@ -289,6 +290,7 @@ DEAF = "import sqlite3; sqlite3.connect(':memory:').execute(\'WITH RECURSIVE n(i
        "FROM n WHERE i < 2000000000) SELECT count(*) FROM n\').fetchall()"  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["time.sleep(60)", DEAF])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_process_with_a_line(body: str, number: signal.Signals, code: int) -> None:

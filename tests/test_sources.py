@@ -89,6 +89,7 @@ def test_a_damaged_workbook_is_named(database: Path, damage: str, cli: Cli) -> N
     assert find_data_set(database).counts()["COVID-19"] == 8
 
 
+@pytest.mark.slow
 def test_a_source_of_a_workbook_is_held_out(database: Path, tmp_path: Path, started: Callable[..., Any]) -> None:
     held = "https://eurorad.org"
     result = started("--data", database, "--run", tmp_path / "run", "--hold-out-source", held)
@@ -103,6 +104,7 @@ def test_a_source_of_a_workbook_is_held_out(database: Path, tmp_path: Path, star
     assert f"Choose one of https://bimcv.cipf.es/bimcv-projects/bimcv-covid19, {held}, {RSNA}, {CHILDREN}" in other.err
 
 
+@pytest.mark.slow
 def test_the_audit_tells_classes_that_share_no_source(database: Path, tmp_path: Path, cli: Cli) -> None:
     record, html = tmp_path / "audit.json", tmp_path / "audit.html"
     result = cli("audit", database, "--json", record, "--html", html, "--strict")

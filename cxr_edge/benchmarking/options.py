@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def parse_threads(text: str | None) -> tuple[int, ...]:
     for word in (text or "").split(","):
         if word.strip().lower() == "all":
             threads.append(usable_cores())
-        elif word.strip().isdigit() and int(word) > 0:
+        elif re.fullmatch("[1-9][0-9]{0,5}", word.strip()):
             threads.append(int(word))
         elif text is not None:
             raise OptionError(f"--threads {text}: numbers from 1 on, or all, with commas between them")

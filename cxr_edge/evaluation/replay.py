@@ -116,33 +116,33 @@ def replay_artifact(
     return result
 
 
-def compared_with_recorded(artifact: Artifact, found: NDArray[np.float32], runtime: str) -> ReplayResult:
+def compared_with_recorded(artifact: Artifact, answers: NDArray[np.float32], runtime: str) -> ReplayResult:
     """What an artifact says of the reference inputs, or the first of them, `[M, K]`, against what was recorded.
 
     Raises:
         ArtifactError: less was recorded.
     """
     reference, tolerance, floor = artifact.reference, artifact.quantization.tolerance, floor_of(artifact)
-    if reference is None or len(reference.probabilities) < len(found):
+    if reference is None or len(reference.probabilities) < len(answers):
         raise ArtifactError(f"{artifact.path}: has fewer reference outputs than there are inputs; export it again")
     recorded, keras = (
-        np.array(rows, dtype=np.float32)[: len(found)] for rows in (reference.probabilities, reference.keras)
+        np.array(rows, dtype=np.float32)[: len(answers)] for rows in (reference.probabilities, reference.keras)
     )
-    same, same_as_keras = (found.argmax(axis=1) == other.argmax(axis=1) for other in (recorded, keras))
+    same, same_as_keras = (answers.argmax(axis=1) == other.argmax(axis=1) for other in (recorded, keras))
     # A NaN is on neither side of a limit; it must not pass.
-    largest, to_keras = (float(np.nan_to_num(np.abs(found - other), nan=1.0).max()) for other in (recorded, keras))
+    largest, to_keras = (float(np.nan_to_num(np.abs(answers - other), nan=1.0).max()) for other in (recorded, keras))
     return ReplayResult(
         runtime=runtime,
         artifact=artifact.name,
         recorded_on=reference.runtime,
-        images=len(found),
+        images=len(answers),
         same_top=int(same.sum()),
-        signal_to_noise_db=signal_to_noise(recorded, found, floor),
+        signal_to_noise_db=signal_to_noise(recorded, answers, floor),
         largest_difference=largest,
         tolerance=tolerance,
         agreement_to_keras=float(same_as_keras.mean()),
-        signal_to_noise_to_keras_db=signal_to_noise(keras, found, floor),
+        signal_to_noise_to_keras_db=signal_to_noise(keras, answers, floor),
         largest_difference_to_keras=to_keras,
         verdict=Verdict.PASSED if largest <= tolerance else Verdict.FAILED,
-        probabilities=tuple(map(tuple, found.tolist())) if np.isfinite(found).all() else None,
+        probabilities=tuple(map(tuple, answers.tolist())) if np.isfinite(answers).all() else None,
     )

@@ -69,18 +69,18 @@ class Reference:
         """What an artifact says under each condition."""
         return tuple(score_images(session, condition.pixels(), tick) for condition in self.conditions)
 
-    def of_part(self, found: Sequence[Probabilities], part: str) -> Probabilities:
+    def of_part(self, answers: Sequence[Probabilities], part: str) -> Probabilities:
         """Of what `score` gave, that of a part as it is."""
         places = [(condition.part, condition.shift) for condition in self.conditions]
-        return found[places.index((part, None))]
+        return answers[places.index((part, None))]
 
-    def compare(self, found: Sequence[Probabilities], gate: Gate, floor: float = FLOOR) -> ParityResult:
+    def compare(self, answers: Sequence[Probabilities], gate: Gate, floor: float = FLOOR) -> ParityResult:
         """Judge what `score` gave; `floor` is that of `signal_to_noise`."""
         labels = self.split.labels
-        result = parity(self.probabilities[0], found[0], self.targets, labels, gate, self.temperature)
+        result = parity(self.probabilities[0], answers[0], self.targets, labels, gate, self.temperature)
         if len(self.conditions) == 1:
             return result
-        return with_conditions(result, compare_conditions(self.conditions, self.probabilities, found, labels, floor))
+        return with_conditions(result, compare_conditions(self.conditions, self.probabilities, answers, labels, floor))
 
 
 @dataclass(frozen=True)
@@ -204,9 +204,9 @@ def compare_bundle(scored: ScoredBundle, demands: dict[str, float]) -> list[Veri
     reference, split = scored.reference, scored.reference.split
     names = [item.path for item in split.part(LABELLED_PART)]
     verified = []
-    for artifact, runtime, found in scored.artifacts:
+    for artifact, runtime, answers in scored.artifacts:
         gate = Gate(**{**(artifact.parity or {}).get("gate", {}), **demands})
-        result = reference.compare(found, gate, floor_of(artifact))
+        result = reference.compare(answers, gate, floor_of(artifact))
         if not result.conditions and artifact.parity is not None and artifact.parity.get("conditions"):
             result = with_conditions(result, recorded(artifact).parity.conditions)
         verified.append(
@@ -216,17 +216,17 @@ def compare_bundle(scored: ScoredBundle, demands: dict[str, float]) -> list[Veri
                 runtime=runtime,
                 part=LABELLED_PART,
                 parity=result,
-                flipped=flipped(reference.probabilities[0], found[0], reference.targets, split.labels, names),
-                on_other=_on_other(reference, found, gate),
+                flipped=flipped(reference.probabilities[0], answers[0], reference.targets, split.labels, names),
+                on_other=_on_other(reference, answers, gate),
             )
         )
     return verified
 
 
-def _on_other(reference: Reference, found: Sequence[Probabilities], gate: Gate) -> ParityResult | None:
+def _on_other(reference: Reference, answers: Sequence[Probabilities], gate: Gate) -> ParityResult | None:
     if reference.other is None or reference.other.targets is None:
         return None
-    first, second = reference.probabilities[-1], found[-1]
+    first, second = reference.probabilities[-1], answers[-1]
     labels, temperature = reference.split.labels, reference.temperature
     result = parity(first, second, reference.other.targets, labels, gate, temperature)
     # Agreement there is demanded of them as a condition.

@@ -84,8 +84,8 @@ def _memory(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> Path:
     installations = []
     for package in sorted({runtime.package for _, runtime in pairs}):
         # In place of the version, which takes longer to find than an inference.
-        found = importlib.util.find_spec(package)
-        origin = Path(found.origin) if found and found.origin else None
+        spec = importlib.util.find_spec(package)
+        origin = Path(spec.origin) if spec and spec.origin else None
         installations.append([package, str(origin), origin.stat().st_mtime_ns if origin else 0])
     key = [sorted({artifact.sha256 for artifact, _ in pairs}), installations, describe_cpu(), usable_cores(), threads]
     return cache_folder() / f"fastest-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
@@ -113,16 +113,16 @@ def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[
             if runtime.provider == "cpu":
                 off.append(f"{title}: {error}")
             continue
-        found = compared_with_recorded(artifact, answers, runtime.title)
-        if found.verdict == PASSED:
+        result = compared_with_recorded(artifact, answers, runtime.title)
+        if result.verdict == PASSED:
             candidates.append((artifact, runtime, Candidate(title, runtime.title, session, 0.0)))
         else:
-            off.append(f"{title} is off by {found.largest_difference:.3f}")
+            off.append(f"{title} is off by {result.largest_difference:.3f}")
     if not candidates:
         raise GateError(f"no runtime here computes what was recorded at export: {'; '.join(off)}")
     measure([candidate for _, _, candidate in candidates], images, _QUERIES, _SECONDS)
     times = {id(candidate): candidate.figures().p50_ms for _, _, candidate in candidates}
-    candidates.sort(key=lambda one: times[id(one[2])])
+    candidates.sort(key=lambda entry: times[id(entry[2])])
     named = ", ".join(f"{candidate.name} {times[id(candidate)]:.1f} ms" for _, _, candidate in candidates)
     artifact, runtime, _ = candidates[0]
     return artifact, runtime, "; ".join([f"took the fastest of {named}", *off])

@@ -40,8 +40,8 @@ def evidence(heatmap: NDArray[np.float32], size: tuple[int, int], resize: str = 
     box = (left * across, top * down, (1 - left) * across, (1 - top) * down)
     positive = np.maximum(np.asarray(Image.fromarray(heatmap).resize(size, Image.Resampling.BICUBIC, box)), 0)
     strongest = float(positive.max())
-    found: NDArray[np.float32] = positive / strongest if strongest > 0 else positive
-    return found
+    weights: NDArray[np.float32] = positive / strongest if strongest > 0 else positive
+    return weights
 
 
 def write_overlay(

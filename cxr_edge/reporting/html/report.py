@@ -120,8 +120,8 @@ def _of_accuracy(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict
     models = [
         model(KERAS, rows[0], scored.reference.probabilities[0], "reference"),
         *(
-            model(row.artifact, row, found[0], "artifact")
-            for row, (_, _, found) in zip(rows, scored.artifacts, strict=True)
+            model(row.artifact, row, answers[0], "artifact")
+            for row, (_, _, answers) in zip(rows, scored.artifacts, strict=True)
         ),
     ]
     operating = _operating_rows(scored)
@@ -193,7 +193,8 @@ def _plots(scored: ScoredBundle, bench: BenchRecord | None) -> dict[str, str]:
         "learning_curves": report_plots.learning(read_history(scored.run.history_file)),
         "curves": report_plots.class_curves(targets, distinct, scored.reference.split.labels),
         "reliability": report_plots.reliability(
-            targets, {name: (apply_temperature(found, undo), found) for name, found in distinct.items()}
+            targets,
+            {name: (apply_temperature(probabilities, undo), probabilities) for name, probabilities in distinct.items()},
         ),
         "tradeoff": report_plots.tradeoff(bench.rows) if bench else "",
     }
@@ -246,9 +247,9 @@ def _limits(config: RunConfig) -> list[str]:
         limits.append(
             "Test images come from the same collection as training images. Other hospitals and devices were not tried."
         )
-    if found := config.leaks:
+    if leaks := config.leaks:
         limits.append(
-            f"The data came split, and {len(found)} patients or images lie in several parts, {found[0]} first."
+            f"The data came split, and {len(leaks)} patients or images lie in several parts, {leaks[0]} first."
         )
     if skipped := config.skipped:
         limits.append(

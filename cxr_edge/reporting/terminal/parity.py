@@ -162,9 +162,9 @@ def _least(row: VerifiedArtifact | None) -> float:
 
 def shown_conditions(parity: ParityResult) -> list[ConditionResult]:
     """Parts as they are, and the shifts with all parts together; not each part under each shift."""
-    plain = [one for one in parity.conditions if one.shift is None]
-    return sorted(plain, key=lambda one: one.part == ALL_PARTS) + [
-        one for one in parity.conditions if one.shift is not None and one.part == ALL_PARTS
+    plain = [condition for condition in parity.conditions if condition.shift is None]
+    return sorted(plain, key=lambda condition: condition.part == ALL_PARTS) + [
+        condition for condition in parity.conditions if condition.shift is not None and condition.part == ALL_PARTS
     ]
 
 
@@ -194,7 +194,8 @@ def advice_table(advice: Advice) -> tuple[list[str], list[list[str]]]:
     for condition in shown_conditions(advice.compared[0].parity):
         others = [row.parity.condition(condition.part, condition.shift) for row in advice.compared]
         cells = [
-            (percent(one.agreement.value), figure(one.signal_to_noise_db, 1)) if one else ("-", "-") for one in others
+            (percent(condition.agreement.value), figure(condition.signal_to_noise_db, 1)) if condition else ("-", "-")
+            for condition in others
         ]
         rows.append([condition.name, *(cell for pair in cells for cell in pair)])
     return columns, rows
