@@ -13,14 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.errors import OptionError
+from cxr_edge.errors import CacheError, OptionError
 
 
 def cache_folder() -> Path:
-    """`$CXR_EDGE_CACHE`, or `cxr-edge` under the XDG cache folder."""
+    """`$CXR_EDGE_CACHE`, or `cxr-edge` under the XDG cache folder. Raises CacheError for a user without a home."""
     if folder := os.environ.get("CXR_EDGE_CACHE"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr-edge"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxr-edge"
+    except RuntimeError:
+        raise CacheError("this user has no home folder for a cache; name a folder with CXR_EDGE_CACHE") from None
 
 
 #: What the names of temporary files have before their suffix.
@@ -56,6 +59,8 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        raise named(error, path) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -77,6 +82,13 @@ def new_folder(path: Path) -> Iterator[Path]:
         filled.replace(path)
 
 
+def named(error: OSError, path: Path) -> OSError:
+    """An error that names a file: a disk that is full while something is written does not by itself."""
+    if error.filename is not None or error.errno is None:
+        return error
+    return OSError(error.errno, error.strerror, str(path))
+
+
 def sync_folder(folder: Path) -> None:
     """Bring a folder's entries to the disk: a rename that is not there yet is undone by a loss of power."""
     if sys.platform != "win32":
@@ -94,9 +106,9 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
+    """Write `text` as UTF-8, atomically. What is none, of the name of a file, is written as an escape that JSON has."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -87,23 +87,28 @@ def parity() -> str:
 
 
 def shifted() -> str:
-    """What `verify --json` says of an artifact on other parts and under shifts, from any record that is there."""
+    """int8 on images nobody tuned on, by `benchmarks.int8_shift`."""
     rows = []
     for path in sorted((RESULTS / "int8-shift").glob("*.json")):
-        for artifact in _verified(path):
-            conditions = artifact.parity.conditions
-            cells = [path.stem, _name(artifact.artifact), percent(artifact.parity.accuracy), _drop(artifact)]
-            cells.append(percent(artifact.parity.agreement))
-            moved = [one for one in conditions if one.shift is not None and one.agreement.value is not None]
-            least = min(moved, key=lambda one: one.agreement.value or 0.0, default=None)
-            cells.append("-" if least is None else f"{percent(least.agreement.value)} ({least.name})")
-            losses = [(flips.loss, flips.label) for one in conditions for flips in one.flips]
-            cells.append("-" if not losses else f"{percent(max(losses)[0])} ({max(losses)[1]})")
-            rows.append(cells)
-    if not rows:
-        return "No record yet: `cxr-edge verify --json benchmarks/results/int8-shift/NAME.json` writes one.\n"
-    columns = ["record", "artifact", "accuracy %", "drop, points", "same class %", "least under a shift %"]
-    return markdown_table([*columns, "largest loss of a class %"], rows)
+        record = _json(path)
+        training = record["training"]
+        for row in sorted(record["rows"], key=lambda row: row["images_of"]):
+            recalls = [row[name].get("COVID-19", 0.0) for name in ("float_sensitivity", "sensitivity")]
+            rows.append(
+                [
+                    f"{training['image_size']} px, seed {training['seed']}",
+                    f"{row['images_of']} ({row['images']})",
+                    f"{row['file']}, {row['runtime']}",
+                    " / ".join(percent(value) for value in (row["float_accuracy"], row["accuracy"])),
+                    " / ".join(percent(value) for value in recalls),
+                    f"{percent(row['agreement'])} ({row['lost']} / {row['won']})",
+                    f"{row['signal_to_noise_db']:.1f}",
+                    f"{row['log_odds_error_mean']:+.2f}, {row['log_odds_error_sd']:.2f}",
+                ]
+            )
+    columns = ["model", "images", "file", "accuracy %, float / int8", "COVID-19 recall %, float / int8"]
+    columns += ["same class % (lost / won)", "logits, dB", "log-odds error, mean, sd"]
+    return markdown_table(columns, rows)
 
 
 def latency() -> str:

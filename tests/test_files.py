@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cxr_edge.files import remove_partial_files, replacing, write_json, write_text
+from cxr_edge.errors import CacheError
+from cxr_edge.files import cache_folder, remove_partial_files, replacing, write_json, write_text
 
 
 def test_a_failed_write_keeps_the_old_content_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -71,3 +73,18 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -
     remove_partial_files(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", target.name]
     assert target.read_text() == "old"
+
+
+def test_a_name_that_is_no_utf_8_is_written_to_a_record_and_read_again(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff\xfe.png")
+    write_json(tmp_path / "x.json", {"file": name})
+    content = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert os.fsencode(json.loads(content)["file"]) == b"\xff\xfe.png"
+
+
+def test_a_user_without_a_home_is_told_to_name_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("CXR_EDGE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    with pytest.raises(CacheError, match="CXR_EDGE_CACHE"):
+        cache_folder()

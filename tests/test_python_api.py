@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from cxr_edge.prediction.prediction import PredictionBatch
 from cxr_edge.records import to_json
 from tests.artifacts import old_record
 from tests.conftest import Cli
-from tests.tiny import SIZE, expected, resealed, write_artifact, write_bundle
+from tests.tiny import SIZE, expected, resealed, write_artifact, write_bundle, write_bundle_with_references
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = {
@@ -328,3 +329,13 @@ def test_the_service_imports_the_public_api_alone() -> None:
     (line,) = re.findall(r"^.*import.*cxr_edge.*$|^from cxr_edge.*$", text, re.MULTILINE)
     imported = line.removeprefix("from cxr_edge import ").split(", ")
     assert set(imported) <= PUBLIC
+
+
+def test_a_user_without_a_home_gets_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = write_bundle_with_references(tmp_path / "bundle")
+    for variable in ("CXR_EDGE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    classifier = Classifier.open(bundle)
+    assert classifier.chosen is not None and "CXR_EDGE_CACHE" in classifier.chosen
+    assert classifier.predict(np.zeros((80, 80), np.uint8))

@@ -11,16 +11,18 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from cxr_edge import ArtifactError, Classifier
 from cxr_edge.artifacts.contract import ANY
 from cxr_edge.errors import ProviderError
+from cxr_edge.imaging.decode import resized
 from cxr_edge.runtimes.accelerators import Request, Worker
 from cxr_edge.runtimes.base import runtime_named
 from cxr_edge.runtimes.trial import try_apart
 from cxr_edge.structure.check import require_sound, structure_of
 from tests.conftest import Cli
-from tests.tiny import SIZE
+from tests.tiny import SIZE, expected, ramp
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
@@ -179,8 +181,9 @@ def test_a_loose_file_is_tried_once_and_then_answers(
     monkeypatch.setattr(subprocess, "Popen", watched)
     runtime = {"tflite": "litert", "onnx": "onnx"}[kind]
     for tried in (1, 1):
-        answer = Classifier.open(path, runtime).predict(np.zeros((80, 80), np.uint8))
-        assert answer[0].probabilities == pytest.approx((1 / 3,) * 3)
+        answer = Classifier.open(path, runtime).predict(ramp())
+        pixels = resized(Image.fromarray(ramp()), SIZE)[None, :, :, None]
+        assert answer[0].probabilities == pytest.approx(expected(pixels)[0], abs=1e-4)
         assert len(started) == tried
     Classifier.open(tiny / f"xception-float32.{kind}", runtime)
     assert len(started) == 1

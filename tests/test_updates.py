@@ -24,7 +24,7 @@ from cxr_edge.updates.install import install, rollback
 from cxr_edge.updates.release import release
 from tests.conftest import Cli
 from tests.power import Power
-from tests.tiny import write_bundle_with_references
+from tests.tiny import ramp, write_bundle_with_references
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +88,7 @@ def test_release_pack_install_predict_and_rollback(
     assert "in force: cart, version 3" in result.out
     assert "100.0" in result.out
     picture = tmp_path / "x.png"
-    Image.fromarray(np.zeros((80, 80), np.uint8)).save(picture)
+    Image.fromarray(ramp()).save(picture)
     arguments = ("predict", picture, "--bundle", device, "--runtime", "litert", "--require-signature", public)
     assert cli(*arguments).code == 0
     assert temperature_in_force(device) == 3.0
@@ -239,7 +239,7 @@ def test_a_signed_bundle_is_taken_where_a_signature_is_required(
     bundles: Path, keys: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", str(keys[1]))
-    assert Classifier.open(bundles / "two", "litert", 1).predict(np.zeros((80, 80), np.uint8))
+    assert Classifier.open(bundles / "two", "litert", 1).predict(ramp())
     loose = shutil.copy(bundles / "two" / "xception-int8.onnx", tmp_path / "loose.onnx")
     with pytest.raises(ArtifactError, match="not released"):
         Classifier.open(loose, "onnx", 1)

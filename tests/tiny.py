@@ -12,6 +12,7 @@ import flatbuffers
 import numpy as np
 import onnx
 from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from cxr_edge.artifacts.artifact import METADATA_ENTRY, METADATA_KEY, Artifact, format_of, read_artifact
@@ -190,3 +191,8 @@ def write_bundle_with_references(folder: Path, temperature: float = 1.0, right: 
         artifacts.append(resealed(artifact, metadata))
     write_manifest(folder, artifacts[0].metadata.shared, artifacts)
     return folder
+
+
+def ramp() -> NDArray[np.uint8]:
+    """uint8 `[80, 80]`, grey from black to white: not refused, as a picture of one grey is."""
+    return np.tile(np.linspace(0, 255, 80).astype(np.uint8), (80, 1))

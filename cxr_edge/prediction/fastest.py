@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import checked, read_manifest
-from cxr_edge.errors import ArtifactError, CxrEdgeError, GateError
+from cxr_edge.errors import ArtifactError, CacheError, CxrEdgeError, GateError
 from cxr_edge.files import cache_folder, write_json
 from cxr_edge.machine import describe_cpu, usable_cores
 from cxr_edge.runtimes.base import Runtime, every_runtime, require_loadable, runtimes_for
@@ -53,19 +53,19 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
         return (*on_cpu[0], several if len(on_cpu) > 1 else None)
     if len(pairs) == 1:
         return (*on_cpu[0], None)
-    memory = _memory(pairs, threads)
     try:
+        memory = _memory(pairs, threads)
         kept = json.loads(memory.read_text(encoding="utf-8"))
         for artifact, runtime in pairs:
             if (artifact.name, runtime.option) == (kept["artifact"], kept["runtime"]):
                 return artifact, runtime, None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (CacheError, OSError, ValueError, KeyError, TypeError):
         # Not chosen yet, or damaged.
         pass
     artifact, runtime, account = _measured(pairs, threads)
     try:
-        write_json(memory, {"artifact": artifact.name, "runtime": runtime.option, "account": account})
-    except OSError as error:
+        write_json(_memory(pairs, threads), {"artifact": artifact.name, "runtime": runtime.option, "account": account})
+    except (CacheError, OSError) as error:
         # A service may have no folder to write to.
         return artifact, runtime, f"{account}; it cannot be remembered ({error})"
     return artifact, runtime, f"{account}; remembered for this machine and bundle"

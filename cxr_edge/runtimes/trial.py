@@ -12,7 +12,7 @@ import numpy as np
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import is_listed
-from cxr_edge.errors import ArtifactError, ProviderError
+from cxr_edge.errors import ArtifactError, CacheError, ProviderError
 from cxr_edge.files import cache_folder, write_text
 from cxr_edge.runtimes.accelerators import Ask, Request, Worker
 from cxr_edge.runtimes.base import Runtime
@@ -34,12 +34,13 @@ def try_loose(artifact: Artifact, runtimes: Sequence[Runtime]) -> None:
         return
     for runtime in runtimes:
         if artifact.format in runtime.formats and runtime.installed():
-            memory = _memory(artifact, runtime)
-            if not memory.exists():
-                try_apart(artifact.path, runtime, artifact.image_size)
-                # A service may have no folder to write to: then the next process tries anew.
-                with suppress(OSError):
-                    write_text(memory, f"{artifact.path.name} on {runtime.title}\n")
+            # A service may have no folder to write to: then each process tries anew.
+            with suppress(CacheError, OSError):
+                if _memory(artifact, runtime).exists():
+                    continue
+            try_apart(artifact.path, runtime, artifact.image_size)
+            with suppress(CacheError, OSError):
+                write_text(_memory(artifact, runtime), f"{artifact.path.name} on {runtime.title}\n")
 
 
 def try_apart(path: Path, runtime: Runtime, size: int | None) -> None:

@@ -17,7 +17,7 @@ from cxr_edge.artifacts.release import RELEASE, SIGNATURE, Release, read_release
 from cxr_edge.artifacts.validation import FILE_NAME
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.reference_images import read_reference_images
-from cxr_edge.files import replacing
+from cxr_edge.files import named, replacing
 
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 _OTHERS = (MANIFEST, REFERENCES, RELEASE, SIGNATURE)
@@ -96,6 +96,8 @@ class Archive:
                     os.fsync(file.fileno())
             except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
                 raise self._refusal(error) from None
+            except OSError as error:
+                raise named(error, folder / name) from None
 
     def __enter__(self) -> Archive:
         return self
