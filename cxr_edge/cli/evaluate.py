@@ -37,7 +37,7 @@ def command(
     on_bad_image: Annotated[
         OnBadImage,
         typer.Option(
-            "--on-bad-image", help="Refuse images that cannot be decoded or cannot be chest X-rays, or leave them out."
+            "--on-bad-image", help="Refuse, or leave out, images that cannot be decoded or cannot be chest X-rays."
         ),
     ] = OnBadImage.FAIL,
     require_signature: SignatureOption = None,

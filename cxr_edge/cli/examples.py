@@ -26,12 +26,9 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge verify --data new-x-rays", "on other images too, labelled or not"),
         ("cxr-edge verify --bundle bundle --replay", "on a device, without TensorFlow"),
     ),
-    "bundle": (
-        ("cxr-edge bundle --only int8.tflite --output small", "one artifact of the latest run, and what verifies it"),
-    ),
     "evaluate": (
         ("cxr-edge evaluate", "the Keras model on the test split"),
-        ("cxr-edge evaluate --artifact bundle/xception-int8.onnx --data x-rays", "an artifact on your own images"),
+        ("cxr-edge evaluate --bundle bundle --data x-rays", "its best artifact on your own images"),
     ),
     "bench": (
         ("cxr-edge bench --quick", "under 20 seconds"),
@@ -48,6 +45,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge predict a.png --heatmap where.png", "where the model sees it"),
         ("cxr-edge predict a.png --json -", "for another program"),
     ),
+    "bundle": (("cxr-edge bundle --only int8.tflite --output small", "one artifact, for a device"),),
     "release": (("cxr-edge release bundle --key key.pem --name ward-3 --version 4", "sign a bundle as version 4"),),
     "pack": (("cxr-edge pack bundle", "to bundle.zip, for a device"),),
     "install": (

@@ -42,7 +42,7 @@ def command(
         OnBadImage,
         typer.Option(
             "--on-bad-image",
-            help="Name an image that cannot be read or cannot be a chest X-ray and classify the others, or stop there.",
+            help="Pass over images that cannot be read or cannot be chest X-rays, naming them, or stop there.",
         ),
     ] = OnBadImage.SKIP,
     csv: Annotated[
