@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,11 +59,13 @@ exec(compile("\\n".join(lines), path, "exec"), kinds.__dict__)
 def test_a_quantization_is_added_by_one_line_and_its_mixed_one_by_another(tmp_path: Path) -> None:
     Image.fromarray(draw_phantom("Normal", 0, 80).pixels).save(tmp_path / "x.png")
     command = [sys.executable, "-c", ADD + PROGRAM, str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    # Wide, so that help and errors break no line within what is looked for.
+    wide = {**os.environ, "TERMINAL_WIDTH": "200", "COLUMNS": "200"}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=wide)
     assert result.returncode == 0, result.stderr
     predicted = json.loads((tmp_path / "predict.json").read_text())
     assert predicted["artifact"] == "xception-int4.onnx"
     inspected = json.loads((tmp_path / "inspect.json").read_text())
     assert inspected["claims"] == inspected["metadata"]["quantization"] == "int4"
-    assert "int8-ptq, int4" in result.stderr
-    assert "int8-ptq|int4" in "".join(result.stdout.split())
+    assert "'int8-ptq', 'int4'" in result.stderr
+    assert "int8-ptq|int4" in result.stdout
