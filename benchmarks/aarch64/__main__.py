@@ -7,7 +7,7 @@ program for Arm CPUs under emulation, and the same with the same package version
 outputs. The first run fetches QEMU and an Arm Python from Debian, by apt-get with settings of its own, and the packages
 in requirements/device.txt by pip: a gigabyte, kept in the work folder. No administrator's rights, nothing installed.
 
-An emulator tells what is computed, not how fast an Arm CPU is. Exit status 3 when a comparison failed, or a command
+An emulator shows what is computed, not how fast an Arm CPU is. Exit status 3 when a comparison failed, or a command
 crashed.
 """
 

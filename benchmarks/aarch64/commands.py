@@ -25,7 +25,7 @@ class Outcome:
 def failure_of(status: int, errors: str) -> str | None:
     """Why a command ended as it did, in a line: its signal or exit status, and its last words; None where it did well.
 
-    Status 3 is a gate of ours that failed: the command ran, and its JSON tells.
+    Status 3 is a gate of ours that failed: the command ran, and its JSON says so.
     """
     if status in (0, 3):
         return None

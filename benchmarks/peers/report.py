@@ -43,7 +43,7 @@ def show_rows(record: JsonObject) -> None:
 
 
 def show_targets(targets: list[JsonObject]) -> None:
-    """A line a target and number of threads."""
+    """One line per target and number of threads."""
     lines = []
     for target in targets:
         verdict = {True: "reached", False: "missed", None: "not measured"}[target["reached"]]

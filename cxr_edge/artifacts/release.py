@@ -21,7 +21,7 @@ RELEASE, SIGNATURE = "release.json", "release.sig"
 #: The environment variable of `--require-signature`: the file of a public key.
 REQUIRED_KEY = "CXR_EDGE_REQUIRE_SIGNATURE"
 SCHEMA = 1
-#: Tells a signed release from anything else that is signed with the same key.
+#: Distinguishes a signed release from anything else that is signed with the same key.
 KIND = "cxr-edge release"
 _MAX_BYTES, _MAX_VERSION = 1 << 20, 10**12
 

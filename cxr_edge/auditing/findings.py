@@ -94,7 +94,8 @@ def _of_sources(sources: Sources) -> list[Finding]:
         Finding(
             severity,
             "sources",
-            f"{subject.format(', '.join(labels))} with another class: whatever tells the source tells the class",
+            f"{subject.format(', '.join(labels))} with another class: whatever gives away the source gives away the "
+            "class",
         )
         for severity, labels, subject in (
             (Severity.SERIOUS, alone.none, "no image of {} shares its source"),

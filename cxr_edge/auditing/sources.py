@@ -1,4 +1,4 @@
-"""Whether classes come from different sources: then whatever tells the hospital or the archive tells the class."""
+"""Whether classes come from different sources: then whatever gives away the hospital gives away the class."""
 
 from __future__ import annotations
 

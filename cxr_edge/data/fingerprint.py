@@ -1,4 +1,4 @@
-"""What tells copies of one picture: the hash of a file's bytes, a perceptual hash and a thumbnail of its pixels."""
+"""What identifies copies of one picture: a hash of the file's bytes, a perceptual hash and a thumbnail of the pixels."""
 
 from __future__ import annotations
 

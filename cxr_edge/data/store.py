@@ -33,7 +33,7 @@ _BATCH = 256
 class DecodedImages:
     """Images in the store, read-only: uint8 `[N, S, S, 1]`, of which is read what is indexed, along the first axis.
 
-    Reading raises CacheError where the pixels are not those that were written: `checksums` `[N]` tells.
+    Reading raises CacheError where the pixels are not those that were written: `checksums` `[N]` shows it.
     """
 
     stored: NDArray[np.uint8]

@@ -47,7 +47,7 @@ class ImagingRule:
 
     @property
     def resize_here(self) -> Resize:
-        """Its resize; `stretch` for one that is not known here, which `same_pixels` then tells."""
+        """Its resize; `stretch` for one that is not known here, which `same_pixels` then reports."""
         return Resize(self.resize) if self.resize in RESIZES else STRETCH
 
 

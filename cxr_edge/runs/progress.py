@@ -1,4 +1,4 @@
-"""What a training tells while it runs; whoever starts it decides what becomes of that."""
+"""What a training reports while it runs; whoever starts it decides where that goes."""
 
 from __future__ import annotations
 

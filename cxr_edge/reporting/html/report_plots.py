@@ -34,7 +34,7 @@ def learning(history: History) -> str:
 def class_curves(
     targets: NDArray[np.integer], models: Mapping[str, NDArray[np.floating]], labels: Sequence[str]
 ) -> str:
-    """ROC and precision-recall of each class against the rest, a line a model; probabilities `[N, K]`."""
+    """ROC and precision-recall of each class against the rest, one line per model; probabilities `[N, K]`."""
     figure = Figure(figsize=(3.4 * len(labels), 6.2), layout="constrained")
     for index, label in enumerate(labels):
         roc, recall = (

@@ -43,7 +43,7 @@ def figure(value: float | None, digits: int) -> str:
 
 
 def show_parity(rows: Sequence[VerifiedArtifact], phantoms: bool) -> None:
-    """A row an artifact; classes, images and conditions where they differ."""
+    """One row per artifact; classes, images and conditions where they differ."""
     if not rows:
         return
     _show_paired([(row.artifact, row.verdict, row.parity) for row in rows], rows[0].part)

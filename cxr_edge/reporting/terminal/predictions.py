@@ -1,4 +1,4 @@
-"""What `predict` prints, and its CSV: a row an image, as they come."""
+"""What `predict` prints, and its CSV: one row per image, as they come."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def show_predictions(batch: PredictionBatch) -> None:
 
 
 class PredictionCsv:
-    """A CSV file with a line an image, written as they come: what is there holds if the rest never comes."""
+    """A CSV file with one line per image, written as they come: what is there stays valid if the rest never comes."""
 
     def __init__(self, file: TextIO, labels: Sequence[str]) -> None:
         self._file = file

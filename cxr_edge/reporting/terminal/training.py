@@ -106,7 +106,7 @@ def _remarks(config: RunConfig) -> Iterator[str]:
     if config.sources_apart:
         yield (
             f"  warning: no image of {', '.join(config.sources_apart)} shares its source with another class: whatever "
-            "tells the source tells the class; see cxr-edge audit"
+            "gives away the source gives away the class; see cxr-edge audit"
         )
     if config.doubt:
         yield f"  warning: {config.doubt}"
