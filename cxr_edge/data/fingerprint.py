@@ -1,4 +1,4 @@
-"""What identifies copies of one picture: a hash of the file's bytes, a perceptual hash and a thumbnail of the pixels."""
+"""What identifies copies of one picture: a hash of its bytes, a perceptual hash and a thumbnail of its pixels."""
 
 from __future__ import annotations
 
