@@ -2,23 +2,32 @@
 PYTHON ?= python3.11
 VENV := .venv
 
-.PHONY: demo check test lock release audit
+.PHONY: demo check test docs lock release audit
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/cxr-edge demo
 
-# What runs while one works: no training, no export.
+# What runs while one works: no training, no export, nothing that takes seconds.
 check: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest -m 'not model'
+	$(VENV)/bin/pytest -m 'not model and not slow' -n 2 --dist loadfile
 
 test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest
+
+# No broken link, no page outside the navigation; into site/.
+docs: $(VENV)/.installed-docs
+	$(VENV)/bin/python -m documentation
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
+$(VENV)/.installed-docs: $(VENV)/.installed requirements/docs.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	touch $@
 
 $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +40,8 @@ lock:
 	uv pip compile pyproject.toml --extra dev -c requirements/pins.txt -o requirements/dev.txt \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 	uv pip compile pyproject.toml --extra device -c requirements/dev.txt -o requirements/device.txt \
+	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+	uv pip compile pyproject.toml --extra docs -c requirements/dev.txt -o requirements/docs.txt \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
 # A wheel whose bytes depend on the sources alone, and an SBOM (CycloneDX, with licences) of what a device installs with it.

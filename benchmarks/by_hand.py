@@ -107,7 +107,7 @@ def main() -> None:
             ratios[runtime].append(benches[-1][f"{name}@{runtime}"]["p50_ms"] / around)
     rows = []
     for runtime, name in FILES.items():
-        hand = float(np.median([found[runtime] for found in loops]))
+        hand = float(np.median([medians[runtime] for medians in loops]))
         ratio = float(np.median(ratios[runtime]))
         rows.append({"id": f"{name}@{runtime}", "by_hand_ms": hand, "ratio": ratio, "ratios": ratios[runtime]})
         print(f"{name} on {runtime}: bench / by hand ({hand:.3f} ms) {ratio:.3f}")

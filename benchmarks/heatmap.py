@@ -42,8 +42,8 @@ def one_sided(session: ArtifactSession, size: int, label: str) -> dict[str, obje
     number = LABELS.index(label)
     follows, density, both = 0, [], []
 
-    def dense(found: NDArray[np.float32], opacity: NDArray[np.float32]) -> float:
-        mass = evidence(found, (opacity.shape[1], opacity.shape[0]))
+    def dense(heatmap: NDArray[np.float32], opacity: NDArray[np.float32]) -> float:
+        mass = evidence(heatmap, (opacity.shape[1], opacity.shape[0]))
         return float((mass * opacity).sum() / max(float(mass.sum()), 1e-9) / opacity.mean())
 
     for seed in range(PATIENTS):
@@ -53,8 +53,8 @@ def one_sided(session: ArtifactSession, size: int, label: str) -> dict[str, obje
         for side in (slice(0, middle), slice(middle, None)):
             pixels, opacity = well.pixels.copy(), np.zeros_like(ill.opacity)
             pixels[:, side], opacity[:, side] = ill.pixels[:, side], ill.opacity[:, side]
-            _, found = session.explain(resized(Image.fromarray(pixels), size)[None, ..., None])
-            maps.append(found[0, ..., number])
+            _, heatmap = session.explain(resized(Image.fromarray(pixels), size)[None, ..., None])
+            maps.append(heatmap[0, ..., number])
             density.append(dense(maps[-1], opacity))
         _, whole = session.explain(resized(Image.fromarray(ill.pixels), size)[None, ..., None])
         both.append(dense(whole[0, ..., number], ill.opacity))
@@ -91,9 +91,11 @@ def main() -> None:
                         row = {"artifact": f"{quantization}.{kind}", **one_sided(pair[1].session, size, label)}
                         places.append(row)
                         print(row)
-        measure([one for _, _, pair in pairs for one in pair], reference_images(size), 200, arguments.seconds)
+        measure(
+            [candidate for _, _, pair in pairs for candidate in pair], reference_images(size), 200, arguments.seconds
+        )
         for quantization, kind, (bare, mapped) in pairs:
-            figures = [one.figures().p50_ms for one in (bare, mapped)]
+            figures = [candidate.figures().p50_ms for candidate in (bare, mapped)]
             row = {"artifact": f"{quantization}.{kind}", "p50_ms": figures, "ratio": figures[1] / figures[0]}
             rows.append(row)
             print(f"{row['artifact']}: {figures[0]:.3f} ms without, {figures[1]:.3f} with, ratio {row['ratio']:.4f}")

@@ -48,8 +48,8 @@ def first_step(arguments: list[str], cache: Path) -> dict[str, float]:
     environment = {**os.environ, "CXR_EDGE_CACHE": str(cache)}
     command = [sys.executable, "-c", _FIRST_STEP, "train", *arguments]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    seconds: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return seconds
 
 
 def waiting(run_folder: Path, steps: int, rounds: int) -> JsonObject:
@@ -106,7 +106,7 @@ def waiting(run_folder: Path, steps: int, rounds: int) -> JsonObject:
         "steps": len(stepped),
         "step_ms": 1000 * statistics.median(stepped),
         "waiting_share": sum(waited) / sum(stepped),
-        "steps_that_waited_1_ms": sum(one > 1e-3 for one in waited),
+        "steps_that_waited_1_ms": sum(seconds > 1e-3 for seconds in waited),
         "ready_batch_over_pipeline": statistics.median(ratios),
         "ready_batch_over_pipeline_rounds": ratios,
     }
@@ -124,16 +124,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         cache, runs = Path(scratch, "cache"), (Path(scratch, f"run{number}") for number in itertools.count())
         common = ["--data", options.data, "--image-size", options.image_size, "--weights", options.weights]
-        found: JsonObject = {"machine": to_json(describe_machine())}
+        record: JsonObject = {"machine": to_json(describe_machine())}
         for name in ("empty_cache", "full_cache", "full_cache_again"):
             run = next(runs)
-            found[name] = first_step([*common, "--run", str(run)], cache)
-            print(name, found[name])
+            record[name] = first_step([*common, "--run", str(run)], cache)
+            print(name, record[name])
         os.environ["CXR_EDGE_CACHE"] = str(cache)
-        found["waiting"] = waiting(run, options.steps, options.rounds)
-        print(found["waiting"])
+        record["waiting"] = waiting(run, options.steps, options.rounds)
+        print(record["waiting"])
     if options.json:
-        write_json(options.json, found)
+        write_json(options.json, record)
 
 
 if __name__ == "__main__":

@@ -39,9 +39,9 @@ def main() -> None:
         tflite = runtime_named("litert").load(files[quantization, "tflite"], usable_cores())
         reference = score_images(tflite, images)
         for runtime in runtimes_for("onnx"):
-            found = score_images(runtime.load(files[quantization, "onnx"], usable_cores()), images)
-            agreement = float((reference.argmax(axis=1) == found.argmax(axis=1)).mean())
-            largest = float(np.abs(reference - found).max())
+            answers = score_images(runtime.load(files[quantization, "onnx"], usable_cores()), images)
+            agreement = float((reference.argmax(axis=1) == answers.argmax(axis=1)).mean())
+            largest = float(np.abs(reference - answers).max())
             rows.append(
                 {"quantization": quantization, "runtime": runtime.title, "images": len(images), "agreement": agreement,
                  "largest_difference": largest}

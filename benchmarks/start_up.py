@@ -62,7 +62,7 @@ def main() -> None:
                 # The first writes byte-code and measures which runtime is fastest.
                 if number:
                     seconds[name].append(time.perf_counter() - start)
-    medians = {name: float(np.median(found)) for name, found in seconds.items()}
+    medians = {name: float(np.median(times)) for name, times in seconds.items()}
     rows = []
     for name, beside in (("cxr-edge --help", "empty typer app --help"), ("cxr-edge predict", "classify_onnx.py")):
         ratio = float(np.median(np.array(seconds[name]) / np.array(seconds[beside])))

@@ -68,7 +68,11 @@ def train(
     The others are the options of `cxr-edge train`, with the same defaults.
 
     Raises:
-        OptionError, DataError, RunError, WeightsError, MissingDependencyError.
+        OptionError: an option is unknown, out of range, or does not go with another.
+        DataError: images that cannot be used, or too few of them.
+        RunError: the folder holds another run, or none to resume.
+        WeightsError: the weights cannot be downloaded or do not fit.
+        MissingDependencyError: the extra `train` is not installed.
     """
     given = {
         "image_size": image_size,
@@ -124,7 +128,10 @@ def export(
     The others are the options of `cxr-edge export`, with the same defaults.
 
     Raises:
-        OptionError, RunError, MissingDependencyError; GateError for an artifact that would be int8 in name only.
+        OptionError: an option is unknown, out of range, or does not go with another.
+        RunError: there is no such run, or its training is not finished.
+        MissingDependencyError: the extra `train` is not installed.
+        GateError: an artifact would be int8 in name only.
     """
     from cxr_edge.evaluation.gate import demanded
     from cxr_edge.exporting.recipe_file import recipe_of_options
@@ -147,8 +154,9 @@ def export(
 
 def verify(
     *,
-    run: FilePath | None = None,
+    artifact: Sequence[FilePath] = (),
     bundle: FilePath | None = None,
+    run: FilePath | None = None,
     data: FilePath | None = None,
     train_images: int = 300,
     shift_images: int = 60,
@@ -162,9 +170,10 @@ def verify(
     threads: int | None = None,
     stage: Stage = silently,
 ) -> Sequence[VerifiedArtifact | ReplayResult]:
-    """Compare each artifact of a bundle with the Keras model, or with what was recorded at export.
+    """Compare each artifact that is there of a bundle with the Keras model, or with what was recorded at export.
 
     Args:
+        artifact: files by themselves, for `replay`.
         replay: compare with the record, which takes neither TensorFlow nor the run.
         stage: told what begins, of a comparison with Keras.
 
@@ -174,13 +183,15 @@ def verify(
         A result per artifact, of a replay one per artifact and runtime; a `verdict` raises nothing.
 
     Raises:
-        ArtifactError, RunError, OptionError, MissingDependencyError.
+        ArtifactError: there is no such bundle, or it was tampered with.
+        RunError: the run of the bundle is missing or unfinished.
+        OptionError: an option is out of range, or does not go with another.
+        MissingDependencyError: no runtime that reads the artifacts is installed, or no TensorFlow.
     """
     from cxr_edge.errors import OptionError
     from cxr_edge.evaluation.gate import demanded
     from cxr_edge.runtimes.selection import find_bundle
 
-    folder = find_bundle(_path(bundle), _path(run))
     demands = demanded(
         min_agreement=min_agreement,
         max_accuracy_drop=max_accuracy_drop,
@@ -189,18 +200,27 @@ def verify(
         max_class_loss=max_class_loss,
     )
     if replay:
-        from cxr_edge.evaluation import replay as replaying
-        from cxr_edge.runtimes.base import runtime_named
-
         if demands or data is not None:
             raise OptionError("the gate's demands and data are for the Keras model, and not for a replay")
-        return replaying.replay(folder, [runtime_named(name) for name in runtime] or None, threads)
-    if runtime:
-        raise OptionError("runtime goes with replay; against Keras each format runs on its preferred runtime")
+        return _replayed([Path(path) for path in artifact], _path(bundle), _path(run), runtime, threads)
+    if runtime or artifact:
+        raise OptionError("artifact and runtime go with replay; Keras is compared with a bundle, on preferred runtimes")
     from cxr_edge.evaluation.conditions import Scope
     from cxr_edge.exporting.verify import verify_bundle
 
-    return verify_bundle(folder, demands, Scope.of_verify(train_images, shift_images), stage, _path(data))
+    scope = Scope.of_verify(train_images, shift_images)
+    return verify_bundle(find_bundle(_path(bundle), _path(run)), demands, scope, stage, _path(data)).results
+
+
+def _replayed(
+    artifacts: list[Path], bundle: Path | None, run: Path | None, runtimes: Sequence[str], threads: int | None
+) -> Sequence[ReplayResult]:
+    from cxr_edge.evaluation.replay import replay
+    from cxr_edge.runtimes.base import runtime_named
+    from cxr_edge.runtimes.selection import select
+
+    selection = select(artifacts, bundle, run)
+    return replay(selection, [runtime_named(name) for name in runtimes] or None, threads).results
 
 
 def audit(
@@ -219,14 +239,16 @@ def audit(
         on_image: called after each image that was read.
 
     Raises:
-        DataError, RunError, MissingDependencyError.
+        DataError: no such folder, no images, or a table that cannot be read.
+        RunError: there is no such run.
+        MissingDependencyError: the extra `train` is not installed.
     """
     from cxr_edge.auditing.audit import audit as audit_images
     from cxr_edge.auditing.folders import find_images
     from cxr_edge.auditing.measure import measure_all
-    from cxr_edge.runs import Run
+    from cxr_edge.runs import run_named
 
-    collection = find_images(_path(folder), None if run is None else Run(Path(run)))
+    collection = find_images(_path(folder), None if run is None else run_named(Path(run)))
     measured = measure_all([collection.root / image.path for image in collection.images], on_image)
     return audit_images(collection, measured, stage)
 

@@ -14,6 +14,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum, auto
 from types import FrameType
 
 from rich.console import Console
@@ -27,6 +28,33 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+
+class Verbosity(Enum):
+    """How much is shown while a command runs: nothing, how far it is, or also what native libraries write."""
+
+    QUIET = auto()
+    NORMAL = auto()
+    VERBOSE = auto()
+
+
+_verbosity = Verbosity.NORMAL
+
+
+def set_verbosity(verbosity: Verbosity) -> None:
+    """For the rest of this process."""
+    global _verbosity
+    _verbosity = verbosity
+
+
+def is_verbose() -> bool:
+    """Whether native libraries may write what they like."""
+    return _verbosity is Verbosity.VERBOSE
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, quiet=_verbosity is Verbosity.QUIET)
+
 
 #: Control characters, and those that a terminal obeys in silence: they could rewrite lines, or their order.
 _OBEYED = {"Cc", "Cf", "Zl", "Zp", "Cs"}
@@ -44,7 +72,13 @@ def printable(text: str) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what is written to the stderr file descriptor in the body; it is shown if the body raises."""
+    """Hold back what is written to the stderr file descriptor in the body; it is shown if the body raises.
+
+    With `--verbose` nothing is held back.
+    """
+    if is_verbose():
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as file:
@@ -61,14 +95,24 @@ def quiet() -> Iterator[None]:
             os.close(kept)
 
 
+#: Seconds after which a log file gets a line on how far something is.
+LOG_INTERVAL = 60.0
+
+
 class Bar:
-    """One bar: advance it, and show a short text at its end."""
+    """One bar: advance it, and show a short text at its end. In a log file, a line now and then."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
+        self._logged = time.monotonic()
 
     def advance(self, steps: int = 1) -> None:
         self._progress.advance(self._task, steps)
+        task, now = self._progress.tasks[0], time.monotonic()
+        if self._progress.disable and now - self._logged >= LOG_INTERVAL and not task.finished:
+            self._logged = now
+            note = task.fields["note"]
+            self.say(f"{task.description}: {task.completed:.0f} of {task.total:.0f}{', ' + note if note else ''}")
 
     def note(self, text: str) -> None:
         self._progress.update(self._task, note=printable(text))
@@ -87,11 +131,11 @@ class Bar:
 def working(title: str) -> Iterator[None]:
     """Show that something runs that cannot say how far it is; one line with its time at the end."""
     start = time.monotonic()
-    console = Console(stderr=True)
+    console = _stderr()
     # A stream of its own: the body may hold back what is written to the stderr file descriptor.
     with (
         os.fdopen(os.dup(2), "w") as stream,
-        Console(file=stream, force_terminal=console.is_terminal).status(Text(printable(title))),
+        Console(file=stream, force_terminal=console.is_terminal, quiet=console.quiet).status(Text(printable(title))),
     ):
         yield
     console.print(Text(f"{printable(title)}: {time.monotonic() - start:.1f} s"))
@@ -101,7 +145,7 @@ def working(title: str) -> Iterator[None]:
 def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
     """Show a bar from `done` up to `total` while the body runs. Without a terminal, one line at the end."""
     start = time.monotonic()
-    console = Console(stderr=True)
+    console = _stderr()
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),

@@ -12,7 +12,7 @@ class DataError(CxrEdgeError):
 
 
 class ImageError(DataError):
-    """One image file that cannot be decoded."""
+    """One image file that cannot be decoded, or cannot be a chest X-ray."""
 
 
 def unusable(reasons: list[str], images: int, way_out: str = "fix or remove them") -> DataError:
@@ -65,6 +65,7 @@ _EXTRAS = {
     "flatbuffers": "litert",
     "imagehash": "train",
     "jinja2": "train",
+    "markupsafe": "train",
     "matplotlib": "train",
     "onnx": "train",
     "onnxruntime": "onnx",

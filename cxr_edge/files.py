@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.errors import CacheError
+from cxr_edge.errors import CacheError, OptionError
 
 
 def cache_folder() -> Path:
@@ -70,6 +70,23 @@ def named(error: OSError, path: Path) -> OSError:
     if error.filename is not None or error.errno is None:
         return error
     return OSError(error.errno, error.strerror, str(path))
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` to fill; on success it takes `path`'s name, on failure it is removed.
+
+    Raises:
+        OptionError: `path` is there already, and no empty folder.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise OptionError(f"{path}: is there already; name a new folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as name:
+        filled = Path(name) / path.name
+        filled.mkdir()
+        yield filled
+        filled.replace(path)
 
 
 def sync_folder(folder: Path) -> None:

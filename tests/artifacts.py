@@ -30,7 +30,7 @@ def some_metadata(**changes: Any) -> ArtifactMetadata:
 def some_artifact(path: Path, **changes: Any) -> Artifact:
     """An int8 artifact that is not there."""
     metadata = some_metadata(format=format_of(path), **changes)
-    return Artifact(path, "", 0, metadata)
+    return Artifact(path, "0" * 64, 1, metadata)
 
 
 def write_stub(path: Path, metadata: dict[str, Any]) -> Path:

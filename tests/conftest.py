@@ -66,7 +66,7 @@ def type_command(arguments: list[str]) -> int:
         code = end.code if isinstance(end.code, int) else int(bool(end.code))
     finally:
         sys.argv = before
-    if code in (0, GateError.exit_code):
+    if arguments and code in (0, GateError.exit_code):
         check_written(arguments)
     return code
 

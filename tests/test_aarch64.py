@@ -32,9 +32,9 @@ def outcomes(*probabilities: list[float], recorded: float = 0.001) -> dict[str, 
 
 
 def test_the_same_outputs_pass() -> None:
-    found = compare(outcomes(CLEAR, CLOSE), outcomes(CLEAR, CLOSE))
-    assert (found["verdict"], found["bench"], found["failures"]) == (PASSED, "ran", {})
-    assert (found["verify"]["from_x86"], found["verify"]["same_top_as_x86"]) == (0, 2)
+    changes = compare(outcomes(CLEAR, CLOSE), outcomes(CLEAR, CLOSE))
+    assert (changes["verdict"], changes["bench"], changes["failures"]) == (PASSED, "ran", {})
+    assert (changes["verify"]["from_x86"], changes["verify"]["same_top_as_x86"]) == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,11 @@ def test_another_output_fails(there: dict[str, Outcome], here: dict[str, Outcome
 def test_a_crash_is_told_and_hides_nothing_else(command: str, side: str) -> None:
     arm, x86 = outcomes(CLEAR), outcomes(CLEAR)
     (arm if side == "Arm" else x86)[command] = Outcome(None, "SIGSEGV: last words")
-    found = compare(arm, x86)
-    assert found["verdict"] == CRASHED
-    assert found["failures"] == {f"{command} on {side}": "SIGSEGV: last words"}
+    changes = compare(arm, x86)
+    assert changes["verdict"] == CRASHED
+    assert changes["failures"] == {f"{command} on {side}": "SIGSEGV: last words"}
     if command == "bench":
-        assert found["verify"]["from_x86"] == 0
+        assert changes["verify"]["from_x86"] == 0
 
 
 def test_heat_maps_are_compared_where_there_are_some() -> None:

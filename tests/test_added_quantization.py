@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
+import pytest
 from PIL import Image
+
+from cxr_edge.phantoms.drawing import draw_phantom
 
 PROGRAM = """
 import sys, types
@@ -52,8 +54,9 @@ exec(compile("\\n".join(lines), path, "exec"), kinds.__dict__)
 """
 
 
+@pytest.mark.slow
 def test_a_quantization_is_added_by_one_line_and_its_mixed_one_by_another(tmp_path: Path) -> None:
-    Image.fromarray(np.full((80, 80), 90, np.uint8)).save(tmp_path / "x.png")
+    Image.fromarray(draw_phantom("Normal", 0, 80).pixels).save(tmp_path / "x.png")
     command = [sys.executable, "-c", ADD + PROGRAM, str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -37,6 +37,7 @@ def test_every_folder_has_a_tier() -> None:
     assert folders == set().union(*TIERS.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tier", BLOCKED)
 def test_a_tier_imports_nothing_of_the_tiers_above(tier: str) -> None:
     names = [name for folder in sorted(TIERS[tier]) for name in modules_of(folder)]

@@ -234,8 +234,8 @@ def test_a_tampered_artifact_is_refused_everywhere(
     # Nothing is remembered of the runtimes here: `predict` looks at every int8 file before it takes one.
     monkeypatch.setenv("CXR_EDGE_CACHE", str(copied.folder / "cache"))
     by_bundle = [["predict", picture, "--bundle", copied.bundle]] if "int8" in name else []
-    for command in (["verify", "--run", copied.folder], ["bench", "--bundle", copied.bundle],
-                    *by_bundle, ["evaluate", path], ["predict", picture, "--artifact", path]):  # fmt: skip
+    for command in (["verify", "--run", copied.folder], ["bench", "--bundle", copied.bundle], *by_bundle,
+                    ["evaluate", "--artifact", path], ["predict", picture, "--artifact", path]):  # fmt: skip
         result = cli(*command)
         assert result.code == 2
         assert name in result.err

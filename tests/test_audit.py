@@ -28,6 +28,7 @@ from cxr_edge.phantoms.drawing import LABELS
 from cxr_edge.records import to_json
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.options import completed
+from cxr_edge.training.splitting import make_split
 from tests.conftest import Cli, examined, split_of
 
 
@@ -72,6 +73,7 @@ def test_sound_data_has_no_serious_finding(data: Path, cli: Cli) -> None:
         assert tests[name]["verdict"] in ("none", "some")
 
 
+@pytest.mark.slow
 def test_exact_and_near_copies_are_found_in_one_class(data: Path, cli: Cli) -> None:
     first, second, third, fourth, fifth, *_ = files(data, "Normal")
     folder = data / "Normal"
@@ -98,6 +100,7 @@ def test_exact_and_near_copies_are_found_in_one_class(data: Path, cli: Cli) -> N
     assert kinds(record) == set()
 
 
+@pytest.mark.slow
 def test_a_picture_under_two_labels_is_serious(data: Path, cli: Cli) -> None:
     shutil.copy(files(data, "Normal")[0], data / "COVID-19" / "twin.png")
     record = audited(cli, data, "--strict", code=3)
@@ -111,6 +114,7 @@ def test_a_picture_under_two_labels_is_serious(data: Path, cli: Cli) -> None:
     assert [row["kind"] for row in record["copies"]] == ["exact", "near"]
 
 
+@pytest.mark.slow
 def test_each_file_that_cannot_be_read_is_named_with_its_reason(data: Path, cli: Cli) -> None:
     whole = files(data, "Normal")[0].read_bytes()
     (data / "Normal" / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -136,6 +140,7 @@ def in_parts(phantoms: Path, root: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_patients_and_copies_in_two_split_folders_are_serious(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
     root = in_parts(phantoms, tmp_path / "data")
     assert kinds(audited(cli, root, "--strict")) == set()
@@ -151,6 +156,7 @@ def test_patients_and_copies_in_two_split_folders_are_serious(phantoms: Path, tm
     assert {file["part"] for file in patient["files"]} == {"train", "test"}
 
 
+@pytest.mark.slow
 def test_the_split_of_a_run_is_audited(data: Path, tmp_path: Path, cli: Cli) -> None:
     run = tmp_path / "run"
     split = split_of(find_data_set(data), 0)
@@ -185,6 +191,7 @@ def test_a_table_of_labels_will_do(phantoms: Path, tmp_path: Path, cli: Cli) -> 
     assert {row["verdict"] for row in record["shortcuts"]} == {"not tested"}
 
 
+@pytest.mark.slow
 def test_a_planted_shortcut_is_found_in_the_frame_and_in_the_metadata(data: Path, cli: Cli) -> None:
     for label, shade in zip(LABELS, (20, 120, 220), strict=True):
         for path in files(data, label):
@@ -204,6 +211,7 @@ def test_a_planted_shortcut_is_found_in_the_frame_and_in_the_metadata(data: Path
     assert "shortcut: metadata" in kinds(audited(cli, data, "--strict", code=3))
 
 
+@pytest.mark.slow
 def test_marks_and_borders_that_name_a_class_are_warned_of(data: Path, cli: Cli) -> None:
     for path in files(data, "COVID-19"):
         with Image.open(path) as image:
@@ -219,6 +227,7 @@ def test_marks_and_borders_that_name_a_class_are_warned_of(data: Path, cli: Cli)
     assert {"borders of one colour", "burnt-in marks"} <= kinds(record, "warning")
 
 
+@pytest.mark.slow
 def test_the_page_needs_no_network_and_shows_no_image_unasked(data: Path, tmp_path: Path, cli: Cli) -> None:
     shutil.copy(files(data, "Normal")[0], data / "Normal" / "copy.png")
     (data / "Normal" / "<b>.png").write_text("no image")
@@ -236,6 +245,7 @@ def test_the_page_needs_no_network_and_shows_no_image_unasked(data: Path, tmp_pa
     assert cli("audit", data, "--with-images").code == 2
 
 
+@pytest.mark.slow
 def test_ten_thousand_empty_files_end_in_a_clear_result(tmp_path: Path, cli: Cli) -> None:
     for label in ("Normal", "COVID-19"):
         (tmp_path / "data" / label).mkdir(parents=True)
@@ -258,16 +268,18 @@ def test_bad_usage_is_told(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
     assert "labels.csv" in cli("audit", tmp_path).err
 
 
+@pytest.mark.slow
 def test_copies_saved_anew_stay_on_one_side_of_the_split(data: Path) -> None:
     for path in files(data, "Normal")[:10]:
         with Image.open(path) as image:
             image.save(path.with_suffix(".jpg"), quality=80)
     found = find_data_set(data)
+    known = examined(found)
     for seed in range(3):
-        sides = {item.path: item.part for item in split_of(found, seed).items}
+        sides = {item.path: item.part for item in make_split(found, known, seed).items}
         for path in files(data, "Normal")[:20]:
             assert sides[f"Normal/{path.stem}.png"] == sides[f"Normal/{path.name}"]
-    assert examined(found).doubt(found) is None
+    assert known.doubt(found) is None
 
 
 def test_train_is_told_of_one_picture_under_two_labels(data: Path) -> None:
@@ -290,6 +302,7 @@ def test_every_pair_within_the_distance_is_looked_at(monkeypatch: pytest.MonkeyP
     assert found.correlation[0] == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_phantoms_of_different_seeds_are_no_copies(phantoms: Path) -> None:
     measured = measure_all([path for label in LABELS for path in files(phantoms, label)])
     copies = find_copies(measured)
@@ -331,6 +344,7 @@ def test_altered_copies_are_found_and_named(data: Path, cli: Cli) -> None:
     assert kinds(record, "warning") == {"near copies"}
 
 
+@pytest.mark.slow
 def test_a_mirrored_copy_is_kept_on_its_side_and_told_of_on_the_other(
     data: Path, phantoms: Path, tmp_path: Path, cli: Cli
 ) -> None:
@@ -357,6 +371,7 @@ def test_a_mirrored_copy_is_kept_on_its_side_and_told_of_on_the_other(
     assert "COVID-19/twin.jpg" in (examined(found).doubt(found) or "")
 
 
+@pytest.mark.slow
 def test_many_altered_copies_of_one_picture_are_one_cluster(data: Path) -> None:
     with Image.open(files(data, "Normal")[0]) as image:
         for angle in range(-9, 10):
@@ -408,6 +423,7 @@ def test_what_is_measured(tmp_path: Path) -> None:
     assert border_share(np.zeros((9, 9), dtype=np.uint8)) == 1
 
 
+@pytest.mark.slow
 def test_a_record_is_read_as_it_was_written(data: Path, cli: Cli) -> None:
     shutil.copy(files(data, "Normal")[0], data / "COVID-19" / "twin.png")
     (data / "Normal" / "text.png").write_text("no image")
@@ -427,6 +443,7 @@ def test_records_of_before_they_had_a_number_are_read() -> None:
     assert to_json(audit) == {**record, "schema": 2, "dicom_warnings": {}}
 
 
+@pytest.mark.slow
 def test_dicom_tags_are_warned_of_as_in_training(data: Path, cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
     from tests.test_dicom import written
@@ -442,6 +459,7 @@ def test_dicom_tags_are_warned_of_as_in_training(data: Path, cli: Cli, tmp_path:
     assert "2 DICOM images: not a frontal view" in page.read_text()
 
 
+@pytest.mark.slow
 def test_what_plus_one_means_is_said_where_it_stands(data: Path, cli: Cli) -> None:
     assert "+N" not in cli("audit", data).out
     path = files(data, "Normal")[0]

@@ -124,6 +124,7 @@ def test_one_bad_file_does_not_stop_the_others(tmp_path: Path) -> None:
     assert all(np.array_equal(images[index], images[1]) for index in range(1, len(paths), 2))
 
 
+@pytest.mark.slow
 def test_train_leaves_bad_images_out_and_says_so(tmp_path: Path, started: Callable[..., Any]) -> None:
     data = tmp_path / "data"
     write_phantoms(data, 12, size=64)
@@ -185,6 +186,7 @@ def test_a_finished_run_stays_though_its_result_cannot_be_shown(
     assert Run(tmp_path / "run").model_file.read_bytes() == b"weeks of work"
 
 
+@pytest.mark.slow
 def test_what_training_decoded_is_not_decoded_again(
     tmp_path: Path, started: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,7 +212,7 @@ def test_evaluate_refuses_bad_images_unless_asked_to_leave_them_out(device: Path
     data, output = tmp_path / "data", tmp_path / "x.json"
     write_phantoms(data, 4, size=64)
     (data / "Normal" / "text.png").write_text("not an image")
-    arguments = ("evaluate", device / "xception-int8.onnx", "--data", data)
+    arguments = ("evaluate", "--artifact", device / "xception-int8.onnx", "--data", data)
     refused = cli(*arguments)
     assert refused.code == 2
     assert "text.png" in refused.err
@@ -222,6 +224,7 @@ def test_evaluate_refuses_bad_images_unless_asked_to_leave_them_out(device: Path
     assert [one["path"] for one in found["skipped"]] == ["Normal/text.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("instant_training")
 def test_train_says_which_pictures_are_there_more_than_once(tmp_path: Path, cli: Cli) -> None:
     data = tmp_path / "data"

@@ -69,6 +69,7 @@ def test_throughput_uses_every_core_it_is_given() -> None:
     assert found.how == "4 x 1 thread"
 
 
+@pytest.mark.slow
 def test_the_folder_is_decoded_while_it_is_classified(tmp_path: Path) -> None:
     files = [tmp_path / f"{index}.png" for index in range(12)]
     for index, path in enumerate(files):
@@ -81,6 +82,7 @@ def test_the_folder_is_decoded_while_it_is_classified(tmp_path: Path) -> None:
     assert found.folder.share > 0.85
 
 
+@pytest.mark.slow
 def test_sample_files_are_what_hospitals_hand_out(tmp_path: Path) -> None:
     files = write_sample_files(tmp_path)
     assert {path.suffix for path in files} == {".png", ".jpg"}

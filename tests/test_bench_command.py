@@ -44,6 +44,7 @@ def left_out(record: dict[str, Any]) -> set[str]:
     return {warning["subject"] for warning in record["warnings"] if warning["kind"] == "left out"}
 
 
+@pytest.mark.slow
 def test_a_bundle_without_the_artifacts_one_does_not_need_is_measured(own: Path, bench: Bench) -> None:
     for path in own.glob("*"):
         if path.name not in ("manifest.json", "xception-int8.tflite"):
@@ -63,6 +64,7 @@ def test_a_bundle_without_the_artifacts_one_does_not_need_is_measured(own: Path,
     assert "none of the artifacts" in result.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
 def test_a_file_by_itself_is_measured(tiny: Path, tmp_path: Path, bench: Bench, kind: str) -> None:
     alone = shutil.copy(tiny / f"xception-int8.{kind}", tmp_path / f"alone.{kind}")
@@ -91,6 +93,7 @@ def test_a_changed_file_is_an_error(own: Path, bench: Bench) -> None:
     assert "SHA-256" in result.err
 
 
+@pytest.mark.slow
 def test_with_one_runtime_what_it_reads_is_measured(tiny: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Runtime, "installed", lambda self: self.name == "litert")
     result, record = bench("--bundle", tiny)
@@ -103,6 +106,7 @@ def test_with_one_runtime_what_it_reads_is_measured(tiny: Path, bench: Bench, mo
     assert "pip install" in result.err
 
 
+@pytest.mark.slow
 def test_a_sweep_has_a_row_per_number_of_threads(tiny: Path, bench: Bench, tmp_path: Path) -> None:
     arguments = ["--bundle", tiny, "--runtime", "litert"]
     result, record = bench(*arguments, "--threads", "1,2", "--baseline", "xception-float32.tflite")
@@ -116,6 +120,7 @@ def test_a_sweep_has_a_row_per_number_of_threads(tiny: Path, bench: Bench, tmp_p
         assert bench(*arguments, *wrong)[0].code == 2
 
 
+@pytest.mark.slow
 def test_compare_ends_with_status_3_where_something_became_slower(tiny: Path, bench: Bench, tmp_path: Path) -> None:
     arguments = ["--artifact", tiny / "xception-int8.tflite", "--runtime", "litert"]
     _, record = bench(*arguments)
@@ -138,7 +143,24 @@ def test_compare_ends_with_status_3_where_something_became_slower(tiny: Path, be
     assert "another machine" in result.err
 
 
+@pytest.mark.slow
 def test_only_files_that_are_asked_for_are_written_beside_a_bundle(tiny: Path, bench: Bench) -> None:
     before = sorted(tiny.parent.rglob("*"))
     assert bench("--bundle", tiny, "--runtime", "litert")[0].code == 0
     assert sorted(tiny.parent.rglob("*")) == before
+
+
+def test_images_that_cannot_be_read_are_left_out_and_named(tiny: Path, cli: Cli, tmp_path: Path) -> None:
+    films, output = tmp_path / "films", tmp_path / "x.json"
+    films.mkdir()
+    Image.fromarray(np.zeros((80, 80), np.uint8)).save(films / "a.png")
+    (films / "b.png").write_text("no image")
+    arguments = ("bench", "--artifact", tiny / "xception-int8.onnx", "--runtime", "onnx", "--quick", "--images", films)
+    result = cli(*arguments, "--json", output)
+    assert result.code == 0, result.err
+    record = json.loads(output.read_text())
+    assert left_out(record) == {"b.png"}
+    assert record["images"]["count"] == 1
+    assert "b.png: not an image" in result.out
+    (films / "a.png").unlink()
+    assert cli(*arguments).code == 2

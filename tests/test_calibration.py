@@ -25,9 +25,9 @@ def test_it_is_the_mean_distance_of_confidence_and_accuracy_over_bins() -> None:
         if inside.any():
             wanted += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
     assert expected_calibration_error(probabilities, targets) == pytest.approx(wanted)
-    found = calibration_error(probabilities, targets)
-    assert found.value == pytest.approx(wanted)
-    assert found == calibration_error(probabilities, targets)
+    error = calibration_error(probabilities, targets)
+    assert error.value == pytest.approx(wanted)
+    assert error == calibration_error(probabilities, targets)
 
 
 def test_a_calibrated_model_stays_below_what_chance_allows_and_a_boasting_one_does_not() -> None:

@@ -19,6 +19,8 @@ COMMANDS = (
     "verify",
     "evaluate",
     "bench",
+    "bundle",
+    "devices",
     "report",
     "release",
     "pack",
@@ -54,6 +56,13 @@ def test_unknown_option_is_bad_usage(cli: Cli) -> None:
     assert cli("train", "--no-such-option").code == 2
 
 
+def test_only_an_option_that_may_have_been_meant_is_suggested(cli: Cli) -> None:
+    assert "--quantize" in cli("export", "--quantise", "int8").err
+    result = cli("train", "--quantise", "int8")
+    assert result.code == 2
+    assert "--phantoms" not in result.err
+
+
 def test_a_defect_is_one_line_and_a_traceback_on_request(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ValueError("a [list]\nof things")
@@ -85,6 +94,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert "HEAVY []" in result.stdout
 
 
+@pytest.mark.slow
 def test_help_is_as_fast_as_an_empty_app(tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text(EMPTY_APP + "\napp()\n")
     empty = [sys.executable, str(tmp_path / "empty.py"), "--help"]
@@ -98,3 +108,21 @@ def test_help_is_as_fast_as_an_empty_app(tmp_path: Path) -> None:
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             seconds[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds["ours"]) - min(seconds["empty"]) < 0.1
+
+
+@pytest.mark.parametrize("missing", ["tensorflow", "scipy", "sklearn", "matplotlib", "jinja2", "markupsafe"])
+def test_a_report_without_the_training_extra_names_it(missing: str, tmp_path: Path) -> None:
+    code = f"""
+import importlib.abc, sys
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Block())
+sys.argv = ["cxr-edge", "report", "--bundle", {str(tmp_path)!r}]
+from cxr_edge.cli import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.strip() == f"error: {missing} is not installed here: pip install 'cxr-edge[train]'"

@@ -15,7 +15,8 @@ from cxr_edge.data.layouts import PARTS, find_data_set
 from cxr_edge.data.split import read_split, write_split
 from cxr_edge.errors import DataError
 from cxr_edge.phantoms.data_set import write_phantoms
-from tests.conftest import split_of
+from cxr_edge.training.splitting import make_split
+from tests.conftest import examined, split_of
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +74,10 @@ def test_two_folders_of_one_meaning_are_refused(phantoms: Path, tmp_path: Path) 
 
 def test_split_is_stratified_and_the_same_for_the_same_seed(phantoms: Path) -> None:
     data = find_data_set(phantoms)
-    split = split_of(data, seed=4, validation=0.25, test=0.25)
-    assert split == split_of(data, seed=4, validation=0.25, test=0.25)
-    assert split != split_of(data, seed=5, validation=0.25, test=0.25)
+    known = examined(data)
+    split = make_split(data, known, seed=4, validation=0.25, test=0.25)
+    assert split == make_split(data, known, seed=4, validation=0.25, test=0.25)
+    assert split != make_split(data, known, seed=5, validation=0.25, test=0.25)
     for part, wanted in zip(PARTS, (6, 3, 3), strict=True):
         assert np.bincount(split.targets(part)).tolist() == [wanted] * 3
 
@@ -87,8 +89,10 @@ def test_patients_and_copies_stay_on_one_side(phantoms: Path, tmp_path: Path) ->
     (root / "patients.csv").write_text("path,patient_id\n" + "\n".join(rows) + "\n")
     normal = sorted((root / "Normal").iterdir())
     shutil.copy(normal[0], root / "Normal" / "copy.png")
+    data = find_data_set(root)
+    known = examined(data)
     for seed in range(5):
-        split = split_of(find_data_set(root), seed, validation=0.25, test=0.25)
+        split = make_split(data, known, seed, validation=0.25, test=0.25)
         sides = defaultdict(set)
         for item in split.items:
             sides[item.patient or item.sha256].add(item.part)

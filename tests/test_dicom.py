@@ -30,10 +30,10 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, ge
 
 def shipped(name: str) -> Path:
     """A test file inside pydicom's wheel."""
-    found = get_testdata_file(name, download=False)
-    if found is None:
+    path = get_testdata_file(name, download=False)
+    if path is None:
         pytest.skip(f"this version of pydicom does not ship {name}")
-    return Path(str(found))
+    return Path(str(path))
 
 
 def written(path: Path, values: np.ndarray, bits: int = 12, **tags: Any) -> Path:
@@ -203,8 +203,8 @@ def test_padding_does_not_take_part_in_the_stretch(tmp_path: Path) -> None:
     values = ramp(1000, 3000, np.int16)
     values[:, :8] = -2000
     wanted = np.clip(np.round((values - 1000.0 - (values[0, 8] - 1000)) * 255 / (3000 - values[0, 8])), 0, 255)
-    found = grey(written(tmp_path / "x.dcm", values, 16, PixelPaddingValue=-2000))
-    assert np.array_equal(found, wanted)
+    pixels = grey(written(tmp_path / "x.dcm", values, 16, PixelPaddingValue=-2000))
+    assert np.array_equal(pixels, wanted)
 
 
 def test_several_windows_mean_the_first() -> None:
@@ -228,10 +228,10 @@ def test_rescale_comes_before_the_window(tmp_path: Path) -> None:
 
 
 def item(**tags: Any) -> Dataset:
-    found = Dataset()
+    dataset = Dataset()
     for name, value in tags.items():
-        setattr(found, name, value)
-    return found
+        setattr(dataset, name, value)
+    return dataset
 
 
 def window_item(center: float, width: float, **tags: Any) -> Dataset:
@@ -279,8 +279,8 @@ def test_a_voi_lut_or_function_in_functional_groups(tmp_path: Path) -> None:
     tags = grouped(item(FrameVOILUTSequence=[item(VOILUTSequence=[lookup_table(curve, 0, 12)])]))
     assert np.array_equal(grey(written(tmp_path / "x.dcm", values, **tags)), np.round(curve[values] * 255 / 4095))
     tags = grouped(window_item(2000, 1000, VOILUTFunction="SIGMOID"))
-    found = grey(written(tmp_path / "y.dcm", values, **tags))
-    assert np.array_equal(found, np.round(255 / (1 + np.exp(-4 * (values - 2000.0) / 1000))))
+    pixels = grey(written(tmp_path / "y.dcm", values, **tags))
+    assert np.array_equal(pixels, np.round(255 / (1 + np.exp(-4 * (values - 2000.0) / 1000))))
 
 
 @pytest.mark.parametrize("shared", [[], [Dataset()], [item(FrameVOILUTSequence=[])],
@@ -294,10 +294,10 @@ def test_functional_groups_without_a_window_change_nothing(tmp_path: Path, share
 def test_window_functions(tmp_path: Path) -> None:
     values = ramp()
     tags = {"WindowCenter": 2000, "WindowWidth": 1000}
-    found = grey(written(tmp_path / "x.dcm", values, VOILUTFunction="SIGMOID", **tags))
-    assert np.array_equal(found, np.round(255 / (1 + np.exp(-4 * (values - 2000.0) / 1000))))
-    found = grey(written(tmp_path / "y.dcm", values, VOILUTFunction="LINEAR_EXACT", **tags))
-    assert np.array_equal(found, np.round(np.clip((values - 2000.0) / 1000 + 0.5, 0, 1) * 255))
+    pixels = grey(written(tmp_path / "x.dcm", values, VOILUTFunction="SIGMOID", **tags))
+    assert np.array_equal(pixels, np.round(255 / (1 + np.exp(-4 * (values - 2000.0) / 1000))))
+    pixels = grey(written(tmp_path / "y.dcm", values, VOILUTFunction="LINEAR_EXACT", **tags))
+    assert np.array_equal(pixels, np.round(np.clip((values - 2000.0) / 1000 + 0.5, 0, 1) * 255))
 
 
 def test_monochrome1_is_inverted(tmp_path: Path) -> None:
@@ -347,12 +347,12 @@ def test_eight_bits_without_a_window_are_taken_as_they_are(tmp_path: Path) -> No
 
 
 def test_twelve_bit_jpeg_is_stretched() -> None:
-    found = grey(shipped("JPGExtended.dcm"))
-    assert found.shape == (1024, 256)
-    assert (found.min(), found.max()) == (0, 255)
+    pixels = grey(shipped("JPGExtended.dcm"))
+    assert pixels.shape == (1024, 256)
+    assert (pixels.min(), pixels.max()) == (0, 255)
     # The same picture in JPEG 2000; both are lossy.
     other = grey(shipped("JPEG2000.dcm"))
-    assert np.corrcoef(found.reshape(-1), other.reshape(-1))[0, 1] > 0.9
+    assert np.corrcoef(pixels.reshape(-1), other.reshape(-1))[0, 1] > 0.9
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
@@ -421,8 +421,8 @@ def test_content_decides_not_the_name(tmp_path: Path) -> None:
 def test_bytes_that_are_read_already_give_the_same_picture(tmp_path: Path) -> None:
     Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
     for path in (tmp_path / "x.png", shipped("MR_small.dcm")):
-        found = decode.open_grey("elsewhere", path.read_bytes())
-        assert np.array_equal(np.asarray(found), grey(path))
+        image = decode.open_grey("elsewhere", path.read_bytes())
+        assert np.array_equal(np.asarray(image), grey(path))
     for content in (b"", b"text", shipped("MR_small.dcm").read_bytes()[:3000]):
         with pytest.raises(ImageError, match="elsewhere"):
             decode.open_grey("elsewhere", content)
@@ -433,14 +433,14 @@ def test_tags_that_speak_against_a_picture_are_reported(tmp_path: Path) -> None:
     assert dicom_facts(path)["view_position"] == "PA"
     assert warnings_about(dicom_facts(path)) == []
     path = written(tmp_path / "y.dcm", ramp(), Modality="DX", ViewPosition="LL", BurnedInAnnotation="YES")
-    found = warnings_about(dicom_facts(path))
-    assert len(found) == 2
-    assert any("burnt" in line for line in found) and any("LL" in line for line in found)
+    warnings = warnings_about(dicom_facts(path))
+    assert len(warnings) == 2
+    assert any("burnt" in line for line in warnings) and any("LL" in line for line in warnings)
     code = Dataset()
     code.CodeMeaning = "left lateral"
     path = written(tmp_path / "z.dcm", ramp(), ViewCodeSequence=[code], PresentationIntentType="FOR PROCESSING")
-    found = warnings_about(dicom_facts(path))
-    assert any("left lateral" in line for line in found) and any("FOR PROCESSING" in line for line in found)
+    warnings = warnings_about(dicom_facts(path))
+    assert any("left lateral" in line for line in warnings) and any("FOR PROCESSING" in line for line in warnings)
     code.CodeMeaning = "antero-posterior"
     path = written(tmp_path / "v.dcm", ramp(), ViewCodeSequence=[code])
     assert warnings_about(dicom_facts(path)) == []
@@ -453,9 +453,9 @@ def test_many_files_are_warned_of_by_count(tmp_path: Path) -> None:
     written(tmp_path / "good.dcm", ramp(), ViewPosition="PA")
     (tmp_path / "cut.dcm").write_bytes((tmp_path / "good.dcm").read_bytes()[:140])
     Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
-    found = warnings_of(sorted(tmp_path.iterdir()))
-    assert list(found.values()) == [3, 2]
-    assert "LL" in next(iter(found))
+    warnings = warnings_of(sorted(tmp_path.iterdir()))
+    assert list(warnings.values()) == [3, 2]
+    assert "LL" in next(iter(warnings))
 
 
 def test_without_pydicom_the_way_out_is_named_and_other_files_are_read(tmp_path: Path) -> None:

@@ -162,8 +162,8 @@ def test_service_refuses_what_cannot_work(bundle: Path, tmp_path: Path) -> None:
         (tmp_path, tmp_path / "sub" / "r.jsonl", bundle / "missing.tflite", 2, "missing.tflite: no such artifact"),
     ]:
         command = [sys.executable, SERVICE, inbox, results, "--artifact", artifact, "--settle", "0.1"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-        assert (found.returncode, message in found.stderr) == (code, True), found.stderr
+        completed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert (completed.returncode, message in completed.stderr) == (code, True), completed.stderr
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
@@ -172,8 +172,8 @@ def test_unit_is_valid(tmp_path: Path) -> None:
     # The one thing that the place of installation decides.
     (tmp_path / "cxr-watch.service").write_text(unit.replace("/opt/cxr-edge/bin/python", sys.executable))
     command = ["systemd-analyze", "verify", tmp_path / "cxr-watch.service"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (found.returncode, found.stderr) == (0, "")
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (completed.returncode, completed.stderr) == (0, "")
 
 
 Resize = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
@@ -210,12 +210,13 @@ def resize(request: pytest.FixtureRequest, tmp_path: Path) -> Resize:
     def call(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         height, width = pixels.shape
         arguments = [str(value) for value in (width, height, size)]
-        found = subprocess.run([*program, *arguments], input=pixels.tobytes(), capture_output=True, check=True)
-        return np.frombuffer(found.stdout, np.uint8).reshape(size, size)
+        completed = subprocess.run([*program, *arguments], input=pixels.tobytes(), capture_output=True, check=True)
+        return np.frombuffer(completed.stdout, np.uint8).reshape(size, size)
 
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "resize", [pytest.param("Node.js", marks=needs_node), pytest.param("C", marks=needs_compiler)], indirect=True
 )
@@ -253,8 +254,8 @@ def test_node_equals_predict(installed: Path, cli: Cli, bundle: Path, pictures: 
     grey.save(others[2], exif=exif)
     artifact, images = bundle / "xception-int8.onnx", [*pictures, *others]
     program = ["node", tmp_path / "classify.mjs"]
-    found = subprocess.run([*program, artifact, *images], capture_output=True, text=True, check=True)
-    assert_equal(found.stdout.splitlines(), predicted(cli, images, artifact, tmp_path / "x.json"))
+    completed = subprocess.run([*program, artifact, *images], capture_output=True, text=True, check=True)
+    assert_equal(completed.stdout.splitlines(), predicted(cli, images, artifact, tmp_path / "x.json"))
 
     content = pictures[0].read_bytes()
     (tmp_path / "truncated.png").write_bytes(content[: len(content) // 2])
@@ -264,9 +265,9 @@ def test_node_equals_predict(installed: Path, cli: Cli, bundle: Path, pictures: 
     changed.write_bytes(artifact.read_bytes() + b"\0")
     truncated, sixteen = tmp_path / "truncated.png", tmp_path / "sixteen.png"
     for model, path in [(artifact, truncated), (artifact, sixteen), (changed, changed)]:
-        found = subprocess.run([*program, model, path], capture_output=True, text=True, check=False)
-        assert (found.returncode, found.stdout) == (1, "")
-        assert found.stderr.startswith(f"{path}: ")
+        completed = subprocess.run([*program, model, path], capture_output=True, text=True, check=False)
+        assert (completed.returncode, completed.stdout) == (1, "")
+        assert completed.stderr.startswith(f"{path}: ")
 
 
 @needs_compiler
@@ -281,12 +282,12 @@ def test_c_equals_predict(installed: Path, cli: Cli, bundle: Path, pictures: lis
             images.append(tmp_path / f"{path.stem}{name}.pgm")
             picture.save(images[-1])
     artifact = bundle / "xception-int8.onnx"
-    found = subprocess.run([source / "classify", artifact, *images], capture_output=True, text=True, check=True)
-    assert_equal(found.stdout.splitlines(), predicted(cli, images, artifact, tmp_path / "x.json"))
+    completed = subprocess.run([source / "classify", artifact, *images], capture_output=True, text=True, check=True)
+    assert_equal(completed.stdout.splitlines(), predicted(cli, images, artifact, tmp_path / "x.json"))
 
     (tmp_path / "truncated.pgm").write_bytes(images[0].read_bytes()[:500])
     Image.fromarray(np.full((80, 80), 900, np.uint16)).save(tmp_path / "sixteen.pgm")
     for path in (tmp_path / "truncated.pgm", tmp_path / "sixteen.pgm", pictures[0], tmp_path / "missing.pgm"):
-        found = subprocess.run([source / "classify", artifact, path], capture_output=True, text=True, check=False)
-        assert (found.returncode, found.stdout) == (1, "")
-        assert found.stderr.startswith(f"{path}: ")
+        completed = subprocess.run([source / "classify", artifact, path], capture_output=True, text=True, check=False)
+        assert (completed.returncode, completed.stdout) == (1, "")
+        assert completed.stderr.startswith(f"{path}: ")

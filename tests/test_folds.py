@@ -60,6 +60,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
     return trainer
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_all_folds(data: Path, tmp_path: Path, cli: Cli, trainer: Trainer) -> None:
     folder = tmp_path / "folds"
     result = cli("train", "--data", data, "--run", folder, *ARGUMENTS, "--json", tmp_path / "x.json")
@@ -84,6 +85,7 @@ def test_figures_are_those_of_all_folds(data: Path, tmp_path: Path, cli: Cli, tr
     assert "--resume" in again.err
 
 
+@pytest.mark.slow
 def test_interrupted_folds_are_resumed(data: Path, tmp_path: Path, cli: Cli, trainer: Trainer) -> None:
     folder = tmp_path / "folds"
     trainer.interrupted_in = "fold-2"
@@ -99,6 +101,7 @@ def test_interrupted_folds_are_resumed(data: Path, tmp_path: Path, cli: Cli, tra
     assert (folder / "cross_validation.json").is_file()
 
 
+@pytest.mark.slow
 def test_data_that_changed_between_folds_is_noticed(data: Path, tmp_path: Path, cli: Cli, trainer: Trainer) -> None:
     folder = tmp_path / "folds"
     trainer.interrupted_in = "fold-2"

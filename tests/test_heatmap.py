@@ -91,7 +91,8 @@ def test_predict_draws_the_evidence(bundle: Path, picture: Path, cli: Cli, tmp_p
     assert "overlay.png: what speaks for" in result.out
     (row,) = json.loads((tmp_path / "x.json").read_text())["rows"]
     overlay = Image.open(output)
-    assert (overlay.size, overlay.mode) == ((240, 300), "RGB")
+    assert (overlay.width, overlay.mode) == (240, "RGB")
+    assert overlay.height > 300
     assert row["label"] in overlay.text["Title"]
     assert "Not a medical device" in overlay.text["Disclaimer"]
     assert "trained on phantoms" in overlay.text["Warning"]
@@ -111,11 +112,35 @@ def test_a_picture_of_a_model_trained_on_phantoms_says_so(
 ) -> None:
     training = replace(some_metadata().training, data=data)
     artifact = some_artifact(tmp_path / "x.onnx", training=training)
-    write_overlay(picture, np.zeros((3, 3), np.float32), "Normal", artifact, tmp_path / "overlay.png")
+    write_overlay(picture, np.zeros((3, 3), np.float32), "Normal", 0.9, artifact, tmp_path / "overlay.png")
     drawn, plain = (np.asarray(Image.open(path).convert("L")) for path in (tmp_path / "overlay.png", picture))
-    assert np.array_equal(drawn[:-30], plain[:-30])
-    assert np.array_equal(drawn, plain) != says_so
+    assert np.array_equal(drawn[: len(plain)], plain)
     assert ("phantoms" in Image.open(tmp_path / "overlay.png").text.get("Warning", "")) == says_so
+    # A line more in the legend.
+    assert (len(drawn) - len(plain) > 50) == says_so
+
+
+def test_what_is_below_average_is_not_coloured_and_the_strong_has_a_contour(picture: Path, tmp_path: Path) -> None:
+    heatmap = np.full((6, 6), 0.1, np.float32)
+    heatmap[1:3, 1:3] = 1
+    artifact = some_artifact(tmp_path / "x.onnx")
+    write_overlay(picture, heatmap, "COVID-19", 0.7, artifact, tmp_path / "overlay.png")
+    drawn = np.asarray(Image.open(tmp_path / "overlay.png"), dtype=np.int64)
+    plain = np.asarray(Image.open(picture), dtype=np.int64)
+    coloured = drawn[: len(plain), :, 0] - drawn[: len(plain), :, 2] > 20
+    # A place is 40 x 50 pixels.
+    assert coloured[60:140, 50:110].mean() > 0.95
+    assert np.array_equal(drawn[200:300], np.repeat(plain[200:, :, None], 3, axis=2))
+    outline = (drawn[: len(plain)] == (255, 225, 170)).all(axis=2)
+    assert 150 < outline.sum() < 1200
+    assert not outline[200:].any()
+    # A map that is strong everywhere does not tint everything.
+    write_overlay(picture, heatmap + 5, "COVID-19", 0.7, artifact, tmp_path / "overlay.png")
+    strong = np.asarray(Image.open(tmp_path / "overlay.png"), dtype=np.int64)
+    assert np.array_equal(strong[200:300], drawn[200:300])
+    assert (strong[60:140, 50:110, 0] - strong[60:140, 50:110, 2] > 20).mean() > 0.95
+    legend = drawn[len(plain) :]
+    assert (legend == 255).all(axis=2).any() and (legend[..., 0] - legend[..., 2] > 100).any()
 
 
 def test_several_images_go_to_a_folder(bundle: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:

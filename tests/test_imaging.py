@@ -26,8 +26,8 @@ def test_every_mode_of_a_grey_picture_gives_its_grey_values(tmp_path: Path, grey
     suffix = "tif" if mode == "CMYK" else "png"
     # Straight to P: from RGB, Pillow would dither to a web palette of few greys.
     (grey if mode == "P" else grey.convert("RGB")).convert(mode).save(tmp_path / f"x.{suffix}")
-    found = load_image(tmp_path / f"x.{suffix}", 128).astype(int)
-    assert np.abs(found - np.asarray(grey, int)).max() <= 1
+    result = load_image(tmp_path / f"x.{suffix}", 128).astype(int)
+    assert np.abs(result - np.asarray(grey, int)).max() <= 1
 
 
 FORMATS = {
@@ -44,10 +44,10 @@ def test_every_format_in_every_mode_it_has(tmp_path: Path, grey: Image.Image, su
     picture = (grey if mode == "P" else grey.convert("RGB")).convert(mode)
     options = {"webp": {"lossless": True}, "jpg": {"quality": 95}}.get(suffix, {})
     picture.save(tmp_path / f"x.{suffix}", **options)
-    found = load_image(tmp_path / f"x.{suffix}", 128).astype(int)
+    result = load_image(tmp_path / f"x.{suffix}", 128).astype(int)
     # One bit is dithered; JPEG is lossy.
     wanted = np.asarray(picture.convert("L") if mode == "1" else grey, int)
-    assert np.abs(found - wanted).max() <= (10 if suffix == "jpg" else 1)
+    assert np.abs(result - wanted).max() <= (10 if suffix == "jpg" else 1)
 
 
 @pytest.mark.parametrize("kind", ["png 16 bit", "tif 16 bit", "tif 32 bit", "tif float"])
@@ -95,9 +95,9 @@ def test_a_tiff_whose_white_is_zero_is_no_negative(tmp_path: Path) -> None:
 def test_sixteen_bits_are_stretched(tmp_path: Path) -> None:
     values = np.linspace(1000, 3000, 128 * 128).reshape(128, 128).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "x.png")
-    found = load_image(tmp_path / "x.png", 128)
-    assert (found.min(), found.max()) == (0, 255)
-    assert np.all(np.diff(found.reshape(-1).astype(int)) >= 0)
+    pixels = load_image(tmp_path / "x.png", 128)
+    assert (pixels.min(), pixels.max()) == (0, 255)
+    assert np.all(np.diff(pixels.reshape(-1).astype(int)) >= 0)
 
 
 ORIENTED = {1: lambda x: x, 2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud, 5: lambda x: x.T,
@@ -113,16 +113,16 @@ def test_exif_orientation_is_applied(tmp_path: Path, suffix: str, orientation: i
     exif[0x0112] = orientation
     options = {"webp": {"lossless": True}, "jpg": {"quality": 95}}.get(suffix, {})
     Image.fromarray(pixels).save(tmp_path / f"x.{suffix}", exif=exif, **options)
-    found = load_image(tmp_path / f"x.{suffix}", 64).astype(int)
-    assert np.abs(found - ORIENTED[orientation](pixels)).max() <= 10
+    result = load_image(tmp_path / f"x.{suffix}", 64).astype(int)
+    assert np.abs(result - ORIENTED[orientation](pixels)).max() <= 10
 
 
 @pytest.mark.parametrize(("width", "height"), [(200, 100), (100, 200), (150, 149), (97, 97), (400, 33)])
 def test_padding_keeps_the_proportions(tmp_path: Path, width: int, height: int) -> None:
     Image.new("L", (width, height), 200).save(tmp_path / "x.png")
-    found = load_image(tmp_path / "x.png", 96, "pad")
-    rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
-    assert (found[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 200).all()
+    pixels = load_image(tmp_path / "x.png", 96, "pad")
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    assert (pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 200).all()
     assert abs(len(columns) / len(rows) - width / height) <= 0.05 * width / height + width / height / len(rows)
     for places in (rows, columns):
         assert abs(places[0] - (95 - places[-1])) <= 1

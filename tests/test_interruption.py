@@ -51,6 +51,7 @@ def killed(job: str, folder: Path, kills: int) -> tuple[list[str], str, list[str
 COUNTS = pytest.mark.parametrize("kills", [30, pytest.param(1000, marks=pytest.mark.exhaustive)])
 
 
+@pytest.mark.slow
 @COUNTS
 def test_an_export_that_is_killed_leaves_a_bundle_that_is_whole_or_none(tmp_path: Path, kills: int) -> None:
     found, last, names = killed("publish", tmp_path / "bundle", kills)
@@ -59,6 +60,7 @@ def test_an_export_that_is_killed_leaves_a_bundle_that_is_whole_or_none(tmp_path
     assert [name for name in names if "partial" in name] == []
 
 
+@pytest.mark.slow
 @COUNTS
 @pytest.mark.parametrize("job", ["publish again", "record", "cache"])
 def test_a_job_that_is_killed_leaves_nothing_torn(tmp_path: Path, job: str, kills: int) -> None:

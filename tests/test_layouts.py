@@ -17,8 +17,8 @@ from cxr_edge.data.split import Split, run_split
 from cxr_edge.errors import DataError
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.runs import Run
-from cxr_edge.training.splitting import leaks
-from tests.conftest import Cli, split_of
+from cxr_edge.training.splitting import leaks, make_split
+from tests.conftest import Cli, examined, split_of
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +45,10 @@ def table_of(folder: Path, rows: Iterable[str], header: str = "path,label,patien
 
 def sides(split: Split) -> dict[str, set[str]]:
     """The parts that each patient, or image without one, lies in."""
-    found = defaultdict(set)
+    result = defaultdict(set)
     for item in split.items:
-        found[item.patient or item.sha256].add(item.part)
-    return found
+        result[item.patient or item.sha256].add(item.part)
+    return result
 
 
 def test_a_table_names_images_wherever_they_lie(phantoms: Path, tmp_path: Path) -> None:
@@ -230,13 +230,14 @@ def test_one_source_is_held_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_folds_are_apart_and_have_every_image(tmp_path: Path, count: int) -> None:
     data = of_sources(tmp_path)
-    splits = [split_of(data, 1, fold=(number, count)) for number in range(1, count + 1)]
+    known = examined(data)
+    splits = [make_split(data, known, 1, fold=(number, count)) for number in range(1, count + 1)]
     tested = [item.path for split in splits for item in split.part("test")]
     assert sorted(tested) == sorted(item.path for item in data.items)
     for split in splits:
         assert all(len(parts) == 1 for parts in sides(split).values())
         assert abs(len(split.part("test")) - 48 / count) <= 4
-        assert split == split_of(data, 1, fold=(splits.index(split) + 1, count))
+        assert split == make_split(data, known, 1, fold=(splits.index(split) + 1, count))
 
 
 def test_options_that_do_not_go_together(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
@@ -256,6 +257,7 @@ def test_options_that_do_not_go_together(phantoms: Path, tmp_path: Path, cli: Cl
     assert cli("train", "--include", "lung-opacity", "--run", tmp_path / "run").code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("instant_training")
 def test_train_on_a_table_shows_what_it_reads_as_what(tmp_path: Path, cli: Cli) -> None:
     of_sources(tmp_path / "data")
@@ -274,6 +276,7 @@ def test_train_on_a_table_shows_what_it_reads_as_what(tmp_path: Path, cli: Cli) 
     assert run.config().options.hold_out_source == "RSNA"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["remove", "alter"])
 def test_a_file_that_changed_or_went_is_noticed_though_its_pixels_are_in_the_cache(
     phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str

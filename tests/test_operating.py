@@ -310,7 +310,7 @@ def test_each_artifact_has_its_own_and_predict_and_evaluate_use_it(
     for row in result["rows"]:
         (called,), (referred,) = point.decide(np.array([row["probabilities"]]), LABELS)
         assert row["decision"] == (REFER if referred else LABELS[called])
-    evaluated = cli("evaluate", bundle / "xception-int8.tflite", "--run", run.folder, "--json", output)
+    evaluated = cli("evaluate", "--artifact", bundle / "xception-int8.tflite", "--run", run.folder, "--json", output)
     assert evaluated.code == 0
     assert point.sentence in evaluated.out
     metrics = json.loads(output.read_text())

@@ -85,6 +85,7 @@ def _offsets_from_centre(label: str, size: int = 128) -> tuple[float, float]:
     return float(np.mean(lateral)), float(np.mean(low))
 
 
+@pytest.mark.slow
 def test_covid_is_more_lateral_and_lower_than_viral_pneumonia() -> None:
     covid_lateral, covid_low = _offsets_from_centre("COVID-19")
     viral_lateral, viral_low = _offsets_from_centre("Viral Pneumonia")
@@ -136,6 +137,7 @@ def _brightness_features(pixels: NDArray[np.uint8]) -> list[float]:
     return [float(pixels.mean()), float(pixels.std()), *histogram.astype(float)]
 
 
+@pytest.mark.slow
 def test_brightness_does_not_give_the_class_away() -> None:
     features, classes = [], []
     for index in range(135):

@@ -17,12 +17,12 @@ from cxr_edge.quantization.calibrate import Histogram, choose_ranges, collect_hi
 from cxr_edge.quantization.channel_scales import equalizing_scales, free_groups, scale_groups, with_channel_scales
 from cxr_edge.quantization.explain import NoiseSource, explain, rows_of
 from cxr_edge.quantization.fine_tune import Material, fine_tune
-from cxr_edge.quantization.graph import Graph, keep_in_float, quantized_tensors, with_heatmap, with_temperature
+from cxr_edge.quantization.graph import Graph, Node, keep_in_float, quantized_tensors, with_heatmap, with_temperature
 from cxr_edge.quantization.kernels import LARGEST, kernel_step, nearest, round_kernel
 from cxr_edge.quantization.learn import CHECKS, Check, LearningOptions, learn
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
 from cxr_edge.quantization.rounding import round_kernels
-from cxr_edge.quantization.simulate import fake_quantize, fake_round
+from cxr_edge.quantization.simulate import fake_quantize, fake_round, interpret
 from cxr_edge.quantization.student import RangeStudent, ScaleStudent
 from cxr_edge.quantization.teacher import Teacher
 from cxr_edge.training.backend import tf
@@ -161,6 +161,7 @@ def test_a_rounded_kernel_lies_on_the_grid_that_its_own_largest_weight_tells(nam
     assert np.abs(points).max() <= LARGEST + 1e-3
 
 
+@pytest.mark.slow
 def test_biases_make_up_for_the_mean_of_what_rounding_changes() -> None:
     graph = small_graph()
     rounded = calibrated(graph)
@@ -172,6 +173,7 @@ def test_biases_make_up_for_the_mean_of_what_rounding_changes() -> None:
     assert np.abs(after - before).max() < np.abs(without - before).max()
 
 
+@pytest.mark.slow
 def test_biases_make_up_for_a_range_that_cuts() -> None:
     graph, unseen = small_graph(), some_images(32, seed=99)
     quantized = calibrated(graph)
@@ -224,6 +226,7 @@ def test_the_gradient_of_a_bound_is_that_of_the_rounding_error_with_the_integers
     np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_simulation_is_what_tflite_computes(tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
@@ -245,6 +248,7 @@ def test_the_simulation_is_what_tflite_computes(tmp_path: Path) -> None:
     assert np.abs(np.array(rows) - expected).mean() < 0.003
 
 
+@pytest.mark.slow
 def test_what_is_kept_in_float_stays_as_it_is() -> None:
     graph = keep_in_float(small_graph(), ["shortcut", "separable"])
     rounded = calibrated(graph)
@@ -301,6 +305,7 @@ def badly_calibrated() -> tuple[Graph, QuantizedGraph]:
     return graph, QuantizedGraph(start.graph, ranges)
 
 
+@pytest.mark.slow
 def test_learning_repairs_ranges_that_cut(tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]) -> None:
     graph, start = badly_calibrated
     result, checks = learned(tmp_path / "x", graph, start)
@@ -311,6 +316,7 @@ def test_learning_repairs_ranges_that_cut(tmp_path: Path, badly_calibrated: tupl
         assert before.kernel is None or np.array_equal(before.kernel, after.kernel)
 
 
+@pytest.mark.slow
 def test_a_learning_that_was_interrupted_ends_where_it_would_have(
     tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,6 +345,7 @@ def test_a_learning_that_was_interrupted_ends_where_it_would_have(
         assert resumed.ranges[name] == pytest.approx(bounds, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_learning_of_another_model_starts_anew(
     tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]
 ) -> None:
@@ -348,6 +355,7 @@ def test_a_learning_of_another_model_starts_anew(
     assert checks[0].step == 0
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]) -> None:
     graph, start = badly_calibrated
     learned(tmp_path / "x", graph, start, steps=4)
@@ -357,6 +365,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, badly_calibrated: tuple[G
         learned(tmp_path / "x", graph, start, steps=4)
 
 
+@pytest.mark.slow
 def test_the_start_is_kept_where_learning_makes_things_worse(
     tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]
 ) -> None:
@@ -368,6 +377,7 @@ def test_the_start_is_kept_where_learning_makes_things_worse(
         assert result.ranges["sum"] == pytest.approx(start.ranges["sum"])
 
 
+@pytest.mark.slow
 def test_a_nearer_rival_is_kept(tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]) -> None:
     graph, start = badly_calibrated
     rival = calibrated(graph)
@@ -395,6 +405,39 @@ def test_a_kernel_rounded_while_learning_lies_on_the_grid_of_the_device(per_tens
             np.testing.assert_allclose(fake_round(tf.constant(node.kernel), per_tensor), nearest(node), rtol=1e-5)
 
 
+def test_the_gradient_of_a_scale_is_that_of_the_kernel_with_the_rounding_passed_over() -> None:
+    graph = small_graph()
+    ranges = calibrated(graph).ranges
+    # Kernels in float: then the straight way, through the scaled kernel, is TensorFlow's own.
+    student = ScaleStudent(replace(graph, nodes=tuple(replace(node, in_float=True) for node in graph.nodes)), ranges)
+    weights = tf.constant(np.random.default_rng(5).normal(size=(32, 3)).astype(np.float32))
+    images = tf.cast(IMAGES, tf.float32)
+
+    def through_the_kernel() -> dict[str, tf.Tensor]:
+        scales = {group: tf.exp(logarithms) for group, logarithms in student.scales.items()}
+        groups = scale_groups(graph)
+
+        def kernel(node: Node) -> tf.Tensor:
+            written, read = scales.get(groups[node.name], 1.0), scales.get(groups[node.inputs[0]])
+            value = node.kernel * written
+            return value if read is None else value / (read[:, None] if node.kind != "depthwise" else read)
+
+        def bias(node: Node) -> tf.Tensor:
+            return node.bias * scales.get(groups[node.name], 1.0)
+
+        return interpret(graph, images, kernel, bias, student._activation)
+
+    gradients = []
+    for tensors in (through_the_kernel, lambda: student.tensors(images)):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(weights * tensors()["logits"])
+        gradients.append(tape.gradient(loss, list(student.scales.values())))
+    assert len(gradients[0]) > 3
+    for straight, passed in zip(*gradients, strict=True):
+        np.testing.assert_allclose(passed, straight, rtol=1e-2, atol=1e-2 * float(np.abs(straight).max()))
+
+
+@pytest.mark.slow
 def test_learned_scales_leave_the_float_function_as_it_is(tmp_path: Path) -> None:
     graph = small_graph(spread=1.5)
     student = ScaleStudent(graph, calibrated(graph).ranges)
@@ -410,6 +453,7 @@ def test_learned_scales_leave_the_float_function_as_it_is(tmp_path: Path) -> Non
     np.testing.assert_allclose(logits[1], logits[0], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_fine_tuning_repairs_ranges_that_cut_and_resumes(
     tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]
 ) -> None:
@@ -430,6 +474,7 @@ def test_fine_tuning_repairs_ranges_that_cut_and_resumes(
 # On disk
 
 
+@pytest.mark.slow
 def test_a_quantized_graph_is_read_as_it_was_written(tmp_path: Path) -> None:
     quantized = calibrated(small_graph())
     quantized.save(tmp_path / "x.npz", {"model": "a"})
@@ -445,6 +490,7 @@ def test_a_quantized_graph_is_read_as_it_was_written(tmp_path: Path) -> None:
 # Explaining
 
 
+@pytest.mark.slow
 def test_explain_names_the_tensor_whose_range_cuts() -> None:
     graph = small_graph()
     quantized = calibrated(graph)
@@ -460,6 +506,7 @@ def test_explain_names_the_tensor_whose_range_cuts() -> None:
     assert (worst.name, worst.clipped) == ("shortcut", 0.0)
 
 
+@pytest.mark.slow
 def test_explain_has_a_row_for_everything_each_group_and_each_tensor() -> None:
     graph = small_graph()
     quantized = calibrated(graph)

@@ -62,8 +62,8 @@ def test_the_page_needs_no_network_and_shows_no_image_unasked(page: Path) -> Non
 
 
 def test_flipped_images_are_listed_and_shown_on_request(scored: ScoredBundle) -> None:
-    artifact, runtime, (found,) = scored.artifacts[0]
-    turned = found.copy()
+    artifact, runtime, (answers,) = scored.artifacts[0]
+    turned = answers.copy()
     turned[3] = turned[3][[1, 2, 0]]
     changed = ScoredBundle(scored.run, scored.reference, ((artifact, runtime, (turned,)),))
     text = render(changed, compare_bundle(changed, {}), None, None, with_images=True)

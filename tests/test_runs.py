@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.choices import OnBadImage, Precision
 from cxr_edge.cli.train import GivenOptions
 from cxr_edge.errors import RunError
 from cxr_edge.evaluation.metrics import metrics_of
@@ -26,11 +27,11 @@ from cxr_edge.intervals import mean_interval, wilson_interval
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.records import to_json
 from cxr_edge.reporting.html.plots import draw_run_plots
-from cxr_edge.runs import Run
+from cxr_edge.runs import Run, new_run, run_named
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import History, read_history
 from cxr_edge.runs.lock import locked
-from cxr_edge.runs.options import OnBadImage, Precision, TrainOptions, completed
+from cxr_edge.runs.options import TrainOptions, completed
 from cxr_edge.runs.progress import Progress
 from cxr_edge.training.jobs import train_new
 from cxr_edge.training.result import TrainingResult
@@ -206,6 +207,7 @@ def held_by_another(folder: Path) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_second_training_on_a_run_is_refused_and_touches_nothing(tmp_path: Path, started: Callable[..., Any]) -> None:
     folder = tmp_path / "run"
     write_phantoms(tmp_path / "data", 5, size=64)
@@ -288,6 +290,7 @@ DEAF = "import sqlite3; sqlite3.connect(':memory:').execute(\'WITH RECURSIVE n(i
        "FROM n WHERE i < 2000000000) SELECT count(*) FROM n\').fetchall()"  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["time.sleep(60)", DEAF])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_process_with_a_line(body: str, number: signal.Signals, code: int) -> None:
@@ -327,3 +330,19 @@ def test_a_plot_that_cannot_be_drawn_is_a_warning(tmp_path: Path) -> None:
     (warning,) = draw_run_plots(result_of(tmp_path, LABELS))
     assert "learning_curves.png: cannot be drawn" in warning
     assert (tmp_path / "confusion_matrix.png").is_file()
+
+
+def test_a_run_is_found_by_its_name_under_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    inside, beside = tmp_path / "runs" / "small", tmp_path / "other"
+    for folder in (inside, beside):
+        folder.mkdir(parents=True)
+    assert run_named(Path("small")).folder == Path("runs/small")
+    assert run_named(Path("other")).folder == Path("other")
+    assert run_named(Path("new")).folder == Path("new")
+    assert new_run(Path("small")).folder == Path("runs/small")
+    # A folder here comes before a name there.
+    (tmp_path / "small").mkdir()
+    assert run_named(Path("small")).folder == Path("small")
+    assert Run(inside).option == "small"
+    assert Run(beside).option == str(beside)

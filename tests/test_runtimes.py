@@ -89,6 +89,7 @@ def picture(tmp_path: Path) -> Path:
     return tmp_path / "x.png"
 
 
+@pytest.mark.slow
 def test_a_runtime_is_added_by_adding_its_file(
     pencil: Path, tiny: Path, picture: Path, cli: Cli, tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_runtime_is_added_by_adding_its_file(
     assert cli("predict", picture, *common).code == 0
 
 
+@pytest.mark.slow
 def test_a_driver_that_dies_is_told_and_the_others_are_still_asked(pencil: Path) -> None:
     reasons = missing_accelerators([runtime for runtime in every_runtime() if runtime.name == "by_hand"][1:])
     assert reasons["pencil:slow"] is None
@@ -123,6 +125,7 @@ def test_an_accelerator_computes_in_a_process_of_its_own(pencil: Path, tiny: Pat
     assert candidate.figures().p50_ms >= 20
 
 
+@pytest.mark.slow
 def test_a_driver_that_dies_while_it_computes_is_an_error_that_says_so(pencil: Path, tiny: Path) -> None:
     session = runtime_named("pencil:dies_computing").load(tiny / "xception-int8.tflite", 1)
     with pytest.raises(ProviderError, match=r"signal 6.*free\(\): invalid pointer"):
@@ -131,6 +134,7 @@ def test_a_driver_that_dies_while_it_computes_is_an_error_that_says_so(pencil: P
         runtime_named("pencil:absent").load(tiny / "xception-int8.tflite", 1)
 
 
+@pytest.mark.slow
 def test_a_driver_that_dies_at_the_end_takes_no_result_with_it(
     pencil: Path, tiny: Path, picture: Path, tmp_path: Path
 ) -> None:
@@ -162,6 +166,7 @@ def test_what_cannot_be_loaded_there_is_told_here(tmp_path: Path, pencil: Path) 
         runtime_named("litert").load(tmp_path / "x.tflite", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "name"), [("cuda", "onnxruntime-gpu"), ("coreml", "macOS"), ("xnnpack", "Android")])
 def test_a_provider_that_is_not_here_is_an_error_that_names_the_way_out(
     tiny: Path, picture: Path, cli: Cli, option: str, name: str
@@ -187,6 +192,7 @@ def test_the_gpus_path_computes_what_the_cpus_does(tiny: Path) -> None:
     assert np.abs(LiteRTSession(path, 2).run(IMAGES) - CompiledModelSession(path, "CPU").run(IMAGES)).max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(gpu_nodes()), reason="a GPU is to be seen here, so it may come up")
 def test_a_gpu_that_does_not_come_up_is_an_error_and_the_process_lives(tiny: Path) -> None:
     # Past the look for a device file: with a Vulkan driver and no GPU, what was tried crashes its process at the end.

@@ -154,6 +154,7 @@ def test_a_bad_file_is_named_and_the_others_are_kept(phantoms: Path, tmp_path: P
         assert reason in bad[index]
 
 
+@pytest.mark.slow
 def test_a_kill_loses_one_batch_at_most(phantoms: Path, decodes: list[Path]) -> None:
     process = adding(phantoms, "kill")
     process.communicate("go\n", timeout=60)
@@ -163,6 +164,7 @@ def test_a_kill_loses_one_batch_at_most(phantoms: Path, decodes: list[Path]) -> 
     assert len(decodes) == 45 - 16 + 45
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_store(phantoms: Path) -> None:
     both = [adding(phantoms), adding(phantoms)]
     for process in both:
@@ -176,6 +178,7 @@ def test_two_processes_fill_one_store(phantoms: Path) -> None:
     assert ImageStore(71, STRETCH).images([]).stored.shape[0] == 45
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_and_loses_nothing(phantoms: Path, decodes: list[Path]) -> None:
     process = adding(phantoms, "full")
     _, err = process.communicate("go\n", timeout=60)

@@ -22,6 +22,21 @@ def test_square_brackets_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     assert "[done]" in captured.err
 
 
+def test_a_log_file_gets_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for interval, lines in (
+        (3600.0, []),
+        (0.0, ["counting: 1 of 3, so far [good]", "counting: 2 of 3, so far [good]"]),
+    ):
+        monkeypatch.setattr("cxr_edge.console.LOG_INTERVAL", interval)
+        with progress_bar("counting", 3) as bar:
+            bar.note("so far [good]")
+            for _ in range(3):
+                bar.advance()
+        assert capsys.readouterr().err.splitlines()[:-1] == lines
+
+
 def test_control_characters_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
     name = "a\x1b[2Jb\rc\nd\u202ee\udc80.png"
     shown = r"a\x1b[2Jb\rc\nd\u202ee\udc80.png"
@@ -44,3 +59,25 @@ def test_an_error_about_a_file_has_its_name_and_no_control_characters(cli: Cli, 
     assert result.code == 2
     assert "\x1b" not in result.err
     assert r"x\x1b[31m.onnx" in result.err
+
+
+PARITY = ["artifact", "accuracy %", "", "drop", "", "same %", "McNemar p", "verdict"]
+CELLS = ["xception-int8-ptq.tflite", "98.8", "97.1 to 99.5", "0.25", "0.0 to 0.7", "99.8", "1.00", "too few"]
+
+
+@pytest.mark.parametrize("width", [80, 50])
+def test_no_word_of_a_table_is_broken_or_cut(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.reporting.terminal.tables.WIDTH", width)
+    show_table("Parity", PARITY, [CELLS, CELLS])
+    out = capsys.readouterr().out
+    words = {word for cell in (*PARITY, *CELLS) for word in cell.split()}
+    assert set(out.replace("\u2500", " ").split()) == {"Parity", *words}
+    if width == 80:
+        assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_table_that_fits_has_a_line_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table("Parity", PARITY, [CELLS])
+    assert any("97.1 to 99.5" in line and "too few" in line for line in capsys.readouterr().out.splitlines())

@@ -24,6 +24,7 @@ time.sleep(3)
 """
 
 
+@pytest.mark.slow
 def test_runtimes_write_nothing_into_the_home_and_call_nobody(tiny: Path, tmp_path: Path) -> None:
     strace = shutil.which("strace")
     if strace is None:

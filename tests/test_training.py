@@ -47,19 +47,15 @@ def test_evaluate_repeats_the_test_metrics(run: Run, cli: Cli, tmp_path: Path) -
     assert again["confusion_matrix"] == json.loads(run.metrics_file.read_text())["confusion_matrix"]
 
 
-def test_the_first_convolution_is_imagenets_summed_over_its_channels() -> None:
+@pytest.mark.model
+def test_the_first_convolution_is_imagenets_summed_over_its_channels(tmp_path: Path) -> None:
     from cxr_edge.training.backend import keras
     from cxr_edge.training.xception import build_classifier, load_pretrained
 
     colour = keras.applications.Xception(include_top=False, weights=None, input_shape=(71, 71, 3), pooling="avg")
-    folder = Path(__file__).parent / ".weights"
-    folder.mkdir(exist_ok=True)
-    try:
-        colour.save_weights(str(folder / "no_top.h5"))
-        grey = build_classifier(71, 3)
-        load_pretrained(grey, str(folder / "no_top.h5"))
-    finally:
-        shutil.rmtree(folder)
+    colour.save_weights(str(tmp_path / "no_top.h5"))
+    grey = build_classifier(71, 3)
+    load_pretrained(grey, str(tmp_path / "no_top.h5"))
     images = np.random.default_rng(0).integers(0, 256, (2, 71, 71, 1)).astype(np.float32)
     features = keras.Model(grey.input, grey.get_layer("pooling").output)
     wanted = colour(np.repeat(images, 3, axis=-1) / 127.5 - 1, training=False).numpy()
@@ -93,6 +89,7 @@ def interrupted(command: list[str], folder: Path, epochs: int, number: signal.Si
     return process.returncode, errors
 
 
+@pytest.mark.model
 def test_a_training_resumed_from_its_last_finished_epoch_equals_one_without_a_kill(
     few: Path, tmp_path: Path, cli: Cli
 ) -> None:
@@ -156,11 +153,12 @@ def bad_inputs(few: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
     }
 
 
-CASES = ("no folder", "empty class", "one image", "not an image", "too small", "no weights file",
-         "weights of another model", "weights that are text", "precision", "epochs")  # fmt: skip
+CASES = ("no folder", "empty class", "one image", "not an image", "too small", "no weights file", "precision", "epochs")
+#: What is wrong shows when a model is built.
+LATE_CASES = ("weights of another model", "weights that are text")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in LATE_CASES)])
 def test_bad_input_is_one_clear_line_and_leaves_nothing(few: Path, tmp_path: Path, cli: Cli, case: str) -> None:
     arguments, word = bad_inputs(few, tmp_path)[case]
     result = cli("train", "--run", tmp_path / "run", *arguments)

@@ -70,6 +70,7 @@ def temperature_in_force(folder: Path) -> float:
     return read_manifest(bundle_in(folder)).shared.temperature
 
 
+@pytest.mark.slow
 def test_release_pack_install_predict_and_rollback(
     bundles: Path, keys: tuple[Path, Path], tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +202,7 @@ def not_released(bundle: Path) -> None:
 SPOILED = [changed_after_signing, changed_release, no_signature, other_signature, short_signature, not_released]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", SPOILED)
 def test_what_the_owner_did_not_sign_is_refused_everywhere(
     bundles: Path,
@@ -246,6 +248,7 @@ def test_a_signed_bundle_is_taken_where_a_signature_is_required(
         Classifier.open(bundles / "two", "litert", 1)
 
 
+@pytest.mark.slow
 def test_a_bundle_that_computes_something_else_here_is_not_installed(bundles: Path, tmp_path: Path, cli: Cli) -> None:
     device = tmp_path / "device"
     wrong = write_bundle_with_references(tmp_path / "wrong", 5.0, right=False)
@@ -321,6 +324,7 @@ def test_a_damaged_zip_is_one_clear_error(bundles: Path, tmp_path: Path) -> None
     assert not (tmp_path / "device").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="/proc tells which files are open")
 @pytest.mark.usefixtures("unproven")
 def test_a_loss_of_power_at_any_moment_leaves_one_whole_bundle_in_force(

@@ -19,7 +19,7 @@ from cxr_edge.artifacts.bundle import REFERENCES, write_manifest
 from cxr_edge.artifacts.contract import IMAGE, PROBABILITIES, contract
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata, ReferenceOutputs
-from cxr_edge.evaluation.reference_images import packed
+from cxr_edge.evaluation.reference_images import packed, reference_images
 from cxr_edge.exporting.seal import sealed
 from cxr_edge.files import sha256_of
 from cxr_edge.records import to_json
@@ -102,15 +102,32 @@ def _onnx() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def write_artifact(path: Path, quantization: Quantization) -> Artifact:
-    """An artifact that works, TFLite or ONNX by its suffix; float whatever it says."""
+def _references(folder: Path | None) -> dict[str, Any]:
+    if folder is None:
+        return {"reference_outputs": None, "reference_sha256": None}
+    images = reference_images(SIZE)
+    (folder / REFERENCES).write_bytes(packed(images))
+    outputs = tuple(map(tuple, expected(images).reshape(len(images), 3).tolist()))
+    return {
+        "reference_outputs": ReferenceOutputs("ONNX Runtime", outputs, outputs),
+        "reference_sha256": sha256_of(folder / REFERENCES),
+    }
+
+
+def write_artifact(
+    path: Path, quantization: Quantization, references_in: Path | None = None, **changes: Any
+) -> Artifact:
+    """An artifact that works, TFLite or ONNX by its suffix; float whatever it says.
+
+    With a folder for the reference inputs, it has outputs for them; `changes` are fields of its metadata.
+    """
     kind = format_of(path)
     metadata = some_metadata(
         format=kind,
         quantization=quantization,
         contract=contract(SIZE, 3),
-        reference_outputs=None,
-        reference_sha256=None,
+        **_references(references_in),
+        **changes,
     )
     text = json.dumps(to_json(metadata))
     if kind is ArtifactFormat.TFLITE:
@@ -136,11 +153,11 @@ def resealed(artifact: Artifact, metadata: ArtifactMetadata) -> Artifact:
     return read_artifact(artifact.path)
 
 
-def write_bundle(folder: Path) -> Path:
-    """float32, fp16 and int8 in both formats."""
+def write_bundle(folder: Path, references: bool = False) -> Path:
+    """float32, fp16 and int8 in both formats; with reference inputs and outputs, or without."""
     folder.mkdir()
     artifacts = [
-        write_artifact(folder / f"xception-{quantization}.{kind}", quantization)
+        write_artifact(folder / f"xception-{quantization}.{kind}", quantization, folder if references else None)
         for quantization in (Quantization.FLOAT32, Quantization.FP16, Quantization.INT8)
         for kind in ArtifactFormat
     ]

@@ -1,6 +1,6 @@
 """Does a bundle compute on 64-bit Arm what it computes on x86?
 
-    python -m benchmarks.aarch64 --bundle DIR [--work DIR] [--cpu NAME ...] [--json REFERENCES]
+    python -m benchmarks.aarch64 --bundle DIR [--work DIR] [--cpu NAME ...] [--json FILE]
 
 Runs `verify` on the bundle's reference inputs, `predict` on phantoms and a short `bench`, artifact by artifact, as a
 program for Arm CPUs under emulation, and the same with the same package versions on this x86 machine, and compares the
@@ -28,7 +28,7 @@ from benchmarks.aarch64.environment import Environment, Machine, check_here, emu
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import REFERENCES, read_bundle, write_manifest
 from cxr_edge.errors import CxrEdgeError
-from cxr_edge.evaluation.reference_images import read_reference_images
+from cxr_edge.evaluation.reference_images import reference_inputs
 from cxr_edge.files import write_json
 from cxr_edge.records import JsonObject
 from cxr_edge.reporting.terminal.tables import show, show_table
@@ -41,30 +41,27 @@ TIMING = "Under emulation: what is computed, not how long an Arm CPU takes. No l
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m benchmarks.aarch64",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    found.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="of a small image size: this is slow")
-    found.add_argument(
+    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="of a small image size: this is slow")
+    parser.add_argument(
         "--work", type=Path, default=Path(".aarch64"), metavar="DIR", help="what is fetched (default: %(default)s)"
     )
-    found.add_argument(
+    parser.add_argument(
         "--cpu", action="append", metavar="NAME", help=f"QEMU's name of it; repeatable (default: {', '.join(CPUS)})"
     )
-    found.add_argument("--artifact", action="append", metavar="NAME", help="repeatable (default: all of the bundle)")
-    found.add_argument(
-        "--emulator",
-        type=Path,
-        metavar="REFERENCES",
-        help="a qemu-aarch64 (default: 10.0 or later on PATH, or Debian's)",
+    parser.add_argument("--artifact", action="append", metavar="NAME", help="repeatable (default: all of the bundle)")
+    parser.add_argument(
+        "--emulator", type=Path, metavar="FILE", help="a qemu-aarch64 (default: 10.0 or later on PATH, or Debian's)"
     )
-    found.add_argument("--mirror", metavar="URL", help="of Debian (default: this system's)")
-    found.add_argument("--timeout", type=float, default=900, metavar="SECONDS", help="of one command (%(default)s)")
-    found.add_argument("--jobs", type=int, default=1, metavar="N", help="artifacts at a time (default: %(default)s)")
-    found.add_argument("--json", type=Path, metavar="REFERENCES", help="write the record here")
-    return found
+    parser.add_argument("--mirror", metavar="URL", help="of Debian (default: this system's)")
+    parser.add_argument("--timeout", type=float, default=900, metavar="SECONDS", help="of one command (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="artifacts at a time (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record here")
+    return parser
 
 
 def single_bundle(bundle: Path, artifact: Artifact, folder: Path) -> Path:
@@ -111,10 +108,14 @@ def described(machine: Machine) -> JsonObject:
 def measure(options: argparse.Namespace) -> JsonObject:
     """All of it; the record. Raises CxrEdgeError."""
     check_here()
-    artifacts = [one for one in read_bundle(options.bundle) if not options.artifact or one.name in options.artifact]
+    artifacts = [
+        artifact
+        for artifact in read_bundle(options.bundle)
+        if not options.artifact or artifact.name in options.artifact
+    ]
     if not artifacts:
         raise SetupError(f"{options.bundle}: holds none of {', '.join(options.artifact)}")
-    read_reference_images(options.bundle)
+    reference_inputs(artifacts[0])
     environment = Environment(options.work, options.mirror, options.emulator)
     x86 = environment.x86()
     arms = [environment.arm(cpu) for cpu in options.cpu or CPUS]
@@ -134,12 +135,12 @@ def measure(options: argparse.Namespace) -> JsonObject:
         singles = [single_bundle(options.bundle, artifact, folder) for artifact in artifacts]
 
         def outcomes(machine: Machine) -> list[dict[str, Outcome]]:
-            def one(single: Path, artifact: Artifact) -> dict[str, Outcome]:
-                found = run_all(machine, single, artifact, images, options.timeout)
+            def outcome(single: Path, artifact: Artifact) -> dict[str, Outcome]:
+                row = run_all(machine, single, artifact, images, options.timeout)
                 show(f"{machine.name}: {artifact.name} done")
-                return found
+                return row
 
-            return list(pool.map(one, singles, artifacts))
+            return list(pool.map(outcome, singles, artifacts))
 
         native = outcomes(x86)
         for machine in arms:

@@ -59,5 +59,5 @@ def describe(machine: Machine) -> JsonObject:
     done = subprocess.run(
         [*machine.python, "-c", program], env=machine.environment, capture_output=True, text=True, check=True
     )
-    found: JsonObject = json.loads(done.stdout)
-    return found
+    description: JsonObject = json.loads(done.stdout)
+    return description

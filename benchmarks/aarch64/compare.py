@@ -13,9 +13,9 @@ COMMANDS = ("verify", "predict", "bench")
 PASSED, FAILED, CRASHED = "passed", "failed", "crashed"
 
 
-def _difference(one: Any, other: Any) -> float:
+def _difference(first: Any, second: Any) -> float:
     """Largest of two arrays of one shape."""
-    return float(np.abs(np.array(one) - np.array(other)).max())
+    return float(np.abs(np.array(first) - np.array(second)).max())
 
 
 def _replayed(arm: Outcome, x86: Outcome) -> JsonObject:
@@ -23,7 +23,7 @@ def _replayed(arm: Outcome, x86: Outcome) -> JsonObject:
     if not arm.result:
         return {}
     (row,) = arm.result
-    found = {
+    figures = {
         "images": row["images"],
         "tolerance": row["tolerance"],
         "from_recording": row["largest_difference"],
@@ -32,8 +32,8 @@ def _replayed(arm: Outcome, x86: Outcome) -> JsonObject:
     if x86.result and row["probabilities"] and x86.result[0]["probabilities"]:
         ours, theirs = row["probabilities"], x86.result[0]["probabilities"]
         same = np.argmax(ours, axis=1) == np.argmax(theirs, axis=1)
-        found.update(from_x86=_difference(ours, theirs), same_top_as_x86=int(same.sum()))
-    return found
+        figures.update(from_x86=_difference(ours, theirs), same_top_as_x86=int(same.sum()))
+    return figures
 
 
 def _predicted(arm: Outcome, x86: Outcome) -> JsonObject:
@@ -41,16 +41,16 @@ def _predicted(arm: Outcome, x86: Outcome) -> JsonObject:
     if not (arm.result and x86.result):
         return {}
     pairs = list(zip(arm.result["rows"], x86.result["rows"], strict=True))
-    found: JsonObject = {
+    figures: JsonObject = {
         "images": len(pairs),
         "same_label": sum(ours["label"] == theirs["label"] for ours, theirs in pairs),
         "same_decision": sum(ours.get("decision") == theirs.get("decision") for ours, theirs in pairs),
         "from_x86": max(_difference(ours["probabilities"], theirs["probabilities"]) for ours, theirs in pairs),
     }
     if all("heatmap" in row for pair in pairs for row in pair):
-        found["heatmap_from_x86"] = max(_difference(ours["heatmap"], theirs["heatmap"]) for ours, theirs in pairs)
-        found["heatmap_largest"] = max(float(np.abs(theirs["heatmap"]).max()) for _, theirs in pairs)
-    return found
+        figures["heatmap_from_x86"] = max(_difference(ours["heatmap"], theirs["heatmap"]) for ours, theirs in pairs)
+        figures["heatmap_largest"] = max(float(np.abs(theirs["heatmap"]).max()) for _, theirs in pairs)
+    return figures
 
 
 def judge(row: JsonObject) -> str:

@@ -65,10 +65,10 @@ def require(tools: dict[str, str]) -> None:
 
 def version_of(text: str) -> tuple[int, int]:
     """Major and minor version from what `qemu-aarch64 --version` prints. Raises SetupError."""
-    found = re.search(r"qemu-aarch64 version (\d+)\.(\d+)", text)
-    if found is None:
+    match = re.search(r"qemu-aarch64 version (\d+)\.(\d+)", text)
+    if match is None:
         raise SetupError(f"not an emulator of 64-bit Arm: it calls itself {text.strip()[:60]!r}")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def emulator_title(emulator: Path) -> str:
@@ -135,9 +135,9 @@ class Environment:
 
     def _emulator_on_path(self) -> Path | None:
         for name in ("qemu-aarch64", "qemu-aarch64-static"):
-            found = shutil.which(name)
-            if found is not None and version_of(emulator_title(Path(found))) >= LEAST_QEMU:
-                return Path(found)
+            path = shutil.which(name)
+            if path is not None and version_of(emulator_title(Path(path))) >= LEAST_QEMU:
+                return Path(path)
         return None
 
     def _fetched_emulator(self) -> Path:

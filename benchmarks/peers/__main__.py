@@ -97,19 +97,19 @@ def compare(run: Run, work: Path, images: int | None, queries: int, seconds: flo
     targets = []
     for count in threads:
         results = measure_rows(Plan(str(run.folder), able, count, images, count == threads[-1], queries, seconds))
-        blocks = {name: np.array(found.pop("blocks")) for name, found in results.items() if "blocks" in found}
+        blocks = {name: np.array(figures.pop("blocks")) for name, figures in results.items() if "blocks" in figures}
         best_peer = min(float(np.median(blocks[row.name])) for row in able if not row.ours and row.name in blocks)
-        for name, found in results.items():
+        for name, figures in results.items():
             if name in blocks:
                 p50, p90 = np.percentile(blocks[name], [50, 90])
                 record[name]["latency"][str(count)] = {
                     "queries": blocks[name].size,
                     "p50_ms": float(p50),
                     "p90_ms": float(p90),
-                    "load_ms": found.pop("load_ms"),
+                    "load_ms": figures.pop("load_ms"),
                     "ratio_to_best_peer": float(p50) / best_peer,
                 }
-            record[name] |= found
+            record[name] |= figures
         targets += [{"threads": count, **judge_latency(target, blocks)} for target in LATENCY_TARGETS]
     sizes = {name: row["bytes"] for name, row in record.items() if row["bytes"] is not None}
     targets += [{"threads": None, **judged} for judged in judge_size(sizes)]
@@ -124,11 +124,11 @@ def compare(run: Run, work: Path, images: int | None, queries: int, seconds: flo
 
 def _peer_versions() -> dict[str, str]:
     """Of every package that makes a peer's file, those installed."""
-    found = {}
+    versions = {}
     for name in sorted({name for peer in PEERS for name in peer.packages}):
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def main() -> None:

@@ -86,9 +86,9 @@ def run_plan(plan: Plan) -> dict[str, JsonObject]:
     """
     split = run_split(Run(Path(plan.run)))
     targets = split.targets("test")
-    chosen = stratified(targets, plan.images or len(targets))
-    targets = targets[chosen]
-    images = np.asarray(decoded(split, "test", Run(Path(plan.run)).config().options.image_size)[chosen])
+    rows = stratified(targets, plan.images or len(targets))
+    targets = targets[rows]
+    images = np.asarray(decoded(split, "test", Run(Path(plan.run)).config().options.image_size)[rows])
     results: dict[str, JsonObject] = {}
     candidates = []
     reference: NDArray[np.float32] | None = None
@@ -108,9 +108,9 @@ def run_plan(plan: Plan) -> dict[str, JsonObject]:
         candidates.append(Candidate(row.name, row.runtime, session, load_seconds))
         if plan.score:
             with progress_bar(f"scoring {row.title} ({row.runtime})", len(images)) as bar:
-                found = score_images(session, images, bar.tick)
-            reference = found if reference is None else reference
-            figures = parity(reference, found, targets, split.labels, Gate())
+                probabilities = score_images(session, images, bar.tick)
+            reference = probabilities if reference is None else reference
+            figures = parity(reference, probabilities, targets, split.labels, Gate())
             results[row.name] |= {"accuracy": figures.accuracy, "agreement": figures.agreement}
     rounds = rounds_of(plan.queries)
     with progress_bar(f"measuring, threads: {plan.threads}", rounds * len(candidates)) as bar:
@@ -125,17 +125,17 @@ def measure_rows(plan: Plan) -> dict[str, JsonObject]:
     # Both pools: operations of independent branches run side by side in the second.
     threads = {name: str(plan.threads) for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")}
     with tempfile.TemporaryDirectory() as folder:
-        given, found = Path(folder) / "plan.json", Path(folder) / "result.json"
-        write_json(given, asdict(plan))
-        command = [sys.executable, "-m", "benchmarks.peers.measure", str(given), str(found)]
+        request, result = Path(folder) / "plan.json", Path(folder) / "result.json"
+        write_json(request, asdict(plan))
+        command = [sys.executable, "-m", "benchmarks.peers.measure", str(request), str(result)]
         subprocess.run(command, env={**os.environ, **threads}, check=True)
-        results: dict[str, JsonObject] = json.loads(found.read_text(encoding="utf-8"))
+        results: dict[str, JsonObject] = json.loads(result.read_text(encoding="utf-8"))
     return results
 
 
 def main() -> None:
-    given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    plan = Plan(**{**given, "rows": [Row(**row) for row in given["rows"]]})
+    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    plan = Plan(**{**request, "rows": [Row(**row) for row in request["rows"]]})
     write_json(Path(sys.argv[2]), run_plan(plan))
 
 

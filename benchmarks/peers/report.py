@@ -27,8 +27,8 @@ def show_rows(record: JsonObject) -> None:
         line = [row["title"], _TITLES[row["runtime"]], size]
         line += [percent(row["accuracy"]), percent(row["agreement"])]
         for threads in record["threads"]:
-            found = row["latency"].get(str(threads), {})
-            line += [_figure(found.get(name)) for name in ("p50_ms", "p90_ms", "ratio_to_best_peer")]
+            latency = row["latency"].get(str(threads), {})
+            line += [_figure(latency.get(name)) for name in ("p50_ms", "p90_ms", "ratio_to_best_peer")]
         lines.append(line)
     title = f"The peers, side by side: {record['image_size']} px, {record['machine']['cpu']}"
     show_table(title, columns, lines, texts=2)

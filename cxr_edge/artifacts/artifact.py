@@ -14,9 +14,9 @@ from cxr_edge.artifacts.metadata import ArtifactMetadata, ReferenceOutputs
 from cxr_edge.artifacts.migration import current_metadata
 from cxr_edge.artifacts.validation import require_valid_metadata
 from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.choices import Resize
 from cxr_edge.errors import ArtifactError, first_line
 from cxr_edge.files import sha256_of
-from cxr_edge.imaging.rule import Resize
 from cxr_edge.records import JsonObject, from_json, parse_json
 
 #: Name of the metadata inside an artifact: an entry of the zip appended to a TFLite file, a key of ONNX' properties.

@@ -36,7 +36,7 @@ from cxr_edge.benchmarking.record import (
 from cxr_edge.benchmarking.startup import DidNotStart, StartUp
 from cxr_edge.benchmarking.targets import Target, artifact_target, keras_target
 from cxr_edge.benchmarking.throughput import Throughput
-from cxr_edge.errors import OptionError
+from cxr_edge.errors import ImageError, OptionError, unusable
 from cxr_edge.imaging.decode import load_image
 from cxr_edge.machine import describe_machine, usable_cores
 from cxr_edge.runtimes.base import Session
@@ -92,7 +92,8 @@ def bench(selection: Selection, options: BenchOptions, progress: Progress = unse
         if len(files.paths) < len(all_files.paths):
             text = f"--quick takes {len(files.paths)} of {len(all_files.paths)} files"
             warnings.append(BenchWarning(WarningKind.SHORTENED, "--images", text))
-        images = np.stack([load_image(path, like.image_size, like.resize) for path in files.paths])[..., None]
+        files, images, unread = _decoded(files, like)
+        warnings += unread
         common = _Bench(plan, options, images, files.paths[0], meter, progress)
         before = read_clock()
         passes = [_measure_pass(common, threads) for threads in plan.threads]
@@ -118,6 +119,25 @@ def bench(selection: Selection, options: BenchOptions, progress: Progress = unse
         from_files=from_files,
         warnings=(*warnings, *(warning for one_pass in passes for warning in one_pass.warnings)),
     ).concluded()
+
+
+def _decoded(files: ImageFiles, like: Artifact) -> tuple[ImageFiles, NDArray[np.uint8], tuple[BenchWarning, ...]]:
+    """The files that can be decoded, their pixels `[N, S, S, 1]`, and what the others lack.
+
+    Raises:
+        DataError: none can be decoded.
+    """
+    images: dict[Path, NDArray[np.uint8]] = {}
+    reasons: dict[Path, str] = {}
+    for path in files.paths:
+        try:
+            images[path] = load_image(path, like.image_size, like.resize)
+        except ImageError as error:
+            reasons[path] = str(error)
+    if not images:
+        raise unusable(list(reasons.values()), len(files.paths))
+    warnings = tuple(BenchWarning(WarningKind.LEFT_OUT, path.name, reason) for path, reason in reasons.items())
+    return replace(files, paths=tuple(images)), np.stack([*images.values()])[..., None], warnings
 
 
 def _measure_pass(common: _Bench, threads: int) -> _Pass:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from cxr_edge import __version__
 from cxr_edge.cli import (
     audit,
     bench,
+    bundle,
     demo,
     devices,
     evaluate,
@@ -27,21 +30,43 @@ from cxr_edge.cli import (
     train,
     verify,
 )
+from cxr_edge.cli.examples import epilog_of
 from cxr_edge.errors import CxrEdgeError, MissingDependencyError, extra_with, first_line
+
+#: How alike two names of options have to be for one to be meant by the other.
+_ALIKE = 0.75
+
+
+class Command(TyperCommand):
+    """A command that suggests no option but one that may have been meant: --quantize for --quantise."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            # typer does not export the class of this error.
+            if possibilities := getattr(error, "possibilities", None):
+                from difflib import get_close_matches
+
+                wanted = str(getattr(error, "option_name", ""))
+                vars(error)["possibilities"] = get_close_matches(wanted, possibilities, cutoff=_ALIKE)
+            raise
+
 
 app = typer.Typer(
     name="cxr-edge",
     help="Chest X-ray classifiers, from a folder of images to int8 on a device at the edge. Not a medical device.",
-    no_args_is_help=True,
-    add_completion=False,
+    invoke_without_command=True,
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
 for module in (
     *(audit, train, export, verify, evaluate, bench, report),
-    *(release, pack, install, rollback),
+    *(bundle, release, pack, install, rollback),
     *(predict, inspect, devices, phantom, demo),
 ):
-    app.command(module.__name__.rpartition(".")[2])(module.command)
+    name = module.__name__.rpartition(".")[2]
+    app.command(name, cls=Command, epilog=epilog_of(name))(module.command)
 
 
 #: The environment variable of `--debug`.
@@ -58,12 +83,23 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version."),
     debug: bool = typer.Option(False, "--debug", envvar=DEBUG, help="Show where an error comes from."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show also what TensorFlow and the runtimes write."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Show results and errors, no progress."),
 ) -> None:
     if debug:
         # The processes that a command starts see it too.
         os.environ[DEBUG] = "1"
+    if verbose or quiet:
+        from cxr_edge.console import Verbosity, set_verbosity
+
+        set_verbosity(Verbosity.VERBOSE if verbose else Verbosity.QUIET)
+    if context.invoked_subcommand is None:
+        from cxr_edge.cli.front_page import show_front_page
+
+        show_front_page()
 
 
 def _show_error(error: object) -> None:

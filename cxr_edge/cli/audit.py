@@ -43,11 +43,11 @@ def command(
     from cxr_edge.reporting.html.audit import write_audit_page
     from cxr_edge.reporting.terminal.audit import show_audit
     from cxr_edge.reporting.terminal.tables import show
-    from cxr_edge.runs import Run
+    from cxr_edge.runs import run_named
 
     if with_images and html is None:
         raise OptionError("--with-images is about the page: name one with --html FILE")
-    collection = find_images(folder, None if run is None else Run(run))
+    collection = find_images(folder, None if run is None else run_named(run))
     with progress_bar("reading images", len(collection.images)) as bar:
         measured = measure_all([collection.root / image.path for image in collection.images], bar.tick)
     result = audit(collection, measured, working)

@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_edge.cli.options import BundleOption, JsonOption, RunOption, SignatureOption
+from cxr_edge.cli.options import ArtifactsOption, BundleOption, JsonOption, RunOption, SignatureOption
 
 if TYPE_CHECKING:
     from cxr_edge.benchmarking.record import BenchRecord
     from cxr_edge.runtimes.selection import Selection
 
 
-_Artifacts = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--artifact", help="A .tflite or .onnx file; repeatable.", show_default="the bundle's", metavar="FILE"
-    ),
-]
 _Runtimes = Annotated[
     list[str] | None,
     typer.Option(
@@ -44,8 +38,8 @@ _Threads = Annotated[
         metavar="1,2,4,all",
     ),
 ]
-_Queries = Annotated[int, typer.Option("--queries", help="Least number of counted queries per row.", min=5)]
-_Seconds = Annotated[float, typer.Option("--seconds", help="Least time of counted queries per row.", min=0)]
+_Queries = Annotated[int, typer.Option("--queries", help="Minimum number of counted queries per row.", min=5)]
+_Seconds = Annotated[float, typer.Option("--seconds", help="Minimum seconds of counted queries per row.", min=0)]
 _Quick = Annotated[
     bool, typer.Option("--quick", help="Under 20 seconds: few queries, no Keras, no start-up, no throughput.")
 ]
@@ -67,7 +61,7 @@ _Csv = Annotated[Path | None, typer.Option("--csv", help="Also as CSV.", metavar
 
 
 def command(
-    artifacts: _Artifacts = None,
+    artifacts: ArtifactsOption = None,
     bundle: BundleOption = None,
     run: RunOption = None,
     runtimes: _Runtimes = None,
@@ -91,6 +85,7 @@ def command(
     from cxr_edge.benchmarking.record import read_record
     from cxr_edge.console import progress_bar
     from cxr_edge.reporting.terminal.bench import show_bench, show_comparison
+    from cxr_edge.runtimes.selection import select
 
     old = read_record(compare) if compare is not None else None
     options = BenchOptions(
@@ -101,7 +96,7 @@ def command(
         seconds,
         baseline,
     )
-    selection = _select(artifacts, bundle, run)
+    selection = select(artifacts or (), bundle, run)
     record = bench(selection, options.quickly() if quick else options, progress_bar)
     show_bench(record)
     _write(record, selection, json, markdown, csv)
@@ -109,18 +104,6 @@ def command(
         rows = compare_records(old, record)
         show_comparison(rows)
         require_no_regression(rows)
-
-
-def _select(artifacts: list[Path] | None, bundle: Path | None, run: Path | None) -> Selection:
-    """The named files, or what is there of a bundle. Raises OptionError for both."""
-    from cxr_edge.errors import OptionError
-    from cxr_edge.runtimes.selection import artifacts_of_bundle, find_bundle, named_artifacts
-
-    if not artifacts:
-        return artifacts_of_bundle(find_bundle(bundle, run))
-    if bundle is not None or run is not None:
-        raise OptionError("--artifact: names files by themselves; leave out --bundle and --run")
-    return named_artifacts(artifacts)
 
 
 def _write(

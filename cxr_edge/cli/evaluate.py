@@ -7,13 +7,24 @@ from typing import Annotated
 
 import typer
 
+from cxr_edge.choices import OnBadImage
 from cxr_edge.cli.options import JsonOption, RunOption, SignatureOption
 
 
 def command(
     artifact: Annotated[
-        Path | None, typer.Argument(help="A .tflite or .onnx artifact.", show_default="the run's Keras model")
+        Path | None,
+        typer.Option(
+            "--artifact",
+            help="A .tflite or .onnx file by itself.",
+            show_default="the run's Keras model",
+            metavar="FILE",
+        ),
     ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="Bundle folder, of which the best artifact.", metavar="DIR")
+    ] = None,
+    run: RunOption = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -23,13 +34,12 @@ def command(
             metavar="DIR|FILE.csv",
         ),
     ] = None,
-    run: RunOption = None,
     on_bad_image: Annotated[
-        str,
+        OnBadImage,
         typer.Option(
-            "--on-bad-image", help="Refuse images that cannot be decoded, or leave them out.", metavar="skip|fail"
+            "--on-bad-image", help="Refuse images that cannot be decoded or cannot be chest X-rays, or leave them out."
         ),
-    ] = "fail",
+    ] = OnBadImage.FAIL,
     require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:
@@ -42,8 +52,9 @@ def command(
     from cxr_edge.reporting.terminal.metrics import show_metrics, show_skipped
     from cxr_edge.reporting.terminal.operating import show_calibration, show_evaluated_point
     from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.runtimes.selection import artifact_of
 
-    evaluation = evaluate(artifact, data, run, on_bad_image, progress_bar)
+    evaluation = evaluate(artifact_of(artifact, bundle), data, run, on_bad_image, progress_bar)
     for warning in evaluation.warnings:
         show(f"warning: {warning}")
     title = f"{evaluation.model}, {evaluation.part}"

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
-from cxr_edge.cli.options import GateOptions, JsonOption, RunOption
+from cxr_edge.cli.export_choices import FormatChoice, QuantizationChoice
+from cxr_edge.cli.options import ConfigOption, GateOptions, JsonOption, RunOption
 from cxr_edge.cli.spread import spread
 
 if TYPE_CHECKING:
     from cxr_edge.exporting.export import ExportOptions
     from cxr_edge.exporting.recipe import Recipe
     from cxr_edge.runs import Run
+
+#: Where help shows an option.
+ARTIFACTS, FINE_TUNING, DECISION = "Artifacts", "Fine-tuning", "Decision rule"
 
 
 @dataclass(frozen=True)
@@ -28,19 +31,20 @@ class RecipeOptions:
             "--recipe",
             help="Write the bundle of one kind of device: a recipe that comes with cxr-edge, or a .toml file.",
             metavar="NAME|FILE",
+            rich_help_panel=ARTIFACTS,
         ),
     ] = None
     formats: Annotated[
-        list[str] | None,
-        typer.Option("--format", help="Repeatable.", show_default="all", metavar="|".join([*ArtifactFormat, "all"])),
+        list[FormatChoice] | None,
+        typer.Option("--format", help="Repeatable.", show_default="all", rich_help_panel=ARTIFACTS),
     ] = None
     quantizations: Annotated[
-        list[str] | None,
+        list[QuantizationChoice] | None,
         typer.Option(
             "--quantize",
             help="int8 is fine-tuned quantization-aware, int8-ptq calibrated only. Repeatable.",
             show_default="int8",
-            metavar="|".join([*Quantization.exportable(), "all"]),
+            rich_help_panel=ARTIFACTS,
         ),
     ] = None
     keep_float: Annotated[
@@ -49,12 +53,15 @@ class RecipeOptions:
             "--keep-float",
             help="Layer to leave out of int8, by the names of --explain-int8; * and ? stand for others. Repeatable.",
             metavar="LAYER",
+            rich_help_panel=ARTIFACTS,
         ),
     ] = None
     heatmap: Annotated[
         bool,
         typer.Option(
-            "--heatmap/--no-heatmap", help="Whether the artifacts can say where they see it: predict --heatmap."
+            "--heatmap/--no-heatmap",
+            help="Whether the artifacts can say where they see it: predict --heatmap.",
+            rich_help_panel=ARTIFACTS,
         ),
     ] = True
 
@@ -66,10 +73,15 @@ class FineTuningOptions:
     qat_steps: Annotated[
         int | None,
         typer.Option(
-            "--qat-steps", help="Steps of int8's fine-tuning, of a batch each.", show_default="300; phantoms 60"
+            "--qat-steps",
+            help="Steps of int8's fine-tuning, one batch each.",
+            show_default="300; phantoms 60",
+            rich_help_panel=FINE_TUNING,
         ),
     ] = None
-    qat_learning_rate: Annotated[float, typer.Option("--qat-learning-rate", help="Its peak learning rate.")] = 2e-3
+    qat_learning_rate: Annotated[
+        float, typer.Option("--qat-learning-rate", help="Its peak learning rate.", rich_help_panel=FINE_TUNING)
+    ] = 2e-3
 
 
 @dataclass(frozen=True)
@@ -83,13 +95,15 @@ class DecisionRuleOptions:
             help="Class that must not be missed.",
             show_default="COVID-19, where it is a class",
             metavar="LABEL",
+            rich_help_panel=DECISION,
         ),
     ] = None
     sensitivity: Annotated[
         float,
         typer.Option(
             "--sensitivity",
-            help="Share of that class to be called or referred, at least, promised with a confidence of 95 %.",
+            help="Minimum share of that class that is called or referred, promised with a confidence of 95 %.",
+            rich_help_panel=DECISION,
         ),
     ] = 0.95
     folds: Annotated[
@@ -99,6 +113,7 @@ class DecisionRuleOptions:
             help="Fit the decision rule on the cross-validation in this folder, of train --folds.",
             show_default="a fold's own, else the validation split",
             metavar="DIR",
+            rich_help_panel=DECISION,
         ),
     ] = None
 
@@ -110,7 +125,7 @@ def command(
     artifacts: RecipeOptions,
     explain_int8: Annotated[
         bool,
-        typer.Option("--explain-int8", help="Show what each layer loses in int8 by itself, and write no artifact."),
+        typer.Option("--explain-int8", help="Show what each layer loses in int8 by itself; writes no artifact."),
     ] = False,
     fine_tuning: FineTuningOptions,
     data: Annotated[
@@ -124,6 +139,7 @@ def command(
     ] = None,
     decision_rule: DecisionRuleOptions,
     gate: GateOptions,
+    config: ConfigOption = None,
     json: JsonOption = None,
 ) -> None:
     """Write TFLite and ONNX artifacts of a run to its bundle, and verify them against the Keras model."""
@@ -151,16 +167,21 @@ def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) 
     from cxr_edge.exporting.verify import recorded
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
+    from cxr_edge.reporting.terminal.fine_tuning import fine_tuning_lines
     from cxr_edge.reporting.terminal.operating import show_exported_points
     from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_parity
     from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.training.compute_device import compute_device
 
     exporter = Exporter(run, options, progress_bar)
+    show(f"exporting on {compute_device()}")
     exported = exporter.export()
     for note in exported.notes:
         show(note)
     rows = [recorded(artifact) for artifact in exported.artifacts]
     show_parity(rows, phantoms=run.phantoms)
+    for line in fine_tuning_lines(exported.artifacts):
+        show(line)
     show_advice(advise([recorded(artifact) for artifact in listed_artifacts(exporter.bundle) if artifact.parity]))
     points = {artifact.name: operating_record_of(artifact.metadata.operating_point) for artifact in exported.artifacts}
     show_exported_points({name: record for name, record in points.items() if record is not None})

@@ -9,12 +9,38 @@ from typing import Annotated
 
 import typer
 
+from cxr_edge.cli.defaults import options_of_file, options_of_run
+from cxr_edge.cli.json_output import json_target
+
+#: Where help shows an option that several commands have.
+OUTPUT, GATE = "Output", "Gate"
+
 RunOption = Annotated[
-    Path | None, typer.Option("--run", help="Run folder.", show_default="the latest under runs/", metavar="DIR")
+    Path | None,
+    typer.Option(
+        "--run", help="Run: its folder, or its name under runs/.", show_default="the latest under runs/", metavar="DIR"
+    ),
+]
+ArtifactOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--artifact", help="A .tflite or .onnx file by itself.", show_default="the bundle's best", metavar="FILE"
+    ),
+]
+ArtifactsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--artifact",
+        help="A .tflite or .onnx file by itself; repeatable.",
+        show_default="the bundle's",
+        metavar="FILE",
+    ),
 ]
 NewRunOption = Annotated[
     Path | None,
-    typer.Option("--run", help="Folder for the run.", show_default="a new one under runs/", metavar="DIR"),
+    typer.Option(
+        "--run", help="Folder for the run.", show_default="a new one under runs/", metavar="DIR", rich_help_panel=OUTPUT
+    ),
 ]
 BundleOption = Annotated[
     Path | None,
@@ -26,46 +52,78 @@ BundleOption = Annotated[
     ),
 ]
 JsonOption = Annotated[
-    Path | None, typer.Option("--json", help="Also write the result to this file as JSON.", metavar="FILE")
+    Path | None,
+    typer.Option(
+        "--json",
+        help="Also write the result to this file as JSON; - writes it to standard output, and nothing else there.",
+        metavar="FILE|-",
+        callback=json_target,
+        rich_help_panel=OUTPUT,
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="TOML file of options by their names, such as image-size = 224; options that you type take precedence.",
+        metavar="FILE.toml",
+        is_eager=True,
+        callback=options_of_file,
+    ),
+]
+LikeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--like",
+        help="Train with the options of that run; options that you type take precedence.",
+        metavar="RUN",
+        is_eager=True,
+        callback=options_of_run,
+    ),
 ]
 AgreementOption = Annotated[
     float | None,
     typer.Option(
         "--min-agreement",
-        help="Gate: least share of images like those trained on with the same top-1 class.",
+        help="Minimum share of images with the same top-1 class, among images like those trained on.",
         show_default="0.95, or the recipe's",
+        rich_help_panel=GATE,
     ),
 ]
 DropOption = Annotated[
     float | None,
     typer.Option(
         "--max-accuracy-drop",
-        help="Gate: greatest drop in accuracy, in units of accuracy.",
+        help="Maximum drop in accuracy, as a share: 0.02 is two points.",
         show_default="0.02, or the recipe's",
+        rich_help_panel=GATE,
     ),
 ]
 SensitivityOption = Annotated[
     float | None,
     typer.Option(
         "--max-sensitivity-drop",
-        help="Gate: greatest drop in the sensitivity of any class.",
+        help="Maximum drop in the sensitivity of any class.",
         show_default="0.05, or the recipe's",
+        rich_help_panel=GATE,
     ),
 ]
 ShiftedAgreementOption = Annotated[
     float | None,
     typer.Option(
         "--min-shifted-agreement",
-        help="Gate: the same under each shift, and on other images.",
+        help="Minimum share with the same class under each shift, and on other images.",
         show_default="0.9, or the recipe's",
+        rich_help_panel=GATE,
     ),
 ]
 ClassLossOption = Annotated[
     float | None,
     typer.Option(
         "--max-class-loss",
-        help="Gate: greatest share of what Keras calls a class that may leave it on balance.",
+        help="Maximum share of what Keras calls a class that may leave it on balance.",
         show_default="0.01, or the recipe's",
+        rich_help_panel=GATE,
     ),
 ]
 ThreadsOption = Annotated[

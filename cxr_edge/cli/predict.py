@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_edge.cli.options import BundleOption, JsonOption, RunOption, SignatureOption, ThreadsOption
+from cxr_edge.choices import OnBadImage
+from cxr_edge.cli.options import ArtifactOption, BundleOption, JsonOption, RunOption, SignatureOption, ThreadsOption
 
 if TYPE_CHECKING:
     from cxr_edge.prediction.prediction import Answering, Prediction, PredictionBatch, SkippedImage
@@ -17,10 +18,7 @@ if TYPE_CHECKING:
 
 def command(
     images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
-    artifact: Annotated[
-        Path | None,
-        typer.Option("--artifact", help="A .tflite or .onnx file.", show_default="the bundle's best", metavar="FILE"),
-    ] = None,
+    artifact: ArtifactOption = None,
     bundle: BundleOption = None,
     run: RunOption = None,
     runtime: Annotated[
@@ -41,16 +39,15 @@ def command(
         ),
     ] = None,
     on_bad_image: Annotated[
-        str,
+        OnBadImage,
         typer.Option(
             "--on-bad-image",
-            help="Name an image that cannot be read and classify the others, or stop there.",
-            metavar="skip|fail",
+            help="Name an image that cannot be read or cannot be a chest X-ray and classify the others, or stop there.",
         ),
-    ] = "skip",
+    ] = OnBadImage.SKIP,
     csv: Annotated[
         Path | None,
-        typer.Option("--csv", help="Also write a line an image to this file, as they come.", metavar="FILE"),
+        typer.Option("--csv", help="Also write one line per image to this file, as they come.", metavar="FILE"),
     ] = None,
     require_signature: SignatureOption = None,
     json: JsonOption = None,
@@ -61,10 +58,10 @@ def command(
     from cxr_edge.prediction.predict import image_paths, predict_files
     from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.predictions import prediction_csv, show_notes
-    from cxr_edge.runtimes.selection import find_bundle
+    from cxr_edge.runtimes.selection import model_path
 
     paths = image_paths(images)
-    classifier = Classifier.open(find_bundle(bundle, run) if artifact is None else artifact, runtime, threads)
+    classifier = Classifier.open(model_path(artifact, bundle, run), runtime, threads)
     answers = predict_files(classifier, paths, heatmap, on_bad_image)
     with prediction_csv(csv, classifier.labels) as lines:
         batch = _shown(answers, classifier.answering, paths, lines)

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxr_edge.cli.options import JsonOption, NewRunOption
+from cxr_edge.choices import OnBadImage, Precision, Resize
+from cxr_edge.cli.options import OUTPUT, ConfigOption, JsonOption, LikeOption, NewRunOption
 from cxr_edge.cli.spread import spread
 
 if TYPE_CHECKING:
     from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
+
+#: Where help shows an option.
+DATA, SPLIT, TRAINING = "Data", "Split", "Training"
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,19 @@ class GivenOptions:
             "table of path,label[,patient_id,source,split].",
             show_default="phantoms",
             metavar="DIR|FILE.csv",
+            rich_help_panel=DATA,
         ),
     ] = None
-    image_size: Annotated[int | None, typer.Option(help="Pixels, at least 71.", show_default="160; phantoms 71")] = None
+    image_size: Annotated[
+        int | None,
+        typer.Option(help="Pixels, at least 71.", show_default="160; phantoms 71", rich_help_panel=DATA),
+    ] = None
     resize: Annotated[
-        str | None,
+        Resize | None,
         typer.Option(
             help="Stretch images to a square, or keep their proportions, on black; every artifact remembers.",
             show_default="stretch",
-            metavar="stretch|pad",
+            rich_help_panel=DATA,
         ),
     ] = None
     weights: Annotated[
@@ -44,44 +52,71 @@ class GivenOptions:
             help="imagenet (official download), none (from scratch), or an .h5 file in the official no-top format.",
             show_default="imagenet; phantoms none",
             metavar="imagenet|none|FILE",
+            rich_help_panel=TRAINING,
         ),
     ] = None
-    epochs: Annotated[int | None, typer.Option(help="Epochs on all layers.", show_default="8; from scratch 7")] = None
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs on all layers.", show_default="8; from scratch 7", rich_help_panel=TRAINING),
+    ] = None
     head_epochs: Annotated[
-        int | None, typer.Option(help="Epochs on the head before that.", show_default="2; from scratch 0")
-    ] = None
-    batch_size: Annotated[int | None, typer.Option(show_default="16")] = None
-    learning_rate: Annotated[float | None, typer.Option(help="Peak.", show_default="2e-4; from scratch 1e-3")] = None
-    precision: Annotated[
-        str | None,
+        int | None,
         typer.Option(
-            help="auto is mixed_float16 on a GPU, float32 elsewhere.",
-            show_default="auto",
-            metavar="auto|float32|mixed_bfloat16|mixed_float16",
+            help="Epochs on the head before that.", show_default="2; from scratch 0", rich_help_panel=TRAINING
         ),
     ] = None
-    seed: Annotated[int | None, typer.Option(show_default="0")] = None
-    phantoms: Annotated[int | None, typer.Option(help="Phantoms per class, without --data.", show_default="180")] = None
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images per step.", show_default="16", rich_help_panel=TRAINING)
+    ] = None
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak.", show_default="2e-4; from scratch 1e-3", rich_help_panel=TRAINING)
+    ] = None
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="auto (mixed_float16 on a GPU, float32 elsewhere), float32, mixed_bfloat16 or mixed_float16.",
+            show_default="auto",
+            metavar="PRECISION",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of the split, the weights and the batches.", show_default="0", rich_help_panel=TRAINING),
+    ] = None
+    phantoms: Annotated[
+        int | None,
+        typer.Option(help="Phantoms per class, without --data.", show_default="180", rich_help_panel=DATA),
+    ] = None
     on_bad_image: Annotated[
-        str | None,
+        OnBadImage | None,
         typer.Option(
             help="Leave out images that cannot be decoded, naming them, or refuse to start.",
             show_default="skip",
-            metavar="skip|fail",
+            rich_help_panel=DATA,
         ),
     ] = None
     include: Annotated[
         list[str] | None,
-        typer.Option(help="Read a class that is otherwise left out; repeatable.", metavar="lung-opacity"),
+        typer.Option(
+            help="Read a class that is otherwise left out; repeatable.", metavar="lung-opacity", rich_help_panel=DATA
+        ),
     ] = None
     hold_out_source: Annotated[
-        str | None, typer.Option(help="Test on all images of one source, and on no other.", metavar="NAME")
+        str | None,
+        typer.Option(help="Test on all images of one source, and on no other.", metavar="NAME", rich_help_panel=SPLIT),
     ] = None
     folds: Annotated[
         int | None,
-        typer.Option(help="Cross-validation: a run for each of so many test parts, and figures over all."),
+        typer.Option(
+            help="Cross-validation: one run for each of so many test parts, and figures over all of them.",
+            rich_help_panel=SPLIT,
+        ),
     ] = None
-    fold: Annotated[int | None, typer.Option(help="A single run, tested on this one of the folds, from 1.")] = None
+    fold: Annotated[
+        int | None,
+        typer.Option(help="A single run, tested on this one of the folds, from 1.", rich_help_panel=SPLIT),
+    ] = None
 
     def by_name(self) -> Mapping[str, Any]:
         """Those that are given, as `TrainOptions` has them."""
@@ -95,7 +130,11 @@ class GivenOptions:
 def command(
     options: GivenOptions,
     run: NewRunOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume an interrupted run.", rich_help_panel=OUTPUT)
+    ] = False,
+    like: LikeOption = None,
+    config: ConfigOption = None,
     json: JsonOption = None,
 ) -> None:
     """Train Xception on a folder of chest X-rays, or on phantoms."""

@@ -4,50 +4,66 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_edge.cli.options import BundleOption, GateOptions, JsonOption, RunOption, SignatureOption, ThreadsOption
+from cxr_edge.cli.options import (
+    ArtifactsOption,
+    BundleOption,
+    GateOptions,
+    JsonOption,
+    RunOption,
+    SignatureOption,
+    ThreadsOption,
+)
 from cxr_edge.cli.spread import spread
+
+if TYPE_CHECKING:
+    from cxr_edge.runtimes.selection import Selection
+
+
+_Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Other images to compare on too: any folder or table, with labels or without.",
+        metavar="DIR|FILE.csv",
+    ),
+]
+_TrainImages = Annotated[
+    int, typer.Option("--train-images", help="Images of the training part to compare on, at most.", min=1)
+]
+_ShiftImages = Annotated[
+    int, typer.Option("--shift-images", help="Images of each part to compare on under each shift, at most.", min=1)
+]
+_Replay = Annotated[
+    bool,
+    typer.Option(
+        "--replay",
+        help="Compare reference outputs with what each runtime computes here: no Keras model, no patients. What a "
+        "device without TensorFlow does anyway, and what is done with --artifact.",
+    ),
+]
+_Runtimes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--runtime", help="With --replay; repeatable.", show_default="all installed", metavar="litert|onnx|openvino|..."
+    ),
+]
 
 
 @spread("gate")
 def command(
     gate: GateOptions,
-    run: RunOption = None,
+    artifacts: ArtifactsOption = None,
     bundle: BundleOption = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            help="Other images to compare on too: any folder or table, with labels or without.",
-            metavar="DIR|FILE.csv",
-        ),
-    ] = None,
-    train_images: Annotated[
-        int, typer.Option("--train-images", help="Images of the training part to compare on, at most.", min=1)
-    ] = 300,
-    shift_images: Annotated[
-        int, typer.Option("--shift-images", help="Images of each part to compare on under each shift, at most.", min=1)
-    ] = 60,
-    replay: Annotated[
-        bool,
-        typer.Option(
-            "--replay",
-            help="Compare the bundle's reference outputs with what each runtime computes here: no Keras model, no "
-            "patients. What a device without TensorFlow does anyway.",
-        ),
-    ] = False,
-    runtimes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--runtime",
-            help="With --replay; repeatable.",
-            show_default="all installed",
-            metavar="litert|onnx|openvino|...",
-        ),
-    ] = None,
+    run: RunOption = None,
+    data: _Data = None,
+    train_images: _TrainImages = 300,
+    shift_images: _ShiftImages = 60,
+    replay: _Replay = False,
+    runtimes: _Runtimes = None,
     threads: ThreadsOption = None,
     require_signature: SignatureOption = None,
     json: JsonOption = None,
@@ -58,17 +74,18 @@ def command(
     """
     from cxr_edge.errors import OptionError
     from cxr_edge.reporting.terminal.tables import show
-    from cxr_edge.runtimes.selection import find_bundle
+    from cxr_edge.runtimes.selection import select
 
-    folder = find_bundle(bundle, run)
-    reason = _without_keras(folder)
-    if replay or reason is not None:
+    selection = select(artifacts or (), bundle, run)
+    folder = selection.folder
+    reason = "a file by itself" if folder is None else _without_keras(folder)
+    if folder is None or replay or reason is not None:
         if gate.demanded() or data:
             what = "the gate's demands are" if gate.demanded() else "--data is"
             raise OptionError(f"{what} for the Keras model{f', but {reason}' if reason else ''}")
         if not replay:
             show(f"{reason}: no comparison with the Keras model, but with the outputs recorded at export")
-        _replay(folder, runtimes, threads, json)
+        _replay(selection, runtimes, threads, json)
         return
     if runtimes:
         raise OptionError("--runtime goes with --replay; against Keras each format runs on its preferred runtime")
@@ -85,13 +102,14 @@ def _against_keras(
     from cxr_edge.exporting.verify import verify_bundle
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
-    from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_parity
+    from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_left_out, show_parity
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.selection import run_of
 
-    rows = verify_bundle(folder, demands, Scope.of_verify(*images), progress_bar, data)
+    rows, left_out = verify_bundle(folder, demands, Scope.of_verify(*images), progress_bar, data)
     show_parity(rows, phantoms=run_of(folder).phantoms)
     show_advice(advise(rows))
+    show_left_out(left_out)
     show(NOTICE)
     if json is not None:
         write_json(json, to_json(rows))
@@ -109,17 +127,18 @@ def _without_keras(folder: Path) -> str | None:
     return None
 
 
-def _replay(folder: Path, runtimes: list[str] | None, threads: int | None, json: Path | None) -> None:
+def _replay(selection: Selection, runtimes: list[str] | None, threads: int | None, json: Path | None) -> None:
     from cxr_edge.artifacts.metadata import NOTICE
     from cxr_edge.evaluation.replay import replay
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
-    from cxr_edge.reporting.terminal.parity import gate_replay, show_replay
+    from cxr_edge.reporting.terminal.parity import gate_replay, show_left_out, show_replay
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.base import runtime_named
 
-    rows = replay(folder, [runtime_named(name) for name in runtimes] if runtimes else None, threads)
+    rows, left_out = replay(selection, [runtime_named(name) for name in runtimes] if runtimes else None, threads)
     show_replay(rows)
+    show_left_out(left_out)
     show(NOTICE)
     if json is not None:
         write_json(json, to_json(rows))

@@ -89,9 +89,9 @@ def align(
 
 
 def _swapped(
-    those: NDArray[np.bool_], one: NDArray[np.int64], other: NDArray[np.int64]
+    those: NDArray[np.bool_], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return np.where(those, other, one), np.where(those, one, other)
+    return np.where(those, second, first), np.where(those, first, second)
 
 
 def _coarse(thumbnails: NDArray[np.uint8]) -> tuple[Floats, Floats]:
@@ -102,10 +102,10 @@ def _coarse(thumbnails: NDArray[np.uint8]) -> tuple[Floats, Floats]:
 
 
 def _roughly(
-    one: Floats, one_mask: Floats, other: Floats, other_mask: Floats, matrices: NDArray[np.float64]
+    moving: Floats, moving_mask: Floats, fixed: Floats, fixed_mask: Floats, matrices: NDArray[np.float64]
 ) -> tuple[Maps, Floats]:
     """Maps in pixels of the full size, and the correlation float32 `[P]`, from the halves."""
-    maps, alike = _refined(one, one_mask, other, other_mask, _shifted(one, other, matrices), _COARSE_STEPS)
+    maps, alike = _refined(moving, moving_mask, fixed, fixed_mask, _shifted(moving, fixed, matrices), _COARSE_STEPS)
     maps[:, :, 2] *= 2
     return maps, alike
 
@@ -114,10 +114,10 @@ def _finely(first: NDArray[np.uint8], second: NDArray[np.uint8], maps: Maps) -> 
     """Maps, correlation and overlap at the full size."""
     greys = [first.astype(np.float32), second.astype(np.float32)]
     masks = [_content(first), _content(second)]
-    one, other = (
+    moving, fixed = (
         blurred(masked_structure(grey, mask, _ALIGNED), _BLUR) for grey, mask in zip(greys, masks, strict=True)
     )
-    maps, _ = _refined(one, masks[0], other, masks[1], maps, _FINE_STEPS)
+    maps, _ = _refined(moving, masks[0], fixed, masks[1], maps, _FINE_STEPS)
     return maps, *_compared(greys[0], masks[0], greys[1], masks[1], maps)
 
 
@@ -176,15 +176,15 @@ def _warped(images: Floats, maps: Maps) -> Floats:
     return warped
 
 
-def _shifted(one: Floats, other: Floats, matrices: NDArray[np.float64]) -> Maps:
+def _shifted(moving: Floats, fixed: Floats, matrices: NDArray[np.float64]) -> Maps:
     """Maps with the shift, and of each matrix and its negative the better one, by the peak of cross-correlation."""
-    size = one.shape[-1]
+    size = moving.shape[-1]
     padded = (2 * size, 2 * size)
-    wanted = np.conj(fft.rfft2(other, padded))
+    wanted = np.conj(fft.rfft2(fixed, padded))
     best, peak = np.zeros((len(matrices), 2, 3)), np.full(len(matrices), -np.inf)
     for sign in (1, -1):
         maps = np.concatenate([sign * matrices, np.zeros((len(matrices), 2, 1))], axis=2)
-        moved = _warped(one[None], maps)[0].reshape(one.shape)
+        moved = _warped(moving[None], maps)[0].reshape(moving.shape)
         surface = fft.irfft2(fft.rfft2(moved, padded) * wanted, padded).reshape(len(maps), -1)
         shift = np.stack(np.divmod(surface.argmax(axis=1), 2 * size)[::-1], axis=1).astype(np.float64)
         shift[shift >= size] -= 2 * size
@@ -196,14 +196,14 @@ def _shifted(one: Floats, other: Floats, matrices: NDArray[np.float64]) -> Maps:
 
 
 def _refined(
-    one: Floats, one_mask: Floats, other: Floats, other_mask: Floats, maps: Maps, steps: int
+    moving: Floats, moving_mask: Floats, fixed: Floats, fixed_mask: Floats, maps: Maps, steps: int
 ) -> tuple[Maps, Floats]:
     """Better maps, and the correlation float32 `[P]` before the last step."""
     count = len(maps)
-    slope_down, slope_right = np.gradient(one, axis=(1, 2))
-    planes = np.stack([one, slope_right, slope_down, one_mask])
-    x, y = _grid(one.shape[-1]).T
-    target, target_mask = other.reshape(count, -1), other_mask.reshape(count, -1)
+    slope_down, slope_right = np.gradient(moving, axis=(1, 2))
+    planes = np.stack([moving, slope_right, slope_down, moving_mask])
+    x, y = _grid(moving.shape[-1]).T
+    target, target_mask = fixed.reshape(count, -1), fixed_mask.reshape(count, -1)
     alike = np.zeros(count, np.float32)
     for _ in range(steps):
         moved, right, down, inside = _warped(planes, maps)
@@ -224,11 +224,13 @@ def _refined(
     return maps, alike
 
 
-def _compared(one: Floats, one_mask: Floats, other: Floats, other_mask: Floats, maps: Maps) -> tuple[Floats, Floats]:
+def _compared(
+    moving: Floats, moving_mask: Floats, fixed: Floats, fixed_mask: Floats, maps: Maps
+) -> tuple[Floats, Floats]:
     """Correlation and overlap of pictures under their maps; float32 `[P]` each."""
-    grey, inside = _warped(np.stack([one * one_mask, one_mask]), maps).reshape(2, *one.shape)
-    mask = ((inside > 0.99) & (other_mask > 0)).astype(np.float32)
-    a, b = (blurred(masked_structure(picture, mask, _COMPARED), _BLUR) * mask for picture in (grey, other))
+    grey, inside = _warped(np.stack([moving * moving_mask, moving_mask]), maps).reshape(2, *moving.shape)
+    mask = ((inside > 0.99) & (fixed_mask > 0)).astype(np.float32)
+    a, b = (blurred(masked_structure(picture, mask, _COMPARED), _BLUR) * mask for picture in (grey, fixed))
     products, own, its = (blurred(pair, _WINDOW) for pair in (a * b, a * a, b * b))
     local = products / np.sqrt(own * its + 1e-6)
     correlation = [np.median(values[area > 0]) if area.any() else 0.0 for values, area in zip(local, mask, strict=True)]

@@ -9,6 +9,7 @@ or read elsewhere: no pixel is touched for them, and the nearest neighbours amon
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -125,9 +126,7 @@ def polar_spectra(thumbnails: NDArray[np.uint8]) -> Floats:
     Returns:
         float32 `[N, RADII + 2, ANGLES]`, one radius more at either end.
     """
-    weights = _polar_weights()
-    used = np.flatnonzero(weights.max(axis=1) > 1e-6)
-    weights = np.ascontiguousarray(weights[used])
+    used, weights = _polar_weights()
     # The root of Hann's window: what a shift moves out of sight is faint, and the frame's edges draw no cross.
     side = np.hanning(THUMBNAIL + 2)[1:-1]
     window = np.sqrt(np.outer(side, side)).astype(np.float32)
@@ -140,8 +139,13 @@ def polar_spectra(thumbnails: NDArray[np.uint8]) -> Floats:
     return tables.reshape(-1, _RADII + 2, _ANGLES)
 
 
-def _polar_weights() -> Floats:
-    """float32 `[H * W, (RADII + 2) * ANGLES]`: each bin as a Gaussian mean over the half plane that `rfft2` gives."""
+@functools.cache
+def _polar_weights() -> tuple[NDArray[np.intp], Floats]:
+    """Each bin as a Gaussian mean over the half plane that `rfft2` gives.
+
+    Returns:
+        int64 `[U]`, the places of the flattened half plane that count, and float32 `[U, (RADII + 2) * ANGLES]`.
+    """
     y = fft.fftfreq(_PADDED, 1 / THUMBNAIL)[:, None]
     x = fft.rfftfreq(_PADDED, 1 / THUMBNAIL)[None, :]
     columns = []
@@ -154,7 +158,9 @@ def _polar_weights() -> Floats:
             distance = np.square(y - sign * radius * np.sin(angle)) + np.square(x - sign * radius * np.cos(angle))
             weight += np.exp(-distance / (2 * _BIN**2))
         columns.append((weight / weight.sum()).ravel())
-    return np.stack(columns, axis=1).astype(np.float32)
+    weights = np.stack(columns, axis=1).astype(np.float32)
+    used = np.flatnonzero(weights.max(axis=1) > 1e-6)
+    return used, np.ascontiguousarray(weights[used])
 
 
 def _altered(spectra: Floats, alteration: Alteration) -> Floats:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cxr_edge.errors import ImageError, unusable
-from cxr_edge.imaging.decode import load_image
+from cxr_edge.imaging.decode import open_grey, resized
 from cxr_edge.imaging.rule import STRETCH
 from cxr_edge.machine import usable_cores
 
@@ -21,8 +22,11 @@ def decode_all(
     into: NDArray[np.uint8],
     on_image: Callable[[], None] | None = None,
     resize: str = STRETCH,
+    read: Callable[[Path], Image.Image] = open_grey,
 ) -> dict[int, str]:
     """Decode `paths` into uint8 `[N, size, size, 1]` in parallel, by the imaging rule with `resize`.
+
+    `read` makes a file grey, at its own size; it may be called from several threads at once.
 
     Returns:
         Of each file that cannot be decoded, by its index, the reason, which names it; its pixels are then undefined.
@@ -34,7 +38,7 @@ def decode_all(
 
     def decode(index: int) -> None:
         try:
-            into[index, :, :, 0] = load_image(paths[index], size, resize)
+            into[index, :, :, 0] = resized(read(paths[index]), size, resize)
         except ImageError as error:
             bad[index] = str(error)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from cxr_edge.choices import nearest
 from cxr_edge.data.patients import dicom_patients
 from cxr_edge.data.table import read_table
 from cxr_edge.errors import DataError
@@ -95,11 +96,7 @@ class DataSet:
         """All images of one source as the test part, the others to train and validate. Raises DataError."""
         known = sorted({item.source for item in self.items if item.source})
         if source not in known:
-            named = (
-                f"known are {', '.join(known)}"
-                if known
-                else "a table's column source or CLASS.metadata.xlsx names them"
-            )
+            named = nearest(source, known) if known else "a table's column source or CLASS.metadata.xlsx names them"
             raise DataError(f"{self.table or self.root}: no images of the source {source}; {named}")
         moved = (replace(item, part="test" if item.source == source else "train") for item in self.items)
         return replace(self, items=tuple(moved))
@@ -337,7 +334,8 @@ def find_data_set(
     known = {folded(Path(name).name) for names in spelled.values() for name in names}
     missing = [name for name in include if folded(name) not in known]
     if missing:
-        raise DataError(f"{data}: no class {missing[0]} to include")
+        folders = sorted(Path(name).name for names in spelled.values() for name in names)
+        raise DataError(f"{data}: no class {missing[0]} to include; {nearest(missing[0], folders)}")
     names = _ordered_labels(data, spelled, labels)
     items = tuple(Item(row.path, names.index(row.label), row.patient, row.source, row.part) for row in reading.rows)
     data_set = DataSet(

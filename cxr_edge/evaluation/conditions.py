@@ -97,16 +97,16 @@ def conditions_of(split: Split, size: int, scope: Scope, other: OtherImages | No
     Raises:
         DataError, CacheError: as `decoded`.
     """
-    found = []
+    conditions = []
     sources = {part: decoded(split, part, size) for part in {**scope.as_they_are, **scope.shifted}}
     for part, most in sorted(scope.as_they_are.items(), key=lambda pair: pair[0] != LABELLED_PART):
-        found.append(Condition(part, None, sources[part], balanced_sample(split.targets(part), most)))
+        conditions.append(Condition(part, None, sources[part], balanced_sample(split.targets(part), most)))
     for shift in SUITE:
         for part, most in scope.shifted.items():
-            found.append(Condition(part, shift, sources[part], balanced_sample(split.targets(part), most)))
+            conditions.append(Condition(part, shift, sources[part], balanced_sample(split.targets(part), most)))
     if other is not None:
-        found.append(Condition(other.name, None, other.images, np.arange(len(other.images))))
-    return tuple(found)
+        conditions.append(Condition(other.name, None, other.images, np.arange(len(other.images))))
+    return tuple(conditions)
 
 
 def read_other_images(

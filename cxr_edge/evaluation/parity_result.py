@@ -139,7 +139,9 @@ class ParityResult:
 
     def condition(self, part: str, shift: str | None = None) -> ConditionResult | None:
         """The one of a part and shift; None where it was not looked at."""
-        return next((one for one in self.conditions if (one.part, one.shift) == (part, shift)), None)
+        return next(
+            (condition for condition in self.conditions if (condition.part, condition.shift) == (part, shift)), None
+        )
 
 
 @dataclass(frozen=True)

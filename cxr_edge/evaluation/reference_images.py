@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import REFERENCES, read_manifest
 from cxr_edge.artifacts.validation import MAX_REFERENCES
 from cxr_edge.errors import ArtifactError, first_line
@@ -43,22 +46,54 @@ def packed(images: NDArray[np.uint8]) -> bytes:
     return content.getvalue()
 
 
+class ReferenceInputs(NamedTuple):
+    """uint8 `[M, S, S, 1]`, and whether they are known to be those of the export."""
+
+    images: NDArray[np.uint8]
+    known: bool
+
+
+def reference_inputs(artifact: Artifact) -> ReferenceInputs:
+    """The inputs whose outputs an artifact holds: those in its folder, or for a file by itself drawn again.
+
+    What is drawn again is the same where phantoms and compression are the same as at the export, and known to be then.
+    Bundles of before November 2026 have the first twelve.
+
+    Raises:
+        ArtifactError: it holds no outputs, or the inputs in its folder belong to others, or are something else.
+    """
+    path, wanted = artifact.path.parent / REFERENCES, artifact.metadata.reference_sha256
+    if artifact.reference is None or wanted is None:
+        raise ArtifactError(
+            f"{artifact.path}: has no reference outputs (exported by an older version?); export it again"
+        )
+    if not path.is_file():
+        drawn = reference_images(artifact.image_size)
+        known = hashlib.sha256(packed(drawn)).hexdigest() == wanted
+        return ReferenceInputs(drawn[: len(artifact.reference.probabilities)], known)
+    return ReferenceInputs(_read(path, wanted, artifact.image_size), True)
+
+
 def read_reference_images(folder: Path) -> NDArray[np.uint8]:
     """The inputs that came with a bundle, uint8 `[M, S, S, 1]`; bundles of before November 2026 have twelve.
 
     Raises:
         ArtifactError: the bundle has none, or the file is not the one the manifest describes, or holds something else.
     """
-    shared = read_manifest(folder).shared
-    path = folder / REFERENCES
+    shared, path = read_manifest(folder).shared, folder / REFERENCES
     if shared.reference_sha256 is None or not path.is_file():
         raise ArtifactError(f"{folder}: has no reference outputs (exported by an older version?); export it again")
-    if sha256_of(path) != shared.reference_sha256:
+    return _read(path, shared.reference_sha256, shared.contract.image_size)
+
+
+def _read(path: Path, sha256: str, size: int) -> NDArray[np.uint8]:
+    if sha256_of(path) != sha256:
         raise ArtifactError(
-            f"{path}: its SHA-256 is not the one in the manifest; copy the bundle again or export it again"
+            f"{path}: its SHA-256 is not the one that the artifacts were exported with; copy the bundle again or "
+            "export it again"
         )
     try:
-        return _unpacked(read_bounded(path, _MAX_BYTES), shared.contract.image_size)
+        return _unpacked(read_bounded(path, _MAX_BYTES), size)
     except (ValueError, KeyError, OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
         raise ArtifactError(f"{path}: holds no reference inputs ({first_line(error)}); export it again") from None
 

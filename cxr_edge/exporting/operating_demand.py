@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.choices import nearest
 from cxr_edge.data.split import Split
 from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.operating import USUAL_LABEL
@@ -57,6 +58,6 @@ def operating_demand(
     if label not in split.labels:
         if sensitive_class is None:
             return None
-        raise OptionError(f"--sensitive-class {label}: choose one of {', '.join(split.labels)}")
+        raise OptionError(f"--sensitive-class {label}: {nearest(label, split.labels)}")
     folder = folds or folds_beside(run)
     return OperatingDemand(split, label, sensitivity, None if folder is None else out_of_fold(folder, run))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import cxr_edge
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.migration import FLAVOURS, current_recipe
+from cxr_edge.choices import nearest
 from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.gate import Gate
 from cxr_edge.exporting.recipe import OPSETS, Batch, DenseWeights, OutputType, Recipe
@@ -40,7 +40,7 @@ def read_recipe(name: str) -> Recipe:
         path = recipes_folder() / f"{name}.toml"
         if not path.is_file():
             names = sorted(file.stem for file in recipes_folder().glob("*.toml"))
-            raise OptionError(f"recipe {name}: {_nearest(name, names)}, or give a .toml file")
+            raise OptionError(f"recipe {name}: {nearest(name, names)}, or give a .toml file")
     try:
         return recipe_of(tomllib.loads(path.read_text(encoding="utf-8")), path.stem)
     except FileNotFoundError:
@@ -143,9 +143,9 @@ def _quantizations(key: str, value: Any) -> tuple[Quantization, ...]:
         try:
             quantizations.append(Quantization(name))
         except ValueError:
-            raise OptionError(f"{key} {name}: {_nearest(name, exportable)}") from None
+            raise OptionError(f"{key} {name}: {nearest(name, exportable)}") from None
         if quantizations[-1] not in exportable:
-            raise OptionError(f"{key} {name}: comes of int8 with keep_float; {_nearest(name, exportable)}")
+            raise OptionError(f"{key} {name}: comes of int8 with keep_float; {nearest(name, exportable)}")
     return tuple(dict.fromkeys(quantizations))
 
 
@@ -179,22 +179,16 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
 }
 
 
-def _nearest(value: str, known: Iterable[Any]) -> str:
-    names = [str(name) for name in known]
-    near = difflib.get_close_matches(value, names, n=1, cutoff=0.3)
-    return (f"did you mean {near[0]}? " if near else "") + f"Choose one of {', '.join(names)}"
-
-
 def _known(key: str, value: Any, known: Iterable[Any]) -> Any:
     if value not in list(known):
-        raise OptionError(f"{key} {value}: {_nearest(str(value), known)}")
+        raise OptionError(f"{key} {value}: {nearest(str(value), known)}")
     return value
 
 
 def _require_known(content: Iterable[str], known: Iterable[str], prefix: str) -> None:
     for key in content:
         if key not in list(known):
-            raise OptionError(f"unknown key {prefix}{key}: {_nearest(key, known)}")
+            raise OptionError(f"unknown key {prefix}{key}: {nearest(key, known)}")
 
 
 def _require(right: bool, key: str, value: Any, wanted: str) -> None:

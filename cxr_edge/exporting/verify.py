@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import read_bundle, read_manifest
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.data.split import Split, run_split
@@ -35,7 +34,7 @@ from cxr_edge.progress import Stage
 from cxr_edge.records import from_json
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Session, runtimes_for
-from cxr_edge.runtimes.selection import run_of
+from cxr_edge.runtimes.selection import artifacts_of_bundle, run_of
 from cxr_edge.statistics.agreement import compare_conditions
 from cxr_edge.statistics.parity import flipped, parity, with_conditions
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
@@ -70,30 +69,32 @@ class Reference:
         """What an artifact says under each condition."""
         return tuple(score_images(session, condition.pixels(), tick) for condition in self.conditions)
 
-    def of_part(self, found: Sequence[Probabilities], part: str) -> Probabilities:
+    def of_part(self, answers: Sequence[Probabilities], part: str) -> Probabilities:
         """Of what `score` gave, that of a part as it is."""
         places = [(condition.part, condition.shift) for condition in self.conditions]
-        return found[places.index((part, None))]
+        return answers[places.index((part, None))]
 
-    def compare(self, found: Sequence[Probabilities], gate: Gate, floor: float = FLOOR) -> ParityResult:
+    def compare(self, answers: Sequence[Probabilities], gate: Gate, floor: float = FLOOR) -> ParityResult:
         """Judge what `score` gave; `floor` is that of `signal_to_noise`."""
         labels = self.split.labels
-        result = parity(self.probabilities[0], found[0], self.targets, labels, gate, self.temperature)
+        result = parity(self.probabilities[0], answers[0], self.targets, labels, gate, self.temperature)
         if len(self.conditions) == 1:
             return result
-        return with_conditions(result, compare_conditions(self.conditions, self.probabilities, found, labels, floor))
+        return with_conditions(result, compare_conditions(self.conditions, self.probabilities, answers, labels, floor))
 
 
 @dataclass(frozen=True)
 class ScoredBundle:
     """A run's bundle with the probabilities of each artifact under the conditions of the reference.
 
-    `artifacts` has each artifact, the title of its runtime, and what it says.
+    `artifacts` has each artifact, the title of its runtime, and what it says; `left_out` says of the bundle's others
+    why they are none of them.
     """
 
     run: Run
     reference: Reference
     artifacts: tuple[tuple[Artifact, str, tuple[Probabilities, ...]], ...]
+    left_out: tuple[str, ...] = ()
 
 
 def preferred_session(path: Path, kind: ArtifactFormat, signed_activations: bool = False) -> tuple[str, Session]:
@@ -152,8 +153,8 @@ def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None 
         RunError: the bundle does not lie in a run's folder.
     """
     run = run_of(folder)
-    artifacts = read_bundle(folder)
-    shared = read_manifest(folder).shared
+    selection = artifacts_of_bundle(folder)
+    artifacts, shared = selection.artifacts, selection.artifacts[0].metadata.shared
     if shared.training.model_sha256 != sha256_of(run.model_file):
         raise ArtifactError(f"{folder}: was exported from another model than {run.model_file}; export again")
     split, size = run_split(run), artifacts[0].image_size
@@ -164,13 +165,21 @@ def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None 
         runtime, session = preferred_session(artifact.path, artifact.format)
         with progress(f"verifying {artifact.name}", reference.images) as bar:
             scored.append((artifact, runtime, reference.score(session, bar.tick)))
-    return ScoredBundle(run, reference, tuple(scored))
+    left_out = tuple(f"{name}: is not here" for name in selection.absent)
+    return ScoredBundle(run, reference, tuple(scored), left_out)
+
+
+class VerifiedBundle(NamedTuple):
+    """A result for each artifact, and what was left out, a line each, for people."""
+
+    results: tuple[VerifiedArtifact, ...]
+    left_out: tuple[str, ...]
 
 
 def verify_bundle(
     folder: Path, demands: dict[str, float], scope: Scope, progress: Stage, data: Path | None = None
-) -> list[VerifiedArtifact]:
-    """Parity figures and verdict of each artifact.
+) -> VerifiedBundle:
+    """Parity figures and verdict of each artifact that is there.
 
     Args:
         folder: a bundle in its run's folder.
@@ -183,7 +192,8 @@ def verify_bundle(
         OptionError: a demand is no share; otherwise as `score_bundle`.
     """
     Gate(**demands).check()
-    return compare_bundle(score_bundle(folder, scope, progress, data), demands)
+    scored = score_bundle(folder, scope, progress, data)
+    return VerifiedBundle(tuple(compare_bundle(scored, demands)), scored.left_out)
 
 
 def compare_bundle(scored: ScoredBundle, demands: dict[str, float]) -> list[VerifiedArtifact]:
@@ -194,9 +204,9 @@ def compare_bundle(scored: ScoredBundle, demands: dict[str, float]) -> list[Veri
     reference, split = scored.reference, scored.reference.split
     names = [item.path for item in split.part(LABELLED_PART)]
     verified = []
-    for artifact, runtime, found in scored.artifacts:
+    for artifact, runtime, answers in scored.artifacts:
         gate = Gate(**{**(artifact.parity or {}).get("gate", {}), **demands})
-        result = reference.compare(found, gate, floor_of(artifact))
+        result = reference.compare(answers, gate, floor_of(artifact))
         if not result.conditions and artifact.parity is not None and artifact.parity.get("conditions"):
             result = with_conditions(result, recorded(artifact).parity.conditions)
         verified.append(
@@ -206,17 +216,17 @@ def compare_bundle(scored: ScoredBundle, demands: dict[str, float]) -> list[Veri
                 runtime=runtime,
                 part=LABELLED_PART,
                 parity=result,
-                flipped=flipped(reference.probabilities[0], found[0], reference.targets, split.labels, names),
-                on_other=_on_other(reference, found, gate),
+                flipped=flipped(reference.probabilities[0], answers[0], reference.targets, split.labels, names),
+                on_other=_on_other(reference, answers, gate),
             )
         )
     return verified
 
 
-def _on_other(reference: Reference, found: Sequence[Probabilities], gate: Gate) -> ParityResult | None:
+def _on_other(reference: Reference, answers: Sequence[Probabilities], gate: Gate) -> ParityResult | None:
     if reference.other is None or reference.other.targets is None:
         return None
-    first, second = reference.probabilities[-1], found[-1]
+    first, second = reference.probabilities[-1], answers[-1]
     labels, temperature = reference.split.labels, reference.temperature
     result = parity(first, second, reference.other.targets, labels, gate, temperature)
     # Agreement there is demanded of them as a condition.

@@ -62,6 +62,8 @@ _TILE_TAGS = (322, 323)
 _MOST_PAGES = 16
 #: Scans of a progressive JPEG, of which encoders write about ten; each costs a pass over all pixels.
 _MOST_SCANS = 100
+#: Side of the grid of pixels whose colour is looked at.
+_GRID = 64
 #: Pixels of an image that are converted at a time: intermediate results in float64 stay small.
 _BAND = 2**20
 #: WebP's decoder holds several copies in RGBA, so half as many pixels take as much memory.
@@ -111,8 +113,22 @@ def read_header(path: Path | str, content: bytes) -> Header:
         raise ImageError(f"{path}: cannot be decoded ({error})") from None
 
 
+@dataclass(frozen=True)
+class Picture:
+    """An image file decoded at its own size to 8-bit grey by `RULE`; of one in colour that is no DICOM file, also a few
+    of its pixels, RGB uint8 `[M, 3]`, from a grid over the picture."""
+
+    grey: Image.Image
+    colours: NDArray[np.uint8] | None = None
+
+
 def open_grey(path: Path | str, content: bytes | None = None) -> Image.Image:
-    """Decode an image file at its own size to 8-bit grey by `RULE`.
+    """The grey of `open_picture`."""
+    return open_picture(path, content).grey
+
+
+def open_picture(path: Path | str, content: bytes | None = None) -> Picture:
+    """Decode an image file.
 
     Args:
         path: the file.
@@ -123,19 +139,20 @@ def open_grey(path: Path | str, content: bytes | None = None) -> Image.Image:
             pictures, or not an image.
         MissingDependencyError: it is a DICOM file, and what reads it is not installed.
     """
-    grey = _decoded(path, read_bytes(path) if content is None else content)
-    if min(grey.size) < MIN_SIDE:
-        raise ImageError(f"{path}: refused, {grey.width} x {grey.height} pixels are too few for an X-ray")
-    return grey
+    picture = _decoded(path, read_bytes(path) if content is None else content)
+    width, height = picture.grey.size
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(f"{path}: refused, {width} x {height} pixels are too few for an X-ray")
+    return picture
 
 
-def _decoded(path: Path | str, content: bytes) -> Image.Image:
+def _decoded(path: Path | str, content: bytes) -> Picture:
     if not content:
         raise ImageError(f"{path}: empty")
     if dicom.is_dicom(io.BytesIO(content)):
         from cxr_edge.imaging.dicom_pixels import read_grey
 
-        return read_grey(path, MAX_PIXELS, content)
+        return Picture(read_grey(path, MAX_PIXELS, content))
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _refuse_bombs(path, image, content)
@@ -149,8 +166,8 @@ def _decoded(path: Path | str, content: bytes) -> Image.Image:
                 raise ValueError("a deep TIFF whose white is zero; save it with black as zero")
             image.load()
             turn = _TRANSPOSED.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-            grey = _to_grey(image)
-        return grey if turn is None else grey.transpose(turn)
+            grey, colours = _to_grey(image), _colours(image)
+        return Picture(grey if turn is None else grey.transpose(turn), colours)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -203,6 +220,14 @@ def _to_grey(image: Image.Image) -> Image.Image:
         # Through RGB: Pillow would otherwise refuse some palettes with transparency.
         return image.convert("RGBA" if "transparency" in image.info else "RGB").convert("L")
     return image.convert("L")
+
+
+def _colours(image: Image.Image) -> NDArray[np.uint8] | None:
+    """RGB uint8 `[M, 3]` of some pixels; None of a picture that can only be grey."""
+    if image.mode in {"1", "L", "LA", *_DEEP_GREY_MODES}:
+        return None
+    grid = image.resize((_GRID, _GRID), Image.Resampling.NEAREST)
+    return np.asarray(grid.convert("RGBA" if "transparency" in image.info else "RGB"))[..., :3].reshape(-1, 3)
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[slice, NDArray[Any]]]:

@@ -42,6 +42,8 @@ _TAGS = {
 _NOT_FRONTAL = {"LL", "RL", "RLO", "LLO", "LAT", "LATERAL", "LLAT", "RLAT", "OBL", "OBLIQUE"}
 #: Computed and digital radiography, radiofluoroscopy, digitised film; secondary capture and other may be anything.
 _RADIOGRAPHS = {"CR", "DX", "RG", "RF", "SC", "OT"}
+#: What names of the chest hold, in the standard's terms and in what is written in their stead.
+_CHEST = ("CHEST", "THORA", "TORAX", "LUNG", "RIB", "HEART", "STERN")
 #: `patient_tags` reads them; the last in the file is the last here.
 _PATIENT_TAGS = {"PatientID": 0x00100020, "IssuerOfPatientID": 0x00100021, "PatientSex": 0x00100040}
 #: The last tag in front of pixels of any kind.
@@ -211,6 +213,14 @@ def patient_tags(path: Path | str) -> PatientTags:
     return PatientTags((number, issuer), sex)
 
 
+def other_modality(facts: dict[str, str | None]) -> str | None:
+    """Why `dicom_facts` say that the picture is no radiograph at all; None where they do not."""
+    modality = facts["modality"]
+    if modality is None or modality.upper() in _RADIOGRAPHS:
+        return None
+    return f"not a radiograph (Modality is {modality})"
+
+
 def warnings_about(facts: dict[str, str | None]) -> list[str]:
     """What in `dicom_facts` speaks against classifying the picture as a frontal chest X-ray, a line each."""
     reasons = []
@@ -219,8 +229,11 @@ def warnings_about(facts: dict[str, str | None]) -> list[str]:
     view = (facts["view_position"] or "").upper()
     if view in _NOT_FRONTAL or view.rpartition(" ")[2] in ("LATERAL", "OBLIQUE"):
         reasons.append(f"not a frontal view (View Position is {facts['view_position']})")
-    if facts["modality"] is not None and facts["modality"].upper() not in _RADIOGRAPHS:
-        reasons.append(f"not a radiograph (Modality is {facts['modality']})")
+    if other := other_modality(facts):
+        reasons.append(other)
+    body_part = facts["body_part"]
+    if body_part is not None and not any(name in body_part.upper() for name in _CHEST):
+        reasons.append(f"not of the chest (Body Part Examined is {body_part})")
     if (facts["presentation_intent"] or "").upper() == "FOR PROCESSING":
         reasons.append("raw detector values, not meant to be looked at (Presentation Intent Type is FOR PROCESSING)")
     return reasons

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
 
+from cxr_edge.choices import Resize
 from cxr_edge.imaging import dicom
 from cxr_edge.records import JsonObject
-
-
-class Resize(StrEnum):
-    """How a picture becomes S x S, by the names that `train --resize` takes."""
-
-    STRETCH = "stretch"
-    PAD = "pad"
-
 
 STRETCH = Resize.STRETCH
 #: What `train --resize` takes, with what it means.

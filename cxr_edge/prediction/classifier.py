@@ -120,7 +120,7 @@ class Classifier:
             heatmap: whether to say at which places what speaks for each class.
 
         Raises:
-            ImageError: one cannot be read. `stream` passes over it.
+            ImageError: one cannot be read, or cannot be a chest X-ray. `stream` passes over it.
             ArtifactError: it fails, or answers what are no probabilities.
             OptionError: the artifact has no heat map.
         """
@@ -144,17 +144,15 @@ class Classifier:
         return score_images(self._session, pixels, on_image, self.artifact.path)
 
     def verify(self) -> ReplayResult:
-        """Run the bundle's reference inputs, and compare with what was recorded at export; see `evaluation.replay`.
+        """Run the reference inputs, and compare with what was recorded at export; see `evaluation.replay`.
 
         Raises:
-            ArtifactError: the artifact lies in no bundle, or has no reference outputs.
+            ArtifactError: the artifact has no reference outputs, or its inputs cannot be had.
         """
         # It draws phantoms, which answering does not take.
-        from cxr_edge.evaluation.reference_images import read_reference_images
-        from cxr_edge.evaluation.replay import compared_with_recorded
+        from cxr_edge.evaluation.replay import replay_artifact
 
-        images = read_reference_images(self.artifact.path.parent)
-        return compared_with_recorded(self.artifact, self.score(images), self.runtime.title)
+        return replay_artifact(self.artifact, self.score, self.runtime.title)
 
     def _answers(self, images: list[ImageSource], heatmap: bool) -> Iterator[Prediction | SkippedImage]:
         def read(image: ImageSource) -> ReadImage | SkippedImage:

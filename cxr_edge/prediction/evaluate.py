@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cxr_edge.artifacts.artifact import Artifact, format_of
 from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.choices import OnBadImage, choice_of
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.decode import decode_all, refuse
 from cxr_edge.data.layouts import find_data_set
@@ -19,12 +21,12 @@ from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.calibration import calibration_error
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.imaging.plausibility import open_plausible
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.evaluation import EvaluatedCalibration, Evaluation, evaluated_point, recorded_calibration_error
 from cxr_edge.prediction.prediction import SkippedImage
 from cxr_edge.progress import Stage, silently
 from cxr_edge.runs import Run, find_run
-from cxr_edge.runs.options import OnBadImage, choice_of
 from cxr_edge.runtimes.base import runtimes_for
 from cxr_edge.runtimes.selection import Doubt, warning_about_image
 
@@ -160,8 +162,17 @@ def _images_of(data: Path, model: _Model, skip: bool, stage: Stage) -> _Labelled
         part += ", its test part"
     paths = [data_set.root / item.path for item in data_set.items]
     pixels = np.empty((len(paths), model.image_size, model.image_size, 1), dtype=np.uint8)
+    warned: dict[str, list[Path]] = {}
+
+    def read(path: Path) -> Image.Image:
+        examined = open_plausible(path)
+        otherwise = None if model.artifact is None else warning_about_image(model.artifact, path)
+        for line in (*examined.warnings, *([otherwise] if otherwise else [])):
+            warned.setdefault(line, []).append(path)
+        return examined.grey
+
     with stage("decoding", len(paths)) as steps:
-        bad = decode_all(paths, model.image_size, pixels, steps.tick, model.resize)
+        bad = decode_all(paths, model.image_size, pixels, steps.tick, model.resize, read)
     if not skip or len(bad) == len(paths):
         refuse(bad, len(paths), "repair or remove them, or leave them out with --on-bad-image skip")
     targets = np.array([item.label for item in data_set.items], dtype=np.int64)
@@ -171,12 +182,8 @@ def _images_of(data: Path, model: _Model, skip: bool, stage: Stage) -> _Labelled
         targets[good],
         part,
         tuple(SkippedImage(data_set.items[index].path, reason) for index, reason in bad.items()),
-        _warnings_about([paths[index] for index in good], model.artifact),
+        tuple(
+            f"{len(of_line)} of {len(paths)} images, such as {min(of_line)}: {line}"
+            for line, of_line in sorted(warned.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+        ),
     )
-
-
-def _warnings_about(paths: Sequence[Path], artifact: Artifact | None) -> tuple[str, ...]:
-    if artifact is None:
-        return ()
-    warned = [(path, line) for path in paths if (line := warning_about_image(artifact, path))]
-    return (f"{len(warned)} of {len(paths)} images, such as {warned[0][0]}: {warned[0][1]}",) if warned else ()

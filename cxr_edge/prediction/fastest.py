@@ -49,7 +49,7 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
         runtimes_for(artifacts[0].format)
     if not _has_references(artifacts[0]):
         # Nothing says what they ought to compute, so the order of preference decides.
-        several = "no reference outputs to try the runtimes on: took the first that is installed"
+        several = "no reference inputs beside it to try the runtimes on: took the first that is installed"
         return (*on_cpu[0], several if len(on_cpu) > 1 else None)
     if len(pairs) == 1:
         return (*on_cpu[0], None)
@@ -84,8 +84,8 @@ def _memory(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> Path:
     installations = []
     for package in sorted({runtime.package for _, runtime in pairs}):
         # In place of the version, which takes longer to find than an inference.
-        found = importlib.util.find_spec(package)
-        origin = Path(found.origin) if found and found.origin else None
+        spec = importlib.util.find_spec(package)
+        origin = Path(spec.origin) if spec and spec.origin else None
         installations.append([package, str(origin), origin.stat().st_mtime_ns if origin else 0])
     key = [sorted({artifact.sha256 for artifact, _ in pairs}), installations, describe_cpu(), usable_cores(), threads]
     return cache_folder() / f"fastest-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
@@ -94,11 +94,11 @@ def _memory(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> Path:
 def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[Artifact, Runtime, str]:
     from cxr_edge.artifacts.verdict import PASSED
     from cxr_edge.benchmarking.latency import Candidate, measure
-    from cxr_edge.evaluation.reference_images import read_reference_images
+    from cxr_edge.evaluation.reference_images import reference_inputs
     from cxr_edge.evaluation.replay import compared_with_recorded
     from cxr_edge.evaluation.scoring import score_images
 
-    images = read_reference_images(pairs[0][0].path.parent)[:_IMAGES]
+    images = reference_inputs(pairs[0][0]).images[:_IMAGES]
     candidates: list[tuple[Artifact, Runtime, Candidate]] = []
     off: list[str] = []
     for artifact in {artifact.path: artifact for artifact, _ in pairs}.values():
@@ -113,16 +113,16 @@ def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[
             if runtime.provider == "cpu":
                 off.append(f"{title}: {error}")
             continue
-        found = compared_with_recorded(artifact, answers, runtime.title)
-        if found.verdict == PASSED:
+        result = compared_with_recorded(artifact, answers, runtime.title)
+        if result.verdict == PASSED:
             candidates.append((artifact, runtime, Candidate(title, runtime.title, session, 0.0)))
         else:
-            off.append(f"{title} is off by {found.largest_difference:.3f}")
+            off.append(f"{title} is off by {result.largest_difference:.3f}")
     if not candidates:
         raise GateError(f"no runtime here computes what was recorded at export: {'; '.join(off)}")
     measure([candidate for _, _, candidate in candidates], images, _QUERIES, _SECONDS)
     times = {id(candidate): candidate.figures().p50_ms for _, _, candidate in candidates}
-    candidates.sort(key=lambda one: times[id(one[2])])
+    candidates.sort(key=lambda entry: times[id(entry[2])])
     named = ", ".join(f"{candidate.name} {times[id(candidate)]:.1f} ms" for _, _, candidate in candidates)
     artifact, runtime, _ = candidates[0]
     return artifact, runtime, "; ".join([f"took the fastest of {named}", *off])

@@ -13,8 +13,8 @@ from PIL import Image
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.errors import ImageError
-from cxr_edge.imaging.decode import load_image, resized
-from cxr_edge.imaging.dicom import dicom_facts, is_dicom, warnings_about
+from cxr_edge.imaging.decode import Picture, resized
+from cxr_edge.imaging.plausibility import Examined, examine, open_plausible
 from cxr_edge.runtimes.selection import warning_about_image
 
 #: A file, or grey values uint8 `[H, W]` or `[H, W, 1]` of any size.
@@ -23,7 +23,7 @@ ImageSource = str | PathLike[str] | NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ReadImage:
-    """Pixels uint8 `[1, S, S, 1]`, and of a DICOM file what its tags say of the picture."""
+    """Pixels uint8 `[1, S, S, 1]`, what speaks against an answer, and of a DICOM file what its tags say."""
 
     file: str | None
     pixels: NDArray[np.uint8]
@@ -49,19 +49,23 @@ def read_image(artifact: Artifact, image: ImageSource) -> ReadImage:
     """An image as an artifact takes it.
 
     Raises:
-        ImageError: a file that cannot be read, or an array of something else than grey values.
+        ImageError: a file that cannot be read, an array of something else than grey values, or a picture that cannot
+            be a chest X-ray.
         MissingDependencyError: what reads the file's format is not installed.
     """
     size, resize = artifact.image_size, artifact.resize
     if isinstance(image, np.ndarray):
-        return ReadImage(None, resized(_grey(image), size, resize)[None, :, :, None])
+        examined = examine("an array", Picture(_grey(image)))
+        return ReadImage(None, _pixels(examined, size, resize), None, examined.warnings)
     path = Path(image)
-    pixels = load_image(path, size, resize)[None, :, :, None]
-    if not is_dicom(path):
-        return ReadImage(str(image), pixels)
-    facts = dicom_facts(path)
-    otherwise = warning_about_image(artifact, path)
-    return ReadImage(str(image), pixels, facts, (*warnings_about(facts), *([otherwise] if otherwise else [])))
+    examined = open_plausible(path)
+    otherwise = warning_about_image(artifact, path) if examined.dicom is not None else None
+    warnings = (*examined.warnings, *([otherwise] if otherwise else []))
+    return ReadImage(str(image), _pixels(examined, size, resize), examined.dicom, warnings)
+
+
+def _pixels(examined: Examined, size: int, resize: str) -> NDArray[np.uint8]:
+    return resized(examined.grey, size, resize)[None, :, :, None]
 
 
 def _grey(values: NDArray[np.uint8]) -> Image.Image:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, PngImagePlugin
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.metadata import NOTICE
@@ -18,6 +20,7 @@ from cxr_edge.runtimes.selection import warnings_about_answers
 #: Colour of what speaks for the class; its opacity says how much. The hue is seen by colour-blind readers on grey.
 _COLOUR = (255, 96, 0)
 _STRONGEST = 0.6
+_CONTOUR, _WHITE = (255, 225, 170), (255, 255, 255)
 
 
 def evidence(heatmap: NDArray[np.float32], size: tuple[int, int], resize: str = STRETCH) -> NDArray[np.float32]:
@@ -37,19 +40,25 @@ def evidence(heatmap: NDArray[np.float32], size: tuple[int, int], resize: str = 
     box = (left * across, top * down, (1 - left) * across, (1 - top) * down)
     positive = np.maximum(np.asarray(Image.fromarray(heatmap).resize(size, Image.Resampling.BICUBIC, box)), 0)
     strongest = float(positive.max())
-    found: NDArray[np.float32] = positive / strongest if strongest > 0 else positive
-    return found
+    weights: NDArray[np.float32] = positive / strongest if strongest > 0 else positive
+    return weights
 
 
-def write_overlay(image: Path, heatmap: NDArray[np.float32], label: str, artifact: Artifact, target: Path) -> None:
-    """Write the X-ray at its own size with the evidence for a class in colour, as PNG, atomically.
+def write_overlay(
+    image: Path, heatmap: NDArray[np.float32], label: str, probability: float, artifact: Artifact, target: Path
+) -> None:
+    """Write the X-ray at its own size with the evidence for a class in colour and a legend below, as PNG, atomically.
+
+    What is no stronger than on the film's average is not coloured: a map that is strong everywhere would tint all of
+    it. A line runs halfway between that and the strongest.
 
     Args:
         image: the X-ray.
         heatmap: of the class, `[H, W]`.
         label: the class.
+        probability: of the class.
         artifact: what the heat map is of. The PNG's text names it, the class, and what warns of it; that it knows
-            phantoms only stands in the picture too.
+            phantoms only stands in the legend too.
         target: the file to write.
 
     Raises:
@@ -58,10 +67,14 @@ def write_overlay(image: Path, heatmap: NDArray[np.float32], label: str, artifac
     """
     grey = open_grey(image)
     own = evidence(heatmap, grey.size, artifact.resize)
-    alpha = Image.fromarray(np.round(own * (255 * _STRONGEST)).astype(np.uint8))
-    overlay = Image.composite(Image.new("RGB", grey.size, _COLOUR), grey.convert("RGB"), alpha)
-    if artifact.metadata.training.phantoms:
-        _write_line(overlay, "MODEL TRAINED ON PHANTOMS: MEANS NOTHING")
+    shown = _above_average(own)
+    picture = Image.composite(Image.new("RGB", grey.size, _COLOUR), grey.convert("RGB"), _opacity(shown))
+    if shown.any():
+        picture.paste(_CONTOUR, mask=_contour(shown))
+    legend = _legend(picture.width, _rows(heatmap, grey.size, label, probability, artifact))
+    overlay = Image.new("RGB", (picture.width, picture.height + legend.height))
+    overlay.paste(picture)
+    overlay.paste(legend, (0, picture.height))
     text = PngImagePlugin.PngInfo()
     text.add_text("Title", f"evidence for {label}, by {artifact.name}")
     text.add_text("Disclaimer", NOTICE)
@@ -71,11 +84,78 @@ def write_overlay(image: Path, heatmap: NDArray[np.float32], label: str, artifac
         overlay.save(temporary, format="PNG", pnginfo=text)
 
 
-def _write_line(picture: Image.Image, line: str) -> None:
-    """White on black across the bottom of an RGB picture, as large as its width allows."""
-    font = ImageFont.load_default(max(5, picture.width // len(line) * 1.5))
-    draw = ImageDraw.Draw(picture)
-    left, top, right, bottom = draw.textbbox((0, 0), line, font)
-    start = picture.height - (bottom - top) - 2
-    draw.rectangle((0, start - 1, picture.width, picture.height), fill=(0, 0, 0))
-    draw.text(((picture.width - (right - left)) / 2 - left, start - top), line, fill=(255, 255, 255), font=font)
+def _above_average(own: NDArray[np.float32]) -> NDArray[np.float32]:
+    """0 up to the average, 1 at the strongest."""
+    average = float(own.mean())
+    above: NDArray[np.float32] = np.maximum(own - average, 0) / (1 - average) if average < 1 else np.zeros_like(own)
+    return above
+
+
+def _opacity(shown: NDArray[np.float32]) -> Image.Image:
+    return Image.fromarray(np.round(shown * (255 * _STRONGEST)).astype(np.uint8))
+
+
+def _contour(shown: NDArray[np.float32]) -> Image.Image:
+    """A mask of the line along 0.5, as thick as the picture's size asks for."""
+    inside = np.pad(shown >= 0.5, 1, mode="edge")
+    surrounded = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    line = Image.fromarray((255 * (inside[1:-1, 1:-1] & ~surrounded)).astype(np.uint8))
+    thickness = min(shown.shape) // 400 * 2 + 1
+    return line.filter(ImageFilter.MaxFilter(thickness)) if thickness > 1 else line
+
+
+class _Row(NamedTuple):
+    """A line of the legend: a text behind a bar of all opacities, a ruler of some pixels, or nothing."""
+
+    text: str
+    bar: bool = False
+    ruler: int = 0
+
+
+def _rows(
+    heatmap: NDArray[np.float32], size: tuple[int, int], label: str, probability: float, artifact: Artifact
+) -> list[_Row]:
+    down, across = heatmap.shape
+    sides = (max(size), max(size)) if artifact.resize == "pad" else size
+    width, height = round(sides[0] / across), round(sides[1] / down)
+    rows = [_Row("MODEL TRAINED ON PHANTOMS: MEANS NOTHING")] if artifact.metadata.training.phantoms else []
+    rows.append(_Row(f"{label} {100 * probability:.1f} %, by {artifact.name}"))
+    if (heatmap > 0).any():
+        rows.append(_Row("speaks for it: average of the film to most", bar=True))
+    else:
+        rows.append(_Row("nothing speaks for it, at any place"))
+    rows.append(_Row(f"a place of the map: {width} x {height} pixels", ruler=width))
+    return rows
+
+
+def _legend(width: int, rows: Sequence[_Row]) -> Image.Image:
+    """The rows, white on black, as large as the width allows."""
+    bar = width // 5
+    font, size = ImageFont.load_default(5), 5.0
+    for larger in range(6, max(7, width // 24)):
+        font_then = ImageFont.load_default(larger)
+        if max(_start(row, bar, larger) + font_then.getlength(row.text) for row in rows) > width:
+            break
+        font, size = font_then, float(larger)
+    step = round(1.5 * size)
+    legend = Image.new("RGB", (width, step * len(rows) + round(size / 2)))
+    draw = ImageDraw.Draw(legend)
+    for number, row in enumerate(rows):
+        middle = round(size / 3) + number * step + step // 2
+        if row.bar:
+            opacity = _opacity(np.tile(np.linspace(0, 1, bar, dtype=np.float32), (round(size), 1)))
+            grey = Image.new("RGB", opacity.size, (128, 128, 128))
+            strip = Image.composite(Image.new("RGB", opacity.size, _COLOUR), grey, opacity)
+            legend.paste(strip, (round(size / 2), middle - strip.height // 2))
+        if row.ruler:
+            left, right = round(size / 2), round(size / 2) + row.ruler
+            draw.line((left, middle, right, middle), fill=_WHITE)
+            for end in (left, right):
+                draw.line((end, middle - step // 4, end, middle + step // 4), fill=_WHITE)
+        draw.text((_start(row, bar, size), middle), row.text, fill=_WHITE, font=font, anchor="lm")
+    return legend
+
+
+def _start(row: _Row, bar: int, size: float) -> float:
+    """Where a row's text begins."""
+    return (size / 2) + ((bar + size / 2) if row.bar else (row.ruler + size / 2) if row.ruler else 0)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cxr_edge.choices import OnBadImage, choice_of
 from cxr_edge.errors import DataError, ImageError, OptionError, unusable
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.overlay import write_overlay
 from cxr_edge.prediction.prediction import Prediction, SkippedImage
-from cxr_edge.runs.options import OnBadImage, choice_of
 
 
 def image_paths(images: Sequence[Path]) -> list[Path]:
@@ -69,8 +69,9 @@ def _drawn(
                 raise ImageError(answer.reason)
             reasons.append(answer.reason)
         elif overlay is not None and answer.heatmap is not None:
-            own = answer.heatmap[..., classifier.labels.index(answer.label)]
-            write_overlay(path, own, answer.label, classifier.artifact, overlay)
+            top = classifier.labels.index(answer.label)
+            own, probability = answer.heatmap[..., top], answer.probabilities[top]
+            write_overlay(path, own, answer.label, probability, classifier.artifact, overlay)
             answer = replace(answer, overlay=str(overlay))
         if len(reasons) < len(paths):
             yield answer

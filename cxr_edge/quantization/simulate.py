@@ -30,12 +30,23 @@ def kernels_of(graph: Graph) -> Callable[[Node], Any]:
     return lambda node: tensors[node.name]
 
 
+def linear(node: Node, value: Any, kernel: Any) -> Any:
+    """A convolution or dense layer without its bias."""
+    strides, padding = [1, *node.strides, 1], node.padding.upper()
+    if node.kind == "conv":
+        return tf.nn.conv2d(value, kernel, strides, padding)
+    if node.kind == "depthwise":
+        return tf.nn.depthwise_conv2d(value, kernel[..., None], strides, padding)
+    return value @ kernel
+
+
 def interpret(
     graph: Graph,
     images: Any,
     kernel: Callable[[Node], Any],
     bias: Callable[[Node], Any] = lambda node: node.bias,
     activation: Callable[[str, Any], Any] = lambda _, value: value,
+    layer: Callable[[Node, Any, Any], Any] = linear,
 ) -> dict[str, Any]:
     """Every tensor of a graph, by its name.
 
@@ -44,32 +55,28 @@ def interpret(
         images: float32 `[N, S, S, 1]`, grey values 0..255.
         kernel, bias: what to compute a node with, in the layout of `Node`.
         activation: what the readers of a tensor see in place of its value. A ReLU on a sum sees the value itself.
+        layer: what computes a node of an input and a kernel.
     """
     tensors = {IMAGE: activation(IMAGE, images)}
     sums: dict[str, Any] = {}
     for node in graph.nodes:
         inputs = [sums.get(name, tensors[name]) if node.kind == "relu" else tensors[name] for name in node.inputs]
-        value = _compute(node, inputs, kernel, bias)
+        if node.kind in ("conv", "depthwise", "dense"):
+            value = layer(node, inputs[0], kernel(node))
+            value = value if node.bias is None else value + bias(node)
+        else:
+            value = _compute(node, inputs)
         if node.kind == "add":
             sums[node.name] = value
         tensors[node.name] = activation(node.name, value)
     return tensors
 
 
-def _compute(node: Node, inputs: list[Any], kernel: Callable[[Node], Any], bias: Callable[[Node], Any]) -> Any:
-    strides, padding = [1, *node.strides, 1], node.padding.upper()
-    if node.kind in ("conv", "depthwise", "dense"):
-        if node.kind == "conv":
-            value = tf.nn.conv2d(inputs[0], kernel(node), strides, padding)
-        elif node.kind == "depthwise":
-            value = tf.nn.depthwise_conv2d(inputs[0], kernel(node)[..., None], strides, padding)
-        else:
-            value = inputs[0] @ kernel(node)
-        return value if node.bias is None else value + bias(node)
+def _compute(node: Node, inputs: list[Any]) -> Any:
     if node.kind == "relu":
         return tf.nn.relu(inputs[0])
     if node.kind == "maxpool":
-        return tf.nn.max_pool2d(inputs[0], node.window, node.strides, padding)
+        return tf.nn.max_pool2d(inputs[0], node.window, node.strides, node.padding.upper())
     if node.kind == "add":
         return inputs[0] + inputs[1]
     if node.kind == "mean":
@@ -103,10 +110,21 @@ def fake_quantize(value: Any, low: Any, high: Any) -> Any:
 
 
 def fake_round(kernel: Any, per_tensor: bool = False) -> Any:
-    """A kernel rounded to the nearest points of its grid (`kernels.kernel_step`), with the gradient of one that is not.
-
-    The grid's step is taken as it is: what widens it is not punished by the gradient (straight-through estimator).
-    """
+    """A kernel rounded to the nearest points of its grid, as `kernels.nearest` does it."""
     axes = None if per_tensor else list(range(len(kernel.shape) - 1))
     step = tf.maximum(tf.reduce_max(tf.abs(kernel), axis=axes, keepdims=True), 1e-12) / LARGEST
-    return kernel + tf.stop_gradient(tf.round(kernel / step) * step - kernel)
+    return tf.round(kernel / step) * step
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def passing(value: Any, logarithms: Any, sign: float) -> Any:
+    """A tensor as it is, and the gradient of logarithms of channel scales `[C]` that are in the kernel beside it.
+
+    Scaling a kernel's output channels (`sign` 1) is scaling its output, scaling its input channels by the inverse
+    (`sign` -1) its input. The gradient taken there needs none of the kernel, which costs as much as the layer itself.
+    """
+
+    def gradient(upstream: Any) -> tuple[Any, Any, None]:
+        return upstream, sign * tf.reduce_sum(value * upstream, list(range(len(value.shape) - 1))), None
+
+    return tf.identity(value), gradient

@@ -11,7 +11,7 @@ from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.quantization.channel_scales import free_groups, scale_groups, with_channel_scales
 from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
-from cxr_edge.quantization.simulate import fake_quantize, fake_round, interpret, kernels_of
+from cxr_edge.quantization.simulate import fake_quantize, fake_round, interpret, kernels_of, linear, passing
 from cxr_edge.training.backend import tf
 
 #: The biases' rate beside that of the bounds' logarithms, in units of their tensor's range; and the channel scales'.
@@ -98,7 +98,7 @@ class ScaleStudent(RangeStudent):
         return [*super().learned(), (list(self.scales.values()), SCALE_RATE)]
 
     def tensors(self, images: Any) -> dict[str, Any]:
-        return interpret(self.start.graph, images, self._kernel, self._bias, self._activation)
+        return interpret(self.start.graph, images, self._kernel, self._bias, self._activation, self._layer)
 
     def unscaled(self, name: str, value: Any) -> Any:
         scale = self._scale(name)
@@ -120,7 +120,14 @@ class ScaleStudent(RangeStudent):
             kernel = kernel / (read[:, None] if node.kind in ("conv", "dense") else read)
         if written is not None:
             kernel = kernel * written
-        return kernel if node.in_float else fake_round(kernel, node.per_tensor)
+        return tf.stop_gradient(kernel if node.in_float else fake_round(kernel, node.per_tensor))
+
+    def _layer(self, node: Node, value: Any, kernel: Any) -> Any:
+        """Rounding is passed over by the gradient (straight-through estimator)."""
+        written, read = self.scales.get(self._groups[node.name]), self.scales.get(self._groups[node.inputs[0]])
+        value = value if read is None else passing(value, read, -1.0)
+        value = linear(node, value, kernel)
+        return value if written is None else passing(value, written, 1.0)
 
     def _bias(self, node: Node) -> Any:
         bias, written = super()._bias(node), self._scale(node.name)

@@ -1,5 +1,5 @@
 """The folder of a training run: where each thing lies in it, what is recorded there, and how commands find it."""
 
-from cxr_edge.runs.run import RUNS, Run, find_run, latest_run, new_run
+from cxr_edge.runs.run import RUNS, Run, find_run, latest_run, new_run, run_named
 
-__all__ = ["RUNS", "Run", "find_run", "latest_run", "new_run"]
+__all__ = ["RUNS", "Run", "find_run", "latest_run", "new_run", "run_named"]

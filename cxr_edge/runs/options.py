@@ -4,43 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from cxr_edge.choices import OnBadImage, Precision, Resize, choice_of
 from cxr_edge.errors import OptionError
-from cxr_edge.imaging.rule import Resize
 
 #: Below it, Xception's last block sees no image any more.
 MIN_IMAGE_SIZE = 71
 IMAGENET, FROM_SCRATCH = "imagenet", "none"
-
-
-class Precision(StrEnum):
-    """The numbers that a training computes with; `auto` is half precision on a GPU alone, where it always pays."""
-
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    MIXED_BFLOAT16 = "mixed_bfloat16"
-    MIXED_FLOAT16 = "mixed_float16"
-
-
-class OnBadImage(StrEnum):
-    """What becomes of images that cannot be decoded: left out and named, or a reason not to start."""
-
-    SKIP = "skip"
-    FAIL = "fail"
-
-
-Choice = TypeVar("Choice", bound=StrEnum)
-
-
-def choice_of(kind: type[Choice], name: str, option: str) -> Choice:
-    """The member of a closed set that an option names. Raises OptionError, which lists them."""
-    try:
-        return kind(name)
-    except ValueError:
-        raise OptionError(f"{option} {name}: choose one of {', '.join(kind)}") from None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cxr_edge.runs.config import RunConfig
     from cxr_edge.runs.history import Epoch
     from cxr_edge.runs.run import Run
+    from cxr_edge.training.compute_device import ComputeDevice
     from cxr_edge.training.result import TrainingResult
 
 #: Called once for each step of a stage that is done, with a short text on how it goes.
@@ -37,6 +38,9 @@ class Progress:
 
     def run_started(self, run: Run, config: RunConfig, split: Split) -> None:
         """A run begins, or is resumed; what is to be known of its data is in its configuration."""
+
+    def computing(self, device: ComputeDevice, policy: str) -> None:
+        """The training itself begins, on that device and with that Keras precision policy."""
 
     def epoch_finished(self, epoch: Epoch, epochs: int) -> None:
         """One of so many epochs of a phase."""

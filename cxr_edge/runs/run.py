@@ -76,6 +76,12 @@ class Run:
         latest = max(manifests, key=lambda path: path.stat().st_mtime, default=None)
         return self.bundle if latest is None else latest.parent
 
+    @property
+    def option(self) -> str:
+        """What `--run` takes to mean it, from here."""
+        inside = (RUNS / self.folder.name).resolve() == self.folder.resolve()
+        return self.folder.name if inside else str(self.folder)
+
     def config(self) -> RunConfig:
         """The content of `run.json`. Raises RunError when there is none, or it is damaged."""
         try:
@@ -105,9 +111,15 @@ class Run:
             )
 
 
+def run_named(name: Path) -> Run:
+    """The run in a folder, or of that name under `runs/`. It need not be there."""
+    inside = RUNS / name
+    return Run(inside if len(name.parts) == 1 and not name.exists() and inside.is_dir() else name)
+
+
 def new_run(folder: Path | None) -> Run:
-    """The named folder as a run, or one under `runs/` named by the time. Nothing is created yet."""
-    return Run(folder or RUNS / datetime.now().strftime("%Y%m%d-%H%M%S"))
+    """The named run, or one under `runs/` named by the time. Nothing is created yet."""
+    return Run(RUNS / datetime.now().strftime("%Y%m%d-%H%M%S")) if folder is None else run_named(folder)
 
 
 def latest_run(trained: bool = False) -> Run:
@@ -132,6 +144,6 @@ def latest_run(trained: bool = False) -> Run:
 
 def find_run(folder: Path | None) -> Run:
     """The named run, or the latest trained one; with its model. Raises RunError."""
-    run = latest_run(trained=True) if folder is None else Run(folder)
+    run = latest_run(trained=True) if folder is None else run_named(folder)
     run.require_model()
     return run

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.release import require_released
+from cxr_edge.choices import nearest
 from cxr_edge.errors import ArtifactError, MissingDependencyError, OptionError, ProviderError, first_line
 from cxr_edge.structure.check import require_sound
 
@@ -191,7 +192,7 @@ def runtime_named(name: str) -> Runtime:
     for runtime in every_runtime():
         if wanted in (runtime.name, runtime.package, runtime.extra) and runtime.provider == (provider or CPU):
             return runtime
-    raise OptionError(f"runtime {name}: choose one of {', '.join(runtime.option for runtime in every_runtime())}")
+    raise OptionError(f"runtime {name}: {nearest(name, (runtime.option for runtime in every_runtime()))}")
 
 
 def runtimes_for(kind: str) -> list[Runtime]:

@@ -43,6 +43,40 @@ def run_of(bundle: Path) -> Run:
     return run
 
 
+def model_path(artifact: Path | None, bundle: Path | None, run: Path | None) -> Path:
+    """What to answer with: the named file, or the bundle of `find_bundle`. Raises OptionError for both, RunError."""
+    if artifact is None:
+        return find_bundle(bundle, run)
+    _refuse_both(bundle, run)
+    return artifact
+
+
+def artifact_of(artifact: Path | None, bundle: Path | None) -> Path | None:
+    """The named file, or the best of the named bundle; None where neither is named. Raises OptionError for both."""
+    if bundle is None:
+        return artifact
+    if artifact is not None:
+        raise OptionError("--artifact names a file by itself; leave out --bundle")
+    return best_artifacts(find_bundle(bundle))[0].path
+
+
+def select(files: Sequence[Path], bundle: Path | None, run: Path | None) -> Selection:
+    """The named files, or what is there of the bundle of `find_bundle`.
+
+    Raises:
+        OptionError: both are named; otherwise as `named_artifacts` and `artifacts_of_bundle`.
+    """
+    if not files:
+        return artifacts_of_bundle(find_bundle(bundle, run))
+    _refuse_both(bundle, run)
+    return named_artifacts(files)
+
+
+def _refuse_both(bundle: Path | None, run: Path | None) -> None:
+    if bundle is not None or run is not None:
+        raise OptionError("--artifact names a file by itself; leave out --bundle and --run")
+
+
 @dataclass(frozen=True)
 class Selection:
     """Artifacts to work on, each checked; `absent` are names that the manifest lists of files that are not here.

@@ -51,24 +51,30 @@ def compare_conditions(
     # An image of one part is the same in all of its conditions.
     starts = {part: 1_000_000 * index for index, part in enumerate(PARTS)}
     scored = [
-        _Scored(one.part, one.shift.name if one.shift else None, first, second, one.rows + starts.get(one.part, 0))
-        for one, first, second in zip(conditions, reference, candidate, strict=True)
+        _Scored(
+            condition.part,
+            condition.shift.name if condition.shift else None,
+            first,
+            second,
+            condition.rows + starts.get(condition.part, 0),
+        )
+        for condition, first, second in zip(conditions, reference, candidate, strict=True)
     ]
-    own = [one for one in scored if one.part in PARTS]
-    shifts = list(dict.fromkeys(one.shift for one in own))
-    pooled = [_pooled([one for one in own if one.shift == shift], shift) for shift in shifts]
+    own = [entry for entry in scored if entry.part in PARTS]
+    shifts = list(dict.fromkeys(entry.shift for entry in own))
+    pooled = [_pooled([entry for entry in own if entry.shift == shift], shift) for shift in shifts]
     if any(shifts):
-        pooled.append(_pooled([one for one in own if one.shift], ALL_SHIFTS))
-    return tuple(_result(one, labels, floor) for one in [*pooled, *scored])
+        pooled.append(_pooled([entry for entry in own if entry.shift], ALL_SHIFTS))
+    return tuple(_result(entry, labels, floor) for entry in [*pooled, *scored])
 
 
 def _pooled(scored: Sequence[_Scored], shift: str | None) -> _Scored:
     return _Scored(
         ALL_PARTS,
         shift,
-        np.concatenate([one.reference for one in scored]),
-        np.concatenate([one.candidate for one in scored]),
-        np.concatenate([one.identity for one in scored]),
+        np.concatenate([entry.reference for entry in scored]),
+        np.concatenate([entry.candidate for entry in scored]),
+        np.concatenate([entry.identity for entry in scored]),
     )
 
 
@@ -114,19 +120,19 @@ def judge_conditions(conditions: Sequence[ConditionResult], gate: Gate) -> tuple
     and Pearson's of the share of flips that lead away). Single shifts are many, and are judged at a confidence that
     holds for all of them together (Bonferroni); what stands for itself, at 95 %: five flips one way and none back.
     """
-    judged = [one for one in conditions if one.part not in PARTS]
-    shifts = sum(one.part == ALL_PARTS and one.shift not in (None, ALL_SHIFTS) for one in judged)
+    judged = [condition for condition in conditions if condition.part not in PARTS]
+    shifts = sum(condition.part == ALL_PARTS and condition.shift not in (None, ALL_SHIFTS) for condition in judged)
     demands = []
-    for one in judged:
-        if one.shift != ALL_SHIFTS:
-            like_training = one.part == ALL_PARTS and one.shift is None
+    for condition in judged:
+        if condition.shift != ALL_SHIFTS:
+            like_training = condition.part == ALL_PARTS and condition.shift is None
             limit = gate.min_agreement if like_training else gate.min_shifted_agreement
-            demands.append(at_least("agreement", one.agreement, limit, one.name))
-        together = 1 if one.shift in (None, ALL_SHIFTS) else shifts
-        for flips in one.flips:
+            demands.append(at_least("agreement", condition.agreement, limit, condition.name))
+        together = 1 if condition.shift in (None, ALL_SHIFTS) else shifts
+        for flips in condition.flips:
             bound = _loss_at_least(flips, 1 - (1 - CONFIDENCE) / together)
             demands.append(
-                not_proven_above(f"class loss, {flips.label}", flips.loss, gate.max_class_loss, bound, one.name)
+                not_proven_above(f"class loss, {flips.label}", flips.loss, gate.max_class_loss, bound, condition.name)
             )
     return tuple(demands)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from cxr_edge.console import quiet
+from cxr_edge.console import is_verbose, quiet
 from cxr_edge.machine import usable_cores
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if is_verbose() else "3")
 # Read when TensorFlow is first imported; tfmot refuses Keras 3 models.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 #: Threads of TensorFlow's computations, fixed for the life of the process when it starts.
@@ -21,6 +21,7 @@ with quiet():
     # The CPU's features are logged when the devices come up.
     tf.config.list_logical_devices()
 
-tf.get_logger().setLevel("ERROR")
+if not is_verbose():
+    tf.get_logger().setLevel("ERROR")
 
 __all__ = ["THREADS", "keras", "tf"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cxr_edge import __version__
 from cxr_edge.auditing.sources import apart, compare_sources
+from cxr_edge.choices import OnBadImage
 from cxr_edge.data.decode import refuse
 from cxr_edge.data.fingerprint import Fingerprint
 from cxr_edge.data.layouts import MIN_IMAGES_PER_CLASS, DataSet, find_data_set
@@ -27,7 +28,7 @@ from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig, SkippedImage
 from cxr_edge.runs.lock import locked
-from cxr_edge.runs.options import FROM_SCRATCH, OnBadImage, TrainOptions
+from cxr_edge.runs.options import FROM_SCRATCH, TrainOptions
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.training.splitting import Examined, examine, leaks, make_split
 

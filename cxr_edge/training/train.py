@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.choices import Precision
 from cxr_edge.data.cache import decoded, is_decoded
 from cxr_edge.data.layouts import PARTS
 from cxr_edge.data.predictions import PREDICTED_PARTS, write_predictions
@@ -22,11 +23,12 @@ from cxr_edge.files import write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import History, write_history
-from cxr_edge.runs.options import FROM_SCRATCH, Precision, TrainOptions
+from cxr_edge.runs.options import FROM_SCRATCH, TrainOptions
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.batches import Batches, training_batches
 from cxr_edge.training.classifier import compiled, predict_probabilities, save_classifier
+from cxr_edge.training.compute_device import compute_device
 from cxr_edge.training.dropout import CheckpointedDropout
 from cxr_edge.training.loop import Phase, Validation, cosine_decay
 from cxr_edge.training.result import TrainingResult
@@ -46,6 +48,7 @@ def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
         with progress.stage(f"decoding {part} images", len(split.part(part))) as tick:
             decoded(split, part, options.image_size, partial(tick, ""))
     policy = _policy(options.precision)
+    progress.computing(compute_device(), policy)
     with _global_policy(policy):
         history = _fit(run, options, split, progress)
     with progress.working("testing"):

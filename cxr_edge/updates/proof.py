@@ -14,7 +14,7 @@ from cxr_edge.evaluation.replay import ReplayResult, replay
 from cxr_edge.machine import usable_cores
 from cxr_edge.prediction.fastest import fastest
 from cxr_edge.runtimes.base import all_runtimes
-from cxr_edge.runtimes.selection import best_artifacts
+from cxr_edge.runtimes.selection import artifacts_of_bundle, best_artifacts
 from cxr_edge.runtimes.trial import try_apart
 
 _QUERIES, _SECONDS = 100, 1.0
@@ -47,14 +47,14 @@ def prove(folder: Path, max_p90_ms: float | None) -> Proof:
         for runtime in runtimes:
             if artifact.format in runtime.formats:
                 try_apart(artifact.path, runtime, artifact.image_size)
-    replayed = replay(folder, runtimes, None)
+    replayed = replay(artifacts_of_bundle(folder), runtimes, None).results
     failed = [f"{row.artifact} on {row.runtime}" for row in replayed if row.verdict is not Verdict.PASSED]
     if failed:
         raise GateError(f"{', '.join(failed)}: computes something else here than was recorded at export; not installed")
     p90 = None if max_p90_ms is None else _p90_ms(folder)
     if p90 is not None and max_p90_ms is not None and p90 > max_p90_ms:
         raise GateError(f"p90 of one inference is {p90:.1f} ms here, and {max_p90_ms:g} ms are allowed; not installed")
-    return Proof(tuple(replayed), p90)
+    return Proof(replayed, p90)
 
 
 def _p90_ms(folder: Path) -> float:

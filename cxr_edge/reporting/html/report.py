@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -23,11 +23,13 @@ from cxr_edge.machine import describe_machine
 from cxr_edge.reporting.html import report_plots
 from cxr_edge.reporting.html.pages import page, thumbnail
 from cxr_edge.reporting.terminal.bench import speed_cell
+from cxr_edge.reporting.terminal.fine_tuning import fine_tuning_lines
 from cxr_edge.reporting.terminal.parity import (
     advice_table,
     condition_cells,
     condition_columns,
     figure,
+    least_agreeing,
     shown_conditions,
     undecided_line,
 )
@@ -72,7 +74,7 @@ def _of_training(scored: ScoredBundle) -> dict[str, object]:
     config = run.config()
     phantoms = run.phantoms
     return {
-        "run": {"name": run.folder.resolve().name},
+        "run": {"name": run.folder.resolve().name, "option": run.option},
         "version": __version__,
         "notice": NOTICE,
         "phantoms": phantoms,
@@ -88,11 +90,16 @@ def _of_training(scored: ScoredBundle) -> dict[str, object]:
 
 def _of_accuracy(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict[str, object]:
     targets, labels = scored.reference.targets, scored.reference.split.labels
+    # Most artifacts name the same class for every image, and are one row.
+    alike: dict[bytes, list[str]] = {}
 
-    def model(name: str, row: VerifiedArtifact, probabilities: NDArray[np.float32], whose: str) -> dict[str, object]:
+    def model(name: str, row: VerifiedArtifact, probabilities: NDArray[np.float32], whose: str) -> dict[str, Any]:
         parity = row.parity
+        names = alike.setdefault(probabilities.argmax(axis=1).tobytes(), [])
+        names.append(name)
         return {
             "name": name,
+            "names": names,
             "accuracy": parity.intervals.reference_accuracy if whose == "reference" else parity.intervals.accuracy,
             "classes": [
                 {
@@ -110,23 +117,26 @@ def _of_accuracy(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict
             ),
         }
 
+    models = [
+        model(KERAS, rows[0], scored.reference.probabilities[0], "reference"),
+        *(
+            model(row.artifact, row, answers[0], "artifact")
+            for row, (_, _, answers) in zip(rows, scored.artifacts, strict=True)
+        ),
+    ]
+    operating = _operating_rows(scored)
     return {
-        "models": [
-            model(KERAS, rows[0], scored.reference.probabilities[0], "reference"),
-            *(
-                model(row.artifact, row, found[0], "artifact")
-                for row, (_, _, found) in zip(rows, scored.artifacts, strict=True)
-            ),
-        ],
+        "models": models,
+        "distinct": [own for own in models if own["names"][0] == own["name"]],
         "temperature": scored.reference.temperature,
-        "operating": _operating_rows(scored),
+        "operating": operating,
+        "rules": _rules(operating),
     }
 
 
 def _of_parity(
     scored: ScoredBundle, rows: Sequence[VerifiedArtifact], advice: Advice | None, with_images: bool
 ) -> dict[str, object]:
-    shifted = [row for row in rows if row.parity.conditions]
     return {
         "parity": [
             {
@@ -137,7 +147,10 @@ def _of_parity(
             }
             for row in rows
         ],
-        "undecided": [line] if (line := undecided_line(rows)) else [],
+        "notes": [
+            *([line] if (line := undecided_line(rows)) else []),
+            *fine_tuning_lines(artifact for artifact, _, _ in scored.artifacts),
+        ],
         "flipped": [
             {
                 "artifact": row.artifact,
@@ -154,8 +167,9 @@ def _of_parity(
                 condition_columns(row.parity.conditions[0]),
                 [condition_cells(condition) for condition in shown_conditions(row.parity)],
             )
-            for row in shifted
+            for row in least_agreeing(rows)
         ],
+        "shifted": any(row.parity.conditions for row in rows),
         "advice": None if advice is None else (advice.why, *advice_table(advice)),
     }
 
@@ -179,7 +193,8 @@ def _plots(scored: ScoredBundle, bench: BenchRecord | None) -> dict[str, str]:
         "learning_curves": report_plots.learning(read_history(scored.run.history_file)),
         "curves": report_plots.class_curves(targets, distinct, scored.reference.split.labels),
         "reliability": report_plots.reliability(
-            targets, {name: (apply_temperature(found, undo), found) for name, found in distinct.items()}
+            targets,
+            {name: (apply_temperature(probabilities, undo), probabilities) for name, probabilities in distinct.items()},
         ),
         "tradeoff": report_plots.tradeoff(bench.rows) if bench else "",
     }
@@ -196,6 +211,16 @@ def _operating_rows(scored: ScoredBundle) -> list[dict[str, object]]:
             figures = operating_figures(point, probabilities[0], targets, labels)
             rows.append({"artifact": artifact.name, "point": point, "record": record, "figures": figures})
     return rows
+
+
+def _rules(operating: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Each decision rule in words, with the artifacts that have it."""
+    rules: dict[str, list[str]] = {}
+    for row in operating:
+        promise = [f"It is {row['record'].promise}."] if row["record"] else []
+        warnings = [f"Warning: {warning}." for warning in row["record"].warnings] if row["record"] else []
+        rules.setdefault(" ".join([f"{row['point'].sentence}.", *promise, *warnings]), []).append(row["artifact"])
+    return rules
 
 
 def _of_each_quantization(scored: ScoredBundle) -> dict[str, NDArray[np.float32]]:
@@ -222,9 +247,9 @@ def _limits(config: RunConfig) -> list[str]:
         limits.append(
             "Test images come from the same collection as training images. Other hospitals and devices were not tried."
         )
-    if found := config.leaks:
+    if leaks := config.leaks:
         limits.append(
-            f"The data came split, and {len(found)} patients or images lie in several parts, {found[0]} first."
+            f"The data came split, and {len(leaks)} patients or images lie in several parts, {leaks[0]} first."
         )
     if skipped := config.skipped:
         limits.append(

@@ -47,8 +47,8 @@ def class_curves(
             if positive.any() and not positive.all():
                 false, true, _ = roc_curve(positive, scores)
                 roc.plot(false, true, label=name, linewidth=1.2)
-                precision, found, _ = precision_recall_curve(positive, scores)
-                recall.plot(found, precision, label=name, linewidth=1.2)
+                precision, recalls, _ = precision_recall_curve(positive, scores)
+                recall.plot(recalls, precision, label=name, linewidth=1.2)
         roc.set(title=plain(label), xlabel="1 - specificity", ylabel="sensitivity")
         recall.set(xlabel="sensitivity (recall)", ylabel="precision", ylim=(0, 1.03))
         if index == 0:

@@ -8,6 +8,7 @@ from cxr_edge.artifacts.metadata import ArtifactMetadata
 from cxr_edge.inspection.computation import ComputationVerdict
 from cxr_edge.inspection.delegate import DelegateReport
 from cxr_edge.inspection.inspect import ComputationSummary, Inspection
+from cxr_edge.reporting.terminal.fine_tuning import fine_tuning_sentence
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
 
 #: Names of layers in float that a line has room for.
@@ -48,6 +49,8 @@ def _metadata_rows(metadata: ArtifactMetadata | None) -> list[list[str]]:
     if calibration := metadata.calibration:
         kept = f", {' '.join(calibration['keep_float'])} kept in float" if "keep_float" in calibration else ""
         rows.append(["calibration", f"{calibration['method']}, {calibration['images']} images{kept}"])
+    if sentence := fine_tuning_sentence(metadata):
+        rows.append(["fine-tuning", sentence])
     if parity := metadata.parity:
         rows.append(
             [

@@ -28,15 +28,15 @@ def show_metrics(metrics: ClassificationMetrics, title: str, phantoms: bool) -> 
         ["class", "precision", "recall", "", "F1", "images", *(f"as\n{label}" for label in metrics.labels)],
         [
             [
-                one.label,
-                percent(one.precision.value),
-                percent(one.recall.value),
-                bounds(one.recall),
-                percent(one.f1),
-                str(one.support),
+                per_class.label,
+                percent(per_class.precision.value),
+                percent(per_class.recall.value),
+                bounds(per_class.recall),
+                percent(per_class.f1),
+                str(per_class.support),
                 *map(str, counts),
             ]
-            for one, counts in zip(metrics.classes, metrics.confusion_matrix, strict=True)
+            for per_class, counts in zip(metrics.classes, metrics.confusion_matrix, strict=True)
         ],
     )
     auc = "-" if metrics.macro_auc is None else f"{metrics.macro_auc:.4f}"
@@ -56,8 +56,14 @@ def show_cross_validation(figures: CrossValidation) -> None:
         "never saw it (95 % intervals)",
         ["class", "precision %", "recall %", "", *(f"as {label}" for label in metrics.labels)],
         [
-            [one.label, percent(one.precision.value), percent(one.recall.value), bounds(one.recall), *map(str, counts)]
-            for one, counts in zip(metrics.classes, metrics.confusion_matrix, strict=True)
+            [
+                per_class.label,
+                percent(per_class.precision.value),
+                percent(per_class.recall.value),
+                bounds(per_class.recall),
+                *map(str, counts),
+            ]
+            for per_class, counts in zip(metrics.classes, metrics.confusion_matrix, strict=True)
         ],
     )
     show(

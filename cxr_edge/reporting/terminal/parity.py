@@ -110,8 +110,10 @@ def _show_classes(rows: Sequence[VerifiedArtifact]) -> None:
                 figures += [percent(rates.artifact.value), *_drop(rates.difference, 1)]
             lines.append([row.artifact.removeprefix("xception-"), own.label, str(own.images), *figures])
     if lines:
-        columns = ["artifact", "class", "images", "sensitivity %", "drop", "", "specificity %", "drop", ""]
-        show_table("Class by class, where any image is classed otherwise", columns, lines, texts=2)
+        columns = ["artifact", "class", "images", "sens. %", "drop", "", "spec. %", "drop", ""]
+        show_table(
+            "Sensitivity and specificity, class by class, where any image is classed otherwise", columns, lines, texts=2
+        )
 
 
 def _show_flipped(rows: Sequence[VerifiedArtifact]) -> None:
@@ -133,12 +135,9 @@ def _show_flipped(rows: Sequence[VerifiedArtifact]) -> None:
 
 
 def show_conditions(rows: Sequence[VerifiedArtifact]) -> None:
-    """A table for each quantization that differs from Keras anywhere, of its artifact that does so most."""
-    worst: dict[str, VerifiedArtifact] = {}
-    for row in rows:
-        if row.parity.conditions and _least(row) < min(1.0, _least(worst.get(row.label))):
-            worst[row.label] = row
-    for row in worst.values():
+    """A table for each of `least_agreeing`."""
+    worst = least_agreeing(rows)
+    for row in worst:
         show_table(
             f"{row.artifact} beside Keras, no labels needed; flips are images away from / towards a class",
             condition_columns(row.parity.conditions[0]),
@@ -148,15 +147,24 @@ def show_conditions(rows: Sequence[VerifiedArtifact]) -> None:
         show("of each quantization, the file that agrees least; --json has the others, and each part under each shift")
 
 
+def least_agreeing(rows: Sequence[VerifiedArtifact]) -> list[VerifiedArtifact]:
+    """Of each quantization that differs from Keras under any condition, the artifact that does so most."""
+    worst: dict[str, VerifiedArtifact] = {}
+    for row in rows:
+        if row.parity.conditions and _least(row) < min(1.0, _least(worst.get(row.label))):
+            worst[row.label] = row
+    return list(worst.values())
+
+
 def _least(row: VerifiedArtifact | None) -> float:
     return 2.0 if row is None else min(condition.agreement.value or 0.0 for condition in row.parity.conditions)
 
 
 def shown_conditions(parity: ParityResult) -> list[ConditionResult]:
     """Parts as they are, and the shifts with all parts together; not each part under each shift."""
-    plain = [one for one in parity.conditions if one.shift is None]
-    return sorted(plain, key=lambda one: one.part == ALL_PARTS) + [
-        one for one in parity.conditions if one.shift is not None and one.part == ALL_PARTS
+    plain = [condition for condition in parity.conditions if condition.shift is None]
+    return sorted(plain, key=lambda condition: condition.part == ALL_PARTS) + [
+        condition for condition in parity.conditions if condition.shift is not None and condition.part == ALL_PARTS
     ]
 
 
@@ -186,7 +194,8 @@ def advice_table(advice: Advice) -> tuple[list[str], list[list[str]]]:
     for condition in shown_conditions(advice.compared[0].parity):
         others = [row.parity.condition(condition.part, condition.shift) for row in advice.compared]
         cells = [
-            (percent(one.agreement.value), figure(one.signal_to_noise_db, 1)) if one else ("-", "-") for one in others
+            (percent(condition.agreement.value), figure(condition.signal_to_noise_db, 1)) if condition else ("-", "-")
+            for condition in others
         ]
         rows.append([condition.name, *(cell for pair in cells for cell in pair)])
     return columns, rows
@@ -254,6 +263,12 @@ def show_replay(rows: Sequence[ReplayResult]) -> None:
         ],
         texts=2,
     )
+
+
+def show_left_out(lines: Sequence[str]) -> None:
+    """What of a bundle was not verified, and why."""
+    for line in lines:
+        show(f"not verified: {line}")
 
 
 def gate_replay(rows: Sequence[ReplayResult]) -> None:

@@ -82,7 +82,7 @@ def show_notes(batch: PredictionBatch) -> None:
                 show(f"warning: {prediction.file}: {warning}")
     if batch.skipped:
         count = len(batch.skipped)
-        show(f"warning: {count} of {count + len(batch.predictions)} images cannot be read; skipped")
+        show(f"warning: {count} of {count + len(batch.predictions)} images have no answer; the reasons stand above")
     if answering.chosen:
         show(answering.chosen)
     for warning in answering.warnings:
@@ -110,7 +110,7 @@ class PredictionCsv:
         self._write(["file", "label", "decision", *labels, "warnings", "error"])
 
     def row(self, answer: Prediction | SkippedImage) -> None:
-        """Write one line; of an image that cannot be read, one with `error`."""
+        """Write one line; of an image without an answer, one with `error`."""
         if isinstance(answer, SkippedImage):
             self._write([answer.path, "", "", *[""] * self._labels, "", answer.reason])
             return

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -34,18 +37,42 @@ def machine_line(machine: Machine) -> str:
 def show_table(title: str, columns: list[str], rows: list[list[str]], texts: int = 1) -> None:
     """A table whose first columns are `texts`, and whose others are figures, set to the right.
 
-    Cells are plain text: a square bracket is one, and no markup. Only a column's name may have several lines.
+    Cells are plain text: a square bracket is one, and no markup. Only a column's name may have several lines. Where the
+    terminal is narrow, cells have several lines, and no word is broken.
     """
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for index, column in enumerate(columns):
-        name = Text("\n".join(printable(line) for line in column.split("\n")))
-        table.add_column(name, justify="left" if index < texts else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+    names = [[printable(line) for line in column.split("\n")] for column in columns]
+    for index, name in enumerate(names):
+        table.add_column(Text("\n".join(name)), justify="left" if index < texts else "right")
+    printed = [[printable(cell) for cell in row] for row in rows]
+    for row in printed:
+        table.add_row(*map(Text, row))
     console = _console()
+    cells = [[*name, *(row[index] for row in printed)] for index, name in enumerate(names)]
+    longest = [max(map(cell_len, column)) for column in cells]
+    unlimited = Console(width=10_000)
+    between = unlimited.measure(table).maximum - sum(longest)
+    widths = _fitting(longest, [_longest_word(column) for column in cells], console.width - between)
+    for column, width in zip(table.columns, widths, strict=True):
+        column.width = width
     # As a title of the table, it would be no wider than the table.
     console.print(Text(printable(title), style="bold"))
-    console.print(table)
+    # Where not even that fits, lines are longer than the terminal: cut off, their ends would be lost.
+    Console(width=max(console.width, sum(widths) + between), highlight=False).print(table)
+
+
+def _longest_word(cells: Sequence[str]) -> int:
+    return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
+
+
+def _fitting(widest: Sequence[int], narrowest: Sequence[int], width: int) -> list[int]:
+    """Widths of columns, together as wide as there is room for, where the narrowest are not wider than that."""
+    widths = list(widest)
+    slack = [most - least for most, least in zip(widest, narrowest, strict=True)]
+    while sum(widths) > width and any(slack):
+        index = max(range(len(widths)), key=slack.__getitem__)
+        widths[index], slack[index] = widths[index] - 1, slack[index] - 1
+    return widths
 
 
 def markdown_table(columns: list[str], rows: list[list[str]]) -> str:

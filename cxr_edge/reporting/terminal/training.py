@@ -17,6 +17,7 @@ from cxr_edge.runs.history import Epoch, History
 from cxr_edge.runs.progress import Progress, Tick
 
 if TYPE_CHECKING:
+    from cxr_edge.training.compute_device import ComputeDevice
     from cxr_edge.training.result import TrainingResult
 
 
@@ -64,6 +65,9 @@ class TrainingDisplay(Progress):
         show(f"run {run.folder}: {counts} ({parts})")
         for line in _remarks(config):
             show(line)
+
+    def computing(self, device: ComputeDevice, policy: str) -> None:
+        show(f"training in {policy} on {device}")
 
     def epoch_finished(self, epoch: Epoch, epochs: int) -> None:
         if self._bar is not None:

@@ -1,0 +1,59 @@
+"""A part of a bundle as a bundle of its own: a device needs one artifact or two, not all that were exported."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import REFERENCES, write_manifest
+from cxr_edge.errors import OptionError
+from cxr_edge.files import new_folder
+
+
+def matching(artifacts: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:
+    """The artifacts that some names mean, in their own order.
+
+    Args:
+        artifacts: of a bundle.
+        names: each a file's name, `int8.tflite` for one of a quantization and format, `int8` for both formats of a
+            quantization, or `tflite` for all of a format.
+
+    Raises:
+        OptionError: a name means none of them.
+    """
+    wanted: list[Artifact] = []
+    for name in names:
+        meant = [artifact for artifact in artifacts if name in _names_of(artifact)]
+        if not meant:
+            there = ", ".join(artifact.name for artifact in artifacts)
+            raise OptionError(f"--only {name}: no such artifact in the bundle; it holds {there}")
+        wanted += meant
+    return [artifact for artifact in artifacts if artifact in wanted]
+
+
+def _names_of(artifact: Artifact) -> set[str]:
+    return {
+        artifact.name,
+        f"{artifact.quantization}.{artifact.format}",
+        str(artifact.quantization),
+        str(artifact.format),
+    }
+
+
+def write_part(artifacts: Sequence[Artifact], folder: Path) -> None:
+    """Copy artifacts of one bundle with their reference inputs, and write a manifest of them alone.
+
+    The folder is there as a whole or not at all.
+
+    Raises:
+        OptionError: the folder is there already, and not empty.
+    """
+    with new_folder(folder) as temporary:
+        for artifact in artifacts:
+            shutil.copyfile(artifact.path, temporary / artifact.name)
+        inputs = artifacts[0].path.parent / REFERENCES
+        if inputs.is_file():
+            shutil.copyfile(inputs, temporary / REFERENCES)
+        write_manifest(temporary, artifacts[0].metadata.shared, list(artifacts))

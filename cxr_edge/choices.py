@@ -1,0 +1,57 @@
+"""Closed sets that options choose from, and what a name that is in none of them was probably meant to be.
+
+The command line needs them before a command runs: nothing is imported here that takes time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import TypeVar
+
+from cxr_edge.errors import OptionError
+
+
+class Precision(StrEnum):
+    """The numbers that a training computes with; `auto` is half precision on a GPU alone, where it always pays."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    MIXED_BFLOAT16 = "mixed_bfloat16"
+    MIXED_FLOAT16 = "mixed_float16"
+
+
+class OnBadImage(StrEnum):
+    """What becomes of images that cannot be decoded: left out and named, or a reason not to start."""
+
+    SKIP = "skip"
+    FAIL = "fail"
+
+
+class Resize(StrEnum):
+    """How a picture becomes S x S, by the names that `train --resize` takes."""
+
+    STRETCH = "stretch"
+    PAD = "pad"
+
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def choice_of(kind: type[Choice], name: str, option: str) -> Choice:
+    """The member of a closed set that an option names. Raises OptionError, which lists them."""
+    try:
+        return kind(name)
+    except ValueError:
+        raise OptionError(f"{option} {name}: {nearest(name, kind)}") from None
+
+
+def nearest(name: str, known: Iterable[object]) -> str:
+    """The way out for an unknown name: the one that it resembles, and all that there are."""
+    import difflib
+
+    names = [str(own) for own in known]
+    # Capitals are what is forgotten most.
+    by_lower = {own.lower(): own for own in names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
+    return (f"did you mean {by_lower[near[0]]}? " if near else "") + f"Choose one of {', '.join(names)}"

@@ -1,0 +1,60 @@
+"""Options that are not typed: from a TOML file (`--config`), or as another run had them (`train --like`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from cxr_edge.errors import OptionError
+
+
+def options_of_file(context: typer.Context, path: Path | None) -> Path | None:
+    """Take what a TOML file says in place of the command's defaults.
+
+    Raises:
+        OptionError: there is no such file, it is not TOML, or it has a key that is no option; the nearest is named.
+    """
+    if path is None or context.resilient_parsing:
+        return path
+    import tomllib
+
+    from cxr_edge.choices import nearest
+
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionError(f"{path}: not a TOML file ({error})") from None
+    names = _names(context)
+    for key in content:
+        if key.replace("_", "-") not in names:
+            raise OptionError(f"{path}: no option {key}; {nearest(key, sorted(names))}")
+    values = {names[key.replace("_", "-")]: value for key, value in content.items()}
+    context.default_map = {**(context.default_map or {}), **values}
+    return path
+
+
+def options_of_run(context: typer.Context, folder: Path | None) -> Path | None:
+    """Take the options that a run was started with in place of the command's defaults. Raises RunError."""
+    if folder is None or context.resilient_parsing:
+        return folder
+    from cxr_edge.records import to_json
+    from cxr_edge.runs import Run
+
+    options = to_json(Run(folder).config().options)
+    if options.get("data") is not None:
+        # The number of phantoms of a run without any.
+        del options["phantoms"]
+    values = {name: value for name, value in options.items() if value not in (None, [])}
+    # What a file says comes before it, in whichever order the two are typed.
+    context.default_map = {**values, **(context.default_map or {})}
+    return folder
+
+
+def _names(context: typer.Context) -> dict[str, str]:
+    """The command's options that a file may set: parameters by their names on the command line, without the dashes."""
+    once = {"help", "config", "like", "resume"}
+    names = {max(own.opts, key=len).lstrip("-"): str(own.name) for own in context.command.params}
+    return {name: parameter for name, parameter in names.items() if name not in once}

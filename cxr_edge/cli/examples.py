@@ -1,0 +1,72 @@
+"""The Examples section of each command's help: what to type, and what for."""
+
+from __future__ import annotations
+
+EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "audit": (
+        ("cxr-edge audit x-rays", "before training: copies, mixed-up labels, shortcuts"),
+        ("cxr-edge audit x-rays --html audit.html --with-images", "the same as a page"),
+    ),
+    "train": (
+        ("cxr-edge train --data x-rays", "one folder per class"),
+        ("cxr-edge train", "on phantoms, to see that it works"),
+        ("cxr-edge train --resume", "resume the latest run"),
+        ("cxr-edge train --data x-rays --folds 5", "cross-validation"),
+        ("cxr-edge train --like runs/first --seed 1", "as another run, but for the seed"),
+        ("cxr-edge train --config train.toml", "options from a file"),
+    ),
+    "export": (
+        ("cxr-edge export", "the latest run as int8 files"),
+        ("cxr-edge export --quantize all", "float32, fp16, int8 and int8-ptq"),
+        ("cxr-edge export --recipe raspberry-pi-5", "for one kind of device"),
+        ("cxr-edge export --explain-int8", "which layers lose how much"),
+    ),
+    "verify": (
+        ("cxr-edge verify", "every artifact against the Keras model"),
+        ("cxr-edge verify --data new-x-rays", "on other images too, labelled or not"),
+        ("cxr-edge verify --bundle bundle --replay", "on a device, without TensorFlow"),
+    ),
+    "bundle": (
+        ("cxr-edge bundle --only int8.tflite --output small", "one artifact of the latest run, and what verifies it"),
+    ),
+    "evaluate": (
+        ("cxr-edge evaluate", "the Keras model on the test split"),
+        ("cxr-edge evaluate --artifact bundle/xception-int8.onnx --data x-rays", "an artifact on your own images"),
+    ),
+    "bench": (
+        ("cxr-edge bench --quick", "under 20 seconds"),
+        ("cxr-edge bench --images x-rays --threads 1,2,all", "with decoding, and a sweep of threads"),
+        ("cxr-edge bench --compare before.json", "status 3 where a row became slower"),
+    ),
+    "report": (
+        ("cxr-edge report", "the latest run as one HTML page"),
+        ("cxr-edge report --run runs/first --output first.html", "another one"),
+    ),
+    "predict": (
+        ("cxr-edge predict a.png b.dcm", "with the latest bundle"),
+        ("cxr-edge predict x-rays --bundle bundle --csv answers.csv", "a folder of images, on a device"),
+        ("cxr-edge predict a.png --heatmap where.png", "where the model sees it"),
+        ("cxr-edge predict a.png --json -", "for another program"),
+    ),
+    "release": (("cxr-edge release bundle --key key.pem --name ward-3 --version 4", "sign a bundle as version 4"),),
+    "pack": (("cxr-edge pack bundle", "to bundle.zip, for a device"),),
+    "install": (
+        ("cxr-edge install bundle.zip --into models", "put it into force, if it computes what was validated"),
+        ("cxr-edge install bundle.zip --into models --require-signature pub.pem", "only from its owner"),
+    ),
+    "rollback": (("cxr-edge rollback models", "the bundle before"),),
+    "inspect": (("cxr-edge inspect model.tflite", "how much of a file is computed in integers"),),
+    "devices": (("cxr-edge devices", "what there is to run artifacts on here"),),
+    "phantom": (("cxr-edge phantom phantoms --images 50", "50 images per class"),),
+    "demo": (("cxr-edge demo", "the whole way on phantoms"),),
+}
+
+
+def epilog_of(command: str) -> str | None:
+    """The section, in Rich's markup. None for a command without examples."""
+    examples = EXAMPLES.get(command)
+    if not examples:
+        return None
+    width = max(len(typed) for typed, _ in examples)
+    lines = (f"  {typed:<{width}}  [dim]{purpose}[/dim]" for typed, purpose in examples)
+    return "\n".join(("[bold]Examples[/bold]", *lines))

@@ -1,0 +1,42 @@
+"""`--json -`: the result on standard output, and everything else that a command shows on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+
+def json_target(context: typer.Context, path: Path | None) -> Path | None:
+    """The file to write to. For `-` it is a temporary one, which goes to standard output when the command ends."""
+    if path is None or str(path) != "-" or context.resilient_parsing:
+        return path
+    return context.with_resource(_standard_output())
+
+
+@contextlib.contextmanager
+def _standard_output() -> Iterator[Path]:
+    import shutil
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix="cxr-edge-"))
+    result, stdout = folder / "result.json", sys.stdout
+    stdout.flush()
+    kept = os.dup(1)
+    # Python's own stream, and that of native libraries and other processes.
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    try:
+        yield result
+    finally:
+        sys.stdout = stdout
+        os.dup2(kept, 1)
+        os.close(kept)
+        if result.is_file():
+            stdout.write(result.read_text(encoding="utf-8"))
+            stdout.flush()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,28 @@
+"""What became of int8's fine-tuning, in a sentence: where it made things worse, int8 is int8-ptq by another name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.metadata import ArtifactMetadata
+
+
+def fine_tuning_sentence(metadata: ArtifactMetadata) -> str | None:
+    """None for what was not fine-tuned, and for artifacts of before November 2026, which do not say."""
+    tuned = (metadata.calibration or {}).get("fine_tuning")
+    if not tuned or "kept_step" not in tuned:
+        return None
+    steps, kept = tuned["steps"], tuned["kept_step"]
+    if kept == 0:
+        return (
+            f"none of {steps} steps of fine-tuning brought it nearer to the float model on validation images, so that "
+            f"it is what {metadata.quantization}-ptq is"
+        )
+    return f"fine-tuned; kept is step {kept} of {steps}, the nearest to the float model on validation images"
+
+
+def fine_tuning_lines(artifacts: Iterable[Artifact]) -> list[str]:
+    """A line for each quantization that was fine-tuned."""
+    sentences = {artifact.quantization: fine_tuning_sentence(artifact.metadata) for artifact in artifacts}
+    return [f"{quantization}: {sentence}" for quantization, sentence in sentences.items() if sentence is not None]

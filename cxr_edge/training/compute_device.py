@@ -1,0 +1,38 @@
+"""What TensorFlow computes on here, and what would be faster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cxr_edge.machine import describe_cpu
+from cxr_edge.runtimes.gpus import nvidia_nodes
+from cxr_edge.training.backend import THREADS, tf
+
+
+@dataclass(frozen=True)
+class ComputeDevice:
+    """`name` is a GPU's, or the CPU's with its threads; `unused` says what is here besides and how to use it."""
+
+    name: str
+    unused: str | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.unused is None else f"{self.name}; {self.unused}"
+
+
+def compute_device() -> ComputeDevice:
+    """The GPUs that TensorFlow sees, else the CPU."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+        # Without a distribution strategy, TensorFlow computes on the first one.
+        unused = f"{', '.join(names[1:])} stays idle: a training takes one GPU" if len(names) > 1 else None
+        return ComputeDevice(f"GPU, {names[0]}", unused)
+    cpu = ComputeDevice(f"CPU, {describe_cpu()[0]}, {THREADS} thread{'s' if THREADS > 1 else ''}")
+    if not nvidia_nodes():
+        return cpu
+    return ComputeDevice(
+        cpu.name,
+        "an NVIDIA GPU is here, and TensorFlow cannot use it: see that nvidia-smi lists it, and pip install "
+        "'tensorflow[and-cuda]' in the version that is installed",
+    )

@@ -1,0 +1,4 @@
+"""What is generated in the documentation: command pages from the command line, tables from recorded results.
+
+`python -m documentation` writes it again; `tests/test_documentation.py` fails where that was forgotten.
+"""

@@ -1,0 +1,31 @@
+"""Every page with generated parts, as it should be."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from documentation.chart import latency_against_accuracy
+from documentation.commands import command_pages
+from documentation.picture import way
+from documentation.tables import TABLES
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+#: `<!-- table: NAME -->`, then what is generated, up to `<!-- end -->`.
+_TABLE = re.compile(r"(<!-- table: (?P<name>[a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def generated_pages() -> dict[Path, str]:
+    """The text of each page that is generated, or has a generated table in it, by its path.
+
+    Raises:
+        KeyError: a page asks for a table that there is none of.
+    """
+    pages = {DOCS / "commands" / name: text for name, text in command_pages().items()}
+    pages |= {DOCS / "way.svg": way(), DOCS / "latency.svg": latency_against_accuracy()}
+    for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
+        text = path.read_text(encoding="utf-8")
+        if path not in pages and _TABLE.search(text):
+            pages[path] = _TABLE.sub(lambda match: f"{match[1]}\n{TABLES[match['name']]()}\n{match[3]}", text)
+    return pages

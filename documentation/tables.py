@@ -1,0 +1,354 @@
+"""Tables of the documentation, each from a record in `benchmarks/results`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxr_edge.auditing.record import Audit
+from cxr_edge.benchmarking.record import Row, read_record
+from cxr_edge.evaluation.parity_result import VerifiedArtifact
+from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
+from cxr_edge.intervals import Interval
+from cxr_edge.records import from_json
+from cxr_edge.reporting.terminal.audit import class_rows, shortcut_rows
+from cxr_edge.reporting.terminal.tables import markdown_table, percent
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+SMALL, LARGE = RESULTS / "radiography-128px", RESULTS / "radiography-299px"
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _bounds(figure: Interval) -> str:
+    return f"{percent(figure.low)} to {percent(figure.high)}"
+
+
+def _with_bounds(figure: Interval) -> str:
+    return f"{percent(figure.value)} % ({_bounds(figure)})"
+
+
+def _verified(path: Path) -> list[VerifiedArtifact]:
+    # Flipped images, which early records hold in another form, are in no table.
+    return [from_json(VerifiedArtifact, {**row, "flipped": []}) for row in _json(path)]
+
+
+def _trained() -> RunMetrics:
+    return read_run_metrics(SMALL / "train.json")
+
+
+def accuracy() -> str:
+    metrics = _trained().metrics
+    rows = [
+        [
+            own.label,
+            percent(own.precision.value),
+            percent(own.recall.value),
+            _bounds(own.recall),
+            str(own.support),
+            *(str(count) for count in line),
+        ]
+        for own, line in zip(metrics.classes, metrics.confusion_matrix, strict=True)
+    ]
+    columns = ["class", "precision %", "recall %", "95 % interval", "images"]
+    table = markdown_table([*columns, *(f"as {own.label}" for own in metrics.classes)], rows)
+    return (
+        f"{table}\n{metrics.images} test images: accuracy {_with_bounds(metrics.accuracy)}, balanced accuracy "
+        f"{_with_bounds(metrics.balanced_accuracy)}, macro AUC {metrics.macro_auc:.4f}.\n"
+    )
+
+
+def _name(artifact: str) -> str:
+    """Early versions called float32 none."""
+    return f"`{artifact.replace('-none.', '-float32.')}`"
+
+
+def _drop(artifact: VerifiedArtifact) -> str:
+    drop = artifact.parity.intervals.accuracy_difference
+    # Adding 0 makes a zero of no sign.
+    value, low, high = (0.0 - 100 * (figure or 0.0) for figure in (drop.value, drop.high, drop.low))
+    return f"{value:.2f} ({low:.1f} to {high:.1f})"
+
+
+def parity() -> str:
+    rows = []
+    for artifact in _verified(SMALL / "verify.json"):
+        own = artifact.parity
+        shares = [percent(own.accuracy), _bounds(own.intervals.accuracy), _drop(artifact), percent(own.agreement)]
+        difference = f"{own.largest_difference:.4f}"
+        rows.append([_name(artifact.artifact), f"{artifact.bytes / 1e6:.1f}", *shares, difference, str(own.verdict)])
+    columns = ["artifact", "MB", "accuracy %", "95 % interval", "drop, points", "same class %", "largest difference"]
+    return markdown_table([*columns, "verdict"], rows)
+
+
+def shifted() -> str:
+    """What `verify --json` says of an artifact on other parts and under shifts, from any record that is there."""
+    rows = []
+    for path in sorted((RESULTS / "int8-shift").glob("*.json")):
+        for artifact in _verified(path):
+            conditions = artifact.parity.conditions
+            cells = [path.stem, _name(artifact.artifact), percent(artifact.parity.accuracy), _drop(artifact)]
+            cells.append(percent(artifact.parity.agreement))
+            moved = [one for one in conditions if one.shift is not None and one.agreement.value is not None]
+            least = min(moved, key=lambda one: one.agreement.value or 0.0, default=None)
+            cells.append("-" if least is None else f"{percent(least.agreement.value)} ({least.name})")
+            losses = [(flips.loss, flips.label) for one in conditions for flips in one.flips]
+            cells.append("-" if not losses else f"{percent(max(losses)[0])} ({max(losses)[1]})")
+            rows.append(cells)
+    if not rows:
+        return "No record yet: `cxr-edge verify --json benchmarks/results/int8-shift/NAME.json` writes one.\n"
+    columns = ["record", "artifact", "accuracy %", "drop, points", "same class %", "least under a shift %"]
+    return markdown_table([*columns, "largest loss of a class %"], rows)
+
+
+def latency() -> str:
+    rows = [
+        [
+            _name(row.artifact) + (" (fastest)" if row.winner else ""),
+            row.runtime,
+            *(f"{value:.2f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms)),
+            _speed(row),
+            "-" if row.startup is None else f"{row.startup.start_ms:.0f}",
+            _mebibytes(row),
+            "-" if row.throughput is None else f"{row.throughput.images_per_second:.0f}",
+        ]
+        for row in read_record(SMALL / "bench.json").rows
+    ]
+    columns = ["artifact", "runtime", "p50 ms", "p90 ms", "p99 ms", "times Keras' speed"]
+    return markdown_table([*columns, "start to answer, ms", "peak MiB", "images/s"], rows)
+
+
+def _mebibytes(row: Row) -> str:
+    peak = None if row.startup is None else row.startup.peak_memory_bytes
+    return "-" if peak is None else f"{peak / 2**20:.0f}"
+
+
+def _speed(row: Row) -> str:
+    if row.speed_interval is None:
+        return f"{row.speed_up:.2f}"
+    low, high = row.speed_interval
+    return f"{row.speed_up:.2f} ({low:.2f} to {high:.2f})"
+
+
+def from_files() -> str:
+    rows = []
+    named = (("128 px, originals", SMALL / "bench.json"), ("299 px, originals", LARGE / "bench-originals.json"))
+    for title, path in (*named, ("299 px, database's files", LARGE / "bench-database-files.json")):
+        times = read_record(path).from_files
+        stages = [f"{stage.p50_ms:.1f}" for stage in times.stages]
+        rows.append([title, *stages, f"{times.folder.images_per_second:.1f}", percent(times.folder.share)])
+    columns = ["model and files", "decode ms", "resize ms", "inference ms", "whole ms", "a folder, images/s"]
+    return markdown_table([*columns, "of inference alone %"], rows)
+
+
+def peers() -> str:
+    record = _json(LARGE / "peers.json")
+    names = {"litert": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO", "keras": "Keras"}
+    rows = []
+    for row in record["rows"]:
+        runtime = names[row["runtime"].removesuffix("_runtime")]
+        shares = [percent(row["accuracy"]), percent(row["agreement"])]
+        cells = [row["title"], runtime, f"{row['bytes'] / 1e6:.1f}", *shares]
+        for threads in map(str, record["threads"]):
+            own = row["latency"][threads]
+            cells += [f"{own['p50_ms']:.1f}", f"{own['ratio_to_best_peer']:.2f}"]
+        rows.append(cells)
+    columns = ["file", "runtime", "MB", "accuracy %", "same class %"]
+    for threads in record["threads"]:
+        columns += [f"{threads} thread{'s' if threads > 1 else ''}, p50 ms", "of the best peer's"]
+    return markdown_table(columns, rows)
+
+
+def peer_targets() -> str:
+    rows = []
+    for target in _json(LARGE / "peers.json")["targets"]:
+        verdict, interval = "reached" if target["reached"] else "missed", ""
+        if target.get("low") is not None:
+            interval = f"{target['low']:.3f} to {target['high']:.3f}"
+            verdict += ", within the noise" if target["low"] <= target["limit"] < target["high"] else ""
+        threads, limit = str(target["threads"] or ""), f"{target['limit']:.2f}"
+        rows.append([target["title"], threads, limit, f"{target['ratio']:.3f}", interval, verdict])
+    return markdown_table(["ratio", "threads", "target, at most", "measured", "95 % interval", "verdict"], rows)
+
+
+def folds() -> str:
+    record = CrossValidation.from_json(_json(RESULTS / "radiography-96px-folds.json"))
+    metrics = record.metrics
+    rows = [[own.label, _with_bounds(own.precision), _with_bounds(own.recall)] for own in metrics.classes]
+    by_fold = ", ".join(percent(accuracy) for accuracy in record.fold_accuracy)
+    table = markdown_table(["class", "precision", "recall"], rows)
+    return (
+        f"{table}\nAll {metrics.images} images, each by the model that never saw it: accuracy "
+        f"{_with_bounds(metrics.accuracy)}, balanced accuracy "
+        f"{_with_bounds(metrics.balanced_accuracy)}; by fold {by_fold} %.\n"
+    )
+
+
+def _audited() -> Audit:
+    return Audit.from_json(_json(RESULTS / "radiography-audit.json"))
+
+
+def audited_classes() -> str:
+    columns = ["class", "images", "unreadable", "size", "mode", "type", "grey mean", "grey std", "border %", "marks %"]
+    return markdown_table(columns, class_rows(_audited()))
+
+
+def shortcuts() -> str:
+    columns = ["test", "balanced accuracy %", "95 % interval", "chance %", "verdict"]
+    return markdown_table(columns, shortcut_rows(_audited()))
+
+
+def heatmap() -> str:
+    record = _json(RESULTS / "heatmap-160px.json")
+    rows = []
+    for own in record["latency"]:
+        places = [place for place in record["places"] if place["artifact"] == own["artifact"]]
+        follows, patients = (sum(place[key] for place in places) for key in ("follows", "patients"))
+        density = sum(place["density"] for place in places) / len(places)
+        name = own["artifact"].replace("none.", "float32.")
+        rows.append([f"`{name}`", f"{own['ratio']:.3f}", f"{follows} of {patients}", f"{density:.2f}"])
+    columns = ["artifact", "latency with the map, of that without", "follows the disease to the other lung"]
+    return markdown_table([*columns, "density on the opacities, times chance"], rows)
+
+
+def arm() -> str:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    cpus = []
+    for machine in _json(RESULTS / "aarch64-71px.json")["arm"]:
+        cpus.append(machine["cpu"])
+        for row in machine["rows"]:
+            rows.setdefault(row["artifact"], []).append(row)
+    lines = []
+    for name, own in rows.items():
+        largest = [max(row[part]["from_x86"] for row in own) for part in ("verify", "predict")]
+        same = min(row["verify"]["same_top_as_x86"] for row in own)
+        map_ = max(row["predict"]["heatmap_from_x86"] for row in own)
+        height = own[0]["predict"]["heatmap_largest"]
+        images = own[0]["verify"]["images"]
+        lines.append([f"`{name}`", f"{max(largest):.1g}", f"{same} of {images}", f"{map_:.2g} of {height:.1f}"])
+    columns = ["artifact", "largest difference of a probability", "same class", "largest difference of a heat map"]
+    return f"{markdown_table(columns, lines)}\nOn {', '.join(cpus)}.\n"
+
+
+def commands_cost() -> str:
+    rows = [
+        [f"`{row['command']}`", f"{row['seconds']:.2f}", row["beside"], f"{row['ratio']:.2f}"]
+        for row in _json(RESULTS / "start_up.json")["rows"]
+    ]
+    return markdown_table(["command", "seconds", "beside", "ratio"], rows)
+
+
+def input_pipeline() -> str:
+    rows = []
+    for size in (128, 299):
+        record = _json(RESULTS / f"input_pipeline_{size}px.json")
+        cells = [f"{record[cache]['to_first_step_s']:.1f}" for cache in ("empty_cache", "full_cache")]
+        rows.append([f"{size} px", *cells, percent(record["waiting"]["waiting_share"], 2)])
+    columns = ["model", "first step after, s", "when decoded before, s", "of a step spent waiting for images %"]
+    return markdown_table(columns, rows)
+
+
+def precision() -> str:
+    rows = []
+    for size in (71, 224):
+        record = _json(RESULTS / f"training_precision_{size}px.json")
+        rows += [
+            [f"{size} px", row["policy"], f"{row['ms_an_image']:.1f}", f"{row['ratio_to_float32']:.2f}"]
+            for row in record["rows"]
+        ]
+    return markdown_table(["model", "precision", "ms per image of a training step", "of float32's time"], rows)
+
+
+def same_integers() -> str:
+    rows = [
+        [f"`{row['quantization']}`", row["runtime"], percent(row["agreement"]), f"{row['largest_difference']:.3f}"]
+        for row in _json(SMALL / "same_integers.json")["rows"]
+    ]
+    columns = ["artifacts", "ONNX file on", "same class as the TFLite file on LiteRT %", "largest difference"]
+    return markdown_table(columns, rows)
+
+
+@dataclass(frozen=True)
+class HeadlineFigures:
+    """Of the 128 px model, as they are printed: `speed` is Keras' time over that of the fastest artifact."""
+
+    images: int
+    accuracy: str
+    float_mb: str
+    int8_mb: str
+    drop: str
+    p50_ms: str
+    speed: str
+
+
+def _int8_and_float() -> tuple[VerifiedArtifact, VerifiedArtifact]:
+    artifacts = {artifact.artifact: artifact for artifact in _verified(SMALL / "verify.json")}
+    return artifacts["xception-int8.tflite"], artifacts["xception-none.tflite"]
+
+
+def headline_figures() -> HeadlineFigures:
+    """For the picture of the way to a device."""
+    own, floating = _int8_and_float()
+    fastest = read_record(SMALL / "bench.json").winner
+    return HeadlineFigures(
+        images=_audited().images,
+        accuracy=percent(_trained().metrics.accuracy.value),
+        float_mb=f"{floating.bytes / 1e6:.1f}",
+        int8_mb=f"{own.bytes / 1e6:.1f}",
+        drop=_drop(own).partition(" ")[0],
+        p50_ms=f"{fastest.p50_ms:.1f}",
+        speed=f"{fastest.speed_up:.1f}",
+    )
+
+
+def headline() -> str:
+    """The figures that the README shows."""
+    own, floating = _int8_and_float()
+    targets = {(one["title"], one["threads"]): one for one in _json(LARGE / "peers.json")["targets"]}
+    nncf = targets["our fastest int8 / NNCF", 1]
+    static = targets["our int8 ONNX / quantize_static", 1]
+    fastest = read_record(SMALL / "bench.json").winner
+    rows = [
+        ["accuracy, Keras float32, 128 px", _with_bounds(_trained().metrics.accuracy), "`cxr-edge train`"],
+        ["int8 TFLite: drop in accuracy, points", _drop(own), "`cxr-edge verify`"],
+        ["int8 TFLite: size", f"{own.bytes / 1e6:.1f} MB of {floating.bytes / 1e6:.1f}", "`cxr-edge export`"],
+        ["int8 TFLite: one image, 2 threads", _faster(fastest), "`cxr-edge bench`"],
+        ["299 px, 1 thread: our fastest int8 / NNCF's", _ratio(nncf), "`python -m benchmarks.peers`"],
+        ["299 px, 1 thread: our int8 ONNX / `quantize_static`'s", _ratio(static), "`python -m benchmarks.peers`"],
+    ]
+    return markdown_table(["figure", "measured, with 95 % interval", "by"], rows)
+
+
+def _faster(row: Row) -> str:
+    low, high = row.speed_interval or (0.0, 0.0)
+    return f"{row.p50_ms:.1f} ms, {row.speed_up:.2f} times as fast as Keras ({low:.2f} to {high:.2f})"
+
+
+def _ratio(target: dict[str, Any]) -> str:
+    return f"{target['ratio']:.2f} of the time ({target['low']:.2f} to {target['high']:.2f})"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "accuracy": accuracy,
+    "arm": arm,
+    "audited-classes": audited_classes,
+    "commands-cost": commands_cost,
+    "folds": folds,
+    "from-files": from_files,
+    "headline": headline,
+    "heatmap": heatmap,
+    "input-pipeline": input_pipeline,
+    "latency": latency,
+    "parity": parity,
+    "peer-targets": peer_targets,
+    "peers": peers,
+    "precision": precision,
+    "same-integers": same_integers,
+    "shifted": shifted,
+    "shortcuts": shortcuts,
+}

@@ -1,0 +1,148 @@
+"""Options: from a file, as another run had them, to standard output, misspelt; and the examples in help."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from cxr_edge.choices import nearest
+from cxr_edge.cli import app
+from cxr_edge.cli.examples import EXAMPLES
+from cxr_edge.console import Verbosity, is_verbose
+from cxr_edge.files import write_json
+from cxr_edge.records import to_json
+from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.options import completed
+from tests.artifacts import old_record
+from tests.conftest import Cli
+
+GROUP: Any = typer.main.get_command(app)
+TYPED = [(name, typed) for name, examples in EXAMPLES.items() for typed, _ in examples]
+
+
+@pytest.mark.parametrize(("command", "typed"), TYPED)
+def test_each_example_is_what_its_command_takes(command: str, typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An example's --require-signature holds for what its process does; here, for this test alone.
+    monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", "")
+    program, name, *arguments = shlex.split(typed)
+    assert (program, name) == ("cxr-edge", command)
+    GROUP.commands[command].make_context(command, arguments, resilient_parsing=True)
+
+
+def test_every_command_has_examples_and_help_shows_them(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(EXAMPLES) == set(GROUP.commands)
+    out = cli("train", "--help").out
+    assert "Examples" in out
+    assert "cxr-edge train --data x-rays --folds 5" in out
+    for panel in ("Data", "Training", "Split", "Output"):
+        assert f"─ {panel} ─" in out
+
+
+def test_a_misspelt_name_gets_the_nearest(cli: Cli) -> None:
+    assert "'train'" in cli("trian").err
+    assert "--image-size" in cli("train", "--image-siz", "71").err
+    unknown = cli("export", "--quantize", "int9")
+    assert unknown.code == 2
+    assert "int8-ptq" in unknown.err
+    assert nearest("covid-19", ("COVID-19", "Normal")).startswith("did you mean COVID-19?")
+    assert nearest("zzz", ("COVID-19", "Normal")) == "Choose one of COVID-19, Normal"
+
+
+@pytest.fixture
+def started_options(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What `train` was about to start with."""
+    seen: list[dict[str, Any]] = []
+
+    def remember(folder: Path, given: Any, resuming: bool) -> dict[str, Any]:
+        seen.append(dict(given))
+        return {}
+
+    monkeypatch.setattr("cxr_edge.cli.train._trained", remember)
+    return seen
+
+
+def test_options_come_from_a_file_and_typed_ones_before_them(
+    cli: Cli, tmp_path: Path, started_options: list[dict[str, Any]]
+) -> None:
+    file = tmp_path / "train.toml"
+    file.write_text('image-size = 96\nepochs = 3\nresize = "pad"\ninclude = ["lung-opacity"]\n')
+    result = cli("train", "--config", file, "--epochs", 5)
+    assert result.code == 0, result.err
+    assert started_options == [{"image_size": 96, "epochs": 5, "resize": "pad", "include": ("lung-opacity",)}]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("image-siz = 96", "did you mean image-size?"),
+        ("image-size = 'large'", "image-size"),
+        ("image-size =", "not a TOML file"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_that_says_nothing_of_use_is_refused(
+    cli: Cli, tmp_path: Path, started_options: list[dict[str, Any]], content: str | None, said: str
+) -> None:
+    file = tmp_path / "train.toml"
+    if content is not None:
+        file.write_text(content)
+    result = cli("train", "--config", file)
+    assert result.code == 2
+    assert said in result.err
+    assert not started_options
+
+
+def test_a_run_is_repeated_with_the_options_it_had(
+    cli: Cli, tmp_path: Path, started_options: list[dict[str, Any]]
+) -> None:
+    run = Run(tmp_path / "first")
+    config = replace(RunConfig.from_json(old_record("run.json")), options=completed({"seed": 7, "epochs": 2}))
+    write_json(run.config_file, to_json(config))
+    file = tmp_path / "train.toml"
+    file.write_text("epochs = 3\nphantoms = 12\n")
+    assert cli("train", "--like", run.folder, "--seed", 8).code == 0
+    assert cli("train", "--config", file, "--like", run.folder).code == 0
+    like, like_and_file = started_options
+    assert (like["seed"], like["epochs"], like["phantoms"]) == (8, 2, 180)
+    assert (like_and_file["seed"], like_and_file["epochs"], like_and_file["phantoms"]) == (7, 3, 12)
+    assert "data" not in like
+    assert cli("train", "--like", tmp_path / "nowhere").code == 2
+
+
+def test_json_to_standard_output_leaves_nothing_else_there(cli: Cli) -> None:
+    result = cli("devices", "--json", "-")
+    assert result.code == 0
+    assert json.loads(result.out)["schema"] == 1
+    assert "What artifacts can be run on here" in result.err
+
+
+def test_the_front_page_shows_the_way_and_the_latest_run(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = cli()
+    assert result.code == 0
+    assert "cxr-edge train --data DIR" in result.out
+    assert "no run in this folder yet" in result.out
+    write_json(Run(Path("runs/first")).config_file, old_record("run.json"))
+    out = cli().out
+    assert "latest run: runs/first" in out
+    assert "next: cxr-edge train --run runs/first --resume" in out
+
+
+def test_quiet_shows_no_progress_and_verbose_holds_nothing_back(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.console._verbosity", Verbosity.NORMAL)
+    assert "drawing phantoms" in cli("phantom", tmp_path / "a", "--images", "2").err
+    assert cli("--quiet", "phantom", tmp_path / "b", "--images", "2").err == ""
+    assert not is_verbose()
+    cli("--verbose", "devices")
+    assert is_verbose()

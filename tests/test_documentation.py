@@ -1,0 +1,56 @@
+"""The documentation: what is generated is not stale, every page is in the navigation, and each link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from documentation.pages import generated_pages
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(DOCS.rglob("*.md"))
+
+
+def test_what_is_generated_is_not_stale() -> None:
+    stale = [
+        str(path.relative_to(ROOT))
+        for path, text in generated_pages().items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    assert not stale, "python -m documentation writes them again"
+
+
+def test_no_command_page_is_left_of_a_command_that_is_gone() -> None:
+    assert set((DOCS / "commands").iterdir()) <= set(generated_pages())
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    listed = set(re.findall(r"[\w/-]+\.md", navigation))
+    assert listed == {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_to_files_that_are_there(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in link and not link.startswith("#"):
+            assert (page.parent / link.partition("#")[0]).exists(), link
+
+
+def test_the_readme_fits_on_a_few_screens() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", [*DOCS.glob("*.md"), ROOT / "README.md"], ids=lambda path: path.name)
+def test_a_shown_command_exists_with_its_options(page: Path) -> None:
+    known = {
+        path.stem: set(re.findall(r"`(--?[a-z0-9-]+)`", path.read_text(encoding="utf-8")))
+        for path in (DOCS / "commands").glob("*.md")
+    }
+    for typed in re.findall(r"cxr-edge ([a-z]+)([^`\n#&|]*)", page.read_text(encoding="utf-8")):
+        command, rest = typed
+        if command in known:
+            assert set(re.findall(r"(?<!\S)--[a-z0-9-]+", rest)) <= known[command] | {"--help"}, f"{page.name}: {typed}"
