@@ -19,6 +19,7 @@ from cxr_edge.artifacts.installation import STATE, bundle_in, read_installation
 from cxr_edge.artifacts.release import RELEASE, SIGNATURE
 from cxr_edge.errors import ArtifactError, GateError, OptionError
 from cxr_edge.files import sha256_of
+from cxr_edge.phantoms.drawing import draw_phantom
 from cxr_edge.updates.archive import pack
 from cxr_edge.updates.install import install, rollback
 from cxr_edge.updates.release import release
@@ -88,7 +89,7 @@ def test_release_pack_install_predict_and_rollback(
     assert "in force: cart, version 3" in result.out
     assert "100.0" in result.out
     picture = tmp_path / "x.png"
-    Image.fromarray(np.zeros((80, 80), np.uint8)).save(picture)
+    Image.fromarray(draw_phantom("Normal", 0, 80).pixels).save(picture)
     arguments = ("predict", picture, "--bundle", device, "--runtime", "litert", "--require-signature", public)
     assert cli(*arguments).code == 0
     assert temperature_in_force(device) == 3.0
@@ -239,7 +240,7 @@ def test_a_signed_bundle_is_taken_where_a_signature_is_required(
     bundles: Path, keys: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", str(keys[1]))
-    assert Classifier.open(bundles / "two", "litert", 1).predict(np.zeros((80, 80), np.uint8))
+    assert Classifier.open(bundles / "two", "litert", 1).predict(draw_phantom("Normal", 0, 80).pixels)
     loose = shutil.copy(bundles / "two" / "xception-int8.onnx", tmp_path / "loose.onnx")
     with pytest.raises(ArtifactError, match="not released"):
         Classifier.open(loose, "onnx", 1)
