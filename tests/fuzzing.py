@@ -22,12 +22,13 @@ import numpy as np
 
 from cxr_edge import Classifier
 from cxr_edge.artifacts.bundle import MANIFEST
-from cxr_edge.errors import CxrEdgeError
+from cxr_edge.errors import CxrEdgeError, first_line
 from cxr_edge.evaluation.replay import replay
 from cxr_edge.evaluation.scoring import require_probabilities
 from cxr_edge.files import sha256_of
 from cxr_edge.imaging.decode import load_image
 from cxr_edge.inspection.inspect import inspect
+from cxr_edge.phantoms.drawing import draw_phantom
 from cxr_edge.runtimes.base import runtimes_for
 from tests.mutation import mutated
 
@@ -61,7 +62,7 @@ def bundle_with_wrong_hashes(folder: Path, rng: random.Random) -> str:
     if path.read_bytes() == before:
         return READ
     opened = Classifier.open(bundle, rng.choice(["onnx", "litert"]), 1)
-    grey = np.full((71, 71), 200, np.uint8)
+    grey = draw_phantom("Normal", 0, 71).pixels
     same = opened.predict(grey)[0].probabilities == _undamaged(folder, opened.runtime.extra, grey)
     return READ if same else OTHER
 
@@ -100,7 +101,7 @@ def loose(folder: Path, rng: random.Random) -> str:
         answers = session.run(np.zeros((1, 71, 71, 1), np.uint8))
     except Exception as error:
         # What `prediction.guard` catches: the errors of the runtimes have no class of their own.
-        raise CxrEdgeError(str(error)) from None
+        raise CxrEdgeError(first_line(error)) from None
     require_probabilities(answers, path, 3)
     return READ
 

@@ -19,6 +19,7 @@ from cxr_edge.artifacts.bundle import MANIFEST, read_bundle
 from cxr_edge.artifacts.installation import bundle_in
 from cxr_edge.artifacts.publishing import publish
 from cxr_edge.files import write_json
+from cxr_edge.phantoms.drawing import draw_phantom
 from cxr_edge.updates.archive import pack
 from cxr_edge.updates.install import install
 from tests.conftest import Cli
@@ -177,7 +178,7 @@ def test_an_export_without_room_leaves_the_bundle_as_it_was(tmp_path: Path, monk
 
 def test_without_a_home_and_with_a_cache_that_cannot_be_written_there_is_an_answer(tiny: Path, tmp_path: Path) -> None:
     picture = tmp_path / "x.png"
-    Image.fromarray(np.zeros((80, 80), np.uint8)).save(picture)
+    Image.fromarray(draw_phantom("Normal", 0, 80).pixels).save(picture)
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "CXR_EDGE_CACHE")}
     (tmp_path / "file").write_text("no folder")
     for own in ({"CXR_EDGE_CACHE": str(tmp_path / "file" / "cache")}, {"HOME": str(tmp_path / "absent" / "home")}):

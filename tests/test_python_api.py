@@ -29,6 +29,7 @@ from cxr_edge.cli import app
 from cxr_edge.evaluation.reference_images import packed, reference_images
 from cxr_edge.files import sha256_of
 from cxr_edge.imaging.decode import load_image
+from cxr_edge.phantoms.drawing import draw_phantom
 from cxr_edge.prediction.evaluate import evaluate
 from cxr_edge.prediction.prediction import PredictionBatch
 from cxr_edge.records import to_json
@@ -338,4 +339,4 @@ def test_a_user_without_a_home_gets_answers(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(os, "getuid", lambda: 54321)
     classifier = Classifier.open(bundle)
     assert classifier.chosen is not None and "CXR_EDGE_CACHE" in classifier.chosen
-    assert classifier.predict(np.zeros((80, 80), np.uint8))
+    assert classifier.predict(draw_phantom("Normal", 0, 80).pixels)

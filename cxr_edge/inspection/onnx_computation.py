@@ -71,7 +71,7 @@ def _optimized(path: Path) -> Any:
         # Level 2: level 3 replaces float convolutions by ones in a layout of this CPU.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         try:
-            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0)
         except Exception as error:
             raise ArtifactError(f"{path}: ONNX Runtime cannot load it ({str(error)[:200]})") from None
         return onnx.load(options.optimized_model_filepath)

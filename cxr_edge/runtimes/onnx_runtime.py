@@ -82,9 +82,9 @@ class ONNXRuntimeSession:
             options.add_session_config_entry(*SIGNED_ACTIVATIONS)
         self.ran_on = PROVIDERS[provider]
         wanted = [(self.ran_on, _provider_options(provider, threads))]
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        # By itself it would try another provider where one fails, and print that to stdout.
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
         # A provider whose libraries cannot be loaded is left out in silence, and the CPU takes its place.
-        self._session.disable_fallback()
         active = self._session.get_providers()
         if active[:1] != [self.ran_on]:
             raise ProviderError(

@@ -30,7 +30,7 @@ def structure_of(path: Path) -> GraphStructure:
         ):
             return tflite.tflite_structure(data) if kind is ArtifactFormat.TFLITE else onnx.onnx_structure(data)
     except (ValueError, OSError) as error:
-        raise ArtifactError(f"{path}: a damaged or forged file ({error}); export it again, or copy it again") from None
+        raise ArtifactError(f"{path}: a damaged or forged file ({_escaped(error)}); export or copy it again") from None
 
 
 def require_sound(path: Path) -> None:
@@ -53,7 +53,12 @@ def require_sound(path: Path) -> None:
         require(not unknown, f"operators that no artifact has: {', '.join(unknown[:5])}")
         _require_ends(structure, metadata.contract)
     except ValueError as error:
-        raise ArtifactError(f"{path}: {error}; export it again") from None
+        raise ArtifactError(f"{path}: {_escaped(error)}; export it again") from None
+
+
+def _escaped(error: Exception) -> str:
+    """A message in one line: names in a file may hold any character."""
+    return str(error).encode("unicode_escape").decode("ascii")
 
 
 def _require_ends(structure: GraphStructure, contract: Contract) -> None:
