@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import onnx
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -201,3 +203,16 @@ def test_inspect_refuses_what_its_manifest_does_not_describe(tiny: Path, tmp_pat
     result = cli("inspect", path)
     assert result.code == 2
     assert "SHA-256" in result.err
+
+
+def test_inspect_says_in_one_line_that_litert_cannot_load_a_file(tiny: Path, tmp_path: Path, cli: Cli) -> None:
+    content = (tiny / "xception-float32.tflite").read_bytes()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    model.version = 9
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path = tmp_path / "later.tflite"
+    path.write_bytes(bytes(builder.Output()))
+    result = cli("inspect", path)
+    assert result.code == 2
+    assert "later.tflite: LiteRT cannot load it" in result.err

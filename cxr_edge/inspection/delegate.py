@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_edge.console import quiet
+from cxr_edge.errors import ArtifactError, first_line
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,18 @@ def delegate_report(path: Path) -> DelegateReport:
     """Load a TFLite file as `predict` does and look which operators XNNPACK replaced.
 
     Raises:
+        ArtifactError: LiteRT cannot load it.
         ModuleNotFoundError: LiteRT is not installed.
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    with quiet():
-        interpreter = Interpreter(model_path=str(path))
-        interpreter.allocate_tensors()
+    try:
+        with quiet():
+            interpreter = Interpreter(model_path=str(path))
+            interpreter.allocate_tensors()
+    except Exception as error:
+        # LiteRT raises RuntimeError and ValueError alike.
+        raise ArtifactError(f"{path}: LiteRT cannot load it ({first_line(error)})") from None
     details = interpreter._get_ops_details()
     pieces = [operator for operator in details if operator["op_name"] == "DELEGATE"]
     operators = [operator for operator in details if operator["op_name"] != "DELEGATE"]
