@@ -438,6 +438,21 @@ def test_the_gradient_of_a_scale_is_that_of_the_kernel_with_the_rounding_passed_
 
 
 @pytest.mark.slow
+def test_the_result_of_a_student_is_what_it_computes_but_for_the_rounding_of_kernels() -> None:
+    graph = small_graph()
+    student = ScaleStudent(graph, calibrated(graph).ranges)
+    rng = np.random.default_rng(4)
+    for logarithms in student.scales.values():
+        logarithms.assign(rng.normal(0, 0.5, logarithms.shape))
+    for change in student.bias.values():
+        change.assign(rng.normal(0, 0.02, change.shape))
+    result = student.result()
+    nodes = [node if node.kernel is None else replace(node, kernel=nearest(node)) for node in result.graph.nodes]
+    rounded = QuantizedGraph(replace(result.graph, nodes=tuple(nodes)), result.ranges)
+    logits = student.tensors(tf.cast(IMAGES, tf.float32))["logits"]
+    np.testing.assert_allclose(simulated(rounded, IMAGES)["logits"], logits, atol=1e-3)
+
+
 def test_learned_scales_leave_the_float_function_as_it_is(tmp_path: Path) -> None:
     graph = small_graph(spread=1.5)
     student = ScaleStudent(graph, calibrated(graph).ranges)

@@ -148,12 +148,11 @@ def bad_inputs(few: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
         "no weights file": (["--data", str(few), "--weights", str(folder / "nowhere.h5")], "nowhere.h5"),
         "weights of another model": (["--data", str(few), "--weights", str(folder / "wrong.h5")], "wrong.h5"),
         "weights that are text": (["--data", str(few), "--weights", str(folder / "text.h5")], "text.h5"),
-        "precision": ([*good, "--precision", "float8"], "float8"),
         "epochs": ([*good, "--epochs", "0"], "--epochs"),
     }
 
 
-CASES = ("no folder", "empty class", "one image", "not an image", "too small", "no weights file", "precision", "epochs")
+CASES = ("no folder", "empty class", "one image", "not an image", "too small", "no weights file", "epochs")
 #: What is wrong shows when a model is built.
 LATE_CASES = ("weights of another model", "weights that are text")
 

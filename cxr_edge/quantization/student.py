@@ -54,7 +54,7 @@ class RangeStudent:
             low, high = self._range(name)
             ranges[name] = (float(low), float(high))
         nodes = tuple(
-            node if node.bias is None else replace(node, bias=np.asarray(self._bias(node), np.float32))
+            node if node.bias is None else replace(node, bias=np.asarray(self._learned_bias(node), np.float32))
             for node in self.start.graph.nodes
         )
         return QuantizedGraph(replace(self.start.graph, nodes=nodes), ranges)
@@ -70,8 +70,11 @@ class RangeStudent:
         top = high * tf.exp(self.high[name])
         return (top * (low / high) if self.symmetric else low * tf.exp(self.low[name])), top
 
-    def _bias(self, node: Node) -> Any:
+    def _learned_bias(self, node: Node) -> Any:
         return node.bias + self.bias[node.name] * self._units[node.name]
+
+    def _bias(self, node: Node) -> Any:
+        return self._learned_bias(node)
 
     def _activation(self, name: str, value: Any) -> Any:
         return fake_quantize(value, *self._range(name)) if name in self.low else value
@@ -130,5 +133,5 @@ class ScaleStudent(RangeStudent):
         return value if written is None else passing(value, written, 1.0)
 
     def _bias(self, node: Node) -> Any:
-        bias, written = super()._bias(node), self._scale(node.name)
+        bias, written = self._learned_bias(node), self._scale(node.name)
         return bias if written is None else bias * written
