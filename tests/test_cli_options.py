@@ -55,6 +55,11 @@ def test_a_misspelt_name_gets_the_nearest(cli: Cli) -> None:
     assert nearest("zzz", ("COVID-19", "Normal")) == "Choose one of COVID-19, Normal"
 
 
+def test_float32_is_known_by_its_old_name(cli: Cli, tmp_path: Path) -> None:
+    # Past the command line, to the run that is not there.
+    assert "not a run folder" in cli("export", "--quantize", "none", "--run", tmp_path / "nowhere").err
+
+
 @pytest.fixture
 def started_options(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What `train` was about to start with."""

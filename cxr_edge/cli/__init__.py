@@ -38,9 +38,17 @@ _ALIKE = 0.75
 
 
 class Command(TyperCommand):
-    """A command that suggests no option but one that may have been meant: --quantize for --quantise."""
+    """A command that suggests no option but one that may have been meant: --quantize for --quantise.
+
+    It takes the name that scripts of before schema 2 have for float32.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        before = ["", *args]
+        args = [
+            "float32" if (option, value) == ("--quantize", "none") else value
+            for option, value in zip(before, args, strict=False)
+        ]
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
