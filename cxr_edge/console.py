@@ -13,7 +13,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from enum import Enum, auto
 from types import FrameType
 
@@ -28,6 +28,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from cxr_edge.progress import Steps, silently
 
 
 class Verbosity(Enum):
@@ -163,6 +165,17 @@ def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
         note = progress.tasks[0].fields["note"]
         seconds = time.monotonic() - start
         console.print(Text(f"{printable(title)}: {seconds:.1f} s{', ' + note if note else ''}"))
+
+
+def stage(title: str, steps: int | None) -> AbstractContextManager[Steps]:
+    """The `cxr_edge.progress.Stage` of a command: a bar, or where the number of steps is not known, that it runs."""
+    return _working_steps(title) if steps is None else progress_bar(title, steps)
+
+
+@contextmanager
+def _working_steps(title: str) -> Iterator[Steps]:
+    with working(title), silently(title, None) as steps:
+        yield steps
 
 
 class _Terminated(SystemExit):

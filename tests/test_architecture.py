@@ -113,3 +113,19 @@ def test_no_two_packages_import_each_other() -> None:
 
     ways = [way for package in packages if (way := path_back(package, package, []))]
     assert not ways, "; ".join(" -> ".join(way) for way in ways)
+
+
+#: What the console has for others than commands: to hold back what native libraries write, and to ask whether to.
+FOR_ALL = {"quiet", "is_verbose"}
+
+
+def test_progress_is_shown_by_commands_alone() -> None:
+    showing = {
+        f"{path.relative_to(PACKAGE).as_posix()}: {name}"
+        for path in PACKAGE.rglob("*.py")
+        if path.relative_to(PACKAGE).parts[0] not in ("cli", "reporting")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "cxr_edge.console"
+        for name in {alias.name for alias in node.names} - FOR_ALL
+    }
+    assert not showing, "take a Stage as an argument"
