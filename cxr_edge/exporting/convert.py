@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.console import quiet
@@ -12,6 +13,9 @@ from cxr_edge.progress import Stage
 from cxr_edge.quantization.graph import Graph, with_heatmap, with_temperature
 from cxr_edge.quantization.quantized_graph import QuantizedGraph
 from cxr_edge.quantization.quantized_run import QuantizedRun
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 
 class Converter:
@@ -30,6 +34,7 @@ class Converter:
         self.stage = stage
         self.batch = recipe.batch.size
         self._float32: bytes | None = None
+        self._float_onnx: ModelProto | None = None
         self._integer: dict[Quantization, bytes] = {}
 
     def model_bytes(self, kind: ArtifactFormat, quantization: Quantization) -> bytes:
@@ -50,7 +55,7 @@ class Converter:
         return with_heatmap(graph) if self.recipe.heatmap else graph
 
     def _onnx(self, quantization: Quantization) -> bytes:
-        from cxr_edge.exporting.onnx_float import float_onnx
+        from cxr_edge.exporting.onnx_float import converted_by_tf2onnx, float_onnx
         from cxr_edge.lowering.lower import lower_to_onnx
 
         tflite = self._integer_tflite(quantization) if quantization.is_integer else self._float32_tflite()
@@ -59,7 +64,9 @@ class Converter:
             if quantization.is_integer:
                 model = lower_to_onnx(tflite, self.recipe.activations, opset, self.batch)
             else:
-                model = float_onnx(tflite, quantization.is_half, opset, self.batch)
+                if self._float_onnx is None:
+                    self._float_onnx = converted_by_tf2onnx(tflite, opset)
+                model = float_onnx(self._float_onnx, quantization.is_half, self.batch)
             return bytes(model.SerializeToString())
 
     def _float32_tflite(self) -> bytes:
