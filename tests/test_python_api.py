@@ -338,5 +338,5 @@ def test_a_user_without_a_home_gets_answers(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 54321)
     classifier = Classifier.open(bundle)
-    assert classifier.chosen is not None and "CXR_EDGE_CACHE" in classifier.chosen
+    assert classifier.selection_note is not None and "CXR_EDGE_CACHE" in classifier.selection_note
     assert classifier.predict(draw_phantom("Normal", 0, 80).pixels)
