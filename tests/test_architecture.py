@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 import cxr_edge
 
 PACKAGE = Path(cxr_edge.__file__).parent
+PAGE = PACKAGE.parent / "docs" / "architecture.md"
 #: Folders of `cxr_edge` by tier: the device runs without TensorFlow, SciPy and matplotlib, analysis without TensorFlow.
 TIERS = {
     "device": {
@@ -35,6 +37,13 @@ def modules_of(folder: str) -> list[str]:
 def test_every_folder_has_a_tier() -> None:
     folders = {path.relative_to(PACKAGE).parent.as_posix() for path in PACKAGE.rglob("*.py")} - {".", "reporting"}
     assert folders == set().union(*TIERS.values())
+
+
+def test_the_architecture_page_has_each_folder_in_its_tier_and_each_module_at_the_root() -> None:
+    rows = re.findall(r"^\| (`[^|]+) \|[^|]+\|(?: (\w+) \|)?$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    named = {name: tier for cell, tier in rows for name in re.findall(r"`([\w/.]+)`", cell)}
+    folders = {f"{folder}/": tier for tier, folders in TIERS.items() for folder in folders}
+    assert named == {**folders, **dict.fromkeys((path.name for path in PACKAGE.glob("*.py")), "")}
 
 
 @pytest.mark.slow
