@@ -332,6 +332,7 @@ def test_the_service_imports_the_public_api_alone() -> None:
     assert set(imported) <= PUBLIC
 
 
+@pytest.mark.slow
 def test_a_user_without_a_home_gets_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = write_bundle_with_references(tmp_path / "bundle")
     for variable in ("CXR_EDGE_CACHE", "XDG_CACHE_HOME", "HOME"):
