@@ -16,20 +16,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum, auto
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from cxr_edge.progress import Steps, silently
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 class Verbosity(Enum):
@@ -146,6 +141,16 @@ def working(title: str) -> Iterator[None]:
 @contextmanager
 def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
     """Show a bar from `done` up to `total` while the body runs. Without a terminal, one line at the end."""
+    # Not before a bar is shown: an answer to one image takes few times as long as this import.
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     start = time.monotonic()
     console = _stderr()
     columns = (
