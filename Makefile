@@ -14,11 +14,12 @@ check: $(VENV)/.installed
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest -m 'not model and not slow' -n 2 --dist loadfile
 
+# Everything. One worker trains the model and has what needs it, the other the rest; see tests/conftest.py.
 test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 # No broken link, no page outside the navigation; into site/.
 docs: $(VENV)/.installed-docs

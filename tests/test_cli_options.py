@@ -55,9 +55,14 @@ def test_a_misspelt_name_gets_the_nearest(cli: Cli) -> None:
     assert nearest("zzz", ("COVID-19", "Normal")) == "Choose one of COVID-19, Normal"
 
 
-def test_float32_is_known_by_its_old_name(cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize("typed", [["--quantize", "none"], ["--quantize=none"], ["--config", "old.toml"]])
+def test_float32_is_known_by_its_old_name(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.toml").write_text('quantize = ["none"]')
     # Past the command line, to the run that is not there.
-    assert "not a run folder" in cli("export", "--quantize", "none", "--run", tmp_path / "nowhere").err
+    assert "not a run folder" in cli("export", *typed, "--run", tmp_path / "nowhere").err
 
 
 @pytest.fixture

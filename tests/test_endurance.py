@@ -51,6 +51,7 @@ print(json.dumps({"tenths": tenths, "differing": differing}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="/proc tells the memory")
 @pytest.mark.parametrize("count", [1_000, pytest.param(50_000, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize(("runtime", "kind"), [("litert", "tflite"), ("onnx", "onnx"), ("openvino", "onnx")])
@@ -132,6 +133,7 @@ def full_disk(size: int, *arguments: object) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_leaves_the_old_bundle_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
