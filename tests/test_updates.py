@@ -28,25 +28,6 @@ from tests.tiny import ramp, write_bundle_with_references
 
 
 @pytest.fixture(scope="session")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A private key and its public one."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-        PublicFormat,
-    )
-
-    folder, key = tmp_path_factory.mktemp("keys"), Ed25519PrivateKey.generate()
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    for name, content in (("key.pem", private), ("key.pub", public)):
-        (folder / name).write_bytes(content)
-    return folder / "key.pem", folder / "key.pub"
-
-
-@pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory, keys: tuple[Path, Path]) -> Path:
     """Bundles signed as versions 1 and 2 of a model, one that is not signed, and each of them packed."""
     folder = tmp_path_factory.mktemp("bundles")

@@ -190,9 +190,9 @@ class Exporter:
         self, file: Path, name: str, kind: ArtifactFormat, quantization: Quantization, reference: _Reference
     ) -> OwnMetadata:
         """The metadata of a converted file, which has none yet, from what it computes."""
+        runtime, session = preferred_session(file, kind, self.recipe.activation_type is ActivationType.INT8)
         if quantization.is_integer and not self.recipe.yields(quantization).is_mixed:
             _require_integers(file, kind, name)
-        runtime, session = preferred_session(file, kind, self.recipe.activation_type is ActivationType.INT8)
         with self.stage(f"verifying {name}", reference.split.images) as steps:
             probabilities = reference.split.score(session, steps.tick)
         floor = INT8_FLOOR if self.recipe.output_type == "int8" else FLOOR

@@ -141,11 +141,16 @@ class Runtime:
         Raises:
             MissingDependencyError: the runtime is not installed.
             ProviderError: it has not the provider that is asked for, or this did not come up.
-            ArtifactError: as `require_loadable`, or the runtime cannot read the file.
+            ArtifactError: as `require_loadable`, or the runtime cannot read the file, or dies of it
+                (`cxr_edge.runtimes.trial`).
         """
         require_loadable(path)
         self.prepare()
         if self.provider == CPU:
+            from cxr_edge.runtimes.trial import Trial
+
+            with Trial() as trial:
+                trial.require_known(path, self)
             return self.load_here(path, threads)
         from cxr_edge.runtimes.accelerators import load_apart
 
