@@ -85,7 +85,7 @@ def _run_result(folder: Path) -> dict[str, str]:
         if path.name == "model.h5":
             weights = hashlib.sha256()
 
-            def add(_: str, part: object, weights: "hashlib._Hash" = weights) -> None:
+            def add(_: str, part: object, weights: hashlib._Hash = weights) -> None:
                 if isinstance(part, h5py.Dataset):
                     weights.update(np.asarray(part).tobytes())
 
@@ -149,7 +149,7 @@ JOBS = {
     ),
     "audit": Job(
         lambda material, folder: [
-            *("audit", material / "data", "--json", folder / "audit.json", "--output", folder / "audit.html"),
+            *("audit", material / "data", "--json", folder / "audit.json", "--html", folder / "audit.html"),
         ],
         _records_verdict,
         _audit_result,

@@ -1,4 +1,4 @@
-"""Xception in small: what trains, fine-tunes and exports is tried in seconds on a network of the same kinds of layers."""
+"""Xception in small: training, fine-tuning and export in seconds, on a network of the same kinds of layers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ def build_small(image_size: int, classes: int, bn_momentum: float = 0.99, dropou
     values = layers.Conv2D(8, 3, strides=2, use_bias=False, name="block1_conv1")(values)
     values = layers.BatchNormalization(momentum=bn_momentum, name="block1_conv1_bn")(values)
     values = layers.Activation("relu", name="block1_conv1_act")(values)
+    shortcut = layers.Conv2D(16, 1, strides=2, padding="same", use_bias=False)(values)
+    shortcut = layers.BatchNormalization(momentum=bn_momentum)(shortcut)
+    values = layers.SeparableConv2D(16, 3, padding="same", use_bias=False, name="block2_sepconv1")(values)
+    values = layers.BatchNormalization(momentum=bn_momentum, name="block2_sepconv1_bn")(values)
+    values = layers.MaxPooling2D(3, strides=2, padding="same", name="block2_pool")(values)
+    values = layers.add([values, shortcut])
     values = layers.SeparableConv2D(16, 3, strides=2, padding="same", use_bias=False, name="block14_sepconv2")(values)
     values = layers.BatchNormalization(momentum=bn_momentum, name="block14_sepconv2_bn")(values)
     values = layers.Activation("relu", name=BASE_OUTPUT)(values)
