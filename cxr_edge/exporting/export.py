@@ -28,7 +28,6 @@ from cxr_edge.exporting.operating_demand import OperatingDemand, operating_deman
 from cxr_edge.exporting.recipe import DenseWeights, Recipe
 from cxr_edge.exporting.seal import sealed, shared_metadata
 from cxr_edge.exporting.verify import Reference, preferred_session, reference_of
-from cxr_edge.files import remove_partial_files
 from cxr_edge.inspection.computation import ComputationVerdict
 from cxr_edge.inspection.operators import computation_of
 from cxr_edge.lowering.activations import ActivationType
@@ -39,6 +38,7 @@ from cxr_edge.quantization.learn import LearningOptions
 from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
+from cxr_edge.runs.leftovers import remove_leftovers
 from cxr_edge.runs.lock import locked
 from cxr_edge.runtimes.base import runtimes_for
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
@@ -145,8 +145,7 @@ class Exporter:
             RunError: likewise, or another process works on the run.
         """
         with locked(self.run.folder):
-            for folder in (self.bundle, self.run.quantized):
-                remove_partial_files(folder)
+            remove_leftovers(self.run)
             return self._export()
 
     def _export(self) -> Exported:
