@@ -28,7 +28,7 @@ import pytest
 
 WHOLE = "whole"
 _TRAIN = ("--weights", "none", "--image-size", "71", "--batch-size", "8", "--epochs", "3", "--seed", "1")
-_EXPORT = ("--quantize", "int8", "--qat-steps", "8", "--no-heatmap")
+_EXPORT = ("--format", "tflite", "--quantize", "int8", "--qat-steps", "8", "--no-heatmap")
 _CHANGES = ("os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.truncate", "shutil.rmtree")
 
 
