@@ -15,7 +15,7 @@ from PIL import Image
 import cxr_edge.runtimes
 from cxr_edge.benchmarking.latency import Candidate, measure
 from cxr_edge.benchmarking.startup import StartUp, startup
-from cxr_edge.errors import ArtifactError, ProviderError
+from cxr_edge.errors import ArtifactError, OptionError, ProviderError
 from cxr_edge.runtimes.accelerators import RemoteSession, missing_accelerators
 from cxr_edge.runtimes.base import Runtime, all_runtimes, every_runtime, runtime_named
 from cxr_edge.runtimes.gpus import gpu_nodes
