@@ -224,3 +224,13 @@ def test_a_record_that_cannot_be_written_is_one_line(tiny: Path, tmp_path: Path,
     result = cli("inspect", tiny / "xception-int8.onnx", "--json", tmp_path / "file" / "x.json")
     assert result.code == 2
     assert len(result.err.splitlines()) == 1
+
+
+def test_a_terminal_without_the_lines_of_a_table_shows_the_answer(tiny: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "x.png"
+    Image.fromarray(draw_phantom("Normal", 0, 80).pixels).save(picture)
+    command = [sys.executable, "-m", "cxr_edge", "predict", str(picture), "--bundle", str(tiny), "--runtime", "onnx"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "COVID-19" in result.stdout
