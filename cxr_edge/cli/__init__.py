@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -122,6 +123,10 @@ def _show_defect(error: Exception) -> None:
 
 def main() -> None:
     """Entry point: errors of our own become one clear line and their exit status, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a locale without a table's lines, or without a label's letters, shows question marks for them.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except CxrEdgeError as error:

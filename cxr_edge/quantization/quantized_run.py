@@ -109,6 +109,7 @@ class QuantizedRun:
     def _fine_tuned(self) -> QuantizedGraph:
         key = {"method": FINE_TUNING_METHOD, "start": CALIBRATION_METHOD, **asdict(self.options), **self._key()}
         path = self._path(Quantization.INT8)
+        checkpoints = path.with_name(f"{path.stem}-checkpoints")
 
         def made() -> QuantizedGraph:
             size = self.config.image_size
@@ -120,14 +121,14 @@ class QuantizedRun:
                 np.asarray(decoded(self.split, "validation", size)),
                 self.variant.symmetric,
             )
-            checkpoints = path.with_name(f"{path.stem}-checkpoints")
             graph, checks = fine_tune(material, self.options, key, checkpoints, self.stage)
             write_json(self._history_file, [asdict(check) for check in checks])
-            graph.save(path, key)
-            shutil.rmtree(checkpoints)
             return graph
 
-        return self._kept(path, key, made)
+        graph = self._kept(path, key, made)
+        # Of a process that was killed after its result was on the disk, too.
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return graph
 
     def _kept(self, path: Path, key: JsonObject, make: Callable[[], QuantizedGraph]) -> QuantizedGraph:
         kept = load_quantized_graph(self._target, path, key)
