@@ -10,8 +10,8 @@ from cxr_edge.errors import RunError
 from cxr_edge.files import remove_partial_files
 from cxr_edge.runs import Run
 from cxr_edge.runs.lock import locked
-from cxr_edge.runs.options import TrainOptions, require_same
 from cxr_edge.runs.progress import SILENT, Progress
+from cxr_edge.train_options import TrainOptions, require_same
 from cxr_edge.training.result import TrainingResult
 from cxr_edge.training.start import start_run, starting
 
@@ -28,13 +28,13 @@ def train_new(run: Run, options: TrainOptions, progress: Progress = SILENT) -> T
         return _train(run, progress)
 
 
-def resume(run: Run, given: Mapping[str, Any], progress: Progress = SILENT) -> TrainingResult:
-    """Train an interrupted run from its last finished epoch; options given must be those it was started with.
+def resume(run: Run, stated: Mapping[str, Any], progress: Progress = SILENT) -> TrainingResult:
+    """Train an interrupted run from its last finished epoch; options stated must be those it was started with.
 
     Raises:
         OptionError, DataError, RunError, WeightsError.
     """
-    require_same(run.config().options, given, run.folder)
+    require_same(run.config().options, stated, run.folder)
     with locked(run.folder):
         if run.model_file.is_file():
             raise RunError(f"{run.folder}: its training is finished; nothing to resume")
