@@ -59,6 +59,8 @@ def train(
     hold_out_source: str | None = None,
     folds: int | None = None,
     fold: int | None = None,
+    tensorboard: bool = False,
+    mlflow: bool = False,
 ) -> TrainingResult | CrossValidation:
     """Train Xception on a folder of chest X-rays, or on phantoms; of a cross-validation, the figures over all folds.
 

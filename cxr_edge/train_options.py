@@ -91,6 +91,14 @@ class TrainOptions:
         int | None, Option(Panel.SPLIT, "A single run, tested on this one of the folds, from 1.", minimum=1)
     ] = None
 
+    tensorboard: Annotated[
+        bool, Option(Panel.OUTPUT, "Write TensorBoard logs to tensorboard/ in the run's folder (extra tensorboard).")
+    ] = False
+    mlflow: Annotated[
+        bool,
+        Option(Panel.OUTPUT, "Track the run in MLflow, at MLFLOW_TRACKING_URI (extra mlflow)."),
+    ] = False
+
     def check(self) -> None:
         """Raises OptionError for a value that is unknown, out of range, or does not go with another."""
         for name, (_, option) in declared(TrainOptions).items():
