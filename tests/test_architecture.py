@@ -17,7 +17,7 @@ PACKAGE = Path(cxr_edge.__file__).parent
 TIERS = {
     "device": {
         "artifacts", "benchmarking", "cli", "data", "evaluation", "imaging", "inspection", "phantoms", "prediction",
-        "reporting/terminal", "runs", "runtimes", "structure", "updates",
+        "reporting/terminal", "runs", "runtimes", "structure", "updates", "web",
     },
     "analysis": {"auditing", "copies", "reporting/html", "statistics"},
     "workshop": {"exporting", "lowering", "quantization", "training"},

@@ -29,6 +29,7 @@ from cxr_edge.cli import (
     rollback,
     train,
     verify,
+    web,
 )
 from cxr_edge.cli.examples import epilog_of
 from cxr_edge.errors import CxrEdgeError, MissingDependencyError, extra_with, first_line
@@ -71,7 +72,7 @@ app = typer.Typer(
 for module in (
     *(audit, train, export, verify, evaluate, bench, report),
     *(bundle, release, pack, install, rollback),
-    *(predict, inspect, devices, phantom, demo),
+    *(predict, web, inspect, devices, phantom, demo),
 ):
     name = module.__name__.rpartition(".")[2]
     app.command(name, cls=Command, epilog=epilog_of(name))(module.command)
