@@ -36,12 +36,7 @@ const HEADERS = {
 declare const __POLICY__: string;
 
 self.addEventListener("install", (event) => {
-  event.waitUntil(
-    caches
-      .open(CACHE)
-      .then((cache) => cache.addAll(SHELL))
-      .then(() => self.skipWaiting()),
-  );
+  event.waitUntil(keepShell().then(() => self.skipWaiting()));
 });
 
 self.addEventListener("activate", (event) => {
@@ -62,6 +57,13 @@ self.addEventListener("fetch", (event) => {
   const name = url.href.slice(scope.length);
   event.respondWith(FRESH.includes(name) ? fresh(request) : kept(request));
 });
+
+async function keepShell(): Promise<void> {
+  const cache = await caches.open(CACHE);
+  await cache.addAll(SHELL);
+  const page = (await (await cache.match("page.json"))?.json()) as { examples: string[] };
+  await cache.addAll(page.examples.map((name) => `examples/${name}`));
+}
 
 async function fresh(request: Request): Promise<Response> {
   try {

@@ -38,7 +38,7 @@ export function resultsJson({ bundle, model, backend, opened }: Answering, resul
       warnings: answer.warnings,
       ...(answer.facts ? { dicom: answer.facts } : {}),
     })),
-    skipped: results.flatMap((result) => (isAnswered(result) ? [] : [{ path: result.file, reason: result.reason }])),
+    skipped: results.flatMap((result) => (isAnswered(result) ? [] : [{ path: result.file, reason: `${result.file}: ${result.reason}` }])),
   };
   return `${JSON.stringify(record, null, 2)}\n`;
 }
@@ -57,7 +57,7 @@ export function resultsCsv({ model }: Answering, results: readonly Result[]): st
           ...result.answer.probabilities.map(String),
           ...[result.answer.warnings.join("; "), ""],
         ]
-      : [result.file, "", "", ...model.labels.map(() => ""), "", result.reason],
+      : [result.file, "", "", ...model.labels.map(() => ""), "", `${result.file}: ${result.reason}`],
   );
   return [head, ...lines].map((cells) => `${cells.map(quoted).join(",")}\n`).join("");
 }
