@@ -19,8 +19,9 @@ from PIL import Image
 
 from cxr_edge.benchmarking.record import read_record
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
+from cxr_edge.runs import Run
 from cxr_edge.web.server import PageServer
-from tests.conftest import Cli
+from tests.conftest import Cli, assert_same_answers
 from tests.schemas import faults
 from tests.web import CHROMIUM, NODE, WEB, needs_browser, needs_page, needs_sources, write_web_bundle
 
@@ -28,14 +29,14 @@ pytestmark = [needs_sources, needs_page, needs_browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_web_bundle(tmp_path_factory.mktemp("web") / "own")
 
 
 @pytest.fixture
-def page(bundle: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def page(own_bundle: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(WEB)
-    result = cli("web", "--bundle", bundle, "--out", tmp_path / "page")
+    result = cli("web", "--bundle", own_bundle, "--out", tmp_path / "page")
     assert result.code == 0, result.err
     return tmp_path / "page"
 
@@ -106,7 +107,9 @@ def files(tmp_path: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_answers_are_those_of_predict(bundle: Path, page: Path, files: list[Path], cli: Cli, tmp_path: Path) -> None:
+def test_answers_are_those_of_predict(
+    own_bundle: Path, page: Path, files: list[Path], cli: Cli, tmp_path: Path
+) -> None:
     with served(page) as url:
         seen = used(url, tmp_path, "load", "pick", "look", "accessibility", "dropAndPaste", "offline", files=files)
     assert seen["status"] == "Ready"
@@ -120,7 +123,7 @@ def test_answers_are_those_of_predict(bundle: Path, page: Path, files: list[Path
     assert "0-phantom.png" in seen["viewer"]
     assert [line.split("\n")[0] for line in seen["dropped"]] == ["drop.png", "paste.png"]
     assert len(seen["offline"]) == 3
-    _compare(bundle, files, tmp_path / "downloads", cli, tmp_path / "predict.json")
+    _compare(own_bundle, files, tmp_path / "downloads", cli, tmp_path / "predict.json")
 
 
 def _compare(bundle: Path, files: list[Path], downloads: Path, cli: Cli, target: Path) -> None:
@@ -146,13 +149,16 @@ def _compare(bundle: Path, files: list[Path], downloads: Path, cli: Cli, target:
     assert len(lines) == 1 + len(files)
 
 
-def test_webgpu_and_the_benchmark(page: Path, tmp_path: Path) -> None:
+def test_webgpu_and_the_benchmark(page: Path, files: list[Path], tmp_path: Path) -> None:
     with served(page) as url:
-        seen = used(url, tmp_path, "load", "benchmark", "webgpu")
+        seen = used(url, tmp_path, "load", "benchmark", "pick", "webgpu", files=files[:3])
     assert "WebGPU" in seen["backends"]
     assert "45 of 45 reference pictures" in seen["webgpu"]
     assert "software, no GPU" in seen["webgpu"]
     assert not seen["console"]
+    results = json.loads((tmp_path / "downloads" / "results.json").read_text())
+    assert results["artifact"] == "xception-float32.onnx"
+    assert "WebGPU" in results["ran_on"] and len(results["rows"]) == 3
     path = tmp_path / "downloads" / "bench.json"
     assert not faults("bench", json.loads(path.read_text()))
     record = read_record(path)
@@ -188,3 +194,24 @@ def test_another_answer_than_was_recorded_is_told(page: Path, tmp_path: Path) ->
     with served(page) as url:
         seen = used(url, tmp_path, "load")
     assert "does not compute what was validated" in seen["checks"]
+    assert "do not use its answers" in seen["warnings"][0]
+
+
+def test_two_hundred_phantoms_get_the_classes_of_predict(
+    bundle: Path, run: Run, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(WEB)
+    files = sorted((run.folder / "phantoms").rglob("*.png"))[::2][:200]
+    assert cli("web", "--bundle", bundle, "--out", tmp_path / "page").code == 0
+    with served(tmp_path / "page") as url:
+        seen = used(url, tmp_path, "load", "pick", files=files)
+    assert "computes what was validated" in seen["checks"]
+    own = json.loads((tmp_path / "downloads" / "results.json").read_text())
+    artifact, target = bundle / own["artifact"], tmp_path / "predict.json"
+    assert cli("predict", *files, "--artifact", artifact, "--runtime", "onnx", "--json", target).code == 0
+    found, wanted = (
+        np.float32([row["probabilities"] for row in record["rows"]]) for record in (own, json.loads(target.read_text()))
+    )
+    print(f"largest difference of a probability on {len(files)} phantoms: {np.abs(found - wanted).max():.4f}")
+    assert len(found) == len(files) == 200
+    assert_same_answers(bundle, found, wanted)

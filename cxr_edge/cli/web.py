@@ -25,8 +25,8 @@ def command(
 ) -> None:
     """Write a bundle as a web page that classifies X-rays in the browser, offline, and sends nothing anywhere.
 
-    The page answers with the bundle's best ONNX file and takes its best float file for WebGPU, if it has one: cxr-edge
-    bundle writes a smaller bundle first.
+    The page answers with the bundle's best ONNX file, and takes a float one for WebGPU where there is one. To leave
+    that out, write a smaller bundle first, with cxr-edge bundle.
     """
     import tempfile
 

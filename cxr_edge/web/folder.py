@@ -29,10 +29,11 @@ _SIDE, _SEED = 512, 9100
 
 @dataclass(frozen=True)
 class PageModel:
-    """What the page is told of an artifact beside its manifest: how far another runtime may be off, and what warns of
-    its answers, a line each."""
+    """What the page is told of an artifact beside its manifest: whether it computes in integers, how far another
+    runtime may be off, and what warns of its answers, a line each."""
 
     file: str
+    is_integer: bool
     tolerance: float
     warnings: tuple[str, ...]
 
@@ -61,7 +62,8 @@ class WrittenPage:
 
 
 def models_for_browsers(selection: Selection) -> tuple[Artifact, ...]:
-    """The best ONNX file of a bundle and, where that is int8, the best float one, for WebGPU.
+    """The best ONNX file of a bundle and, where that is int8, the best float one, for WebGPU: float32 before fp16,
+    whose arithmetic not every GPU has.
 
     Raises:
         ArtifactError: the bundle has no ONNX file that a browser can take.
@@ -76,9 +78,12 @@ def models_for_browsers(selection: Selection) -> tuple[Artifact, ...]:
             f"{selection.folder}: no ONNX file in it, which browsers need; cxr-edge export --recipe browser writes one"
         )
     best = best_of(able)[0]
-    floating = [artifact for artifact in able if not artifact.quantization.is_integer]
     # WebGPU has no kernels for integers: ONNX Runtime would hand every node of an int8 file to the CPU.
-    return (best, best_of(floating)[0]) if best.quantization.is_integer and floating else (best,)
+    floating = sorted(
+        (artifact for artifact in able if not artifact.quantization.is_integer),
+        key=lambda artifact: artifact.quantization.is_half,
+    )
+    return (best, floating[0]) if best.quantization.is_integer and floating else (best,)
 
 
 def write_page(page: BuiltPage, models: tuple[Artifact, ...], target: Path) -> WrittenPage:
@@ -131,7 +136,12 @@ def _record(page: BuiltPage, models: tuple[Artifact, ...], examples: tuple[str, 
         cxr_edge=__version__,
         version=hashlib.sha256(content.encode()).hexdigest()[:16],
         models=tuple(
-            PageModel(model.name, model.quantization.tolerance, tuple(map(str, warnings_about_answers(model))))
+            PageModel(
+                file=model.name,
+                is_integer=model.quantization.is_integer,
+                tolerance=model.quantization.tolerance,
+                warnings=tuple(map(str, warnings_about_answers(model))),
+            )
             for model in models
         ),
         examples=examples,

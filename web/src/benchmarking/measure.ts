@@ -44,7 +44,7 @@ export function candidatesOf(models: readonly Model[], backends: readonly Backen
 
 /** What a back end is to run; undefined where the bundle has nothing for it. */
 export function modelFor(models: readonly Model[], { kind }: Backend): Model | undefined {
-  return kind === "wasm" ? models[0] : models.find(({ quantization }) => ["float32", "fp16"].includes(quantization));
+  return kind === "wasm" ? models[0] : models.find(({ isInteger }) => !isInteger);
 }
 
 export async function measure(

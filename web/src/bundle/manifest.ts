@@ -32,7 +32,7 @@ interface Page {
   cxr_edge: string;
   /** Names the content of the folder: another one is another page. */
   version: string;
-  models: { file: string; tolerance: number; warnings: string[] }[];
+  models: { file: string; is_integer: boolean; tolerance: number; warnings: string[] }[];
   /** Phantoms to try the page with. */
   examples: string[];
 }
@@ -43,6 +43,8 @@ export interface Model {
   sha256: string;
   bytes: number;
   quantization: string;
+  /** Whether it computes in integers. */
+  isInteger: boolean;
   labels: string[];
   /** S: it takes S x S grey values. */
   size: number;
@@ -103,6 +105,7 @@ function modelOf(own: Page["models"][number], { shared, artifacts }: Manifest): 
     sha256: entry.sha256,
     bytes: entry.bytes,
     quantization: entry.quantization,
+    isInteger: own.is_integer,
     labels: shared.labels,
     size: Number(contract.input.shape[1]),
     resize: shared.imaging.resize === "pad" ? "pad" : "stretch",

@@ -4,6 +4,8 @@ import type { Model } from "../bundle/manifest.ts";
 import type { Backend } from "./backend.ts";
 import type { Answers, Opened, Progress, Reply, Request } from "./messages.ts";
 
+const NOT_VALIDATED = "this browser does not compute what was validated: do not use its answers";
+
 type OnProgress = (progress: Progress) => void;
 
 export class Engine {
@@ -11,7 +13,8 @@ export class Engine {
   private last: Promise<unknown> = Promise.resolve();
 
   private constructor(
-    readonly model: Model,
+    /** With what warns of its answers here. */
+    public model: Model,
     readonly backend: Backend,
   ) {}
 
@@ -24,7 +27,9 @@ export class Engine {
     const engine = new Engine(model, backend);
     try {
       const request: Request = { kind: "open", model, backend, withReplay: options.withReplay };
-      return { engine, opened: await engine.ask(request, options.onProgress) };
+      const opened = await engine.ask(request, options.onProgress);
+      if (opened.replay?.passed === false) engine.model = { ...model, warnings: [NOT_VALIDATED, ...model.warnings] };
+      return { engine, opened };
     } catch (error) {
       engine.close();
       throw error;

@@ -21,10 +21,10 @@ export interface Opened {
 
 /** What a model says of a file. */
 export interface Classified {
-  /** Null where there is an error. */
   grey: { width: number; height: number; pixels: Uint8Array };
   probabilities: number[];
   heatmap: Float32Array | null;
+  /** Of this picture. */
   warnings: string[];
   facts: Record<string, string | null> | null;
   decodeMs: number;

@@ -46,6 +46,8 @@ export class Session {
     const session = await runtime.InferenceSession.create(content, {
       executionProviders: [backend.kind],
       graphOptimizationLevel: "all",
+      // ONNX Runtime would give what WebGPU cannot do to the CPU, in silence.
+      extra: { session: { disable_cpu_ep_fallback: backend.kind === "wasm" ? "0" : "1" } },
     });
     return new Session(runtime, session, model, ranOn, runtime.env.versions.web ?? "unknown");
   }

@@ -55,7 +55,7 @@ async function classify({ content }: Request & { kind: "classify" }): Promise<Cl
     grey: picture.grey,
     probabilities,
     heatmap,
-    warnings: [...model.warnings, ...warnings],
+    warnings,
     facts: picture.facts ?? null,
     decodeMs: decoded - start,
     resizeMs: ready - decoded,

@@ -30,12 +30,12 @@ export function resultsJson({ bundle, model, backend, opened }: Answering, resul
     trained_on: bundle.trainedOn,
     warnings: model.warnings,
     warning: model.warnings.join("; ") || null,
-    rows: results.filter(isAnswered).map(({ file, label, decision, answer }) => ({
+    rows: results.filter(isAnswered).map(({ file, label, decision, answer, warnings }) => ({
       file,
       label,
       ...(decision === null ? {} : { decision }),
       probabilities: answer.probabilities,
-      warnings: answer.warnings,
+      warnings,
       ...(answer.facts ? { dicom: answer.facts } : {}),
     })),
     skipped: results.flatMap((result) => (isAnswered(result) ? [] : [{ path: result.file, reason: `${result.file}: ${result.reason}` }])),
@@ -55,7 +55,7 @@ export function resultsCsv({ model }: Answering, results: readonly Result[]): st
       ? [
           ...[result.file, result.label, result.decision ?? ""],
           ...result.answer.probabilities.map(String),
-          ...[result.answer.warnings.join("; "), ""],
+          ...[result.warnings.join("; "), ""],
         ]
       : [result.file, "", "", ...model.labels.map(() => ""), "", `${result.file}: ${result.reason}`],
   );

@@ -18,6 +18,8 @@ import { Viewer } from "./viewer.ts";
 class Page {
   private readonly viewer = new Viewer();
   private results: Result[] = [];
+  /** Those of the results: another back end answers for all of them again. */
+  private files: File[] = [];
   private current: { engine: Engine; opened: Opened } | undefined;
   /** Files wait for the model, and for those before them. */
   private work: Promise<void> = Promise.resolve();
@@ -26,7 +28,10 @@ class Page {
     takeFiles((files) => this.classify(files));
     byId("save-json").onclick = () => this.save("results.json", "application/json", resultsJson);
     byId("save-csv").onclick = () => this.save("results.csv", "text/csv", resultsCsv);
-    byId("clear").onclick = () => this.clear();
+    byId("clear").onclick = () => {
+      this.clear();
+      say("Ready");
+    };
     const examples = byId<HTMLButtonElement>("examples");
     examples.hidden = bundle.examples.length === 0;
     examples.onclick = async () => this.classify(await this.exampleFiles());
@@ -43,8 +48,17 @@ class Page {
   }
 
   private open(backend: Backend): Promise<void> {
-    // What is classified from here on waits for this.
-    this.work = this.work.then(() => this.load(backend));
+    const files = this.files;
+    const loaded = this.enqueue(async () => {
+      this.clear();
+      await this.load(backend);
+    });
+    this.classify(files);
+    return loaded;
+  }
+
+  private enqueue(task: () => Promise<void>): Promise<void> {
+    this.work = this.work.then(task).catch((error) => say(error instanceof Error ? error.message : String(error)));
     return this.work;
   }
 
@@ -56,7 +70,7 @@ class Page {
     try {
       const onProgress = (progress: Parameters<typeof showProgress>[0]): void => showProgress(progress, model);
       this.current = await Engine.open(model, backend, { withReplay: true, onProgress });
-      showReady(model, this.current.opened);
+      showReady(this.current.engine.model, this.current.opened);
     } catch (error) {
       showRefused(error instanceof Error ? error.message : String(error));
     }
@@ -66,8 +80,9 @@ class Page {
 
   private classify(files: File[]): void {
     for (const [index, file] of files.entries()) {
-      this.work = this.work.then(async () => {
+      void this.enqueue(async () => {
         if (!this.current) return;
+        this.files.push(file);
         say(files.length > 1 ? `Classifying ${file.name}, ${index + 1} of ${files.length}` : `Classifying ${file.name}`);
         this.add(await this.resultOf(file, this.current.engine));
       });
@@ -112,10 +127,10 @@ class Page {
 
   private clear(): void {
     this.results = [];
+    this.files = [];
     byId("list").replaceChildren();
     byId("results").hidden = true;
     this.viewer.hide();
-    say("Ready");
   }
 
   private save(name: string, type: string, write: (answering: Answering, results: Result[]) => string): void {

@@ -11,6 +11,8 @@ export interface Answered {
   file: string;
   bytes: number;
   answer: Classified;
+  /** Those of the model, and then those of this picture. */
+  warnings: string[];
   label: string;
   /** What the operating point makes of it: a label, or to refer; null where the model has none. */
   decision: string | null;
@@ -27,6 +29,7 @@ export function answered(file: string, bytes: number, answer: Classified, model:
     file,
     bytes,
     answer,
+    warnings: [...model.warnings, ...answer.warnings],
     label: labels[topOf(answer.probabilities)],
     decision: operatingPoint && decide(operatingPoint, answer.probabilities, labels),
   };

@@ -34,7 +34,7 @@ export class Viewer {
       : "The model has no decision rule: this is the most probable class.";
     byId("bars").replaceChildren(...bars(result, model));
     // What holds for every answer stands above.
-    const warnings = result.answer.warnings.filter((warning) => !model.warnings.includes(warning));
+    const { warnings } = result.answer;
     byId("warnings").replaceChildren(...warnings.map((warning) => element("li", {}, warning)));
     byId("warnings-box").hidden = warnings.length === 0;
     byId("timing").textContent = timing(result);
