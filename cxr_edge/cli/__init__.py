@@ -30,6 +30,7 @@ from cxr_edge.cli import (
     rollback,
     train,
     verify,
+    web,
 )
 from cxr_edge.cli.examples import epilog_of
 from cxr_edge.cli.export_choices import current_name
@@ -65,7 +66,7 @@ app = typer.Typer(
 for module in (
     *(audit, train, export, verify, evaluate, bench, report),
     *(bundle, release, pack, install, rollback),
-    *(predict, inspect, devices, phantom, demo),
+    *(predict, web, inspect, devices, phantom, demo),
 ):
     name = module.__name__.rpartition(".")[2]
     settings = {"token_normalize_func": current_name}
