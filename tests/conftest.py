@@ -30,6 +30,7 @@ from cxr_edge.imaging.rule import STRETCH
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import History
 from cxr_edge.runs.progress import SILENT, Progress
+from cxr_edge.runtimes.accelerators import Reply, Request
 from cxr_edge.training.result import TrainingResult
 from cxr_edge.training.splitting import Examined, examine, make_split
 from tests.schemas import check_written
@@ -131,6 +132,27 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["CXR_EDGE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+class _NoWorker:
+    """In place of another process: whatever it is asked for goes well."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def ask(self, request: Request) -> Reply:
+        return Reply()
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_trials() -> Iterator[None]:
+    """Each file that a test makes is new to the machine, and its trial takes a second: test_trial does without this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cxr_edge.runtimes.trial.Worker", _NoWorker)
+        yield
+
+
 @contextmanager
 def few_images() -> Iterator[None]:
     """Exports do all that they do, on fewer images.
@@ -184,6 +206,25 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import write_bundle
 
     return write_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A private key and its public one."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+
+    folder, key = tmp_path_factory.mktemp("keys"), Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    for name, content in (("key.pem", private), ("key.pub", public)):
+        (folder / name).write_bytes(content)
+    return folder / "key.pem", folder / "key.pub"
 
 
 @pytest.fixture

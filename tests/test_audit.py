@@ -27,7 +27,7 @@ from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.phantoms.drawing import LABELS
 from cxr_edge.records import to_json
 from cxr_edge.runs.config import RunConfig
-from cxr_edge.runs.options import completed
+from cxr_edge.train_options import completed
 from cxr_edge.training.splitting import make_split
 from tests.conftest import Cli, examined, split_of
 

@@ -41,6 +41,7 @@ from cxr_edge.machine import describe_machine, usable_cores
 from cxr_edge.progress import Stage, silently
 from cxr_edge.runtimes.base import Session
 from cxr_edge.runtimes.selection import Selection
+from cxr_edge.runtimes.trial import Trial
 
 _QUICK_FILES = 12
 
@@ -175,6 +176,10 @@ def _targets(common: _Bench, threads: int) -> list[Target]:
     for runtime in dict.fromkeys(runtime for _, runtime in plan.pairs):
         # Importing a runtime is not part of loading the first artifact.
         runtime.prepare()
+    with Trial() as trial:
+        # Nor is the trial of what is new here.
+        for artifact, runtime in plan.pairs:
+            trial.require_known(artifact.path, runtime)
     targets = [artifact_target(artifact, runtime, threads, common.images) for artifact, runtime in plan.pairs]
     if plan.keras is None:
         return targets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -29,6 +30,7 @@ from cxr_edge.cli import (
     rollback,
     train,
     verify,
+    web,
 )
 from cxr_edge.cli.examples import epilog_of
 from cxr_edge.cli.export_choices import current_name
@@ -64,7 +66,7 @@ app = typer.Typer(
 for module in (
     *(audit, train, export, verify, evaluate, bench, report),
     *(bundle, release, pack, install, rollback),
-    *(predict, inspect, devices, phantom, demo),
+    *(predict, web, inspect, devices, phantom, demo),
 ):
     name = module.__name__.rpartition(".")[2]
     settings = {"token_normalize_func": current_name}
@@ -122,6 +124,10 @@ def _show_defect(error: Exception) -> None:
 
 def main() -> None:
     """Entry point: errors of our own become one clear line and their exit status, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a locale without a table's lines, or without a label's letters, shows question marks for them.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except CxrEdgeError as error:

@@ -23,8 +23,8 @@ def command(run: NewRunOption = None) -> None:
     from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
     from cxr_edge.reporting.terminal.training import TrainingDisplay
     from cxr_edge.runs import new_run
-    from cxr_edge.runs.options import completed
     from cxr_edge.runtimes.selection import artifacts_of_bundle
+    from cxr_edge.train_options import completed
     from cxr_edge.training.jobs import train_new
 
     start = time.monotonic()

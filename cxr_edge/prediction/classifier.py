@@ -24,9 +24,8 @@ from cxr_edge.prediction.fastest import fastest
 from cxr_edge.prediction.guard import guarded_run
 from cxr_edge.prediction.images import ImageSource, ReadImage, each_image, name_of, read_image
 from cxr_edge.prediction.prediction import Answering, Prediction, SkippedImage
-from cxr_edge.runtimes.base import Runtime, all_runtimes, runtime_named
+from cxr_edge.runtimes.base import Runtime, runtime_named
 from cxr_edge.runtimes.selection import best_artifacts, warnings_about_answers
-from cxr_edge.runtimes.trial import try_loose
 
 if TYPE_CHECKING:
     from cxr_edge.evaluation.replay import ReplayResult
@@ -67,8 +66,6 @@ class Classifier:
         wanted = None if runtime == AUTO else runtime_named(runtime)
         is_file = not path.is_dir() and path.suffix.lower().lstrip(".") in set(ArtifactFormat)
         able = [read_checked_artifact(path)] if is_file else best_artifacts(path, wanted)
-        if is_file:
-            try_loose(able[0], all_runtimes() if wanted is None else [wanted])
         if wanted is None:
             artifact, wanted, selection_note = fastest(able, count)
         else:

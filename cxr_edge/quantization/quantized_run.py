@@ -18,8 +18,9 @@ from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.files import sha256_of, write_json
 from cxr_edge.progress import Stage
-from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms, largest_magnitudes
-from cxr_edge.quantization.channel_scales import equalizing_scales, with_channel_scales
+from cxr_edge.quantization.calibrate import channel_statistics, choose_ranges, collect_histograms
+from cxr_edge.quantization.channel_scales import with_channel_scales
+from cxr_edge.quantization.equalization import equalizing_scales
 from cxr_edge.quantization.fine_tune import Material, fine_tune
 from cxr_edge.quantization.graph import Graph, keep_in_float, with_dense_per_tensor, with_heatmap
 from cxr_edge.quantization.learn import Check, LearningOptions
@@ -32,7 +33,10 @@ from cxr_edge.training.batches import training_batches
 #: Training images for the ranges; and of those the first, for the channel scales, which need no tails.
 CALIBRATION_IMAGES, EQUALIZATION_IMAGES = 512, 128
 FINE_TUNING_METHOD = "channel scales and ranges learned, kernels rounded by their inputs, ranges and biases learned"
-CALIBRATION_METHOD = "equalized channels, least squared error, kernels rounded by their inputs, biases corrected"
+CALIBRATION_METHOD = (
+    "channels equalized by predicted noise, least squared error with clipping weighted, "
+    "kernels rounded by their inputs, biases corrected"
+)
 
 
 @dataclass(frozen=True)
@@ -98,13 +102,14 @@ class QuantizedRun:
         if self._equalized is None:
             images = self.calibration_images()[:EQUALIZATION_IMAGES]
             with self.stage("equalizing channels", -(-len(images) // CALIBRATION_BATCH)) as bar:
-                magnitudes = largest_magnitudes(self._target, images, CALIBRATION_BATCH, bar.tick)
-            self._equalized = with_channel_scales(self._target, equalizing_scales(self._target, magnitudes))
+                statistics = channel_statistics(self._target, images, CALIBRATION_BATCH, bar.tick)
+            self._equalized = with_channel_scales(self._target, equalizing_scales(self._target, statistics))
         return self._equalized
 
     def _fine_tuned(self) -> QuantizedGraph:
-        key = {"method": FINE_TUNING_METHOD, **asdict(self.options), **self._key()}
+        key = {"method": FINE_TUNING_METHOD, "start": CALIBRATION_METHOD, **asdict(self.options), **self._key()}
         path = self._path(Quantization.INT8)
+        checkpoints = path.with_name(f"{path.stem}-checkpoints")
 
         def made() -> QuantizedGraph:
             size = self.config.image_size
@@ -116,14 +121,14 @@ class QuantizedRun:
                 np.asarray(decoded(self.split, "validation", size)),
                 self.variant.symmetric,
             )
-            checkpoints = path.with_name(f"{path.stem}-checkpoints")
             graph, checks = fine_tune(material, self.options, key, checkpoints, self.stage)
             write_json(self._history_file, [asdict(check) for check in checks])
-            graph.save(path, key)
-            shutil.rmtree(checkpoints)
             return graph
 
-        return self._kept(path, key, made)
+        graph = self._kept(path, key, made)
+        # Of a process that was killed after its result was on the disk, too.
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return graph
 
     def _kept(self, path: Path, key: JsonObject, make: Callable[[], QuantizedGraph]) -> QuantizedGraph:
         kept = load_quantized_graph(self._target, path, key)

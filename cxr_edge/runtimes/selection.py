@@ -17,7 +17,6 @@ from cxr_edge.errors import ArtifactError, OptionError
 from cxr_edge.imaging import decode
 from cxr_edge.imaging.rule import same_pixels
 from cxr_edge.runtimes.base import Runtime, all_runtimes
-from cxr_edge.runtimes.trial import try_loose
 
 if TYPE_CHECKING:
     from cxr_edge.runs import Run
@@ -121,8 +120,6 @@ def named_artifacts(files: Sequence[Path]) -> Selection:
     names = [artifact.name for artifact in artifacts]
     if twice := [name for name in names if names.count(name) > 1]:
         raise OptionError(f"two artifacts are called {twice[0]}; rename one, or name them in two commands")
-    for artifact in artifacts:
-        try_loose(artifact, all_runtimes())
     for artifact in artifacts[1:]:
         if (artifact.image_size, artifact.resize) != (artifacts[0].image_size, artifacts[0].resize):
             raise OptionError(

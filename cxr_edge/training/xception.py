@@ -6,7 +6,7 @@ import numpy as np
 
 from cxr_edge.artifacts.contract import IMAGE, PROBABILITIES
 from cxr_edge.errors import WeightsError, first_line
-from cxr_edge.runs.options import IMAGENET
+from cxr_edge.train_options import IMAGENET
 from cxr_edge.training.backend import keras
 
 HEAD_UNITS = 128
@@ -23,7 +23,7 @@ def build_classifier(
     Input `image` is `[N, S, S, 1]` with grey values 0..255, output `probabilities` float32 `[N, classes]`.
 
     Args:
-        image_size: S, at least `runs.options.MIN_IMAGE_SIZE`.
+        image_size: S, at least 71.
         classes: number of labels.
         bn_momentum: of every batch norm's moving statistics; Keras' own 0.99 lags in trainings of few steps.
         dropout: of the head; Keras' own where there is none.
