@@ -205,7 +205,7 @@ def interruptible(explain: Callable[[], str]) -> Iterator[None]:
         nonlocal said
         with saying:
             if not said:
-                print(explain(), file=sys.stderr, flush=True)
+                print(printable(explain()), file=sys.stderr, flush=True)
             said = True
 
     def terminate(number: int, frame: FrameType | None) -> None:

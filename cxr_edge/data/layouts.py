@@ -14,6 +14,7 @@ from cxr_edge.data.patients import dicom_patients
 from cxr_edge.data.table import read_table
 from cxr_edge.errors import DataError
 from cxr_edge.imaging import dicom
+from cxr_edge.wording import counted
 
 #: The order of the classes in every artifact trained on them.
 DEFAULT_LABELS = ("COVID-19", "Viral Pneumonia", "Normal")
@@ -374,8 +375,9 @@ def _ordered_labels(data: Path, spelled: Collection[str], labels: tuple[str, ...
 def _require_images(data: Path, data_set: DataSet, spelled: dict[str, list[str]], least: int) -> None:
     for label, count in data_set.counts().items():
         if count < least:
+            images = counted(count, "image") if count else "no images"
             raise DataError(
-                f"{data / spelled[label][0] if data.is_dir() else f'{data}, {label}'}: {count or 'no'} "
-                f"image{'s' if count != 1 else ''}; each class needs at least {least}"
+                f"{data / spelled[label][0] if data.is_dir() else f'{data}, {label}'}: {images}; each class needs at "
+                f"least {least}"
                 f"{' (one each to train, validate and test)' if least > 1 else ''}"
             )
