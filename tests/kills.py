@@ -264,6 +264,7 @@ def kill(name: str, folder: Path, kills: int, seed: int, is_full: bool) -> dict[
         if os.WIFSIGNALED(status):
             killed += 1
             left[job.verdict(current)] += 1
+            print(killed, dict(left), ended, dict(differing), file=sys.stderr, flush=True)
             continue
         assert status == 0, (folder / f"{current.name}.log").read_text()[-2000:]
         ended += 1
