@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,24 @@ from tests.schemas import check_written
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark `model` what needs the trained model, so that `make check` goes without; `exhaustive` runs by name alone."""
+    """Mark `model` what needs the trained model, so that `make check` goes without; `exhaustive` runs by name alone.
+
+    Of several workers (`--dist loadgroup`), one trains the model, and has all that needs it, from the start; another
+    takes the other files meanwhile.
+    """
     if "exhaustive" not in config.option.markexpr:
         items[:] = [item for item in items if item.get_closest_marker("exhaustive") is None]
+    items.sort(key=lambda item: not _needs_the_model(item))
     for item in items:
-        if {"run", "bundle"} & set(getattr(item, "fixturenames", ())):
+        group = item.path.stem
+        if _needs_the_model(item):
             item.add_marker("model")
+            group = "model"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _needs_the_model(item: pytest.Item) -> bool:
+    return bool({"run", "bundle"} & set(getattr(item, "fixturenames", ())))
 
 
 @dataclass(frozen=True)
@@ -140,13 +153,29 @@ def no_trials() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def few_shifted_images() -> Iterator[None]:
-    """Exports are verified on every part and shift, but on 12 images under each shift instead of 120."""
+@contextmanager
+def few_images() -> Iterator[None]:
+    """Exports do all that they do, on fewer images.
+
+    They are verified on 12 images under each shift instead of 120, calibrated on 128 of the 378 training images, and
+    their fine-tuning judges itself by 32 images instead of 81.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             Scope, "of_export", lambda: Scope({"test": None, "validation": None}, {"validation": 6, "test": 6})
         )
+        for name, images in (
+            ("quantized_run.CALIBRATION_IMAGES", 128),
+            ("post_training.CORRECTION_IMAGES", 32),
+            ("learn.MOST_JUDGED", 32),
+        ):
+            patch.setattr(f"cxr_edge.quantization.{name}", images)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def exports_on_few_images(request: pytest.FixtureRequest) -> Iterator[None]:
+    with few_images() if _needs_the_model(request.node) else nullcontext():
         yield
 
 
@@ -166,7 +195,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, cache_of_its_own: None) -> Run
 @pytest.fixture(scope="session")
 def bundle(run: Run) -> Path:
     """Every artifact of the run: two formats in four quantizations."""
-    assert type_command(["export", "--run", str(run.folder), "--quantize", "all", *ANY_GATE]) == 0
+    with few_images():
+        assert type_command(["export", "--run", str(run.folder), "--quantize", "all", *ANY_GATE]) == 0
     return run.bundle
 
 

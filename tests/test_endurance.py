@@ -71,6 +71,7 @@ NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="/
 
 
 @NEEDS_PROC
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1_000, pytest.param(50_000, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize(("runtime", "kind"), [("litert", "tflite"), ("onnx", "onnx"), ("openvino", "onnx")])
 def test_predictions_without_end_take_no_more_memory_and_say_the_same(
@@ -160,6 +161,7 @@ def full_disk(size: int, *arguments: object) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_leaves_the_old_bundle_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,6 @@ from cxr_edge.benchmarking.latency import Latency, measure, rounds_of
 from cxr_edge.benchmarking.noise import Clock, judge_noise, read_clock
 from cxr_edge.benchmarking.options import BenchOptions
 from cxr_edge.benchmarking.plan import Plan, plan_bench
-from cxr_edge.benchmarking.progress import Progress, unseen
 from cxr_edge.benchmarking.ratios import Speed, judge_speed, paired_ratio, ratio_interval
 from cxr_edge.benchmarking.record import (
     AgainstBaseline,
@@ -39,6 +38,7 @@ from cxr_edge.benchmarking.throughput import Throughput
 from cxr_edge.errors import ImageError, OptionError, unusable
 from cxr_edge.imaging.decode import load_image
 from cxr_edge.machine import describe_machine, usable_cores
+from cxr_edge.progress import Stage, silently
 from cxr_edge.runtimes.base import Session
 from cxr_edge.runtimes.selection import Selection
 from cxr_edge.runtimes.trial import Trial
@@ -72,10 +72,10 @@ class _Bench:
     images: NDArray[np.uint8]
     image: Path
     meter: EnergyMeter | None
-    progress: Progress
+    progress: Stage
 
 
-def bench(selection: Selection, options: BenchOptions, progress: Progress = unseen) -> BenchRecord:
+def bench(selection: Selection, options: BenchOptions, progress: Stage = silently) -> BenchRecord:
     """Measure artifacts on this machine.
 
     Args:

@@ -14,6 +14,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge train --data x-rays --folds 5", "cross-validation"),
         ("cxr-edge train --like runs/first --seed 1", "as another run, but for the seed"),
         ("cxr-edge train --config train.toml", "options from a file"),
+        ("cxr-edge train --data x-rays --tensorboard", "with logs for tensorboard --logdir runs"),
     ),
     "export": (
         ("cxr-edge export", "the latest run as int8 files"),
@@ -53,6 +54,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge install bundle.zip --into models --require-signature pub.pem", "only from its owner"),
     ),
     "rollback": (("cxr-edge rollback models", "the bundle before"),),
+    "web": (
+        ("cxr-edge web --serve", "the latest bundle in a browser on this machine"),
+        ("cxr-edge web --bundle bundle --out page", "a folder for a web server"),
+    ),
     "inspect": (("cxr-edge inspect model.tflite", "how much of a file is computed in integers"),),
     "devices": (("cxr-edge devices", "what there is to run artifacts on here"),),
     "phantom": (("cxr-edge phantom phantoms --images 50", "50 images per class"),),

@@ -112,7 +112,7 @@ class Exporter:
             self.recipe.dense_weights is DenseWeights.PER_TENSOR,
             self.recipe.symmetric_activations,
         )
-        self.quantized = QuantizedRun(run, self.graph, variant, options.fine_tuning(run.phantoms))
+        self.quantized = QuantizedRun(run, self.graph, variant, options.fine_tuning(run.phantoms), stage)
 
     @cached_property
     def temperature(self) -> float:
@@ -121,7 +121,7 @@ class Exporter:
 
     @cached_property
     def converter(self) -> Converter:
-        return Converter(self.recipe, self.graph, self.quantized, self.temperature)
+        return Converter(self.recipe, self.graph, self.quantized, self.temperature, self.stage)
 
     @cached_property
     def demand(self) -> OperatingDemand | None:

@@ -37,12 +37,12 @@ AUTO = "auto"
 class Classifier:
     """An artifact, loaded once.
 
-    `artifact` is what was loaded and `runtime` what runs it; `chosen` says how they were chosen, None where there was
-    nothing to choose. From `open`.
+    `artifact` is what was loaded and `runtime` what runs it; `selection_note` says how they were selected, None
+    where there was nothing to choose. From `open`.
     """
 
-    def __init__(self, artifact: Artifact, runtime: Runtime, threads: int, chosen: str | None = None) -> None:
-        self.artifact, self.runtime, self.chosen = artifact, runtime, chosen
+    def __init__(self, artifact: Artifact, runtime: Runtime, threads: int, selection_note: str | None = None) -> None:
+        self.artifact, self.runtime, self.selection_note = artifact, runtime, selection_note
         self._session = runtime.load(artifact.path, threads)
         self._warnings = tuple(str(warning) for warning in warnings_about_answers(artifact))
 
@@ -67,12 +67,12 @@ class Classifier:
         is_file = not path.is_dir() and path.suffix.lower().lstrip(".") in set(ArtifactFormat)
         able = [read_checked_artifact(path)] if is_file else best_artifacts(path, wanted)
         if wanted is None:
-            artifact, wanted, chosen = fastest(able, count)
+            artifact, wanted, selection_note = fastest(able, count)
         else:
-            artifact, chosen = able[0], None
+            artifact, selection_note = able[0], None
         if artifact.format not in wanted.formats:
             raise OptionError(f"{wanted.title} does not read .{artifact.format} files ({artifact.name})")
-        return cls(artifact if is_file else checked(artifact), wanted, count, chosen)
+        return cls(artifact if is_file else checked(artifact), wanted, count, selection_note)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ class Classifier:
             sha256=self.artifact.sha256,
             runtime=self.runtime.title,
             ran_on=self._session.ran_on,
-            chosen=self.chosen,
+            selection_note=self.selection_note,
             labels=self.labels,
             operating_point=self.operating_point,
             trained_on=self.artifact.metadata.training.data,

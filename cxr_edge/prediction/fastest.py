@@ -30,7 +30,7 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
     cache, and holds until an artifact, a runtime's installation, the CPU or the number of threads changes.
 
     Returns:
-        The artifact, the runtime, and how they were chosen, for people; None where the choice was remembered or there
+        The artifact, the runtime, and how they were selected, for people; None where the choice was remembered or there
         was none to make.
 
     Raises:
@@ -61,7 +61,7 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
             if (artifact.name, runtime.option) == (kept["artifact"], kept["runtime"]):
                 return artifact, runtime, None
     except (CacheError, OSError, ValueError, KeyError, TypeError):
-        # Not chosen yet, or damaged.
+        # Not measured yet, or damaged.
         pass
     artifact, runtime, account = _measured(pairs, threads)
     try:
