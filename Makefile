@@ -56,7 +56,7 @@ lock:
 release: web
 	rm -rf dist
 	$(VENV)/bin/python -m hatchling build -t wheel -d dist
-	cd web && ../$(VENV)/bin/python -m hatchling build -t wheel -d ../dist
+	cd web && $(abspath $(VENV))/bin/python -m hatchling build -t wheel -d ../dist
 	$(PYTHON) -m venv --without-pip dist/device
 	$(VENV)/bin/python -m pip --python dist/device/bin/python install --quiet --disable-pip-version-check \
 	  --require-hashes -r requirements/device.txt

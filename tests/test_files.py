@@ -12,14 +12,17 @@ from pathlib import Path
 import pytest
 
 from cxr_edge.artifacts.bundle import read_manifest
+from cxr_edge.benchmarking.record import read_record
 from cxr_edge.data.layouts import DataSet
 from cxr_edge.data.sources import with_sources
 from cxr_edge.data.split import read_split
 from cxr_edge.data.table import read_table
 from cxr_edge.errors import CacheError, CxrEdgeError
+from cxr_edge.evaluation.run_metrics import read_run_metrics
 from cxr_edge.exporting.recipe_file import read_recipe
 from cxr_edge.files import cache_folder, remove_partial_files, replacing, write_json, write_text
 from cxr_edge.runs import Run
+from cxr_edge.runs.history import read_history
 from tests.conftest import Cli
 
 
@@ -106,6 +109,9 @@ READERS: dict[str, Callable[[Path], object]] = {
     "split.csv": lambda path: read_split(path, path.parent, ("Normal",)),
     "images.metadata.xlsx": lambda path: with_sources(DataSet(path.parent, ("Normal",), (), {}, ())),
     "manifest.json": lambda path: read_manifest(path.parent),
+    "bench.json": read_record,
+    "metrics.json": read_run_metrics,
+    "history.json": read_history,
 }
 
 
