@@ -121,20 +121,26 @@ def write_json(path: Path, value: Any) -> None:
 MAX_RECORD_BYTES, MAX_TABLE_BYTES = 16 << 20, 256 << 20
 
 
-def require_bounded(path: Path, limit: int) -> None:
-    """Raises ValueError for more than `limit` bytes, and for a device or a pipe, which may have no end; OSError."""
+def require_bounded(path: Path, limit: int) -> int:
+    """How many bytes a file has.
+
+    Raises:
+        OSError: as `Path.stat`.
+        ValueError: more than `limit` bytes, or a device or a pipe, which may have no end.
+    """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("not a regular file")
     if status.st_size > limit:
         raise ValueError(f"{status.st_size} bytes, more than {limit}")
+    return status.st_size
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
     """A file's content. Raises ValueError and OSError as `require_bounded`."""
-    require_bounded(path, limit)
+    size = require_bounded(path, limit)
     with path.open("rb") as file:
-        return file.read(limit)
+        return file.read(size)
 
 
 def sha256_of(path: Path) -> str:
