@@ -56,14 +56,14 @@ lock:
 release: web
 	rm -rf dist
 	$(VENV)/bin/python -m hatchling build -t wheel -d dist
-	cd web && ../$(VENV)/bin/python -m hatchling build -t wheel -d ../dist
+	cd web && $(abspath $(VENV))/bin/python -m hatchling build -t wheel -d ../dist
 	$(PYTHON) -m venv --without-pip dist/device
 	$(VENV)/bin/python -m pip --python dist/device/bin/python install --quiet --disable-pip-version-check \
 	  --require-hashes -r requirements/device.txt
-	$(VENV)/bin/python -m pip --python dist/device/bin/python install --quiet --disable-pip-version-check \
-	  --no-deps --no-index dist/cxr_edge-*.whl
-	cyclonedx-py environment dist/device/bin/python --pyproject pyproject.toml --output-reproducible --of JSON \
-	  -o dist/cxr-edge-device.cdx.json
+	sed "s/^dynamic = .*/version = \"$$($(VENV)/bin/python -c 'import cxr_edge; print(cxr_edge.__version__)')\"/" \
+	  pyproject.toml > dist/device/pyproject.toml
+	cyclonedx-py environment dist/device/bin/python --pyproject dist/device/pyproject.toml --output-reproducible \
+	  --of JSON -o dist/cxr-edge-device.cdx.json
 	rm -rf dist/device
 
 # Known vulnerabilities of what is pinned. Needs pip-audit, and its database on the network. Without --strict, pip-audit

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -116,12 +117,29 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+#: What somebody writes by hand or with a spreadsheet is smaller: options and records, and tables of images.
+MAX_RECORD_BYTES, MAX_TABLE_BYTES = 16 << 20, 256 << 20
+
+
+def require_bounded(path: Path, limit: int) -> int:
+    """How many bytes a file has.
+
+    Raises:
+        OSError: as `Path.stat`.
+        ValueError: more than `limit` bytes, or a device or a pipe, which may have no end.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("not a regular file")
+    if status.st_size > limit:
+        raise ValueError(f"{status.st_size} bytes, more than {limit}")
+    return status.st_size
+
+
 def read_bounded(path: Path, limit: int) -> bytes:
-    """A file's content. Raises ValueError where it is more than `limit` bytes."""
+    """A file's content. Raises ValueError and OSError as `require_bounded`."""
+    size = require_bounded(path, limit)
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise ValueError(f"{size} bytes, more than {limit}")
         return file.read(size)
 
 

@@ -6,12 +6,24 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cxr_edge.errors import CacheError
+from cxr_edge.artifacts.bundle import read_manifest
+from cxr_edge.benchmarking.record import read_record
+from cxr_edge.data.layouts import DataSet
+from cxr_edge.data.sources import with_sources
+from cxr_edge.data.split import read_split
+from cxr_edge.data.table import read_table
+from cxr_edge.errors import CacheError, CxrEdgeError
+from cxr_edge.evaluation.run_metrics import read_run_metrics
+from cxr_edge.exporting.recipe_file import read_recipe
 from cxr_edge.files import cache_folder, remove_partial_files, replacing, write_json, write_text
+from cxr_edge.runs import Run
+from cxr_edge.runs.history import read_history
+from tests.conftest import Cli
 
 
 def test_a_failed_write_keeps_the_old_content_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -88,3 +100,36 @@ def test_a_user_without_a_home_is_told_to_name_a_cache(monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "getuid", lambda: 54321)
     with pytest.raises(CacheError, match="CXR_EDGE_CACHE"):
         cache_folder()
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "recipe.toml": lambda path: read_recipe(str(path)),
+    "run.json": lambda path: Run(path.parent).config(),
+    "labels.csv": lambda path: read_table(path, ("path", "label")),
+    "split.csv": lambda path: read_split(path, path.parent, ("Normal",)),
+    "images.metadata.xlsx": lambda path: with_sources(DataSet(path.parent, ("Normal",), (), {}, ())),
+    "manifest.json": lambda path: read_manifest(path.parent),
+    "bench.json": read_record,
+    "metrics.json": read_run_metrics,
+    "history.json": read_history,
+}
+
+
+@pytest.mark.parametrize("name", [*READERS, "config.toml"])
+@pytest.mark.parametrize("kind", ["device", "pipe", "huge"])
+def test_what_has_no_end_is_not_read(tmp_path: Path, cli: Cli, name: str, kind: str) -> None:
+    path = tmp_path / name
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        with path.open("wb") as file:
+            file.truncate(200 << 30)
+    if name == "config.toml":
+        result = cli("train", "--config", path)
+        assert result.code == 2
+        assert "config.toml" in result.err
+        return
+    with pytest.raises(CxrEdgeError):
+        READERS[name](path)

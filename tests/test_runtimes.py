@@ -16,6 +16,7 @@ import cxr_edge.runtimes
 from cxr_edge.benchmarking.latency import Candidate, measure
 from cxr_edge.benchmarking.startup import StartUp, startup
 from cxr_edge.errors import ArtifactError, OptionError, ProviderError
+from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.runtimes.accelerators import RemoteSession, missing_accelerators
 from cxr_edge.runtimes.base import Runtime, all_runtimes, every_runtime, runtime_named
 from cxr_edge.runtimes.gpus import gpu_nodes
@@ -269,3 +270,12 @@ def test_devices_names_the_extra_that_brings_a_runtime(cli: Cli, monkeypatch: py
 def test_threads_that_would_bring_a_runtime_down_are_refused(tiny: Path, runtime: str, kind: str, threads: int) -> None:
     with pytest.raises(OptionError, match=f"--threads {threads}: from 1 to"):
         runtime_named(runtime).load(tiny / f"xception-int8.{kind}", threads)
+
+
+def test_a_runtime_that_fails_on_an_image_is_an_error_of_the_artifact() -> None:
+    class Failing:
+        def run(self, images: np.ndarray) -> np.ndarray:
+            raise RuntimeError("node 3 failed\nand more")
+
+    with pytest.raises(ArtifactError, match=r"x.onnx: fails on an image \(node 3 failed\)"):
+        score_images(Failing(), np.zeros((1, SIZE, SIZE, 1), np.uint8), name="x.onnx")

@@ -19,6 +19,7 @@ from cxr_edge.benchmarking.ratios import Speed
 from cxr_edge.benchmarking.startup import StartUp
 from cxr_edge.benchmarking.throughput import Throughput
 from cxr_edge.errors import DataError
+from cxr_edge.files import MAX_RECORD_BYTES, read_bounded
 from cxr_edge.machine import Machine
 from cxr_edge.records import from_json
 
@@ -159,7 +160,7 @@ class BenchRecord:
 def read_record(path: Path) -> BenchRecord:
     """A record that `bench --json` wrote, of whatever schema. Raises DataError for another file, or a later schema."""
     try:
-        record = current_record(json.loads(path.read_text(encoding="utf-8")))
+        record = current_record(json.loads(read_bounded(path, MAX_RECORD_BYTES)))
         # The sentence of an older record may say more than its figures do.
         return from_json(BenchRecord, record).concluded()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:

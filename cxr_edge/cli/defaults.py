@@ -20,12 +20,13 @@ def options_of_file(context: typer.Context, path: Path | None) -> Path | None:
     import tomllib
 
     from cxr_edge.choices import nearest
+    from cxr_edge.files import MAX_RECORD_BYTES, read_bounded
 
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_bounded(path, MAX_RECORD_BYTES).decode())
     except OSError as error:
         raise OptionError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise OptionError(f"{path}: not a TOML file ({error})") from None
     names = _names(context)
     for key in content:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from cxr_edge.data.layouts import DataSet, folded
 from cxr_edge.errors import DataError, first_line
+from cxr_edge.files import MAX_TABLE_BYTES, require_bounded
 
 #: `COVID.metadata.xlsx`; the first release spells one of them with an a.
 _WORKBOOKS = "*.m[ea]tadata.xlsx"
@@ -44,6 +45,7 @@ def _rows(workbook: Path) -> Iterator[tuple[str, str]]:
     from openpyxl import load_workbook
 
     try:
+        require_bounded(workbook, MAX_TABLE_BYTES)
         opened = load_workbook(workbook, read_only=True, data_only=True)
         rows = list(opened.worksheets[0].iter_rows(values_only=True))
         opened.close()

@@ -12,7 +12,7 @@ import numpy as np
 
 from cxr_edge.data.layouts import PARTS, data_root
 from cxr_edge.errors import DataError
-from cxr_edge.files import write_text
+from cxr_edge.files import MAX_TABLE_BYTES, require_bounded, write_text
 from cxr_edge.imaging.rule import STRETCH
 from cxr_edge.runs import Run
 
@@ -71,9 +71,10 @@ def read_split(path: Path, root: Path, labels: tuple[str, ...]) -> Split:
         DataError: the table is damaged, or names a file that is no longer there.
     """
     try:
+        require_bounded(path, MAX_TABLE_BYTES)
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
     if not rows or tuple(rows[0]) != _COLUMNS or any(len(row) != len(_COLUMNS) for row in rows):
         raise DataError(f"{path}: not a split table with the columns {', '.join(_COLUMNS)}")

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 from cxr_edge.errors import DataError
+from cxr_edge.files import MAX_TABLE_BYTES, require_bounded
 
 #: Columns, and the names that they have in the wild, the first one ours.
 _COLUMNS = {
@@ -24,6 +25,7 @@ def read_table(table: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
         DataError: no such file, not CSV in UTF-8, or without a needed column.
     """
     try:
+        require_bounded(table, MAX_TABLE_BYTES)
         # Spreadsheets write a byte order mark.
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
@@ -39,5 +41,5 @@ def read_table(table: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
             return [{column: (row[name] or "").strip() for column, name in names.items()} for row in reader]
     except FileNotFoundError:
         raise DataError(f"{table}: no such table") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise DataError(f"{table}: not a CSV file in UTF-8 ({error})") from None

@@ -11,6 +11,7 @@ from typing import Any
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.errors import RunError
 from cxr_edge.evaluation.metrics import ClassificationMetrics, metrics_of
+from cxr_edge.files import MAX_RECORD_BYTES, read_bounded
 from cxr_edge.records import INLINE
 
 SCHEMA = 2
@@ -89,7 +90,7 @@ def pooled(folds: Sequence[RunMetrics]) -> CrossValidation:
 def read_run_metrics(path: Path) -> RunMetrics:
     """Raises RunError where it cannot be read."""
     try:
-        return RunMetrics.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return RunMetrics.from_json(json.loads(read_bounded(path, MAX_RECORD_BYTES)))
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
 

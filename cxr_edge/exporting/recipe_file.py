@@ -16,6 +16,7 @@ from cxr_edge.choices import nearest
 from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.gate import Gate
 from cxr_edge.exporting.recipe import OPSETS, Batch, DenseWeights, OutputType, Recipe
+from cxr_edge.files import MAX_RECORD_BYTES, read_bounded
 from cxr_edge.lowering.activations import ActivationType
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -42,10 +43,10 @@ def read_recipe(name: str) -> Recipe:
             names = sorted(file.stem for file in recipes_folder().glob("*.toml"))
             raise OptionError(f"recipe {name}: {nearest(name, names)}, or give a .toml file")
     try:
-        return recipe_of(tomllib.loads(path.read_text(encoding="utf-8")), path.stem)
+        return recipe_of(tomllib.loads(read_bounded(path, MAX_RECORD_BYTES).decode()), path.stem)
     except FileNotFoundError:
         raise OptionError(f"{path}: no such recipe") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise OptionError(f"{path}: not a TOML file ({error})") from None
     except OptionError as error:
         raise OptionError(f"{path}: {error}") from None

@@ -9,7 +9,7 @@ from typing import Any
 
 from cxr_edge import records
 from cxr_edge.errors import RunError
-from cxr_edge.files import write_json
+from cxr_edge.files import MAX_RECORD_BYTES, read_bounded, write_json
 from cxr_edge.intervals import Interval
 
 SCHEMA = 2
@@ -62,7 +62,7 @@ class History:
 def read_history(path: Path) -> History:
     """Raises RunError where it cannot be read."""
     try:
-        return History.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return History.from_json(json.loads(read_bounded(path, MAX_RECORD_BYTES)))
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.errors import RunError
+from cxr_edge.files import MAX_RECORD_BYTES, read_bounded
 from cxr_edge.runs.config import RunConfig
 
 RUNS = Path("runs")
@@ -95,7 +96,7 @@ class Run:
     def config(self) -> RunConfig:
         """The content of `run.json`. Raises RunError when there is none, or it is damaged."""
         try:
-            return RunConfig.from_json(json.loads(self.config_file.read_text(encoding="utf-8")))
+            return RunConfig.from_json(json.loads(read_bounded(self.config_file, MAX_RECORD_BYTES)))
         except FileNotFoundError:
             raise RunError(f"{self.folder}: not a run folder; create one with cxr-edge train") from None
         except (OSError, ValueError) as error:
