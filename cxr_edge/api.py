@@ -1,7 +1,6 @@
 """The commands of the workstation as functions, with the names of their options. What is heavy is imported when called.
 
-They return what the commands show, and raise the package's errors. Nothing is printed, but for the progress of an
-export on stderr.
+They return what the commands show, and raise the package's errors. Nothing is printed.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, cast
 
 
 def switch_off_telemetry() -> None:
@@ -17,6 +16,5 @@ def switch_off_telemetry() -> None:
     # Not `setdefault`: nothing that a user sets by accident should make a medical device talk.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    # OpenVINO has no switch, and does without the package where it cannot be imported. That a module may be None, the
-    # type of `sys.modules` does not know.
-    cast("dict[str, Any]", sys.modules).setdefault("openvino_telemetry", None)
+    # OpenVINO has no switch, and does without the package where it cannot be imported.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

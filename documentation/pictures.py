@@ -33,8 +33,8 @@ def main() -> None:
         subprocess.run(["cxr-edge", "audit", run.phantoms_folder, "--html", audit], check=True)
         heat_map = Path(folder) / "heat-map.png"
         image = sorted((run.phantoms_folder / "COVID-19").iterdir())[0]
-        predict = ["cxr-edge", "predict", image, "--artifact", run.bundle / "xception-int8.tflite"]
-        subprocess.run([*predict, "--heatmap", heat_map], check=True)
+        artifact = run.bundle / "xception-int8.tflite"
+        subprocess.run(["cxr-edge", "predict", image, "--artifact", artifact, "--heatmap", heat_map], check=True)
         _write(Image.open(heat_map), "heat-map.png")
         _write(Image.open(run.folder / "learning_curves.png"), "learning-curves.png")
         for page, height, name in ((run.folder / "report.html", 1240, "report.png"), (audit, 1100, "audit-page.png")):

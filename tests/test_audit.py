@@ -61,6 +61,7 @@ def kinds(record: dict[str, Any], severity: str = "serious") -> set[str]:
     return {finding["kind"] for finding in record["findings"] if finding["severity"] == severity}
 
 
+@pytest.mark.slow
 def test_sound_data_has_no_serious_finding(data: Path, cli: Cli) -> None:
     record = audited(cli, data, "--strict")
     assert kinds(record) == kinds(record, "warning") == set()
@@ -328,6 +329,7 @@ ALTERED = {
 }
 
 
+@pytest.mark.slow
 def test_altered_copies_are_found_and_named(data: Path, cli: Cli) -> None:
     wanted = {}
     for index, (how, change) in enumerate(ALTERED.items()):

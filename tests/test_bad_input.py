@@ -171,6 +171,7 @@ class ClosedPipe(Progress):
         raise BrokenPipeError("Broken pipe")
 
 
+@pytest.mark.slow
 def test_a_finished_run_stays_though_its_result_cannot_be_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -253,6 +253,20 @@ def test_a_second_training_on_a_run_is_refused_and_touches_nothing(tmp_path: Pat
     assert not (folder / ".lock").exists()
 
 
+def test_checkpoints_that_a_kill_left_beside_the_model_are_removed(
+    tmp_path: Path, started: Callable[..., Any], cli: Cli
+) -> None:
+    run = Run(tmp_path / "run")
+    write_phantoms(tmp_path / "data", 5, size=64)
+    assert started("--data", tmp_path / "data", "--run", run.folder).code == 0
+    run.checkpoints.mkdir()
+    run.model_file.write_text("the model")
+    (run.folder / ".model-x.partial.h5").write_text("half of it")
+    assert "nothing to resume" in cli("train", "--resume", "--run", run.folder).err
+    assert not run.checkpoints.exists()
+    assert sorted(path.name for path in run.folder.iterdir() if path.suffix == ".h5") == ["model.h5"]
+
+
 def test_of_two_at_once_one_holds_the_folder(tmp_path: Path) -> None:
     inside, most, refused = 0, 0, 0
     guard = threading.Lock()

@@ -54,6 +54,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge install bundle.zip --into models --require-signature pub.pem", "only from its owner"),
     ),
     "rollback": (("cxr-edge rollback models", "the bundle before"),),
+    "web": (
+        ("cxr-edge web --serve", "the latest bundle in a browser on this machine"),
+        ("cxr-edge web --bundle bundle --out page", "a folder for a web server"),
+    ),
     "inspect": (("cxr-edge inspect model.tflite", "how much of a file is computed in integers"),),
     "devices": (("cxr-edge devices", "what there is to run artifacts on here"),),
     "phantom": (("cxr-edge phantom phantoms --images 50", "50 images per class"),),

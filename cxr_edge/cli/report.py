@@ -28,7 +28,7 @@ def command(
 def write_report(bundle: Path, output: Path | None = None, with_images: bool = False) -> None:
     """Write the page and name it; what `demo` does too."""
     from cxr_edge.benchmarking.record import read_record
-    from cxr_edge.console import progress_bar
+    from cxr_edge.console import stage
     from cxr_edge.errors import DataError
     from cxr_edge.evaluation.advice import advise
     from cxr_edge.evaluation.conditions import Scope
@@ -40,7 +40,7 @@ def write_report(bundle: Path, output: Path | None = None, with_images: bool = F
 
     path = output or run_of(bundle).folder / "report.html"
     # What artifacts do under shift is read from them: it was measured at export.
-    scored = score_bundle(bundle, Scope.of_labels(), progress_bar)
+    scored = score_bundle(bundle, Scope.of_labels(), stage)
     rows = compare_bundle(scored, {})
     record = None
     if scored.run.bench_file.is_file():

@@ -7,8 +7,8 @@ from typing import Any
 
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import RunError
-from cxr_edge.files import remove_partial_files
 from cxr_edge.runs import Run
+from cxr_edge.runs.leftovers import remove_leftovers
 from cxr_edge.runs.lock import locked
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import TrainOptions, require_same
@@ -27,6 +27,7 @@ def train_new(run: Run, options: TrainOptions, progress: Progress = SILENT) -> T
     options.check()
     progress = tracked(options, progress)
     with starting(run):
+        remove_leftovers(run)
         start_run(run, options, progress)
         return _train(run, progress)
 
@@ -41,14 +42,13 @@ def resume(run: Run, stated: Mapping[str, Any], progress: Progress = SILENT) -> 
     require_same(options, stated, run.folder)
     progress = tracked(options, progress)
     with locked(run.folder):
+        remove_leftovers(run)
         if run.model_file.is_file():
             raise RunError(f"{run.folder}: its training is finished; nothing to resume")
         return _train(run, progress)
 
 
 def _train(run: Run, progress: Progress) -> TrainingResult:
-    for folder in (run.folder, run.checkpoints):
-        remove_partial_files(folder)
     progress.run_started(run, run.config(), run_split(run))
     try:
         with progress.working("starting TensorFlow"):

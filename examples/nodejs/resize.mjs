@@ -9,7 +9,12 @@
 /** 8 bits of a pixel and 2 of headroom leave 22 of 32 for the fraction of a weight. */
 const FRACTION_BITS = 32 - 8 - 2;
 
-/** For each output position the first input position and the weights, integers, of it and those that follow. */
+/**
+ * For each output position the first input position and the weights, integers, of it and those that follow.
+ *
+ * @param {number} inputSize
+ * @param {number} outputSize
+ */
 function weightsAlong(inputSize, outputSize) {
   const scale = inputSize / outputSize;
   const support = Math.max(scale, 1);
@@ -29,6 +34,13 @@ function weightsAlong(inputSize, outputSize) {
 /**
  * Resize one axis. In `input` and `output`, `step` leads from a pixel to the next along the axis, `across` from a line
  * of pixels to the next line.
+ *
+ * @param {Uint8Array} pixels
+ * @param {number} lines
+ * @param {number} inputSize
+ * @param {number} outputSize
+ * @param {{step: number, across: number}} input
+ * @param {{step: number, across: number}} output
  */
 function resizeAxis(pixels, lines, inputSize, outputSize, input, output) {
   const plan = weightsAlong(inputSize, outputSize);
@@ -46,29 +58,32 @@ function resizeAxis(pixels, lines, inputSize, outputSize, input, output) {
   return resized;
 }
 
-function resizeRows(pixels, width, height, size) {
-  return width === size
+/** @type {(pixels: Uint8Array, width: number, height: number, outWidth: number) => Uint8Array} */
+function resizeRows(pixels, width, height, outWidth) {
+  return width === outWidth
     ? pixels
-    : resizeAxis(pixels, height, width, size, { step: 1, across: width }, { step: 1, across: size });
+    : resizeAxis(pixels, height, width, outWidth, { step: 1, across: width }, { step: 1, across: outWidth });
 }
 
-function resizeColumns(pixels, width, height, size) {
+/** @type {(pixels: Uint8Array, width: number, height: number, outHeight: number) => Uint8Array} */
+function resizeColumns(pixels, width, height, outHeight) {
   const along = { step: width, across: 1 };
-  return height === size ? pixels : resizeAxis(pixels, width, height, size, along, along);
+  return height === outHeight ? pixels : resizeAxis(pixels, width, height, outHeight, along, along);
 }
 
 /**
- * Resize grey pixels to `size` x `size` as Pillow's `resize((size, size), BILINEAR)` does.
+ * Resize grey pixels as Pillow's `resize((outWidth, outHeight), BILINEAR)` does; to a square where one side is named.
  *
  * @param {Uint8Array} pixels row by row
  * @param {number} width
  * @param {number} height
- * @param {number} size
+ * @param {number} outWidth
+ * @param {number} [outHeight]
  * @returns {Uint8Array}
  */
-export function resizeBilinear(pixels, width, height, size) {
-  if (height > size && height - size > 2 * (width - size)) {
-    return resizeRows(resizeColumns(pixels, width, height, size), width, size, size);
+export function resizeBilinear(pixels, width, height, outWidth, outHeight = outWidth) {
+  if (height > outHeight && height - outHeight > 2 * (width - outWidth)) {
+    return resizeRows(resizeColumns(pixels, width, height, outHeight), width, outHeight, outWidth);
   }
-  return resizeColumns(resizeRows(pixels, width, height, size), size, height, size);
+  return resizeColumns(resizeRows(pixels, width, height, outWidth), outWidth, height, outHeight);
 }

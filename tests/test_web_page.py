@@ -1,0 +1,217 @@
+"""The page in a browser: loaded, used, measured, offline, and what it answers against `cxr-edge predict`."""
+
+from __future__ import annotations
+
+import csv
+import http.server
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_edge.benchmarking.record import read_record
+from cxr_edge.phantoms.drawing import LABELS, draw_phantom
+from cxr_edge.runs import Run
+from cxr_edge.web.server import PageServer
+from tests.conftest import Cli, assert_same_answers
+from tests.schemas import faults
+from tests.web import CHROMIUM, NODE, WEB, needs_browser, needs_page, needs_sources, write_web_bundle
+
+pytestmark = [needs_sources, needs_page, needs_browser, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def own_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_web_bundle(tmp_path_factory.mktemp("web") / "own")
+
+
+@pytest.fixture
+def page(own_bundle: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(WEB)
+    result = cli("web", "--bundle", own_bundle, "--out", tmp_path / "page")
+    assert result.code == 0, result.err
+    return tmp_path / "page"
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    server = PageServer(folder, 0)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield server.url
+    finally:
+        server.close()
+        thread.join()
+
+
+@contextmanager
+def served_plainly(folder: Path) -> Iterator[str]:
+    """By a server that sets no headers of its own."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *arguments: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def used(url: str, folder: Path, *steps: str, files: list[Path] | None = None) -> dict[str, Any]:
+    """What was seen of the page after some of the steps of web/tests/page.mjs."""
+    (folder / "downloads").mkdir(exist_ok=True)
+    task = {
+        "url": url,
+        "chromium": CHROMIUM,
+        "steps": steps,
+        "files": list(map(str, files or [])),
+        "downloads": str(folder / "downloads"),
+    }
+    (folder / "task.json").write_text(json.dumps(task))
+    command = [str(NODE), str(WEB / "tests" / "page.mjs"), str(folder / "task.json")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = json.loads(done.stdout)
+    return seen
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Of each format, some of other sizes, one that is warned of, and two without an answer."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for index, (suffix, size) in enumerate([("png", (300, 400)), ("jpg", (512, 480)), ("png", (71, 71))]):
+        drawn = Image.fromarray(draw_phantom(LABELS[index], 40 + index, 128).pixels)
+        drawn.resize(size, Image.Resampling.BICUBIC).save(folder / f"{index}-phantom.{suffix}")
+    Image.fromarray(np.tile(np.linspace(90, 250, 200).astype(np.uint8), (100, 1))).save(folder / "3-wide.png")
+    Image.new("L", (90, 90)).save(folder / "4-black.png")
+    (folder / "5-text.png").write_text("no image")
+    try:
+        from tests.test_dicom import written
+    except pytest.skip.Exception:
+        return sorted(folder.iterdir())
+    written(folder / "6-ramp.dcm", np.linspace(0, 4095, 90 * 80).reshape(90, 80).astype(np.uint16), ViewPosition="LL")
+    return sorted(folder.iterdir())
+
+
+def test_answers_are_those_of_predict(
+    own_bundle: Path, page: Path, files: list[Path], cli: Cli, tmp_path: Path
+) -> None:
+    with served(page) as url:
+        seen = used(url, tmp_path, "load", "pick", "look", "accessibility", "dropAndPaste", "offline", files=files)
+    assert seen["status"] == "Ready"
+    assert seen["isolated"]
+    assert "45 of 45 reference pictures" in seen["checks"]
+    assert "computes what was validated" in seen["checks"]
+    assert seen["hosts"] == [url.removeprefix("http://").rstrip("/")]
+    assert not seen["console"]
+    assert not seen["faults"]
+    assert (seen["full"], seen["none"], seen["painted"]) == ("1", "0", True)
+    assert "0-phantom.png" in seen["viewer"]
+    assert [line.split("\n")[0] for line in seen["dropped"]] == ["drop.png", "paste.png"]
+    assert len(seen["offline"]) == 3
+    _compare(own_bundle, files, tmp_path / "downloads", cli, tmp_path / "predict.json")
+
+
+def _compare(bundle: Path, files: list[Path], downloads: Path, cli: Cli, target: Path) -> None:
+    artifact = bundle / "xception-int8.onnx"
+    assert cli("predict", *files, "--artifact", artifact, "--runtime", "onnx", "--json", target).code == 0
+    wanted, own = (json.loads(path.read_text()) for path in (target, downloads / "results.json"))
+    assert not faults("predict", own)
+    for key in ("artifact", "sha256", "labels", "operating_point", "warnings", "notice", "trained_on"):
+        assert own[key] == wanted[key], key
+    assert len(own["rows"]) == len(wanted["rows"])
+    for row, expected in zip(own["rows"], wanted["rows"], strict=True):
+        assert row["file"] == Path(expected["file"]).name
+        assert (row["label"], row["decision"], row["warnings"]) == tuple(
+            expected[key] for key in ("label", "decision", "warnings")
+        )
+        assert row["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
+    reasons = [skipped["reason"] for skipped in own["skipped"]]
+    assert reasons[0] == wanted["skipped"][0]["reason"].replace(str(files[0].parent) + "/", "")
+    assert "5-text.png" in reasons[1]
+    with (downloads / "results.csv").open(newline="") as file:
+        lines = list(csv.reader(file))
+    assert lines[0] == ["file", "label", "decision", *wanted["labels"], "warnings", "error"]
+    assert len(lines) == 1 + len(files)
+
+
+def test_webgpu_and_the_benchmark(page: Path, files: list[Path], tmp_path: Path) -> None:
+    with served(page) as url:
+        seen = used(url, tmp_path, "load", "benchmark", "pick", "webgpu", files=files[:3])
+    assert "WebGPU" in seen["backends"]
+    assert "45 of 45 reference pictures" in seen["webgpu"]
+    assert "software, no GPU" in seen["webgpu"]
+    assert not seen["console"]
+    results = json.loads((tmp_path / "downloads" / "results.json").read_text())
+    assert results["artifact"] == "xception-float32.onnx"
+    assert "WebGPU" in results["ran_on"] and len(results["rows"]) == 3
+    path = tmp_path / "downloads" / "bench.json"
+    assert not faults("bench", json.loads(path.read_text()))
+    record = read_record(path)
+    assert {row.runtime for row in record.rows} == {"ONNX Runtime Web WebAssembly", "ONNX Runtime Web WebGPU"}
+    assert all(row.queries >= 10 and row.p50_ms <= row.p90_ms for row in record.rows)
+    assert record.conclusion
+
+
+def test_a_plain_server_is_enough_for_threads(page: Path, tmp_path: Path) -> None:
+    with served_plainly(page) as url:
+        seen = used(url, tmp_path, "load", "offline")
+    assert seen["isolated"]
+    assert any("threads" in backend for backend in seen["backends"])
+    assert not seen["console"]
+
+
+def test_another_model_than_the_manifests_is_refused(page: Path, tmp_path: Path) -> None:
+    model = page / "model" / "xception-int8.onnx"
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    with served(page) as url:
+        seen = used(url, tmp_path, "load")
+    assert seen["status"].startswith("No model: model/xception-int8.onnx: refused")
+
+
+def test_another_answer_than_was_recorded_is_told(page: Path, tmp_path: Path) -> None:
+    path = page / "model" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for artifact in manifest["artifacts"]:
+        artifact["reference_outputs"]["probabilities"][0].reverse()
+    path.write_text(json.dumps(manifest))
+    with served(page) as url:
+        seen = used(url, tmp_path, "load")
+    assert "does not compute what was validated" in seen["checks"]
+    assert "do not use its answers" in seen["warnings"][0]
+
+
+def test_two_hundred_phantoms_get_the_classes_of_predict(
+    bundle: Path, run: Run, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(WEB)
+    files = sorted((run.folder / "phantoms").rglob("*.png"))[::2][:200]
+    assert cli("web", "--bundle", bundle, "--out", tmp_path / "page").code == 0
+    with served(tmp_path / "page") as url:
+        seen = used(url, tmp_path, "load", "pick", files=files)
+    assert "computes what was validated" in seen["checks"]
+    own = json.loads((tmp_path / "downloads" / "results.json").read_text())
+    artifact, target = bundle / own["artifact"], tmp_path / "predict.json"
+    assert cli("predict", *files, "--artifact", artifact, "--runtime", "onnx", "--json", target).code == 0
+    found, wanted = (
+        np.float32([row["probabilities"] for row in record["rows"]]) for record in (own, json.loads(target.read_text()))
+    )
+    print(f"largest difference of a probability on {len(files)} phantoms: {np.abs(found - wanted).max():.4f}")
+    assert len(found) == len(files) == 200
+    assert_same_answers(bundle, found, wanted)

@@ -1,0 +1,1 @@
+"""The built page of `cxr-edge web`: data, and no code."""

@@ -1,0 +1,38 @@
+/** A file of this folder, whole and with the hash that it must have. */
+
+import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex } from "@noble/hashes/utils.js";
+
+/** Called with how many bytes are here. */
+export type OnBytes = (loaded: number) => void;
+
+/**
+ * Raises Error for another file than the one that is named by its SHA-256, whatever its size.
+ *
+ * Not by crypto.subtle, which browsers have on secure pages only: a hospital's own server may be none.
+ */
+export async function download(path: string, hash: string, bytes?: number, onBytes?: OnBytes): Promise<Uint8Array> {
+  const response = await fetch(path);
+  if (!response.ok || !response.body) throw new Error(`${path}: ${response.status} ${response.statusText}`);
+  const chunks: Uint8Array[] = [];
+  const digest = sha256.create();
+  let loaded = 0;
+  const reader = response.body.getReader();
+  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    loaded += read.value.length;
+    if (bytes !== undefined && loaded > bytes) break;
+    digest.update(read.value);
+    chunks.push(read.value);
+    onBytes?.(loaded);
+  }
+  if (bytesToHex(digest.digest()) !== hash || (bytes !== undefined && loaded !== bytes)) {
+    throw new Error(`${path}: refused, not the file that manifest.json describes (its SHA-256 is another); copy the folder again`);
+  }
+  const whole = new Uint8Array(loaded);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}

@@ -1,0 +1,92 @@
+/** The worker: decodes files and runs one model on one back end, so that the page never stands still. */
+
+import { decodePicture, resized } from "../imaging/decode.ts";
+import { loadJpegDecoder } from "../imaging/jpeg.ts";
+import { examine } from "../imaging/plausibility.ts";
+import type { Model } from "../bundle/manifest.ts";
+import { download } from "./download.ts";
+import type { Answers, Classified, Opened, Progress, Reply, Request, Timed } from "./messages.ts";
+import { replay } from "./replay.ts";
+import { Session } from "./session.ts";
+
+/** Pictures that are timed, taken in turn. */
+const MAX_TIMED = 16;
+
+let session: Session;
+let model: Model;
+const jpeg = loadJpegDecoder(new URL("libjpeg-turbo.wasm", self.location.href).href);
+// It is awaited where a JPEG file comes.
+jpeg.catch(() => undefined);
+const recent: Uint8Array[] = [];
+
+function post(reply: Reply, transfer: Transferable[] = []): void {
+  (self as unknown as Worker).postMessage(reply, transfer);
+}
+
+async function open(request: Request & { kind: "open" }): Promise<Opened> {
+  model = request.model;
+  const report = (progress: Progress): void => post({ progress });
+  const content = await download(`model/${model.file}`, model.sha256, model.bytes, (done) =>
+    report({ stage: "download", done, total: model.bytes }),
+  );
+  report({ stage: "start", done: 0, total: 1 });
+  const start = performance.now();
+  session = await Session.open(model, content, request.backend);
+  await session.run(new Uint8Array(model.size ** 2), false);
+  const loadMs = performance.now() - start;
+  let done = 0;
+  const total = model.reference?.probabilities.length ?? 0;
+  const replayed = request.withReplay
+    ? await replay(session, model, () => report({ stage: "references", done: ++done, total }))
+    : null;
+  return { ranOn: session.ranOn, version: session.version, loadMs, replay: replayed };
+}
+
+async function classify({ content }: Request & { kind: "classify" }): Promise<Classified> {
+  const start = performance.now();
+  const picture = await decodePicture(content, jpeg);
+  const warnings = examine(picture);
+  const decoded = performance.now();
+  const pixels = resized(picture.grey, model.size, model.resize);
+  const ready = performance.now();
+  const { probabilities, heatmap, ms } = await session.run(pixels, true);
+  if (recent.push(pixels) > MAX_TIMED) recent.shift();
+  return {
+    grey: picture.grey,
+    probabilities,
+    heatmap,
+    warnings,
+    facts: picture.facts ?? null,
+    decodeMs: decoded - start,
+    resizeMs: ready - decoded,
+    inferenceMs: ms,
+  };
+}
+
+async function time({ queries, warmUpMs }: Request & { kind: "time" }): Promise<Timed> {
+  const images = recent.length ? recent : [Uint8Array.from({ length: model.size ** 2 }, (_, index) => index & 255)];
+  const end = performance.now() + warmUpMs;
+  for (let index = 0; performance.now() < end; index++) await session.run(images[index % images.length], false);
+  const ms: number[] = [];
+  for (let index = 0; index < queries; index++) ms.push((await session.run(images[index % images.length], false)).ms);
+  return { ms };
+}
+
+async function answered(request: Request): Promise<Answers[Request["kind"]]> {
+  switch (request.kind) {
+    case "open":
+      return open(request);
+    case "classify":
+      return classify(request);
+    case "time":
+      return time(request);
+  }
+}
+
+self.addEventListener("message", async ({ data }: MessageEvent<Request>) => {
+  try {
+    post({ answer: await answered(data) });
+  } catch (error) {
+    post({ error: error instanceof Error ? error.message : String(error) });
+  }
+});
