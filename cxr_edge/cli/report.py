@@ -26,7 +26,7 @@ def command(
 
 
 def write_report(bundle: Path, output: Path | None = None, with_images: bool = False) -> None:
-    """Write the page and name it; what `demo` does too."""
+    """Write the page and show its path; `demo` does the same."""
     from cxr_edge.benchmarking.record import read_record
     from cxr_edge.console import stage
     from cxr_edge.errors import DataError
