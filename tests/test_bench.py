@@ -1,4 +1,4 @@
-"""The benchmark: what it measures is what happens, what it compares is judged, and nothing falls back in silence."""
+"""The benchmark: what it measures is what happens, what it compares is judged, and nothing falls back silently."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def bench(selection: Selection, options: BenchOptions, progress: Stage = silentl
     """Measure artifacts on this machine.
 
     Args:
-        selection: of `cxr_edge.runtimes.selection`: a bundle, or files by themselves.
+        selection: of `cxr_edge.runtimes.selection`: a bundle, or single files.
         options: what to measure.
         progress: begins each part of the work that takes a while.
 

@@ -80,7 +80,7 @@ class DataSet:
     table: Path | None = None
 
     def counts(self) -> dict[str, int]:
-        """Images a label, in the order of the labels."""
+        """Images per label, in the order of the labels."""
         counts = Counter(item.label for item in self.items)
         return {label: counts[index] for index, label in enumerate(self.labels)}
 
@@ -122,7 +122,7 @@ def data_root(data: Path) -> Path:
 def image_files(folder: Path) -> list[Path]:
     """The files under a folder that are images by their suffix, or DICOM by their content, sorted.
 
-    A broken link with an image's suffix is among them: leaving it out in silence would hide it.
+    A broken link with an image's suffix is among them: leaving it out silently would hide it.
 
     Raises:
         DataError: a folder in it cannot be read.
@@ -318,7 +318,7 @@ def find_data_set(
         data: the folder that holds the class folders, or the CSV file, whose paths start from its folder.
         labels: the labels a trained model knows; with them, the data may lack classes but may not have others, and
             nothing is to be split: no DICOM file is asked for its patient.
-        least: images that each class must have, without `labels`.
+        least: minimum number of images of each class, without `labels`.
         include: names of classes to read that are otherwise left out (`Lung_Opacity`).
 
     Raises:

@@ -73,7 +73,7 @@ def _class_row(audit: Audit, summary: ClassSummary) -> list[str]:
 
 
 def has_others(rows: list[list[str]]) -> bool:
-    """Whether `OTHERS` is to be explained beside rows of `class_rows`."""
+    """Whether `OTHERS` needs an explanation beside rows of `class_rows`."""
     return any(" +" in cell for row in rows for cell in row[3:6])
 
 

@@ -89,7 +89,7 @@ class TrainingDisplay(Progress):
 
 
 def _remarks(config: RunConfig) -> Iterator[str]:
-    """What is to be known of a run's data."""
+    """Remarks on a run's data."""
     if known := config.images_with_patient:
         yield f"  the patients of {known} images are known; each stays on one side of the split"
     elif not config.phantoms:
