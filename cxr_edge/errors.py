@@ -69,6 +69,7 @@ _EXTRAS = {
     "matplotlib": "train",
     "onnx": "train",
     "onnxruntime": "onnx",
+    "onnxruntime_ep_webgpu": "webgpu",
     "openpyxl": "train",
     "openvino": "openvino",
     "pydicom": "dicom",

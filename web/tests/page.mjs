@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 const task = JSON.parse(await readFile(process.argv[2], "utf8"));
-const PATIENCE = 120_000;
+const PATIENCE = 300_000;
 const FLAGS = ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader"];
 const seen = { console: [], hosts: [] };
 
