@@ -7,11 +7,14 @@ asked for, so that importing the package takes no time.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from cxr_edge.telemetry import switch_off_telemetry
 
+# Type checkers know the name, and `typing` takes longer to import than all that is imported here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from cxr_edge.api import audit, export, open_bundle, train, verify
     from cxr_edge.artifacts.metadata import NOTICE
     from cxr_edge.errors import ArtifactError, CxrEdgeError, DataError, GateError, ImageError, OptionError

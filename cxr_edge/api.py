@@ -1,7 +1,6 @@
 """The commands of the workstation as functions, with the names of their options. What is heavy is imported when called.
 
-They return what the commands show, and raise the package's errors. Nothing is printed, but for the progress of an
-export on stderr.
+They return what the commands show, and raise the package's errors. Nothing is printed.
 """
 
 from __future__ import annotations
@@ -59,6 +58,8 @@ def train(
     hold_out_source: str | None = None,
     folds: int | None = None,
     fold: int | None = None,
+    tensorboard: bool = False,
+    mlflow: bool = False,
 ) -> TrainingResult | CrossValidation:
     """Train Xception on a folder of chest X-rays, or on phantoms; of a cross-validation, the figures over all folds.
 
@@ -74,30 +75,14 @@ def train(
         WeightsError: the weights cannot be downloaded or do not fit.
         MissingDependencyError: the extra `train` is not installed.
     """
-    given = {
-        "image_size": image_size,
-        "resize": resize,
-        "weights": weights,
-        "epochs": epochs,
-        "head_epochs": head_epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "precision": precision,
-        "seed": seed,
-        "phantoms": phantoms,
-        "on_bad_image": on_bad_image,
-        "include": list(include) or None,
-        "hold_out_source": hold_out_source,
-        "folds": folds,
-        "fold": fold,
-    }
+    stated = locals()
     from cxr_edge.runs import latest_run, new_run
-    from cxr_edge.runs.options import given_options
     from cxr_edge.runs.progress import SILENT
+    from cxr_edge.train_options import stated_options
     from cxr_edge.training.folds import train_or_resume
 
     target = latest_run() if resume and run is None else new_run(_path(run))
-    return train_or_resume(target.folder, given_options(_path(data), given), resume, progress or SILENT)
+    return train_or_resume(target.folder, stated_options(stated), resume, progress or SILENT)
 
 
 def export(

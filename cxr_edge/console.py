@@ -13,21 +13,18 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from enum import Enum, auto
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
+
+from cxr_edge.progress import Steps, silently
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 class Verbosity(Enum):
@@ -144,6 +141,16 @@ def working(title: str) -> Iterator[None]:
 @contextmanager
 def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
     """Show a bar from `done` up to `total` while the body runs. Without a terminal, one line at the end."""
+    # Not before a bar is shown: an answer to one image takes few times as long as this import.
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     start = time.monotonic()
     console = _stderr()
     columns = (
@@ -163,6 +170,17 @@ def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
         note = progress.tasks[0].fields["note"]
         seconds = time.monotonic() - start
         console.print(Text(f"{printable(title)}: {seconds:.1f} s{', ' + note if note else ''}"))
+
+
+def stage(title: str, steps: int | None) -> AbstractContextManager[Steps]:
+    """The `cxr_edge.progress.Stage` of a command: a bar, or where the number of steps is not known, that it runs."""
+    return _working_steps(title) if steps is None else progress_bar(title, steps)
+
+
+@contextmanager
+def _working_steps(title: str) -> Iterator[Steps]:
+    with working(title), silently(title, None) as steps:
+        yield steps
 
 
 class _Terminated(SystemExit):

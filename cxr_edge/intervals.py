@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 CONFIDENCE = 0.95
-_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+#: The standard normal distribution's quantile of (1 + CONFIDENCE) / 2.
+_Z = 1.9599639845400536
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,10 @@ class _Silent:
         pass
 
 
-#: Opened around a stage, by its title and the number of its steps; `console.progress_bar` is one.
-Stage = Callable[[str, int], AbstractContextManager[Steps]]
+#: Opened around a stage, by its title and the number of its steps, None where nobody knows; `console.stage` is one.
+Stage = Callable[[str, int | None], AbstractContextManager[Steps]]
 
 
-def silently(title: str, steps: int) -> AbstractContextManager[Steps]:
+def silently(title: str, steps: int | None) -> AbstractContextManager[Steps]:
     """The `Stage` that shows nothing."""
     return nullcontext(_Silent())

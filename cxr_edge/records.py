@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON and back, checked against their types; `cxr_edge.json_schema` describes what is written.
+"""Frozen dataclasses to JSON and back, checked against their types; `documentation.json_schema` describes the JSON.
 
 A field goes by its own name, or by that under `key` in its metadata. One whose default is None is left out where it is
 None, and so is one marked `OMITTED`; one with a default may be missing when it is read. Keys that a type does not know

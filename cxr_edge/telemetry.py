@@ -1,20 +1,20 @@
 """The runtimes send nothing home from a device: what they would is switched off before they are imported.
 
 Importing OpenVINO writes an identifier to `~/intel` and reports to Google Analytics; a session of ONNX Runtime 1.31
-keeps an identifier and a queue of events in `~/.cache/Microsoft/DeveloperTools` and sends them to Microsoft.
+keeps an identifier and a queue of events in `~/.cache/Microsoft/DeveloperTools` and sends them to Microsoft. MLflow, on
+the workstation, reports which of its functions are called.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Any, cast
 
 
 def switch_off_telemetry() -> None:
     """Before the first import of a runtime: in this process and in those that it starts."""
     # Not `setdefault`: nothing that a user sets by accident should make a medical device talk.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    # OpenVINO has no switch, and does without the package where it cannot be imported. That a module may be None, the
-    # type of `sys.modules` does not know.
-    cast("dict[str, Any]", sys.modules).setdefault("openvino_telemetry", None)
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    # OpenVINO has no switch, and does without the package where it cannot be imported.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,18 +30,31 @@ from cxr_edge.imaging.rule import STRETCH
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import History
 from cxr_edge.runs.progress import SILENT, Progress
+from cxr_edge.runtimes.accelerators import Reply, Request
 from cxr_edge.training.result import TrainingResult
 from cxr_edge.training.splitting import Examined, examine, make_split
 from tests.schemas import check_written
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark `model` what needs the trained model, so that `make check` goes without; `exhaustive` runs by name alone."""
+    """Mark `model` what needs the trained model, so that `make check` goes without; `exhaustive` runs by name alone.
+
+    Of several workers (`--dist loadgroup`), one trains the model, and has all that needs it, from the start; another
+    takes the other files meanwhile.
+    """
     if "exhaustive" not in config.option.markexpr:
         items[:] = [item for item in items if item.get_closest_marker("exhaustive") is None]
+    items.sort(key=lambda item: not _needs_the_model(item))
     for item in items:
-        if {"run", "bundle"} & set(getattr(item, "fixturenames", ())):
+        group = item.path.stem
+        if _needs_the_model(item):
             item.add_marker("model")
+            group = "model"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _needs_the_model(item: pytest.Item) -> bool:
+    return bool({"run", "bundle"} & set(getattr(item, "fixturenames", ())))
 
 
 @dataclass(frozen=True)
@@ -118,13 +132,50 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["CXR_EDGE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+class _NoWorker:
+    """In place of another process: whatever it is asked for goes well."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def ask(self, request: Request) -> Reply:
+        return Reply()
+
+    def close(self) -> None:
+        pass
+
+
 @pytest.fixture(scope="session", autouse=True)
-def few_shifted_images() -> Iterator[None]:
-    """Exports are verified on every part and shift, but on 12 images under each shift instead of 120."""
+def no_trials() -> Iterator[None]:
+    """Each file that a test makes is new to the machine, and its trial takes a second: test_trial does without this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cxr_edge.runtimes.trial.Worker", _NoWorker)
+        yield
+
+
+@contextmanager
+def few_images() -> Iterator[None]:
+    """Exports do all that they do, on fewer images.
+
+    They are verified on 12 images under each shift instead of 120, calibrated on 128 of the 378 training images, and
+    their fine-tuning judges itself by 32 images instead of 81.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             Scope, "of_export", lambda: Scope({"test": None, "validation": None}, {"validation": 6, "test": 6})
         )
+        for name, images in (
+            ("quantized_run.CALIBRATION_IMAGES", 128),
+            ("post_training.CORRECTION_IMAGES", 32),
+            ("learn.MOST_JUDGED", 32),
+        ):
+            patch.setattr(f"cxr_edge.quantization.{name}", images)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def exports_on_few_images(request: pytest.FixtureRequest) -> Iterator[None]:
+    with few_images() if _needs_the_model(request.node) else nullcontext():
         yield
 
 
@@ -144,7 +195,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, cache_of_its_own: None) -> Run
 @pytest.fixture(scope="session")
 def bundle(run: Run) -> Path:
     """Every artifact of the run: two formats in four quantizations."""
-    assert type_command(["export", "--run", str(run.folder), "--quantize", "all", *ANY_GATE]) == 0
+    with few_images():
+        assert type_command(["export", "--run", str(run.folder), "--quantize", "all", *ANY_GATE]) == 0
     return run.bundle
 
 
@@ -154,6 +206,25 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import write_bundle
 
     return write_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A private key and its public one."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+
+    folder, key = tmp_path_factory.mktemp("keys"), Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    for name, content in (("key.pem", private), ("key.pub", public)):
+        (folder / name).write_bytes(content)
+    return folder / "key.pem", folder / "key.pub"
 
 
 @pytest.fixture

@@ -25,12 +25,12 @@ from cxr_edge.evaluation.parity_result import VerifiedArtifact
 from cxr_edge.evaluation.replay import ReplayResult
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
 from cxr_edge.inspection.inspect import Inspection
-from cxr_edge.json_schema import json_schema
 from cxr_edge.prediction.evaluation import Evaluation
 from cxr_edge.prediction.prediction import PredictionBatch
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import History
 from cxr_edge.runtimes.discovery import Devices
+from documentation.json_schema import json_schema
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 #: By the stem of the file: what is described, and where it is written.

@@ -142,6 +142,7 @@ def test_a_part_that_is_not_there_is_named_with_what_is(own: Path, cli: Cli, tmp
     assert not (tmp_path / "small").exists()
 
 
+@pytest.mark.slow
 def test_every_command_names_a_file_in_the_same_way(alone: Path, own: Path, cli: Cli, tmp_path: Path) -> None:
     for label, index in (("COVID-19", 1), ("Normal", 2)):
         (tmp_path / "data" / label).mkdir(parents=True)

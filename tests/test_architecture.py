@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 import cxr_edge
 
 PACKAGE = Path(cxr_edge.__file__).parent
+PAGE = PACKAGE.parent / "docs" / "architecture.md"
 #: Folders of `cxr_edge` by tier: the device runs without TensorFlow, SciPy and matplotlib, analysis without TensorFlow.
 TIERS = {
     "device": {
@@ -35,6 +37,13 @@ def modules_of(folder: str) -> list[str]:
 def test_every_folder_has_a_tier() -> None:
     folders = {path.relative_to(PACKAGE).parent.as_posix() for path in PACKAGE.rglob("*.py")} - {".", "reporting"}
     assert folders == set().union(*TIERS.values())
+
+
+def test_the_architecture_page_has_each_folder_in_its_tier_and_each_module_at_the_root() -> None:
+    rows = re.findall(r"^\| (`[^|]+) \|[^|]+\|(?: (\w+) \|)?$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    named = {name: tier for cell, tier in rows for name in re.findall(r"`([\w/.]+)`", cell)}
+    folders = {f"{folder}/": tier for tier, folders in TIERS.items() for folder in folders}
+    assert named == {**folders, **dict.fromkeys((path.name for path in PACKAGE.glob("*.py")), "")}
 
 
 @pytest.mark.slow
@@ -86,7 +95,7 @@ def test_classes_and_functions_fit_on_a_page() -> None:
 
 def test_few_dicts_of_anything_are_left() -> None:
     texts = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
-    assert sum(text.count("dict[str, Any]") for text in texts) < 25, "what flows between parts is a dataclass"
+    assert sum(text.count("dict[str, Any]") for text in texts) < 12, "what flows between parts is a dataclass"
 
 
 def test_no_two_packages_import_each_other() -> None:
@@ -113,3 +122,19 @@ def test_no_two_packages_import_each_other() -> None:
 
     ways = [way for package in packages if (way := path_back(package, package, []))]
     assert not ways, "; ".join(" -> ".join(way) for way in ways)
+
+
+#: What the console has for others than commands: to hold back what native libraries write, and to ask whether to.
+FOR_ALL = {"quiet", "is_verbose"}
+
+
+def test_progress_is_shown_by_commands_alone() -> None:
+    showing = {
+        f"{path.relative_to(PACKAGE).as_posix()}: {name}"
+        for path in PACKAGE.rglob("*.py")
+        if path.relative_to(PACKAGE).parts[0] not in ("cli", "reporting")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "cxr_edge.console"
+        for name in {alias.name for alias in node.names} - FOR_ALL
+    }
+    assert not showing, "take a Stage as an argument"

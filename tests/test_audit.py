@@ -27,7 +27,7 @@ from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.phantoms.drawing import LABELS
 from cxr_edge.records import to_json
 from cxr_edge.runs.config import RunConfig
-from cxr_edge.runs.options import completed
+from cxr_edge.train_options import completed
 from cxr_edge.training.splitting import make_split
 from tests.conftest import Cli, examined, split_of
 
@@ -61,6 +61,7 @@ def kinds(record: dict[str, Any], severity: str = "serious") -> set[str]:
     return {finding["kind"] for finding in record["findings"] if finding["severity"] == severity}
 
 
+@pytest.mark.slow
 def test_sound_data_has_no_serious_finding(data: Path, cli: Cli) -> None:
     record = audited(cli, data, "--strict")
     assert kinds(record) == kinds(record, "warning") == set()
@@ -328,6 +329,7 @@ ALTERED = {
 }
 
 
+@pytest.mark.slow
 def test_altered_copies_are_found_and_named(data: Path, cli: Cli) -> None:
     wanted = {}
     for index, (how, change) in enumerate(ALTERED.items()):

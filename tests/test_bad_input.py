@@ -21,8 +21,8 @@ from cxr_edge.imaging.decode import load_image
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.phantoms.drawing import draw_phantom
 from cxr_edge.runs import Run
-from cxr_edge.runs.options import completed
 from cxr_edge.runs.progress import Progress
+from cxr_edge.train_options import completed
 from cxr_edge.training.jobs import train_new
 from cxr_edge.training.result import TrainingResult
 from tests.conftest import Cli, know_everything
@@ -171,6 +171,7 @@ class ClosedPipe(Progress):
         raise BrokenPipeError("Broken pipe")
 
 
+@pytest.mark.slow
 def test_a_finished_run_stays_though_its_result_cannot_be_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, read_bundle
 from cxr_edge.evaluation.reference_images import packed, read_reference_images, reference_images
 from cxr_edge.files import sha256_of
 from tests.conftest import Cli
+from tests.tiny import write_bundle_with_references
 
 
 @pytest.fixture
@@ -167,6 +168,28 @@ def test_reference_inputs_that_are_none_are_refused_before_they_are_unpacked(bun
         read_reference_images(folder)
     assert tracemalloc.get_traced_memory()[1] < 30e6
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "xception-int8.onnx", REFERENCES])
+def test_a_file_of_a_bundle_that_lies_somewhere_else_is_refused(tmp_path: Path, name: str) -> None:
+    folder = write_bundle_with_references(tmp_path / "bundle")
+    (folder / name).rename(tmp_path / name)
+    (folder / name).symlink_to(tmp_path / name)
+    read = read_reference_images if name == REFERENCES else read_bundle
+    with pytest.raises(ArtifactError, match="a symbolic link"):
+        read(folder)
+
+
+def test_files_that_are_too_large_are_not_hashed(tmp_path: Path) -> None:
+    folder = write_bundle_with_references(tmp_path / "bundle")
+    for name in ("xception-int8.onnx", REFERENCES):
+        # Sparse: it takes no room, and minutes to read.
+        with (folder / name).open("r+b") as file:
+            file.truncate(200 << 30)
+    with pytest.raises(ArtifactError, match="too much for an artifact"):
+        read_bundle(folder)
+    with pytest.raises(ArtifactError, match="holds no reference inputs"):
+        read_reference_images(folder)
 
 
 def test_reference_inputs_are_what_was_packed(bundle_copy: Path) -> None:

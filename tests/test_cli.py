@@ -110,6 +110,7 @@ def test_help_is_as_fast_as_an_empty_app(tmp_path: Path) -> None:
     assert min(seconds["ours"]) - min(seconds["empty"]) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["tensorflow", "scipy", "sklearn", "matplotlib", "jinja2", "markupsafe"])
 def test_a_report_without_the_training_extra_names_it(missing: str, tmp_path: Path) -> None:
     code = f"""

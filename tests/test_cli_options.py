@@ -19,7 +19,7 @@ from cxr_edge.files import write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
-from cxr_edge.runs.options import completed
+from cxr_edge.train_options import completed
 from tests.artifacts import old_record
 from tests.conftest import Cli
 
@@ -30,7 +30,8 @@ TYPED = [(name, typed) for name, examples in EXAMPLES.items() for typed, _ in ex
 @pytest.mark.parametrize(("command", "typed"), TYPED)
 def test_each_example_is_what_its_command_takes(command: str, typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # An example's --require-signature holds for what its process does; here, for this test alone.
-    monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", "")
+    monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", "unset")
+    monkeypatch.delenv("CXR_EDGE_REQUIRE_SIGNATURE")
     program, name, *arguments = shlex.split(typed)
     assert (program, name) == ("cxr-edge", command)
     GROUP.commands[command].make_context(command, arguments, resilient_parsing=True)
@@ -55,9 +56,14 @@ def test_a_misspelt_name_gets_the_nearest(cli: Cli) -> None:
     assert nearest("zzz", ("COVID-19", "Normal")) == "Choose one of COVID-19, Normal"
 
 
-def test_float32_is_known_by_its_old_name(cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize("typed", [["--quantize", "none"], ["--quantize=none"], ["--config", "old.toml"]])
+def test_float32_is_known_by_its_old_name(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.toml").write_text('quantize = ["none"]')
     # Past the command line, to the run that is not there.
-    assert "not a run folder" in cli("export", "--quantize", "none", "--run", tmp_path / "nowhere").err
+    assert "not a run folder" in cli("export", *typed, "--run", tmp_path / "nowhere").err
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Runtime
 from tests.conftest import ANY_GATE, Cli, assert_same_answers
+from tests.tiny import write_bundle
 
 BLOCKED = """
 import importlib.abc, sys
@@ -41,15 +42,31 @@ def picture(tmp_path: Path) -> Path:
     return tmp_path / "röntgen bild.png"
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["bench", "--quick"], ["predict", "PICTURE"], ["devices"], ["inspect", "xception-int8.tflite"],
-     ["inspect", "xception-int8.onnx"], ["verify"]],
-)  # fmt: skip
-def test_device_commands_run_without_tensorflow(device: Path, picture: Path, arguments: list[str]) -> None:
-    command = [str(picture) if argument == "PICTURE" else argument for argument in arguments]
+@pytest.fixture
+def tiny_device(tmp_path: Path) -> Path:
+    """A bundle as a device gets it, of artifacts that are quick to measure."""
+    return write_bundle(tmp_path / "tiny", references=True)
+
+
+def without_tensorflow(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     code = BLOCKED + f"from cxr_edge.cli import main\nsys.argv = ['cxr-edge', *{command!r}]\nmain()"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=device)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["predict", "PICTURE"], ["inspect", "xception-int8.tflite"], ["inspect", "xception-int8.onnx"]],
+)
+def test_artifacts_are_used_without_tensorflow(bundle: Path, picture: Path, command: list[str]) -> None:
+    result = without_tensorflow([str(picture) if word == "PICTURE" else word for word in command], bundle)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["bench", "--quick", "--images", "."], ["devices"], ["verify"]])
+def test_device_commands_run_without_tensorflow(tiny_device: Path, picture: Path, command: list[str]) -> None:
+    shutil.copy(picture, tiny_device)
+    result = without_tensorflow(command, tiny_device)
     assert result.returncode == 0, result.stderr
 
 
@@ -67,11 +84,9 @@ def test_predict_says_the_same_on_both_formats(device: Path, picture: Path, cli:
     assert_same_answers(device, *(np.float32([row["probabilities"]]) for row in found))
 
 
-def test_predict_stops_at_a_bad_image_where_it_is_told_to(
-    device: Path, picture: Path, cli: Cli, tmp_path: Path
-) -> None:
+def test_predict_stops_at_a_bad_image_where_it_is_told_to(tiny: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not an image")
-    result = cli("predict", tmp_path / "text.png", picture, "--bundle", device, "--on-bad-image", "fail")
+    result = cli("predict", tmp_path / "text.png", picture, "--bundle", tiny, "--on-bad-image", "fail")
     assert result.code == 2
     assert "text.png" in result.err
     assert result.out == ""
@@ -158,36 +173,36 @@ def test_evaluate_an_artifact_on_a_folder(run: Run, device: Path, cli: Cli, tmp_
     assert found["accuracy"] >= 0.9
 
 
-def test_bench_times_files_from_disk(device: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_bench_times_files_from_disk(tiny: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
     arguments = ["--runtime", "onnx", "--quick", "--images", picture.parent]
-    assert cli("bench", "--bundle", device, *arguments, "--json", output).code == 0
+    assert cli("bench", "--bundle", tiny, *arguments, "--json", output).code == 0
     record = json.loads(output.read_text())
     assert record["images"] == {"source": "files", "count": 1}
     assert [row["file"] for row in record["from_files"]["by_file"]] == [picture.name]
     assert {row["runtime"] for row in record["rows"]} == {"ONNX Runtime"}
 
 
-def test_a_runtime_that_is_not_installed_names_its_extra(
-    device: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_runtime_that_is_not_installed_names_its_extra(tiny: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Runtime, "installed", lambda self: self.name == "litert")
-    result = cli("bench", "--bundle", device, "--runtime", "onnx")
+    result = cli("bench", "--bundle", tiny, "--runtime", "onnx")
     assert result.code == 2
     assert "cxr-edge[onnx]" in result.err
-    result = cli("predict", "x.png", "--artifact", device / "xception-int8.onnx")
+    result = cli("predict", "x.png", "--artifact", tiny / "xception-int8.onnx")
     assert result.code == 2
     assert "cxr-edge[onnx]" in result.err
-    assert cli("bench", "--bundle", device, "--runtime", "tensorrt").code == 2
+    assert cli("bench", "--bundle", tiny, "--runtime", "tensorrt").code == 2
 
 
-def test_keras_is_never_left_out_in_silence(device: Path, cli: Cli) -> None:
-    result = cli("bench", "--bundle", device, "--quick", "--runtime", "litert")
-    assert "Keras is not in the table" not in result.out
-    result = cli("bench", "--bundle", device, "--quick")
+@pytest.mark.slow
+def test_keras_is_never_left_out_in_silence(tiny: Path, picture: Path, cli: Cli) -> None:
+    quick = ("bench", "--bundle", tiny, "--quick", "--images", picture)
+    assert "Keras is not in the table" not in cli(*quick, "--runtime", "litert").out
+    result = cli(*quick)
     assert result.code == 0
     assert "Keras is not in the table" in result.out
-    assert cli("bench", "--bundle", device, "--runtime", "keras").code == 2
+    assert cli("bench", "--bundle", tiny, "--runtime", "keras").code == 2
 
 
 def spoil(path: Path) -> None:
@@ -203,15 +218,18 @@ def spoil(path: Path) -> None:
 def test_verify_passes_and_fails_by_its_exit_status(run: Run, bundle: Path, cli: Cli, tmp_path: Path) -> None:
     output = tmp_path / "x.json"
     few = ("--train-images", 30, "--shift-images", 6)
-    assert cli("verify", "--run", run.folder, *ANY_GATE, *few, "--json", output).code == 0
-    rows = json.loads(output.read_text())
-    assert len(rows) == len(read_bundle(bundle))
-
-    copy = Run(Path(shutil.copytree(run.folder, tmp_path / "copy")))
+    copy = Run(Path(shutil.copytree(run.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("quantized"))))
     path = copy.bundle / "xception-float32.onnx"
+    others = [
+        read_artifact(copy.bundle / f"xception-{name}") for name in ("float32.tflite", "int8.tflite", "int8.onnx")
+    ]
+    shared = read_manifest(copy.bundle).shared
+    write_manifest(copy.bundle, shared, [*others, read_artifact(path)])
+    assert cli("verify", "--run", copy.folder, *ANY_GATE, *few, "--json", output).code == 0
+    assert len(json.loads(output.read_text())) == 4
+
     spoil(path)
-    others = [artifact for artifact in read_bundle(bundle) if artifact.name != path.name]
-    write_manifest(copy.bundle, read_manifest(copy.bundle).shared, [*others, read_artifact(path)])
+    write_manifest(copy.bundle, shared, [*others, read_artifact(path)])
     result = cli("verify", "--run", copy.folder, *ANY_GATE, *few)
     assert result.code == 3
     verdict = result.err.splitlines()[-1]
@@ -248,15 +266,15 @@ def test_replay_fails_where_something_else_is_computed(device: Path, cli: Cli) -
     assert "int8" not in result.err.splitlines()[-1]
 
 
-def test_replay_needs_the_reference_inputs_as_they_were(device: Path, cli: Cli) -> None:
-    path = device / "reference.npz"
+def test_replay_needs_the_reference_inputs_as_they_were(tiny_device: Path, cli: Cli) -> None:
+    path = tiny_device / "reference.npz"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    result = cli("verify", "--bundle", device)
+    result = cli("verify", "--bundle", tiny_device)
     assert result.code == 2
     assert "SHA-256" in result.err
     # Without them they are drawn again.
     path.unlink()
-    assert cli("verify", "--bundle", device).code == 0
-    assert cli("verify", "--bundle", device, "--min-agreement", "0.9").code == 2
+    assert cli("verify", "--bundle", tiny_device).code == 0
+    assert cli("verify", "--bundle", tiny_device, "--min-agreement", "0.9").code == 2

@@ -45,6 +45,12 @@ def test_the_list_has_the_class_sizes_of_the_first_release() -> None:
     assert {PurePosixPath(image.path).parts[0] for image in images if image.patient} == {"Viral Pneumonia"}
 
 
+def test_patients_of_the_list_are_numbered_and_not_named() -> None:
+    """In the order in which they appear, so that a number says nothing but which images are of one patient."""
+    numbers = list(dict.fromkeys(image.patient for image in read_list() if image.patient))
+    assert numbers == [str(number + 1) for number in range(927)]
+
+
 def test_pictures_are_known_at_another_size(database: Path, tmp_path: Path) -> None:
     images = [listed("COVID", 1), listed("Normal", 0), listed("Viral Pneumonia", 2, "person1")]
     write(database, images, tmp_path / "out")

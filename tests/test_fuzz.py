@@ -119,6 +119,7 @@ def few(examples: int) -> Any:
     )
 
 
+@pytest.mark.slow
 @few(150)
 @given(data=st.data())
 def test_any_manifest_is_read_or_refused(material: Path, data: st.DataObject, tmp_path: Path) -> None:

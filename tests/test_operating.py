@@ -14,7 +14,7 @@ from scipy import stats
 
 from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.bundle import read_manifest
-from cxr_edge.evaluation.binomial import fewest_images, most_exceptions, share_at_least, share_at_most
+from cxr_edge.evaluation.binomial import clopper_pearson_lower, clopper_pearson_upper, fewest_images, most_exceptions
 from cxr_edge.evaluation.operating import REFER, OperatingPoint, operating_point_of
 from cxr_edge.evaluation.operating_figures import OperatingFigures, operating_figures
 from cxr_edge.evaluation.operating_fit import Basis, FittedPoint, fit_operating_point
@@ -111,7 +111,7 @@ def test_no_more_than_half_is_referred_for_lack_of_confidence() -> None:
     assert fitted.wrong_calls.kind is PromiseKind.BEST_AVAILABLE
     figures = operating_figures(fitted.point, probabilities, targets, LABELS)
     assert figures.other_referred <= 200
-    assert fitted.wrong_calls.at_most == share_at_most(figures.wrong_calls, 400) > 0.2
+    assert fitted.wrong_calls.at_most == clopper_pearson_upper(figures.wrong_calls, 400) > 0.2
     # Even where the model is sure of everything, and wrong.
     certain = np.eye(3, dtype=np.float32)[np.where(targets == 0, 0, 1)]
     fitted = fit_operating_point(certain, targets, LABELS, "COVID-19", 0.9)
@@ -274,15 +274,15 @@ def test_an_export_names_the_artifact_of_a_warning_that_is_not_of_all(capsys: py
 def test_bounds_agree_with_scipy(hits: int, trials: int) -> None:
     above = stats.binomtest(hits, trials, alternative="less").proportion_ci(0.95, "exact").high
     below = stats.binomtest(hits, trials, alternative="greater").proportion_ci(0.95, "exact").low
-    assert share_at_most(hits, trials) == pytest.approx(above, abs=1e-9)
-    assert share_at_least(hits, trials) == pytest.approx(below, abs=1e-9)
+    assert clopper_pearson_upper(hits, trials) == pytest.approx(above, abs=1e-9)
+    assert clopper_pearson_lower(hits, trials) == pytest.approx(below, abs=1e-9)
 
 
 def test_most_exceptions_is_the_largest_number_whose_bound_meets_the_demand() -> None:
     for trials, share in [(59, 0.05), (369, 0.02), (500, 0.1)]:
         allowed = most_exceptions(trials, share)
         assert allowed is not None
-        assert share_at_most(allowed, trials) <= share < share_at_most(allowed + 1, trials)
+        assert clopper_pearson_upper(allowed, trials) <= share < clopper_pearson_upper(allowed + 1, trials)
     assert most_exceptions(58, 0.05) is None
     assert most_exceptions(1000, 0.0) is None
     assert fewest_images(0.05) == 59

@@ -19,7 +19,7 @@ from cxr_edge.files import write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
-from cxr_edge.runs.options import completed
+from cxr_edge.train_options import completed
 from cxr_edge.training.out_of_fold import folds_beside, out_of_fold
 
 LABELS = ("COVID-19", "Normal")

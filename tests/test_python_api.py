@@ -332,11 +332,12 @@ def test_the_service_imports_the_public_api_alone() -> None:
     assert set(imported) <= PUBLIC
 
 
+@pytest.mark.slow
 def test_a_user_without_a_home_gets_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = write_bundle_with_references(tmp_path / "bundle")
     for variable in ("CXR_EDGE_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 54321)
     classifier = Classifier.open(bundle)
-    assert classifier.chosen is not None and "CXR_EDGE_CACHE" in classifier.chosen
+    assert classifier.selection_note is not None and "CXR_EDGE_CACHE" in classifier.selection_note
     assert classifier.predict(draw_phantom("Normal", 0, 80).pixels)

@@ -40,11 +40,23 @@ def test_every_recipe_is_there_and_valid() -> None:
         assert len(recipe.why) > 100
 
 
-def test_a_wheel_holds_the_recipes(tmp_path: Path) -> None:
-    root = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+def built(root: Path, target: Path) -> Path:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
     subprocess.run(command, cwd=root, check=True, capture_output=True)
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+    return next(target.glob("*.whl"))
+
+
+def test_a_wheel_holds_the_recipes_and_depends_on_the_sources_alone(tmp_path: Path) -> None:
+    root, clone = Path(__file__).parents[1], tmp_path / "clone"
+    first = built(root, tmp_path / "first")
+    for name in ("cxr_edge", "export"):
+        shutil.copytree(root / name, clone / name, copy_function=shutil.copyfile)
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copyfile(root / name, clone / name)
+    for path in clone.rglob("*.py"):
+        path.chmod(0o600)
+    assert built(clone, tmp_path / "second").read_bytes() == first.read_bytes()
+    with zipfile.ZipFile(first) as wheel:
         assert {f"cxr_edge/recipes/{name}.toml" for name in WANTED} <= set(wheel.namelist())
 
 

@@ -15,8 +15,8 @@ from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata, Manifest, Training, joined
 from cxr_edge.artifacts.migration import current_manifest
 from cxr_edge.exporting.seal import sealed
-from cxr_edge.json_schema import json_schema
 from cxr_edge.records import from_json, to_json
+from documentation.json_schema import json_schema
 from tests.artifacts import old_record, some_metadata
 from tests.schemas import SCHEMAS, WRITTEN, check_written, faults, schema_path
 

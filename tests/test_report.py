@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cxr_edge.artifacts.bundle import read_bundle
-from cxr_edge.console import progress_bar
+from cxr_edge.console import stage
 from cxr_edge.evaluation.advice import advise
 from cxr_edge.evaluation.conditions import Scope
 from cxr_edge.exporting.verify import ScoredBundle, compare_bundle, score_bundle
@@ -23,7 +23,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 @pytest.fixture(scope="module")
 def scored(bundle: Path) -> ScoredBundle:
-    return score_bundle(bundle, Scope.of_labels(), progress_bar)
+    return score_bundle(bundle, Scope.of_labels(), stage)
 
 
 @pytest.fixture(scope="module")

@@ -8,22 +8,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+import typer
 from PIL import Image
 
 from cxr_edge.artifacts.kinds import TrainingData
-from cxr_edge.choices import OnBadImage, Precision
-from cxr_edge.cli.train import GivenOptions
+from cxr_edge.choices import OnBadImage, Precision, Resize
+from cxr_edge.cli.spread import spread_declared
 from cxr_edge.errors import RunError
 from cxr_edge.evaluation.metrics import metrics_of
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
 from cxr_edge.intervals import mean_interval, wilson_interval
+from cxr_edge.option import Option, Panel
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.records import to_json
 from cxr_edge.reporting.html.plots import draw_run_plots
@@ -31,8 +33,8 @@ from cxr_edge.runs import Run, new_run, run_named
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import History, read_history
 from cxr_edge.runs.lock import locked
-from cxr_edge.runs.options import TrainOptions, completed
 from cxr_edge.runs.progress import Progress
+from cxr_edge.train_options import completed, stated_options
 from cxr_edge.training.jobs import train_new
 from cxr_edge.training.result import TrainingResult
 from tests.artifacts import OLD, old_record
@@ -184,11 +186,37 @@ def test_the_interval_of_a_mean_covers_it_as_often_as_it_promises() -> None:
     assert 0.93 < covered / 2000 < 0.98
 
 
-def test_the_command_line_offers_every_option_of_a_training() -> None:
-    assert {field.name for field in fields(GivenOptions)} == {field.name for field in fields(TrainOptions)}
-    given = GivenOptions(seed=3, include=["lung-opacity"], data=Path("/data")).by_name()
-    assert given == {"seed": 3, "include": ("lung-opacity",), "data": "/data"}
-    assert completed(given).seed == 3
+def test_what_is_not_stated_gets_its_default() -> None:
+    values = {"seed": 3, "include": ["lung-opacity"], "data": Path("/data"), "epochs": None, "run": Path("run")}
+    stated = stated_options(values)
+    assert stated == {"seed": 3, "include": ("lung-opacity",), "data": "/data"}
+    options = completed(stated)
+    assert (options.seed, options.image_size, options.weights, options.epochs) == (3, 160, "imagenet", 8)
+    phantoms = completed({"resize": "pad"})
+    assert (phantoms.image_size, phantoms.weights, phantoms.epochs, phantoms.resize) == (71, "none", 7, Resize.PAD)
+    scratch = completed({"data": "/data", "weights": "none"})
+    assert (scratch.image_size, scratch.epochs, scratch.head_epochs, scratch.learning_rate) == (160, 7, 0, 1e-3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cooking:
+    """Options of no command of ours."""
+
+    minutes: Annotated[int, Option(Panel.DATA, "How long.", default=5)]
+    spices: Annotated[tuple[str, ...], Option(Panel.DATA, "Repeatable.")] = ()
+    stir: Annotated[bool, Option(Panel.TRAINING, "Now and then.")] = False
+
+
+def test_a_field_is_all_that_an_option_takes() -> None:
+    app, seen = typer.Typer(), []
+
+    @app.command()
+    @spread_declared("options", Cooking)
+    def cook(options: Mapping[str, Any]) -> None:
+        seen.append(options)
+
+    typer.main.get_command(app)(["--stir", "--spices", "salt", "--spices", "thyme"], standalone_mode=False)
+    assert seen == [{"minutes": None, "spices": ["salt", "thyme"], "stir": True}]
 
 
 HOLD = "import sys, time; from pathlib import Path; from cxr_edge.runs.lock import locked\n" \
@@ -223,6 +251,20 @@ def test_a_second_training_on_a_run_is_refused_and_touches_nothing(tmp_path: Pat
     assert (folder / ".lock").exists()
     assert started("--data", tmp_path / "data", "--run", folder).code == 0
     assert not (folder / ".lock").exists()
+
+
+def test_checkpoints_that_a_kill_left_beside_the_model_are_removed(
+    tmp_path: Path, started: Callable[..., Any], cli: Cli
+) -> None:
+    run = Run(tmp_path / "run")
+    write_phantoms(tmp_path / "data", 5, size=64)
+    assert started("--data", tmp_path / "data", "--run", run.folder).code == 0
+    run.checkpoints.mkdir()
+    run.model_file.write_text("the model")
+    (run.folder / ".model-x.partial.h5").write_text("half of it")
+    assert "nothing to resume" in cli("train", "--resume", "--run", run.folder).err
+    assert not run.checkpoints.exists()
+    assert sorted(path.name for path in run.folder.iterdir() if path.suffix == ".h5") == ["model.h5"]
 
 
 def test_of_two_at_once_one_holds_the_folder(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 import cxr_edge.runtimes
 from cxr_edge.benchmarking.latency import Candidate, measure
 from cxr_edge.benchmarking.startup import StartUp, startup
-from cxr_edge.errors import ArtifactError, ProviderError
+from cxr_edge.errors import ArtifactError, OptionError, ProviderError
 from cxr_edge.runtimes.accelerators import RemoteSession, missing_accelerators
 from cxr_edge.runtimes.base import Runtime, all_runtimes, every_runtime, runtime_named
 from cxr_edge.runtimes.gpus import gpu_nodes
@@ -233,3 +233,10 @@ def test_devices_names_the_extra_that_brings_a_runtime(cli: Cli, monkeypatch: py
     result = cli("devices")
     assert result.code == 0
     assert "cxr-edge[onnx]" in "".join(result.out.split())
+
+
+@pytest.mark.parametrize("threads", [-1, 0, 100_000])
+@pytest.mark.parametrize(("runtime", "kind"), [("litert", "tflite"), ("onnx", "onnx")])
+def test_threads_that_would_bring_a_runtime_down_are_refused(tiny: Path, runtime: str, kind: str, threads: int) -> None:
+    with pytest.raises(OptionError, match=f"--threads {threads}: from 1 to"):
+        runtime_named(runtime).load(tiny / f"xception-int8.{kind}", threads)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,18 +11,13 @@ import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
 
 from cxr_edge import ArtifactError, Classifier
 from cxr_edge.artifacts.contract import ANY
-from cxr_edge.errors import ProviderError
-from cxr_edge.imaging.decode import resized
-from cxr_edge.runtimes.accelerators import Request, Worker
 from cxr_edge.runtimes.base import runtime_named
-from cxr_edge.runtimes.trial import try_apart
 from cxr_edge.structure.check import require_sound, structure_of
 from tests.conftest import Cli
-from tests.tiny import SIZE, expected, ramp
+from tests.tiny import SIZE
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
@@ -144,51 +137,6 @@ def test_every_damage_of_a_tflite_file_is_a_clear_error_or_none(tiny: Path, tmp_
         path.write_bytes(content[:length])
         with pytest.raises(ArtifactError):
             runtime_named("litert").load(path, 1)
-
-
-def test_a_file_that_kills_its_runtime_is_one_line(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "loose.onnx"
-    path.write_bytes((tiny / "xception-float32.onnx").read_bytes())
-    crash = "import os, sys; sys.stdin.buffer.read(9); os.kill(os.getpid(), 11)"
-    wait = "import time; time.sleep(60)"
-    for program, said in ((crash, "killed by signal 11"), (wait, "killed by signal 9")):
-        monkeypatch.setattr(
-            "cxr_edge.runtimes.trial.Worker",
-            lambda title, command, patience, program=program: Worker(title, [sys.executable, "-c", program], 1),
-        )
-        with pytest.raises(ArtifactError, match=said):
-            try_apart(path, runtime_named("onnx"), SIZE)
-
-
-def test_a_worker_is_killed_where_it_takes_too_long() -> None:
-    worker = Worker("a runtime", [sys.executable, "-c", "import time; time.sleep(60)"], 0.5)
-    with pytest.raises(ProviderError, match="signal 9"):
-        worker.ask(Request("missing"))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("kind", ["tflite", "onnx"])
-def test_a_loose_file_is_tried_once_and_then_answers(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
-    path = tmp_path / f"loose.{kind}"
-    path.write_bytes((tiny / f"xception-float32.{kind}").read_bytes())
-    started: list[object] = []
-    popen = subprocess.Popen
-
-    def watched(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
-        started.append(arguments)
-        return popen(*arguments, **options)  # type: ignore[call-overload, no-any-return]
-
-    monkeypatch.setattr(subprocess, "Popen", watched)
-    runtime = {"tflite": "litert", "onnx": "onnx"}[kind]
-    for tried in (1, 1):
-        answer = Classifier.open(path, runtime).predict(ramp())
-        pixels = resized(Image.fromarray(ramp()), SIZE)[None, :, :, None]
-        assert answer[0].probabilities == pytest.approx(expected(pixels)[0], abs=1e-4)
-        assert len(started) == tried
-    Classifier.open(tiny / f"xception-float32.{kind}", runtime)
-    assert len(started) == 1
 
 
 def test_inspect_refuses_what_its_manifest_does_not_describe(tiny: Path, tmp_path: Path, cli: Cli) -> None:

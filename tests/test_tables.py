@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cxr_edge.benchmarking.record import read_record
 from cxr_edge.console import printable, progress_bar
+from cxr_edge.reporting.terminal.bench import show_bench
 from cxr_edge.reporting.terminal.tables import markdown_table, show, show_table
 from tests.conftest import Cli
 
@@ -76,6 +78,18 @@ def test_no_word_of_a_table_is_broken_or_cut(
     assert set(out.replace("\u2500", " ").split()) == {"Parity", *words}
     if width == 80:
         assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_tables_of_a_bench_fit_on_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.reporting.terminal.tables.WIDTH", 80)
+    results = Path(__file__).parents[1] / "benchmarks" / "results" / "radiography-128px"
+    show_bench(read_record(results / "bench.json"))
+    out = capsys.readouterr().out
+    tables = [line for line in out.splitlines() if line.startswith(" ")]
+    assert "  xception-int8-ptq.tflite " in out
+    assert max(map(len, tables)) <= 80
 
 
 def test_a_table_that_fits_has_a_line_a_row(capsys: pytest.CaptureFixture[str]) -> None:

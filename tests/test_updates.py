@@ -28,25 +28,6 @@ from tests.tiny import ramp, write_bundle_with_references
 
 
 @pytest.fixture(scope="session")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A private key and its public one."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-        PublicFormat,
-    )
-
-    folder, key = tmp_path_factory.mktemp("keys"), Ed25519PrivateKey.generate()
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    for name, content in (("key.pem", private), ("key.pub", public)):
-        (folder / name).write_bytes(content)
-    return folder / "key.pem", folder / "key.pub"
-
-
-@pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory, keys: tuple[Path, Path]) -> Path:
     """Bundles signed as versions 1 and 2 of a model, one that is not signed, and each of them packed."""
     folder = tmp_path_factory.mktemp("bundles")
@@ -76,7 +57,8 @@ def test_release_pack_install_predict_and_rollback(
 ) -> None:
     private, public = keys
     # What the option sets, for the processes that a command starts, is undone at the end of the test.
-    monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", "")
+    monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", "unset")
+    monkeypatch.delenv("CXR_EDGE_REQUIRE_SIGNATURE")
     bundle, device = Path(shutil.copytree(bundles / "unsigned", tmp_path / "bundle")), tmp_path / "device"
     result = cli("release", bundle, "--key", private, "--name", "cart", "--version", 3)
     assert result.code == 0, result.err
@@ -228,11 +210,48 @@ def test_what_the_owner_did_not_sign_is_refused_everywhere(
         ("verify", "--bundle", bundle, "--replay"),
         ("bench", "--bundle", bundle, "--quick"),
         ("inspect", bundle / "xception-int8.tflite"),
+        ("evaluate", "--bundle", bundle, "--data", bundle),
     ):
         result = cli(*arguments)
         assert result.code == 2, arguments
         assert "release" in result.err
         assert "Traceback" not in result.err
+
+
+@pytest.mark.usefixtures("unproven")
+def test_no_rollback_to_what_the_owner_did_not_sign(
+    bundles: Path, keys: tuple[Path, Path], tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(bundles / "unsigned.zip", tmp_path / "device")
+    install(bundles / "two.zip", tmp_path / "device", keys[1])
+    monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", str(keys[1]))
+    result = cli("rollback", tmp_path / "device")
+    assert result.code == 2
+    assert "not released" in result.err
+    assert temperature_in_force(tmp_path / "device") == 2.0
+
+
+@pytest.mark.parametrize("command", ["predict", "verify", "bench", "inspect", "evaluate", "install", "rollback"])
+def test_a_key_that_is_asked_for_and_not_named_is_no_permission(
+    bundles: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", "")
+    bundle = bundles / "two"
+    arguments = {
+        "predict": ("x.png", "--bundle", bundle),
+        "verify": ("--bundle", bundle, "--replay"),
+        "bench": ("--bundle", bundle, "--quick"),
+        "inspect": (bundle / "xception-int8.onnx",),
+        "evaluate": ("--bundle", bundle, "--data", tmp_path),
+        "install": (bundles / "two.zip", "--into", tmp_path / "device"),
+        "rollback": (tmp_path / "device",),
+    }
+    result = cli(command, *arguments[command])
+    assert result.code == 2
+    assert "CXR_EDGE_REQUIRE_SIGNATURE is set and names no file" in result.err
+    assert not (tmp_path / "device").exists()
+    with pytest.raises(OptionError):
+        Classifier.open(bundle / "xception-int8.onnx", "onnx")
 
 
 def test_a_signed_bundle_is_taken_where_a_signature_is_required(

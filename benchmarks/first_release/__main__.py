@@ -3,9 +3,10 @@
     python -m benchmarks.first_release DATABASE OUT [--seed N]
 
 The tables were measured on a part of it in the class sizes of the first release: 219 COVID-19, 1341 Normal, 1120 Viral
-Pneumonia. `images.csv` lists them: the path in the database, the perceptual hash of the picture and, where a paediatric
-patient is known, a name for that patient. A file whose picture is another is refused; hashes are of pictures, so that a
-copy of another size or format will do. With a seed, as many of each class are drawn anew instead.
+Pneumonia. `images.csv` lists them: the path in the database, the perceptual hash of the picture and, where the patient
+is known, a number that images of one patient share and that says nothing else. A file whose picture is another is
+refused; hashes are of pictures, so that a copy of another size or format will do. With a seed, as many of each class
+are drawn anew instead.
 
 The database itself is at https://www.kaggle.com/datasets/tawsifurrahman/covid19-radiography-database, on the terms that
 stand there.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from cxr_edge.artifacts.artifact import Artifact, read_artifact, read_metadata
+from cxr_edge.artifacts.artifact import Artifact, read_artifact, read_metadata, require_artifact_file
 from cxr_edge.artifacts.metadata import Manifest, ManifestEntry, OwnMetadata, SharedMetadata, joined
 from cxr_edge.artifacts.migration import current_manifest
 from cxr_edge.artifacts.validation import require_valid_manifest
@@ -34,6 +34,12 @@ def read_checked_artifact(path: Path) -> Artifact:
     return read_artifact(path)
 
 
+def require_no_link(path: Path) -> None:
+    """Refuse a file of a bundle that lies somewhere else. Raises ArtifactError."""
+    if path.is_symlink():
+        raise ArtifactError(f"{path}: a symbolic link; a bundle holds its files themselves: copy the file here")
+
+
 def is_listed(path: Path) -> bool:
     """Whether the manifest beside a file lists it. Raises ArtifactError for a damaged manifest."""
     if not (path.parent / MANIFEST).is_file():
@@ -44,6 +50,7 @@ def is_listed(path: Path) -> bool:
 def read_manifest(folder: Path) -> Manifest:
     """A bundle's `manifest.json`, of whatever schema. Raises ArtifactError when it is missing, damaged or too new."""
     path = folder / MANIFEST
+    require_no_link(path)
     if not path.is_file():
         raise ArtifactError(f"{folder}: not a bundle (no {MANIFEST}); write one with cxr-edge export")
     try:
@@ -73,8 +80,11 @@ def checked(artifact: Artifact) -> Artifact:
     The hash proves that the file is whole. What the manifest says beside it, such as labels and thresholds, has no hash
     of its own: it is trusted only where the metadata inside the file agree.
     """
+    require_no_link(artifact.path)
     if not artifact.path.is_file():
         raise ArtifactError(f"{artifact.path}: listed in {MANIFEST} but missing; export it again")
+    # Of a file without end, no hash.
+    require_artifact_file(artifact.path)
     if sha256_of(artifact.path) != artifact.sha256:
         raise ArtifactError(
             f"{artifact.path}: its SHA-256 is not the one in {MANIFEST}: the file was changed or damaged after the "

@@ -100,16 +100,29 @@ def require_files(folder: Path, release: Release) -> None:
         _require_file(folder, own)
 
 
+def required_key() -> Path | None:
+    """The public key that `REQUIRED_KEY` names; None where it is not set.
+
+    Raises:
+        OptionError: it is set and empty, as by a script whose own variable is missing: that asks for no less.
+    """
+    key = os.environ.get(REQUIRED_KEY)
+    if key is not None and not key.strip():
+        raise OptionError(f"{REQUIRED_KEY} is set and names no file; name the owner's public key, or unset it")
+    return None if key is None else Path(key)
+
+
 def require_released(path: Path) -> None:
     """Refuse an artifact that the owner did not release, where `REQUIRED_KEY` names the owner's public key.
 
     Raises:
         ArtifactError: it is not released, or was changed since; so is the manifest beside it.
+        OptionError: as `required_key`.
     """
-    key = os.environ.get(REQUIRED_KEY)
-    if not key:
+    key = required_key()
+    if key is None:
         return
-    release = signed_release(path.parent, Path(key))
+    release = signed_release(path.parent, key)
     named = {own.file: own for own in release.files}
     for name in (MANIFEST, path.name):
         if name not in named:

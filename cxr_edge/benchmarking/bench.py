@@ -22,7 +22,6 @@ from cxr_edge.benchmarking.latency import Latency, measure, rounds_of
 from cxr_edge.benchmarking.noise import Clock, judge_noise, read_clock
 from cxr_edge.benchmarking.options import BenchOptions
 from cxr_edge.benchmarking.plan import Plan, plan_bench
-from cxr_edge.benchmarking.progress import Progress, unseen
 from cxr_edge.benchmarking.ratios import Speed, judge_speed, paired_ratio, ratio_interval
 from cxr_edge.benchmarking.record import (
     AgainstBaseline,
@@ -39,8 +38,10 @@ from cxr_edge.benchmarking.throughput import Throughput
 from cxr_edge.errors import ImageError, OptionError, unusable
 from cxr_edge.imaging.decode import load_image
 from cxr_edge.machine import describe_machine, usable_cores
+from cxr_edge.progress import Stage, silently
 from cxr_edge.runtimes.base import Session
 from cxr_edge.runtimes.selection import Selection
+from cxr_edge.runtimes.trial import Trial
 
 _QUICK_FILES = 12
 
@@ -71,10 +72,10 @@ class _Bench:
     images: NDArray[np.uint8]
     image: Path
     meter: EnergyMeter | None
-    progress: Progress
+    progress: Stage
 
 
-def bench(selection: Selection, options: BenchOptions, progress: Progress = unseen) -> BenchRecord:
+def bench(selection: Selection, options: BenchOptions, progress: Stage = silently) -> BenchRecord:
     """Measure artifacts on this machine.
 
     Args:
@@ -175,6 +176,10 @@ def _targets(common: _Bench, threads: int) -> list[Target]:
     for runtime in dict.fromkeys(runtime for _, runtime in plan.pairs):
         # Importing a runtime is not part of loading the first artifact.
         runtime.prepare()
+    with Trial() as trial:
+        # Nor is the trial of what is new here.
+        for artifact, runtime in plan.pairs:
+            trial.require_known(artifact.path, runtime)
     targets = [artifact_target(artifact, runtime, threads, common.images) for artifact, runtime in plan.pairs]
     if plan.keras is None:
         return targets

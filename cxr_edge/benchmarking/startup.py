@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from cxr_edge.processes import command_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def startup(artifact: Path, runtime: str, threads: int, image: Path, repeats: in
         image: the file to classify.
         repeats: how many starts.
     """
-    command = [sys.executable, "-m", "cxr_edge.benchmarking.probe", str(artifact), runtime, str(threads), str(image)]
+    command = command_of("cxr_edge.benchmarking.probe", str(artifact), runtime, str(threads), str(image))
     # A relative PYTHONPATH still holds: the process starts in the same folder.
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
     starts = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -32,6 +33,7 @@ from cxr_edge.cli import (
     web,
 )
 from cxr_edge.cli.examples import epilog_of
+from cxr_edge.cli.export_choices import current_name
 from cxr_edge.errors import CxrEdgeError, MissingDependencyError, extra_with, first_line
 
 #: How alike two names of options have to be for one to be meant by the other.
@@ -39,17 +41,9 @@ _ALIKE = 0.75
 
 
 class Command(TyperCommand):
-    """A command that suggests no option but one that may have been meant: --quantize for --quantise.
-
-    It takes the name that scripts of before schema 2 have for float32.
-    """
+    """A command that suggests no option but one that may have been meant: --quantize for --quantise."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        before = ["", *args]
-        args = [
-            "float32" if (option, value) == ("--quantize", "none") else value
-            for option, value in zip(before, args, strict=False)
-        ]
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
@@ -75,7 +69,8 @@ for module in (
     *(predict, web, inspect, devices, phantom, demo),
 ):
     name = module.__name__.rpartition(".")[2]
-    app.command(name, cls=Command, epilog=epilog_of(name))(module.command)
+    settings = {"token_normalize_func": current_name}
+    app.command(name, cls=Command, epilog=epilog_of(name), context_settings=settings)(module.command)
 
 
 #: The environment variable of `--debug`.
@@ -129,6 +124,10 @@ def _show_defect(error: Exception) -> None:
 
 def main() -> None:
     """Entry point: errors of our own become one clear line and their exit status, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a locale without a table's lines, or without a label's letters, shows question marks for them.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except CxrEdgeError as error:

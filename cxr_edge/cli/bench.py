@@ -83,7 +83,7 @@ def command(
     from cxr_edge.benchmarking.compare import require_no_regression
     from cxr_edge.benchmarking.options import BenchOptions, parse_threads
     from cxr_edge.benchmarking.record import read_record
-    from cxr_edge.console import progress_bar
+    from cxr_edge.console import stage
     from cxr_edge.reporting.terminal.bench import show_bench, show_comparison
     from cxr_edge.runtimes.selection import select
 
@@ -97,7 +97,7 @@ def command(
         baseline,
     )
     selection = select(artifacts or (), bundle, run)
-    record = bench(selection, options.quickly() if quick else options, progress_bar)
+    record = bench(selection, options.quickly() if quick else options, stage)
     show_bench(record)
     _write(record, selection, json, markdown, csv)
     if old is not None:

@@ -13,7 +13,7 @@ def command(run: NewRunOption = None) -> None:
     from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
     from cxr_edge.benchmarking.bench import bench
     from cxr_edge.benchmarking.options import BenchOptions
-    from cxr_edge.console import progress_bar
+    from cxr_edge.console import stage
     from cxr_edge.exporting.export import ExportOptions
     from cxr_edge.exporting.recipe import Recipe
     from cxr_edge.files import write_json
@@ -23,8 +23,8 @@ def command(run: NewRunOption = None) -> None:
     from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
     from cxr_edge.reporting.terminal.training import TrainingDisplay
     from cxr_edge.runs import new_run
-    from cxr_edge.runs.options import completed
     from cxr_edge.runtimes.selection import artifacts_of_bundle
+    from cxr_edge.train_options import completed
     from cxr_edge.training.jobs import train_new
 
     start = time.monotonic()
@@ -32,7 +32,7 @@ def command(run: NewRunOption = None) -> None:
     recipe = Recipe(tuple(ArtifactFormat), (Quantization.FLOAT32, Quantization.INT8))
     export_and_show(trained, ExportOptions(recipe))
     options = BenchOptions(queries=30, seconds=0.5, starts=1, throughput_seconds=0.3, file_rounds=2)
-    record = bench(artifacts_of_bundle(trained.bundle), options, progress_bar)
+    record = bench(artifacts_of_bundle(trained.bundle), options, stage)
     show_bench(record)
     # For the run's report.
     write_json(trained.bench_file, to_json(record))

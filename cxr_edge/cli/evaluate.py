@@ -45,7 +45,7 @@ def command(
 ) -> None:
     """Classification metrics of an artifact, or of a run's Keras model, on labelled images."""
     from cxr_edge.artifacts.kinds import TrainingData
-    from cxr_edge.console import progress_bar
+    from cxr_edge.console import stage
     from cxr_edge.files import write_json
     from cxr_edge.prediction.evaluate import evaluate
     from cxr_edge.records import to_json
@@ -54,7 +54,7 @@ def command(
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.selection import artifact_of
 
-    evaluation = evaluate(artifact_of(artifact, bundle), data, run, on_bad_image, progress_bar)
+    evaluation = evaluate(artifact_of(artifact, bundle), data, run, on_bad_image, stage)
     for warning in evaluation.warnings:
         show(f"warning: {warning}")
     title = f"{evaluation.model}, {evaluation.part}"

@@ -14,6 +14,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge train --data x-rays --folds 5", "cross-validation"),
         ("cxr-edge train --like runs/first --seed 1", "as another run, but for the seed"),
         ("cxr-edge train --config train.toml", "options from a file"),
+        ("cxr-edge train --data x-rays --tensorboard", "with logs for tensorboard --logdir runs"),
     ),
     "export": (
         ("cxr-edge export", "the latest run as int8 files"),

@@ -160,7 +160,7 @@ def command(
 def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) -> None:
     """Export and show it; what `demo` does too. Raises GateError when an artifact fell short of the gate."""
     from cxr_edge.artifacts.bundle import REFERENCES, listed_artifacts
-    from cxr_edge.console import progress_bar
+    from cxr_edge.console import stage
     from cxr_edge.evaluation.advice import advise
     from cxr_edge.evaluation.operating_record import operating_record_of
     from cxr_edge.exporting.export import Exporter
@@ -173,7 +173,7 @@ def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) 
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.training.compute_device import compute_device
 
-    exporter = Exporter(run, options, progress_bar)
+    exporter = Exporter(run, options, stage)
     show(f"exporting on {compute_device()}")
     exported = exporter.export()
     for note in exported.notes:
@@ -193,13 +193,13 @@ def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) 
 
 
 def _explain(run: Run, recipe: Recipe, data: Path | None, json: Path | None) -> None:
-    from cxr_edge.console import progress_bar
+    from cxr_edge.console import stage
     from cxr_edge.exporting.explain_int8 import explain_int8
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.explanation import show_explanation
 
-    explanation = explain_int8(run, recipe, data, progress_bar)
+    explanation = explain_int8(run, recipe, data, stage)
     show_explanation(explanation)
     if json is not None:
         write_json(json, to_json(explanation))

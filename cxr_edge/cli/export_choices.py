@@ -1,4 +1,4 @@
-"""What `export --format` and `--quantize` take: the kinds that can be exported, and all of them."""
+"""What `export --format` and `--quantize` take: the kinds that can be exported, and all of them; and by which names."""
 
 from __future__ import annotations
 
@@ -16,3 +16,11 @@ else:
     QuantizationChoice = StrEnum(
         "QuantizationChoice", [(str(kind), str(kind)) for kind in (*Quantization.exportable(), "all")]
     )
+
+
+def current_name(choice: str) -> str:
+    """A choice as it is called today: scripts of before schema 2 say none for float32."""
+    try:
+        return str(Quantization(choice))
+    except ValueError:
+        return choice

@@ -133,9 +133,11 @@ ThreadsOption = Annotated[
 
 def _demand_signature(key: Path | None) -> Path | None:
     """The environment variable is what loading an artifact heeds, here and in the processes that a command starts."""
+    from cxr_edge.artifacts.release import REQUIRED_KEY, required_key
+
     if key is not None:
-        os.environ["CXR_EDGE_REQUIRE_SIGNATURE"] = str(key.absolute())
-    return key
+        os.environ[REQUIRED_KEY] = str(key.absolute())
+    return required_key()
 
 
 SignatureOption = Annotated[

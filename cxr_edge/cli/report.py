@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """Write one self-contained HTML page on a run: training, accuracy, parity, calibration, latency."""
     from cxr_edge.benchmarking.record import read_record
-    from cxr_edge.console import progress_bar
+    from cxr_edge.console import stage
     from cxr_edge.errors import DataError
     from cxr_edge.evaluation.advice import advise
     from cxr_edge.evaluation.conditions import Scope
@@ -34,7 +34,7 @@ def command(
     folder = find_bundle(bundle, run)
     path = output or run_of(folder).folder / "report.html"
     # What artifacts do under shift is read from them: it was measured at export.
-    scored = score_bundle(folder, Scope.of_labels(), progress_bar)
+    scored = score_bundle(folder, Scope.of_labels(), stage)
     rows = compare_bundle(scored, {})
     record = None
     if scored.run.bench_file.is_file():

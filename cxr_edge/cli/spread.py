@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from functools import wraps
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import typer
+
+from cxr_edge.option import declared, flag_of
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """The options that stand for a parameter of a command, and what makes the parameter of their values."""
+
+    options: list[inspect.Parameter]
+    gathered: Callable[..., Any]
 
 
 def spread(*parameters: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -16,36 +29,69 @@ def spread(*parameters: str) -> Callable[[Callable[..., None]], Callable[..., No
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        signature, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
-
-        @wraps(command)
-        def spread_command(**values: Any) -> None:
-            for name in parameters:
-                values[name] = hints[name](**{field.name: values.pop(field.name) for field in fields(hints[name])})
-            command(**values)
-
-        options = [
-            option
-            for own in signature.parameters.values()
-            for option in (
-                _options_of(hints[own.name])
-                if own.name in parameters
-                else [own.replace(kind=own.KEYWORD_ONLY, annotation=hints[own.name])]
-            )
-        ]
-        spread_command.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
-        spread_command.__annotations__ = {own.name: own.annotation for own in options}
-        del spread_command.__wrapped__
-        return spread_command
+        hints = get_type_hints(command, include_extras=True)
+        return _replaced(command, {name: _Spread(_fields_of(hints[name]), hints[name]) for name in parameters})
 
     return decorate
 
 
-def _options_of(kind: Any) -> list[inspect.Parameter]:
-    types = get_type_hints(kind, include_extras=True)
-    return [
-        inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name]
+def spread_declared(parameter: str, kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace a command's parameter, a mapping of values by name, by the fields of a dataclass.
+
+    Each field is annotated with an `Option`. An option that is not stated is None in the mapping, or False or empty.
+    """
+    options, declarations = [], declared(kind)
+    for field in fields(kind):
+        own, option = declarations[field.name]
+        value: Any = bool if own is bool else _optional(own)
+        shown = typer.Option(
+            flag_of(field.name),
+            help=option.help,
+            metavar=option.metavar,
+            show_default=option.default_in_words(field) or False,
+            rich_help_panel=str(option.panel),
         )
-        for field in fields(kind)
+        options.append(_option(field.name, Annotated[value, shown], False if own is bool else None))
+
+    def gathered(**values: Any) -> Mapping[str, Any]:
+        return values
+
+    return lambda command: _replaced(command, {parameter: _Spread(options, gathered)})
+
+
+def _optional(kind: Any) -> Any:
+    """The type for typer of an option that need not be stated."""
+    if get_origin(kind) is tuple:
+        return list[get_args(kind)[0]] | None  # type: ignore[misc]
+    return kind if get_origin(kind) in (Union, UnionType) else kind | None
+
+
+def _replaced(command: Callable[..., None], spreads: Mapping[str, _Spread]) -> Callable[..., None]:
+    signature, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
+
+    @wraps(command)
+    def spread_command(**values: Any) -> None:
+        for name, own in spreads.items():
+            values[name] = own.gathered(**{option.name: values.pop(option.name) for option in own.options})
+        command(**values)
+
+    options = [
+        option
+        for own in signature.parameters.values()
+        for option in (
+            spreads[own.name].options if own.name in spreads else [_option(own.name, hints[own.name], own.default)]
+        )
     ]
+    spread_command.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
+    spread_command.__annotations__ = {own.name: own.annotation for own in options}
+    del spread_command.__wrapped__
+    return spread_command
+
+
+def _fields_of(kind: Any) -> list[inspect.Parameter]:
+    types = get_type_hints(kind, include_extras=True)
+    return [_option(field.name, types[field.name], field.default) for field in fields(kind)]
+
+
+def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

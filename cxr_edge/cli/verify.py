@@ -96,7 +96,7 @@ def _against_keras(
     folder: Path, demands: dict[str, float], images: tuple[int, int], data: Path | None, json: Path | None
 ) -> None:
     from cxr_edge.artifacts.metadata import NOTICE
-    from cxr_edge.console import progress_bar
+    from cxr_edge.console import stage
     from cxr_edge.evaluation.advice import advise
     from cxr_edge.evaluation.conditions import Scope
     from cxr_edge.exporting.verify import verify_bundle
@@ -106,7 +106,7 @@ def _against_keras(
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.selection import run_of
 
-    rows, left_out = verify_bundle(folder, demands, Scope.of_verify(*images), progress_bar, data)
+    rows, left_out = verify_bundle(folder, demands, Scope.of_verify(*images), stage, data)
     show_parity(rows, phantoms=run_of(folder).phantoms)
     show_advice(advise(rows))
     show_left_out(left_out)

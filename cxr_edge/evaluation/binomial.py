@@ -1,4 +1,4 @@
-"""Exact bounds of a share from counts: Clopper and Pearson (1934), one-sided. Without SciPy, for the device."""
+"""Exact bounds of a proportion from counts: Clopper and Pearson (1934), one-sided. Without SciPy, for the device."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _HALVINGS = 60
 
 # The same counts come again, an artifact each.
 @lru_cache
-def share_at_most(hits: int, trials: int, confidence: float = CONFIDENCE) -> float:
-    """Upper bound of the share behind `hits` of `trials`; 1 for no trials."""
+def clopper_pearson_upper(hits: int, trials: int, confidence: float = CONFIDENCE) -> float:
+    """Upper bound of the proportion behind `hits` of `trials`; 1 for no trials."""
     if hits >= trials:
         return 1.0
     low, high = hits / trials, 1.0
@@ -30,9 +30,9 @@ def share_at_most(hits: int, trials: int, confidence: float = CONFIDENCE) -> flo
     return high
 
 
-def share_at_least(hits: int, trials: int, confidence: float = CONFIDENCE) -> float:
-    """Lower bound of the share behind `hits` of `trials`; 0 for no trials."""
-    return 1 - share_at_most(trials - hits, trials, confidence)
+def clopper_pearson_lower(hits: int, trials: int, confidence: float = CONFIDENCE) -> float:
+    """Lower bound of the proportion behind `hits` of `trials`; 0 for no trials."""
+    return 1 - clopper_pearson_upper(trials - hits, trials, confidence)
 
 
 @lru_cache

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.evaluation.binomial import share_at_least, share_at_most
+from cxr_edge.evaluation.binomial import clopper_pearson_lower, clopper_pearson_upper
 from cxr_edge.evaluation.operating import OperatingPoint
 
 
@@ -67,7 +67,7 @@ class OperatingFigures:
     def sensitivity_at_least(self) -> float | None:
         if not self.sensitive_images:
             return None
-        return share_at_least(self.sensitive_images - self.missed, self.sensitive_images)
+        return clopper_pearson_lower(self.sensitive_images - self.missed, self.sensitive_images)
 
     @property
     def wrong_call_share(self) -> float | None:
@@ -76,7 +76,7 @@ class OperatingFigures:
 
     @property
     def wrong_call_share_at_most(self) -> float | None:
-        return None if not self.other_images else share_at_most(self.wrong_calls, self.other_images)
+        return None if not self.other_images else clopper_pearson_upper(self.wrong_calls, self.other_images)
 
     @property
     def referred_share(self) -> float | None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.evaluation.binomial import share_at_most
+from cxr_edge.evaluation.binomial import clopper_pearson_upper
 from cxr_edge.evaluation.operating import OperatingPoint
 from cxr_edge.evaluation.promise import Promise, PromiseKind
 from cxr_edge.records import INLINE
@@ -84,7 +84,7 @@ def fit_operating_point(
     called_from = max(LEAST_CALLED, min(needed, tolerated))
     if called_from < needed:
         count = int((mistaken >= called_from).sum())
-        bound = share_at_most(count, len(others))
+        bound = clopper_pearson_upper(count, len(others))
         wrong = Promise(PromiseKind.BEST_AVAILABLE, MOST_WRONG, bound, len(others), count)
     return FittedPoint(OperatingPoint(sensitive_class, suspected_from, called_from), basis, missed, wrong)
 

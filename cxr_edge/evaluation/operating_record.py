@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from cxr_edge.evaluation.binomial import CONFIDENCE, fewest_images, share_at_most
+from cxr_edge.evaluation.binomial import CONFIDENCE, clopper_pearson_upper, fewest_images
 from cxr_edge.evaluation.operating import shown
 from cxr_edge.evaluation.operating_figures import OperatingFigures
 from cxr_edge.evaluation.operating_fit import MOST_REFERRED, FittedPoint
@@ -77,7 +77,7 @@ class OperatingRecord:
     def broken_on(self, figures: OperatingFigures) -> bool:
         """Whether more is missed on some images than chance explains, if the promised sensitivity held for them."""
         caught = figures.sensitive_images - figures.missed
-        return share_at_most(caught, figures.sensitive_images) < 1 - self.fitted.missed.at_most
+        return clopper_pearson_upper(caught, figures.sensitive_images) < 1 - self.fitted.missed.at_most
 
 
 def operating_record_of(value: JsonObject | None) -> OperatingRecord | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cxr_edge.evaluation.binomial import most_exceptions, share_at_most
+from cxr_edge.evaluation.binomial import clopper_pearson_upper, most_exceptions
 
 
 class PromiseKind(StrEnum):
@@ -35,4 +35,4 @@ class Promise:
         """What a threshold at an order statistic can promise, by the number of images alone; see `most_exceptions`."""
         allowed = most_exceptions(images, demanded)
         kind = PromiseKind.BEST_AVAILABLE if allowed is None else PromiseKind.GUARANTEED
-        return cls(kind, demanded, share_at_most(allowed or 0, images), images, allowed or 0)
+        return cls(kind, demanded, clopper_pearson_upper(allowed or 0, images), images, allowed or 0)

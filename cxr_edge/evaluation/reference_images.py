@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import REFERENCES, read_manifest
+from cxr_edge.artifacts.bundle import REFERENCES, read_manifest, require_no_link
 from cxr_edge.artifacts.validation import MAX_REFERENCES
 from cxr_edge.errors import ArtifactError, first_line
 from cxr_edge.evaluation.shifts import SUITE
-from cxr_edge.files import read_bounded, sha256_of
+from cxr_edge.files import read_bounded
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 
 _PHANTOMS = 9
@@ -87,13 +87,18 @@ def read_reference_images(folder: Path) -> NDArray[np.uint8]:
 
 
 def _read(path: Path, sha256: str, size: int) -> NDArray[np.uint8]:
-    if sha256_of(path) != sha256:
+    require_no_link(path)
+    try:
+        content = read_bounded(path, _MAX_BYTES)
+    except (ValueError, OSError) as error:
+        raise ArtifactError(f"{path}: holds no reference inputs ({first_line(error)}); export it again") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise ArtifactError(
             f"{path}: its SHA-256 is not the one that the artifacts were exported with; copy the bundle again or "
             "export it again"
         )
     try:
-        return _unpacked(read_bounded(path, _MAX_BYTES), size)
+        return _unpacked(content, size)
     except (ValueError, KeyError, OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
         raise ArtifactError(f"{path}: holds no reference inputs ({first_line(error)}); export it again") from None
 

@@ -20,6 +20,7 @@ from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.machine import usable_cores
 from cxr_edge.runtimes.base import Runtime, runtimes_for
 from cxr_edge.runtimes.selection import Selection
+from cxr_edge.runtimes.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,21 @@ def replay(selection: Selection, runtimes: Sequence[Runtime] | None, threads: in
         MissingDependencyError: no runtime is installed.
     """
     results, missing = [], [f"{name}: is not here" for name in selection.absent]
+    pairs: list[tuple[Artifact, Runtime]] = []
     for artifact in selection.artifacts:
         try:
             able = runtimes_for(artifact.format) if runtimes is None else runtimes
         except MissingDependencyError as error:
             missing.append(f"{artifact.name}: {error}")
             continue
-        for runtime in able:
-            if artifact.format in runtime.formats:
-                session = runtime.load(artifact.path, threads or usable_cores())
-                score = partial(score_images, session, name=artifact.path)
-                results.append(replay_artifact(artifact, score, runtime.title))
+        pairs += [(artifact, runtime) for runtime in able if artifact.format in runtime.formats]
+    with Trial() as trial:
+        for artifact, runtime in pairs:
+            trial.require_known(artifact.path, runtime)
+    for artifact, runtime in pairs:
+        session = runtime.load(artifact.path, threads or usable_cores())
+        score = partial(score_images, session, name=artifact.path)
+        results.append(replay_artifact(artifact, score, runtime.title))
     if not results:
         if runtimes is None:
             raise ArtifactError(f"nothing can be verified here: {'; '.join(missing)}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.errors import ArtifactError
+from cxr_edge.errors import ArtifactError, CxrEdgeError, first_line
 from cxr_edge.runtimes.base import Session
 
 #: How far a sum of probabilities may be from 1: those of an int8 output are whole 256ths.
@@ -29,11 +29,17 @@ def score_images(
         name: of what answers, for errors.
 
     Raises:
-        ArtifactError: an answer is no probabilities.
+        ArtifactError: it fails, or an answer is no probabilities.
     """
     rows = []
     for index in range(len(images)):
-        rows.append(session.run(np.ascontiguousarray(images[index : index + 1]))[0])
+        try:
+            rows.append(session.run(np.ascontiguousarray(images[index : index + 1]))[0])
+        except CxrEdgeError:
+            raise
+        except Exception as error:
+            # The runtimes' own errors derive from nothing but Exception, or are RuntimeError or ValueError.
+            raise ArtifactError(f"{name}: fails on an image ({first_line(error)}); export it again") from error
         if on_image:
             on_image()
     probabilities = np.stack(rows)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
-from cxr_edge.console import quiet, working
+from cxr_edge.console import quiet
 from cxr_edge.exporting.recipe import OutputType, Recipe
+from cxr_edge.progress import Stage
 from cxr_edge.quantization.graph import Graph, with_heatmap, with_temperature
 from cxr_edge.quantization.quantized_graph import QuantizedGraph
 from cxr_edge.quantization.quantized_run import QuantizedRun
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 
 class Converter:
@@ -21,12 +26,15 @@ class Converter:
         graph: the run's deployment graph, in float.
         quantized: what int8 files are made from.
         temperature: what the logits are divided by.
+        stage: shows what runs.
     """
 
-    def __init__(self, recipe: Recipe, graph: Graph, quantized: QuantizedRun, temperature: float) -> None:
+    def __init__(self, recipe: Recipe, graph: Graph, quantized: QuantizedRun, temperature: float, stage: Stage) -> None:
         self.recipe, self.graph, self.quantized, self.temperature = recipe, graph, quantized, temperature
+        self.stage = stage
         self.batch = recipe.batch.size
         self._float32: bytes | None = None
+        self._float_onnx: ModelProto | None = None
         self._integer: dict[Quantization, bytes] = {}
 
     def model_bytes(self, kind: ArtifactFormat, quantization: Quantization) -> bytes:
@@ -47,16 +55,18 @@ class Converter:
         return with_heatmap(graph) if self.recipe.heatmap else graph
 
     def _onnx(self, quantization: Quantization) -> bytes:
-        from cxr_edge.exporting.onnx_float import float_onnx
+        from cxr_edge.exporting.onnx_float import converted_by_tf2onnx, float_onnx
         from cxr_edge.lowering.lower import lower_to_onnx
 
         tflite = self._integer_tflite(quantization) if quantization.is_integer else self._float32_tflite()
-        with _step(f"converting {quantization} to ONNX"):
+        with self._converting(f"{quantization} to ONNX"):
             opset = self.recipe.opset
             if quantization.is_integer:
                 model = lower_to_onnx(tflite, self.recipe.activations, opset, self.batch)
             else:
-                model = float_onnx(tflite, quantization.is_half, opset, self.batch)
+                if self._float_onnx is None:
+                    self._float_onnx = converted_by_tf2onnx(tflite, opset)
+                model = float_onnx(self._float_onnx, quantization.is_half, self.batch)
             return bytes(model.SerializeToString())
 
     def _float32_tflite(self) -> bytes:
@@ -67,7 +77,7 @@ class Converter:
     def _float_tflite(self, quantization: Quantization) -> bytes:
         from cxr_edge.exporting.tflite import float_tflite
 
-        with _step(f"converting {quantization} to TFLite"):
+        with self._converting(f"{quantization} to TFLite"):
             return float_tflite(self.scaled_graph(), self.batch, half=quantization.is_half)
 
     def _quantized_graph(self, quantization: Quantization) -> QuantizedGraph:
@@ -86,14 +96,13 @@ class Converter:
 
         if quantization not in self._integer:
             quantized = self._quantized_graph(quantization)
-            with _step(f"converting {quantization} to TFLite"):
+            with self._converting(f"{quantization} to TFLite"):
                 integer_output = self.recipe.output_type is OutputType.INT8
                 self._integer[quantization] = int8_tflite(quantized, self.batch, integer_output)
         return self._integer[quantization]
 
-
-@contextmanager
-def _step(title: str) -> Iterator[None]:
-    """Say that a conversion runs, and how long it took; the converters' own chatter is held back."""
-    with working(title), quiet():
-        yield
+    @contextmanager
+    def _converting(self, title: str) -> Iterator[None]:
+        """The converters' own chatter is held back."""
+        with self.stage(f"converting {title}", None), quiet():
+            yield

@@ -28,7 +28,6 @@ from cxr_edge.exporting.operating_demand import OperatingDemand, operating_deman
 from cxr_edge.exporting.recipe import DenseWeights, Recipe
 from cxr_edge.exporting.seal import sealed, shared_metadata
 from cxr_edge.exporting.verify import Reference, preferred_session, reference_of
-from cxr_edge.files import remove_partial_files
 from cxr_edge.inspection.computation import ComputationVerdict
 from cxr_edge.inspection.operators import computation_of
 from cxr_edge.lowering.activations import ActivationType
@@ -39,6 +38,7 @@ from cxr_edge.quantization.learn import LearningOptions
 from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
+from cxr_edge.runs.leftovers import remove_leftovers
 from cxr_edge.runs.lock import locked
 from cxr_edge.runtimes.base import runtimes_for
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
@@ -112,7 +112,7 @@ class Exporter:
             self.recipe.dense_weights is DenseWeights.PER_TENSOR,
             self.recipe.symmetric_activations,
         )
-        self.quantized = QuantizedRun(run, self.graph, variant, options.fine_tuning(run.phantoms))
+        self.quantized = QuantizedRun(run, self.graph, variant, options.fine_tuning(run.phantoms), stage)
 
     @cached_property
     def temperature(self) -> float:
@@ -121,7 +121,7 @@ class Exporter:
 
     @cached_property
     def converter(self) -> Converter:
-        return Converter(self.recipe, self.graph, self.quantized, self.temperature)
+        return Converter(self.recipe, self.graph, self.quantized, self.temperature, self.stage)
 
     @cached_property
     def demand(self) -> OperatingDemand | None:
@@ -145,8 +145,7 @@ class Exporter:
             RunError: likewise, or another process works on the run.
         """
         with locked(self.run.folder):
-            for folder in (self.bundle, self.run.quantized):
-                remove_partial_files(folder)
+            remove_leftovers(self.run)
             return self._export()
 
     def _export(self) -> Exported:
@@ -190,9 +189,9 @@ class Exporter:
         self, file: Path, name: str, kind: ArtifactFormat, quantization: Quantization, reference: _Reference
     ) -> OwnMetadata:
         """The metadata of a converted file, which has none yet, from what it computes."""
+        runtime, session = preferred_session(file, kind, self.recipe.activation_type is ActivationType.INT8)
         if quantization.is_integer and not self.recipe.yields(quantization).is_mixed:
             _require_integers(file, kind, name)
-        runtime, session = preferred_session(file, kind, self.recipe.activation_type is ActivationType.INT8)
         with self.stage(f"verifying {name}", reference.split.images) as steps:
             probabilities = reference.split.score(session, steps.tick)
         floor = INT8_FLOOR if self.recipe.output_type == "int8" else FLOOR

@@ -13,15 +13,8 @@ from cxr_edge.artifacts.contract import ANY, HEATMAP, IMAGE, PROBABILITIES
 from cxr_edge.lowering.builder import IR_VERSION
 
 
-def float_onnx(tflite: bytes, half: bool, opset: int, batch: int | None) -> onnx.ModelProto:
-    """A float32 ONNX model; with `half`, weights and computation are float16 and the contract's ends stay as they are.
-
-    Args:
-        tflite: the float32 TFLite file, in which batch norms are folded; tf2onnx alone would leave them in.
-        half: whether to convert to float16.
-        opset: of the operators.
-        batch: the only N that the file takes; None for any.
-    """
+def converted_by_tf2onnx(tflite: bytes, opset: int) -> onnx.ModelProto:
+    """The float32 TFLite file as tf2onnx converts it; batch norms are folded there, which it would not do by itself."""
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
@@ -30,6 +23,19 @@ def float_onnx(tflite: bytes, half: bool, opset: int, batch: int | None) -> onnx
         file.write(tflite)
         file.flush()
         converted, _ = tf2onnx.convert.from_tflite(file.name, opset=opset)
+    return converted
+
+
+def float_onnx(source: onnx.ModelProto, half: bool, batch: int | None) -> onnx.ModelProto:
+    """A float32 ONNX model; with `half`, weights and computation are float16 and the contract's ends stay as they are.
+
+    Args:
+        source: from `converted_by_tf2onnx`; it stays as it is.
+        half: whether to convert to float16.
+        batch: the only N that the file takes; None for any.
+    """
+    converted = onnx.ModelProto()
+    converted.CopyFrom(source)
     if half:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 

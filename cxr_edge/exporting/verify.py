@@ -33,8 +33,9 @@ from cxr_edge.machine import usable_cores
 from cxr_edge.progress import Stage
 from cxr_edge.records import from_json
 from cxr_edge.runs import Run
-from cxr_edge.runtimes.base import Session, runtimes_for
+from cxr_edge.runtimes.base import Session, require_loadable, runtimes_for
 from cxr_edge.runtimes.selection import artifacts_of_bundle, run_of
+from cxr_edge.runtimes.trial import Trial
 from cxr_edge.statistics.agreement import compare_conditions
 from cxr_edge.statistics.parity import flipped, parity, with_conditions
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
@@ -113,6 +114,9 @@ def preferred_session(path: Path, kind: ArtifactFormat, signed_activations: bool
     if kind == ArtifactFormat.ONNX and signed_activations and runtime.name == "onnx_runtime":
         from cxr_edge.runtimes.onnx_runtime import ONNXRuntimeSession
 
+        require_loadable(path)
+        with Trial() as trial:
+            trial.require_known(path, runtime)
         return runtime.title, ONNXRuntimeSession(path, usable_cores(), as_on_arm=True)
     return runtime.title, runtime.load(path, usable_cores())
 
@@ -161,6 +165,9 @@ def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None 
     other = None if data is None else read_other_images(data, split.labels, size, split.resize)
     reference = reference_of(load_classifier(run), split, size, shared.temperature, scope, progress, other)
     scored = []
+    with Trial() as trial:
+        for artifact in artifacts:
+            trial.require_known(artifact.path, runtimes_for(artifact.format)[0])
     for artifact in artifacts:
         runtime, session = preferred_session(artifact.path, artifact.format)
         with progress(f"verifying {artifact.name}", reference.images) as bar:

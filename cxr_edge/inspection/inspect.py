@@ -15,7 +15,7 @@ from cxr_edge.inspection.computation import Computation, ComputationVerdict
 from cxr_edge.inspection.delegate import DelegateReport, delegate_report
 from cxr_edge.inspection.operators import computation_of
 from cxr_edge.runtimes.base import require_loadable, runtimes_for
-from cxr_edge.runtimes.trial import try_apart
+from cxr_edge.runtimes.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -142,11 +142,11 @@ def _metadata_of(path: Path) -> ArtifactMetadata | None:
 
 
 def _require_survivable(path: Path, kind: ArtifactFormat) -> None:
-    """Raises ArtifactError where loading a file of unknown origin ends the process that does it."""
-    if not is_listed(path):
-        try:
-            runtime = runtimes_for(kind)[0]
-        except MissingDependencyError:
-            # Without a runtime nothing is loaded.
-            return
-        try_apart(path, runtime, None)
+    """Raises ArtifactError where loading a file that is new here ends the process that does it."""
+    try:
+        runtime = runtimes_for(kind)[0]
+    except MissingDependencyError:
+        # Without a runtime nothing is loaded.
+        return
+    with Trial() as trial:
+        trial.require_known(path, runtime)

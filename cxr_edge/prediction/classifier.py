@@ -24,9 +24,8 @@ from cxr_edge.prediction.fastest import fastest
 from cxr_edge.prediction.guard import guarded_run
 from cxr_edge.prediction.images import ImageSource, ReadImage, each_image, name_of, read_image
 from cxr_edge.prediction.prediction import Answering, Prediction, SkippedImage
-from cxr_edge.runtimes.base import Runtime, all_runtimes, runtime_named
+from cxr_edge.runtimes.base import Runtime, runtime_named
 from cxr_edge.runtimes.selection import best_artifacts, warnings_about_answers
-from cxr_edge.runtimes.trial import try_loose
 
 if TYPE_CHECKING:
     from cxr_edge.evaluation.replay import ReplayResult
@@ -38,12 +37,12 @@ AUTO = "auto"
 class Classifier:
     """An artifact, loaded once.
 
-    `artifact` is what was loaded and `runtime` what runs it; `chosen` says how they were chosen, None where there was
-    nothing to choose. From `open`.
+    `artifact` is what was loaded and `runtime` what runs it; `selection_note` says how they were selected, None
+    where there was nothing to choose. From `open`.
     """
 
-    def __init__(self, artifact: Artifact, runtime: Runtime, threads: int, chosen: str | None = None) -> None:
-        self.artifact, self.runtime, self.chosen = artifact, runtime, chosen
+    def __init__(self, artifact: Artifact, runtime: Runtime, threads: int, selection_note: str | None = None) -> None:
+        self.artifact, self.runtime, self.selection_note = artifact, runtime, selection_note
         self._session = runtime.load(artifact.path, threads)
         self._warnings = tuple(str(warning) for warning in warnings_about_answers(artifact))
 
@@ -67,15 +66,13 @@ class Classifier:
         wanted = None if runtime == AUTO else runtime_named(runtime)
         is_file = not path.is_dir() and path.suffix.lower().lstrip(".") in set(ArtifactFormat)
         able = [read_checked_artifact(path)] if is_file else best_artifacts(path, wanted)
-        if is_file:
-            try_loose(able[0], all_runtimes() if wanted is None else [wanted])
         if wanted is None:
-            artifact, wanted, chosen = fastest(able, count)
+            artifact, wanted, selection_note = fastest(able, count)
         else:
-            artifact, chosen = able[0], None
+            artifact, selection_note = able[0], None
         if artifact.format not in wanted.formats:
             raise OptionError(f"{wanted.title} does not read .{artifact.format} files ({artifact.name})")
-        return cls(artifact if is_file else checked(artifact), wanted, count, chosen)
+        return cls(artifact if is_file else checked(artifact), wanted, count, selection_note)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -105,7 +102,7 @@ class Classifier:
             sha256=self.artifact.sha256,
             runtime=self.runtime.title,
             ran_on=self._session.ran_on,
-            chosen=self.chosen,
+            selection_note=self.selection_note,
             labels=self.labels,
             operating_point=self.operating_point,
             trained_on=self.artifact.metadata.training.data,

@@ -14,6 +14,7 @@ from cxr_edge.errors import ArtifactError, CacheError, CxrEdgeError, GateError
 from cxr_edge.files import cache_folder, write_json
 from cxr_edge.machine import describe_cpu, usable_cores
 from cxr_edge.runtimes.base import Runtime, every_runtime, require_loadable, runtimes_for
+from cxr_edge.runtimes.trial import Trial
 
 _QUERIES = 20
 _SECONDS = 0.2
@@ -29,7 +30,7 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
     cache, and holds until an artifact, a runtime's installation, the CPU or the number of threads changes.
 
     Returns:
-        The artifact, the runtime, and how they were chosen, for people; None where the choice was remembered or there
+        The artifact, the runtime, and how they were selected, for people; None where the choice was remembered or there
         was none to make.
 
     Raises:
@@ -60,7 +61,7 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
             if (artifact.name, runtime.option) == (kept["artifact"], kept["runtime"]):
                 return artifact, runtime, None
     except (CacheError, OSError, ValueError, KeyError, TypeError):
-        # Not chosen yet, or damaged.
+        # Not measured yet, or damaged.
         pass
     artifact, runtime, account = _measured(pairs, threads)
     try:
@@ -104,20 +105,22 @@ def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[
     for artifact in {artifact.path: artifact for artifact, _ in pairs}.values():
         checked(artifact)
         require_loadable(artifact.path)
-    for artifact, runtime in pairs:
-        title = f"{artifact.format} on {runtime.title}"
-        try:
-            session = runtime.load(artifact.path, threads)
-            answers = score_images(session, images, name=artifact.path)
-        except CxrEdgeError as error:
-            if runtime.provider == "cpu":
-                off.append(f"{title}: {error}")
-            continue
-        result = compared_with_recorded(artifact, answers, runtime.title)
-        if result.verdict == PASSED:
-            candidates.append((artifact, runtime, Candidate(title, runtime.title, session, 0.0)))
-        else:
-            off.append(f"{title} is off by {result.largest_difference:.3f}")
+    with Trial() as trial:
+        for artifact, runtime in pairs:
+            title = f"{artifact.format} on {runtime.title}"
+            try:
+                trial.require_known(artifact.path, runtime)
+                session = runtime.load(artifact.path, threads)
+                answers = score_images(session, images, name=artifact.path)
+            except CxrEdgeError as error:
+                if runtime.provider == "cpu":
+                    off.append(f"{title}: {error}")
+                continue
+            result = compared_with_recorded(artifact, answers, runtime.title)
+            if result.verdict == PASSED:
+                candidates.append((artifact, runtime, Candidate(title, runtime.title, session, 0.0)))
+            else:
+                off.append(f"{title} is off by {result.largest_difference:.3f}")
     if not candidates:
         raise GateError(f"no runtime here computes what was recorded at export: {'; '.join(off)}")
     measure([candidate for _, _, candidate in candidates], images, _QUERIES, _SECONDS)

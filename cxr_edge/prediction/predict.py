@@ -9,7 +9,6 @@ from pathlib import Path
 from cxr_edge.choices import OnBadImage, choice_of
 from cxr_edge.errors import DataError, ImageError, OptionError, unusable
 from cxr_edge.prediction.classifier import Classifier
-from cxr_edge.prediction.overlay import write_overlay
 from cxr_edge.prediction.prediction import Prediction, SkippedImage
 
 
@@ -71,6 +70,9 @@ def _drawn(
         elif overlay is not None and answer.heatmap is not None:
             top = classifier.labels.index(answer.label)
             own, probability = answer.heatmap[..., top], answer.probabilities[top]
+            # What draws is imported where something is drawn.
+            from cxr_edge.prediction.overlay import write_overlay
+
             write_overlay(path, own, answer.label, probability, classifier.artifact, overlay)
             answer = replace(answer, overlay=str(overlay))
         if len(reasons) < len(paths):

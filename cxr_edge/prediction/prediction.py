@@ -61,8 +61,8 @@ class SkippedImage:
 class Answering:
     """What answers: an artifact on a runtime.
 
-    `ran_on` is what computes it, as the runtime says; `chosen` how the runtime was chosen, for people, None where there
-    was nothing to choose; `warnings` what holds for every answer.
+    `ran_on` is what computes it, as the runtime says; `selection_note` how the runtime was selected, for people, None
+    where there was nothing to choose; `warnings` what holds for every answer.
     """
 
     DERIVED: ClassVar[Mapping[str, str]] = {"warning": "warning"}
@@ -71,7 +71,7 @@ class Answering:
     sha256: str
     runtime: str
     ran_on: str
-    chosen: str | None
+    selection_note: str | None = field(metadata={"key": "chosen"})
     labels: tuple[str, ...]
     operating_point: OperatingPoint | None
     trained_on: TrainingData | None

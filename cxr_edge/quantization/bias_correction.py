@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.quantization.quantized_graph import QuantizedGraph
-from cxr_edge.quantization.simulate import fake_quantize, interpret, kernels_of
+from cxr_edge.quantization.simulate import Tensors, fake_quantize, interpret, kernels_of
 from cxr_edge.training.backend import tf
 
 #: From a batch, uint8 `[N, S, S, 1]`, to the mean of each output channel of each layer with a bias.
@@ -93,7 +93,7 @@ def _int8_means(quantized: QuantizedGraph, nodes: Sequence[Node], biases: Mappin
 
     @tf.function  # type: ignore[untyped-decorator]
     def means(batch: Any) -> list[Any]:
-        values: dict[str, Any] = {}
+        values: Tensors = {}
 
         def activation(name: str, value: Any) -> Any:
             values[name] = value

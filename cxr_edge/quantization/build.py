@@ -8,7 +8,9 @@ from cxr_edge.artifacts.contract import HEATMAP, IMAGE
 from cxr_edge.quantization.backend import keras, tf, tfmot
 from cxr_edge.quantization.graph import Graph, Node, quantized_tensors
 from cxr_edge.quantization.quantized_graph import Ranges
+from cxr_edge.quantization.simulate import TINY, Tensors
 
+# tfmot has no types: its methods are overridden with dictionaries of anything.
 _Quantizer: Any = tfmot.quantization.keras.quantizers.Quantizer
 _QuantizeConfig: Any = tfmot.quantization.keras.QuantizeConfig
 
@@ -54,11 +56,7 @@ class OutputQuantization(_QuantizeConfig):  # type: ignore[misc]
         return {"quantizer": self.quantizer}
 
 
-#: Small beside a step of a quantized hidden unit, and not yet subnormal in float16.
-_TINY = 1e-4
-
-
-class Gate(keras.layers.Layer):  # type: ignore[misc]
+class OpenChannels(keras.layers.Layer):  # type: ignore[misc]
     """`[N, H, W, C]` and `[N, C]`, which is not negative: the channels of the first where the second is above 0.
 
     By a quotient: LiteRT's delegate has no comparison, and OpenVINO turns a steep ReLU6 into integers that are all 0.
@@ -67,7 +65,7 @@ class Gate(keras.layers.Layer):  # type: ignore[misc]
     def call(self, inputs: Any) -> Any:
         values, opened = inputs
         opened = tf.reshape(opened, (-1, 1, 1, values.shape[-1]))
-        return values * (opened / (opened + _TINY))
+        return values * (opened / (opened + TINY))
 
 
 def _layer(node: Node) -> keras.layers.Layer:
@@ -88,7 +86,7 @@ def _layer(node: Node) -> keras.layers.Layer:
     if node.kind == "add":
         return keras.layers.Add(name=node.name)
     if node.kind == "gate":
-        return Gate(name=node.name)
+        return OpenChannels(name=node.name)
     return keras.layers.Activation({"relu": "relu", "softmax": "softmax"}[node.kind], name=node.name)
 
 
@@ -105,7 +103,7 @@ def build_graph(graph: Graph, ranges: Ranges | None = None) -> keras.Model:
     quantized = quantized_tensors(graph) if ranges is not None else ()
     image = keras.Input((graph.image_size, graph.image_size, 1), name=IMAGE)
     tensors = {IMAGE: image}
-    sums: dict[str, Any] = {}
+    sums: Tensors = {}
 
     def wrapped(layer: Any, name: str) -> Any:
         assert ranges is not None

@@ -3,9 +3,8 @@
 A tensor has one quantization step for all channels, so a channel that is much smaller than the largest one is left with
 few steps: the largest channel of Xception's depthwise outputs is up to 214 times the median one. A positive factor per
 channel moves freely through ReLU, max pooling, the mean and a sum (whose inputs must then share it); a convolution
-that writes the tensor multiplies its output channels by it, one that reads it divides. Cross-layer equalization
-(Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019), for a network with
-residual sums.
+that writes the tensor multiplies its output channels by it, one that reads it divides. `equalization`
+says which factors to start from.
 
 It costs nothing where a depthwise kernel reads (its scales are per channel), and where a kernel is written (likewise).
 Only a pointwise or dense kernel that reads pays: its input channels share one step per output channel.
@@ -22,12 +21,6 @@ from numpy.typing import NDArray
 from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.quantization.graph import Graph, Node
 
-#: Of the spread between channels, in logarithms, this share is taken away where a pointwise or dense kernel pays for
-#: it, and all of it elsewhere. At 160 px, 0.5 left 19.6 dB where none of it left 17.7 (99.99 percentile, 388 images);
-#: all of it spoils the pointwise kernels.
-PAID_SHARE = 0.5
-#: Largest factor, and its inverse the smallest, beside the median of a tensor's channels.
-LIMIT = 64.0
 _PASSING = frozenset({"relu", "maxpool", "mean", "add", "softmax", "gate"})
 
 #: For each group of tensors, by the name of one of them, a positive factor per channel, float32 `[C]`.
@@ -61,32 +54,6 @@ def free_groups(graph: Graph, groups: Mapping[str, str]) -> dict[str, int]:
         if node.kernel is not None and groups[node.name] not in fixed:
             channels[groups[node.name]] = node.kernel.shape[-1]
     return channels
-
-
-def equalizing_scales(
-    graph: Graph, magnitudes: Mapping[str, NDArray[np.floating]], paid_share: float = PAID_SHARE
-) -> dict[str, NDArray[np.float32]]:
-    """Scales that bring the channels of each tensor nearer to one another.
-
-    Args:
-        graph: the float graph.
-        magnitudes: largest magnitude per channel `[C]` of each quantized tensor, over a representative data set.
-        paid_share: see `PAID_SHARE`.
-    """
-    groups, readers = scale_groups(graph), graph.consumers()
-    scales = {}
-    for group in free_groups(graph, groups):
-        members = [name for name, other in groups.items() if other == group]
-        known = [magnitudes[name] for name in members if name in magnitudes]
-        if not known:
-            # All of it stays in float.
-            continue
-        spreads = [np.log(np.maximum(values / values.max(), 1e-6)) for values in known]
-        paid = any(reader.kind in ("conv", "dense") for name in members for reader in readers[name])
-        logarithm = -np.mean(spreads, axis=0) * (paid_share if paid else 1.0)
-        scale = np.exp(logarithm - np.median(logarithm))
-        scales[group] = np.clip(scale, 1 / LIMIT, LIMIT).astype(np.float32)
-    return scales
 
 
 def with_channel_scales(graph: Graph, scales: ChannelScales) -> Graph:

@@ -35,6 +35,7 @@ class QuantizedGraph:
 
     def save(self, path: Path, key: Mapping[str, Any]) -> None:
         """Write kernels, biases and ranges, with the `key` that says what they were made from, atomically."""
+        # Arrays all, but `savez` has a flag among its keywords.
         arrays: dict[str, Any] = {_KEY: np.array(_text(key)), _RANGES: np.array(json.dumps(self.ranges))}
         for node in self.graph.nodes:
             if node.kernel is not None:

@@ -8,31 +8,35 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge import __version__
 from cxr_edge.artifacts.kinds import Quantization
-from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.files import sha256_of, write_json
-from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms, largest_magnitudes
-from cxr_edge.quantization.channel_scales import equalizing_scales, with_channel_scales
+from cxr_edge.progress import Stage
+from cxr_edge.quantization.calibrate import channel_statistics, choose_ranges, collect_histograms
+from cxr_edge.quantization.channel_scales import with_channel_scales
+from cxr_edge.quantization.equalization import equalizing_scales
 from cxr_edge.quantization.fine_tune import Material, fine_tune
 from cxr_edge.quantization.graph import Graph, keep_in_float, with_dense_per_tensor, with_heatmap
 from cxr_edge.quantization.learn import Check, LearningOptions
 from cxr_edge.quantization.post_training import CALIBRATION_BATCH, batches_of, int8_graph
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
+from cxr_edge.records import JsonObject
 from cxr_edge.runs import Run
 from cxr_edge.training.batches import training_batches
 
 #: Training images for the ranges; and of those the first, for the channel scales, which need no tails.
 CALIBRATION_IMAGES, EQUALIZATION_IMAGES = 512, 128
 FINE_TUNING_METHOD = "channel scales and ranges learned, kernels rounded by their inputs, ranges and biases learned"
-CALIBRATION_METHOD = "equalized channels, least squared error, kernels rounded by their inputs, biases corrected"
+CALIBRATION_METHOD = (
+    "channels equalized by predicted noise, least squared error with clipping weighted, "
+    "kernels rounded by their inputs, biases corrected"
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Variant:
     dense_per_tensor: bool = False
     symmetric: bool = False
 
-    def key(self) -> dict[str, Any]:
+    def key(self) -> JsonObject:
         """What differs, JSON-ready; empty for the usual quantization."""
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items() if value
@@ -59,10 +63,11 @@ class QuantizedRun:
         graph: its deployment graph, all in float.
         variant: what is quantized how.
         options: of the fine-tuning.
+        stage: shows how far it is.
     """
 
-    def __init__(self, run: Run, graph: Graph, variant: Variant, options: LearningOptions) -> None:
-        self.run, self.variant, self.options = run, variant, options
+    def __init__(self, run: Run, graph: Graph, variant: Variant, options: LearningOptions, stage: Stage) -> None:
+        self.run, self.variant, self.options, self.stage = run, variant, options, stage
         self.config = run.config().options
         self.split = run_split(run)
         self.model_hash = sha256_of(run.model_file)
@@ -88,7 +93,7 @@ class QuantizedRun:
         images = self.calibration_images()
         graph = self.equalized_graph()
         batches = 2 * -(-len(images) // CALIBRATION_BATCH) + batches_of(graph, images)
-        with progress_bar("calibrating", batches) as bar:
+        with self.stage("calibrating", batches) as bar:
             histograms = collect_histograms(with_heatmap(graph), images, CALIBRATION_BATCH, bar.tick)
             return int8_graph(graph, choose_ranges(graph, histograms, self.variant.symmetric), images, bar.tick)
 
@@ -96,14 +101,15 @@ class QuantizedRun:
         """The float graph with its channels scaled: what is calibrated, and where the learning starts."""
         if self._equalized is None:
             images = self.calibration_images()[:EQUALIZATION_IMAGES]
-            with progress_bar("equalizing channels", -(-len(images) // CALIBRATION_BATCH)) as bar:
-                magnitudes = largest_magnitudes(self._target, images, CALIBRATION_BATCH, bar.tick)
-            self._equalized = with_channel_scales(self._target, equalizing_scales(self._target, magnitudes))
+            with self.stage("equalizing channels", -(-len(images) // CALIBRATION_BATCH)) as bar:
+                statistics = channel_statistics(self._target, images, CALIBRATION_BATCH, bar.tick)
+            self._equalized = with_channel_scales(self._target, equalizing_scales(self._target, statistics))
         return self._equalized
 
     def _fine_tuned(self) -> QuantizedGraph:
-        key = {"method": FINE_TUNING_METHOD, **asdict(self.options), **self._key()}
+        key = {"method": FINE_TUNING_METHOD, "start": CALIBRATION_METHOD, **asdict(self.options), **self._key()}
         path = self._path(Quantization.INT8)
+        checkpoints = path.with_name(f"{path.stem}-checkpoints")
 
         def made() -> QuantizedGraph:
             size = self.config.image_size
@@ -115,23 +121,23 @@ class QuantizedRun:
                 np.asarray(decoded(self.split, "validation", size)),
                 self.variant.symmetric,
             )
-            checkpoints = path.with_name(f"{path.stem}-checkpoints")
-            graph, checks = fine_tune(material, self.options, key, checkpoints, progress_bar)
+            graph, checks = fine_tune(material, self.options, key, checkpoints, self.stage)
             write_json(self._history_file, [asdict(check) for check in checks])
-            graph.save(path, key)
-            shutil.rmtree(checkpoints)
             return graph
 
-        return self._kept(path, key, made)
+        graph = self._kept(path, key, made)
+        # Of a process that was killed after its result was on the disk, too.
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return graph
 
-    def _kept(self, path: Path, key: dict[str, Any], make: Callable[[], QuantizedGraph]) -> QuantizedGraph:
+    def _kept(self, path: Path, key: JsonObject, make: Callable[[], QuantizedGraph]) -> QuantizedGraph:
         kept = load_quantized_graph(self._target, path, key)
         if kept is None:
             kept = make()
             kept.save(path, key)
         return kept
 
-    def _key(self) -> dict[str, Any]:
+    def _key(self) -> JsonObject:
         return {"model": self.model_hash, "cxr_edge": __version__, **self.variant.key()}
 
     def _path(self, quantization: Quantization) -> Path:
@@ -148,7 +154,7 @@ class QuantizedRun:
         """How far the fine-tuning was at each check; the first is its start, and the nearest was kept."""
         return tuple(Check(**row) for row in json.loads(self._history_file.read_text(encoding="utf-8")))
 
-    def described(self, quantization: Quantization) -> dict[str, Any] | None:
+    def described(self, quantization: Quantization) -> JsonObject | None:
         """How an artifact came by its integers, for its metadata; None for a float one.
 
         `kept_step` says after how many steps of fine-tuning it was kept: 0 where the calibrated graph was nearest.
@@ -156,7 +162,7 @@ class QuantizedRun:
         if not quantization.is_integer:
             return None
         images = min(CALIBRATION_IMAGES, len(self.split.part("train")))
-        description: dict[str, Any] = {"images": images, "method": CALIBRATION_METHOD, **self.variant.key()}
+        description: JsonObject = {"images": images, "method": CALIBRATION_METHOD, **self.variant.key()}
         if quantization.is_fine_tuned:
             kept = min(self.checks(), key=lambda check: check.distance)
             description["fine_tuning"] = {

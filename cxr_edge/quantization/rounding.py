@@ -52,7 +52,7 @@ def round_kernels(
     """
     moments = _input_moments(graph, ranges, images, batch_size, on_batch)
 
-    def on_grid(node: Node) -> Node:
+    def rounded(node: Node) -> Node:
         if node.name not in moments:
             return node
         assert node.kernel is not None
@@ -62,7 +62,7 @@ def round_kernels(
         lost = (node.kernel - kernel).reshape(-1, kernel.shape[-1])
         return replace(node, kernel=kernel, bias=np.asarray(node.bias + moments[node.name].mean() @ lost, np.float32))
 
-    return QuantizedGraph(replace(graph, nodes=tuple(on_grid(node) for node in graph.nodes)), ranges)
+    return QuantizedGraph(replace(graph, nodes=tuple(rounded(node) for node in graph.nodes)), ranges)
 
 
 def _input_moments(

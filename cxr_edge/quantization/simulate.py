@@ -8,7 +8,7 @@ on a residual sum reads the sum before it is rounded: on the device the sum is c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.quantization.graph import Graph, Node
@@ -17,8 +17,10 @@ from cxr_edge.training.backend import tf
 
 #: Steps between the lowest and the highest integer of an activation.
 ACTIVATION_STEPS = 255.0
-#: As in `build.Gate`.
-_TINY = 1e-4
+#: Small beside a step of a quantized hidden unit, and not yet subnormal in float16.
+TINY = 1e-4
+#: TensorFlow's tensors by their names; it comes without types.
+Tensors: TypeAlias = dict[str, Any]
 
 
 def kernels_of(graph: Graph) -> Callable[[Node], Any]:
@@ -47,7 +49,7 @@ def interpret(
     bias: Callable[[Node], Any] = lambda node: node.bias,
     activation: Callable[[str, Any], Any] = lambda _, value: value,
     layer: Callable[[Node, Any, Any], Any] = linear,
-) -> dict[str, Any]:
+) -> Tensors:
     """Every tensor of a graph, by its name.
 
     Args:
@@ -58,7 +60,7 @@ def interpret(
         layer: what computes a node of an input and a kernel.
     """
     tensors = {IMAGE: activation(IMAGE, images)}
-    sums: dict[str, Any] = {}
+    sums: Tensors = {}
     for node in graph.nodes:
         inputs = [sums.get(name, tensors[name]) if node.kind == "relu" else tensors[name] for name in node.inputs]
         if node.kind in ("conv", "depthwise", "dense"):
@@ -83,7 +85,7 @@ def _compute(node: Node, inputs: list[Any]) -> Any:
         return tf.reduce_mean(inputs[0], [1, 2])
     if node.kind == "gate":
         values, opened = inputs[0], inputs[1][:, None, None, :]
-        return values * (opened / (opened + _TINY))
+        return values * (opened / (opened + TINY))
     return tf.nn.softmax(inputs[0])
 
 

@@ -11,7 +11,7 @@ from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.quantization.channel_scales import free_groups, scale_groups, with_channel_scales
 from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
-from cxr_edge.quantization.simulate import fake_quantize, fake_round, interpret, kernels_of, linear, passing
+from cxr_edge.quantization.simulate import Tensors, fake_quantize, fake_round, interpret, kernels_of, linear, passing
 from cxr_edge.training.backend import tf
 
 #: The biases' rate beside that of the bounds' logarithms, in units of their tensor's range; and the channel scales'.
@@ -39,7 +39,7 @@ class RangeStudent:
         bounds = [*self.high.values()] if self.symmetric else [*self.low.values(), *self.high.values()]
         return [(bounds, 1.0), (list(self.bias.values()), BIAS_RATE)]
 
-    def tensors(self, images: Any) -> dict[str, Any]:
+    def tensors(self, images: Any) -> Tensors:
         """Every tensor of the int8 graph for float32 images `[N, S, S, 1]`."""
         return interpret(self.start.graph, images, self._kernels, self._bias, self._activation)
 
@@ -100,7 +100,7 @@ class ScaleStudent(RangeStudent):
     def learned(self) -> list[tuple[list[Any], float]]:
         return [*super().learned(), (list(self.scales.values()), SCALE_RATE)]
 
-    def tensors(self, images: Any) -> dict[str, Any]:
+    def tensors(self, images: Any) -> Tensors:
         return interpret(self.start.graph, images, self._kernel, self._bias, self._activation, self._layer)
 
     def unscaled(self, name: str, value: Any) -> Any:

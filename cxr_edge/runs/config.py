@@ -8,7 +8,7 @@ from typing import Any
 
 from cxr_edge import records
 from cxr_edge.artifacts.kinds import TrainingData
-from cxr_edge.runs.options import TrainOptions
+from cxr_edge.train_options import TrainOptions
 
 SCHEMA = 2
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,5 +48,61 @@ class Progress:
     def run_finished(self, result: TrainingResult) -> None:
         """Its model and metrics are written."""
 
+    def run_stopped(self) -> None:
+        """A run that had started ends before it is finished: interrupted, or by an error."""
+
 
 SILENT = Progress()
+
+
+class Several(Progress):
+    """Reports to each of several."""
+
+    def __init__(self, all_of: Sequence[Progress]) -> None:
+        self._all = all_of
+
+    def fold(self, number: int, folds: int) -> None:
+        for own in self._all:
+            own.fold(number, folds)
+
+    def data_found(self, data: DataSet) -> None:
+        for own in self._all:
+            own.data_found(data)
+
+    @contextmanager
+    def working(self, title: str) -> Iterator[None]:
+        with ExitStack() as stack:
+            for own in self._all:
+                stack.enter_context(own.working(title))
+            yield
+
+    @contextmanager
+    def stage(self, title: str, steps: int, done: int = 0) -> Iterator[Tick]:
+        with ExitStack() as stack:
+            ticks = [stack.enter_context(own.stage(title, steps, done)) for own in self._all]
+
+            def tick(text: str) -> None:
+                for own in ticks:
+                    own(text)
+
+            yield tick
+
+    def run_started(self, run: Run, config: RunConfig, split: Split) -> None:
+        for own in self._all:
+            own.run_started(run, config, split)
+
+    def computing(self, device: ComputeDevice, policy: str) -> None:
+        for own in self._all:
+            own.computing(device, policy)
+
+    def epoch_finished(self, epoch: Epoch, epochs: int) -> None:
+        for own in self._all:
+            own.epoch_finished(epoch, epochs)
+
+    def run_finished(self, result: TrainingResult) -> None:
+        for own in self._all:
+            own.run_finished(result)
+
+    def run_stopped(self) -> None:
+        for own in self._all:
+            own.run_stopped()

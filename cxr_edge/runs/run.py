@@ -59,6 +59,16 @@ class Run:
         return self.folder / "bench.json"
 
     @property
+    def tensorboard(self) -> Path:
+        """Logs of `train --tensorboard`."""
+        return self.folder / "tensorboard"
+
+    @property
+    def mlflow_run_file(self) -> Path:
+        """The identifier that `train --mlflow` has for it on the tracking server."""
+        return self.folder / "mlflow-run-id"
+
+    @property
     def quantized(self) -> Path:
         return self.folder / "quantized"
 

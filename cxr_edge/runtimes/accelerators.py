@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import pickle
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.errors import ArtifactError, CxrEdgeError, ProviderError, first_line
+from cxr_edge.processes import command_of
 from cxr_edge.runtimes.base import ArtifactSession, Runtime, runtime_named
 
 _PATIENCE_SECONDS = 5.0
@@ -68,7 +68,7 @@ class Worker:
     Args:
         title: what runs there, for messages.
         command: to start; the one of this module where None.
-        patience: after how many seconds it is killed, whatever it does; None for never.
+        patience: seconds without an answer after which it is killed; None for never.
     """
 
     def __init__(self, title: str, command: Sequence[str] | None = None, patience: float | None = None) -> None:
@@ -76,30 +76,40 @@ class Worker:
         # What drivers print goes to no terminal: only the last line of one that died is shown.
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            command or [sys.executable, "-m", "cxr_edge.runtimes.accelerators"],
+            command or command_of("cxr_edge.runtimes.accelerators"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._printed,
         )
         self.close = weakref.finalize(self, _end, self._process)
-        if patience is not None:
-            timer = threading.Timer(patience, self._process.kill)
-            timer.daemon = True
-            timer.start()
-            weakref.finalize(self, timer.cancel)
+        self._patience = patience
 
     def ask(self, request: Request) -> Reply:
         """The answer to a request. Raises ProviderError or ArtifactError: it failed there, or the process died."""
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
-            pickle.dump(request, self._process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
-            self._process.stdin.flush()
-            reply: Reply = pickle.load(self._process.stdout)
+            with self._limited_time():
+                pickle.dump(request, self._process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+                self._process.stdin.flush()
+                reply: Reply = pickle.load(self._process.stdout)
         except (OSError, EOFError, pickle.UnpicklingError):
             raise ProviderError(f"{request.option or self._title}: its process ended ({self._last_words()})") from None
         if reply.error is not None:
             raise (ProviderError if reply.of_provider else ArtifactError)(reply.error)
         return reply
+
+    @contextmanager
+    def _limited_time(self) -> Iterator[None]:
+        if self._patience is None:
+            yield
+            return
+        timer = threading.Timer(self._patience, self._process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _last_words(self) -> str:
         try:

@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 from cxr_edge.artifacts.release import require_released
 from cxr_edge.choices import nearest
 from cxr_edge.errors import ArtifactError, MissingDependencyError, OptionError, ProviderError, first_line
+from cxr_edge.machine import usable_cores
 from cxr_edge.structure.check import require_sound
 
 #: The provider that every runtime has.
 CPU = "cpu"
+#: Threads of one inference, where the machine has fewer cores: with a hundred thousand, LiteRT brings its process down,
+#: and ONNX Runtime takes minutes.
+MAX_THREADS = 256
 _SUFFIX = "_runtime"
 
 
@@ -141,11 +145,18 @@ class Runtime:
         Raises:
             MissingDependencyError: the runtime is not installed.
             ProviderError: it has not the provider that is asked for, or this did not come up.
-            ArtifactError: as `require_loadable`, or the runtime cannot read the file.
+            ArtifactError: as `require_loadable`, or the runtime cannot read the file, or dies of it
+                (`cxr_edge.runtimes.trial`).
+            OptionError: a number of threads that cannot be.
         """
+        _require_possible(threads)
         require_loadable(path)
         self.prepare()
         if self.provider == CPU:
+            from cxr_edge.runtimes.trial import Trial
+
+            with Trial() as trial:
+                trial.require_known(path, self)
             return self.load_here(path, threads)
         from cxr_edge.runtimes.accelerators import load_apart
 
@@ -169,6 +180,14 @@ def require_loadable(path: Path) -> None:
     """Refuse a file before a runtime sees it. Raises ArtifactError: it is damaged or forged, or not its owner's."""
     require_released(path)
     require_sound(path)
+
+
+def _require_possible(threads: int) -> None:
+    most = max(MAX_THREADS, usable_cores())
+    if not 1 <= threads <= most:
+        raise OptionError(
+            f"--threads {threads}: from 1 to {most} are possible; this machine has {usable_cores()} cores"
+        )
 
 
 @cache

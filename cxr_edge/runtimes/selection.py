@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import MANIFEST, checked, listed_artifacts, read_checked_artifact
@@ -15,9 +16,10 @@ from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.errors import ArtifactError, OptionError
 from cxr_edge.imaging import decode
 from cxr_edge.imaging.rule import same_pixels
-from cxr_edge.runs import Run, find_run
 from cxr_edge.runtimes.base import Runtime, all_runtimes
-from cxr_edge.runtimes.trial import try_loose
+
+if TYPE_CHECKING:
+    from cxr_edge.runs import Run
 
 
 def find_bundle(bundle: Path | None, run: Path | None = None) -> Path:
@@ -33,11 +35,16 @@ def find_bundle(bundle: Path | None, run: Path | None = None) -> Path:
         return bundle_in(bundle)
     if run is None and ((here := bundle_in(Path())) / MANIFEST).is_file():
         return here
+    # A device has none.
+    from cxr_edge.runs import find_run
+
     return find_run(run).latest_bundle()
 
 
 def run_of(bundle: Path) -> Run:
     """The run whose bundle this is. Raises RunError where it lies somewhere else."""
+    from cxr_edge.runs import Run
+
     run = Run(bundle.resolve().parent)
     run.require_model()
     return run
@@ -113,8 +120,6 @@ def named_artifacts(files: Sequence[Path]) -> Selection:
     names = [artifact.name for artifact in artifacts]
     if twice := [name for name in names if names.count(name) > 1]:
         raise OptionError(f"two artifacts are called {twice[0]}; rename one, or name them in two commands")
-    for artifact in artifacts:
-        try_loose(artifact, all_runtimes())
     for artifact in artifacts[1:]:
         if (artifact.image_size, artifact.resize) != (artifacts[0].image_size, artifacts[0].resize):
             raise OptionError(

@@ -53,7 +53,7 @@ def parity(
         its verdict. What is no number fails.
     """
     right, reference_right = (top.argmax(axis=1) == targets for top in (candidate, reference))
-    agreement = _share(candidate.argmax(axis=1) == reference.argmax(axis=1))
+    agreement = _proportion(candidate.argmax(axis=1) == reference.argmax(axis=1))
     accuracy = paired_difference(reference_right, right)
     assert agreement.value is not None
     classes = tuple(_class_parity(index, label, reference, candidate, targets) for index, label in enumerate(labels))
@@ -77,7 +77,7 @@ def parity(
         mean_difference=float(difference.mean()) if finite else None,
         divergence=kl_divergence(reference, candidate) if finite else None,
         calibration_error=_calibration_errors(reference, candidate, targets, temperature),
-        intervals=ParityIntervals(agreement, _share(reference_right), _share(right), accuracy),
+        intervals=ParityIntervals(agreement, _proportion(reference_right), _proportion(right), accuracy),
         mcnemar=mcnemar(reference_right, right),
         classes=classes,
         gate=gate,
@@ -104,7 +104,7 @@ def with_conditions(result: ParityResult, conditions: Sequence[ConditionResult])
     )
 
 
-def _share(hits: NDArray[np.bool_]) -> Interval:
+def _proportion(hits: NDArray[np.bool_]) -> Interval:
     return wilson_interval(int(hits.sum()), len(hits))
 
 
@@ -115,7 +115,7 @@ def _class_parity(
 
     def rates(rows: NDArray[np.bool_], called: bool) -> PairedRates:
         theirs, ours = ((top.argmax(axis=1)[rows] == index) == called for top in (reference, candidate))
-        return PairedRates(_share(theirs), _share(ours), paired_difference(theirs, ours))
+        return PairedRates(_proportion(theirs), _proportion(ours), paired_difference(theirs, ours))
 
     return ClassParity(label, int(positive.sum()), rates(positive, True), rates(~positive, False))
 

@@ -64,12 +64,12 @@ def _escaped(error: Exception) -> str:
 def _require_ends(structure: GraphStructure, contract: Contract) -> None:
     wanted = (contract.probabilities, *([contract.heatmap] if contract.heatmap else []))
     require(len(structure.inputs) == 1, f"{len(structure.inputs)} inputs, not one")
-    found = {output.name: output for output in structure.outputs}
-    require(len(found) == len(wanted), f"{len(found)} outputs, not {len(wanted)}")
+    outputs = {output.name: output for output in structure.outputs}
+    require(len(outputs) == len(wanted), f"{len(outputs)} outputs, not {len(wanted)}")
     _require_end(structure.inputs[0], contract.image)
     for end in wanted:
-        require(end.name in found, f"no output is called {end.name}")
-        _require_end(found[end.name], end)
+        require(end.name in outputs, f"no output is called {end.name}")
+        _require_end(outputs[end.name], end)
 
 
 def _require_end(end: TensorSpec, wanted: TensorSpec) -> None:

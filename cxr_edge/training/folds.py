@@ -15,8 +15,8 @@ from cxr_edge.files import write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.lock import locked
-from cxr_edge.runs.options import TrainOptions, completed, require_same
 from cxr_edge.runs.progress import SILENT, Progress
+from cxr_edge.train_options import TrainOptions, completed, require_same
 from cxr_edge.training.jobs import resume, train_new
 from cxr_edge.training.result import TrainingResult
 
@@ -24,13 +24,13 @@ RECORD = "cross_validation.json"
 
 
 def train_or_resume(
-    folder: Path, given: Mapping[str, Any], resuming: bool, progress: Progress = SILENT
+    folder: Path, stated: Mapping[str, Any], resuming: bool, progress: Progress = SILENT
 ) -> TrainingResult | CrossValidation:
     """Train, or resume, one run, or one per fold.
 
     Args:
         folder: of the run, or for the runs of the folds.
-        given: options by their names in `TrainOptions`; those that are missing have their defaults.
+        stated: options by their names in `TrainOptions`; those that are missing have their defaults.
         resuming: whether it is a training that was interrupted.
         progress: told of each run.
 
@@ -38,11 +38,11 @@ def train_or_resume(
         OptionError, DataError, RunError, WeightsError.
     """
     if resuming and is_cross_validation(folder):
-        return resume_folds(folder, given, progress)
-    if not resuming and "folds" in given and "fold" not in given:
-        return cross_validate(folder, completed(given), progress)
+        return resume_folds(folder, stated, progress)
+    if not resuming and "folds" in stated and "fold" not in stated:
+        return cross_validate(folder, completed(stated), progress)
     run = Run(folder)
-    return resume(run, given, progress) if resuming else train_new(run, completed(given), progress)
+    return resume(run, stated, progress) if resuming else train_new(run, completed(stated), progress)
 
 
 def cross_validate(folder: Path, options: TrainOptions, progress: Progress = SILENT) -> CrossValidation:
@@ -70,14 +70,14 @@ def is_cross_validation(folder: Path) -> bool:
     return _first_run(folder).config_file.is_file()
 
 
-def resume_folds(folder: Path, given: Mapping[str, Any], progress: Progress = SILENT) -> CrossValidation:
-    """Train the folds that are not finished, by the options of the first; options given must be those.
+def resume_folds(folder: Path, stated: Mapping[str, Any], progress: Progress = SILENT) -> CrossValidation:
+    """Train the folds that are not finished, by the options of the first; options stated must be those.
 
     Raises:
         OptionError, DataError, RunError, WeightsError: as a single training.
     """
     options = _first_run(folder).config().options
-    require_same(options, given, folder)
+    require_same(options, stated, folder)
     with locked(folder):
         return _all_folds(folder, replace(options, fold=None), progress)
 

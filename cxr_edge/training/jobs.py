@@ -7,48 +7,57 @@ from typing import Any
 
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import RunError
-from cxr_edge.files import remove_partial_files
 from cxr_edge.runs import Run
+from cxr_edge.runs.leftovers import remove_leftovers
 from cxr_edge.runs.lock import locked
-from cxr_edge.runs.options import TrainOptions, require_same
 from cxr_edge.runs.progress import SILENT, Progress
+from cxr_edge.train_options import TrainOptions, require_same
 from cxr_edge.training.result import TrainingResult
 from cxr_edge.training.start import start_run, starting
+from cxr_edge.training.tracking import tracked
 
 
 def train_new(run: Run, options: TrainOptions, progress: Progress = SILENT) -> TrainingResult:
     """Start a run in a folder that holds none, and train it.
 
     Raises:
-        OptionError, DataError, RunError, WeightsError: nothing is left of the run where no epoch was finished.
+        OptionError, DataError, RunError, WeightsError, MissingDependencyError: nothing is left of the run where no
+            epoch was finished.
     """
     options.check()
+    progress = tracked(options, progress)
     with starting(run):
+        remove_leftovers(run)
         start_run(run, options, progress)
         return _train(run, progress)
 
 
-def resume(run: Run, given: Mapping[str, Any], progress: Progress = SILENT) -> TrainingResult:
-    """Train an interrupted run from its last finished epoch; options given must be those it was started with.
+def resume(run: Run, stated: Mapping[str, Any], progress: Progress = SILENT) -> TrainingResult:
+    """Train an interrupted run from its last finished epoch; options stated must be those it was started with.
 
     Raises:
-        OptionError, DataError, RunError, WeightsError.
+        OptionError, DataError, RunError, WeightsError, MissingDependencyError.
     """
-    require_same(run.config().options, given, run.folder)
+    options = run.config().options
+    require_same(options, stated, run.folder)
+    progress = tracked(options, progress)
     with locked(run.folder):
+        remove_leftovers(run)
         if run.model_file.is_file():
             raise RunError(f"{run.folder}: its training is finished; nothing to resume")
         return _train(run, progress)
 
 
 def _train(run: Run, progress: Progress) -> TrainingResult:
-    for folder in (run.folder, run.checkpoints):
-        remove_partial_files(folder)
     progress.run_started(run, run.config(), run_split(run))
-    with progress.working("starting TensorFlow"):
-        # Seconds: not before the options and the images are known to be good.
-        from cxr_edge.training import train
+    try:
+        with progress.working("starting TensorFlow"):
+            # Seconds: not before the options and the images are known to be good.
+            from cxr_edge.training import train
 
-    result = train.train(run, progress)
+        result = train.train(run, progress)
+    except BaseException:
+        progress.run_stopped()
+        raise
     progress.run_finished(result)
     return result

@@ -28,8 +28,8 @@ from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig, SkippedImage
 from cxr_edge.runs.lock import locked
-from cxr_edge.runs.options import FROM_SCRATCH, TrainOptions
 from cxr_edge.runs.progress import SILENT, Progress
+from cxr_edge.train_options import FROM_SCRATCH, TrainOptions
 from cxr_edge.training.splitting import Examined, examine, leaks, make_split
 
 

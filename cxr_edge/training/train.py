@@ -23,8 +23,8 @@ from cxr_edge.files import write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import History, write_history
-from cxr_edge.runs.options import FROM_SCRATCH, TrainOptions
 from cxr_edge.runs.progress import SILENT, Progress
+from cxr_edge.train_options import FROM_SCRATCH, TrainOptions
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.batches import Batches, training_batches
 from cxr_edge.training.classifier import compiled, predict_probabilities, save_classifier

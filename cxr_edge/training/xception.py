@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from cxr_edge.artifacts.contract import IMAGE, PROBABILITIES
 from cxr_edge.errors import WeightsError, first_line
-from cxr_edge.runs.options import IMAGENET
+from cxr_edge.train_options import IMAGENET
 from cxr_edge.training.backend import keras
 
 HEAD_UNITS = 128
@@ -22,12 +23,12 @@ def build_classifier(
     Input `image` is `[N, S, S, 1]` with grey values 0..255, output `probabilities` float32 `[N, classes]`.
 
     Args:
-        image_size: S, at least `runs.options.MIN_IMAGE_SIZE`.
+        image_size: S, at least 71.
         classes: number of labels.
         bn_momentum: of every batch norm's moving statistics; Keras' own 0.99 lags in trainings of few steps.
         dropout: of the head; Keras' own where there is none.
     """
-    image = keras.Input((image_size, image_size, 1), name="image")
+    image = keras.Input((image_size, image_size, 1), name=IMAGE)
     grey = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="normalisation")(image)
     base = keras.applications.Xception(include_top=False, weights=None, input_tensor=grey)
     for layer in base.layers:
@@ -37,7 +38,7 @@ def build_classifier(
     hidden = keras.layers.Dense(HEAD_UNITS, activation="relu", name="hidden")(features)
     hidden = (dropout or keras.layers.Dropout(DROPOUT, name="dropout"))(hidden)
     # float32 whatever the precision policy: a half-precision softmax ties close classes.
-    probabilities = keras.layers.Dense(classes, activation="softmax", name="probabilities", dtype="float32")(hidden)
+    probabilities = keras.layers.Dense(classes, activation="softmax", name=PROBABILITIES, dtype="float32")(hidden)
     return keras.Model(image, probabilities, name="cxr_xception")
 
 

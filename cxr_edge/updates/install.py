@@ -96,10 +96,10 @@ def rollback(into: Path, key: Path | None = None) -> Installed:
         ArtifactError: nothing is installed, there is none before, or it is damaged, or not signed by the owner.
         RunError: another process installs into the folder.
     """
-    state = read_installation(into)
-    if state is None:
-        raise ArtifactError(f"{into}: nothing is installed in it; cxr-edge install puts a bundle there")
     with locked(into):
+        state = read_installation(into)
+        if state is None:
+            raise ArtifactError(f"{into}: nothing is installed in it; cxr-edge install puts a bundle there")
         if state.previous is None:
             raise ArtifactError(f"{into}: has no bundle to return to, {state.active} is the only one")
         release = _require_whole(into / BUNDLES / state.previous, key)

@@ -15,7 +15,7 @@ from cxr_edge.machine import usable_cores
 from cxr_edge.prediction.fastest import fastest
 from cxr_edge.runtimes.base import all_runtimes
 from cxr_edge.runtimes.selection import artifacts_of_bundle, best_artifacts
-from cxr_edge.runtimes.trial import try_apart
+from cxr_edge.runtimes.trial import Trial
 
 _QUERIES, _SECONDS = 100, 1.0
 
@@ -43,10 +43,11 @@ def prove(folder: Path, max_p90_ms: float | None) -> Proof:
     runtimes = [runtime for runtime in all_runtimes() if runtime.installed()]
     if not runtimes:
         raise MissingDependencyError("a runtime", "device")
-    for artifact in read_bundle(folder):
-        for runtime in runtimes:
-            if artifact.format in runtime.formats:
-                try_apart(artifact.path, runtime, artifact.image_size)
+    with Trial() as trial:
+        for artifact in read_bundle(folder):
+            for runtime in runtimes:
+                if artifact.format in runtime.formats:
+                    trial.require_survivable(artifact.path, runtime)
     replayed = replay(artifacts_of_bundle(folder), runtimes, None).results
     failed = [f"{row.artifact} on {row.runtime}" for row in replayed if row.verdict is not Verdict.PASSED]
     if failed:

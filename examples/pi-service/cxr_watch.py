@@ -181,7 +181,7 @@ def main() -> int:
         classifier = Classifier.open(options.artifact or options.bundle, options.runtime, options.threads)
         results = Results(options.results)
         ready = f"{classifier.artifact.path} on {classifier.runtime.title}: ready"
-        for line in (NOTICE, *classifier.warnings, classifier.chosen, ready):
+        for line in (NOTICE, *classifier.warnings, classifier.selection_note, ready):
             if line is not None:
                 print(line, file=sys.stderr, flush=True)
         watch(options.folder, Inbox(options.folder, options.settle), results, classifier, options.settle / 2, stop)

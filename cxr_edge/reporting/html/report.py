@@ -93,7 +93,7 @@ def _of_accuracy(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict
     # Most artifacts name the same class for every image, and are one row.
     alike: dict[bytes, list[str]] = {}
 
-    def model(name: str, row: VerifiedArtifact, probabilities: NDArray[np.float32], whose: str) -> dict[str, Any]:
+    def model(name: str, row: VerifiedArtifact, probabilities: NDArray[np.float32], whose: str) -> dict[str, object]:
         parity = row.parity
         names = alike.setdefault(probabilities.argmax(axis=1).tobytes(), [])
         names.append(name)
@@ -125,9 +125,10 @@ def _of_accuracy(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict
         ),
     ]
     operating = _operating_rows(scored)
+    first_names = {names[0] for names in alike.values()}
     return {
         "models": models,
-        "distinct": [own for own in models if own["names"][0] == own["name"]],
+        "distinct": [own for own in models if own["name"] in first_names],
         "temperature": scored.reference.temperature,
         "operating": operating,
         "rules": _rules(operating),

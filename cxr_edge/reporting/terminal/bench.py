@@ -31,6 +31,11 @@ def _figure(value: float | None, digits: int = 0, unit: float = 1.0) -> str:
     return "-" if value is None else f"{value / unit:.{digits}f}"
 
 
+def _milliseconds(value: float) -> str:
+    """With three digits, or more from 100 on."""
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}"
+
+
 def _named(record: BenchRecord, row: Row) -> list[str]:
     """The columns that say which row it is; of a sweep its threads too."""
     threads = [str(row.threads)] if len(record.threads) > 1 else []
@@ -48,8 +53,8 @@ def speed_cell(row: Row) -> str:
 
 def _latency(record: BenchRecord) -> _Table:
     sweep = len(record.threads) > 1
-    # 100 columns hold the number of threads or the worst query.
-    columns = [*_naming(record), "acc. %", "p50", "p90", "p99", *([] if sweep else ["worst"]), "speed", "95 %"]
+    # 80 columns hold the number of threads or the worst query, and the interval of the speed below it.
+    columns = [*_naming(record), "acc. %", "p50", "p90", "p99", *([] if sweep else ["worst"]), "speed, 95 %"]
     rows = []
     for row in record.rows:
         interval = row.speed_interval
@@ -58,9 +63,8 @@ def _latency(record: BenchRecord) -> _Table:
             [
                 *_named(record, row),
                 percent(row.accuracy),
-                *(f"{value:.2f}" for value in figures),
-                speed_cell(row),
-                f"{interval[0]:.2f}-{interval[1]:.2f}" if interval else "",
+                *map(_milliseconds, figures),
+                speed_cell(row) + (f" {interval[0]:.2f}-{interval[1]:.2f}" if interval else ""),
             ]
         )
     threads = "" if sweep else f", {record.threads[0]} threads"
@@ -68,7 +72,7 @@ def _latency(record: BenchRecord) -> _Table:
 
 
 def _resources(record: BenchRecord) -> _Table:
-    rows = []
+    rows, energy = [], any(row.energy_mj is not None for row in record.rows)
     for row in record.rows:
         start, offline = row.startup, row.throughput
         rows.append(
@@ -79,22 +83,21 @@ def _resources(record: BenchRecord) -> _Table:
                 _figure(start.load_ms if start else row.load_ms),
                 _figure(start.first_ms if start else None),
                 _figure(start.peak_memory_bytes if start else None, 0, 2**20),
-                _figure(row.energy_mj),
-                _figure(offline.images_per_second if offline else None),
-                offline.how if offline else "-",
+                *([_figure(row.energy_mj)] if energy else []),
+                f"{offline.images_per_second:.0f} ({offline.how})" if offline else "-",
             ]
         )
-    columns = [*_naming(record), "MB", "start", "load", "first", "MiB", "mJ", "img/s", "by"]
-    title = "File, start to first answer, loading, first inference (ms), peak memory, energy per query, throughput"
+    columns = [*_naming(record), "MB", "start", "load", "first", "MiB", *(["mJ"] if energy else []), "img/s"]
+    title = (
+        "File, start to first answer, loading, first inference (ms), peak memory, "
+        f"{'energy per query, ' if energy else ''}throughput"
+    )
     return _Table(title, columns, rows, 2)
 
 
 def _stages(record: BenchRecord) -> _Table:
     times = record.from_files
-    rows = [
-        [stage.stage, *(f"{value:.2f}" for value in (stage.p50_ms, stage.p90_ms, stage.worst_ms))]
-        for stage in times.stages
-    ]
+    rows = [[stage.stage, *map(_milliseconds, (stage.p50_ms, stage.p90_ms, stage.worst_ms))] for stage in times.stages]
     own = times.source is ImageSource.FILES
     source = "your files" if own else "phantom files, 300 to 2500 px, PNG and JPEG"
     title = f"From file to answer, {times.files} files ({source}), {times.id}"

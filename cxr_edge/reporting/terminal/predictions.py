@@ -83,8 +83,8 @@ def show_notes(batch: PredictionBatch) -> None:
     if batch.skipped:
         count = len(batch.skipped)
         show(f"warning: {count} of {count + len(batch.predictions)} images have no answer; the reasons stand above")
-    if answering.chosen:
-        show(answering.chosen)
+    if answering.selection_note:
+        show(answering.selection_note)
     for warning in answering.warnings:
         show(f"warning: {warning}")
     show(NOTICE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -62,7 +63,9 @@ def show_table(title: str, columns: list[str], rows: list[list[str]], texts: int
 
 
 def _longest_word(cells: Sequence[str]) -> int:
-    return max((cell_len(word) for cell in cells for word in cell.split()), default=0)
+    # What a cell is indented by, or marked with, stays before its first word.
+    words = (re.findall(r"^(?:\s+|> )?\S+|\S+", cell) for cell in cells)
+    return max((cell_len(word) for own in words for word in own), default=0)
 
 
 def _fitting(widest: Sequence[int], narrowest: Sequence[int], width: int) -> list[int]:

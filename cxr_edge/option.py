@@ -1,0 +1,64 @@
+"""How a field of an options dataclass is declared: its help, its panel, and what it is where it is not stated."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, Field, dataclass
+from enum import StrEnum
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+
+class Panel(StrEnum):
+    """The section of a command's help that shows an option."""
+
+    DATA = "Data"
+    TRAINING = "Training"
+    SPLIT = "Split"
+    OUTPUT = "Output"
+
+
+@dataclass(frozen=True)
+class Option:
+    """What `Annotated` says of a field; the command line makes an option of it."""
+
+    panel: Panel
+    help: str
+    #: For a field whose dataclass has no default, because every record states it.
+    default: Any = None
+    #: Where these differ from it: without data, and without pre-trained weights.
+    phantoms: Any = None
+    from_scratch: Any = None
+    minimum: int | None = None
+    metavar: str | None = None
+    #: The default in words, where the value itself says too little.
+    shown_default: str | None = None
+
+    def default_for(self, *, phantoms: bool, from_scratch: bool) -> Any:
+        """The value where none is stated."""
+        if phantoms and self.phantoms is not None:
+            return self.phantoms
+        return self.from_scratch if from_scratch and self.from_scratch is not None else self.default
+
+    def default_in_words(self, field: Field[Any]) -> str | None:
+        """As help shows it; None for an option that is off or empty by default."""
+        if self.shown_default is not None:
+            return self.shown_default
+        default = self.default if field.default is MISSING else field.default
+        if default is None or default is False or default == ():
+            return None
+        exceptions = (("phantoms", self.phantoms), ("from scratch", self.from_scratch))
+        return "; ".join([str(default), *(f"{when} {value}" for when, value in exceptions if value is not None)])
+
+
+def declared(kind: type[Any]) -> dict[str, tuple[Any, Option]]:
+    """The type and the declaration of each field of an options dataclass, by its name."""
+    options = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        assert get_origin(hint) is Annotated, name
+        own, option = get_args(hint)
+        options[name] = (own, option)
+    return options
+
+
+def flag_of(name: str) -> str:
+    """The option as it is typed: `--image-size` for `image_size`."""
+    return f"--{name.replace('_', '-')}"

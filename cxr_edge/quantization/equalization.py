@@ -1,0 +1,80 @@
+"""How far each tensor's channels are brought nearer to one another before it gets its one quantization step.
+
+A tensor's step is set by its largest channel, so full equalization rounds all channels alike. Where a pointwise or
+dense kernel reads, it pays: its input channels share one step per output channel, and spreading them rounds it worse.
+Cross-layer equalization (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019)
+and SmoothQuant (Xiao et al., 2023) take a fixed share of the spread. Here each group of tensors takes the share with
+the least noise, predicted from the steps of both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.quantization.channel_scales import free_groups, scale_groups
+from cxr_edge.quantization.graph import Graph, Node
+from cxr_edge.quantization.kernels import LARGEST
+from cxr_edge.quantization.simulate import ACTIVATION_STEPS
+
+#: Largest factor, and its inverse the smallest, beside the median of a tensor's channels.
+LIMIT = 64.0
+#: Of the spread between channels, in logarithms, what is tried to be taken away.
+_SHARES = np.linspace(0.0, 1.0, 11)
+#: Of the squared error of kernels rounded to nearest, what is left when they are rounded by their inputs.
+_ROUNDED_BY_INPUTS = 0.35
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Of a tensor over a representative data set: largest magnitude and mean square per channel, `[C]`."""
+
+    largest: NDArray[np.floating]
+    mean_square: NDArray[np.floating]
+
+
+def equalizing_scales(graph: Graph, statistics: Mapping[str, ChannelStatistics]) -> dict[str, NDArray[np.float32]]:
+    """Scales per group of tensors that bring the channels of each tensor nearer to one another.
+
+    Args:
+        graph: the float graph.
+        statistics: of each quantized tensor.
+    """
+    groups, readers = scale_groups(graph), graph.consumers()
+    scales = {}
+    for group in free_groups(graph, groups):
+        members = {name: readers[name] for name, other in groups.items() if other == group and name in statistics}
+        if members:
+            scales[group] = min(
+                (_scale(share, [statistics[name] for name in members]) for share in _SHARES),
+                key=lambda scale: sum(
+                    _noise(reader, statistics[name], scale) for name, nodes in members.items() for reader in nodes
+                ),
+            ).astype(np.float32)
+    return scales
+
+
+def _scale(share: float, members: Sequence[ChannelStatistics]) -> NDArray[np.float64]:
+    spreads = [np.log(np.maximum(member.largest / member.largest.max(), 1e-6)) for member in members]
+    logarithm = -np.mean(spreads, axis=0) * share
+    return np.asarray(np.clip(np.exp(logarithm - np.median(logarithm)), 1 / LIMIT, LIMIT))
+
+
+def _noise(reader: Node, tensor: ChannelStatistics, scale: NDArray[np.float64]) -> float:
+    """Of what a node makes of a tensor: the power of its rounding error over its own, mean over output channels.
+
+    Errors of different channels are taken as independent.
+    """
+    power = tensor.mean_square + 1e-9 * tensor.mean_square.max()
+    activation = ((tensor.largest * scale).max() / ACTIVATION_STEPS) ** 2 / 12
+    if reader.kernel is None or reader.kind not in ("conv", "dense"):
+        return float((activation / (scale**2 * power)).mean())
+    kernel = np.abs(reader.kernel.reshape(-1, *reader.kernel.shape[-2:])) / scale[:, None]
+    squares = (kernel**2).sum(axis=0)
+    steps = kernel.max(axis=(0, 1)) / LARGEST
+    inputs = power * scale**2
+    rounded = _ROUNDED_BY_INPUTS * steps**2 / 12 * len(kernel) * inputs.sum()
+    return float(((activation * squares.sum(axis=0) + rounded) / (squares * inputs[:, None]).sum(axis=0)).mean())

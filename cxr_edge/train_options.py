@@ -1,0 +1,183 @@
+"""The options of a training. A field of `TrainOptions` is all that a new one takes.
+
+The command line, `--config`, `--like`, `run.json` and the check on resuming are made of the fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from cxr_edge.choices import OnBadImage, Precision, Resize, choice_of
+from cxr_edge.errors import OptionError
+from cxr_edge.option import Option, Panel, declared, flag_of
+
+IMAGENET, FROM_SCRATCH = "imagenet", "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """The options of a training, complete; see `cxr-edge train --help` for each."""
+
+    # A field without a default here is in every `run.json`. One that is added later needs one, for the runs before it.
+
+    data: Annotated[
+        str | None,
+        Option(
+            Panel.DATA,
+            "Folder with one folder per class (in train/, validation/, test/, where it is split already), or a table "
+            "of path,label[,patient_id,source,split].",
+            metavar="DIR|FILE.csv",
+            shown_default="phantoms",
+        ),
+    ]
+    # Below 71 px, Xception's last block sees no image any more.
+    image_size: Annotated[int, Option(Panel.DATA, "Pixels, at least 71.", default=160, phantoms=71, minimum=71)]
+    resize: Annotated[
+        Resize,
+        Option(
+            Panel.DATA, "Stretch images to a square, or keep their proportions, on black; every artifact remembers."
+        ),
+    ] = Resize.STRETCH
+    phantoms: Annotated[int, Option(Panel.DATA, "Phantoms per class, without --data.", default=180, minimum=10)]
+    on_bad_image: Annotated[
+        OnBadImage, Option(Panel.DATA, "Leave out images that cannot be decoded, naming them, or refuse to start.")
+    ] = OnBadImage.SKIP
+    include: Annotated[
+        tuple[str, ...],
+        Option(Panel.DATA, "Read a class that is otherwise left out; repeatable.", metavar="lung-opacity"),
+    ] = ()
+    weights: Annotated[
+        str,
+        Option(
+            Panel.TRAINING,
+            "imagenet (official download), none (from scratch), or an .h5 file in the official no-top format.",
+            default=IMAGENET,
+            phantoms=FROM_SCRATCH,
+            metavar="imagenet|none|FILE",
+        ),
+    ]
+    epochs: Annotated[int, Option(Panel.TRAINING, "Epochs on all layers.", default=8, from_scratch=7, minimum=1)]
+    head_epochs: Annotated[
+        int, Option(Panel.TRAINING, "Epochs on the head before that.", default=2, from_scratch=0, minimum=0)
+    ]
+    batch_size: Annotated[int, Option(Panel.TRAINING, "Images per step.", default=16, minimum=2)]
+    learning_rate: Annotated[float, Option(Panel.TRAINING, "Peak, after a warm-up.", default=2e-4, from_scratch=1e-3)]
+    precision: Annotated[
+        Precision,
+        Option(
+            Panel.TRAINING,
+            "auto (mixed_float16 on a GPU, float32 elsewhere), float32, mixed_bfloat16 or mixed_float16.",
+            default=Precision.AUTO,
+            metavar="PRECISION",
+        ),
+    ]
+    seed: Annotated[int, Option(Panel.TRAINING, "Of the split, the weights and the batches.", default=0, minimum=0)]
+    hold_out_source: Annotated[
+        str | None, Option(Panel.SPLIT, "Test on all images of one source, and on no other.", metavar="NAME")
+    ] = None
+    folds: Annotated[
+        int | None,
+        Option(
+            Panel.SPLIT,
+            "Cross-validation: one run for each of so many test parts, and figures over all of them.",
+            minimum=2,
+        ),
+    ] = None
+    fold: Annotated[
+        int | None, Option(Panel.SPLIT, "A single run, tested on this one of the folds, from 1.", minimum=1)
+    ] = None
+
+    tensorboard: Annotated[
+        bool, Option(Panel.OUTPUT, "Write TensorBoard logs to tensorboard/ in the run's folder (extra tensorboard).")
+    ] = False
+    mlflow: Annotated[
+        bool,
+        Option(Panel.OUTPUT, "Track the run in MLflow, at MLFLOW_TRACKING_URI (extra mlflow)."),
+    ] = False
+
+    def check(self) -> None:
+        """Raises OptionError for a value that is unknown, out of range, or does not go with another."""
+        for name, (_, option) in declared(TrainOptions).items():
+            value = getattr(self, name)
+            if option.minimum is not None and value is not None and value < option.minimum:
+                raise OptionError(f"{flag_of(name)} {value}: at least {option.minimum} is needed")
+        if self.weights not in (IMAGENET, FROM_SCRATCH) and not Path(self.weights).is_file():
+            raise OptionError(f"{self.weights}: no such weights file; --weights takes imagenet, none or an .h5 file")
+        self._check_split()
+        if self.seed > 2**31 - 1:
+            raise OptionError(f"--seed {self.seed}: at most {2**31 - 1}")
+        if not 0 < self.learning_rate < 1:
+            raise OptionError(f"--learning-rate {self.learning_rate}: choose one above 0 and below 1")
+
+    def _check_split(self) -> None:
+        if self.fold is not None and self.folds is None:
+            raise OptionError("--fold says which of --folds test parts this run has: give that too")
+        if self.fold is not None and self.fold > (self.folds or 0):
+            raise OptionError(f"--fold {self.fold}: --folds {self.folds} has none of that number")
+        if self.folds is not None and self.hold_out_source is not None:
+            raise OptionError("--folds and --hold-out-source both choose the test part; give one of them")
+        if self.data is None and (self.include or self.hold_out_source):
+            raise OptionError("--include and --hold-out-source need --data")
+
+
+def stated_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values, by the names in `TrainOptions`, that a user stated: None, False and empty ones are not.
+
+    Paths become absolute: a run may be resumed from another folder.
+    """
+    names = {field.name for field in fields(TrainOptions)}
+    stated = {
+        name: value
+        for name, value in values.items()
+        if name in names and value is not None and value is not False and value not in ((), [])
+    }
+    if "data" in stated:
+        stated["data"] = str(Path(stated["data"]).resolve())
+    if stated.get("weights") not in (None, IMAGENET, FROM_SCRATCH):
+        stated["weights"] = str(Path(stated["weights"]).resolve())
+    return {name: _typed(name, value) for name, value in stated.items()}
+
+
+def completed(stated: Mapping[str, Any]) -> TrainOptions:
+    """The stated options, by their names in `TrainOptions`, and defaults for the rest.
+
+    Defaults: transfer learning for real data, a short training from scratch for the phantoms.
+
+    Raises:
+        OptionError: for what `TrainOptions.check` refuses.
+    """
+    if "phantoms" in stated and "data" in stated:
+        raise OptionError("--phantoms has no meaning together with --data")
+    phantoms = stated.get("data") is None
+    options = {name: option for name, (_, option) in declared(TrainOptions).items()}
+    weights = stated.get("weights") or options["weights"].default_for(phantoms=phantoms, from_scratch=False)
+    defaults = {
+        field.name: options[field.name].default_for(phantoms=phantoms, from_scratch=weights == FROM_SCRATCH)
+        for field in fields(TrainOptions)
+        if field.default is MISSING
+    }
+    complete = TrainOptions(**{**defaults, **{name: _typed(name, value) for name, value in stated.items()}})
+    complete.check()
+    return complete
+
+
+def _typed(name: str, value: Any) -> Any:
+    kind, _ = declared(TrainOptions)[name]
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return choice_of(kind, value, flag_of(name))
+    return tuple(value) if isinstance(value, list) else value
+
+
+def require_same(options: TrainOptions, stated: Mapping[str, Any], folder: Path) -> None:
+    """Raises OptionError where an option stated to resume a run is not what the run was started with."""
+    started = asdict(options)
+    for name, value in stated.items():
+        if started[name] != value:
+            raise OptionError(
+                f"{folder} was started with {flag_of(name)} {started[name]}, not {value}; "
+                "leave the option out to resume it"
+            )

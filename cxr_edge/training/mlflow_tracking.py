@@ -1,0 +1,77 @@
+"""MLflow: a run on the tracking server, with the options as parameters and the figures as metrics.
+
+Where it goes is said in MLflow's own way, by `MLFLOW_TRACKING_URI` and `MLFLOW_EXPERIMENT_NAME`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from cxr_edge.console import quiet
+from cxr_edge.data.split import Split
+from cxr_edge.errors import RunError, first_line
+from cxr_edge.files import write_text
+from cxr_edge.records import to_json
+from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.history import Epoch
+from cxr_edge.runs.progress import Progress
+from cxr_edge.train_options import TrainOptions
+from cxr_edge.training.result import TrainingResult
+from cxr_edge.training.tracking import figures_of_epoch, figures_of_test, step_of
+
+# Standard output is for results, and `--json -` wants nothing else there.
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+with quiet():
+    import mlflow
+
+
+class MlflowTracking(Progress):
+    """An MLflow run per run of ours; one that is resumed goes on in the same.
+
+    No image and no name of a file is sent, but for the `data` option: parameters, metrics, `metrics.json` and
+    `history.json`.
+    """
+
+    _options: TrainOptions
+
+    def run_started(self, run: Run, config: RunConfig, split: Split) -> None:
+        self._options = config.options
+        file = run.mlflow_run_file
+        known = file.read_text(encoding="utf-8").strip() if file.is_file() else None
+        with _explained():
+            active = mlflow.start_run(run_id=known, run_name=None if known else run.folder.name)
+            if known is None:
+                write_text(file, f"{active.info.run_id}\n")
+                mlflow.log_params(to_json(config.options))
+                mlflow.set_tags({"cxr_edge": config.cxr_edge, "data_sha256": config.data_sha256})
+
+    def epoch_finished(self, epoch: Epoch, epochs: int) -> None:
+        with _explained():
+            mlflow.log_metrics(figures_of_epoch(epoch), step_of(epoch, self._options))
+
+    def run_finished(self, result: TrainingResult) -> None:
+        with _explained():
+            mlflow.log_metrics(figures_of_test(result.metrics), len(result.history.epochs))
+            for path in (result.run.metrics_file, result.run.history_file):
+                mlflow.log_artifact(str(path))
+            mlflow.end_run()
+
+    def run_stopped(self) -> None:
+        # Why it stops is reported, and not that the server could not be told.
+        with suppress(Exception), quiet():
+            mlflow.end_run("KILLED")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        with quiet():
+            yield
+    except Exception as error:
+        raise RunError(
+            f"MLflow at {mlflow.get_tracking_uri()}: {first_line(error)}; set MLFLOW_TRACKING_URI to your server, and "
+            "resume a training that had begun with cxr-edge train --resume"
+        ) from None

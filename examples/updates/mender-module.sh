@@ -1,0 +1,26 @@
+#!/bin/sh
+# A Mender update module: it installs the packed bundle that a Mender artifact carries.
+# On the device as /usr/share/mender/modules/v3/cxr-edge.
+set -e
+into=/var/lib/cxr-edge
+key=/etc/cxr-edge/owner.pub
+before=$2/tmp/installed-before.json
+
+case "$1" in
+  ArtifactInstall)
+    if [ -e "$into/installed.json" ]; then cp "$into/installed.json" "$before"; fi
+    cxr-edge install "$2"/files/*.zip --into "$into" --require-signature "$key"
+    systemctl restart cxr-watch
+    ;;
+  SupportsRollback)
+    echo Yes
+    ;;
+  ArtifactRollback)
+    # Mender calls it after an installation that failed, too: then the model in force is the one that was. And the first
+    # model of a device has none before it.
+    if [ -e "$before" ] && ! cmp -s "$before" "$into/installed.json"; then
+      cxr-edge rollback "$into" --require-signature "$key"
+      systemctl restart cxr-watch
+    fi
+    ;;
+esac

@@ -1,0 +1,40 @@
+"""Whole commands that are killed at any moment, and started again until they end: nothing is torn, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kills import JOBS
+
+
+def kill(job: str, folder: Path, kills: int, *more: str) -> None:
+    command = [sys.executable, "-m", "tests.kills", job, str(folder), str(kills), "0", *more]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout.splitlines()[-1])
+    print(job, told)
+    assert told["kills"] == kills
+    assert set(told["left"]) == {"whole"}
+    assert told["differing"] == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("job", "kills"), [("train", 2), ("audit", 3)])
+def test_a_command_that_is_killed_ends_like_one_that_is_not(tmp_path: Path, job: str, kills: int) -> None:
+    kill(job, tmp_path, kills)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("job", JOBS)
+def test_a_command_that_is_killed_thirty_times_ends_like_one_that_is_not(tmp_path: Path, job: str) -> None:
+    kill(job, tmp_path, 30)
+
+
+@pytest.mark.exhaustive
+def test_a_training_of_xception_that_is_killed_ends_like_one_that_is_not(tmp_path: Path) -> None:
+    kill("train", tmp_path, 10, "full")

@@ -1,0 +1,95 @@
+"""A training followed in TensorBoard and in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxr_edge.files import write_json
+from cxr_edge.intervals import Interval
+from cxr_edge.records import to_json
+from cxr_edge.runs import Run
+from cxr_edge.runs.history import Epoch, History, write_history
+from cxr_edge.runs.progress import Progress
+from cxr_edge.training.result import TrainingResult
+from tests.conftest import know_everything
+
+
+def _epoch(phase: str, number: int) -> Epoch:
+    accuracy = Interval(0.5 + 0.1 * number)
+    return Epoch(phase, number, 1 / number, 0.5, 0.9, accuracy, accuracy, 0.5, True)
+
+
+#: As `--head-epochs 1 --epochs 2` has them.
+EPOCHS = (_epoch("head", 1), _epoch("fine-tuning", 1), _epoch("fine-tuning", 2))
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training that takes no time, and reports its epochs; the first time it is interrupted after the first."""
+    interrupted = []
+
+    def train(run: Run, progress: Progress) -> TrainingResult:
+        if not interrupted:
+            interrupted.append(run)
+            progress.epoch_finished(EPOCHS[0], 1)
+            # What an interrupted training leaves, so that it can be resumed.
+            run.checkpoints.mkdir()
+            raise KeyboardInterrupt
+        for epoch in EPOCHS[1:]:
+            progress.epoch_finished(epoch, 2)
+        metrics = know_everything(run).metrics
+        write_history(run.history_file, History(EPOCHS))
+        write_json(run.metrics_file, to_json(metrics))
+        return TrainingResult(run, metrics, History(EPOCHS))
+
+    monkeypatch.setattr("cxr_edge.training.train.train", train)
+
+
+def _train_twice(cli: Callable[..., Any], run: Path, option: str) -> None:
+    arguments = ("--phantoms", 10, "--head-epochs", 1, "--epochs", 2)
+    assert cli("train", "--run", run, *arguments, option).code == 130
+    resumed = cli("train", "--run", run, "--resume")
+    assert resumed.code == 0, resumed.err
+
+
+def test_tensorboard_shows_every_epoch_once(cli: Callable[..., Any], told: None, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    _train_twice(cli, tmp_path / "run", "--tensorboard")
+    logs = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    steps = {tag: [event.step for event in logs.Tensors(tag)] for tag in logs.Tags()["tensors"]}
+    assert steps["train/loss"] == steps["validation/balanced_accuracy"] == [1, 2, 3]
+    assert steps["test/accuracy"] == steps["test/recall/COVID-19"] == [3]
+    (accuracy,) = logs.Tensors("test/accuracy")
+    assert accuracy.tensor_proto.float_val == [1.0]
+
+
+def test_mlflow_has_one_run_with_options_and_figures(
+    cli: Callable[..., Any], told: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "server").as_uri())
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "lungs")
+    _train_twice(cli, tmp_path / "run", "--mlflow")
+    client = mlflow.MlflowClient()
+    (run,) = client.search_runs([client.get_experiment_by_name("lungs").experiment_id])
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "run")
+    assert (run.data.params["epochs"], run.data.params["phantoms"]) == ("2", "10")
+    assert [own.step for own in client.get_metric_history(run.info.run_id, "train/loss")] == [1, 2, 3]
+    assert run.data.metrics["test/accuracy"] == 1.0
+    assert {own.path for own in client.list_artifacts(run.info.run_id)} == {"metrics.json", "history.json"}
+
+
+@pytest.mark.parametrize("package", ["tensorboard", "mlflow"])
+def test_a_package_that_is_not_installed_is_named_before_anything_is_done(
+    package: str, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.training.tracking.find_spec", lambda name: None)
+    result = cli("train", "--run", tmp_path / "run", f"--{package}")
+    assert result.code == 2
+    assert f"cxr-edge[{package}]" in result.err
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,196 @@
+"""A file that is new to this machine runs in another process first: one that kills its runtime is one line."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cxr_edge import ArtifactError, Classifier
+from cxr_edge.artifacts.kinds import ArtifactFormat
+from cxr_edge.errors import ProviderError
+from cxr_edge.exporting.verify import preferred_session
+from cxr_edge.imaging.decode import resized
+from cxr_edge.phantoms.drawing import draw_phantom
+from cxr_edge.runtimes import trial
+from cxr_edge.runtimes.accelerators import Ask, Request, Worker
+from cxr_edge.runtimes.base import Runtime, all_runtimes
+from cxr_edge.updates.archive import pack
+from tests.conftest import Cli
+from tests.tiny import SIZE, expected, ramp, write_bundle_with_references
+
+CRASH = "import os, sys; sys.stdin.buffer.read(9); os.kill(os.getpid(), 11)"
+HANG = "import time; time.sleep(60)"
+
+
+@pytest.fixture(autouse=True)
+def new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With nothing in its cache."""
+    monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(trial, "_survived", set())
+    monkeypatch.setattr(trial, "Worker", Worker)
+
+
+@pytest.fixture
+def crashing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has every trial end as a program does."""
+
+    def become(program: str) -> None:
+        monkeypatch.setattr(
+            trial, "Worker", lambda title, command, patience: Worker(title, [sys.executable, "-c", program], 1)
+        )
+
+    return become
+
+
+@pytest.fixture
+def bundle_of_two(tmp_path: Path) -> Path:
+    return write_bundle_with_references(tmp_path / "bundle")
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The processes that are started."""
+    commands: list[object] = []
+    popen = subprocess.Popen
+
+    def watched(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
+        commands.append(arguments)
+        return popen(*arguments, **options)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(subprocess, "Popen", watched)
+    return commands
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("program", "said"), [(CRASH, "killed by signal 11"), (HANG, "killed by signal 9")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("verify", "--replay", "--bundle", "BUNDLE"),
+        ("evaluate", "--bundle", "BUNDLE", "--data", "IMAGES"),
+        ("bench", "--bundle", "BUNDLE", "--quick", "--runtime", "onnx"),
+        ("predict", "IMAGES/Normal/0.png", "--bundle", "BUNDLE"),
+        ("predict", "IMAGES/Normal/0.png", "--bundle", "BUNDLE", "--runtime", "litert"),
+        ("predict", "IMAGES/Normal/0.png", "--artifact", "LOOSE"),
+        ("inspect", "BUNDLE/xception-int8.onnx"),
+        ("inspect", "BUNDLE/xception-int8.tflite"),
+        ("inspect", "LOOSE"),
+        ("install", "ZIP", "--into", "DEVICE"),
+    ],
+    ids=" ".join,
+)
+def test_a_file_that_kills_its_runtime_is_one_line_of_every_command(
+    bundle_of_two: Path,
+    tmp_path: Path,
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    crashing: Callable[[str], None],
+    command: tuple[str, ...],
+    program: str,
+    said: str,
+) -> None:
+    # Asking for accelerators takes a process for each.
+    monkeypatch.setattr("cxr_edge.prediction.fastest.every_runtime", all_runtimes)
+    if program is HANG and command[0] != "verify":
+        pytest.skip("a second each; what ends a trial is the same for all")
+    for label in ("COVID-19", "Normal", "Viral Pneumonia"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        Image.fromarray(draw_phantom(label, 0, 80).pixels).save(tmp_path / "images" / label / "0.png")
+    shutil.copy(bundle_of_two / "xception-int8.onnx", tmp_path / "loose.onnx")
+    pack(bundle_of_two, tmp_path / "bundle.zip")
+    places = {
+        "BUNDLE": bundle_of_two,
+        "IMAGES": tmp_path / "images",
+        "LOOSE": tmp_path / "loose.onnx",
+        "ZIP": tmp_path / "bundle.zip",
+        "DEVICE": tmp_path / "device",
+    }
+    arguments = [
+        str(places.get(head, head)) + slash + tail for head, slash, tail in (a.partition("/") for a in command)
+    ]
+    crashing(program)
+    result = cli(*arguments)
+    assert result.code in (2, 3)
+    assert said in result.err
+    assert len([line for line in result.err.splitlines() if line.startswith("error: ")]) == 1
+    assert not (tmp_path / "device").exists() or not any((tmp_path / "device").glob("bundles/*"))
+
+
+@pytest.mark.parametrize("kind", ArtifactFormat)
+@pytest.mark.parametrize("signed_activations", [False, True])
+def test_an_export_survives_what_its_own_files_do_to_a_runtime(
+    tiny: Path, crashing: Callable[[str], None], kind: ArtifactFormat, signed_activations: bool
+) -> None:
+    crashing(CRASH)
+    with pytest.raises(ArtifactError, match="killed by signal 11"):
+        preferred_session(tiny / f"xception-int8.{kind}", kind, signed_activations)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", all_runtimes(), ids=lambda runtime: runtime.extra)
+@pytest.mark.parametrize("place", ["bundle", "loose"])
+def test_a_file_is_tried_once_and_then_answers(
+    tiny: Path, tmp_path: Path, started: list[object], monkeypatch: pytest.MonkeyPatch, runtime: Runtime, place: str
+) -> None:
+    if not runtime.installed():
+        pytest.skip(f"{runtime.label} is not installed")
+    path = tiny / f"xception-float32.{runtime.formats[0]}"
+    if place == "loose":
+        path = Path(shutil.copy(path, tmp_path))
+    for _ in range(2):
+        answer = Classifier.open(path, runtime.option).predict(ramp())
+        pixels = resized(Image.fromarray(ramp()), SIZE)[None, :, :, None]
+        assert answer[0].probabilities == pytest.approx(expected(pixels)[0], abs=1e-4)
+        assert len(started) == 1
+        # The next process has the cache alone.
+        monkeypatch.setattr(trial, "_survived", set())
+
+
+def test_without_a_cache_a_process_tries_a_file_once(
+    tiny: Path, tmp_path: Path, started: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "file" / "cache"))
+    for _ in range(2):
+        Classifier.open(tiny / "xception-int8.onnx", "onnx")
+        assert len(started) == 1
+
+
+def test_what_its_owner_signed_is_not_tried_where_signatures_are_asked_for(
+    bundle_of_two: Path,
+    tmp_path: Path,
+    cli: Cli,
+    crashing: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    keys: tuple[Path, Path],
+) -> None:
+    private, public = keys
+    assert cli("release", bundle_of_two, "--key", private, "--name", "m", "--version", 1).code == 0
+    crashing(CRASH)
+    monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", str(public))
+    assert cli("verify", "--replay", "--bundle", bundle_of_two).code == 0
+    # It is on its installation.
+    pack(bundle_of_two, tmp_path / "bundle.zip")
+    result = cli("install", tmp_path / "bundle.zip", "--into", tmp_path / "device")
+    assert "killed by signal 11" in result.err
+
+
+def test_code_in_the_working_folder_is_not_run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "bundle"))
+    for name in ("numpy", "onnxruntime", "cxr_edge"):
+        (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(folder)
+    Classifier.open("xception-int8.onnx", "onnx")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_worker_is_killed_where_it_takes_too_long() -> None:
+    worker = Worker("a runtime", [sys.executable, "-c", HANG], 0.5)
+    with pytest.raises(ProviderError, match="signal 9"):
+        worker.ask(Request(Ask.MISSING))
