@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cxr_edge.artifacts.kinds import Quantization
-from cxr_edge.errors import ProviderError
+from cxr_edge.errors import ArtifactError, ProviderError
 from cxr_edge.runtimes.base import runtime_named
 from cxr_edge.runtimes.gpus import gpu_nodes
 from tests.conftest import Cli
@@ -58,11 +58,11 @@ def require(option: str) -> None:
         pytest.skip(reason)
 
 
-def assert_as_on_the_cpu(path: Path, option: str, tolerance: float) -> str:
+def assert_as_on_the_cpu(path: Path, option: str, tolerance: float, images: np.ndarray = IMAGES) -> str:
     """Probabilities and heat maps within a tolerance; what it ran on."""
     runtime = runtime_named(option)
     session, cpu = runtime.load(path, 1), runtime_named(runtime.extra).load(path, 1)
-    for own, wanted in zip(session.explain(IMAGES), cpu.explain(IMAGES), strict=True):
+    for own, wanted in zip(session.explain(images), cpu.explain(images), strict=True):
         scale = max(1.0, float(np.abs(wanted).max()))
         assert np.abs(own - wanted).max() <= tolerance * scale
     return session.ran_on
@@ -84,6 +84,12 @@ def test_litert_on_webgpu_names_its_adapter(tiny: Path) -> None:
     assert gpu_nodes() or "software, no GPU" in session.ran_on
 
 
+def test_litert_on_webgpu_refuses_int8_which_it_computes_wrong(tiny: Path) -> None:
+    require("litert:gpu")
+    with pytest.raises(ProviderError, match="take a float32 or fp16 artifact"):
+        runtime_named("litert:gpu").load(tiny / "xception-int8.tflite", 1)
+
+
 def test_bench_names_what_computes_and_counts_its_nodes(bundle_with_heatmaps: Path, cli: Cli, tmp_path: Path) -> None:
     require("onnx:webgpu")
     artifact, target = bundle_with_heatmaps / "xception-float32.onnx", tmp_path / "bench.json"
@@ -99,11 +105,16 @@ def test_every_artifact_computes_what_the_cpu_does_or_is_refused(bundle: Path, q
     for option, suffix in (("onnx:webgpu", "onnx"), ("litert:gpu", "tflite")):
         require(option)
         path = bundle / f"xception-{quantization}.{suffix}"
-        if suffix == "onnx" and quantization.is_integer:
-            with pytest.raises(ProviderError, match="leaves a part of it to the CPU"):
+        if quantization.is_integer:
+            with pytest.raises(ProviderError, match="take a float32"):
+                runtime_named(option).load(path, 1)
+        elif suffix == "onnx" and quantization.is_half and not gpu_nodes():
+            # SwiftShader has no 16-bit arithmetic.
+            with pytest.raises(ArtifactError, match="f16"):
                 runtime_named(option).load(path, 1)
         else:
-            assert_as_on_the_cpu(path, option, quantization.tolerance)
+            # A whole network takes SwiftShader a quarter of a minute an image.
+            assert_as_on_the_cpu(path, option, quantization.tolerance, IMAGES[:1])
 
 
 def test_without_a_vulkan_device_the_reason_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ class CompiledModelSession:
         accelerator: `GPU`, or `CPU` to try the very same path without one.
 
     Raises:
-        ProviderError: the accelerator did not come up, or left operators to the CPU.
+        ProviderError: the accelerator did not come up, left operators to the CPU, or computes such a file wrong.
     """
 
     def __init__(self, path: Path, accelerator: str) -> None:
@@ -74,6 +74,11 @@ class CompiledModelSession:
         if contract.probabilities.type != "float32":
             raise ProviderError(
                 f"{path}: integer probabilities are for the Edge TPU; take another artifact for this GPU"
+            )
+        if accelerator == "GPU" and artifact.quantization.is_integer:
+            # Not a matter of rounding: with LiteRT 2.3 on SwiftShader, the answers hardly depend on the image.
+            raise ProviderError(
+                f"{path}: LiteRT's GPU accelerator computes int8 files wrong; take a float32 or fp16 artifact"
             )
         #: Of one image's outputs.
         self._shapes = {PROBABILITIES: [int(size) for size in contract.probabilities.shape[1:]]}
