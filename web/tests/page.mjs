@@ -1,11 +1,12 @@
 /**
  * Uses the page as a person would, in Chromium: node page.mjs TASK.json.
  *
- * TASK.json is { url, files, downloads, screenshots, chromium }; what was seen is printed as JSON.
+ * TASK.json is { url, steps, files, downloads, screenshots, chromium }, and for an update { current, next, model }; what was
+ * seen is printed as JSON.
  */
 
 import axe from "axe-core";
-import { readFile } from "node:fs/promises";
+import { cp, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 
@@ -148,6 +149,13 @@ function STEPS() {
       await page.waitForSelector("#bench-result:not([hidden])");
       seen.bench = await page.innerText("#bench-result table");
       await download(page, "#bench-save");
+    },
+
+    async update(page) {
+      await cp(task.next, task.current, { recursive: true, force: true });
+      await page.reload();
+      await page.waitForFunction((model) => document.getElementById("checks").innerText.includes(model), task.model);
+      seen.updated = await page.innerText("#checks");
     },
 
     async offline(page, context) {
