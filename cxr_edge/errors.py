@@ -70,6 +70,7 @@ _EXTRAS = {
     "mlflow": "mlflow",
     "onnx": "train",
     "onnxruntime": "onnx",
+    "onnxruntime_ep_webgpu": "webgpu",
     "openpyxl": "train",
     "openvino": "openvino",
     "pydicom": "dicom",

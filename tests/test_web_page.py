@@ -70,7 +70,7 @@ def served_plainly(folder: Path) -> Iterator[str]:
             thread.join()
 
 
-def used(url: str, folder: Path, *steps: str, files: list[Path] | None = None) -> dict[str, Any]:
+def used(url: str, folder: Path, *steps: str, files: list[Path] | None = None, **others: str) -> dict[str, Any]:
     """What was seen of the page after some of the steps of web/tests/page.mjs."""
     (folder / "downloads").mkdir(exist_ok=True)
     task = {
@@ -79,6 +79,7 @@ def used(url: str, folder: Path, *steps: str, files: list[Path] | None = None) -
         "steps": steps,
         "files": list(map(str, files or [])),
         "downloads": str(folder / "downloads"),
+        **others,
     }
     (folder / "task.json").write_text(json.dumps(task))
     command = [str(NODE), str(WEB / "tests" / "page.mjs"), str(folder / "task.json")]
@@ -172,6 +173,21 @@ def test_a_plain_server_is_enough_for_threads(page: Path, tmp_path: Path) -> Non
         seen = used(url, tmp_path, "load", "offline")
     assert seen["isolated"]
     assert any("threads" in backend for backend in seen["backends"])
+    assert not seen["console"]
+
+
+def test_a_folder_of_another_model_takes_the_place_of_what_was_kept(
+    own_bundle: Path, page: Path, cli: Cli, tmp_path: Path
+) -> None:
+    smaller, following = tmp_path / "smaller", tmp_path / "following"
+    assert cli("bundle", "--bundle", own_bundle, "--only", "float32.onnx", "--output", smaller).code == 0
+    assert cli("web", "--bundle", smaller, "--out", following).code == 0
+    update = {"current": str(page), "next": str(following), "model": "xception-float32.onnx"}
+    with served(page) as url:
+        seen = used(url, tmp_path, "load", "update", "offline", **update)
+    assert "xception-int8.onnx" in seen["checks"]
+    assert "computes what was validated" in seen["updated"]
+    assert len(seen["offline"]) == 3
     assert not seen["console"]
 
 

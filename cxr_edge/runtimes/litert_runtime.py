@@ -14,7 +14,7 @@ from cxr_edge.artifacts.contract import HEATMAP, IMAGE, PROBABILITIES
 from cxr_edge.console import quiet
 from cxr_edge.errors import ProviderError, first_line
 from cxr_edge.runtimes.base import CPU, Adapter, Provider, Runtime
-from cxr_edge.runtimes.gpus import gpu_nodes
+from cxr_edge.runtimes.gpus import webgpu_adapter, webgpu_missing
 
 
 class LiteRTSession:
@@ -62,7 +62,7 @@ class CompiledModelSession:
         accelerator: `GPU`, or `CPU` to try the very same path without one.
 
     Raises:
-        ProviderError: the accelerator did not come up, or left operators to the CPU.
+        ProviderError: the accelerator did not come up, left operators to the CPU, or computes such a file wrong.
     """
 
     def __init__(self, path: Path, accelerator: str) -> None:
@@ -74,6 +74,11 @@ class CompiledModelSession:
         if contract.probabilities.type != "float32":
             raise ProviderError(
                 f"{path}: integer probabilities are for the Edge TPU; take another artifact for this GPU"
+            )
+        if accelerator == "GPU" and artifact.quantization.is_integer:
+            # Not a matter of rounding: with LiteRT 2.3 on SwiftShader, the answers hardly depend on the image.
+            raise ProviderError(
+                f"{path}: LiteRT's GPU accelerator computes int8 files wrong; take a float32 or fp16 artifact"
             )
         #: Of one image's outputs.
         self._shapes = {PROBABILITIES: [int(size) for size in contract.probabilities.shape[1:]]}
@@ -89,7 +94,7 @@ class CompiledModelSession:
             ) from None
         if accelerator != "CPU" and not complete:
             raise ProviderError(f"{path}: LiteRT's {accelerator} accelerator leaves operators of it to the CPU")
-        self.ran_on = "WebGPU" if accelerator == "GPU" else accelerator
+        self.ran_on = webgpu_adapter() if accelerator == "GPU" else accelerator
         (key,) = self._model.get_signature_list()
         self._image: Any = self._model.create_input_buffer_by_name(key, IMAGE)
         self._outputs: Any = {name: self._model.create_output_buffer_by_name(key, name) for name in self._shapes}
@@ -130,9 +135,7 @@ class _LiteRT(Adapter):
                 "this build of ai-edge-litert has no WebGPU accelerator; its wheels for x86-64 Linux, macOS and "
                 "Windows do"
             )
-        if gpu_nodes():
-            return None
-        return "no GPU is to be seen here (no /dev/dri, no NVIDIA device); it needs one with Vulkan"
+        return webgpu_missing()
 
     def load(self, path: Path, threads: int, provider: str) -> LiteRTSession | CompiledModelSession:
         return LiteRTSession(path, threads) if provider == CPU else CompiledModelSession(path, provider.upper())

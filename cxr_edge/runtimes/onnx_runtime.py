@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from cxr_edge.artifacts.contract import HEATMAP, IMAGE, PROBABILITIES
 from cxr_edge.errors import ProviderError
+from cxr_edge.runtimes import onnx_webgpu
 from cxr_edge.runtimes.base import CPU, Adapter, Provider, Runtime
-from cxr_edge.runtimes.gpus import nvidia_nodes
+from cxr_edge.runtimes.gpus import nvidia_nodes, webgpu_adapter
 
+WEBGPU = "webgpu"
 PROVIDERS = {
     CPU: "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -24,6 +26,7 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
     "xnnpack": "XnnpackExecutionProvider",
+    WEBGPU: "WebGpuExecutionProvider",
 }
 #: What brings a provider that a build lacks. The wheels exclude each other: they are one module.
 _WAY_OUT = {
@@ -61,6 +64,24 @@ def _provider_options(provider: str, threads: int) -> dict[str, str]:
     return {}
 
 
+def _session(path: Path, options: Any, provider: str, threads: int) -> Any:
+    import onnxruntime
+
+    if provider == WEBGPU:
+        onnx_webgpu.use_webgpu(options)
+        try:
+            return onnxruntime.InferenceSession(str(path), options)
+        except Exception as error:
+            if onnx_webgpu.FELL_BACK not in str(error):
+                raise
+            raise ProviderError(
+                f"{path}: WebGPU leaves a part of it to the CPU (it has no integers); take a float32 artifact"
+            ) from None
+    wanted = [(PROVIDERS[provider], _provider_options(provider, threads))]
+    # By itself it would try another provider where one fails, and print that to stdout.
+    return onnxruntime.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
+
+
 class ONNXRuntimeSession:
     """A session on exactly the provider that was asked for.
 
@@ -75,21 +96,18 @@ class ONNXRuntimeSession:
     """
 
     def __init__(self, path: Path, threads: int, provider: str = CPU, as_on_arm: bool = False) -> None:
-        import onnxruntime
-
         options = _options(threads, provider)
         if as_on_arm:
             options.add_session_config_entry(*SIGNED_ACTIVATIONS)
-        self.ran_on = PROVIDERS[provider]
-        wanted = [(self.ran_on, _provider_options(provider, threads))]
-        # By itself it would try another provider where one fails, and print that to stdout.
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
+        asked = PROVIDERS[provider]
+        self._session = _session(path, options, provider, threads)
+        self.ran_on = webgpu_adapter() if provider == WEBGPU else asked
         # A provider whose libraries cannot be loaded is left out silently, and the CPU takes its place.
         active = self._session.get_providers()
-        if active[:1] != [self.ran_on]:
+        if active[:1] != [asked]:
             raise ProviderError(
-                f"{path}: asked for {self.ran_on}, ONNX Runtime fell back to {', '.join(active)}; its libraries "
-                f"({'CUDA 12, cuDNN 9' if provider in _NVIDIA else self.ran_on}) were not found or do not fit"
+                f"{path}: asked for {asked}, ONNX Runtime fell back to {', '.join(active)}; its libraries "
+                f"({'CUDA 12, cuDNN 9' if provider in _NVIDIA else asked}) were not found or do not fit"
             )
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -113,6 +131,8 @@ class _ONNXRuntime(Adapter):
     def missing(self, provider: str) -> str | None:
         import onnxruntime
 
+        if provider == WEBGPU:
+            return onnx_webgpu.missing()
         built = onnxruntime.get_available_providers()
         if PROVIDERS[provider] not in built:
             there = ", ".join(name.removesuffix("ExecutionProvider") for name in built)
@@ -126,14 +146,11 @@ class _ONNXRuntime(Adapter):
 
     def placement(self, path: Path, threads: int, provider: str, image: NDArray[np.uint8]) -> dict[str, int]:
         """From a profile of one inference: what a provider cannot do, ONNX Runtime gives to the CPU without a word."""
-        import onnxruntime
-
         with tempfile.TemporaryDirectory() as folder:
             options = _options(threads, provider)
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
-            wanted = [(PROVIDERS[provider], _provider_options(provider, threads))]
-            session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+            session = _session(path, options, provider, threads)
             session.run([PROBABILITIES], {IMAGE: image})
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         nodes = {
@@ -158,5 +175,6 @@ RUNTIME = Runtime(
         Provider("openvino", "OpenVINO"),
         Provider("coreml", "CoreML"),
         Provider("xnnpack", "XNNPACK"),
+        Provider(WEBGPU, "WebGPU"),
     ),
 )

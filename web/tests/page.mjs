@@ -1,16 +1,17 @@
 /**
  * Uses the page as a person would, in Chromium: node page.mjs TASK.json.
  *
- * TASK.json is { url, files, downloads, screenshots, chromium }; what was seen is printed as JSON.
+ * TASK.json is { url, steps, files, downloads, screenshots, chromium }, and for an update { current, next, model }; what was
+ * seen is printed as JSON.
  */
 
 import axe from "axe-core";
-import { readFile } from "node:fs/promises";
+import { cp, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 const task = JSON.parse(await readFile(process.argv[2], "utf8"));
-const PATIENCE = 120_000;
+const PATIENCE = 300_000;
 const FLAGS = ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader"];
 const seen = { console: [], hosts: [] };
 
@@ -148,6 +149,13 @@ function STEPS() {
       await page.waitForSelector("#bench-result:not([hidden])");
       seen.bench = await page.innerText("#bench-result table");
       await download(page, "#bench-save");
+    },
+
+    async update(page) {
+      await cp(task.next, task.current, { recursive: true, force: true });
+      await page.reload();
+      await page.waitForFunction((model) => document.getElementById("checks").innerText.includes(model), task.model);
+      seen.updated = await page.innerText("#checks");
     },
 
     async offline(page, context) {

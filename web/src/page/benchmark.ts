@@ -51,6 +51,8 @@ function show(record: BenchRecord): void {
   byId("bench-rows").replaceChildren(...rows);
   byId("bench-result").hidden = false;
   const text = `${JSON.stringify(record, null, 2)}\n`;
+  // Browsers have a clipboard on secure pages only.
+  byId("bench-copy").hidden = !navigator.clipboard;
   byId("bench-copy").onclick = async () => {
     await navigator.clipboard.writeText(text);
     byId("bench-status").textContent = "The record is on the clipboard.";

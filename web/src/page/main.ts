@@ -169,7 +169,7 @@ async function main(): Promise<void> {
     showBundle(bundle);
     say("Preparing for offline use");
     const kept = await keepForOffline(bundle.version);
-    if (kept && reloadToBeIsolated()) return;
+    if (kept === "reloading" || (kept === "kept" && reloadToBeIsolated())) return;
     await new Page(bundle).start();
   } catch (error) {
     showRefused(error instanceof Error ? error.message : String(error));

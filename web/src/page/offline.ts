@@ -1,20 +1,46 @@
 /** The service worker: keeps the page for offline use, and isolates it, which threads need. */
 
 const RELOADED = "reloaded-to-be-isolated";
+/** A forced reload is under no service worker's control, however long one waits. */
+const PATIENCE_MS = 3000;
 
-/** Resolves when what follows is fetched through it; false where the browser or the server does not allow one. */
-export async function keepForOffline(version: string): Promise<boolean> {
-  if (!("serviceWorker" in navigator)) return false;
+/** What became of it; a page that is reloading has nothing more to do. */
+export type Kept = "kept" | "not kept" | "reloading";
+
+/** When it is kept, what follows is fetched through the service worker of this version of the folder. */
+export async function keepForOffline(version: string): Promise<Kept> {
+  if (!("serviceWorker" in navigator)) return "not kept";
+  const container = navigator.serviceWorker;
+  const script = `service-worker.js?version=${version}`;
+  const before = container.controller;
+  const changed = new Promise((resolve) => container.addEventListener("controllerchange", resolve, { once: true }));
   try {
-    await navigator.serviceWorker.register(`service-worker.js?version=${version}`);
-    await navigator.serviceWorker.ready;
+    const registration = await container.register(script);
+    await Promise.race([container.ready, failureOf(registration)]);
   } catch {
-    return false;
+    // Browsers have service workers on secure pages only, and some not in private windows.
+    return "not kept";
   }
-  if (!navigator.serviceWorker.controller) {
-    await new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
+  const isOld = before !== null && !before.scriptURL.endsWith(script);
+  if (!container.controller || isOld) await Promise.race([changed, elapsed(PATIENCE_MS)]);
+  if (isOld) {
+    // This page's own script may be the old folder's.
+    location.reload();
+    return "reloading";
   }
-  return true;
+  return container.controller ? "kept" : "not kept";
+}
+
+function failureOf({ installing }: ServiceWorkerRegistration): Promise<never> {
+  return new Promise((_, reject) => {
+    installing?.addEventListener("statechange", () => {
+      if (installing.state === "redundant") reject(new Error("the service worker did not install"));
+    });
+  });
+}
+
+function elapsed(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** Once: a page is isolated by the headers that it was loaded with, which the service worker sets. */

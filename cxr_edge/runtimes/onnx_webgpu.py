@@ -1,0 +1,42 @@
+"""ONNX Runtime's WebGPU provider, which is a plugin: a package beside onnxruntime, not another build of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import Any
+
+from cxr_edge.errors import ProviderError
+from cxr_edge.runtimes.gpus import only_in_software, webgpu_missing
+
+_PACKAGE, _NAME = "onnxruntime_ep_webgpu", "WebGpuExecutionProvider"
+#: What an InferenceSession says where it would give nodes to the CPU.
+FELL_BACK = "fallback to CPU EP has been explicitly disabled"
+
+
+def missing() -> str | None:
+    """Why it is not available here; None where nothing is known against it. It loads drivers."""
+    if importlib.util.find_spec(_PACKAGE) is None:
+        return "its plugin is not installed: pip install onnxruntime-ep-webgpu, beside onnxruntime"
+    return webgpu_missing()
+
+
+def use_webgpu(options: Any) -> None:
+    """Let a session of some options compute on WebGPU, and leave nothing to the CPU.
+
+    Raises:
+        ProviderError: the plugin sees no adapter.
+    """
+    import onnxruntime
+    import onnxruntime_ep_webgpu
+
+    if only_in_software():
+        # It was asked for by name, and what it runs on is named: a software adapter proves numbers, not speed.
+        os.environ["ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER"] = "1"
+    if not any(device.ep_name == _NAME for device in onnxruntime.get_ep_devices()):
+        onnxruntime.register_execution_provider_library("webgpu", onnxruntime_ep_webgpu.get_library_path())
+    able = [device for device in onnxruntime.get_ep_devices() if device.ep_name == _NAME]
+    if not able:
+        raise ProviderError("onnx:webgpu: the plugin sees no GPU here")
+    options.add_provider_for_devices(able[:1], {})
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

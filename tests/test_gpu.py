@@ -1,0 +1,125 @@
+"""Runtimes on a GPU, or on SwiftShader, a Vulkan device in software: the numbers of the CPU, the heat map included.
+
+With SwiftShader this says what is computed, and nothing about how fast.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxr_edge.artifacts.kinds import Quantization
+from cxr_edge.errors import ArtifactError, ProviderError
+from cxr_edge.runtimes.base import runtime_named
+from cxr_edge.runtimes.gpus import gpu_nodes
+from tests.conftest import Cli
+from tests.tiny import SIZE
+from tests.web import write_web_bundle
+
+SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
+IMAGES = np.random.default_rng(3).integers(0, 256, (2, SIZE, SIZE, 1), dtype=np.uint8)
+
+
+def _has_loader() -> bool:
+    try:
+        ctypes.CDLL("libvulkan.so.1")
+    except OSError:
+        return False
+    return True
+
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.slow,
+    pytest.mark.skipif(not _has_loader(), reason="needs libvulkan.so.1"),
+    pytest.mark.skipif(not (gpu_nodes() or SWIFTSHADER.is_file()), reason="needs a GPU, or Debian's Chromium"),
+]
+
+
+@pytest.fixture(autouse=True)
+def vulkan_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not gpu_nodes():
+        monkeypatch.setenv("VK_ICD_FILENAMES", str(SWIFTSHADER))
+
+
+@pytest.fixture(scope="module")
+def bundle_with_heatmaps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_web_bundle(tmp_path_factory.mktemp("gpu") / "bundle")
+
+
+def require(option: str) -> None:
+    reason = runtime_named(option).missing()
+    if reason is not None:
+        pytest.skip(reason)
+
+
+def assert_as_on_the_cpu(path: Path, option: str, tolerance: float, images: np.ndarray = IMAGES) -> str:
+    """Probabilities and heat maps within a tolerance; what it ran on."""
+    runtime = runtime_named(option)
+    session, cpu = runtime.load(path, 1), runtime_named(runtime.extra).load(path, 1)
+    for own, wanted in zip(session.explain(images), cpu.explain(images), strict=True):
+        scale = max(1.0, float(np.abs(wanted).max()))
+        assert np.abs(own - wanted).max() <= tolerance * scale
+    return session.ran_on
+
+
+def test_onnx_on_webgpu_computes_what_the_cpu_does(bundle_with_heatmaps: Path) -> None:
+    require("onnx:webgpu")
+    ran_on = assert_as_on_the_cpu(bundle_with_heatmaps / "xception-float32.onnx", "onnx:webgpu", 1e-5)
+    assert ran_on.startswith("WebGPU on ")
+    assert gpu_nodes() or "software, no GPU" in ran_on
+
+
+def test_litert_on_webgpu_names_its_adapter(tiny: Path) -> None:
+    require("litert:gpu")
+    path = tiny / "xception-float32.tflite"
+    session, cpu = (runtime_named(option).load(path, 1) for option in ("litert:gpu", "litert"))
+    assert np.abs(session.run(IMAGES) - cpu.run(IMAGES)).max() < 1e-4
+    assert session.ran_on.startswith("WebGPU on ")
+    assert gpu_nodes() or "software, no GPU" in session.ran_on
+
+
+def test_litert_on_webgpu_refuses_int8_which_it_computes_wrong(tiny: Path) -> None:
+    require("litert:gpu")
+    with pytest.raises(ProviderError, match="take a float32 or fp16 artifact"):
+        runtime_named("litert:gpu").load(tiny / "xception-int8.tflite", 1)
+
+
+def test_bench_names_what_computes_and_counts_its_nodes(bundle_with_heatmaps: Path, cli: Cli, tmp_path: Path) -> None:
+    require("onnx:webgpu")
+    artifact, target = bundle_with_heatmaps / "xception-float32.onnx", tmp_path / "bench.json"
+    result = cli("bench", "--artifact", artifact, "--runtime", "onnx:webgpu", "--quick", "--json", target)
+    assert result.code == 0, result.err
+    (row,) = json.loads(target.read_text())["rows"]
+    assert row["ran_on"].startswith("WebGPU on ")
+    assert set(row["nodes_on"]) == {"WebGpuExecutionProvider"}
+
+
+@pytest.mark.parametrize("quantization", list(Quantization.exportable()))
+def test_every_artifact_computes_what_the_cpu_does_or_is_refused(bundle: Path, quantization: Quantization) -> None:
+    for option, suffix in (("onnx:webgpu", "onnx"), ("litert:gpu", "tflite")):
+        require(option)
+        path = bundle / f"xception-{quantization}.{suffix}"
+        if quantization.is_integer:
+            with pytest.raises(ProviderError, match="take a float32"):
+                runtime_named(option).load(path, 1)
+        elif suffix == "onnx" and quantization.is_half and not gpu_nodes():
+            # SwiftShader has no 16-bit arithmetic.
+            with pytest.raises(ArtifactError, match="f16"):
+                runtime_named(option).load(path, 1)
+        else:
+            # A whole network takes SwiftShader a quarter of a minute an image.
+            assert_as_on_the_cpu(path, option, quantization.tolerance, IMAGES[:1])
+
+
+def test_without_a_vulkan_device_the_reason_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    if gpu_nodes():
+        pytest.skip("a GPU is here")
+    monkeypatch.setenv("VK_ICD_FILENAMES", os.devnull)
+    for option in ("onnx:webgpu", "litert:gpu"):
+        assert "Vulkan lists none" in (runtime_named(option).missing() or "")
