@@ -2,7 +2,7 @@
 
     python -m benchmarks.by_hand [--bundle DIR] [--threads N] [--repeats N] [--json FILE]
 
-In turn, each in processes of its own: the loop below for each int8 artifact on LiteRT and ONNX Runtime, and
+In turn, each in separate processes: the loop below for each int8 artifact on LiteRT and ONNX Runtime, and
 `cxr-edge bench --quick`. A bench is compared with the loops before and after it, its ratios with those of the last.
 """
 

@@ -1,4 +1,4 @@
-"""The commands of the workstation as functions, with the names of their options. What is heavy is imported when called.
+"""The commands of the workstation as functions, with the names of their options. Heavy imports happen on call.
 
 They return what the commands show, and raise the package's errors. Nothing is printed.
 """
@@ -27,10 +27,10 @@ FilePath = str | PathLike[str]
 
 
 def open_bundle(folder: FilePath) -> Selection:
-    """What is there of a bundle: its artifacts, each checked against the manifest.
+    """The artifacts that are present in a bundle, each checked against the manifest.
 
     Raises:
-        ArtifactError: no bundle, none of its artifacts is there, or one is not the file that the manifest describes.
+        ArtifactError: no bundle, none of its artifacts is present, or a file differs from its entry in the manifest.
     """
     from cxr_edge.runtimes.selection import artifacts_of_bundle
 
@@ -61,10 +61,10 @@ def train(
     tensorboard: bool = False,
     mlflow: bool = False,
 ) -> TrainingResult | CrossValidation:
-    """Train Xception on a folder of chest X-rays, or on phantoms; of a cross-validation, the figures over all folds.
+    """Train Xception on a folder of chest X-rays, or on phantoms; a cross-validation gives the figures over all folds.
 
     Args:
-        progress: told how far it is; None for silence.
+        progress: receives reports on progress; None for none.
 
     The others are the options of `cxr-edge train`, with the same defaults.
 
@@ -105,10 +105,10 @@ def export(
     max_class_loss: float | None = None,
     stage: Stage = silently,
 ) -> Exported:
-    """Write a run's artifacts to its bundle; the verdict of each is in its `verdict`, and raises nothing.
+    """Write a run's artifacts to its bundle. The verdict of each is in its `verdict`; a failed one raises nothing.
 
     Args:
-        stage: told what begins.
+        stage: opened as each stage begins.
 
     The others are the options of `cxr-edge export`, with the same defaults.
 
@@ -129,7 +129,7 @@ def export(
         max_class_loss=max_class_loss,
     )
     wanted = recipe_of_options(recipe, list(format), list(quantize), list(keep_float), heatmap, gate)
-    # TensorFlow takes seconds to import: not before the options are known to be good.
+    # TensorFlow takes seconds to import: not before the options are checked.
     from cxr_edge.exporting.export import Exporter, ExportOptions
     from cxr_edge.runs import find_run
 
@@ -155,17 +155,17 @@ def verify(
     threads: int | None = None,
     stage: Stage = silently,
 ) -> Sequence[VerifiedArtifact | ReplayResult]:
-    """Compare each artifact that is there of a bundle with the Keras model, or with what was recorded at export.
+    """Compare each artifact present in a bundle with the Keras model, or with what was recorded at export.
 
     Args:
-        artifact: files by themselves, for `replay`.
+        artifact: single files, for `replay`.
         replay: compare with the record, which takes neither TensorFlow nor the run.
-        stage: told what begins, of a comparison with Keras.
+        stage: opened as each stage of a comparison with Keras begins.
 
     The others are the options of `cxr-edge verify`, with the same defaults.
 
     Returns:
-        A result per artifact, of a replay one per artifact and runtime; a `verdict` raises nothing.
+        A result per artifact; for a replay, per artifact and runtime. A failed `verdict` raises nothing.
 
     Raises:
         ArtifactError: there is no such bundle, or it was tampered with.
@@ -217,9 +217,9 @@ def audit(
 
     Args:
         folder: what `cxr-edge train --data` takes, or a folder with a `labels.csv`; None for the data of the run.
-        run: whose `split.csv` says what is trained and tested on.
-        stage: opened around each stage of the comparison, by its title.
-        on_image: called after each image that was read.
+        run: its `split.csv` names the parts of the split.
+        stage: opened around each stage, with its title.
+        on_image: called after each image.
 
     Raises:
         DataError: no such folder, no images, or a table that cannot be read.

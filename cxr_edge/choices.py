@@ -1,4 +1,4 @@
-"""Closed sets that options choose from, and what a name that is in none of them was probably meant to be.
+"""Closed sets of choices for options, and the nearest choice to an unknown name.
 
 The command line needs them before a command runs: nothing is imported here that takes time.
 """
@@ -13,7 +13,7 @@ from cxr_edge.errors import OptionError
 
 
 class Precision(StrEnum):
-    """The numbers that a training computes with; `auto` is half precision on a GPU alone, where it always pays."""
+    """The precision of a training; `auto` is half precision on a GPU only, where it always pays."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
@@ -22,14 +22,14 @@ class Precision(StrEnum):
 
 
 class OnBadImage(StrEnum):
-    """What becomes of images that cannot be decoded: left out and named, or a reason not to start."""
+    """What to do with images that cannot be decoded: leave them out and name them, or refuse to start."""
 
     SKIP = "skip"
     FAIL = "fail"
 
 
 class Resize(StrEnum):
-    """How a picture becomes S x S, by the names that `train --resize` takes."""
+    """How a picture is resized to S x S: the choices of `train --resize`."""
 
     STRETCH = "stretch"
     PAD = "pad"
@@ -47,11 +47,11 @@ def choice_of(kind: type[Choice], name: str, option: str) -> Choice:
 
 
 def nearest(name: str, known: Iterable[object]) -> str:
-    """The way out for an unknown name: the one that it resembles, and all that there are."""
+    """The way out for an unknown name: the nearest one, and the list of all."""
     import difflib
 
     names = [str(own) for own in known]
-    # Capitals are what is forgotten most.
+    # Wrong capitals are the most common mistake.
     by_lower = {own.lower(): own for own in names}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
     return (f"did you mean {by_lower[near[0]]}? " if near else "") + f"Choose one of {', '.join(names)}"

@@ -1,6 +1,6 @@
-"""What is shown on stderr while a command runs: progress bars with time left, and a line where it is interrupted.
+"""Output on stderr while a command runs: progress bars with time left, and one line on an interrupt.
 
-Nothing of what native libraries write by themselves, unless something fails.
+What native libraries write is held back unless something fails.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _stderr() -> Console:
     return Console(stderr=True, quiet=_verbosity is Verbosity.QUIET)
 
 
-#: Control characters, and those that a terminal obeys in silence: they could rewrite lines, or their order.
+#: Control characters, and those that a terminal obeys silently: they could rewrite lines, or their order.
 _OBEYED = {"Cc", "Cf", "Zl", "Zp", "Cs"}
 
 
@@ -126,7 +126,7 @@ class Bar:
 
 @contextmanager
 def working(title: str) -> Iterator[None]:
-    """Show that something runs that cannot say how far it is; one line with its time at the end."""
+    """Show that something of unknown length runs; one line with its time at the end."""
     start = time.monotonic()
     console = _stderr()
     # A stream of its own: the body may hold back what is written to the stderr file descriptor.
@@ -187,7 +187,7 @@ class _Terminated(SystemExit):
     """SIGTERM came."""
 
 
-#: How long an interrupted command may take to clean up, in seconds. What it writes is whole at any moment.
+#: Seconds that an interrupted command may take to clean up. Its files are complete at any moment.
 GRACE = 5.0
 
 
@@ -195,9 +195,9 @@ GRACE = 5.0
 def interruptible(explain: Callable[[], str]) -> Iterator[None]:
     """End the process with one line, `explain()`, and status 130 or 143, soon after SIGINT or SIGTERM.
 
-    Python acts on a signal when native code returns, which a step of TensorFlow may do after many seconds, and then
-    waits for threads: so the line is written by a thread, which ends the process where that takes longer than `GRACE`.
-    To be entered in the main thread.
+    Python handles a signal only when native code returns, many seconds later in a step of TensorFlow, and then waits
+    for threads. So a thread writes the line, and ends the process if that takes longer than `GRACE`. Enter it in the
+    main thread.
     """
     saying, said = threading.Lock(), False
 
@@ -205,7 +205,7 @@ def interruptible(explain: Callable[[], str]) -> Iterator[None]:
         nonlocal said
         with saying:
             if not said:
-                print(explain(), file=sys.stderr, flush=True)
+                print(printable(explain()), file=sys.stderr, flush=True)
             said = True
 
     def terminate(number: int, frame: FrameType | None) -> None:

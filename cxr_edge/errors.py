@@ -2,7 +2,7 @@
 
 
 class CxrEdgeError(Exception):
-    """Base of every error this package raises on purpose. Its message names the offending thing and the way out."""
+    """Base of every error that this package raises on purpose. Its message names the cause and the way out."""
 
     exit_code = 2
 
@@ -12,11 +12,11 @@ class DataError(CxrEdgeError):
 
 
 class ImageError(DataError):
-    """One image file that cannot be decoded, or cannot be a chest X-ray."""
+    """An image file that cannot be decoded, or cannot be a chest X-ray."""
 
 
 def unusable(reasons: list[str], images: int, way_out: str = "fix or remove them") -> DataError:
-    """The error on image files of which each reason names one."""
+    """The error about image files; each reason names its file."""
     named = "; ".join(sorted(reasons)[:10]) + (f"; and {len(reasons) - 10} more" if len(reasons) > 10 else "")
     return DataError(f"{len(reasons)} of {images} images cannot be used; {way_out}: {named}")
 
@@ -49,16 +49,16 @@ class MissingDependencyError(CxrEdgeError):
 
 
 class ProviderError(CxrEdgeError):
-    """A runtime is installed, but what it was asked to compute on is not here or did not come up."""
+    """A runtime is installed, but the provider that was asked for is missing or did not start."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's message, or the error's kind where it has none: fit for a message of ours."""
+    """The first line of another library's message, or the type of the error if there is none, for use in our own."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 
-#: The extra that brings a package, for those that one command or another imports.
+#: The extra that installs a package, for packages that some command imports.
 _EXTRAS = {
     "ai_edge_litert": "litert",
     "cryptography": "signing",

@@ -1,4 +1,4 @@
-"""Writing files so that a kill or a full disk leaves either the old content or the new, and where the cache is."""
+"""Atomic writes, so that a kill or a full disk leaves either the old content or the new; and the cache folder."""
 
 from __future__ import annotations
 

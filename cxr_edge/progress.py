@@ -1,4 +1,4 @@
-"""How far something is, told to whoever started it: computation takes a `Stage` as an argument, and shows nothing."""
+"""Progress, reported to the caller: computation takes a `Stage` as an argument, and shows nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Steps(Protocol):
         """Some are done."""
 
     def note(self, text: str) -> None:
-        """A word on how it goes."""
+        """A short text on how it goes."""
 
 
 class _Silent:

@@ -127,7 +127,8 @@ class TrainOptions:
 def stated_options(values: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the values, by the names in `TrainOptions`, that a user stated: None, False and empty ones are not.
 
-    Paths become absolute: a run may be resumed from another folder.
+    Paths become absolute: a run may be resumed from another folder. A value has the type of the field that it goes
+    by.
     """
     names = {field.name for field in fields(TrainOptions)}
     stated = {

@@ -8,9 +8,9 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -34,6 +34,10 @@ from cxr_edge.runtimes.accelerators import Reply, Request
 from cxr_edge.training.result import TrainingResult
 from cxr_edge.training.splitting import Examined, examine, make_split
 from tests.schemas import check_written
+
+if TYPE_CHECKING:
+    from cxr_edge.quantization.graph import Graph
+    from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -170,6 +174,27 @@ def few_images() -> Iterator[None]:
             ("learn.MOST_JUDGED", 32),
         ):
             patch.setattr(f"cxr_edge.quantization.{name}", images)
+        yield
+
+
+@contextmanager
+def plain_rounding() -> Iterator[None]:
+    """Kernels are rounded to nearest, not by their inputs, which is two thirds of a calibration on few images.
+
+    For exports that show what an artifact is made of. How accurate one is, the bundle shows, and `test_quantization`.
+    """
+    from cxr_edge.quantization.kernels import nearest
+    from cxr_edge.quantization.quantized_graph import QuantizedGraph
+
+    def round_kernels(graph: Graph, ranges: Ranges, *others: object) -> QuantizedGraph:
+        nodes = (
+            replace(node, kernel=nearest(node)) if node.kernel is not None and not node.in_float else node
+            for node in graph.nodes
+        )
+        return QuantizedGraph(replace(graph, nodes=tuple(nodes)), ranges)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cxr_edge.quantization.post_training.round_kernels", round_kernels)
         yield
 
 

@@ -1,4 +1,4 @@
-"""A quantization is added by one line in `artifacts/kinds.py`, which this adds in a process of its own."""
+"""A quantization is added by one line in `artifacts/kinds.py`, which this adds in a separate process."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from cxr_edge.intervals import Interval
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.phantoms.drawing import LABELS
 from cxr_edge.records import to_json
+from cxr_edge.reporting.terminal.audit import show_audit
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.train_options import completed
 from cxr_edge.training.splitting import make_split
@@ -443,6 +444,18 @@ def test_records_of_before_they_had_a_number_are_read() -> None:
     assert (audit.schema, audit.images, audit.dicom_warnings) == (2, 2680, {})
     assert audit.serious and audit.shortcuts[0].verdict == "strong"
     assert to_json(audit) == {**record, "schema": 2, "dicom_warnings": {}}
+
+
+def test_a_finding_takes_several_lines_and_none_is_written_as_an_escape(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(__file__).parents[1] / "benchmarks" / "results" / "radiography-audit.json"
+    audit = Audit.from_json(json.loads(path.read_text()))
+    show_audit(audit)
+    printed = capsys.readouterr().out
+    assert r"\n" not in printed
+    assert max(map(len, printed.splitlines())) <= 100
+    for finding in audit.findings:
+        assert f"{finding.severity}: {finding.text}" in " ".join(printed.split())
+    assert max(len(finding.text) for finding in audit.findings) > 100
 
 
 @pytest.mark.slow

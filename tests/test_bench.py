@@ -1,4 +1,4 @@
-"""The benchmark: what it measures is what happens, what it compares is judged, and nothing falls back in silence."""
+"""The benchmark: what it measures is what happens, what it compares is judged, and nothing falls back silently."""
 
 from __future__ import annotations
 
@@ -43,12 +43,14 @@ class Sleeper:
         return np.zeros((len(images), 3), np.float32)
 
 
+@pytest.mark.slow
 def test_measured_latency_is_the_time_a_query_takes() -> None:
-    pair = [Candidate(str(seconds), "none", Sleeper(seconds), 0.0) for seconds in (0.004, 0.012)]
+    # Long beside what a busy machine is late by.
+    pair = [Candidate(str(seconds), "none", Sleeper(seconds), 0.0) for seconds in (0.02, 0.06)]
     measure(pair, IMAGES, queries=25, seconds=0.0)
     fast, slow = (candidate.figures() for candidate in pair)
-    assert fast.p50_ms == pytest.approx(4, rel=0.3)
-    assert slow.p50_ms == pytest.approx(12, rel=0.3)
+    assert fast.p50_ms == pytest.approx(20, rel=0.3)
+    assert slow.p50_ms == pytest.approx(60, rel=0.3)
     assert len(slow.rounds_ms) == 5
     low, high = ratio_interval(slow.rounds_ms, fast.rounds_ms, paired=True)
     assert 2.3 < low <= high < 3.4
@@ -63,9 +65,10 @@ def test_a_machine_that_slows_down_leaves_paired_ratios_alone() -> None:
     assert ratio_interval([1.0] * 3, [1.0] * 3, paired=True) is None
 
 
+@pytest.mark.slow
 def test_throughput_uses_every_core_it_is_given() -> None:
-    found = throughput(lambda threads: Sleeper(0.01), IMAGES, cores=4, seconds=0.4, batches=False)
-    assert found.images_per_second == pytest.approx(400, rel=0.25)
+    found = throughput(lambda threads: Sleeper(0.04), IMAGES, cores=4, seconds=1.2, batches=False)
+    assert found.images_per_second == pytest.approx(100, rel=0.25)
     assert found.how == "4 x 1 thread"
 
 
@@ -74,9 +77,9 @@ def test_the_folder_is_decoded_while_it_is_classified(tmp_path: Path) -> None:
     files = [tmp_path / f"{index}.png" for index in range(12)]
     for index, path in enumerate(files):
         Image.fromarray(draw_phantom("Normal", index, 256).pixels).save(path)
-    found = measure_files(files, Sleeper(0.03), 71, "stretch", repeats=1, cores=2, seconds=0.1)
+    found = measure_files(files, Sleeper(0.1), 71, "stretch", repeats=1, cores=2, seconds=0.1)
     stages = {stage.stage: stage.p50_ms for stage in found.stages}
-    assert stages["inference"] == pytest.approx(30, rel=0.3)
+    assert stages["inference"] == pytest.approx(100, rel=0.3)
     assert stages["whole"] >= stages["decode"] + stages["inference"]
     # A sleeping model leaves the cores to the decoder.
     assert found.folder.share > 0.85

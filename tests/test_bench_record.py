@@ -1,4 +1,4 @@
-"""A record's figures are judged before they are put into words; records of before stay readable."""
+"""A record's figures are judged before they are put into words; records from before stay readable."""
 
 from __future__ import annotations
 

@@ -141,17 +141,25 @@ def test_a_file_that_an_earlier_version_read_otherwise_is_told(tmp_path: Path) -
         assert ("x-int8.onnx" in (warning_about_image(artifact, path) or "")) == otherwise
 
 
-def palettes(folder: Path, tables: np.ndarray) -> dict[str, Path]:
-    """An image of every index of a palette `[3, 256]` of 16 bits, in either byte order."""
-    indices = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) % 256
+def palettes(
+    folder: Path, tables: np.ndarray, indices_in: str = "<u2", entries_in: str = "<u2", pixels_vr: str = "OW"
+) -> dict[str, Path]:
+    """An image of every index of a palette `[3, 256]`, in either byte order; indices and entries of 8 or 16 bits.
+
+    Pixels of 8 bits may be bytes (VR OB), or lie two in a word (OW), which then has an order of bytes too.
+    """
+    indices = (np.arange(64 * 64).reshape(64, 64) % 256).astype(indices_in)
     tags: dict[str, Any] = {}
-    for colour, table in zip(("Red", "Green", "Blue"), tables.astype("<u2"), strict=True):
-        tags[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+    for colour, table in zip(("Red", "Green", "Blue"), tables.astype(entries_in), strict=True):
+        tags[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 8 * table.itemsize]
         tags[f"{colour}PaletteColorLookupTableData"] = table.tobytes()
-    little = written(folder / "little.dcm", indices, 16, PhotometricInterpretation="PALETTE COLOR", **tags)
+    bits = 8 * indices.itemsize
+    little = written(folder / "little.dcm", indices, bits, PhotometricInterpretation="PALETTE COLOR", **tags)
     data = pydicom.dcmread(little)
-    for name in ("PixelData", *(name for name in tags if name.endswith("Data"))):
+    words = [name for name in tags if name.endswith("Data")] + ["PixelData"] * (pixels_vr == "OW")
+    for name in words:
         setattr(data, name, np.frombuffer(data[name].value, "<u2").astype(">u2").tobytes())
+    data["PixelData"].VR = pixels_vr
     data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
     pydicom.dcmwrite(folder / "big.dcm", data, implicit_vr=False, little_endian=False)
     return {"little": little, "big": folder / "big.dcm"}
@@ -160,9 +168,15 @@ def palettes(folder: Path, tables: np.ndarray) -> dict[str, Path]:
 COLOURS = np.stack([np.arange(256) * 257, np.arange(256) * 200, 65535 - np.arange(256) * 99])
 
 
-def test_a_big_endian_palette_is_read_as_a_little_endian_one(tmp_path: Path) -> None:
-    wanted = luma(np.round(COLOURS.T * (255 / 65535)).astype(np.uint8)[np.arange(64 * 64).reshape(64, 64) % 256])
-    for path in palettes(tmp_path, COLOURS).values():
+@pytest.mark.parametrize("indices_in", ["<u2", "u1 OW", "u1 OB"])
+@pytest.mark.parametrize("entries_in", ["<u2", "u1"])
+def test_a_big_endian_palette_is_read_as_a_little_endian_one(indices_in: str, entries_in: str, tmp_path: Path) -> None:
+    """8-bit indices with 16-bit entries are what pydicom's OBXXXX1A_expb.dcm has."""
+    dtype, _, vr = indices_in.partition(" ")
+    tables = COLOURS if entries_in == "<u2" else COLOURS >> 8
+    shades = np.round(COLOURS.T * (255 / 65535)) if entries_in == "<u2" else tables.T
+    wanted = luma(shades.astype(np.uint8)[np.arange(64 * 64).reshape(64, 64) % 256])
+    for path in palettes(tmp_path, tables, dtype, entries_in, vr or "OW").values():
         assert np.array_equal(grey(path), wanted), path.name
 
 

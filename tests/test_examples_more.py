@@ -82,6 +82,20 @@ def wait_for(count: int, results: Path, process: subprocess.Popen[str]) -> list[
     raise AssertionError(f"no {count} lines within a minute")
 
 
+@pytest.mark.slow
+def test_a_file_name_in_the_journal_is_escaped_and_tells_no_terminal_what_to_do(tiny: Path, tmp_path: Path) -> None:
+    inbox, results = tmp_path / "inbox", tmp_path / "results.jsonl"
+    inbox.mkdir()
+    (inbox / "röntgen\x1b[31m\nbild.png").write_bytes(b"no image")
+    with service(inbox, results, tiny / "xception-int8.onnx") as process:
+        wait_for(1, results, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        journal = process.stderr.read()
+    assert r"röntgen\x1b[31m\nbild.png: not an image" in journal
+    assert "\x1b" not in journal
+
+
 def test_service_says_what_predict_says(cli: Cli, bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
     inbox, results, artifact = tmp_path / "inbox", tmp_path / "results.jsonl", bundle / "xception-int8.tflite"
     inbox.mkdir()

@@ -16,7 +16,7 @@ from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
-from tests.conftest import ANY_GATE, Cli, assert_same_answers, few_images
+from tests.conftest import ANY_GATE, Cli, assert_same_answers, few_images, plain_rounding
 
 #: A convolution between two quantized tensors, two with a float tensor between them, a sum, and the last layer.
 KEPT = ("residual_conv2", "block2_sepconv1", "residual_add5", "probabilities")
@@ -32,7 +32,7 @@ def mixed(run: Run, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> R
     folder = tmp_path_factory.mktemp("mixed") / "run"
     shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("bundle"))
     options = [option for layer in KEPT for option in ("--keep-float", layer)]
-    with few_images():
+    with few_images(), plain_rounding():
         code = type_command(["export", "--run", str(folder), "--quantize", "int8-ptq", *options, *ANY_GATE])
     assert code == 0
     return Run(folder)

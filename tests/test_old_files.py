@@ -34,6 +34,7 @@ from cxr_edge.reporting.terminal.bench import show_bench
 from cxr_edge.reporting.terminal.metrics import show_cross_validation, show_metrics
 from cxr_edge.reporting.terminal.parity import gate_parity, gate_replay, show_parity, show_replay
 from cxr_edge.reporting.terminal.predictions import show_predictions
+from cxr_edge.reporting.terminal.tables import percent
 from cxr_edge.runs import Run
 from tests.artifacts import OLD, old_record, some_metadata, write_stub
 
@@ -166,6 +167,18 @@ def test_old_records_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
     out = capfd.readouterr().out
     for name in ("none.onnx", "xception-int8.tflite", "normal-00000.png", "COVID-19"):
         assert name in out
+
+
+def test_a_calibration_error_before_and_after_does_not_read_as_a_range(capfd: pytest.CaptureFixture[str]) -> None:
+    rows = [from_json(VerifiedArtifact, row) for row in old_record("verify.json")]
+    show_parity(rows, phantoms=True)
+    out = capfd.readouterr().out
+    error = rows[0].parity.calibration_error
+    before, after = percent(error.reference_unscaled), percent(error.reference)
+    assert f"(Keras: {before} % before, {after} % after)" in " ".join(out.split())
+    for row in rows:
+        error = row.parity.calibration_error
+        assert f"{percent(error.artifact_unscaled)} to {percent(error.artifact)}" not in out
 
 
 def test_old_bench_records_are_compared_with_new_ones(capfd: pytest.CaptureFixture[str]) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import stats
 
 from cxr_edge.artifacts.artifact import read_artifact
-from cxr_edge.artifacts.bundle import read_manifest
+from cxr_edge.artifacts.bundle import read_manifest, write_manifest
+from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.evaluation.binomial import clopper_pearson_lower, clopper_pearson_upper, fewest_images, most_exceptions
 from cxr_edge.evaluation.operating import REFER, OperatingPoint, operating_point_of
 from cxr_edge.evaluation.operating_figures import OperatingFigures, operating_figures
@@ -25,6 +28,7 @@ from cxr_edge.records import from_json, to_json
 from cxr_edge.reporting.terminal.operating import show_evaluated_point, show_exported_points
 from cxr_edge.runs import Run
 from tests.conftest import Cli
+from tests.tiny import write_artifact
 
 LABELS = ("COVID-19", "Viral Pneumonia", "Normal")
 DOCUMENT = Path(__file__).parents[1] / "docs" / "decision-rule.md"
@@ -139,6 +143,52 @@ def test_ten_lines_in_the_documentation_decide_as_the_package_does() -> None:
             assert space["decide"](to_json(point), list(labels), row) == wanted, (point, row)
 
 
+@pytest.mark.parametrize(("point", "decisions"), [
+    (OperatingPoint("COVID-19", 0.45, 0.7), {"COVID-19", REFER}),
+    (OperatingPoint("Normal", 0.2, 0.6), {"COVID-19", REFER}),
+    (OperatingPoint("Normal", 0.15, 0.17), {"COVID-19", "Normal", REFER}),
+])  # fmt: skip
+def test_what_predict_decides_follows_from_the_manifest_and_the_documentation(
+    point: OperatingPoint, decisions: set[str], tmp_path: Path, cli: Cli
+) -> None:
+    """As an integrator implements it: from JSON files alone."""
+    space: dict[str, Callable[..., str]] = {}
+    exec(*re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL), space)
+    record = recorded(30, 3, 33)
+    value = to_json(replace(record, fitted=replace(record.fitted, point=point)))
+    bundle, films = tmp_path / "bundle", tmp_path / "films"
+    bundle.mkdir()
+    films.mkdir()
+    artifact = write_artifact(bundle / "xception-int8.onnx", Quantization.INT8, operating_point=value)
+    write_manifest(bundle, artifact.metadata.shared, [artifact])
+    # Black is a third of each class, and the brighter the more COVID-19.
+    slope = np.linspace(0, 96, 71 * 71).reshape(71, 71)
+    for level in range(0, 160, 8):
+        Image.fromarray((slope + level).astype(np.uint8)).save(films / f"{level:03d}.png")
+    assert cli("predict", films, "--bundle", bundle, "--runtime", "onnx", "--json", tmp_path / "x.json").code == 0
+    rows = json.loads((tmp_path / "x.json").read_text())["rows"]
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (entry,), labels = manifest["artifacts"], manifest["shared"]["labels"]
+    decided = [space["decide"](entry["operating_point"], labels, row["probabilities"]) for row in rows]
+    assert decided == [row["decision"] for row in rows]
+    assert set(decided) == decisions
+
+
+def test_inspect_states_the_rule_its_promise_and_how_few_images_stand_behind_it(tmp_path: Path, cli: Cli) -> None:
+    record = recorded(18, 0, 18)
+    record = replace(record, fitted=replace(record.fitted, missed=Promise.by_order_statistic(18, 0.05)))
+    write_artifact(tmp_path / "x-int8.tflite", Quantization.INT8, operating_point=to_json(record))
+    printed = " ".join(cli("inspect", tmp_path / "x-int8.tflite").out.split())
+    assert record.fitted.point.sentence in printed
+    assert record.promise in printed
+    assert "warning: a sensitivity of 95 % was demanded; with 18 COVID-19 images, at most" in printed
+
+
+def test_the_readme_states_the_rule() -> None:
+    text = (DOCUMENT.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert "is called from `called_from` on" in text and "from `suspected_from` on" in text
+
+
 def test_the_sentence_says_what_is_decided() -> None:
     """Its three forms, read back by their numbers."""
     random = np.random.default_rng(1)
@@ -250,6 +300,12 @@ def test_an_evaluation_shows_the_rule_its_figures_and_a_broken_promise(capsys: p
     assert "warning" not in shown
     show_evaluated_point(evaluated(record, OperatingFigures(300, 230, 30, 0, 0, 0)))
     assert "warning: more COVID-19 is missed than was promised" in capsys.readouterr().out
+
+
+def test_one_image_is_not_counted_as_several(capsys: pytest.CaptureFixture[str]) -> None:
+    show_evaluated_point(evaluated(recorded(30, 3, 33), OperatingFigures(1, 1, 0, 1, 1, 0)))
+    shown = capsys.readouterr().out
+    assert "  1 COVID-19 image: " in shown and "  1 other image: " in shown
 
 
 def test_an_old_operating_point_is_evaluated_without_a_promise(capsys: pytest.CaptureFixture[str]) -> None:

@@ -469,6 +469,7 @@ def test_the_result_of_a_student_is_what_it_computes_but_for_the_rounding_of_ker
     np.testing.assert_allclose(simulated(rounded, IMAGES)["logits"], logits, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_learned_scales_leave_the_float_function_as_it_is(tmp_path: Path) -> None:
     graph = small_graph(spread=1.5)
     student = ScaleStudent(graph, calibrated(graph).ranges)

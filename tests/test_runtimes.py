@@ -213,6 +213,34 @@ except ProviderError as error:
         runtime_named("litert:gpu").load(tiny / "xception-float32.tflite", 1)
 
 
+@pytest.mark.slow
+def test_a_process_with_tensorflow_ends_well_after_a_gpu_was_tried(tiny: Path) -> None:
+    """With a Vulkan driver, even one in software, it would end in `free(): invalid pointer` if it had tried itself."""
+    pytest.importorskip("tensorflow")
+    # The other process passes over the look for a device file.
+    server = (
+        "from cxr_edge.runtimes import accelerators, litert_runtime; "
+        "litert_runtime.gpu_nodes = lambda: ['/dev/dri/renderD128']; accelerators.serve()"
+    )
+    code = f"""
+import sys
+from pathlib import Path
+import tensorflow
+from cxr_edge.errors import ProviderError
+from cxr_edge.runtimes.accelerators import RemoteSession
+from cxr_edge.runtimes.base import runtime_named
+try:
+    RemoteSession(runtime_named("litert:gpu"), Path({str(tiny / "xception-float32.tflite")!r}), 1,
+                  [sys.executable, "-c", {server!r}])
+    print("came up", flush=True)
+except ProviderError as error:
+    print(error, flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "GPU accelerator did not come up" in done.stdout or "came up" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_node_is_accounted_for(tiny: Path) -> None:
     adapter = runtime_named("onnx").adapter
     assert adapter.placement(tiny / "xception-int8.onnx", 1, "cpu", IMAGES[:1]) == {"CPUExecutionProvider": 4}

@@ -18,7 +18,7 @@ class SetupError(CxrEdgeError):
 
 
 def output_of(command: list[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
-    """Standard output of a command. Raises SetupError with the first error it told, or else its last words."""
+    """Standard output of a command. Raises SetupError with its first error, or else its last line."""
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
     if done.returncode:
         words = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
@@ -30,7 +30,7 @@ def output_of(command: list[str], cwd: Path | None = None, env: dict[str, str] |
 
 
 def debian_mirror(repositories: str) -> str | None:
-    """The first Debian mirror among repositories' addresses, a line each."""
+    """The first Debian mirror among repositories' addresses, one line each."""
     return next((line for line in repositories.splitlines() if line.rstrip("/").endswith("/debian")), None)
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.peers.build RUN NAME FILE
 
-makes one of them, as `build_peers` does in a process of its own.
+makes one of them, as `build_peers` does in a separate process.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _key(peer: Peer, artifacts: list[Artifact]) -> JsonObject:
 def build_peers(run: Run, work: Path) -> dict[str, str]:
     """Make the files that are not in the work folder yet, or were made from something else.
 
-    Each in a process of its own, so that a tool that crashes or runs out of memory takes nothing else with it; what it
+    Each in a separate process, so that a tool that crashes or runs out of memory takes nothing else with it; what it
     printed is in `NAME.log`.
 
     Returns:

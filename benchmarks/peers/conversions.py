@@ -1,4 +1,4 @@
-"""How each tool is told to make int8 of a run's model, with the calibration images that ours had.
+"""How each tool is made to write int8 from a run's model, with the calibration images that ours had.
 
 Every file takes `image` uint8 `[N, S, S, 1]` and gives float32 probabilities, as ours do, so that all are run alike.
 Each function writes to a path it is given, and may leave other files beside it.

@@ -101,7 +101,7 @@ def run_plan(plan: Plan) -> dict[str, JsonObject]:
         except Exception as error:
             if row.runtime == KERAS:
                 raise
-            # Whatever a runtime raises about a peer's file is told in the peer's row; the others are measured.
+            # Whatever a runtime raises about a peer's file is reported in the peer's row; the others are measured.
             results[row.name] = {"reason": first_line(error).replace(row.file, Path(row.file).name)}
             continue
         results[row.name] = {"load_ms": load_seconds * 1000}
@@ -121,7 +121,7 @@ def run_plan(plan: Plan) -> dict[str, JsonObject]:
 
 
 def measure_rows(plan: Plan) -> dict[str, JsonObject]:
-    """`run_plan` in a process of its own. Raises CalledProcessError when it dies."""
+    """`run_plan` in a separate process. Raises CalledProcessError when it dies."""
     # Both pools: operations of independent branches run side by side in the second.
     threads = {name: str(plan.threads) for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")}
     with tempfile.TemporaryDirectory() as folder:

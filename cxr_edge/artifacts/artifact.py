@@ -93,7 +93,7 @@ def format_of(path: Path) -> ArtifactFormat:
 
 
 def read_artifact(path: Path) -> Artifact:
-    """An artifact by itself, from the metadata inside it, of whatever schema.
+    """A single artifact, from the metadata inside it, of any schema.
 
     Raises:
         ArtifactError: missing, or without this project's metadata.

@@ -48,7 +48,7 @@ def is_listed(path: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """A bundle's `manifest.json`, of whatever schema. Raises ArtifactError when it is missing, damaged or too new."""
+    """A bundle's `manifest.json`, of any schema. Raises ArtifactError when it is missing, damaged or too new."""
     path = folder / MANIFEST
     require_no_link(path)
     if not path.is_file():

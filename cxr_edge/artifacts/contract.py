@@ -26,7 +26,7 @@ class TensorSpec:
 @dataclass(frozen=True)
 class Contract:
     """What an artifact takes and gives: grey values uint8 `[N, S, S, 1]` in, probabilities `[N, K]` out, and of most
-    artifacts a heat map float32 `[N, H, W, K]`: at each place, what speaks for each class. Its mean over all places,
+    artifacts a heat map float32 `[N, H, W, K]`: at each place, the evidence for each class. Its mean over all places,
     through a softmax, is the probabilities."""
 
     image: TensorSpec = field(metadata={"key": "input"})

@@ -47,7 +47,7 @@ def read_installation(folder: Path) -> Installation | None:
 
 
 def write_installation(folder: Path, state: Installation) -> None:
-    """Make a bundle the one in force, at once or not at all."""
+    """Make a bundle the one in force, atomically."""
     write_json(folder / STATE, to_json(state))
 
 

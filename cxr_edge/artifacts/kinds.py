@@ -23,7 +23,7 @@ _FLOAT32, _FLOAT16, _INTEGER = 0.001, 0.02, 0.05
 
 class Quantization(StrEnum):
     """What an artifact computes with: float32, fp16, int8 (fine-tuned), int8-ptq (calibrated only), or one of the last
-    two with some layers left in float: mixed, mixed-ptq. Files of before schema 2 say none for float32."""
+    two with some layers left in float: mixed, mixed-ptq. Files from before schema 2 say none for float32."""
 
     FLOAT32 = "float32", _Facts(5, _FLOAT32)
     FP16 = "fp16", _Facts(4, _FLOAT16, is_half=True)

@@ -57,7 +57,7 @@ class SharedMetadata:
     #: What the logits are divided by, in every artifact.
     temperature: float
     training: Training
-    #: SHA-256 of `reference.npz`; None for bundles of before there were reference inputs.
+    #: SHA-256 of `reference.npz`; None for bundles from before reference inputs existed.
     reference_sha256: str | None
     #: The recipe by the keys of its file; recipes are a subject of the workshop, not of the device.
     recipe: JsonObject | None = None

@@ -52,14 +52,14 @@ _PROSE = {
 
 
 def current_metadata(metadata: JsonObject) -> JsonObject:
-    """The metadata inside a file, of whatever schema, as today's. Raises ValueError for a schema that is not known."""
+    """The metadata inside a file, of any schema, as today's. Raises ValueError for a schema that is not known."""
     if _schema_of(metadata, _FIRST) == SCHEMA:
         return metadata
     return {"notice": metadata["notice"], **_shared(metadata), **_own(metadata, metadata.get("operating_point"))}
 
 
 def current_manifest(manifest: JsonObject) -> JsonObject:
-    """A manifest of whatever schema, as today's. Raises ValueError for a schema that is not known."""
+    """A manifest of any schema, as today's. Raises ValueError for a schema that is not known."""
     if _schema_of(manifest, None) == SCHEMA:
         return manifest
     shared = manifest["shared"]

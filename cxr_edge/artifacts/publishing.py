@@ -16,7 +16,7 @@ from cxr_edge.files import replacing, sha256_of
 
 @dataclass(frozen=True)
 class Published:
-    """An artifact that is in its bundle, and what else happened to that, a line each, for people."""
+    """An artifact that is in its bundle, and what else happened to that, one line each, for humans."""
 
     artifact: Artifact
     notes: tuple[str, ...]

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """Whether an artifact met a gate's demands; undecided where there are not enough images to tell."""
+    """Whether an artifact met a gate's demands; undecided if there are too few images."""
 
     PASSED = "passed"
     FAILED = "failed"

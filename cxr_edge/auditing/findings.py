@@ -17,6 +17,7 @@ from cxr_edge.auditing.record import (
     Verdict,
 )
 from cxr_edge.auditing.sources import apart
+from cxr_edge.wording import counted
 
 #: Cramer's V, from 0 (borders or marks are as frequent in every class) to 1 (they name it), that is worth a warning.
 #: Marks on 19, 37 and 58 % of the radiographs' classes are at 0.26; borders on 23 to 25 % of the phantoms' at 0.03.
@@ -42,17 +43,11 @@ def findings_of(
         *_of_shortcuts(shortcuts),
         *_of_differences(differences),
         *(
-            Finding(
-                Severity.WARNING, "DICOM tags", f"{_plural(count, 'DICOM image', 'DICOM images')}: {warning}", count
-            )
+            Finding(Severity.WARNING, "DICOM tags", f"{counted(count, 'DICOM image')}: {warning}", count)
             for warning, count in dicom_warnings.items()
         ),
     ]
     return tuple(sorted(findings, key=lambda finding: list(Severity).index(finding.severity)))
-
-
-def _plural(count: int, singular: str, plural: str) -> str:
-    return f"{count} {singular if count == 1 else plural}"
 
 
 def _counted(
@@ -82,7 +77,7 @@ def _counted(
         ),
     ]
     return [
-        Finding(severity, kind, f"{_plural(count, *subject)} {rest}", count)
+        Finding(severity, kind, f"{counted(count, *subject)} {rest}", count)
         for severity, kind, count, subject, rest in rows
         if count
     ]

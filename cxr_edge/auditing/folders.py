@@ -1,4 +1,4 @@
-"""Find what is to be audited: class folders, class folders within split folders, a table of labels, or a run."""
+"""Find what to audit: class folders, class folders within split folders, a table of labels, or a run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Collection:
 
 
 def find_images(root: Path | None, run: Run | None) -> Collection:
-    """The images below a folder, with the split of a run where one is given.
+    """The images below a folder, with the split of the run, if any.
 
     Args:
         root: whatever `train --data` takes, or a folder with a `labels.csv` (`path,label`). None: the data of the run.

@@ -31,12 +31,12 @@ _MARK_IMAGE, _STROKE, _CONTRAST, _WHITE, _LEAST, _LARGEST, _FRAME = 256, 11, 80,
 
 @dataclass(frozen=True, slots=True)
 class Measurement(Fingerprint):
-    """What one decoded file told, besides its fingerprint.
+    """What was measured in one decoded file, besides its fingerprint.
 
     `mean`, `std` and `quantiles` (1 %, 50 %, 99 %) are in grey levels 0..255; `black` and `white` are the shares of
     pixels at 0 and 255; `border` is the share of the area in edge rows and columns of one colour; `marks` counts what
     looks like burnt-in text; `bytes` is the file's size, `format` and `mode` are Pillow's names, or DICOM and
-    its photometric interpretation. `warnings` is what DICOM tags say against a frontal chest X-ray, a line each.
+    its photometric interpretation. `warnings` is what DICOM tags say against a frontal chest X-ray, one line each.
     """
 
     bytes: int

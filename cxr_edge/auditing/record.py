@@ -40,7 +40,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Thresholds:
-    """By which copies are recognized: bits of the perceptual hash, and least correlations."""
+    """By which copies are recognized: bits of the perceptual hash, and minimum correlations."""
 
     hash_bits: int
     correlation: float

@@ -42,6 +42,7 @@ from cxr_edge.progress import Stage, silently
 from cxr_edge.runtimes.base import Session
 from cxr_edge.runtimes.selection import Selection
 from cxr_edge.runtimes.trial import Trial
+from cxr_edge.wording import counted
 
 _QUICK_FILES = 12
 
@@ -79,7 +80,7 @@ def bench(selection: Selection, options: BenchOptions, progress: Stage = silentl
     """Measure artifacts on this machine.
 
     Args:
-        selection: of `cxr_edge.runtimes.selection`: a bundle, or files by themselves.
+        selection: of `cxr_edge.runtimes.selection`: a bundle, or single files.
         options: what to measure.
         progress: begins each part of the work that takes a while.
 
@@ -202,7 +203,7 @@ def _baseline(targets: Sequence[Target], wanted: str | None) -> Target:
 def _measure_latencies(common: _Bench, threads: int, targets: Sequence[Target]) -> None:
     options = common.options
     rounds = options.rounds or rounds_of(options.queries)
-    with common.progress(f"measuring, {threads} threads", rounds * len(targets)) as steps:
+    with common.progress(f"measuring, {counted(threads, 'thread')}", rounds * len(targets)) as steps:
         measure(
             [target.candidate for target in targets],
             common.images,

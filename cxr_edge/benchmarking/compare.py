@@ -9,6 +9,7 @@ from enum import StrEnum
 from cxr_edge.benchmarking.ratios import ratio_interval
 from cxr_edge.benchmarking.record import BenchRecord, Row
 from cxr_edge.errors import GateError, OptionError
+from cxr_edge.wording import counted
 
 #: Slower than by this share is a regression, where the interval leaves no doubt.
 TOLERANCE = 0.05
@@ -88,7 +89,9 @@ def _judge(interval: tuple[float, float] | None) -> Change:
 
 def require_no_regression(rows: Sequence[ComparedRow]) -> None:
     """Raises GateError naming what became slower, or is no longer measured."""
-    slower = [f"{row.id} ({row.threads} threads) {row.ratio:.2f}" for row in rows if row.verdict is Change.SLOWER]
+    slower = [
+        f"{row.id} ({counted(row.threads, 'thread')}) {row.ratio:.2f}" for row in rows if row.verdict is Change.SLOWER
+    ]
     gone = [row.id for row in rows if row.verdict is Change.GONE]
     parts = [f"slower than the old record: {', '.join(slower)}"] if slower else []
     parts += [f"in the old record and not measured now: {', '.join(gone)}"] if gone else []

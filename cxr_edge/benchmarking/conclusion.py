@@ -26,7 +26,7 @@ def conclusion(record: BenchRecord) -> str:
 
 
 def noise_remark(noise: Noise) -> str:
-    """Whether the machine was quiet enough to tell."""
+    """Whether the machine was quiet enough."""
     if noise.noisy:
         return f"the machine was too noisy to tell small differences: {', '.join(noise.reasons)}"
     return f"the machine was quiet: rounds spread by {100 * noise.spread:.1f} %"

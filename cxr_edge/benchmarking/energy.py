@@ -88,6 +88,6 @@ def energy_meter(system: Path = Path("/sys")) -> EnergyMeter | None:
                 number = label.name.removeprefix("in").removesuffix("_label")
                 return RailMeter(label.with_name(f"in{number}_input"), label.with_name(f"curr{number}_input"))
     except (OSError, ValueError):
-        # Since 2020 the counters are root's: they tell enough to read keys from another process.
+        # Since 2020 the counters are root's: they reveal enough to read keys from another process.
         return None
     return None

@@ -99,7 +99,7 @@ class FileTime:
 
 @dataclass(frozen=True)
 class FolderRate:
-    """Images a second from files to answers, of inference alone in the same run, and the first as a share of that."""
+    """Images per second from files to answers, of inference alone in the same run, and the first as a share of that."""
 
     images_per_second: float
     inference_per_second: float

@@ -14,7 +14,7 @@ from cxr_edge.benchmarking.energy import EnergyMeter
 from cxr_edge.runtimes.accelerators import RemoteSession
 from cxr_edge.runtimes.base import Session
 
-#: About the least number of counted queries of one candidate in a row.
+#: About the minimum number of counted queries of one candidate in a row.
 BLOCK = 5
 #: Uncounted queries before each block go on for this long. They warm the caches again, and outlast the last candidate:
 #: ONNX Runtime's idle threads spin for some 40 ms of CPU time after a query, and slow down whoever comes next.
@@ -116,8 +116,8 @@ def measure(
     Args:
         candidates: interleaved in this order.
         images: uint8 `[N, S, S, 1]`, taken in turn, one per query.
-        queries: least number of counted queries of each.
-        seconds: about the least time spent in counted queries of each.
+        queries: minimum number of counted queries of each.
+        seconds: about the minimum time spent in counted queries of each.
         on_block: called after each candidate's block; `rounds_of(queries)` times for each.
         meter: read around each block.
         rounds: how many; None for `rounds_of(queries)`.

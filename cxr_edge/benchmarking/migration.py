@@ -14,7 +14,7 @@ _CURRENT, _BEFORE = 3, 2
 
 
 def current_record(record: JsonObject) -> JsonObject:
-    """A record of whatever schema, as today's. Raises KeyError, TypeError, ValueError for what is none."""
+    """A record of any schema, as today's. Raises KeyError, TypeError, ValueError for what is none."""
     schema = record["schema"]
     if schema == _CURRENT:
         return record

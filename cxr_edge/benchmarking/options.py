@@ -21,7 +21,7 @@ class BenchOptions:
     `runtimes` are names on the command line, `keras` among them, None for all installed, on the CPU. `threads` of one
     inference, each number a pass of its own. `queries` and `seconds` are the least of a row's queries. `baseline`
     is the row that the others are compared with, ARTIFACT or ARTIFACT@RUNTIME; None for Keras, or a float artifact.
-    `starts` is how often each candidate is started in a process of its own, 0 for not at all; `throughput_seconds`
+    `starts` is how often each candidate is started in a separate process, 0 for not at all; `throughput_seconds`
     likewise for throughput; `file_rounds` is how often each file is read, for `folder_seconds` or more as a folder.
     `quick` leaves out Keras, and of a bundle's artifacts all but the most wanted quantization and float32.
     """

@@ -1,4 +1,4 @@
-"""Ratios of latencies with their intervals, and whether the machine was quiet enough to tell."""
+"""Ratios of latencies with their intervals, and whether the machine was quiet enough."""
 
 from __future__ import annotations
 

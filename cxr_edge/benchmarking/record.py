@@ -28,7 +28,7 @@ SCHEMA = 3
 
 class WarningKind(StrEnum):
     """What a warning is about: something that is not in the table, an artifact that may not answer as it was validated,
-    a candidate that did not start in a process of its own, images that were not taken; or of an older record, anything.
+    a candidate that did not start in a separate process, images that were not taken; or of an older record, anything.
     """
 
     LEFT_OUT = "left out"
@@ -118,7 +118,7 @@ class FromFiles(FileTimes):
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRecord:
-    """All that a benchmark found; rows are sorted by their median, the fastest first. `energy` says what was counted.
+    """The result of a benchmark; rows are sorted by their median, the fastest first. `energy` says what was counted.
 
     `conclusion` is one sentence on the winner (`cxr_edge.benchmarking.conclusion`).
     """
@@ -158,7 +158,7 @@ class BenchRecord:
 
 
 def read_record(path: Path) -> BenchRecord:
-    """A record that `bench --json` wrote, of whatever schema. Raises DataError for another file, or a later schema."""
+    """A record that `bench --json` wrote, of any schema. Raises DataError for another file, or a later schema."""
     try:
         record = current_record(json.loads(read_bounded(path, MAX_RECORD_BYTES)))
         # The sentence of an older record may say more than its figures do.

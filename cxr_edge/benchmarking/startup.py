@@ -1,4 +1,4 @@
-"""From the start of a process to its first answer, and its memory: each candidate in processes of its own."""
+"""From the start of a process to its first answer, and its memory: each candidate in separate processes."""
 
 from __future__ import annotations
 

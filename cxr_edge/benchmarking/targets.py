@@ -29,7 +29,7 @@ class Source(Protocol):
     def load(self, threads: int) -> Session: ...
 
     def started(self, threads: int, image: Path, starts: int) -> StartUp | DidNotStart:
-        """In processes of its own."""
+        """In separate processes."""
         ...
 
     def throughput(self, images: NDArray[np.uint8], threads: int, seconds: float) -> Throughput | None:
@@ -67,7 +67,7 @@ class KerasSource:
         return self.session
 
     def started(self, threads: int, image: Path, starts: int) -> StartUp | DidNotStart:
-        # Ten seconds and more a start, most of them TensorFlow's import.
+        # Ten seconds and more per start, most of them TensorFlow's import.
         return startup(self.run.folder, KERAS, threads, image, 1)
 
     def throughput(self, images: NDArray[np.uint8], threads: int, seconds: float) -> Throughput | None:

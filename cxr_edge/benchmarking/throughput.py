@@ -1,4 +1,4 @@
-"""Throughput without a queue in between: as many images a second as the machine can classify."""
+"""Throughput without a queue in between: as many images per second as the machine can classify."""
 
 from __future__ import annotations
 

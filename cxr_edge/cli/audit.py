@@ -21,14 +21,14 @@ def command(
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option("--run", help="Run whose split.csv says what is trained and tested on.", metavar="DIR"),
+        typer.Option("--run", help="Run whose split.csv names the parts of the split.", metavar="DIR"),
     ] = None,
     html: Annotated[
         Path | None,
         typer.Option("--html", help="Also write the result as one self-contained page.", metavar="FILE"),
     ] = None,
     with_images: Annotated[bool, typer.Option("--with-images", help="Show the copied pictures in the page.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit status 3 when something serious is found.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit status 3 if a finding is serious.")] = False,
     json: JsonOption = None,
 ) -> None:
     """Look for what spoils a data set: unreadable files, copies, mixed-up labels and patients, shortcuts."""

@@ -54,7 +54,7 @@ _Baseline = Annotated[
 ]
 _Compare = Annotated[
     Path | None,
-    typer.Option("--compare", help="Earlier --json; exit status 3 where a row became slower.", metavar="OLD.json"),
+    typer.Option("--compare", help="Earlier --json file; exit status 3 if a row became slower.", metavar="OLD.json"),
 ]
 _Markdown = Annotated[Path | None, typer.Option("--markdown", help="Also as Markdown.", metavar="FILE")]
 _Csv = Annotated[Path | None, typer.Option("--csv", help="Also as CSV.", metavar="FILE")]

@@ -15,7 +15,7 @@ def command(
         list[str],
         typer.Option(
             "--only",
-            help="What a device needs of it: a file's name, int8.tflite, int8, tflite, ... Repeatable.",
+            help="Artifacts to keep: a file name, int8.tflite, int8, tflite, ... Repeatable.",
             metavar="NAME",
         ),
     ],

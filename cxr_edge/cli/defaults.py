@@ -1,4 +1,4 @@
-"""Options that are not typed: from a TOML file (`--config`), or as another run had them (`train --like`)."""
+"""Options from elsewhere: a TOML file (`--config`), or another run (`train --like`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cxr_edge.errors import OptionError
 
 
 def options_of_file(context: typer.Context, path: Path | None) -> Path | None:
-    """Take what a TOML file says in place of the command's defaults.
+    """Use the values of a TOML file in place of the command's defaults.
 
     Raises:
         OptionError: there is no such file, it is not TOML, or it has a key that is no option; the nearest is named.
@@ -38,7 +38,7 @@ def options_of_file(context: typer.Context, path: Path | None) -> Path | None:
 
 
 def options_of_run(context: typer.Context, folder: Path | None) -> Path | None:
-    """Take the options that a run was started with in place of the command's defaults. Raises RunError."""
+    """Use the options that a run was started with in place of the command's defaults. Raises RunError."""
     if folder is None or context.resilient_parsing:
         return folder
     from cxr_edge.records import to_json

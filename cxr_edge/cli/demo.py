@@ -1,15 +1,20 @@
-"""`cxr-edge demo`: the whole way on phantoms, closed by one table."""
+"""`cxr-edge demo`: the whole way on phantoms, to one table, a heat map and a report."""
 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from cxr_edge.cli.export import export_and_show
 from cxr_edge.cli.options import NewRunOption
+from cxr_edge.cli.report import write_report
+
+if TYPE_CHECKING:
+    from cxr_edge.runs import Run
 
 
 def command(run: NewRunOption = None) -> None:
-    """Train, export, verify and bench on phantoms, in a few minutes."""
+    """Train, export, verify and bench on phantoms, draw a heat map and write a report, in a few minutes."""
     from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
     from cxr_edge.benchmarking.bench import bench
     from cxr_edge.benchmarking.options import BenchOptions
@@ -54,4 +59,20 @@ def command(run: NewRunOption = None) -> None:
         texts=2,
     )
     show(PHANTOM_NOTE)
+    _draw_heat_map(trained)
+    write_report(trained.bundle)
     show(f"{(time.monotonic() - start) / 60:.1f} minutes; next: cxr-edge train --data DIR on your own images")
+
+
+def _draw_heat_map(run: Run) -> None:
+    """Over the first COVID-19 phantom of the test split."""
+    from cxr_edge.data.split import run_split
+    from cxr_edge.prediction.classifier import Classifier
+    from cxr_edge.prediction.predict import predict_files
+    from cxr_edge.reporting.terminal.tables import show
+
+    split = run_split(run)
+    image = split.root / next(item.path for item in split.part("test") if item.label == "COVID-19")
+    drawn = run.folder / "heatmap.png"
+    list(predict_files(Classifier.open(run.bundle / "xception-int8.tflite", "litert"), [image], drawn))
+    show(f"heat map: {drawn}, over {image}")

@@ -6,7 +6,7 @@ from cxr_edge.cli.options import JsonOption
 
 
 def command(json: JsonOption = None) -> None:
-    """List the runtimes and what they can compute on here, what is missing, and what would bring it."""
+    """List the runtimes and providers that work here, what is missing, and how to get it."""
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.devices import show_devices

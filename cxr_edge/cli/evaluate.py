@@ -22,14 +22,14 @@ def command(
         ),
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", help="Bundle folder, of which the best artifact.", metavar="DIR")
+        Path | None, typer.Option("--bundle", help="Bundle folder, whose best artifact is evaluated.", metavar="DIR")
     ] = None,
     run: RunOption = None,
     data: Annotated[
         Path | None,
         typer.Option(
             "--data",
-            help="Folder with one folder per class, or a table of path,label; of one that is split, the test part.",
+            help="Folder with one folder per class, or a table of path,label; if it is split, its test part.",
             show_default="the run's test split",
             metavar="DIR|FILE.csv",
         ),
@@ -37,7 +37,7 @@ def command(
     on_bad_image: Annotated[
         OnBadImage,
         typer.Option(
-            "--on-bad-image", help="Refuse, or leave out, images that cannot be decoded or cannot be chest X-rays."
+            "--on-bad-image", help="Refuse or leave out images that cannot be decoded or cannot be chest X-rays."
         ),
     ] = OnBadImage.FAIL,
     require_signature: SignatureOption = None,

@@ -59,7 +59,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge web --bundle bundle --out page", "a folder for a web server"),
     ),
     "inspect": (("cxr-edge inspect model.tflite", "how much of a file is computed in integers"),),
-    "devices": (("cxr-edge devices", "what there is to run artifacts on here"),),
+    "devices": (("cxr-edge devices", "which runtimes and providers work here"),),
     "phantom": (("cxr-edge phantom phantoms --images 50", "50 images per class"),),
     "demo": (("cxr-edge demo", "the whole way on phantoms"),),
 }

@@ -23,7 +23,7 @@ ARTIFACTS, FINE_TUNING, DECISION = "Artifacts", "Fine-tuning", "Decision rule"
 
 @dataclass(frozen=True)
 class RecipeOptions:
-    """A recipe by its name, or what stands for one."""
+    """A recipe by its name, or the options that make one."""
 
     recipe: Annotated[
         str | None,
@@ -51,7 +51,7 @@ class RecipeOptions:
         list[str] | None,
         typer.Option(
             "--keep-float",
-            help="Layer to leave out of int8, by the names of --explain-int8; * and ? stand for others. Repeatable.",
+            help="Layer to leave out of int8, named as by --explain-int8; * and ? are wildcards. Repeatable.",
             metavar="LAYER",
             rich_help_panel=ARTIFACTS,
         ),
@@ -60,7 +60,7 @@ class RecipeOptions:
         bool,
         typer.Option(
             "--heatmap/--no-heatmap",
-            help="Whether the artifacts can say where they see it: predict --heatmap.",
+            help="Whether artifacts have the second output that predict --heatmap draws.",
             rich_help_panel=ARTIFACTS,
         ),
     ] = True
@@ -86,7 +86,7 @@ class FineTuningOptions:
 
 @dataclass(frozen=True)
 class DecisionRuleOptions:
-    """What the decision rule of each artifact is asked for."""
+    """The demands on the decision rule of each artifact."""
 
     sensitive_class: Annotated[
         str | None,
@@ -102,7 +102,7 @@ class DecisionRuleOptions:
         float,
         typer.Option(
             "--sensitivity",
-            help="Minimum share of that class that is called or referred, promised with a confidence of 95 %.",
+            help="Minimum share of that class that is called or referred, promised with 95 % confidence.",
             rich_help_panel=DECISION,
         ),
     ] = 0.95
@@ -110,7 +110,7 @@ class DecisionRuleOptions:
         Path | None,
         typer.Option(
             "--folds",
-            help="Fit the decision rule on the cross-validation in this folder, of train --folds.",
+            help="Fit the decision rule on the cross-validation in this folder, written by train --folds.",
             show_default="a fold's own, else the validation split",
             metavar="DIR",
             rich_help_panel=DECISION,
@@ -125,7 +125,7 @@ def command(
     artifacts: RecipeOptions,
     explain_int8: Annotated[
         bool,
-        typer.Option("--explain-int8", help="Show what each layer loses in int8 by itself; writes no artifact."),
+        typer.Option("--explain-int8", help="Show what each layer alone loses in int8; writes no artifact."),
     ] = False,
     fine_tuning: FineTuningOptions,
     data: Annotated[
@@ -146,7 +146,7 @@ def command(
     from cxr_edge.exporting.recipe_file import recipe_of_options
 
     recipe = recipe_of_options(**asdict(artifacts), gate=gate.demanded())
-    # TensorFlow takes seconds to import: not before the options are known to be good.
+    # TensorFlow takes seconds to import: not before the options are checked.
     from cxr_edge.exporting.export import ExportOptions
     from cxr_edge.runs import find_run
 
@@ -158,7 +158,7 @@ def command(
 
 
 def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) -> None:
-    """Export and show it; what `demo` does too. Raises GateError when an artifact fell short of the gate."""
+    """Export and show the result; `demo` does the same. Raises GateError when an artifact fell short of the gate."""
     from cxr_edge.artifacts.bundle import REFERENCES, listed_artifacts
     from cxr_edge.console import stage
     from cxr_edge.evaluation.advice import advise

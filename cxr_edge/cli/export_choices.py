@@ -19,7 +19,7 @@ else:
 
 
 def current_name(choice: str) -> str:
-    """A choice as it is called today: scripts of before schema 2 say none for float32."""
+    """A choice as it is called today: scripts from before schema 2 say none for float32."""
     try:
         return str(Quantization(choice))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What `cxr-edge` shows by itself: the way from images to a device, and how far the latest run is on it."""
+"""What `cxr-edge` without a command shows: the way from images to a device, and how far the latest run has come."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def command(
     require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Say what an artifact is: contract, metadata, and how much of it really computes in integers."""
+    """Show what an artifact is: contract, metadata, and how much of it really computes in integers."""
     from cxr_edge.files import write_json
     from cxr_edge.inspection.inspect import inspect
     from cxr_edge.records import to_json

@@ -12,26 +12,26 @@ from cxr_edge.cli.options import SignatureOption
 
 def command(
     archive: Annotated[Path, typer.Argument(help="Zip of cxr-edge pack.", metavar="BUNDLE.zip")],
-    into: Annotated[Path, typer.Option("--into", help="Folder of what is installed.", metavar="DIR")],
+    into: Annotated[Path, typer.Option("--into", help="Folder to install into.", metavar="DIR")],
     require_signature: SignatureOption = None,
     allow_downgrade: Annotated[
         bool,
         typer.Option(
             "--allow-downgrade",
-            help="Take an older version than this device has seen, another model, or one without a version.",
+            help="Accept a version older than one seen on this device, another model, or a bundle without a release.",
         ),
     ] = False,
     max_p90: Annotated[
         float | None,
         typer.Option(
-            "--max-p90", help="Refuse a bundle whose 90th percentile of one inference here is longer.", metavar="MS"
+            "--max-p90", help="Refuse a bundle if the 90th percentile of its latency here is longer.", metavar="MS"
         ),
     ] = None,
 ) -> None:
-    """Put a packed bundle into force on this device, if it is its owner's, newer, and computes what was validated.
+    """Install a packed bundle on this device if its owner signed it, it is newer, and it computes what was validated.
 
-    Signature, version, hashes and schema are checked, the reference outputs replayed on the runtimes here, and then the
-    bundle takes the place of the one before, at once. Exit status 3 where it computes something else, or is too slow.
+    Signature, version, hashes and schema are checked and the reference outputs replayed on the runtimes here. Then the
+    bundle replaces the previous one atomically. Exit status 3 if it computes something else or is too slow.
     """
     from cxr_edge.reporting.terminal.parity import show_replay
     from cxr_edge.reporting.terminal.tables import show

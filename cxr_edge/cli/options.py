@@ -24,14 +24,14 @@ RunOption = Annotated[
 ArtifactOption = Annotated[
     Path | None,
     typer.Option(
-        "--artifact", help="A .tflite or .onnx file by itself.", show_default="the bundle's best", metavar="FILE"
+        "--artifact", help="A single .tflite or .onnx file.", show_default="the bundle's best", metavar="FILE"
     ),
 ]
 ArtifactsOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--artifact",
-        help="A .tflite or .onnx file by itself; repeatable.",
+        help="A single .tflite or .onnx file; repeatable.",
         show_default="the bundle's",
         metavar="FILE",
     ),
@@ -121,7 +121,7 @@ ClassLossOption = Annotated[
     float | None,
     typer.Option(
         "--max-class-loss",
-        help="Maximum share of what Keras calls a class that may leave it on balance.",
+        help="Maximum net loss of any class, as a share of the images that Keras puts in it.",
         show_default="0.01, or the recipe's",
         rich_help_panel=GATE,
     ),
@@ -144,9 +144,9 @@ SignatureOption = Annotated[
     Path | None,
     typer.Option(
         "--require-signature",
-        help="Refuse what the owner of this public Ed25519 key, PEM, did not release.",
+        help="Refuse anything that the owner of this public Ed25519 key (PEM) did not release.",
         envvar="CXR_EDGE_REQUIRE_SIGNATURE",
-        show_default="take what nobody signed",
+        show_default="accept unsigned files",
         metavar="PUBKEY",
         callback=_demand_signature,
     ),
@@ -155,7 +155,7 @@ SignatureOption = Annotated[
 
 @dataclass(frozen=True)
 class GateOptions:
-    """What may be demanded of an artifact; None for what is not."""
+    """The demands on an artifact; None for those that are not stated."""
 
     min_agreement: AgreementOption = None
     max_accuracy_drop: DropOption = None
@@ -164,7 +164,7 @@ class GateOptions:
     max_class_loss: ClassLossOption = None
 
     def demanded(self) -> dict[str, float]:
-        """Those that are given."""
+        """Those that are stated."""
         from cxr_edge.evaluation.gate import demanded
 
         return demanded(**asdict(self))

@@ -14,7 +14,7 @@ def command(
         Path | None, typer.Option("--output", help="Zip to write.", show_default="BUNDLE.zip", metavar="FILE.zip")
     ] = None,
 ) -> None:
-    """Write a bundle to one zip, for cxr-edge install; equal bundles are equal bytes."""
+    """Write a bundle to one zip file for cxr-edge install; equal bundles give equal bytes."""
     from cxr_edge.files import sha256_of
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.updates.archive import pack

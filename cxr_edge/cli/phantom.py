@@ -22,6 +22,8 @@ def command(
     from cxr_edge.errors import DataError
     from cxr_edge.phantoms.data_set import contact_sheet, write_phantoms
     from cxr_edge.phantoms.drawing import LABELS
+    from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.wording import counted
 
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(f"{folder}: not empty; name a new folder")
@@ -29,4 +31,4 @@ def command(
         write_phantoms(folder, images, size, seed, bar.tick)
     if sheet is not None:
         contact_sheet(seed=seed).save(sheet, format="PNG")
-    typer.echo(f"{folder}: {images} images of {size} x {size} pixels in each of {', '.join(LABELS)}")
+    show(f"{folder}: {counted(images, 'image')} of {size} x {size} pixels in each of {', '.join(LABELS)}")

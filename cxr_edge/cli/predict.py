@@ -25,7 +25,7 @@ def command(
         str,
         typer.Option(
             "--runtime",
-            help="auto measures once which is fastest here.",
+            help="auto measures once which one is fastest here.",
             metavar="auto|litert|onnx|openvino|onnx:cuda|...",
         ),
     ] = "auto",
@@ -34,7 +34,7 @@ def command(
         Path | None,
         typer.Option(
             "--heatmap",
-            help="Draw what speaks for the top class over the X-ray: a PNG, or a folder for several images.",
+            help="Draw the evidence for the top class over the X-ray: a PNG, or a folder for several images.",
             metavar="FILE|DIR",
         ),
     ] = None,
@@ -42,12 +42,14 @@ def command(
         OnBadImage,
         typer.Option(
             "--on-bad-image",
-            help="Pass over images that cannot be read or cannot be chest X-rays, naming them, or stop there.",
+            help="Skip and name images that cannot be read or cannot be chest X-rays, or stop at the first.",
         ),
     ] = OnBadImage.SKIP,
     csv: Annotated[
         Path | None,
-        typer.Option("--csv", help="Also write one line per image to this file, as they come.", metavar="FILE"),
+        typer.Option(
+            "--csv", help="Also write one line per image to this file, as each is classified.", metavar="FILE"
+        ),
     ] = None,
     require_signature: SignatureOption = None,
     json: JsonOption = None,

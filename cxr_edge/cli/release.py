@@ -14,14 +14,14 @@ def command(
         Path,
         typer.Option(
             "--key",
-            help="Private Ed25519 key, PEM; CXR_EDGE_KEY_PASSWORD has the password of one that takes any.",
+            help="Private Ed25519 key (PEM). Its password, if any, is read from CXR_EDGE_KEY_PASSWORD.",
             metavar="FILE",
         ),
     ],
     name: Annotated[str, typer.Option("--name", help="Name of the model, the same for all its releases.")],
-    version: Annotated[int, typer.Option("--version", help="Higher than that of the release before.", min=1)],
+    version: Annotated[int, typer.Option("--version", help="Must be higher than that of the previous release.", min=1)],
 ) -> None:
-    """Sign a bundle: its files as they are now, the model's name and version, for devices that ask for a signature."""
+    """Sign a bundle for devices that require a signature: its files as they are now, the model's name and version."""
     from cxr_edge.artifacts.release import SIGNATURE
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.updates.release import release

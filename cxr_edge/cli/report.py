@@ -20,6 +20,13 @@ def command(
     with_images: Annotated[bool, typer.Option("--with-images", help="Show the flipped images in the page.")] = False,
 ) -> None:
     """Write one self-contained HTML page on a run: training, accuracy, parity, calibration, latency."""
+    from cxr_edge.runtimes.selection import find_bundle
+
+    write_report(find_bundle(bundle, run), output, with_images)
+
+
+def write_report(bundle: Path, output: Path | None = None, with_images: bool = False) -> None:
+    """Write the page and show its path; `demo` does the same."""
     from cxr_edge.benchmarking.record import read_record
     from cxr_edge.console import stage
     from cxr_edge.errors import DataError
@@ -29,19 +36,18 @@ def command(
     from cxr_edge.files import write_text
     from cxr_edge.reporting.html.report import render
     from cxr_edge.reporting.terminal.tables import show
-    from cxr_edge.runtimes.selection import find_bundle, run_of
+    from cxr_edge.runtimes.selection import run_of
 
-    folder = find_bundle(bundle, run)
-    path = output or run_of(folder).folder / "report.html"
+    path = output or run_of(bundle).folder / "report.html"
     # What artifacts do under shift is read from them: it was measured at export.
-    scored = score_bundle(folder, Scope.of_labels(), stage)
+    scored = score_bundle(bundle, Scope.of_labels(), stage)
     rows = compare_bundle(scored, {})
     record = None
     if scored.run.bench_file.is_file():
         try:
             record = read_record(scored.run.bench_file)
         except DataError as error:
-            # Of an earlier version: the page says that there is none, and this why.
+            # Of an earlier version: the page has no latencies then, and this is why.
             show(str(error))
     write_text(path, render(scored, rows, advise(rows), record, with_images))
     show(f"report: {path}")

@@ -14,7 +14,7 @@ def command(
     folder: Annotated[Path, typer.Argument(help="Folder that cxr-edge install keeps.", metavar="DIR")],
     require_signature: SignatureOption = None,
 ) -> None:
-    """Put the bundle that was in force before into force again."""
+    """Return to the bundle that was in force before."""
     from cxr_edge.reporting.terminal.updates import show_in_force
     from cxr_edge.updates.install import rollback
 

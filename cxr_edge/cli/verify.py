@@ -41,8 +41,8 @@ _Replay = Annotated[
     bool,
     typer.Option(
         "--replay",
-        help="Compare reference outputs with what each runtime computes here: no Keras model, no patients. What a "
-        "device without TensorFlow does anyway, and what is done with --artifact.",
+        help="Compare the recorded reference outputs with what each runtime computes here; takes no Keras model and no "
+        "patients. The default without TensorFlow, and with --artifact.",
     ),
 ]
 _Runtimes = Annotated[
@@ -68,9 +68,9 @@ def command(
     require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Compare each artifact with the Keras model, on all parts of the split and under shifts, or with its recording.
+    """Compare each artifact with the Keras model, on all parts of the split and under shifts, or with its own record.
 
-    On a device, that is: with its own reference outputs. Exit status 3 when one fails.
+    On a device without TensorFlow, that is its recorded reference outputs. Exit status 3 if an artifact fails.
     """
     from cxr_edge.errors import OptionError
     from cxr_edge.reporting.terminal.tables import show

@@ -20,7 +20,9 @@ def command(
         Path | None, typer.Option("--out", help="Write the page to this new folder, for any web server.", metavar="DIR")
     ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Serve the page to browsers on this machine.")] = False,
-    port: Annotated[int, typer.Option("--port", help="Of --serve; 0 takes any that is free.", min=0, max=65535)] = 8000,
+    port: Annotated[
+        int, typer.Option("--port", help="Port of --serve; 0 takes any free one.", min=0, max=65535)
+    ] = 8000,
     require_signature: SignatureOption = None,
 ) -> None:
     """Write a bundle as a web page that classifies X-rays in the browser, offline, and sends nothing anywhere.

@@ -57,7 +57,7 @@ def align(
 
     if not len(first):
         return Alignment(np.empty((0, 2, 3)), np.empty(0, np.float32), np.empty(0, np.float32))
-    # The one that is to be made smaller is moved, here and below: enlarged, it would lack detail that the other has.
+    # The larger one is moved, here and below: enlarged, the smaller would lack detail that the other has.
     inverted = np.abs(np.linalg.det(matrices)) < 0.99
     moved, still = np.where(inverted, second, first), np.where(inverted, first, second)
     rough = np.where(inverted[:, None, None], np.linalg.inv(matrices), matrices)

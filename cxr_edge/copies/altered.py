@@ -47,11 +47,11 @@ from cxr_edge.copies.alignment import Maps, align
 from cxr_edge.copies.spectra import candidates
 from cxr_edge.copies.structure import Floats
 
-#: Least median of the local correlations, and least common area, that confirm a copy.
+#: Minimum median of the local correlations, and least common area, that confirm a copy.
 MIN_LOCAL_CORRELATION, MIN_OVERLAP = 0.955, 0.25
 #: Zooms along either axis that a copy may have; a map beyond them fits by chance.
 _MOST_ZOOM = 1.6
-# What is less is not told of: pixels of the thumbnail, degrees, share of the side.
+# Smaller changes are not named: pixels of the thumbnail, degrees, share of the side.
 _SHIFT, _TURN, _ZOOM = 1.0, 1.0, 0.03
 
 

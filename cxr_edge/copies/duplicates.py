@@ -11,7 +11,7 @@ and what decides is the correlation of their local structure (`structure.structu
 | a copy as JPEG of quality 50 or 20, halved, doubled, stretched, blurred, with noise (1st percentile) | 0.96 |
 | a copy of other brightness, contrast, or gamma (0.7, 1.5; 1st percentile) | 0.98 |
 | a copy with its histogram equalized (1st and 10th percentile) | 0.89, 0.93 |
-| a copy shifted by 2 %, cut by 2 % a side, or turned by 2 degrees (median) | 0.70, 0.80, 0.84 |
+| a copy shifted by 2 %, cut by 2 % per side, or turned by 2 degrees (median) | 0.70, 0.80, 0.84 |
 
 With both thresholds, 83 % of the equalized copies and 99 % and more of the others above them are found (298 radiographs
 copied in each way). Shifted, cut, turned and mirrored ones are not: at a correlation low enough for them, phantoms of
@@ -34,7 +34,7 @@ from cxr_edge.copies.altered import altered_pairs
 from cxr_edge.copies.structure import structure
 from cxr_edge.data.fingerprint import THUMBNAIL, Fingerprint, Unreadable
 
-#: Bits by which the perceptual hashes of near duplicates may differ, and the least correlation of their structure.
+#: Bits by which the perceptual hashes of near duplicates may differ, and the minimum correlation of their structure.
 MAX_DISTANCE = 8
 MIN_CORRELATION = 0.92
 

@@ -20,17 +20,17 @@ from scipy import fft
 from cxr_edge.copies.structure import Floats, structure
 from cxr_edge.data.fingerprint import THUMBNAIL
 
-# Frequencies in cycles a thumbnail. Steps are 7.5 degrees and 16 %; what lies between two is half a step from one.
+# Frequencies in cycles per thumbnail. Steps are 7.5 degrees and 16 %; what lies between two is half a step from one.
 _ANGLES, _RADII, _LOWEST, _HIGHEST = 24, 12, 3.0, 16.0
 _STEP = (_HIGHEST / _LOWEST) ** (1 / (_RADII - 1))
 _PADDED = 2 * THUMBNAIL
-# Deviation of a bin, in cycles a thumbnail: wider ones take more changes, and tell less.
+# Deviation of a bin, in cycles per thumbnail: wider ones tolerate more changes, and discriminate less.
 _BIN = 0.5
 _CHUNK = 256
 
 # Descriptors: their length, what is added to each variance in whitening (a share of the mean), and of how many images.
 _LENGTH, _SHRINKAGE, _SAMPLE = 128, 0.1, 600
-#: Least cosine of two descriptors that makes a candidate, and the most candidates that an image has among later ones.
+#: Minimum cosine of two descriptors that makes a candidate, and the most candidates that an image has among later ones.
 LEAST_ALIKE, NEIGHBOURS = 0.5, 3
 # So few images say little of what is usual: all of their pairs are candidates, up to the number of neighbours.
 _FEW = 64
@@ -172,7 +172,7 @@ def _altered(spectra: Floats, alteration: Alteration) -> Floats:
 
 
 class _Descriptor:
-    """Tables whitened by what they, altered, have in common: bins that tell chest from chest count the most."""
+    """Tables whitened by what they, altered, have in common: bins that distinguish chests count the most."""
 
     def __init__(self, spectra: Floats) -> None:
         some = spectra[:: max(1, len(spectra) // _SAMPLE)]

@@ -24,7 +24,7 @@ def _changed(root: Path, items: Sequence[str]) -> DataError:
 
 @lru_cache
 def _check_unchanged(root: Path, items: tuple[SplitItem, ...]) -> None:
-    """Once a process: the pixels in the cache are right in any case, but results would be told of files that are not.
+    """Once per process: the pixels in the cache are right in any case, but results would name files that have changed.
 
     Raises:
         DataError: files are missing, or have another content than when the split was written.

@@ -14,6 +14,7 @@ from cxr_edge.data.patients import dicom_patients
 from cxr_edge.data.table import read_table
 from cxr_edge.errors import DataError
 from cxr_edge.imaging import dicom
+from cxr_edge.wording import counted
 
 #: The order of the classes in every artifact trained on them.
 DEFAULT_LABELS = ("COVID-19", "Viral Pneumonia", "Normal")
@@ -79,7 +80,7 @@ class DataSet:
     table: Path | None = None
 
     def counts(self) -> dict[str, int]:
-        """Images a label, in the order of the labels."""
+        """Images per label, in the order of the labels."""
         counts = Counter(item.label for item in self.items)
         return {label: counts[index] for index, label in enumerate(self.labels)}
 
@@ -121,7 +122,7 @@ def data_root(data: Path) -> Path:
 def image_files(folder: Path) -> list[Path]:
     """The files under a folder that are images by their suffix, or DICOM by their content, sorted.
 
-    A broken link with an image's suffix is among them: leaving it out in silence would hide it.
+    A broken link with an image's suffix is among them: leaving it out silently would hide it.
 
     Raises:
         DataError: a folder in it cannot be read.
@@ -317,7 +318,7 @@ def find_data_set(
         data: the folder that holds the class folders, or the CSV file, whose paths start from its folder.
         labels: the labels a trained model knows; with them, the data may lack classes but may not have others, and
             nothing is to be split: no DICOM file is asked for its patient.
-        least: images that each class must have, without `labels`.
+        least: minimum number of images of each class, without `labels`.
         include: names of classes to read that are otherwise left out (`Lung_Opacity`).
 
     Raises:
@@ -374,8 +375,9 @@ def _ordered_labels(data: Path, spelled: Collection[str], labels: tuple[str, ...
 def _require_images(data: Path, data_set: DataSet, spelled: dict[str, list[str]], least: int) -> None:
     for label, count in data_set.counts().items():
         if count < least:
+            images = counted(count, "image") if count else "no images"
             raise DataError(
-                f"{data / spelled[label][0] if data.is_dir() else f'{data}, {label}'}: {count or 'no'} "
-                f"image{'s' if count != 1 else ''}; each class needs at least {least}"
+                f"{data / spelled[label][0] if data.is_dir() else f'{data}, {label}'}: {images}; each class needs at "
+                f"least {least}"
                 f"{' (one each to train, validate and test)' if least > 1 else ''}"
             )

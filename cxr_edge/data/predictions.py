@@ -45,7 +45,7 @@ def write_predictions(run: Run, split: Split, probabilities: Mapping[str, NDArra
 
 
 def read_predictions(run: Run, split: Split) -> dict[str, NDArray[np.float32]]:
-    """What `write_predictions` was given. Raises RunError where it is damaged, or of other images."""
+    """The arguments of `write_predictions`. Raises RunError where it is damaged, or of other images."""
     path = predictions_file(run)
     try:
         with path.open(newline="", encoding="utf-8") as file:

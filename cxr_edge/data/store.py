@@ -170,7 +170,7 @@ class ImageStore:
             )
 
     def fingerprints(self, digests: Sequence[str]) -> list[Fingerprint]:
-        """Of images that were added with theirs, in the given order. Raises CacheError."""
+        """Of images that were added with theirs, in the order of the argument. Raises CacheError."""
         with self._index.connected() as connection:
             known = {
                 digest: Fingerprint(
@@ -183,7 +183,7 @@ class ImageStore:
         return [known[digest] for digest in digests]
 
     def images(self, digests: Sequence[str]) -> DecodedImages:
-        """Images that are there, in the given order.
+        """Images that are there, in the order of the argument.
 
         Raises:
             CacheError: the file of pixels is shorter than its index says.

@@ -56,12 +56,12 @@ class Demand:
 
     @property
     def wants_more(self) -> bool:
-        """Whether the figure is to be at least the limit, not at most."""
+        """Whether the figure must be at least the limit, rather than at most."""
         return "agreement" in self.name
 
 
 def at_least(name: str, figure: Interval, limit: float, condition: str | None = None) -> Demand:
-    """A share misses its limit, or the bound of its interval keeps it, or there are too few images to tell."""
+    """A share misses its limit, or the bound of its interval keeps it, or there are too few images to decide."""
     assert figure.value is not None and figure.low is not None
     missed, proven = figure.value < limit - _SLACK, figure.low >= limit - _SLACK
     return Demand(name, figure.value, limit, figure.low, _verdict(missed, proven), condition)

@@ -19,7 +19,7 @@ EXACT_DB = 144.0
 
 
 def floor_of(artifact: Artifact) -> float:
-    """Which probabilities of an artifact are too small to be told from 0."""
+    """Which probabilities of an artifact are too small to distinguish from 0."""
     return INT8_FLOOR if artifact.metadata.contract.probabilities.type == "int8" else FLOOR
 
 

@@ -57,7 +57,7 @@ def reference_inputs(artifact: Artifact) -> ReferenceInputs:
     """The inputs whose outputs an artifact holds: those in its folder, or for a file by itself drawn again.
 
     What is drawn again is the same where phantoms and compression are the same as at the export, and known to be then.
-    Bundles of before November 2026 have the first twelve.
+    Bundles from before November 2026 have the first twelve.
 
     Raises:
         ArtifactError: it holds no outputs, or the inputs in its folder belong to others, or are something else.
@@ -75,7 +75,7 @@ def reference_inputs(artifact: Artifact) -> ReferenceInputs:
 
 
 def read_reference_images(folder: Path) -> NDArray[np.uint8]:
-    """The inputs that came with a bundle, uint8 `[M, S, S, 1]`; bundles of before November 2026 have twelve.
+    """The inputs that came with a bundle, uint8 `[M, S, S, 1]`; bundles from before November 2026 have twelve.
 
     Raises:
         ArtifactError: the bundle has none, or the file is not the one the manifest describes, or holds something else.

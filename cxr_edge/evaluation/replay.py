@@ -44,7 +44,7 @@ class ReplayResult:
     verdict: Verdict
     probabilities: tuple[tuple[float, ...], ...] | None
     signal_to_noise_db: float | None = None
-    #: None in records of before November 2026, as are the ratios.
+    #: None in records from before November 2026, as are the ratios.
     agreement_to_keras: float | None = None
     signal_to_noise_to_keras_db: float | None = None
 
@@ -55,7 +55,7 @@ class ReplayResult:
 
 
 class Replay(NamedTuple):
-    """A result for each pair of artifact and runtime, and what was left out, a line each, for people."""
+    """A result for each pair of artifact and runtime, and what was left out, one line each, for humans."""
 
     results: tuple[ReplayResult, ...]
     left_out: tuple[str, ...]
@@ -65,7 +65,7 @@ def replay(selection: Selection, runtimes: Sequence[Runtime] | None, threads: in
     """Run the reference inputs through each artifact on each runtime, and compare with what was recorded at export.
 
     Args:
-        selection: what is there of a bundle, or files by themselves.
+        selection: what is there of a bundle, or single files.
         runtimes: None for all that are installed.
         threads: of one inference; None for all usable cores.
 

@@ -76,7 +76,7 @@ def _window(picture: Picture, _: int, black: float, white: float) -> Picture:
 
 
 def _noise(picture: Picture, seed: int, deviation: float) -> Picture:
-    """Nearly normal noise of a detector, `deviation` in grey values: eight random bytes a pixel, summed."""
+    """Nearly normal noise of a detector, `deviation` in grey values: eight random bytes per pixel, summed."""
     bits = np.random.PCG64(np.random.SeedSequence((seed, zlib.crc32(picture.tobytes()))))
     raw = np.atleast_1d(bits.random_raw(picture.size)).view(np.uint8).reshape(*picture.shape, 8)
     grain = (raw.sum(axis=-1, dtype=np.int64) - _BYTES_MEAN) * (deviation / _BYTES_DEVIATION)

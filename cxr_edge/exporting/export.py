@@ -77,7 +77,7 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Exported:
-    """The artifacts that were written, and what else happened to the bundle, a line each, for people."""
+    """The artifacts that were written, and what else happened to the bundle, one line each, for humans."""
 
     artifacts: tuple[Artifact, ...]
     notes: tuple[str, ...]

@@ -76,7 +76,7 @@ def recipe_of_options(
     """The named recipe, or one without a name of what the other options say.
 
     Raises:
-        OptionError: there is no such recipe, an option was given beside it, or a value is unknown.
+        OptionError: there is no such recipe, an option was stated with it, or a value is unknown.
     """
     if recipe is None:
         return Recipe(

@@ -177,7 +177,7 @@ def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None 
 
 
 class VerifiedBundle(NamedTuple):
-    """A result for each artifact, and what was left out, a line each, for people."""
+    """A result for each artifact, and what was left out, one line each, for humans."""
 
     results: tuple[VerifiedArtifact, ...]
     left_out: tuple[str, ...]
@@ -245,7 +245,7 @@ def _on_other(reference: Reference, answers: Sequence[Probabilities], gate: Gate
 
 
 def recorded(artifact: Artifact) -> VerifiedArtifact:
-    """What was found at export, from an artifact that was verified then. Raises ArtifactError."""
+    """The parity recorded at export, from an artifact that was verified then. Raises ArtifactError."""
     parity = artifact.parity
     try:
         if parity is None:

@@ -162,7 +162,7 @@ def _decoded(path: Path | str, content: bytes) -> Picture:
                 )
             tags = getattr(image, "tag_v2", {})
             if image.mode in _DEEP_GREY_MODES and tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO:
-                # Pillow inverts these at 8 bits and not at 16: in silence it would be a negative.
+                # Pillow inverts these at 8 bits and not at 16: silently it would be a negative.
                 raise ValueError("a deep TIFF whose white is zero; save it with black as zero")
             image.load()
             turn = _TRANSPOSED.get(image.getexif().get(ExifTags.Base.Orientation, 1))

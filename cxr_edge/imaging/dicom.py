@@ -222,7 +222,7 @@ def other_modality(facts: dict[str, str | None]) -> str | None:
 
 
 def warnings_about(facts: dict[str, str | None]) -> list[str]:
-    """What in `dicom_facts` speaks against classifying the picture as a frontal chest X-ray, a line each."""
+    """What in `dicom_facts` speaks against classifying the picture as a frontal chest X-ray, one line each."""
     reasons = []
     if (facts["burned_in_annotation"] or "").upper() == "YES":
         reasons.append("annotations are burnt into the picture (Burned In Annotation is YES); the model may go by them")

@@ -39,7 +39,7 @@ _OFF_COLOUR, _OFF_COLOUR_SHARE = 24, 0.08
 
 @dataclass(frozen=True)
 class Examined:
-    """A picture that may be a chest X-ray, grey, at its own size; what speaks against it, a line each; and of a DICOM
+    """A picture that may be a chest X-ray, grey, at its own size; what speaks against it, one line each; and of a DICOM
     file its `dicom_facts`."""
 
     grey: Image.Image

@@ -37,8 +37,8 @@ AUTO = "auto"
 class Classifier:
     """An artifact, loaded once.
 
-    `artifact` is what was loaded and `runtime` what runs it; `selection_note` says how they were selected, None
-    where there was nothing to choose. From `open`.
+    `artifact` is the file and `runtime` runs it; `selection_note` says how they were selected, None if there was no
+    choice. Create one with `open`.
     """
 
     def __init__(self, artifact: Artifact, runtime: Runtime, threads: int, selection_note: str | None = None) -> None:
@@ -51,7 +51,7 @@ class Classifier:
         """Load an artifact.
 
         Args:
-            bundle_or_file: a .tflite or .onnx file, or a bundle, whose best artifact is taken; of a folder that
+            bundle_or_file: a .tflite or .onnx file, or a bundle, whose best artifact is used; in a folder that
                 `cxr-edge install` keeps, the bundle in force.
             runtime: its name, such as `litert` or `onnx:cuda`; `auto` for the fastest here that computes what was
                 validated, which is measured once and remembered.
@@ -81,7 +81,7 @@ class Classifier:
 
     @property
     def contract(self) -> Contract:
-        """Names, types and shapes of what the artifact takes and gives."""
+        """Names, types and shapes of the inputs and outputs."""
         return self.artifact.metadata.contract
 
     @property
@@ -91,7 +91,7 @@ class Classifier:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What holds for every answer, a line each: that the model was trained on phantoms, or failed its gate."""
+        """Warnings about every answer, one line each: the model was trained on phantoms, or failed its gate."""
         return self._warnings
 
     @property
@@ -114,11 +114,11 @@ class Classifier:
 
         Args:
             images: one or several; files, or arrays of grey values, uint8 `[H, W]`, of any size.
-            heatmap: whether to say at which places what speaks for each class.
+            heatmap: whether to add the evidence for each class at each place.
 
         Raises:
-            ImageError: one cannot be read, or cannot be a chest X-ray. `stream` passes over it.
-            ArtifactError: it fails, or answers what are no probabilities.
+            ImageError: an image cannot be read, or cannot be a chest X-ray. `stream` skips it.
+            ArtifactError: the artifact fails, or its answers are not probabilities.
             OptionError: the artifact has no heat map.
         """
         predictions = []
@@ -131,7 +131,7 @@ class Classifier:
     def stream(
         self, images: ImageSource | Sequence[ImageSource], heatmap: bool = False
     ) -> Iterator[Prediction | SkippedImage]:
-        """As `predict`, one answer at a time; the next images are read meanwhile. Of a bad one, why it is skipped."""
+        """Like `predict`, one answer at a time, while the next images are read. A bad image is a `SkippedImage`."""
         if heatmap and not self.artifact.has_heatmap:
             raise OptionError(f"{self.artifact.path}: has no heat map; export it again, without --no-heatmap")
         return self._answers(each_image(images), heatmap)
@@ -141,7 +141,7 @@ class Classifier:
         return score_images(self._session, pixels, on_image, self.artifact.path)
 
     def verify(self) -> ReplayResult:
-        """Run the reference inputs, and compare with what was recorded at export; see `evaluation.replay`.
+        """Run the reference inputs, and compare the outputs with those recorded at export; see `evaluation.replay`.
 
         Raises:
             ArtifactError: the artifact has no reference outputs, or its inputs cannot be had.

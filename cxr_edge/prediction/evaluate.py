@@ -68,9 +68,9 @@ def evaluate(
     Args:
         artifact: a file, or None for the Keras model of the run (TensorFlow).
         data: a data set, of which the test part where it comes in parts; None for the test split of the run.
-        run_folder: the run, or None for the latest; not looked at when both others are given.
+        run_folder: the run, or None for the latest; not looked at if both others are stated.
         on_bad_image: `fail`, or `skip`, which lists them under `skipped`; of a run's test split none may be bad.
-        stage: told what begins.
+        stage: opened as each stage begins.
 
     Raises:
         DataError, RunError, ArtifactError, OptionError, MissingDependencyError.

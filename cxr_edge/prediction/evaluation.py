@@ -41,7 +41,7 @@ class EvaluatedCalibration:
 class Evaluation:
     """The metrics of a model on a part of some data: the record of `evaluate --json`.
 
-    `data` says whether the images are phantoms; `warnings` are what is to be known of the model and of the images
+    `data` says whether the images are phantoms; `warnings` are remarks on the model and the images
     before any of it is used.
     """
 

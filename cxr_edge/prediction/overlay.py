@@ -17,14 +17,14 @@ from cxr_edge.imaging.decode import open_grey
 from cxr_edge.imaging.rule import STRETCH
 from cxr_edge.runtimes.selection import warnings_about_answers
 
-#: Colour of what speaks for the class; its opacity says how much. The hue is seen by colour-blind readers on grey.
+#: Colour of evidence for the class; its opacity says how much. The hue is seen by colour-blind readers on grey.
 _COLOUR = (255, 96, 0)
 _STRONGEST = 0.6
 _CONTOUR, _WHITE = (255, 225, 170), (255, 255, 255)
 
 
 def evidence(heatmap: NDArray[np.float32], size: tuple[int, int], resize: str = STRETCH) -> NDArray[np.float32]:
-    """What speaks for the class, 0..1 of its strongest place; what speaks against it is 0.
+    """Evidence for the class, 0..1 of its strongest place; what speaks against it is 0.
 
     Args:
         heatmap: of one class, `[H, W]`.

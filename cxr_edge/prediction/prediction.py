@@ -24,7 +24,7 @@ class Prediction:
 
     `label` is the most probable class, `decision` what the operating point makes of it: a label, or
     `evaluation.operating.REFER`; None where the artifact has no operating point. `probabilities` are in the order of
-    the artifact's labels. `warnings` are what is to be known before any of it is used. `file` is None of an array,
+    the artifact's labels. `warnings` must be known before any of it is used. `file` is None of an array,
     `dicom` of all but DICOM files. `heatmap` is float32 `[H, W, K]`, where it was asked for; `overlay` is the file that
     it was drawn to.
     """

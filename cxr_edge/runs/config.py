@@ -1,4 +1,4 @@
-"""`run.json`: what a run was started with, and what was found in its data."""
+"""`run.json`: what a run was started with, and what was noticed in its data."""
 
 from __future__ import annotations
 

@@ -20,24 +20,24 @@ Tick = Callable[[str], None]
 
 
 class Progress:
-    """All that is told, in the order in which it is; this one passes over everything."""
+    """All reports, in the order in which they come; this class ignores them."""
 
     def fold(self, number: int, folds: int) -> None:
         """One of the runs of a cross-validation begins, by its number from 1."""
 
     def data_found(self, data: DataSet) -> None:
-        """What is about to be read as what, before the first image is."""
+        """Which folders will be read as which labels, before any image is read."""
 
     def working(self, title: str) -> AbstractContextManager[None]:
-        """Something begins that cannot say how far it is; it lasts as long as the body."""
+        """Something of unknown length begins; it lasts as long as the body."""
         return nullcontext()
 
     def stage(self, title: str, steps: int, done: int = 0) -> AbstractContextManager[Tick]:
-        """Something begins that takes so many steps, some of which were done before; it lasts as long as the body."""
+        """A stage of so many steps begins, some of which are done already; it lasts as long as the body."""
         return nullcontext(lambda text: None)
 
     def run_started(self, run: Run, config: RunConfig, split: Split) -> None:
-        """A run begins, or is resumed; what is to be known of its data is in its configuration."""
+        """A run begins, or is resumed; remarks on its data are in its configuration."""
 
     def computing(self, device: ComputeDevice, policy: str) -> None:
         """The training itself begins, on that device and with that Keras precision policy."""

@@ -51,7 +51,7 @@ class Run:
 
     @property
     def phantoms_folder(self) -> Path:
-        """The images of a run that was given none."""
+        """The images of a run without data of its own."""
         return self.folder / "phantoms"
 
     @property

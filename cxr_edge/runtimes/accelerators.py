@@ -137,7 +137,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 class RemoteSession:
-    """An artifact that is loaded in a process of its own; `timed_run` leaves out the way there and back."""
+    """An artifact that is loaded in a separate process; `timed_run` leaves out the way there and back."""
 
     def __init__(self, runtime: Runtime, path: Path, threads: int, command: Sequence[str] | None = None) -> None:
         self._worker = Worker(runtime.title, command)
@@ -162,7 +162,7 @@ class RemoteSession:
 
 
 def load_apart(runtime: Runtime, path: Path, threads: int) -> RemoteSession:
-    """An artifact on an accelerator, in a process of its own. Raises ProviderError, ArtifactError."""
+    """An artifact on an accelerator, in a separate process. Raises ProviderError, ArtifactError."""
     return RemoteSession(runtime, path, threads)
 
 

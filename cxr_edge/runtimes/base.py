@@ -124,7 +124,7 @@ class Runtime:
     def missing(self) -> str | None:
         """Why this provider is not available here; None where nothing is known against it.
 
-        An accelerator's driver is asked in a process of its own. Raises MissingDependencyError.
+        An accelerator's driver is asked in a separate process. Raises MissingDependencyError.
         """
         self.prepare()
         if self.provider == CPU:
@@ -140,7 +140,7 @@ class Runtime:
             raise ProviderError(f"{self.option}: {reason}")
 
     def load(self, path: Path, threads: int) -> ArtifactSession:
-        """Load an artifact; on an accelerator in a process of its own (`cxr_edge.runtimes.accelerators`).
+        """Load an artifact; on an accelerator in a separate process (`cxr_edge.runtimes.accelerators`).
 
         Raises:
             MissingDependencyError: the runtime is not installed.

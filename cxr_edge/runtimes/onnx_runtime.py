@@ -84,7 +84,7 @@ class ONNXRuntimeSession:
         wanted = [(self.ran_on, _provider_options(provider, threads))]
         # By itself it would try another provider where one fails, and print that to stdout.
         self._session = onnxruntime.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
-        # A provider whose libraries cannot be loaded is left out in silence, and the CPU takes its place.
+        # A provider whose libraries cannot be loaded is left out silently, and the CPU takes its place.
         active = self._session.get_providers()
         if active[:1] != [self.ran_on]:
             raise ProviderError(

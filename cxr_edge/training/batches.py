@@ -17,7 +17,7 @@ from cxr_edge.training.backend import tf
 
 @dataclass(frozen=True)
 class Batches:
-    """Training images with what is to be learned from them.
+    """Training images with their targets.
 
     `images` is uint8 `[N, S, S, 1]`, `targets` float32 `[N, ...]` (one-hot labels), `weights` float32 `[N]`.
     """

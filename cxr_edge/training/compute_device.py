@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cxr_edge.machine import describe_cpu
 from cxr_edge.runtimes.gpus import nvidia_nodes
 from cxr_edge.training.backend import THREADS, tf
+from cxr_edge.wording import counted
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def compute_device() -> ComputeDevice:
         # Without a distribution strategy, TensorFlow computes on the first one.
         unused = f"{', '.join(names[1:])} stays idle: a training takes one GPU" if len(names) > 1 else None
         return ComputeDevice(f"GPU, {names[0]}", unused)
-    cpu = ComputeDevice(f"CPU, {describe_cpu()[0]}, {THREADS} thread{'s' if THREADS > 1 else ''}")
+    cpu = ComputeDevice(f"CPU, {describe_cpu()[0]}, {counted(THREADS, 'thread')}")
     if not nvidia_nodes():
         return cpu
     return ComputeDevice(

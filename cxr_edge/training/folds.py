@@ -32,7 +32,7 @@ def train_or_resume(
         folder: of the run, or for the runs of the folds.
         stated: options by their names in `TrainOptions`; those that are missing have their defaults.
         resuming: whether it is a training that was interrupted.
-        progress: told of each run.
+        progress: receives the reports of each run.
 
     Raises:
         OptionError, DataError, RunError, WeightsError.
@@ -51,7 +51,7 @@ def cross_validate(folder: Path, options: TrainOptions, progress: Progress = SIL
     Args:
         folder: for the runs `fold-1` and so on, and `cross_validation.json`.
         options: `folds` among them, and no `fold`.
-        progress: told of each run.
+        progress: receives the reports of each run.
 
     Raises:
         OptionError, DataError, RunError, WeightsError: as a single training.

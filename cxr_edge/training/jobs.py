@@ -52,7 +52,7 @@ def _train(run: Run, progress: Progress) -> TrainingResult:
     progress.run_started(run, run.config(), run_split(run))
     try:
         with progress.working("starting TensorFlow"):
-            # Seconds: not before the options and the images are known to be good.
+            # Seconds: not before the options and the images are checked.
             from cxr_edge.training import train
 
         result = train.train(run, progress)

@@ -55,7 +55,7 @@ class Phase:
     validate: Callable[[], Validation]
     #: Of the run's checkpoints.
     folder: Path
-    #: Score that is to be exceeded: the best of the phases before, whose weights are kept already.
+    #: Score to exceed: the best of the phases before, whose weights are kept already.
     floor: float = -np.inf
 
     def __post_init__(self) -> None:

@@ -60,7 +60,7 @@ class MlflowTracking(Progress):
             mlflow.end_run()
 
     def run_stopped(self) -> None:
-        # Why it stops is reported, and not that the server could not be told.
+        # The reason for stopping is what gets reported, not the failure to reach the server.
         with suppress(Exception), quiet():
             mlflow.end_run("KILLED")
 

@@ -104,7 +104,7 @@ def make_split(
         room = {part: images for part, images in room.items() if part not in own_parts}
         order = [mine[index] for index in rng.permutation(len(mine))]
         if own_parts:
-            # A group that lies across the given parts stays as it came.
+            # A group that lies across the parts of the data stays there.
             order = [group for group in order if all(data.items[index].part == "train" for index in group)]
         if fold is not None:
             tested, order = _fold(order, *fold)

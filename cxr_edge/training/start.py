@@ -1,4 +1,4 @@
-"""From options to a run with a split: its images found, decoded, examined and divided."""
+"""From options to a run with a split: its images listed, decoded, examined and divided."""
 
 from __future__ import annotations
 

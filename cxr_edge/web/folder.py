@@ -30,7 +30,7 @@ _SIDE, _SEED = 512, 9100
 @dataclass(frozen=True)
 class PageModel:
     """What the page is told of an artifact beside its manifest: whether it computes in integers, how far another
-    runtime may be off, and what warns of its answers, a line each."""
+    runtime may be off, and what warns of its answers, one line each."""
 
     file: str
     is_integer: bool

@@ -26,6 +26,12 @@ _UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".t
 Row = dict[str, Any]
 
 
+def log(line: str) -> None:
+    """Write a line to the journal. What a terminal would obey, the name of a file may hold it, is escaped."""
+    escaped = (each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in line)
+    print("".join(escaped), file=sys.stderr, flush=True)
+
+
 class Version(NamedTuple):
     """One state of a file: written anew under the same name, it is another version and gets another line."""
 
@@ -82,7 +88,7 @@ class Results:
                 row = json.loads(line)
                 self.done.add(Version(row["file"], row["bytes"], row["modified_ns"]))
             except (ValueError, KeyError, TypeError):
-                print(f"{path}: line {number} is no result, or half of one; skipped", file=sys.stderr)
+                log(f"{path}: line {number} is no result, or half of one; skipped")
         # What a power failure cut short must not swallow the next line.
         if not line.endswith(b"\n"):
             self._file.write(b"\n")
@@ -154,7 +160,7 @@ def watch(
                 if not path.exists():
                     continue
                 row["error"] = str(error) or type(error).__name__
-                print(row["error"], file=sys.stderr)
+                log(row["error"])
             results.append(version, row)
             if stop.came(0):
                 return
@@ -183,13 +189,13 @@ def main() -> int:
         ready = f"{classifier.artifact.path} on {classifier.runtime.title}: ready"
         for line in (NOTICE, *classifier.warnings, classifier.selection_note, ready):
             if line is not None:
-                print(line, file=sys.stderr, flush=True)
+                log(line)
         watch(options.folder, Inbox(options.folder, options.settle), results, classifier, options.settle / 2, stop)
     except CxrEdgeError as error:
-        print(error, file=sys.stderr)
+        log(str(error))
         return error.exit_code
     except OSError as error:
-        print(error, file=sys.stderr)
+        log(str(error))
         return 1
     return 0
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from textwrap import fill
+from textwrap import wrap
 
 from cxr_edge.auditing.record import Audit, ClassSummary, CopiedPicture
 from cxr_edge.reporting.terminal.tables import WIDTH, percent, show, show_table
+from cxr_edge.wording import counted
 
 #: Of each kind of finding, so many are printed; the JSON file and the page have them all.
 _SHOWN = 5
@@ -24,7 +25,7 @@ def show_audit(audit: Audit) -> None:
     parts = ", ".join(f"{count} {part}" for part, count in audit.parts.items())
     rows = class_rows(audit)
     show_table(
-        f"{audit.data}: {audit.images} images, {audit.layout}{f' ({parts})' if parts else ''}",
+        f"{audit.data}: {counted(audit.images, 'image')}, {audit.layout}{f' ({parts})' if parts else ''}",
         list(CLASS_COLUMNS),
         rows,
     )
@@ -47,7 +48,8 @@ def show_audit(audit: Audit) -> None:
         if len(lines) > _SHOWN:
             show(f"  and {len(lines) - _SHOWN} more {what}; --json and --html name them all")
     for finding in audit.findings:
-        show(fill(f"{finding.severity}: {finding.text}", WIDTH, subsequent_indent="  "))
+        for line in wrap(f"{finding.severity}: {finding.text}", WIDTH, subsequent_indent="  "):
+            show(line)
     if not audit.serious:
         show("nothing serious found")
 
@@ -71,7 +73,7 @@ def _class_row(audit: Audit, summary: ClassSummary) -> list[str]:
 
 
 def has_others(rows: list[list[str]]) -> bool:
-    """Whether `OTHERS` is to be explained beside rows of `class_rows`."""
+    """Whether `OTHERS` needs an explanation beside rows of `class_rows`."""
     return any(" +" in cell for row in rows for cell in row[3:6])
 
 

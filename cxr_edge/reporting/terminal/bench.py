@@ -15,6 +15,7 @@ from cxr_edge.benchmarking.ratios import Speed
 from cxr_edge.benchmarking.record import BenchRecord, Row
 from cxr_edge.records import JsonObject, to_json
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, machine_line, markdown_table, percent, show, show_table
+from cxr_edge.wording import counted
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _latency(record: BenchRecord) -> _Table:
                 speed_cell(row) + (f" {interval[0]:.2f}-{interval[1]:.2f}" if interval else ""),
             ]
         )
-    threads = "" if sweep else f", {record.threads[0]} threads"
+    threads = "" if sweep else f", {counted(record.threads[0], 'thread')}"
     return _Table(f"Single-stream latency, {record.image_size} px{threads}, ms", columns, rows, 2)
 
 

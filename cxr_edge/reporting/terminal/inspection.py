@@ -5,11 +5,14 @@ from __future__ import annotations
 from cxr_edge.artifacts.contract import TensorSpec
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.metadata import ArtifactMetadata
+from cxr_edge.evaluation.operating import operating_point_of
+from cxr_edge.evaluation.operating_record import operating_record_of
 from cxr_edge.inspection.computation import ComputationVerdict
 from cxr_edge.inspection.delegate import DelegateReport
 from cxr_edge.inspection.inspect import ComputationSummary, Inspection
 from cxr_edge.reporting.terminal.fine_tuning import fine_tuning_sentence
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
+from cxr_edge.wording import counted
 
 #: Names of layers in float that a line has room for.
 NAMES_SHOWN = 5
@@ -57,9 +60,18 @@ def _metadata_rows(metadata: ArtifactMetadata | None) -> list[list[str]]:
                 "parity",
                 f"{parity['verdict']}: agreement {percent(parity['agreement'])} %, accuracy "
                 f"{percent(parity['accuracy'])} % (Keras {percent(parity['reference_accuracy'])} %) on "
-                f"{parity['images']} images",
+                f"{counted(parity['images'], 'image')}",
             ]
         )
+    return [*rows, *_decision_rows(metadata)]
+
+
+def _decision_rows(metadata: ArtifactMetadata) -> list[list[str]]:
+    """The decision rule, what it promises, and what the promise lacks."""
+    point, record = operating_point_of(metadata.operating_point), operating_record_of(metadata.operating_point)
+    rows = [["decision rule", point.sentence]] if point else []
+    if record:
+        rows += [["", record.promise], *(["", f"warning: {warning}"] for warning in record.warnings)]
     return rows
 
 
@@ -84,8 +96,8 @@ def _computation_rows(computation: ComputationSummary, kind: ArtifactFormat) -> 
 def _delegate_line(delegate: DelegateReport) -> str:
     left = f"; left to LiteRT: {', '.join(delegate.left)}" if delegate.left else ""
     return (
-        f"{delegate.delegate} takes {delegate.taken} of {delegate.operators} operators, in {delegate.pieces} "
-        f"{'piece' if delegate.pieces == 1 else 'pieces'}{left}"
+        f"{delegate.delegate} takes {delegate.taken} of {delegate.operators} operators, in "
+        f"{counted(delegate.pieces, 'piece')}{left}"
     )
 
 

@@ -8,6 +8,7 @@ from cxr_edge.evaluation.metrics import ClassificationMetrics
 from cxr_edge.evaluation.run_metrics import CrossValidation
 from cxr_edge.intervals import Interval
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
+from cxr_edge.wording import counted
 
 
 def bounds(figure: Interval) -> str:
@@ -24,7 +25,7 @@ def with_bounds(figure: Interval) -> str:
 def show_metrics(metrics: ClassificationMetrics, title: str, phantoms: bool) -> None:
     """Metrics per class with the confusion matrix beside them, and the summary line."""
     show_table(
-        f"{title}: {metrics.images} images (in %, with 95 % intervals)",
+        f"{title}: {counted(metrics.images, 'image')} (in %, with 95 % intervals)",
         ["class", "precision", "recall", "", "F1", "images", *(f"as\n{label}" for label in metrics.labels)],
         [
             [
@@ -77,8 +78,8 @@ def show_cross_validation(figures: CrossValidation) -> None:
 def show_skipped(reasons: Sequence[str], where: str) -> None:
     """Why images were left out, the first ten, each reason naming its image, and `where` the others are to be found."""
     if reasons:
-        count = f"{len(reasons)} images" if len(reasons) > 1 else "1 image"
-        show(f"warning: {count} cannot be used, and left out; {where}")
+        were = "was" if len(reasons) == 1 else "were"
+        show(f"warning: {counted(len(reasons), 'image')} cannot be used and {were} left out; {where}")
         _show_first(reasons)
 
 

@@ -10,6 +10,7 @@ from cxr_edge.evaluation.operating_figures import OperatingFigures
 from cxr_edge.evaluation.operating_record import OperatingRecord, rounded_down, rounded_up
 from cxr_edge.prediction.evaluation import EvaluatedPoint
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
+from cxr_edge.wording import counted
 
 
 def show_evaluated_point(evaluated: EvaluatedPoint) -> None:
@@ -20,15 +21,16 @@ def show_evaluated_point(evaluated: EvaluatedPoint) -> None:
     if figures.sensitive_images:
         promised = f"; promised: at least {rounded_down(1 - record.fitted.missed.at_most)}" if record else ""
         show(
-            f"  {figures.sensitive_images} {label} images: {figures.sensitive_called} called, "
+            f"  {counted(figures.sensitive_images, f'{label} image')}: {figures.sensitive_called} called, "
             f"{figures.sensitive_referred} referred, {figures.missed} missed; called or referred "
             f"{percent(figures.sensitivity)} % (at least {rounded_down(figures.sensitivity_at_least or 0.0)}{promised})"
         )
     if figures.other_images:
         promised = f"; promised: at most {rounded_up(record.fitted.wrong_calls.at_most)}" if record else ""
         show(
-            f"  {figures.other_images} other images: {figures.other_right} called rightly, {figures.other_referred} "
-            f"referred, {figures.wrong_calls} called wrongly, {percent(figures.wrong_call_share)} % (at most "
+            f"  {counted(figures.other_images, 'other image')}: {figures.other_right} called rightly, "
+            f"{figures.other_referred} referred, {figures.wrong_calls} called wrongly, "
+            f"{percent(figures.wrong_call_share)} % (at most "
             f"{rounded_up(figures.wrong_call_share_at_most or 0.0)}{promised})"
         )
     show(f"  {_referred(figures)}")

@@ -84,8 +84,8 @@ def _show_probabilities(rows: Sequence[VerifiedArtifact]) -> None:
     error = rows[0].parity.calibration_error
     show_table(
         f"Probabilities, and their expected calibration error before and after temperature scaling (Keras: "
-        f"{percent(error.reference_unscaled)} to {percent(error.reference)} %)",
-        ["artifact", "MB", "largest diff", "mean diff", "divergence, nats", "calibration error %"],
+        f"{percent(error.reference_unscaled)} % before, {percent(error.reference)} % after)",
+        ["artifact", "MB", "largest diff", "mean diff", "divergence, nats", "error before %", "after %"],
         [
             [
                 row.artifact,
@@ -93,8 +93,8 @@ def _show_probabilities(rows: Sequence[VerifiedArtifact]) -> None:
                 figure(row.parity.largest_difference, 4),
                 figure(row.parity.mean_difference, 5),
                 figure(row.parity.divergence, 5),
-                f"{percent(row.parity.calibration_error.artifact_unscaled)} to "
-                f"{percent(row.parity.calibration_error.artifact)}",
+                percent(row.parity.calibration_error.artifact_unscaled),
+                percent(row.parity.calibration_error.artifact),
             ]
             for row in rows
         ],

@@ -15,6 +15,7 @@ from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import Epoch, History
 from cxr_edge.runs.progress import Progress, Tick
+from cxr_edge.wording import counted
 
 if TYPE_CHECKING:
     from cxr_edge.training.compute_device import ComputeDevice
@@ -37,7 +38,7 @@ class TrainingDisplay(Progress):
 
     def data_found(self, data: DataSet) -> None:
         for label, count in data.counts().items():
-            show(f"  {data.folders[label]} -> {label}, {count} images")
+            show(f"  {data.folders[label]} -> {label}, {counted(count, 'image')}")
         if data.left_out:
             show(f"  left out: {', '.join(data.left_out)}")
         if parts := data.parts():
@@ -88,7 +89,7 @@ class TrainingDisplay(Progress):
 
 
 def _remarks(config: RunConfig) -> Iterator[str]:
-    """What is to be known of a run's data."""
+    """Remarks on a run's data."""
     if known := config.images_with_patient:
         yield f"  the patients of {known} images are known; each stays on one side of the split"
     elif not config.phantoms:
@@ -96,13 +97,13 @@ def _remarks(config: RunConfig) -> Iterator[str]:
     if config.patients_doubt:
         yield f"warning: {config.patients_doubt}"
     for warning, count in config.dicom_warnings.items():
-        yield f"warning: {count} DICOM image{'s' if count > 1 else ''}: {warning}"
+        yield f"warning: {counted(count, 'DICOM image')}: {warning}"
     if leaks := config.leaks:
         named = ", ".join(leaks[:5]) + (f" and {len(leaks) - 5} more" if len(leaks) > 5 else "")
         yield f"warning: the parts that the data came in are not apart, {len(leaks)} lie in several: {named}"
     if config.repeated:
         sides = "" if config.given_parts else "; copies stay on one side of the split"
-        yield f"  {config.repeated} picture{'s are' if config.repeated > 1 else ' is'} there more than once{sides}"
+        yield f"  {counted(config.repeated, 'picture is', 'pictures are')} there more than once{sides}"
     if config.sources_apart:
         yield (
             f"  warning: no image of {', '.join(config.sources_apart)} shares its source with another class: whatever "
