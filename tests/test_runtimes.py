@@ -209,7 +209,7 @@ except ProviderError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "GPU accelerator did not come up" in done.stdout
     # Without a driver there is nothing to try; one in software is listed, and may be refused.
-    with pytest.raises(ProviderError, match="litert:gpu|GPU accelerator did not come up"):
+    with pytest.raises(ProviderError, match=r"litert:gpu|GPU accelerator did not come up"):
         runtime_named("litert:gpu").load(tiny / "xception-float32.tflite", 1)
 
 
