@@ -208,7 +208,8 @@ except ProviderError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "GPU accelerator did not come up" in done.stdout
-    with pytest.raises(ProviderError, match="litert:gpu"):
+    # Without a driver there is nothing to try; one in software is listed, and may be refused.
+    with pytest.raises(ProviderError, match=r"litert:gpu|GPU accelerator did not come up"):
         runtime_named("litert:gpu").load(tiny / "xception-float32.tflite", 1)
 
 
@@ -216,10 +217,10 @@ except ProviderError as error:
 def test_a_process_with_tensorflow_ends_well_after_a_gpu_was_tried(tiny: Path) -> None:
     """With a Vulkan driver, even one in software, it would end in `free(): invalid pointer` if it had tried itself."""
     pytest.importorskip("tensorflow")
-    # The other process passes over the look for a device file.
+    # The other process passes over the look for an adapter.
     server = (
         "from cxr_edge.runtimes import accelerators, litert_runtime; "
-        "litert_runtime.gpu_nodes = lambda: ['/dev/dri/renderD128']; accelerators.serve()"
+        "litert_runtime.webgpu_missing = lambda: None; accelerators.serve()"
     )
     code = f"""
 import sys
