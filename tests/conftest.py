@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
 
 
+# Before xdist's own hook, which names the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark `model` what needs the trained model, so that `make check` goes without; `exhaustive` runs by name alone.
 
