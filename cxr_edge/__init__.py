@@ -1,7 +1,7 @@
 """Chest X-ray classifiers from a folder of images to int8 on a device at the edge.
 
-`docs/python-api.md` shows the public API, which is what is named in `__all__`. Each name is imported when it is first
-asked for, so that importing the package takes no time.
+`docs/python-api.md` shows the public API, the names in `__all__`. Each name is imported on first use, so importing the
+package is fast.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib
 
 from cxr_edge.telemetry import switch_off_telemetry
 
-# Type checkers know the name, and `typing` takes longer to import than all that is imported here.
+# Type checkers know the name, and importing `typing` takes longer than everything imported here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any

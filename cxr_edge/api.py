@@ -70,7 +70,7 @@ def train(
 
     Raises:
         OptionError: an option is unknown, out of range, or does not go with another.
-        DataError: images that cannot be used, or too few of them.
+        DataError: images cannot be used, or are too few.
         RunError: the folder holds another run, or none to resume.
         WeightsError: the weights cannot be downloaded or do not fit.
         MissingDependencyError: the extra `train` is not installed.
@@ -129,7 +129,7 @@ def export(
         max_class_loss=max_class_loss,
     )
     wanted = recipe_of_options(recipe, list(format), list(quantize), list(keep_float), heatmap, gate)
-    # TensorFlow takes seconds to import: not before the options are checked.
+    # TensorFlow takes seconds to import, so only after the options are checked.
     from cxr_edge.exporting.export import Exporter, ExportOptions
     from cxr_edge.runs import find_run
 
@@ -165,7 +165,7 @@ def verify(
     The others are the options of `cxr-edge verify`, with the same defaults.
 
     Returns:
-        A result per artifact; for a replay, per artifact and runtime. A failed `verdict` raises nothing.
+        A result per artifact; for a replay, per artifact and runtime. A failed `verdict` does not raise.
 
     Raises:
         ArtifactError: there is no such bundle, or it was tampered with.
@@ -213,7 +213,7 @@ def audit(
     stage: Callable[[str], AbstractContextManager[Any]] = lambda title: nullcontext(),
     on_image: Callable[[], None] | None = None,
 ) -> Audit:
-    """Look for what spoils a data set: unreadable files, copies, mixed-up labels and patients, shortcuts.
+    """Look for problems in a data set: unreadable files, copies, mixed-up labels and patients, shortcuts.
 
     Args:
         folder: what `cxr-edge train --data` takes, or a folder with a `labels.csv`; None for the data of the run.
@@ -222,7 +222,7 @@ def audit(
         on_image: called after each image.
 
     Raises:
-        DataError: no such folder, no images, or a table that cannot be read.
+        DataError: there is no such folder, there are no images, or a table cannot be read.
         RunError: there is no such run.
         MissingDependencyError: the extra `train` is not installed.
     """

@@ -1,6 +1,6 @@
 """Closed sets of choices for options, and the nearest choice to an unknown name.
 
-The command line needs them before a command runs: nothing is imported here that takes time.
+The command line needs them before a command runs, so nothing slow is imported here.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def choice_of(kind: type[Choice], name: str, option: str) -> Choice:
 
 
 def nearest(name: str, known: Iterable[object]) -> str:
-    """The way out for an unknown name: the nearest one, and the list of all."""
+    """The hint for an unknown name: the nearest one, and the list of all."""
     import difflib
 
     names = [str(own) for own in known]
-    # Wrong capitals are the most common mistake.
+    # Wrong capitalization is the most common mistake.
     by_lower = {own.lower(): own for own in names}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
     return (f"did you mean {by_lower[near[0]]}? " if near else "") + f"Choose one of {', '.join(names)}"

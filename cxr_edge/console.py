@@ -1,6 +1,6 @@
 """Output on stderr while a command runs: progress bars with time left, and one line on an interrupt.
 
-What native libraries write is held back unless something fails.
+Output of native libraries is held back unless something fails.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Verbosity(Enum):
-    """How much is shown while a command runs: nothing, how far it is, or also what native libraries write."""
+    """How much is shown while a command runs: nothing, progress, or also the output of native libraries."""
 
     QUIET = auto()
     NORMAL = auto()
@@ -39,13 +39,13 @@ _verbosity = Verbosity.NORMAL
 
 
 def set_verbosity(verbosity: Verbosity) -> None:
-    """For the rest of this process."""
+    """Set the verbosity for the rest of this process."""
     global _verbosity
     _verbosity = verbosity
 
 
 def is_verbose() -> bool:
-    """Whether native libraries may write what they like."""
+    """Whether native libraries may write freely."""
     return _verbosity is Verbosity.VERBOSE
 
 
@@ -53,12 +53,12 @@ def _stderr() -> Console:
     return Console(stderr=True, quiet=_verbosity is Verbosity.QUIET)
 
 
-#: Control characters, and those that a terminal obeys silently: they could rewrite lines, or their order.
+#: Control characters, and those that silently affect a terminal: they could rewrite or reorder lines.
 _OBEYED = {"Cc", "Cf", "Zl", "Zp", "Cs"}
 
 
 def printable(text: str) -> str:
-    """Text with what a terminal would obey shown as escapes: names of files come from elsewhere, and may hold any."""
+    """Text with terminal control characters escaped: file names come from elsewhere and may contain any."""
     if text.isprintable():
         return text
     return "".join(
@@ -69,7 +69,7 @@ def printable(text: str) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what is written to the stderr file descriptor in the body; it is shown if the body raises.
+    """Hold back output to the stderr file descriptor in the body; it is shown if the body raises.
 
     With `--verbose` nothing is held back.
     """
@@ -92,12 +92,12 @@ def quiet() -> Iterator[None]:
             os.close(kept)
 
 
-#: Seconds after which a log file gets a line on how far something is.
+#: Seconds between progress lines in a log file.
 LOG_INTERVAL = 60.0
 
 
 class Bar:
-    """One bar: advance it, and show a short text at its end. In a log file, a line now and then."""
+    """One bar: advance it, and show a short text at its end. In a log file, an occasional line."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
@@ -115,7 +115,7 @@ class Bar:
         self._progress.update(self._task, note=printable(text))
 
     def say(self, text: str) -> None:
-        """A line that stays, above the bar; in a log file, where there is no bar, a line."""
+        """Print a permanent line above the bar; in a log file, just a line."""
         self._progress.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     @property
@@ -126,10 +126,10 @@ class Bar:
 
 @contextmanager
 def working(title: str) -> Iterator[None]:
-    """Show that something of unknown length runs; one line with its time at the end."""
+    """Show that something of unknown length is running; one line with its time at the end."""
     start = time.monotonic()
     console = _stderr()
-    # A stream of its own: the body may hold back what is written to the stderr file descriptor.
+    # A separate stream: the body may hold back output to the stderr file descriptor.
     with (
         os.fdopen(os.dup(2), "w") as stream,
         Console(file=stream, force_terminal=console.is_terminal, quiet=console.quiet).status(Text(printable(title))),
@@ -141,7 +141,7 @@ def working(title: str) -> Iterator[None]:
 @contextmanager
 def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
     """Show a bar from `done` up to `total` while the body runs. Without a terminal, one line at the end."""
-    # Not before a bar is shown: an answer to one image takes few times as long as this import.
+    # Imported only to show a bar: an answer to one image takes only a few times as long as this import.
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -173,7 +173,7 @@ def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
 
 
 def stage(title: str, steps: int | None) -> AbstractContextManager[Steps]:
-    """The `cxr_edge.progress.Stage` of a command: a bar, or where the number of steps is not known, that it runs."""
+    """The `cxr_edge.progress.Stage` of a command: a bar, or a sign that it runs if the number of steps is unknown."""
     return _working_steps(title) if steps is None else progress_bar(title, steps)
 
 
@@ -184,7 +184,7 @@ def _working_steps(title: str) -> Iterator[Steps]:
 
 
 class _Terminated(SystemExit):
-    """SIGTERM came."""
+    """SIGTERM was received."""
 
 
 #: Seconds that an interrupted command may take to clean up. Its files are complete at any moment.

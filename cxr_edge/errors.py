@@ -1,4 +1,4 @@
-"""The class tree of the project's errors; each knows the exit status the command line ends with."""
+"""The hierarchy of the project's errors; each knows the exit status of the command line."""
 
 
 class CxrEdgeError(Exception):

@@ -27,7 +27,7 @@ def cache_folder() -> Path:
         raise CacheError("this user has no home folder for a cache; name a folder with CXR_EDGE_CACHE") from None
 
 
-#: What the names of temporary files have before their suffix.
+#: Marks the names of temporary files, before their suffix.
 _PARTIAL = ".partial"
 
 
@@ -35,8 +35,8 @@ _PARTIAL = ".partial"
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to; on success it takes `path`'s name, on failure it is removed.
 
-    The temporary name keeps the suffix, because several libraries choose the file format by it. Of a link, the file
-    that it leads to is replaced. A device or a pipe, such as /dev/stdout, cannot be: the content is written to it.
+    The temporary name keeps the suffix, because several libraries choose the file format by it. For a link, its target
+    is replaced. A device or a pipe, such as /dev/stdout, cannot be replaced: the content is written to it.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +71,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path` to fill; on success it takes `path`'s name, on failure it is removed.
 
     Raises:
-        OptionError: `path` is there already, and no empty folder.
+        OptionError: `path` already exists and is not an empty folder.
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise OptionError(f"{path}: is there already; name a new folder")
@@ -84,14 +84,14 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def named(error: OSError, path: Path) -> OSError:
-    """An error that names a file: a disk that is full while something is written does not by itself."""
+    """Add a file name to an error: an error from writing to a full disk has none."""
     if error.filename is not None or error.errno is None:
         return error
     return OSError(error.errno, error.strerror, str(path))
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk: a rename that is not there yet is undone by a loss of power."""
+    """Sync a folder's entries to disk: otherwise a power failure may undo a rename."""
     if sys.platform != "win32":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -101,32 +101,32 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what writers that were killed left in a folder. To be called by who holds it alone (`runs.lock`)."""
+    """Remove what killed writers left in a folder. Call it only while holding the folder (`runs.lock`)."""
     for path in folder.glob(f".*{_PARTIAL}*"):
         path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically. What is none, of the name of a file, is written as an escape that JSON has."""
+    """Write `text` as UTF-8, atomically. Invalid characters from file names become escapes that are valid in JSON."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically. Raises ValueError for NaN, which JSON does not have."""
+    """Write `value` as indented JSON, atomically. Raises ValueError for NaN, which JSON lacks."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-#: What somebody writes by hand or with a spreadsheet is smaller: options and records, and tables of images.
+#: Size limits: anything written by hand or in a spreadsheet is smaller. For options and records, and for image tables.
 MAX_RECORD_BYTES, MAX_TABLE_BYTES = 16 << 20, 256 << 20
 
 
 def require_bounded(path: Path, limit: int) -> int:
-    """How many bytes a file has.
+    """The size of a file in bytes.
 
     Raises:
         OSError: as `Path.stat`.
-        ValueError: more than `limit` bytes, or a device or a pipe, which may have no end.
+        ValueError: it has more than `limit` bytes, or is a device or a pipe, which may have no end.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):

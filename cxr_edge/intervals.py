@@ -15,7 +15,7 @@ _Z = 1.9599639845400536
 class Interval:
     """A figure with its 95 % confidence interval.
 
-    All are None where there is nothing to count; the bounds alone where only the figure was recorded.
+    All are None if there is nothing to count; only the bounds if just the figure was recorded.
     """
 
     value: float | None
@@ -34,7 +34,7 @@ def wilson_interval(hits: int, count: int) -> Interval:
 
 
 def mean_interval(shares: Sequence[Interval]) -> Interval:
-    """The mean of independent shares, such as recalls per class, those without a value left out.
+    """The mean of independent shares, such as recalls per class, leaving out those without a value.
 
     Its bounds are recovered from theirs (Zou, Huang and Zhang, "A note on confidence interval estimation for a linear
     function of binomial proportions", 2009).

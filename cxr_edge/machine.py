@@ -1,4 +1,4 @@
-"""The machine that a command runs on: cores it may use, CPU, operating system, versions."""
+"""The machine that a command runs on: usable cores, CPU, operating system, versions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class ContainerLimits:
 
 @dataclass(frozen=True)
 class Machine:
-    """No host or user name is in it. `cores` are those this process may run on; None for what the system hides."""
+    """Contains no host or user name. `cores` are those this process may run on; None for what the system does not
+    report.
+    """
 
     cpu: str
     instruction_sets: tuple[str, ...]
@@ -58,8 +60,8 @@ def describe_cpu() -> tuple[str, list[str]]:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide what an artifact is and how fast it runs, those installed."""
-    # Not needed to predict, and slow to import.
+    """Versions of the installed packages that determine what an artifact is and how fast it runs."""
+    # Not needed for prediction, and slow to import.
     from importlib import metadata
 
     versions = {}
@@ -79,7 +81,7 @@ def _read(path: str) -> str | None:
 
 
 def memory_bytes() -> int | None:
-    """Of the machine; None where the system does not say."""
+    """The machine's memory; None if the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -87,7 +89,7 @@ def memory_bytes() -> int | None:
 
 
 def container_limits() -> ContainerLimits:
-    """Of the control group (version 2, or 1) that this process is in."""
+    """The limits of this process's control group (version 2 or 1)."""
     quota = _read("/sys/fs/cgroup/cpu.max")
     if quota is None:
         parts = [_read(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period")]

@@ -1,4 +1,4 @@
-"""How a field of an options dataclass is declared: its help, its panel, and what it is where it is not stated."""
+"""How a field of an options dataclass is declared: its help, its panel, and its default."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ class Panel(StrEnum):
 
 @dataclass(frozen=True)
 class Option:
-    """What `Annotated` says of a field; the command line makes an option of it."""
+    """The `Annotated` metadata of a field; the command line makes an option from it."""
 
     panel: Panel
     help: str
     #: For a field whose dataclass has no default, because every record states it.
     default: Any = None
-    #: Where these differ from it: without data, and without pre-trained weights.
+    #: Where these differ from the default: without data, and without pre-trained weights.
     phantoms: Any = None
     from_scratch: Any = None
     minimum: int | None = None
     metavar: str | None = None
-    #: The default in words, where the value itself says too little.
+    #: The default in words, if the value itself is not clear enough.
     shown_default: str | None = None
 
     def default_for(self, *, phantoms: bool, from_scratch: bool) -> Any:
-        """The value where none is stated."""
+        """The value if none is stated."""
         if phantoms and self.phantoms is not None:
             return self.phantoms
         return self.from_scratch if from_scratch and self.from_scratch is not None else self.default
@@ -60,5 +60,5 @@ def declared(kind: type[Any]) -> dict[str, tuple[Any, Option]]:
 
 
 def flag_of(name: str) -> str:
-    """The option as it is typed: `--image-size` for `image_size`."""
+    """The option as typed: `--image-size` for `image_size`."""
     return f"--{name.replace('_', '-')}"

@@ -12,14 +12,14 @@ class Steps(Protocol):
 
     @property
     def tick(self) -> Callable[[], None]:
-        """A callback that says that one is done."""
+        """A callback to call after each step."""
         ...
 
     def advance(self, steps: int = 1) -> None:
-        """Some are done."""
+        """Report completed steps."""
 
     def note(self, text: str) -> None:
-        """A short text on how it goes."""
+        """Show a short status text."""
 
 
 class _Silent:
@@ -34,7 +34,7 @@ class _Silent:
         pass
 
 
-#: Opened around a stage, by its title and the number of its steps, None where nobody knows; `console.stage` is one.
+#: Opened around a stage, with its title and number of steps, None if unknown; `console.stage` is one.
 Stage = Callable[[str, int | None], AbstractContextManager[Steps]]
 
 

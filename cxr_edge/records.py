@@ -1,9 +1,9 @@
 """Frozen dataclasses to JSON and back, checked against their types; `documentation.json_schema` describes the JSON.
 
-A field goes by its own name, or by that under `key` in its metadata. One whose default is None is left out where it is
-None, and so is one marked `OMITTED`; one with a default may be missing when it is read. Keys that a type does not know
-are passed over: they are of a later version that changed nothing else. A class may name in `DERIVED` keys that are
-written beside its fields, for those who read the record, with the properties that they come from.
+A field's key is its own name, or the `key` in its metadata. A field whose default is None, or that is marked `OMITTED`,
+is left out if it is None; a field with a default may be missing when read. Unknown keys are ignored: they come from a
+later version that changed nothing else. A class may list in `DERIVED` additional keys, written beside its fields for
+readers of the record, with the properties that they come from.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from typing import Any, TypeAlias, TypeVar
 from cxr_edge.intervals import Interval
 
 Record = TypeVar("Record")
-#: An object of JSON. Only what writes, reads or migrates a record has it; between the parts, dataclasses flow.
+#: A JSON object. Only code that writes, reads or migrates records uses it; everything else passes dataclasses.
 JsonObject: TypeAlias = dict[str, Any]
-#: Metadata of a field: its dataclass' own keys stand among those beside it.
+#: Metadata of a field: the keys of its dataclass are merged into those of the parent.
 INLINE = {"inline": True}
-#: Of one whose default is not None: left out where it is None.
+#: Metadata of a field whose default is not None: left out if it is None.
 OMITTED = {"omitted": True}
-#: Of an `Interval`: its figure goes by the field's key, and `[low, high]` by that with `_interval` after it.
+#: Metadata of an `Interval`: its figure is under the field's key, and `[low, high]` under that key plus `_interval`.
 FIGURE = {"figure": True}
 SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", types.NoneType: "null"}
 
 
 def to_json(value: Any) -> Any:
-    """A dataclass, or what it is made of, as plain dicts, lists and strings."""
+    """A dataclass, or any of its values, as plain dicts, lists and strings."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {key: to_json(own) for key, own in _pairs(value)}
     if isinstance(value, StrEnum):
@@ -42,7 +42,7 @@ def to_json(value: Any) -> Any:
         return {str(key): to_json(own) for key, own in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(own) for own in value]
-    # An array of NumPy, which is not imported here.
+    # A NumPy array; NumPy is not imported here.
     return value.tolist() if hasattr(value, "tolist") else value
 
 
@@ -61,10 +61,10 @@ def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text that anybody may have written.
+    """The value of a JSON text from an untrusted source.
 
     Raises:
-        ValueError: it is no JSON, names a key twice, nests too deep, or holds a number that is none or out of range.
+        ValueError: it is not JSON, repeats a key, nests too deeply, or has a number that is not finite or out of range.
     """
     try:
         return json.loads(
@@ -83,7 +83,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
 
 
 def _integer(text: str) -> int:
-    # No more than what other programs read without loss of digits.
+    # Only what other programs read without losing digits.
     if len(text) > 19 or abs(int(text)) >= 2**63:
         raise ValueError(f"the number {text[:30]} is out of range")
     return int(text)
@@ -97,35 +97,35 @@ def _real(text: str) -> float:
 
 
 def from_json(kind: type[Record], value: Any) -> Record:
-    """The dataclass of a kind that a JSON value describes. Raises ValueError, which names the field that is wrong."""
+    """An instance of a dataclass from a JSON value. Raises ValueError, which names the wrong field."""
     built: Record = _read(kind, value, "")
     return built
 
 
 def key_of(field: dataclasses.Field[Any]) -> str:
-    """What a field goes by."""
+    """The key of a field."""
     return str(field.metadata.get("key", field.name))
 
 
 def is_omitted(field: dataclasses.Field[Any]) -> bool:
-    """Whether a field is left out where it is None."""
+    """Whether a field is left out if it is None."""
     return field.default is None or "omitted" in field.metadata
 
 
 def derived(kind: type[Any]) -> Mapping[str, str]:
-    """The keys that are written beside a dataclass' fields, with the names of the properties."""
+    """The keys written in addition to a dataclass's fields, with the names of the properties."""
     named: Mapping[str, str] = getattr(kind, "DERIVED", {})
     return named
 
 
 @functools.cache
 def hints(kind: type[Any]) -> Mapping[str, Any]:
-    """The types of a dataclass' fields."""
+    """The types of a dataclass's fields."""
     return typing.get_type_hints(kind)
 
 
 def has_default(field: dataclasses.Field[Any]) -> bool:
-    """Whether a field may be missing when it is read."""
+    """Whether a field may be missing when read."""
     return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 

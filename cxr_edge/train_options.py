@@ -1,6 +1,6 @@
-"""The options of a training. A field of `TrainOptions` is all that a new one takes.
+"""The options of a training. A new option takes only a field of `TrainOptions`.
 
-The command line, `--config`, `--like`, `run.json` and the check on resuming are made of the fields.
+The command line, `--config`, `--like`, `run.json` and the check on resuming are derived from the fields.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ IMAGENET, FROM_SCRATCH = "imagenet", "none"
 class TrainOptions:
     """The options of a training, complete; see `cxr-edge train --help` for each."""
 
-    # A field without a default here is in every `run.json`. One that is added later needs one, for the runs before it.
+    # A field without a default is in every `run.json`. A field added later needs a default, for earlier runs.
 
     data: Annotated[
         str | None,
@@ -34,7 +34,7 @@ class TrainOptions:
             shown_default="phantoms",
         ),
     ]
-    # Below 71 px, Xception's last block sees no image any more.
+    # Below 71 px, nothing of the image reaches Xception's last block.
     image_size: Annotated[int, Option(Panel.DATA, "Pixels, at least 71.", default=160, phantoms=71, minimum=71)]
     resize: Annotated[
         Resize,
@@ -125,10 +125,9 @@ class TrainOptions:
 
 
 def stated_options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the values, by the names in `TrainOptions`, that a user stated: None, False and empty ones are not.
+    """The values that a user stated, by their names in `TrainOptions`: all but None, False and empty ones.
 
-    Paths become absolute: a run may be resumed from another folder. A value has the type of the field that it goes
-    by.
+    Paths become absolute: a run may be resumed from another folder. A value gets the type of its field.
     """
     names = {field.name for field in fields(TrainOptions)}
     stated = {
@@ -144,12 +143,12 @@ def stated_options(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def completed(stated: Mapping[str, Any]) -> TrainOptions:
-    """The stated options, by their names in `TrainOptions`, and defaults for the rest.
+    """The stated options, by their names in `TrainOptions`, completed with defaults.
 
     Defaults: transfer learning for real data, a short training from scratch for the phantoms.
 
     Raises:
-        OptionError: for what `TrainOptions.check` refuses.
+        OptionError: as `TrainOptions.check`.
     """
     if "phantoms" in stated and "data" in stated:
         raise OptionError("--phantoms has no meaning together with --data")
@@ -174,7 +173,7 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def require_same(options: TrainOptions, stated: Mapping[str, Any], folder: Path) -> None:
-    """Raises OptionError where an option stated to resume a run is not what the run was started with."""
+    """Raises OptionError if an option stated to resume a run differs from the one the run was started with."""
     started = asdict(options)
     for name, value in stated.items():
         if started[name] != value:

@@ -22,17 +22,17 @@ from cxr_edge.records import JsonObject, from_json, parse_json
 #: Name of the metadata inside an artifact: an entry of the zip appended to a TFLite file, a key of ONNX' properties.
 METADATA_ENTRY = "metadata.json"
 METADATA_KEY = "cxr_edge"
-#: Real metadata take some hundred kilobytes. A file that unpacks to more than this is built to exhaust the memory.
+#: Real metadata takes a few hundred kilobytes. A file that unpacks to more than this is built to exhaust the memory.
 MAX_METADATA_BYTES = 16 << 20
-#: The largest file that is taken for an artifact: six times a float32 Xception.
+#: The largest file accepted as an artifact: six times a float32 Xception.
 MAX_ARTIFACT_BYTES = 512 << 20
-#: What a forged zip raises beside ValueError and OSError: of its structure, of its streams, of methods and encryption.
+#: What a forged zip raises besides ValueError and OSError, due to its structure, streams, methods or encryption.
 _UNZIPPING = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError)
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One file, and what travels inside it."""
+    """One file, and the metadata inside it."""
 
     path: Path
     sha256: str
@@ -53,17 +53,17 @@ class Artifact:
 
     @property
     def parity(self) -> JsonObject | None:
-        """Its parity with the Keras model at export, from `statistics.parity.parity`; None where it has none."""
+        """Its parity with the Keras model at export, from `statistics.parity.parity`; None if it was not recorded."""
         return self.metadata.parity
 
     @property
     def verdict(self) -> Verdict | None:
-        """What its parity gate said at export; None where it was never verified."""
+        """The verdict of its parity gate at export; None if it was never verified."""
         return self.metadata.verdict
 
     @property
     def reference(self) -> ReferenceOutputs | None:
-        """What it computed for the bundle's reference inputs at export."""
+        """Its outputs for the bundle's reference inputs at export."""
         return self.metadata.reference_outputs
 
     @property
@@ -76,7 +76,7 @@ class Artifact:
 
     @property
     def resize(self) -> Resize:
-        """How it wants images brought to its size."""
+        """How it wants images resized."""
         return self.metadata.imaging.resize_here
 
     @property
@@ -93,10 +93,10 @@ def format_of(path: Path) -> ArtifactFormat:
 
 
 def read_artifact(path: Path) -> Artifact:
-    """A single artifact, from the metadata inside it, of any schema.
+    """A single artifact, from the metadata of any schema inside it.
 
     Raises:
-        ArtifactError: missing, or without this project's metadata.
+        ArtifactError: the file is missing, or lacks this project's metadata.
     """
     metadata = read_metadata(path)
     return Artifact(path, sha256_of(path), path.stat().st_size, metadata)
@@ -118,7 +118,7 @@ def read_metadata(path: Path) -> ArtifactMetadata:
 
 
 def require_artifact_file(path: Path) -> ArtifactFormat:
-    """The format of a file that may be an artifact. Raises ArtifactError: no regular file, or too large."""
+    """The format of a possible artifact. Raises ArtifactError if it is too large or not a regular file."""
     kind = format_of(path)
     if not path.is_file():
         raise ArtifactError(f"{path}: no such artifact")
@@ -128,7 +128,7 @@ def require_artifact_file(path: Path) -> ArtifactFormat:
 
 
 def _metadata_of_tflite(path: Path) -> bytes:
-    # The end of the file alone: the directory of a forged zip may list millions of entries.
+    # Only the end of the file: the directory of a forged zip may list millions of entries.
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - MAX_METADATA_BYTES))
         end = io.BytesIO(file.read())
@@ -140,7 +140,7 @@ def _metadata_of_tflite(path: Path) -> bytes:
 
 
 def _metadata_of_onnx(path: Path) -> str:
-    # The properties lie at the file's top level: no ONNX package is needed to find them.
+    # The properties are at the top level of the file, so no ONNX package is needed to find them.
     from cxr_edge.artifacts.onnx_properties import read_properties
 
     return read_properties(path, MAX_METADATA_BYTES)[METADATA_KEY]

@@ -17,15 +17,15 @@ from cxr_edge.records import from_json, parse_json, to_json
 MANIFEST = "manifest.json"
 #: The reference inputs; `evaluation.reference_images` reads them.
 REFERENCES = "reference.npz"
-#: Real ones take a megabyte.
+#: Real ones take about a megabyte.
 MAX_MANIFEST_BYTES = 16 << 20
 
 
 def read_checked_artifact(path: Path) -> Artifact:
-    """As `read_artifact`, and compared with the manifest beside it, if there is one that lists it.
+    """As `read_artifact`, and checked against the manifest beside it, if that lists the file.
 
     Raises:
-        ArtifactError: as `read_artifact`, or the file is not the one the manifest describes.
+        ArtifactError: as `read_artifact`, or the file differs from its entry in the manifest.
     """
     if path.is_file() and (path.parent / MANIFEST).is_file():
         for artifact in listed_artifacts(path.parent):
@@ -35,7 +35,7 @@ def read_checked_artifact(path: Path) -> Artifact:
 
 
 def require_no_link(path: Path) -> None:
-    """Refuse a file of a bundle that lies somewhere else. Raises ArtifactError."""
+    """Refuse a symbolic link in place of a bundle's file. Raises ArtifactError."""
     if path.is_symlink():
         raise ArtifactError(f"{path}: a symbolic link; a bundle holds its files themselves: copy the file here")
 
@@ -48,7 +48,7 @@ def is_listed(path: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """A bundle's `manifest.json`, of any schema. Raises ArtifactError when it is missing, damaged or too new."""
+    """A bundle's `manifest.json`, of any schema. Raises ArtifactError if it is missing, damaged or too new."""
     path = folder / MANIFEST
     require_no_link(path)
     if not path.is_file():
@@ -63,10 +63,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_bundle(folder: Path) -> list[Artifact]:
-    """The artifacts of a bundle, each checked against its hash.
+    """The artifacts of a bundle, each verified by its hash.
 
     Raises:
-        ArtifactError: a file is missing or is not the one the manifest describes.
+        ArtifactError: a file is missing or differs from its entry in the manifest.
     """
     artifacts = [checked(artifact) for artifact in listed_artifacts(folder)]
     if not artifacts:
@@ -75,15 +75,15 @@ def read_bundle(folder: Path) -> list[Artifact]:
 
 
 def checked(artifact: Artifact) -> Artifact:
-    """A listed artifact whose file is the one that the manifest describes. Raises ArtifactError where it is not.
+    """The artifact, after checking its file against the manifest entry. Raises ArtifactError if they differ.
 
-    The hash proves that the file is whole. What the manifest says beside it, such as labels and thresholds, has no hash
-    of its own: it is trusted only where the metadata inside the file agree.
+    The hash proves that the file is intact. The manifest's other content, such as labels and thresholds, has no hash of
+    its own: it is trusted only if it agrees with the metadata inside the file.
     """
     require_no_link(artifact.path)
     if not artifact.path.is_file():
         raise ArtifactError(f"{artifact.path}: listed in {MANIFEST} but missing; export it again")
-    # Of a file without end, no hash.
+    # A file without end cannot be hashed.
     require_artifact_file(artifact.path)
     if sha256_of(artifact.path) != artifact.sha256:
         raise ArtifactError(
@@ -102,7 +102,7 @@ def checked(artifact: Artifact) -> Artifact:
 
 
 def listed_artifacts(folder: Path) -> list[Artifact]:
-    """What a bundle's manifest says of its artifacts; pass what is used through `checked`. Raises ArtifactError."""
+    """A bundle's artifacts according to its manifest; pass those you use through `checked`. Raises ArtifactError."""
     manifest = read_manifest(folder)
     return [
         Artifact(folder / entry.file, entry.sha256, entry.bytes, joined(manifest.shared, entry))
@@ -111,7 +111,7 @@ def listed_artifacts(folder: Path) -> list[Artifact]:
 
 
 def write_manifest(folder: Path, shared: SharedMetadata, artifacts: Sequence[Artifact]) -> None:
-    """Write `manifest.json`, atomically, of artifacts whose metadata has `shared` in common."""
+    """Write `manifest.json`, atomically, for artifacts that share the metadata `shared`."""
     entries = [
         ManifestEntry(
             file=artifact.name,

@@ -1,12 +1,12 @@
-"""The artifact contract: names, types and shapes of what goes in and comes out, the same for every artifact."""
+"""The artifact contract: names, types and shapes of inputs and outputs, the same for every artifact."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-#: Names of the tensors in every artifact, and of the graph's ends before it is one.
+#: Names of the inputs and outputs of every artifact, and of the graph it is made from.
 IMAGE, PROBABILITIES, HEATMAP = "image", "probabilities", "heatmap"
-#: The first size of a shape that takes any number of images.
+#: The first dimension of a shape for any number of images.
 ANY = "N"
 #: Scale and zero point of int8 probabilities: TFLite fixes them for an int8 softmax.
 INT8_PROBABILITY = (1 / 256, -128)
@@ -14,7 +14,7 @@ INT8_PROBABILITY = (1 / 256, -128)
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor's name, type and shape; of an integer one that stands for real numbers, its scale and zero point too."""
+    """A tensor's name, type and shape; for integers that represent real numbers, also scale and zero point."""
 
     name: str
     type: str
@@ -25,9 +25,10 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Contract:
-    """What an artifact takes and gives: grey values uint8 `[N, S, S, 1]` in, probabilities `[N, K]` out, and of most
-    artifacts a heat map float32 `[N, H, W, K]`: at each place, the evidence for each class. Its mean over all places,
-    through a softmax, is the probabilities."""
+    """Inputs and outputs of an artifact: grey values uint8 `[N, S, S, 1]` in, probabilities `[N, K]` out, and for most
+    artifacts a heat map float32 `[N, H, W, K]`: the evidence for each class at each position. The softmax of its mean
+    over all positions gives the probabilities.
+    """
 
     image: TensorSpec = field(metadata={"key": "input"})
     probabilities: TensorSpec = field(metadata={"key": "output"})
@@ -40,11 +41,11 @@ class Contract:
 
     @property
     def takes_any_number(self) -> bool:
-        """Whether N is open, and not 1."""
+        """Whether N is dynamic rather than 1."""
         return self.image.shape[0] == ANY
 
     def is_known(self, classes: int) -> bool:
-        """Whether this is a contract that this version of cxr-edge writes, for a number of classes."""
+        """Whether this version of cxr-edge writes this contract for the number of classes."""
         batch, image_size, *_ = self.image.shape
         if self.probabilities.type not in ("float32", "int8") or batch not in (ANY, 1) or isinstance(image_size, str):
             return False
@@ -53,8 +54,8 @@ class Contract:
 
 
 def heatmap_size(image_size: int) -> int:
-    """Height and width of Xception's last feature map, and so of a heat map."""
-    # Two convolutions without padding, of which the first has a stride of 2; then four strides with padding.
+    """Height and width of Xception's last feature map, and thus of a heat map."""
+    # Two convolutions without padding, the first with a stride of 2, then four strides with padding.
     return -(-((image_size - 3) // 2 - 1) // 16)
 
 
@@ -66,8 +67,8 @@ def contract(
     Args:
         image_size: S, in pixels.
         classes: K.
-        output_type: `float32`, or `int8`, which a recipe for an accelerator without float may ask for.
-        batch: the only N that the file takes; None for any.
+        output_type: `float32`, or `int8`, which a recipe for an accelerator without float may request.
+        batch: the only N that the file accepts; None for any.
         heatmap: whether there is a second output.
     """
     first: int | str = ANY if batch is None else batch

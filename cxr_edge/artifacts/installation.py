@@ -1,4 +1,4 @@
-"""A folder that `cxr-edge install` keeps: which of the bundles in it is in force, and which was before."""
+"""A folder that `cxr-edge install` manages: which of its bundles is active, and which was active before."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Installation:
-    """The content of `installed.json`: written last and at once, it is what makes a bundle the one in force.
+    """The content of `installed.json`: written last and atomically, it is what makes a bundle the active one.
 
     `active` and `previous` are names of folders in `bundles/`; `highest` is the highest version seen of each model.
     """
@@ -30,7 +30,7 @@ class Installation:
 
 
 def read_installation(folder: Path) -> Installation | None:
-    """What is installed in a folder; None where nothing is. Raises ArtifactError for a damaged record."""
+    """What is installed in a folder; None if nothing is. Raises ArtifactError for a damaged record."""
     path = folder / STATE
     if not path.is_file():
         return None
@@ -47,11 +47,11 @@ def read_installation(folder: Path) -> Installation | None:
 
 
 def write_installation(folder: Path, state: Installation) -> None:
-    """Make a bundle the one in force, atomically."""
+    """Make a bundle the active one, atomically."""
     write_json(folder / STATE, to_json(state))
 
 
 def bundle_in(folder: Path) -> Path:
-    """The bundle in force of a folder that `cxr-edge install` keeps; any other folder itself. Raises ArtifactError."""
+    """The active bundle in a folder that `cxr-edge install` manages; any other folder itself. Raises ArtifactError."""
     state = read_installation(folder)
     return folder if state is None else folder / BUNDLES / state.active

@@ -1,4 +1,4 @@
-"""What kinds of artifacts there are. A new quantization is a line here: all else asks for its properties."""
+"""The kinds of artifacts. A new quantization takes one line here: all other code uses its properties."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ class _Facts(NamedTuple):
     is_integer: bool = False
     is_half: bool = False
     is_fine_tuned: bool = False
-    #: The quantization that this one is where some layers are left in float.
+    #: What this quantization becomes if some layers are left in float.
     of: str | None = None
 
 
-#: Float32 sums in another order; float16 weights widened or not; int8 rounded up or down half a step in each of a
-#: hundred layers.
+#: Float32 sums in a different order; float16 weights widened or not; int8 rounded up or down by half a step in each of
+#: a hundred layers.
 _FLOAT32, _FLOAT16, _INTEGER = 0.001, 0.02, 0.05
 
 
 class Quantization(StrEnum):
     """What an artifact computes with: float32, fp16, int8 (fine-tuned), int8-ptq (calibrated only), or one of the last
-    two with some layers left in float: mixed, mixed-ptq. Files from before schema 2 say none for float32."""
+    two with some layers left in float: mixed, mixed-ptq. Before schema 2, files called float32 "none".
+    """
 
     FLOAT32 = "float32", _Facts(5, _FLOAT32)
     FP16 = "fp16", _Facts(4, _FLOAT16, is_half=True)
@@ -36,7 +37,7 @@ class Quantization(StrEnum):
 
     def __new__(cls, name: str, facts: _Facts | None = None) -> Self:
         member = str.__new__(cls, name)
-        # A look-up by value, which is a call like this one to the type checker, never comes here.
+        # A lookup by value, which looks like this call to the type checker, never gets here.
         assert facts is not None
         member._value_, member._facts = name, facts
         return member
@@ -47,17 +48,17 @@ class Quantization(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Place in the order of preference on a device; 0 is the first."""
+        """Rank in the order of preference on a device; 0 is the first."""
         return self._facts.rank
 
     @property
     def tolerance(self) -> float:
-        """Largest difference of a probability between two runtimes that compute the same file."""
+        """Largest difference in a probability between two runtimes that compute the same file."""
         return self._facts.tolerance
 
     @property
     def is_integer(self) -> bool:
-        """Whether it computes in integers; all of it, or what is not `is_mixed`."""
+        """Whether it computes in integers: entirely, or in part if `is_mixed`."""
         return self._facts.is_integer
 
     @property
@@ -67,7 +68,7 @@ class Quantization(StrEnum):
 
     @property
     def is_fine_tuned(self) -> bool:
-        """Whether its integers were fine-tuned, and not calibrated only."""
+        """Whether its integers were fine-tuned rather than only calibrated."""
         return self._facts.is_fine_tuned
 
     @property
@@ -76,25 +77,26 @@ class Quantization(StrEnum):
         return self._facts.of is not None
 
     def mixed(self) -> Quantization:
-        """This quantization with some layers left in float; itself where it has no integers."""
+        """This quantization with some layers left in float; itself if it has no integers."""
         return next((member for member in Quantization if member._facts.of == self), self)
 
     @classmethod
     def exportable(cls) -> tuple[Quantization, ...]:
-        """Those that can be asked for; a mixed one comes from leaving layers in float."""
+        """The quantizations that can be requested; a mixed one results from leaving layers in float."""
         return tuple(member for member in cls if not member.is_mixed)
 
 
 class ArtifactFormat(StrEnum):
     """The file format of an artifact, which is also its suffix. In the order of preference on a device: int8 on LiteRT
-    was the fastest row of every bench so far; see benchmarks/results."""
+    has been the fastest row of every benchmark so far; see benchmarks/results.
+    """
 
     TFLITE = "tflite"
     ONNX = "onnx"
 
 
 class TrainingData(StrEnum):
-    """What a model was trained on: drawn phantoms, of which no figure says anything about patients, or images."""
+    """What a model was trained on: images, or drawn phantoms, whose figures say nothing about patients."""
 
     PHANTOMS = "phantoms"
     IMAGES = "images"

@@ -1,4 +1,4 @@
-"""What travels with artifacts: inside each file, and in the manifest of their bundle."""
+"""Metadata of artifacts: inside each file, and in the manifest of their bundle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTICE = "Not a medical device: for research and engineering, not for diagnosis.
 
 @dataclass(frozen=True)
 class Training:
-    """The run that an artifact descends from. `data_sha256` names its split, `model_sha256` its Keras model."""
+    """The run that an artifact descends from. `data_sha256` identifies its split, `model_sha256` its Keras model."""
 
     data: TrainingData
     #: Images per class.
@@ -27,13 +27,13 @@ class Training:
 
     @property
     def phantoms(self) -> bool:
-        """Whether it was trained on phantoms: then no figure says anything about patients."""
+        """Whether it was trained on phantoms: then its figures say nothing about patients."""
         return self.data == TrainingData.PHANTOMS
 
 
 @dataclass(frozen=True)
 class ReferenceOutputs:
-    """Probabilities `[M][K]` of the bundle's reference inputs at export: the artifact's on a runtime, and Keras'."""
+    """Probabilities `[M][K]` of the bundle's reference inputs at export: the artifact's on a runtime, and Keras's."""
 
     runtime: str
     probabilities: tuple[tuple[float, ...], ...]
@@ -48,50 +48,50 @@ class _Header:
 
 @dataclass(frozen=True, kw_only=True)
 class SharedMetadata:
-    """What all artifacts of a bundle have in common: `cxr_edge` is the version that wrote them."""
+    """The metadata that all artifacts of a bundle share; `cxr_edge` is the version that wrote them."""
 
     cxr_edge: str
     labels: tuple[str, ...]
     contract: Contract
     imaging: ImagingRule
-    #: What the logits are divided by, in every artifact.
+    #: The divisor of the logits in every artifact.
     temperature: float
     training: Training
     #: SHA-256 of `reference.npz`; None for bundles from before reference inputs existed.
     reference_sha256: str | None
-    #: The recipe by the keys of its file; recipes are a subject of the workshop, not of the device.
+    #: The recipe by the keys of its file; only the workstation interprets recipes, never the device.
     recipe: JsonObject | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnMetadata:
-    """What is an artifact's own."""
+    """The metadata specific to one artifact."""
 
     format: ArtifactFormat
     quantization: Quantization
-    #: How it came by its integers, from `QuantizedRun.described`; None for a float one.
+    #: How it was quantized, from `QuantizedRun.described`; None for a float artifact.
     calibration: JsonObject | None
     #: Versions of the packages that made it.
     packages: dict[str, str]
-    #: Of `evaluation.operating_record.OperatingRecord`, or its migration; None where no class is not to be missed.
+    #: An `evaluation.operating_record.OperatingRecord`, or its migration; None without a class that must not be missed.
     operating_point: JsonObject | None
-    #: From `statistics.parity.parity`; None for one that was never verified.
+    #: From `statistics.parity.parity`; None if it was never verified.
     parity: JsonObject | None
     reference_outputs: ReferenceOutputs | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactMetadata(OwnMetadata, SharedMetadata, _Header):
-    """What lies inside an artifact's file."""
+    """The metadata inside an artifact's file."""
 
     @property
     def shared(self) -> SharedMetadata:
-        """What it has in common with the other artifacts of its bundle."""
+        """The part shared with the other artifacts of its bundle."""
         return SharedMetadata(**{field.name: getattr(self, field.name) for field in fields(SharedMetadata)})
 
     @property
     def verdict(self) -> Verdict | None:
-        """What its parity gate said at export; None where it was never verified."""
+        """The verdict of its parity gate at export; None if it was never verified."""
         return None if self.parity is None else Verdict(self.parity["verdict"])
 
 
@@ -112,7 +112,7 @@ class _File:
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestEntry(OwnMetadata, _File):
-    """An artifact of a bundle: its file's name, SHA-256 and size, and the metadata that is its own."""
+    """An artifact of a bundle: its file's name, SHA-256 and size, and its own metadata."""
 
 
 @dataclass(frozen=True, kw_only=True)

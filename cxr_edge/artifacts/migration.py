@@ -1,7 +1,7 @@
-"""Metadata and manifests of earlier schemas, brought to today's: the one place that knows them.
+"""Migrate metadata and manifests of earlier schemas: the only place that knows those schemas.
 
-Schema 1, up to November 2026: float32 was called none, the imaging rule was prose, a bundle had one operating point for
-all of its artifacts, and its manifest did not repeat how each of them was calibrated. The metadata inside a file had no
+Schema 1, up to November 2026: float32 was called "none", the imaging rule was prose, a bundle had one operating point
+for all of its artifacts, and its manifest did not repeat how each one was calibrated. The metadata inside a file had no
 schema number. The oldest bundles have no temperature, no reference outputs and no heat map.
 """
 
@@ -16,7 +16,7 @@ from cxr_edge.imaging.rule import NO_DICOM, WITH_GROUPS, WITHOUT_GROUPS
 from cxr_edge.records import JsonObject
 
 _FIRST = 1
-#: The one key `integer_flavour` of early recipes, in the three that replaced it.
+#: The key `integer_flavour` of early recipes, expressed in the three keys that replaced it.
 FLAVOURS: Mapping[str, Mapping[str, Any]] = {
     "uint8": {"activation_type": "uint8", "reduced_range": False, "symmetric_activations": False},
     "uint8-reduced": {"activation_type": "uint8", "reduced_range": True, "symmetric_activations": False},
@@ -24,7 +24,7 @@ FLAVOURS: Mapping[str, Mapping[str, Any]] = {
     "int8-symmetric": {"activation_type": "int8", "reduced_range": False, "symmetric_activations": True},
 }
 _OWN = ("format", "quantization", "calibration", "packages", "operating_point", "parity", "reference_outputs")
-#: The prose of imaging rules, whole, and the identifier that took its place.
+#: The full prose of imaging rules, and the identifiers that replaced it.
 _PROSE = {
     "decoder": {"Pillow": "pillow"},
     "orientation": {"EXIF orientation applied": "exif"},
@@ -52,14 +52,14 @@ _PROSE = {
 
 
 def current_metadata(metadata: JsonObject) -> JsonObject:
-    """The metadata inside a file, of any schema, as today's. Raises ValueError for a schema that is not known."""
+    """The metadata inside a file, of any schema, in today's schema. Raises ValueError for an unknown schema."""
     if _schema_of(metadata, _FIRST) == SCHEMA:
         return metadata
     return {"notice": metadata["notice"], **_shared(metadata), **_own(metadata, metadata.get("operating_point"))}
 
 
 def current_manifest(manifest: JsonObject) -> JsonObject:
-    """A manifest of any schema, as today's. Raises ValueError for a schema that is not known."""
+    """A manifest of any schema, in today's schema. Raises ValueError for an unknown schema."""
     if _schema_of(manifest, None) == SCHEMA:
         return manifest
     shared = manifest["shared"]
@@ -77,15 +77,15 @@ def current_manifest(manifest: JsonObject) -> JsonObject:
 
 
 def current_rule(rule: JsonObject) -> JsonObject:
-    """An imaging rule in prose, as identifiers; words that are not known stand for themselves."""
+    """An imaging rule in prose, as identifiers; unknown words are kept."""
     known = {name: _PROSE[name].get(str(rule[name]), str(rule[name])) for name in _PROSE if name in rule}
     return {"dicom": NO_DICOM, **known, "version": rule["version"]}
 
 
 def current_recipe(recipe: Mapping[str, Any]) -> JsonObject:
-    """A recipe, of a file or of metadata, with today's keys.
+    """A recipe, from a file or metadata, with today's keys.
 
-    `integer_flavour` was three choices in one; `input_type` had one value, `uint8`, which every artifact has.
+    `integer_flavour` combined three choices; `input_type` had a single value, `uint8`, which every artifact has.
     """
     current = {key: value for key, value in recipe.items() if key not in ("integer_flavour", "input_type")}
     return {**current, **FLAVOURS[recipe["integer_flavour"]]} if "integer_flavour" in recipe else current

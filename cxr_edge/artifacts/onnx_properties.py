@@ -15,7 +15,7 @@ def read_properties(path: Path, limit: int) -> dict[str, str]:
     """The key-value properties of an ONNX file.
 
     Raises:
-        ArtifactError: it is not one, or they take more than `limit` bytes.
+        ArtifactError: it is not an ONNX file, or its properties take more than `limit` bytes.
     """
     try:
         with (

@@ -1,4 +1,4 @@
-"""A part of a bundle as a bundle of its own: a device needs one artifact or two, not all that were exported."""
+"""Part of a bundle as a separate bundle: a device needs one or two artifacts, not all that were exported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cxr_edge.files import new_folder
 
 
 def matching(artifacts: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:
-    """The artifacts that some names mean, in their own order.
+    """The artifacts that match the names, in the artifacts' order.
 
     Args:
         artifacts: of a bundle.
@@ -21,7 +21,7 @@ def matching(artifacts: Sequence[Artifact], names: Sequence[str]) -> list[Artifa
             quantization, or `tflite` for all of a format.
 
     Raises:
-        OptionError: a name means none of them.
+        OptionError: a name matches none of them.
     """
     wanted: list[Artifact] = []
     for name in names:
@@ -43,12 +43,12 @@ def _names_of(artifact: Artifact) -> set[str]:
 
 
 def write_part(artifacts: Sequence[Artifact], folder: Path) -> None:
-    """Copy artifacts of one bundle with their reference inputs, and write a manifest of them alone.
+    """Copy artifacts of one bundle with their reference inputs, and write a manifest of just these.
 
-    The folder is there as a whole or not at all.
+    The folder appears complete or not at all.
 
     Raises:
-        OptionError: the folder is there already, and not empty.
+        OptionError: the folder already exists and is not empty.
     """
     with new_folder(folder) as temporary:
         for artifact in artifacts:

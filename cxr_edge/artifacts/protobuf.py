@@ -1,17 +1,17 @@
-"""Fields of a protobuf message, within its bounds. https://protobuf.dev/programming-guides/encoding/"""
+"""Read the fields of a protobuf message, with bounds checks. https://protobuf.dev/programming-guides/encoding/"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-#: A file, mapped or read.
+#: A file's content, memory-mapped or read.
 Buffer = bytes | memoryview
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
 class Field(NamedTuple):
-    """A field: its value where it is a number; where it is not, from which byte to which its content goes."""
+    """A field: its value if it is a number, otherwise the range of bytes of its content."""
 
     number: int
     value: int
@@ -20,9 +20,9 @@ class Field(NamedTuple):
 
 
 class Message:
-    """A message that lies from one byte of a buffer to another.
+    """A message within a range of bytes of a buffer.
 
-    Reading raises ValueError where a field reaches beyond the end.
+    Reading raises ValueError if a field extends past the end.
     """
 
     def __init__(self, data: Buffer, start: int, end: int) -> None:
@@ -50,7 +50,7 @@ class Message:
             at += length
 
     def each(self, number: int) -> Iterator[Message]:
-        """The messages in a field that is repeated."""
+        """The messages in a repeated field."""
         return (self.inside(field) for field in self.fields() if field.number == number)
 
     def inside(self, field: Field) -> Message:
@@ -61,7 +61,7 @@ class Message:
         return bytes(self._data[field.start : field.end]).decode("utf-8")
 
     def varints(self, field: Field) -> list[int]:
-        """The numbers in a field that is repeated, packed or one by one; as signed numbers of 64 bits."""
+        """The numbers in a repeated field, packed or not, as signed 64-bit integers."""
         if field.start == field.end and field.value:
             return [_signed(field.value)]
         values, at = [], field.start

@@ -1,4 +1,4 @@
-"""Putting an artifact into a bundle so that its manifest never lists a file that is absent, partial or another one."""
+"""Add an artifact to a bundle so that its manifest never lists a file that is absent, partial or different."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cxr_edge.files import replacing, sha256_of
 
 @dataclass(frozen=True)
 class Published:
-    """An artifact that is in its bundle, and what else happened to that, one line each, for humans."""
+    """An artifact added to its bundle, and whatever else happened to the bundle, as human-readable lines."""
 
     artifact: Artifact
     notes: tuple[str, ...]
@@ -24,7 +24,7 @@ class Published:
 
 @dataclass(frozen=True)
 class _Others:
-    """What a bundle lists beside the file that is coming: what stays, and what goes with its file."""
+    """What a bundle lists besides the new file: entries that stay, and entries that go together with their files."""
 
     kept: tuple[Artifact, ...]
     removed: tuple[Artifact, ...]
@@ -34,16 +34,15 @@ class _Others:
 def publish(path: Path, content: bytes, metadata: ArtifactMetadata, references: bytes | None = None) -> Published:
     """Write an artifact and list it in the manifest of its folder.
 
-    Artifacts of another model, version or recipe leave the manifest, and the folder; so does one of the same format and
-    quantization under another name. What is missing or changed is listed no longer. A kill at any moment leaves the
-    bundle as it was, without the artifact, or, where it was of another model, without a manifest.
+    Artifacts of another model, version or recipe are removed from the manifest and the folder, as is one of the same
+    format and quantization under another name. Missing or changed files are no longer listed. A kill at any moment
+    leaves the bundle unchanged, without the artifact, or, if it was of another model, without a manifest.
 
     Args:
         path: the artifact's file.
-        content: of the file, with its metadata in it.
-        metadata: those, again.
-        references: the content of the bundle's reference inputs, which the metadata name by their SHA-256; None where
-            they name none.
+        content: of the file, including its metadata.
+        metadata: the same metadata.
+        references: the content of the bundle's reference inputs, whose SHA-256 is in the metadata; None without them.
     """
     folder = path.parent
     others = _judged(path, metadata)
@@ -60,7 +59,7 @@ def _judged(path: Path, metadata: ArtifactMetadata) -> _Others:
     try:
         listed = [other for other in listed_artifacts(folder) if other.name != path.name]
     except ArtifactError:
-        # There is none yet, or a damaged one, which is replaced; what it listed can be exported again.
+        # There is no manifest yet, or a damaged one, which is replaced; what it listed can be exported again.
         listed = []
     foreign = [other for other in listed if other.metadata.shared != metadata.shared]
     kept, removed, notes = [], [], []
@@ -78,7 +77,7 @@ def _judged(path: Path, metadata: ArtifactMetadata) -> _Others:
 
 
 def _withdraw(folder: Path, others: _Others, metadata: ArtifactMetadata) -> None:
-    """List no longer what is about to be replaced or removed, then remove it."""
+    """Delist what is about to be replaced or removed, then remove it."""
     if others.kept:
         write_manifest(folder, metadata.shared, others.kept)
     else:
@@ -89,7 +88,7 @@ def _withdraw(folder: Path, others: _Others, metadata: ArtifactMetadata) -> None
 
 @contextmanager
 def _new_references(folder: Path, content: bytes | None, sha256: str | None) -> Iterator[None]:
-    """Write the reference inputs, if they are not there already, and let them take their name after the body."""
+    """Write the reference inputs, unless they are already there, and give them their final name after the body."""
     path = folder / REFERENCES
     if content is None or (path.is_file() and sha256_of(path) == sha256):
         yield

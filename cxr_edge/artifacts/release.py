@@ -1,4 +1,4 @@
-"""A release: what the owner of a model says of a bundle's files, signed, in `release.json` and `release.sig`."""
+"""A release: the model owner's signed statement about a bundle's files, in `release.json` and `release.sig`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ RELEASE, SIGNATURE = "release.json", "release.sig"
 #: The environment variable of `--require-signature`: the file of a public key.
 REQUIRED_KEY = "CXR_EDGE_REQUIRE_SIGNATURE"
 SCHEMA = 1
-#: Distinguishes a signed release from anything else that is signed with the same key.
+#: Distinguishes a signed release from anything else signed with the same key.
 KIND = "cxr-edge release"
 _MAX_BYTES, _MAX_VERSION = 1 << 20, 10**12
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReleasedFile:
-    """A file of a bundle; an artifact with what its parity gate said at export."""
+    """A file of a bundle; for an artifact, with the verdict of its parity gate at export."""
 
     file: str
     sha256: str
@@ -38,7 +38,7 @@ class ReleasedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """What is signed: a model's name, a version that only grows, every file of the bundle, and the recipe it is for."""
+    """The signed content: a model's name, a version that only increases, every file of the bundle, and the recipe."""
 
     name: str
     version: int
@@ -52,7 +52,7 @@ class Release:
 
 
 def require_valid_release(release: Release) -> None:
-    """Raises ValueError, which names what cannot be right."""
+    """Raises ValueError, which names the invalid part."""
     if release.kind != KIND or release.schema != SCHEMA:
         raise ValueError(f"{release.kind[:60]} of schema {release.schema}, not {KIND} of schema {SCHEMA}")
     if not FILE_NAME.fullmatch(release.name):
@@ -66,16 +66,16 @@ def require_valid_release(release: Release) -> None:
 
 
 def read_release(folder: Path) -> Release | None:
-    """What a bundle's release says, whoever wrote it; None for a bundle that has none. Raises ArtifactError."""
+    """The release of a bundle, without checking its signature; None if there is none. Raises ArtifactError."""
     return None if not (folder / RELEASE).is_file() else _parsed(_content(folder / RELEASE), folder)
 
 
 def signed_release(folder: Path, key: Path) -> Release:
-    """A bundle's release, signed by the owner of a public key. The files themselves are not looked at.
+    """A bundle's release, signed by the owner of a public key. The files themselves are not checked.
 
     Raises:
-        ArtifactError: the bundle is not released, or signed by somebody else.
-        OptionError: the key is none.
+        ArtifactError: the bundle has no release, or it was signed by somebody else.
+        OptionError: the key is invalid.
         MissingDependencyError: the package that checks signatures is not installed.
     """
     public = _public_key(key)
@@ -95,16 +95,16 @@ def signed_release(folder: Path, key: Path) -> Release:
 
 
 def require_files(folder: Path, release: Release) -> None:
-    """Raises ArtifactError where a file of a bundle is not the one that its release names, or is missing."""
+    """Raises ArtifactError if a file of a bundle is missing or differs from the one in its release."""
     for own in release.files:
         _require_file(folder, own)
 
 
 def required_key() -> Path | None:
-    """The public key that `REQUIRED_KEY` names; None where it is not set.
+    """The public key file in `REQUIRED_KEY`; None if it is not set.
 
     Raises:
-        OptionError: it is set and empty, as by a script whose own variable is missing: that asks for no less.
+        OptionError: it is set but empty, as by a script whose own variable is missing; that must not disable the check.
     """
     key = os.environ.get(REQUIRED_KEY)
     if key is not None and not key.strip():
@@ -113,10 +113,10 @@ def required_key() -> Path | None:
 
 
 def require_released(path: Path) -> None:
-    """Refuse an artifact that the owner did not release, where `REQUIRED_KEY` names the owner's public key.
+    """If `REQUIRED_KEY` names the owner's public key, refuse an artifact that the owner did not release.
 
     Raises:
-        ArtifactError: it is not released, or was changed since; so is the manifest beside it.
+        ArtifactError: it or the manifest beside it is not released, or was changed since.
         OptionError: as `required_key`.
     """
     key = required_key()

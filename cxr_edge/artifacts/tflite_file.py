@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.errors import ArtifactError
 
-#: TFLite's element types that numpy has, under numpy's names.
+#: TFLite's element types that NumPy has, under NumPy's names.
 _DTYPES = {"FLOAT32": "float32", "FLOAT16": "float16", "INT32": "int32", "UINT8": "uint8", "INT8": "int8",
            "INT64": "int64", "BOOL": "bool"}  # fmt: skip
 
@@ -22,10 +22,10 @@ class Tensor:
     Attributes:
         name: as the converter gave it.
         shape: TFLite's, channels last.
-        dtype: numpy's name of the element type, or TFLite's where numpy has none.
+        dtype: NumPy's name of the element type, or TFLite's if NumPy has none.
         data: the values of a constant; None for an activation.
-        scales: float32, one or one per channel; empty for a tensor that is not quantized.
-        zero_points: int64, as many.
+        scales: float32, one in all or one per channel; empty for a tensor that is not quantized.
+        zero_points: int64, as many as scales.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Tensor:
 
     @property
     def quantization(self) -> tuple[float, int]:
-        """Scale and zero point of a tensor quantized as a whole. Raises ArtifactError when it is not."""
+        """Scale and zero point of a tensor quantized per tensor. Raises ArtifactError if it is not."""
         if len(self.scales) != 1:
             raise ArtifactError(f"tensor {self.name}: not quantized per tensor")
         return float(self.scales[0]), int(self.zero_points[0])
@@ -53,9 +53,9 @@ class Operator:
 
     Attributes:
         kind: its name in the schema's `BuiltinOperator`, such as CONV_2D.
-        inputs: indices of the tensors it reads; -1 for an optional one that is left out.
-        outputs: indices of the tensors it yields.
-        options: the flatbuffer's options table, such as `Conv2DOptionsT`; None for an operator that has none.
+        inputs: indices of its input tensors; -1 for an omitted optional one.
+        outputs: indices of its output tensors.
+        options: the flatbuffer's options table, such as `Conv2DOptionsT`; None if it has none.
     """
 
     kind: str
@@ -75,12 +75,12 @@ class TFLiteFile:
 
 
 def schema_name(enumeration: type, value: int) -> str:
-    """What the schema calls one of the values of an enumeration, such as SAME of `Padding`."""
+    """The schema's name for a value of an enumeration, such as SAME of `Padding`."""
     return next((name for name, number in vars(enumeration).items() if number == value), f"unknown ({value})")
 
 
 def read_tflite(content: bytes) -> TFLiteFile:
-    """Parse a TFLite model; a zip appended to it is not looked at.
+    """Parse a TFLite model; an appended zip is ignored.
 
     Raises:
         ArtifactError: the content is not a TFLite model.
@@ -126,7 +126,7 @@ def _tensor(tensor: Any, buffer: Any) -> Tensor:
 def _operator(operator: Any, code: Any) -> Operator:
     from ai_edge_litert.schema_py_generated import BuiltinOperator
 
-    # Old files have the code in a field of 8 bits, new ones in both.
+    # Old files have the code in an 8-bit field, new ones in both fields.
     kind = schema_name(BuiltinOperator, max(code.builtinCode, code.deprecatedBuiltinCode))
     return Operator(kind, _indices(operator.inputs), _indices(operator.outputs), operator.builtinOptions)
 

@@ -1,4 +1,4 @@
-"""What metadata must say to be used: an artifact from elsewhere may hold anything that fits its types."""
+"""Validate metadata before use: an artifact from elsewhere may hold anything that fits its types."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.records import JsonObject
 
 MAX_CLASSES, MAX_LABEL, MAX_IMAGE_SIZE, MAX_REFERENCES = 100, 100, 2048, 1000
-#: A name of a file in a bundle: no folder, nothing hidden, nothing that a shell or a terminal obeys.
+#: Pattern of a file name in a bundle: no folder, no hidden file, nothing special to a shell or a terminal.
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHARES = ("agreement", "accuracy", "reference_accuracy")
 
 
 def require_valid_manifest(manifest: Manifest) -> None:
-    """Raises ValueError, which names what cannot be right in a manifest."""
+    """Raises ValueError, which names the invalid part of a manifest."""
     names = [entry.file for entry in manifest.artifacts]
     for entry in manifest.artifacts:
         _require(FILE_NAME.fullmatch(entry.file) is not None, "file", entry.file)
@@ -30,7 +30,7 @@ def require_valid_manifest(manifest: Manifest) -> None:
 
 
 def require_valid_metadata(metadata: ArtifactMetadata) -> None:
-    """Raises ValueError, which names the field of an artifact's metadata that cannot be right."""
+    """Raises ValueError, which names the invalid field of an artifact's metadata."""
     labels = metadata.labels
     _require(2 <= len(labels) <= MAX_CLASSES, "labels", f"{len(labels)} of them")
     _require(len(set(labels)) == len(labels), "labels", "the same one twice")
@@ -66,7 +66,7 @@ def _require_parity(parity: JsonObject) -> None:
 
 
 def _require_point(point: JsonObject, labels: Sequence[str]) -> None:
-    """Of either schema of `evaluation.operating.OperatingPoint`."""
+    """Check an `evaluation.operating.OperatingPoint` of either schema."""
     names = ("sensitive_class", "suspected_from", "called_from")
     label, *thresholds = names if "schema" in point else ("label", "threshold", "refer_below")
     _require(point.get(label) in labels, f"operating_point.{label}", point.get(label))
@@ -84,7 +84,7 @@ def _require_outputs(outputs: ReferenceOutputs, classes: int) -> None:
 
 
 def _is_share(value: object) -> bool:
-    # A hair above 1: softmax rounds.
+    # Slightly above 1: softmax rounds.
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1.001
 
 

@@ -1,4 +1,4 @@
-"""What a gate says of an artifact."""
+"""A gate's verdict on an artifact."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """Whether an artifact met a gate's demands; undecided if there are too few images."""
+    """Whether an artifact met a gate's demands; undecided if there were too few images."""
 
     PASSED = "passed"
     FAILED = "failed"

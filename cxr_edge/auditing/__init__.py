@@ -1,1 +1,3 @@
-"""What a folder of images hides: unreadable files, copies, mixed-up labels and patients, and shortcuts to the class."""
+"""Problems hidden in a folder of images: unreadable files, copies, mixed-up labels and patients, and shortcuts to the
+class.
+"""

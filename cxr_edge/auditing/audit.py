@@ -1,4 +1,4 @@
-"""The audit of a collection of images: everything measured, and what of it is a fault."""
+"""The audit of a collection of images: all measurements, and the faults among them."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from cxr_edge.copies.duplicates import MAX_DISTANCE, MIN_CORRELATION, Copies, fi
 from cxr_edge.data.fingerprint import Unreadable
 from cxr_edge.intervals import wilson_interval
 
-#: Standard deviation, in grey levels, below which an image shows nothing.
+#: Standard deviation, in grey levels, below which an image counts as blank.
 BLANK = 1.0
-#: Share of the area that a border must have to be counted.
+#: Minimum share of the area for a border to count.
 BORDER = 0.01
 
 _FEATURES: dict[str, Callable[[Measurement], bool]] = {
@@ -57,9 +57,9 @@ def audit(collection: Collection, measured: Measured, stage: Stage = lambda titl
     """Audit a collection of images.
 
     Args:
-        collection: of `cxr_edge.auditing.folders.find_images`.
-        measured: of `cxr_edge.auditing.measure.measure_all`, in the order of the collection.
-        stage: a context manager to enter, with its title, for each step that takes a while.
+        collection: from `cxr_edge.auditing.folders.find_images`.
+        measured: from `cxr_edge.auditing.measure.measure_all`, in the order of the collection.
+        stage: makes a context manager, from a title, that is entered for each lengthy step.
     """
     images = collection.images
     with stage("comparing images"):
@@ -132,7 +132,7 @@ def _class_summary(label: str, collection: Collection, measured: Measured) -> Cl
 
 
 def _copied_pictures(images: tuple[Image, ...], copies: Copies) -> tuple[CopiedPicture, ...]:
-    """Pictures that are there more than once; the graver ones first."""
+    """Pictures that occur more than once, the most serious first."""
     members: dict[int, list[Image]] = defaultdict(list)
     for image, cluster in zip(images, copies.cluster.tolist(), strict=True):
         members[cluster].append(image)

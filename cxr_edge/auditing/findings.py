@@ -1,4 +1,4 @@
-"""What of an audit is a fault, in sentences."""
+"""The faults in an audit, as sentences."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from cxr_edge.auditing.record import (
 from cxr_edge.auditing.sources import apart
 from cxr_edge.wording import counted
 
-#: Cramer's V, from 0 (borders or marks are as frequent in every class) to 1 (they name it), that is worth a warning.
-#: Marks on 19, 37 and 58 % of the radiographs' classes are at 0.26; borders on 23 to 25 % of the phantoms' at 0.03.
+#: Cramer's V that is worth a warning, from 0 (borders or marks are equally frequent in every class) to 1 (they give the
+#: class away). Marks on 19, 37 and 58 % of the radiographs' classes are at 0.26; borders on 23 to 25 % of the phantoms'
+#: at 0.03.
 ASSOCIATION = 0.2
 SIGNIFICANT = 0.01
 
@@ -36,7 +37,7 @@ def findings_of(
     shortcuts: Sequence[ShortcutTest],
     dicom_warnings: Mapping[str, int],
 ) -> tuple[Finding, ...]:
-    """The faults that the parts of an audit's record show, the gravest first."""
+    """The faults that the parts of an audit's record show, the most serious first."""
     findings = [
         *_counted(images, len(unreadable), len(blank), pictures, patients),
         *_of_sources(sources),

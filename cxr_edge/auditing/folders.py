@@ -16,7 +16,7 @@ LABEL_TABLE = "labels.csv"
 
 @dataclass(frozen=True)
 class Image:
-    """One image file: its path below the folder, its label, and where known its part of the split, patient, source."""
+    """One image file: its path below the folder, its label, and its part of the split, patient and source, if known."""
 
     path: str
     label: str
@@ -27,7 +27,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Collection:
-    """The images of a folder, its labels in order, how they were found, and folders that were passed over."""
+    """The images of a folder, its labels in order, how they were found, and the folders that were skipped."""
 
     root: Path
     labels: tuple[str, ...]
@@ -40,11 +40,11 @@ def find_images(root: Path | None, run: Run | None) -> Collection:
     """The images below a folder, with the split of the run, if any.
 
     Args:
-        root: whatever `train --data` takes, or a folder with a `labels.csv` (`path,label`). None: the data of the run.
-        run: whose `split.csv` names the parts.
+        root: whatever `train --data` takes, or a folder with a `labels.csv` (`path,label`). None for the run's data.
+        run: the run whose `split.csv` lists the parts.
 
     Raises:
-        DataError: no such folder, no images, or a table that cannot be read.
+        DataError: there is no such folder, there are no images, or a table cannot be read.
         RunError: not a run folder.
     """
     if root is None:

@@ -1,4 +1,4 @@
-"""One decode per file, and everything the audit needs from it; no full image outlives its own measurement."""
+"""Everything the audit needs, from one decode per file; no full image outlives its own measurement."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from cxr_edge.imaging.dicom import dicom_facts, warnings_about
 from cxr_edge.imaging.reading import read_bytes
 from cxr_edge.machine import usable_cores
 
-#: Grey levels within which a row or column counts as of one colour: JPEG's ringing in a black border is less.
+#: Range of grey levels within which a row or column counts as of one colour: JPEG ringing in a black border is weaker.
 BORDER_TOLERANCE = 10
 
-# Burnt-in text is found on the image at 256 x 256 pixels as what a morphological opening takes away (a white top-hat):
-# strokes thinner than 11 pixels, 80 grey levels above their surroundings, nearly white, 6 pixels and more, no taller
-# or wider than 40, in the outer fifth of the frame. Of 60 radiographs, 20 per class, judged by eye, it flags 21: each
-# has a marker or text, so have 29 others (small, grey or on something bright). Of 2,100 phantoms it flags none.
+# Burnt-in text is detected on the image at 256 x 256 pixels as what a morphological opening removes (a white top-hat):
+# strokes thinner than 11 pixels, 80 grey levels above their surroundings, nearly white, with at least 6 pixels, no
+# taller or wider than 40, in the outer fifth of the frame. Of 60 radiographs, 20 per class, judged by eye, it flags 21,
+# each of which has a marker or text; so do 29 others (small, grey or on something bright). Of 2,100 phantoms it flags
+# none.
 _MARK_IMAGE, _STROKE, _CONTRAST, _WHITE, _LEAST, _LARGEST, _FRAME = 256, 11, 80, 235, 6, 40, 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement(Fingerprint):
-    """What was measured in one decoded file, besides its fingerprint.
+    """The measurements of one decoded file, in addition to its fingerprint.
 
     `mean`, `std` and `quantiles` (1 %, 50 %, 99 %) are in grey levels 0..255; `black` and `white` are the shares of
     pixels at 0 and 255; `border` is the share of the area in edge rows and columns of one colour; `marks` counts what
-    looks like burnt-in text; `bytes` is the file's size, `format` and `mode` are Pillow's names, or DICOM and
-    its photometric interpretation. `warnings` is what DICOM tags say against a frontal chest X-ray, one line each.
+    looks like burnt-in text; `bytes` is the file's size; `format` and `mode` are Pillow's names, or DICOM and its
+    photometric interpretation. `warnings` lists DICOM tags that contradict a frontal chest X-ray, one line each.
     """
 
     bytes: int
@@ -55,10 +56,10 @@ class Measurement(Fingerprint):
 
 
 def measure_all(paths: Sequence[Path], on_image: Callable[[], None] | None = None) -> list[Measurement | Unreadable]:
-    """Measure files in parallel, in their order.
+    """Measure files in parallel; the results are in their order.
 
-    Decoding, hashing and most of the arithmetic release the interpreter's lock, so threads will do; they also spare a
-    caller that holds TensorFlow the cost of new processes.
+    Decoding, hashing and most of the arithmetic release the interpreter's lock, so threads suffice; they also spare a
+    caller that has loaded TensorFlow the cost of new processes.
     """
     measurements = []
     with ThreadPoolExecutor(usable_cores()) as pool:
@@ -112,7 +113,7 @@ def _statistics(histogram: NDArray[np.int64]) -> tuple[float, float, tuple[int, 
 
 
 def border_share(pixels: NDArray[np.uint8]) -> float:
-    """Share of the area taken by the rows and columns at the edges that are each of one colour, within a tolerance.
+    """Share of the area of those rows and columns at the edges that are each of one colour, within a tolerance.
 
     Args:
         pixels: uint8 `[H, W]`.
@@ -130,7 +131,7 @@ def border_share(pixels: NDArray[np.uint8]) -> float:
 def _filtered(pixels: NDArray[np.uint8], extremum: np.ufunc) -> NDArray[np.uint8]:
     """The extremum over each `_STROKE` x `_STROKE` window.
 
-    Windows double from one pixel to the wanted width: 16 vector operations take 1/50 of SciPy's `grey_opening`, which
+    Windows double from one pixel to the full width: 16 vector operations take 1/50 of SciPy's `grey_opening`, which
     also holds the interpreter's lock.
     """
     for _ in range(2):
@@ -144,7 +145,7 @@ def _filtered(pixels: NDArray[np.uint8], extremum: np.ufunc) -> NDArray[np.uint8
 
 
 def count_marks(pixels: NDArray[np.uint8]) -> int:
-    """How many things near the edges look like burnt-in letters, arrows or markers (see the constants above).
+    """Number of objects near the edges that look like burnt-in letters, arrows or markers (see the constants above).
 
     Args:
         pixels: uint8 `[256, 256]`.

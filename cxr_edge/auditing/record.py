@@ -1,4 +1,4 @@
-"""What an audit says, as it is written by `audit --json`, printed, and shown on the page; needs no SciPy."""
+"""The record of an audit, as written by `audit --json`, printed, and shown on the page; needs no SciPy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCHEMA = 2
 
 
 class Severity(StrEnum):
-    """How grave a finding is, the gravest first."""
+    """How serious a finding is, the most serious first."""
 
     SERIOUS = "serious"
     WARNING = "warning"
@@ -29,7 +29,7 @@ class CopyKind(StrEnum):
 
 
 class Verdict(StrEnum):
-    """How much of the class a shortcut test sees."""
+    """How well a shortcut test recognizes the class."""
 
     STRONG = "strong"
     SOME = "some"
@@ -40,7 +40,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Thresholds:
-    """By which copies are recognized: bits of the perceptual hash, and minimum correlations."""
+    """Thresholds for copies: bits of the perceptual hash, and minimum correlations."""
 
     hash_bits: int
     correlation: float
@@ -49,7 +49,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Spread:
-    """Of one figure per image, over a class."""
+    """The spread of one figure per image over a class."""
 
     mean: float
     std: float
@@ -58,7 +58,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of images as text, such as 256 x 256: how many there are, and the most common with their counts."""
+    """Image sizes as text, such as 256 x 256: the number of distinct ones, and the most common with their counts."""
 
     different: int
     most_common: dict[str, int]
@@ -66,7 +66,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class ClassSummary:
-    """One class. What is measured is absent where no image of it can be read.
+    """One class. The measurements are absent if none of its images can be read.
 
     Grey values are in levels 0..255, `black_pixels` and `white_pixels` shares of an image's pixels.
     """
@@ -96,7 +96,7 @@ class UnreadableFile:
 
 @dataclass(frozen=True)
 class CopiedFile:
-    """One file of a picture that is there more than once; `part` is empty where there is no split."""
+    """One file of a picture that occurs more than once; `part` is empty without a split."""
 
     path: str
     label: str
@@ -105,7 +105,7 @@ class CopiedFile:
 
 @dataclass(frozen=True)
 class NearPair:
-    """Two files of one picture in other bytes: the correlation that says so, and what was done to one, in words."""
+    """Two files of one picture with different bytes: their correlation, and how one was altered, in words."""
 
     first: str
     second: str
@@ -115,7 +115,7 @@ class NearPair:
 
 @dataclass(frozen=True)
 class CopiedPicture:
-    """A picture that is there more than once, and whether its files cross labels or parts of the split."""
+    """A picture that occurs more than once, and whether its files cross labels or parts of the split."""
 
     kind: CopyKind
     across_classes: bool
@@ -126,7 +126,7 @@ class CopiedPicture:
 
 @dataclass(frozen=True)
 class PatientFile:
-    """An image of a patient who is in several parts of the split."""
+    """An image of a patient with images in several parts of the split."""
 
     path: str
     part: str
@@ -134,7 +134,7 @@ class PatientFile:
 
 @dataclass(frozen=True)
 class DividedPatient:
-    """A patient in several parts of the split."""
+    """A patient with images in several parts of the split."""
 
     patient: str
     files: tuple[PatientFile, ...]
@@ -142,7 +142,7 @@ class DividedPatient:
 
 @dataclass(frozen=True)
 class Patients:
-    """Whose images are known; `across_classes` counts patients with several labels."""
+    """The known patients; `across_classes` counts patients with several labels."""
 
     images_with_patient: int
     patients: int
@@ -154,9 +154,9 @@ class Patients:
 class Sources:
     """Where images come from.
 
-    `sources` has images of each label by source, the largest first; `shared` for each label with known sources the
-    share of its images from sources that have another label too; `association` is Cramer's V of source and label, None
-    where there is nothing to compare.
+    `sources` counts the images of each label by source, the largest first; `shared` is, for each label with known
+    sources, the share of its images from sources that also have another label; `association` is Cramer's V of source
+    and label, None if there is nothing to compare.
     """
 
     images_with_source: int
@@ -167,7 +167,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Difference:
-    """How often each class has a feature, Cramer's V of feature and class, and the p-value of chi squared."""
+    """How often each class has a feature, Cramer's V of feature and class, and the p-value of the chi-squared test."""
 
     what: str
     share: dict[str, Interval]
@@ -177,9 +177,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class ShortcutTest:
-    """How well a small model guesses the class from what is not the lungs.
+    """How well a small model guesses the class without seeing the lungs.
 
-    What was measured is absent where the test was not made; `balanced_accuracy` is then None, and `sentence` says why.
+    The measurements are absent if the test was not run; `balanced_accuracy` is then None, and `sentence` says why.
     """
 
     test: str
@@ -195,7 +195,7 @@ class ShortcutTest:
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault, or what may be one; `count` is absent where there is nothing to count."""
+    """A fault or a possible one; `count` is absent if there is nothing to count."""
 
     severity: Severity
     kind: str
@@ -205,9 +205,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """All that an audit says of a collection of images. Paths are relative to its folder.
+    """All results of an audit of a collection of images. Paths are relative to its folder.
 
-    `dicom_warnings` says of how many DICOM files tags speak against a frontal chest X-ray, by the reason.
+    `dicom_warnings` counts, by reason, the DICOM files whose tags contradict a frontal chest X-ray.
     """
 
     cxr_edge: str
@@ -233,12 +233,12 @@ class Audit:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Audit:
-        """Of a record of this or an earlier version. Raises ValueError."""
+        """From a record of this or an earlier version. Raises ValueError."""
         return records.from_json(cls, _migrated(value))
 
 
 def _migrated(value: JsonObject) -> JsonObject:
-    """A record of any version as one of today's; the first had no number."""
+    """Migrate a record of any version; the first had no version number."""
     if value.get("schema", 1) == 1:
         return {**value, "schema": SCHEMA, "dicom_warnings": {}}
     return value

@@ -1,8 +1,8 @@
-"""How much of the class shows where the lungs are not: small models on the frame, a thumbnail and the file's metadata.
+"""How much of the class shows outside the lungs: small models on the frame, a thumbnail and the file's metadata.
 
 After DeGrave, Janizek and Lee, "AI for radiographic COVID-19 detection selects shortcuts over signal" (2021), and
 Maguolo and Nanni, "A critic evaluation of methods for COVID-19 automatic detection from X-ray images" (2021), who black
-out the lungs and still tell the data sets apart.
+out the lungs and can still tell the data sets apart.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from cxr_edge.auditing.record import ShortcutTest, Verdict
 from cxr_edge.intervals import CONFIDENCE, Interval
 
 FOLDS = 5
-#: Of the bootstrap.
+#: Parameters of the bootstrap.
 RESAMPLES = 2000
-#: Groups (patients, or clusters of copies) that a class needs for a figure worth showing.
+#: Minimum number of groups (patients, or clusters of copies) per class for a figure worth showing.
 LEAST_GROUPS = 10
-#: Images that are looked at, drawn evenly from the classes: more would narrow the interval little.
+#: Maximum number of images used, drawn evenly from the classes: more would hardly narrow the interval.
 MOST_IMAGES = 8000
-#: Share of the way from chance to perfect that the lower end of the interval must pass to be called strong: 50 %
-#: balanced accuracy with three classes, 62.5 % with two. On 700 phantoms per class, which have no shortcut but lungs of
-#: which a little reaches into the frame, the frame's lower end is at 0.05 of the way.
+#: A shortcut is strong if the lower end of the interval exceeds this share of the way from chance to perfect: 50 %
+#: balanced accuracy with three classes, 62.5 % with two. On 700 phantoms per class, which have no shortcut except lungs
+#: that reach slightly into the frame, the frame's lower end is at 0.05 of the way.
 STRONG = 0.25
 
 _SIDE = 32
@@ -33,17 +33,17 @@ _FRAME = 2
 def shortcut_tests(
     measurements: list[Measurement], targets: NDArray[np.int64], groups: NDArray[np.integer], labels: tuple[str, ...]
 ) -> tuple[ShortcutTest, ...]:
-    """Cross-validate a support vector machine (RBF kernel, classes weighted evenly) on what is not the lungs.
+    """Cross-validate a support vector machine (RBF kernel, balanced class weights) on what lies outside the lungs.
 
     Args:
         measurements: of N images.
         targets: int64 `[N]`, indices of `labels`.
-        groups: integers `[N]`; images of one group (a patient, copies of one image) are in one fold.
+        groups: integers `[N]`; images of one group (a patient, copies of one image) stay in one fold.
         labels: names of the classes.
 
     Returns:
-        One result per test; `balanced_accuracy` has a percentile bootstrap interval over groups. Where a class
-        has too few groups, `balanced_accuracy` is None and `sentence` says so.
+        One result per test; `balanced_accuracy` has a percentile bootstrap interval over groups. If a class has too few
+        groups, `balanced_accuracy` is None and `sentence` says so.
     """
     present = [label for label in range(len(labels)) if (targets == label).any()]
     scarce = [labels[label] for label in present if len(np.unique(groups[targets == label])) < LEAST_GROUPS]
@@ -100,7 +100,7 @@ def _result(
             "some": f"the file alone, unseen, gives {figure}, {against}; file size follows the picture, too",
             "none": f"the file alone, unseen, gives {figure}, {against}: no better than guessing",
         },
-        # Disease itself can show at 16 pixels: this one is for comparison, and no fault of the data.
+        # Disease itself can show at 16 pixels: this test is for comparison and reveals no fault in the data.
         "thumbnail": dict.fromkeys(
             ("strong", "some", "none"), f"16 x 16 pixels give {figure}, {against}; disease itself may show at that size"
         ),
@@ -119,10 +119,10 @@ def _result(
 
 
 def balanced_accuracy(right: NDArray[np.bool_], targets: NDArray[np.int64], groups: NDArray[np.integer]) -> Interval:
-    """Mean recall of the classes, with a percentile bootstrap interval over groups, which images of one patient need.
+    """Mean recall of the classes, with a percentile bootstrap interval over groups, since a patient's images correlate.
 
     Args:
-        right, targets, groups: `[N]`, whether an image was named rightly, its class, its group.
+        right, targets, groups: `[N]`: whether an image was classified correctly, its class, its group.
     """
     classes, target = np.unique(targets, return_inverse=True)
     names, group = np.unique(groups, return_inverse=True)
@@ -143,14 +143,15 @@ def balanced_accuracy(right: NDArray[np.bool_], targets: NDArray[np.int64], grou
 def _cross_validated(
     features: NDArray[np.float32], targets: NDArray[np.int64], groups: NDArray[np.integer]
 ) -> NDArray[np.int64]:
-    """Class of each image by a model that saw none of its group."""
+    """The predicted class of each image, by a model that saw none of its group."""
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    # Of the models tried on the radiographs' frame this one found most, in the least time: 82 % balanced accuracy,
-    # against 76 % of a logistic regression on 40 principal components and 74 % of 100 extremely randomized trees.
+    # Of the models tried on the radiographs' frame, this one was the most accurate and the fastest: 82 % balanced
+    # accuracy, against 76 % of a logistic regression on 40 principal components and 74 % of 100 extremely randomized
+    # trees.
     model = make_pipeline(StandardScaler(), SVC(class_weight="balanced"))
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     named: NDArray[np.int64] = cross_val_predict(model, features, targets, groups=groups, cv=folds)
@@ -158,7 +159,7 @@ def _cross_validated(
 
 
 def _drawn(targets: NDArray[np.int64], groups: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Indices of at most `MOST_IMAGES` images, evenly from the classes and with whole groups, in their order."""
+    """Ascending indices of at most `MOST_IMAGES` images, drawn evenly from the classes in whole groups."""
     names, group = np.unique(groups, return_inverse=True)
     shuffled = np.random.default_rng(0).permutation(len(names))[group]
     room = MOST_IMAGES // len(np.unique(targets))
@@ -176,8 +177,8 @@ def _reduced(thumbnails: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
 
 
 def _frame(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    # A frame of 4 in 32 pixels would tell 49 % of phantoms apart, by the lungs that reach into it; 2 in 32 tell 37 %,
-    # and of the radiographs, whose shortcut is real, 82 %.
+    # A frame of 4 in 32 pixels would classify 49 % of phantoms correctly, by the lungs that reach into it; 2 in 32
+    # classify 37 % of them, and 82 % of the radiographs, whose shortcut is real.
     outside = np.ones((_SIDE, _SIDE), dtype=bool)
     outside[_FRAME:-_FRAME, _FRAME:-_FRAME] = False
     return _reduced(thumbnails, _SIDE)[:, outside]
@@ -192,7 +193,7 @@ def _metadata(measurements: list[Measurement]) -> NDArray[np.float32]:
         [own.format for own in measurements],
     ):
         _, which, counts = np.unique(names, return_inverse=True, return_counts=True)
-        # A size of its own says which image it is, not of which class.
+        # A unique size identifies the image, not its class.
         common = np.flatnonzero(counts >= max(2, len(names) // 100))
         columns.append(which[:, None] == common[None, :])
     return np.concatenate(columns, axis=1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Whether classes come from different sources: then whatever gives away the hospital gives away the class."""
+"""Check whether classes come from different sources: then whatever gives away the hospital gives away the class."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from scipy import stats
 
 from cxr_edge.auditing.record import Sources
 
-#: Share of a class's images from sources that have another class too, under which it is worth a warning.
+#: Share of a class's images from sources shared with another class, below which a warning is due.
 SHARED = 0.5
 
 
 def compare_sources(images: Iterable[tuple[str, str | None]], labels: Sequence[str]) -> Sources:
-    """Which sources the images of each class come from, where known.
+    """Compare the known sources of each class's images.
 
     Args:
         images: label and source of each.
-        labels: in their order.
+        labels: in order.
     """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for label, source in images:
@@ -43,7 +43,7 @@ def compare_sources(images: Iterable[tuple[str, str | None]], labels: Sequence[s
 
 
 class Apart(NamedTuple):
-    """Labels none, or few, of whose images come from a source that has another label too."""
+    """Labels with no images, or only few, from a source that also has another label."""
 
     none: list[str]
     few: list[str]

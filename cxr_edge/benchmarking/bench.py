@@ -1,4 +1,4 @@
-"""`cxr-edge bench`: every artifact on every runtime that reads it, and Keras where it can be had."""
+"""`cxr-edge bench`: every artifact on every runtime that reads it, and Keras if available."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _QUICK_FILES = 12
 
 @dataclass(frozen=True)
 class _Measured:
-    """A row, and what yields its session again: a sweep must not hold every artifact as often as it has passes."""
+    """A row, and how to load its session again: a sweep must not keep every artifact loaded once per pass."""
 
     row: Row
     reload: Callable[[], Session]
@@ -57,7 +57,7 @@ class _Measured:
 
 @dataclass(frozen=True)
 class _Pass:
-    """What was measured with one number of threads; `after` are the system's counters right after the latencies."""
+    """The measurements with one number of threads; `after` has the system's counters right after the latencies."""
 
     rows: tuple[_Measured, ...]
     after: Clock
@@ -66,7 +66,7 @@ class _Pass:
 
 @dataclass(frozen=True)
 class _Bench:
-    """What all passes have in common; `images` are uint8 `[N, S, S, 1]`, `image` is a file of one."""
+    """What all passes share; `images` are uint8 `[N, S, S, 1]`, `image` is a file of one."""
 
     plan: Plan
     options: BenchOptions
@@ -80,9 +80,9 @@ def bench(selection: Selection, options: BenchOptions, progress: Stage = silentl
     """Measure artifacts on this machine.
 
     Args:
-        selection: of `cxr_edge.runtimes.selection`: a bundle, or single files.
+        selection: from `cxr_edge.runtimes.selection`: a bundle, or single files.
         options: what to measure.
-        progress: begins each part of the work that takes a while.
+        progress: called at the start of each lengthy part of the work.
 
     Raises:
         ArtifactError, DataError, MissingDependencyError, OptionError, ProviderError.
@@ -124,10 +124,10 @@ def bench(selection: Selection, options: BenchOptions, progress: Stage = silentl
 
 
 def _decoded(files: ImageFiles, like: Artifact) -> tuple[ImageFiles, NDArray[np.uint8], tuple[BenchWarning, ...]]:
-    """The files that can be decoded, their pixels `[N, S, S, 1]`, and what the others lack.
+    """The files that can be decoded, their pixels `[N, S, S, 1]`, and warnings about the others.
 
     Raises:
-        DataError: none can be decoded.
+        DataError: no file can be decoded.
     """
     images: dict[Path, NDArray[np.uint8]] = {}
     reasons: dict[Path, str] = {}
@@ -172,13 +172,13 @@ def _reload(target: Target) -> Callable[[], Session]:
 
 
 def _targets(common: _Bench, threads: int) -> list[Target]:
-    """Loaded; the Keras model first."""
+    """The loaded targets, the Keras model first."""
     plan = common.plan
     for runtime in dict.fromkeys(runtime for _, runtime in plan.pairs):
-        # Importing a runtime is not part of loading the first artifact.
+        # Importing a runtime must not count as loading the first artifact.
         runtime.prepare()
     with Trial() as trial:
-        # Nor is the trial of what is new here.
+        # Nor must the trial of files new to this machine.
         for artifact, runtime in plan.pairs:
             trial.require_known(artifact.path, runtime)
     targets = [artifact_target(artifact, runtime, threads, common.images) for artifact, runtime in plan.pairs]
@@ -259,7 +259,7 @@ def _against(figures: Latency, base: Latency, baseline: str, itself: bool) -> Ag
 
 
 def _ranked(measured: Sequence[_Measured]) -> list[_Measured]:
-    """The fastest first; the winner is the first whose artifact did not fail its gate, or the first where all did."""
+    """The fastest first; the winner is the first whose artifact did not fail its gate, or the first if all failed."""
     ranked = sorted(measured, key=lambda each: each.row.p50_ms)
     good = [index for index, each in enumerate(ranked) if each.row.verdict is not Verdict.FAILED]
     first = good[0] if good else 0
@@ -284,5 +284,5 @@ def _from_files(common: _Bench, files: ImageFiles, winner: _Measured, like: Arti
 
 
 def _command_line() -> tuple[str, ...]:
-    """As typed, files and folders by their last name: a record goes to other people."""
+    """As typed, but with only the last component of paths: records are shared with other people."""
     return ("cxr-edge", *(Path(word).name if os.sep in word else word for word in sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Has anything become slower since an earlier record of the same machine?"""
+"""Compare a record with an earlier one of the same machine: has anything become slower?"""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cxr_edge.benchmarking.record import BenchRecord, Row
 from cxr_edge.errors import GateError, OptionError
 from cxr_edge.wording import counted
 
-#: Slower than by this share is a regression, where the interval leaves no doubt.
+#: A slowdown beyond this share is a regression, if the interval leaves no doubt.
 TOLERANCE = 0.05
 
 
 class Change(StrEnum):
-    """What became of a row: "cannot tell" where its interval holds both, gone where it is not in the new record."""
+    """What became of a row: "cannot tell" if its interval allows either, gone if it is missing from the new record."""
 
     SLOWER = "slower"
     FASTER = "faster"
@@ -29,7 +29,7 @@ class Change(StrEnum):
 class ComparedRow:
     """A row of two records side by side: medians, the ratio of new to old with its interval, and the verdict.
 
-    Figures of a row that is gone are None, and so is the interval where there were too few rounds for one.
+    Figures of a row that is gone are None, and so is the interval if there were too few rounds for one.
     """
 
     id: str
@@ -44,8 +44,8 @@ class ComparedRow:
 def compare(old: BenchRecord, new: BenchRecord) -> tuple[ComparedRow, ...]:
     """The rows of two records side by side.
 
-    The rounds of the two were not measured in turn, so what a machine did in between shows as well: a row is a
-    regression only where the whole interval of its ratio lies past `1 + TOLERANCE`.
+    The rounds of the two records were not interleaved, so changes of the machine in between show as well: a row is a
+    regression only if the whole interval of its ratio lies above `1 + TOLERANCE`.
 
     Raises:
         OptionError: the records are of different machines or image sizes.
@@ -64,7 +64,7 @@ def compare(old: BenchRecord, new: BenchRecord) -> tuple[ComparedRow, ...]:
 
 
 def _key(row: Row) -> tuple[str, int]:
-    # Files that were exported before November 2026 call float32 none.
+    # Files exported before November 2026 call float32 "none".
     return row.id.replace("xception-none.", "xception-float32."), row.threads
 
 

@@ -1,4 +1,4 @@
-"""One plain sentence on the winner: what it is against the baseline, how sure that is, and what it costs."""
+"""One plain sentence on the winner: its speed against the baseline, how certain that is, and what it costs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def conclusion(record: BenchRecord) -> str:
-    """The sentence on a record; nothing whose interval holds 1 is called faster in it."""
+    """The sentence on a record; it never calls a row faster whose interval includes 1."""
     row = record.winner
     base = record.baseline_of(row)
     doubt = noise_remark(record.noise) if record.noise.noisy else None

@@ -1,6 +1,6 @@
-"""Energy that the machine used, where it says: Intel's and AMD's RAPL counters, and the power rails of Jetson boards.
+"""Energy used by the machine, if it reports it: Intel's and AMD's RAPL counters, and the power rails of Jetson boards.
 
-RAPL counts the processor's package, the rails what the whole module draws; both include what other programs use.
+RAPL covers the processor package, the rails the whole module; both include what other programs use.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class EnergyMeter(Protocol):
     source: str
 
     def joules(self) -> float:
-        """Since the meter was made."""
+        """Energy in joules since the meter was created."""
         ...
 
 
@@ -28,7 +28,7 @@ def _number(path: Path) -> int:
 
 
 class RaplMeter:
-    """The package counters under `powercap`, in microjoules, which start anew from 0 when they are full."""
+    """The package counters under `powercap`, in microjoules, which wrap around to 0."""
 
     source = "RAPL, processor packages"
 
@@ -46,7 +46,7 @@ class RaplMeter:
 
 
 class RailMeter:
-    """Jetson's input rail: millivolts and milliamperes, sampled in a thread and added up."""
+    """Jetson's input rail: millivolts and milliamperes, sampled and integrated in a thread."""
 
     source = "power rail of the module"
 
@@ -77,7 +77,7 @@ class RailMeter:
 
 
 def energy_meter(system: Path = Path("/sys")) -> EnergyMeter | None:
-    """The meter of this machine; None where it has none, or does not let this user read it."""
+    """This machine's meter; None if it has none, or this user may not read it."""
     try:
         # A zone `intel-rapl:0` is a package; `intel-rapl:0:0` is a part of it.
         packages = [path for path in sorted(system.glob("class/powercap/intel-rapl:*")) if path.name.count(":") == 1]
@@ -88,6 +88,6 @@ def energy_meter(system: Path = Path("/sys")) -> EnergyMeter | None:
                 number = label.name.removeprefix("in").removesuffix("_label")
                 return RailMeter(label.with_name(f"in{number}_input"), label.with_name(f"curr{number}_input"))
     except (OSError, ValueError):
-        # Since 2020 the counters are root's: they reveal enough to read keys from another process.
+        # Since 2020 only root may read the counters: they reveal enough to extract keys from another process.
         return None
     return None

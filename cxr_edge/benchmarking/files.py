@@ -1,4 +1,4 @@
-"""From file to answer: decode, resize, inference and the whole, and a folder of files in one go."""
+"""From file to answer: decode, resize, inference and the total, and a whole folder at once."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from cxr_edge.imaging.prefetch import decoded_ahead
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 from cxr_edge.runtimes.base import Session
 
-#: Width of the files that are drawn where the user names none, from a scaled-down copy to a detector's own.
+#: Widths of the files drawn if the user names none, from a scaled-down copy to a detector's full resolution.
 _SIZES = (300, 600, 1024, 2500)
 _DRAWN = 1024
 
 
 def write_sample_files(folder: Path) -> list[Path]:
-    """Phantoms as hospitals hand out X-rays: PNG and JPEG of 300 to 2500 px."""
+    """Phantoms in the forms that hospitals provide X-rays: PNG and JPEG of 300 to 2500 px."""
     files = []
     for index, size in enumerate(_SIZES):
         phantom = Image.fromarray(draw_phantom(LABELS[index % len(LABELS)], index, min(size, _DRAWN)).pixels)
@@ -47,7 +47,7 @@ class ImageSource(StrEnum):
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """`source` says whether they are the user's, or phantoms written for the occasion."""
+    """`source` says whether they are the user's, or phantoms drawn for the benchmark."""
 
     paths: tuple[Path, ...]
     source: ImageSource
@@ -62,10 +62,10 @@ class ImageFiles:
 
 @contextmanager
 def files_to_classify(paths: Sequence[Path]) -> Iterator[ImageFiles]:
-    """The image files that some paths name, files and folders; phantoms where there are no paths.
+    """The image files under the given files and folders; phantoms if there are no paths.
 
     Raises:
-        DataError: no image files lie there.
+        DataError: there are no image files.
     """
     files = [file for path in paths for file in (image_files(path) if path.is_dir() else [path])]
     if paths and not files:
@@ -79,7 +79,7 @@ def files_to_classify(paths: Sequence[Path]) -> Iterator[ImageFiles]:
 
 @dataclass(frozen=True)
 class Stage:
-    """Milliseconds of one stage: decode, resize, inference, or the whole, from the file's path to probabilities."""
+    """Milliseconds of one stage: decode, resize, inference, or the total from the file's path to probabilities."""
 
     stage: str
     p50_ms: float
@@ -99,7 +99,7 @@ class FileTime:
 
 @dataclass(frozen=True)
 class FolderRate:
-    """Images per second from files to answers, of inference alone in the same run, and the first as a share of that."""
+    """Images per second from files to answers, those of inference alone in the same run, and the ratio of the two."""
 
     images_per_second: float
     inference_per_second: float
@@ -108,7 +108,7 @@ class FolderRate:
 
 @dataclass(frozen=True, kw_only=True)
 class FileTimes:
-    """From file to answer; `files` is how many."""
+    """Times from file to answer; `files` is the number of files."""
 
     files: int
     stages: tuple[Stage, ...]
@@ -124,7 +124,7 @@ def _stage(name: str, seconds: Sequence[float]) -> Stage:
 
 @dataclass(frozen=True)
 class _Round:
-    """Seconds of one file's stages."""
+    """Seconds of each stage of one file."""
 
     decode: float
     resize: float
@@ -155,16 +155,16 @@ def measure_files(
     seconds: float,
     on_file: Callable[[], None] | None = None,
 ) -> FileTimes:
-    """Time each stage of each file, one after the other, then the whole lot as `predict` does it.
+    """Time each stage of each file in turn, then all files together as `predict` classifies them.
 
     Args:
         files: image files; in the system's file cache after the first round, which is not counted.
-        session: of the artifact.
-        size: of its input.
-        resize: how it wants the files, of `imaging.rule.RESIZES`.
+        session: the artifact's.
+        size: of the artifact's input.
+        resize: its resizing method, one of `imaging.rule.RESIZES`.
         repeats: rounds over the files.
         cores: decoding threads of the folder run.
-        seconds: that the folder run takes at least, with inference alone beside it.
+        seconds: minimum duration of the folder run, which alternates with inference alone.
         on_file: called after each file of each round.
 
     Raises:
@@ -204,7 +204,7 @@ def _folder(files: Sequence[Path], session: Session, size: int, resize: str, cor
     pixels: list[NDArray[np.uint8]] = list(decoded_ahead(files, size, cores, resize))
     whole, alone = 0.0, 0.0
     count = 0
-    # In turn, so that a drifting machine is unfair to neither.
+    # Alternating, so that a drifting machine is unfair to neither.
     while whole + alone < seconds or not count:
         start = time.perf_counter()
         for image in decoded_ahead(files, size, cores, resize):

@@ -1,4 +1,4 @@
-"""Single-stream latency of several candidates, interleaved so that a drifting machine is unfair to none."""
+"""Single-stream latency of several candidates, interleaved so that a drifting machine affects all alike."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cxr_edge.runtimes.base import Session
 
 #: About the minimum number of counted queries of one candidate in a row.
 BLOCK = 5
-#: Uncounted queries before each block go on for this long. They warm the caches again, and outlast the last candidate:
-#: ONNX Runtime's idle threads spin for some 40 ms of CPU time after a query, and slow down whoever comes next.
+#: How long the uncounted queries before each block go on. They warm up the caches, and outlast the previous candidate:
+#: ONNX Runtime's idle threads spin for some 40 ms of CPU time after a query, and slow down whatever runs next.
 WARM_UP_SECONDS = 0.1
 
 
@@ -26,8 +26,8 @@ class Latency:
     """Percentiles of one query in milliseconds, the throughput of a single stream, and energy per query in millijoules.
 
     `rounds_ms` has the median of each round, `spread` their interquartile range as a share of their median: how much
-    the machine drifted while it was measured. `load_ms` is what loading took. `energy_mj` is None where the machine
-    does not say.
+    the machine drifted while it was measured. `load_ms` is the loading time. `energy_mj` is None if the machine does
+    not report it.
     """
 
     queries: int
@@ -46,9 +46,9 @@ class Latency:
 
 @dataclass
 class Candidate:
-    """What is measured: a loaded session, how long loading took, and the seconds of each counted query.
+    """A measured candidate: a loaded session, its loading time, and the seconds of each counted query.
 
-    `joules` is what the machine used during its counted queries, None where the machine does not say.
+    `joules` is the machine's energy during the counted queries, None if the machine does not report it.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Candidate:
         return np.array(self.seconds).reshape(self.rounds, -1) * 1000
 
     def figures(self) -> Latency:
-        """Of what `measure` has filled in."""
+        """Latency from the figures that `measure` filled in."""
         milliseconds = np.array(self.seconds) * 1000
         p50, p90, p99 = np.percentile(milliseconds, [50, 90, 99])
         rounds = np.median(self.blocks(), axis=1)
@@ -87,7 +87,7 @@ class Candidate:
 
 def _seconds_of(session: Session, image: NDArray[np.uint8]) -> float:
     if isinstance(session, RemoteSession):
-        # The way to its process is no part of an inference.
+        # Communication with its process is not part of an inference.
         return session.timed_run(image)[1]
     start = time.perf_counter()
     session.run(image)
@@ -95,7 +95,7 @@ def _seconds_of(session: Session, image: NDArray[np.uint8]) -> float:
 
 
 def rounds_of(queries: int) -> int:
-    """In how many rounds `measure` takes its queries."""
+    """The number of rounds in which `measure` runs its queries."""
     return math.ceil(queries / BLOCK)
 
 
@@ -111,16 +111,17 @@ def measure(
     """Fill `Candidate.seconds`: a block of queries of each candidate in turn, round after round.
 
     Fast candidates get longer blocks, so that each is measured for about the same time, spread over all rounds. This is
-    MLPerf Inference's single-stream scenario (one query at a time, a least number and a least duration), interleaved.
+    MLPerf Inference's single-stream scenario (one query at a time, a minimum number and a minimum duration),
+    interleaved.
 
     Args:
         candidates: interleaved in this order.
-        images: uint8 `[N, S, S, 1]`, taken in turn, one per query.
+        images: uint8 `[N, S, S, 1]`, used in turn, one per query.
         queries: minimum number of counted queries of each.
         seconds: about the minimum time spent in counted queries of each.
         on_block: called after each candidate's block; `rounds_of(queries)` times for each.
         meter: read around each block.
-        rounds: how many; None for `rounds_of(queries)`.
+        rounds: number of rounds; None for `rounds_of(queries)`.
     """
     single = [np.ascontiguousarray(images[index : index + 1]) for index in range(len(images))]
 
@@ -131,7 +132,7 @@ def measure(
     least = math.ceil(queries / rounds)
     blocks = []
     for candidate in candidates:
-        # The first queries are slow: memory is allocated, kernels are chosen.
+        # The first queries are slow: memory is allocated and kernels are selected.
         quickest = min(query(candidate, index) for index in range(4))
         blocks.append(max(least, math.ceil(seconds / rounds / quickest)))
         candidate.rounds = rounds

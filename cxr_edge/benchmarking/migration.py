@@ -1,7 +1,7 @@
-"""Records of earlier schemas, brought to today's: the one place that knows them.
+"""Migrate records of earlier schemas: the only place that knows those schemas.
 
 Schema 2, up to November 2026: warnings were lines of text, the speed against the baseline was a figure without a
-verdict, and float32 was called none. Schema 1 was never released; its rows have no rounds to compare.
+verdict, and float32 was called "none". Schema 1 was never released; its rows have no rounds to compare.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _CURRENT, _BEFORE = 3, 2
 
 
 def current_record(record: JsonObject) -> JsonObject:
-    """A record of any schema, as today's. Raises KeyError, TypeError, ValueError for what is none."""
+    """A record of any schema, in today's schema. Raises KeyError, TypeError, ValueError for anything else."""
     schema = record["schema"]
     if schema == _CURRENT:
         return record

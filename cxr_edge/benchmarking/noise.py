@@ -1,4 +1,4 @@
-"""Whether the machine was quiet while it was measured: spread of the rounds, throttling, changing frequency."""
+"""Whether the machine was quiet during measurement: spread of the rounds, throttling, changing frequency."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-#: Interquartile range of the rounds' medians, as a share of their median, past which ratios of a few per cent mean
+#: Interquartile range of the rounds' medians, as a share of their median, above which ratios of a few per cent mean
 #: nothing. Quiet runs of this project had 1 to 3 per cent, runs beside a compiler 10 and more.
 NOISY_SPREAD = 0.08
 _FREQUENCY_CHANGE = 0.1
@@ -16,7 +16,7 @@ _FREQUENCY_CHANGE = 0.1
 
 @dataclass(frozen=True)
 class Clock:
-    """What the system counts: throttling events of the CPU and of the container, and the frequency in kHz."""
+    """The system's counters: throttling events of the CPU and of the container, and the frequency in kHz."""
 
     throttled: int | None
     container_throttled: int | None
@@ -25,7 +25,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Noise:
-    """`spread` is the median of the candidates' (see `Latency`), `reasons` say in words why the machine was noisy."""
+    """`spread` is the median of the candidates' spreads (see `Latency`); `reasons` say why the machine was noisy."""
 
     spread: float
     noisy: bool
@@ -43,7 +43,7 @@ def _numbers(paths: Sequence[Path]) -> list[int]:
 
 
 def read_clock(system: Path = Path("/sys")) -> Clock:
-    """The counters as they are now; None for each that the system does not have."""
+    """The current counters; None for each that the system lacks."""
     cpus = sorted(system.glob("devices/system/cpu/cpu[0-9]*"))
     events = _numbers([cpu / "thermal_throttle/core_throttle_count" for cpu in cpus])
     frequencies = _numbers([cpu / "cpufreq/scaling_cur_freq" for cpu in cpus])
@@ -58,7 +58,7 @@ def read_clock(system: Path = Path("/sys")) -> Clock:
 
 
 def judge_noise(spreads: Sequence[float], before: Clock, after: Clock) -> Noise:
-    """From the spread of each candidate, and the system's counters before and after."""
+    """Judge the noise from each candidate's spread, and the system's counters before and after."""
     spread = float(np.median(spreads))
     reasons = []
     if spread > NOISY_SPREAD:

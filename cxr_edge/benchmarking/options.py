@@ -1,4 +1,4 @@
-"""What `bench` is asked to measure, and for how long."""
+"""What `bench` measures, and for how long."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cxr_edge.benchmarking.ratios import LEAST_ROUNDS
 from cxr_edge.errors import OptionError
 from cxr_edge.machine import usable_cores
 
-#: The name of the Keras model's row among the runtimes.
+#: The runtime name of the Keras model's row.
 KERAS = "keras"
 
 
@@ -18,12 +18,13 @@ KERAS = "keras"
 class BenchOptions:
     """What to measure, and for how long.
 
-    `runtimes` are names on the command line, `keras` among them, None for all installed, on the CPU. `threads` of one
-    inference, each number a pass of its own. `queries` and `seconds` are the least of a row's queries. `baseline`
-    is the row that the others are compared with, ARTIFACT or ARTIFACT@RUNTIME; None for Keras, or a float artifact.
-    `starts` is how often each candidate is started in a separate process, 0 for not at all; `throughput_seconds`
-    likewise for throughput; `file_rounds` is how often each file is read, for `folder_seconds` or more as a folder.
-    `quick` leaves out Keras, and of a bundle's artifacts all but the most wanted quantization and float32.
+    `runtimes` are names as on the command line, including `keras`; None for all installed ones, on the CPU. `threads`
+    are numbers of threads per inference, each measured in a separate pass. `queries` and `seconds` are minimums for
+    each row. `baseline` is the row that the others are compared with, ARTIFACT or ARTIFACT@RUNTIME; None for Keras, or
+    a float artifact. `starts` is how often each candidate is started in a separate process, 0 for never;
+    `throughput_seconds` likewise sets how long throughput is measured; `file_rounds` is how often each file is read,
+    and `folder_seconds` the minimum duration of the folder run. `quick` leaves out Keras, and all of a bundle's
+    artifacts except the preferred quantization and float32.
     """
 
     runtimes: tuple[str, ...] | None = None
@@ -40,7 +41,7 @@ class BenchOptions:
     quick: bool = False
 
     def quickly(self) -> BenchOptions:
-        """The same in under 20 seconds, without start-up and throughput."""
+        """The options for a run of under 20 seconds, without start-up and throughput."""
         return replace(
             self,
             queries=LEAST_ROUNDS,
@@ -55,7 +56,7 @@ class BenchOptions:
 
 
 def parse_threads(text: str | None) -> tuple[int, ...]:
-    """`1,2,4,all` as numbers; none for None. Raises OptionError for anything else."""
+    """`1,2,4,all` as numbers; an empty tuple for None. Raises OptionError for anything else."""
     threads = []
     for word in (text or "").split(","):
         if word.strip().lower() == "all":

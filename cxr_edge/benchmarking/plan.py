@@ -1,4 +1,4 @@
-"""What can be measured here of what was asked for, and what is left out, with the reason."""
+"""What can be measured here, and what is left out of the request, with the reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from cxr_edge.runtimes.selection import Selection, best_of, warning_about
 
 @dataclass(frozen=True)
 class Plan:
-    """`pairs` are the rows to be, for each number of `threads`; `keras` is the run whose model is one more, or None."""
+    """`pairs` are the rows to measure for each number of `threads`; `keras` is the run whose model is another row, or
+    None.
+    """
 
     pairs: tuple[tuple[Artifact, Runtime], ...]
     keras: Run | None
@@ -36,9 +38,9 @@ def plan_bench(selection: Selection, options: BenchOptions) -> Plan:
     """Pair the artifacts with the runtimes that read them.
 
     Raises:
-        MissingDependencyError: no runtime here reads any of them, or one was named that is not installed.
-        ProviderError: an accelerator was named that is not here.
-        OptionError: a runtime was named that is not known, or Keras, where it cannot be measured.
+        MissingDependencyError: no runtime here reads any of them, or a named runtime is not installed.
+        ProviderError: a named accelerator is not available here.
+        OptionError: a named runtime is unknown, or Keras was named and cannot be measured.
     """
     artifacts, runtimes = selection.artifacts, _runtimes(options.runtimes)
     passes = tuple(dict.fromkeys(options.threads)) or (usable_cores(),)
@@ -97,7 +99,7 @@ def _most_wanted(artifacts: tuple[Artifact, ...], runtimes: Sequence[Runtime]) -
 
 
 def _keras_run(selection: Selection, threads: Sequence[int], options: BenchOptions) -> tuple[Run | None, str | None]:
-    """The run whose bundle this is, if its Keras model can be run here; otherwise the reason why not."""
+    """The run that the bundle belongs to, if its Keras model can run here; otherwise the reason why not."""
     demanded = options.runtimes is not None
     run = None if selection.folder is None else Run(selection.folder.resolve().parent)
     reason = None

@@ -1,6 +1,6 @@
 """One cold start, measured from inside: `python -m cxr_edge.benchmarking.probe ARTIFACT RUNTIME THREADS IMAGE`.
 
-RUNTIME `keras` takes a run's folder for ARTIFACT. Prints one line of JSON once the image is classified.
+With RUNTIME `keras`, ARTIFACT is a run's folder. Prints one line of JSON once the image is classified.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 
 
 def _peak_memory() -> int | None:
-    """Bytes of resident memory at the highest; None where the system does not say."""
+    """Peak resident memory in bytes; None if the system does not report it."""
     try:
-        # Not getrusage: on Linux its peak begins with that of the process that started this one.
+        # Not getrusage: on Linux its peak starts from that of the parent process.
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
@@ -30,7 +30,7 @@ def _peak_memory() -> int | None:
 
 def main() -> None:
     artifact, name, threads, image = sys.argv[1:]
-    # What a driver prints to stdout must not land before the answer.
+    # Driver output on stdout must not precede the answer.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     from cxr_edge.imaging.decode import load_image
@@ -54,7 +54,7 @@ def main() -> None:
         runtime = runtime_named(name)
         runtime.prepare()
         start = time.perf_counter()
-        # This process is already one of its own.
+        # This is already a separate process.
         session = runtime.load_here(Path(artifact), int(threads))
     loaded = time.perf_counter()
     pixels = load_image(image, size, resize)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _RESAMPLES = 1000
-#: Of fewer rounds, an interval would look tighter than it is.
+#: With fewer rounds, an interval would look tighter than it is.
 LEAST_ROUNDS = 5
 
 
@@ -18,17 +18,17 @@ class Speed(StrEnum):
 
     FASTER = "faster"
     SLOWER = "slower"
-    #: The interval of their ratio holds 1, there is none, or the two medians say otherwise than their rounds.
+    #: The interval of their ratio includes 1, there is none, or the two medians contradict their rounds.
     UNDECIDED = "not told apart"
     BASELINE = "baseline"
 
 
 def judge_speed(medians: float, interval: tuple[float, ...] | None) -> Speed:
-    """Faster or slower only where nothing speaks against it.
+    """Faster or slower only if nothing contradicts it.
 
     Args:
-        medians: ratio of the medians of all queries, ours to the baseline's.
-        interval: lower and upper bound of `paired_ratio`; None where there were too few rounds for one.
+        medians: ratio of the medians over all queries, ours to the baseline's.
+        interval: lower and upper bound of `paired_ratio`; None if there were too few rounds.
     """
     if interval is not None and interval[1] < 1 and medians < 1:
         return Speed.FASTER
@@ -38,7 +38,7 @@ def judge_speed(medians: float, interval: tuple[float, ...] | None) -> Speed:
 
 
 def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Median of the rounds' ratios: a machine that slows down half way does so for both in each round."""
+    """Median of the rounds' ratios: a machine that slows down midway slows both in each round."""
     return float(np.median(np.asarray(ours) / np.asarray(theirs)))
 
 
@@ -49,11 +49,12 @@ def ratio_interval(
 
     Args:
         ours, theirs: medians of rounds.
-        paired: the rounds of both were measured in turn: of `paired_ratio`; otherwise of the ratio of two medians.
+        paired: True if the rounds of both were interleaved, for the interval of `paired_ratio`; otherwise the interval
+            is that of the ratio of two medians.
         seed: of the resampling.
 
     Returns:
-        Lower and upper bound; None of fewer than `LEAST_ROUNDS` rounds.
+        Lower and upper bound; None for fewer than `LEAST_ROUNDS` rounds.
     """
     if min(len(ours), len(theirs)) < LEAST_ROUNDS:
         return None

@@ -27,8 +27,8 @@ SCHEMA = 3
 
 
 class WarningKind(StrEnum):
-    """What a warning is about: something that is not in the table, an artifact that may not answer as it was validated,
-    a candidate that did not start in a separate process, images that were not taken; or of an older record, anything.
+    """What a warning is about: something left out of the table, an artifact that may not answer as validated, a
+    candidate that did not start in a separate process, or skipped images; in older records, anything.
     """
 
     LEFT_OUT = "left out"
@@ -40,7 +40,7 @@ class WarningKind(StrEnum):
 
 @dataclass(frozen=True)
 class BenchWarning:
-    """`subject` is the artifact, row or runtime that it is about."""
+    """`subject` is the artifact, row or runtime concerned."""
 
     kind: WarningKind
     subject: str
@@ -51,8 +51,8 @@ class BenchWarning:
 class Facts:
     """What is measured: an artifact, or the Keras model, on a runtime, with a number of threads.
 
-    `accuracy`, `agreement` (with Keras) and `verdict` are from the test split at export, None where there are none;
-    `ran_on` is what the runtime says that it computed on.
+    `accuracy`, `agreement` (with Keras) and `verdict` are from the test split at export, None if unknown; `ran_on` is
+    the hardware that the runtime reports.
     """
 
     id: str
@@ -69,9 +69,10 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class AgainstBaseline:
-    """The latency as a ratio to that of `baseline`, the `id` of a row with as many threads; `speed_up` is its inverse.
+    """The latency as a ratio to that of `baseline`, the `id` of a row with the same number of threads; `speed_up` is
+    its inverse.
 
-    The interval is the ratio's, None of the baseline itself, and of fewer rounds than it takes.
+    The interval is the ratio's; None for the baseline itself, and if there were too few rounds.
     """
 
     baseline: str
@@ -82,7 +83,7 @@ class AgainstBaseline:
 
     @property
     def speed_interval(self) -> tuple[float, float] | None:
-        """Of `speed_up`: the inverse has its ends exchanged."""
+        """The interval of `speed_up`: inverting swaps the bounds."""
         if self.ratio_interval is None:
             return None
         low, high = self.ratio_interval
@@ -91,7 +92,9 @@ class AgainstBaseline:
 
 @dataclass(frozen=True, kw_only=True)
 class Row(AgainstBaseline, Latency, Facts):
-    """One line of the table. `nodes_on` counts the nodes that each unit of an accelerator's session computes."""
+    """One line of the table. `nodes_on` counts the nodes that each processing unit of an accelerator's session
+    computes.
+    """
 
     winner: bool
     nodes_on: dict[str, int] | None = None
@@ -101,7 +104,7 @@ class Row(AgainstBaseline, Latency, Facts):
 
 @dataclass(frozen=True)
 class Images:
-    """The files that were classified."""
+    """The classified files."""
 
     source: ImageSource
     count: int
@@ -109,7 +112,7 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class FromFiles(FileTimes):
-    """From file to answer, of the winner: the `id` of its row, and its threads."""
+    """The winner's times from file to answer, with the `id` of its row and its threads."""
 
     id: str
     threads: int
@@ -118,7 +121,8 @@ class FromFiles(FileTimes):
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRecord:
-    """The result of a benchmark; rows are sorted by their median, the fastest first. `energy` says what was counted.
+    """The result of a benchmark; rows are sorted by median, the fastest first. `energy` says what the energy figures
+    cover.
 
     `conclusion` is one sentence on the winner (`cxr_edge.benchmarking.conclusion`).
     """
@@ -149,19 +153,19 @@ class BenchRecord:
         return next(row for row in self.rows if row.winner)
 
     def baseline_of(self, row: Row) -> Row:
-        """The row that another one is compared with."""
+        """The row that `row` is compared with."""
         return next(other for other in self.rows if (other.id, other.threads) == (row.baseline, row.threads))
 
     def concluded(self) -> BenchRecord:
-        """With its conclusion."""
+        """A copy with its conclusion."""
         return replace(self, conclusion=conclusion(self))
 
 
 def read_record(path: Path) -> BenchRecord:
-    """A record that `bench --json` wrote, of any schema. Raises DataError for another file, or a later schema."""
+    """Read a record written by `bench --json`, of any schema. Raises DataError for other files and later schemas."""
     try:
         record = current_record(json.loads(read_bounded(path, MAX_RECORD_BYTES)))
-        # The sentence of an older record may say more than its figures do.
+        # The sentence of an older record may claim more than its figures support.
         return from_json(BenchRecord, record).concluded()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
         raise DataError(f"{path}: not a record of cxr-edge bench that this version reads ({error})") from None

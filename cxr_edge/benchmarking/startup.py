@@ -1,4 +1,4 @@
-"""From the start of a process to its first answer, and its memory: each candidate in separate processes."""
+"""Time from process start to first answer, and memory, of each candidate in separate processes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from cxr_edge.processes import command_of
 
 @dataclass(frozen=True)
 class StartUp:
-    """Medians, in milliseconds: process start to answer with Python's imports and one decode, loading, and the first
-    inference; and the peak of resident memory, None where the system does not say."""
+    """Medians in milliseconds of process start to answer (with Python's imports and one decode), loading, and the first
+    inference; and peak resident memory, None if the system does not report it.
+    """
 
     start_ms: float
     load_ms: float
@@ -33,17 +34,17 @@ class DidNotStart:
 
 
 def startup(artifact: Path, runtime: str, threads: int, image: Path, repeats: int) -> StartUp | DidNotStart:
-    """Medians over several starts, the file cache warm.
+    """Medians over several starts, with a warm file cache.
 
     Args:
-        artifact: the file; for `keras` the run's folder.
+        artifact: the file; for `keras`, the run's folder.
         runtime: its name on the command line, or `keras`.
-        threads: of the inference.
+        threads: for the inference.
         image: the file to classify.
-        repeats: how many starts.
+        repeats: number of starts.
     """
     command = command_of("cxr_edge.benchmarking.probe", str(artifact), runtime, str(threads), str(image))
-    # A relative PYTHONPATH still holds: the process starts in the same folder.
+    # A relative PYTHONPATH still works: the process starts in the same folder.
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
     starts = []
     for _ in range(repeats):
@@ -55,7 +56,7 @@ def startup(artifact: Path, runtime: str, threads: int, image: Path, repeats: in
             answer = process.stdout.readline()
             seconds = time.perf_counter() - start
             _, err = process.communicate()
-        # A driver may crash when its process ends: what was answered before stands.
+        # A driver may crash at process exit; an answer given before that stands.
         if not answer.strip():
             lines = err.strip().splitlines() or [f"exit status {process.returncode}"]
             return DidNotStart(lines[-1][:200])

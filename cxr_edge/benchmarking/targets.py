@@ -1,4 +1,4 @@
-"""What is measured, one row each: an artifact on a runtime, or the run's Keras model; and how each is loaded again."""
+"""What is measured, one per row: an artifact on a runtime, or the run's Keras model; and how to load it again."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Source(Protocol):
     def load(self, threads: int) -> Session: ...
 
     def started(self, threads: int, image: Path, starts: int) -> StartUp | DidNotStart:
-        """In separate processes."""
+        """Measure start-up in separate processes."""
         ...
 
     def throughput(self, images: NDArray[np.uint8], threads: int, seconds: float) -> Throughput | None:
-        """For uint8 `[N, S, S, 1]`; None for what is not measured."""
+        """Throughput on uint8 `[N, S, S, 1]`; None if it is not measured."""
         ...
 
 
@@ -58,7 +58,7 @@ class ArtifactSource:
 
 @dataclass(frozen=True)
 class KerasSource:
-    """A run's Keras model, which takes long to load and is kept."""
+    """A run's Keras model, which is slow to load and so kept."""
 
     run: Run
     session: Session
@@ -67,7 +67,7 @@ class KerasSource:
         return self.session
 
     def started(self, threads: int, image: Path, starts: int) -> StartUp | DidNotStart:
-        # Ten seconds and more per start, most of them TensorFlow's import.
+        # Each start takes ten seconds or more, mostly for importing TensorFlow.
         return startup(self.run.folder, KERAS, threads, image, 1)
 
     def throughput(self, images: NDArray[np.uint8], threads: int, seconds: float) -> Throughput | None:
@@ -76,7 +76,7 @@ class KerasSource:
 
 @dataclass(frozen=True)
 class Target:
-    """A row to be: loaded, and with what is known of it before it is measured."""
+    """A row to measure: loaded, with everything known before the measurement."""
 
     facts: Facts
     candidate: Candidate
@@ -85,8 +85,8 @@ class Target:
 
 
 def keras_target(run: Run, threads: int, accuracy: float | None) -> Target:
-    """The run's Keras model; `accuracy` is its own on the test split. Raises OptionError as `KerasSession`."""
-    # Before TensorFlow is imported, it can still be told.
+    """The run's Keras model; `accuracy` is the model's on the test split. Raises OptionError as `KerasSession`."""
+    # TensorFlow can be configured only before it is imported.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
     from cxr_edge.training.keras_model import KerasSession
 
@@ -109,7 +109,7 @@ def keras_target(run: Run, threads: int, accuracy: float | None) -> Target:
 
 
 def artifact_target(artifact: Artifact, runtime: Runtime, threads: int, images: NDArray[np.uint8]) -> Target:
-    """An artifact on a runtime; one of the images, uint8 `[N, S, S, 1]`, finds what an accelerator leaves to the CPU.
+    """An artifact on a runtime; an image of uint8 `[N, S, S, 1]` serves to find what an accelerator leaves to the CPU.
 
     Raises:
         ArtifactError, MissingDependencyError, ProviderError.

@@ -1,4 +1,4 @@
-"""Throughput without a queue in between: as many images per second as the machine can classify."""
+"""Offline throughput: as many images per second as the machine can classify."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Throughput:
-    """`how` names the better of the ways that were tried."""
+    """`how` names the better of the two methods."""
 
     images_per_second: float
     how: str
 
 
 def _rate(work: Callable[[int], int], workers: int, seconds: float) -> float:
-    """Images a second of `workers` threads that call `work` (their number given, images done returned) for a while."""
+    """Images per second of `workers` threads that call `work` for a while; it maps a thread's number to a count of
+    images.
+    """
     done = [0] * workers
     go = threading.Barrier(workers + 1)
     stop = threading.Event()
@@ -44,7 +46,7 @@ def _rate(work: Callable[[int], int], workers: int, seconds: float) -> float:
     stop.set()
     for thread in threads:
         thread.join()
-    # Until the last one has ended: what was begun is counted, and so is its time.
+    # Until the last thread has ended: started work counts, and so does its time.
     return sum(done) / (time.perf_counter() - start)
 
 
@@ -56,17 +58,17 @@ def throughput(
     batches: bool,
     sessions: int | None = None,
 ) -> Throughput:
-    """The better of two ways to keep all cores busy: a session of one thread per core, and batches on all threads.
+    """The better of two ways to keep all cores busy: one single-threaded session per core, and batches on all threads.
 
     MLPerf Inference's offline scenario: any order, any latency.
 
     Args:
-        load: a session with a number of threads.
+        load: returns a session with a number of threads.
         images: uint8 `[N, S, S, 1]`.
-        cores: to be used.
-        seconds: of each way.
-        batches: whether the artifact takes more than one image.
-        sessions: at the same time, of one thread each; None for one per core. An accelerator is one, and holds one.
+        cores: number of cores to use.
+        seconds: duration of each measurement.
+        batches: whether the artifact accepts more than one image.
+        sessions: number of concurrent single-threaded sessions; None for one per core. An accelerator holds only one.
     """
     workers = cores if sessions is None else sessions
     single = [np.ascontiguousarray(images[index : index + 1]) for index in range(len(images))]

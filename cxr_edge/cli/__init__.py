@@ -36,18 +36,18 @@ from cxr_edge.cli.examples import epilog_of
 from cxr_edge.cli.export_choices import current_name
 from cxr_edge.errors import CxrEdgeError, MissingDependencyError, extra_with, first_line
 
-#: How alike two names of options have to be for one to be meant by the other.
+#: Minimum similarity of two option names for one to be a likely typo of the other.
 _ALIKE = 0.75
 
 
 class Command(TyperCommand):
-    """A command that suggests no option but one that may have been meant: --quantize for --quantise."""
+    """A command that only suggests plausible options: --quantize for --quantise."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
-            # typer does not export the class of this error.
+            # typer does not export this error class.
             if possibilities := getattr(error, "possibilities", None):
                 from difflib import get_close_matches
 
@@ -94,7 +94,7 @@ def options(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Show results and errors, no progress."),
 ) -> None:
     if debug:
-        # The processes that a command starts see it too.
+        # Processes started by a command see it too.
         os.environ[DEBUG] = "1"
     if verbose or quiet:
         from cxr_edge.console import Verbosity, set_verbosity
@@ -111,7 +111,7 @@ def _show_error(error: object) -> None:
 
     if os.environ.get(DEBUG):
         traceback.print_exc()
-    # The name of a file in it may hold what a terminal obeys.
+    # A file name in it may contain terminal control characters.
     print(printable(f"error: {error}"), file=sys.stderr)
 
 
@@ -125,7 +125,7 @@ def _show_defect(error: Exception) -> None:
 def main() -> None:
     """Entry point: errors of our own become one clear line and their exit status, never a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        # A terminal or a locale without a table's lines, or without a label's letters, shows question marks for them.
+        # A terminal or locale that lacks a table's lines or a label's letters shows question marks instead.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:

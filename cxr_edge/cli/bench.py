@@ -109,7 +109,7 @@ def command(
 def _write(
     record: BenchRecord, selection: Selection, json: Path | None, markdown: Path | None, csv: Path | None
 ) -> None:
-    """To the files that were asked for; and into the run of a bundle, for the run's report."""
+    """Write the requested files, and, for a run's bundle, the record for the run's report."""
     from cxr_edge.files import write_json, write_text
     from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.bench import bench_csv, bench_markdown
@@ -118,7 +118,7 @@ def _write(
     content = to_json(record)
     if selection.folder is not None:
         own = Run(selection.folder.resolve().parent)
-        # A quick one does not take the place of a thorough one.
+        # A quick record must not replace a thorough one.
         if own.config_file.is_file() and not (record.quick and own.bench_file.is_file()):
             write_json(own.bench_file, content)
     if json is not None:

@@ -13,7 +13,7 @@ def options_of_file(context: typer.Context, path: Path | None) -> Path | None:
     """Use the values of a TOML file in place of the command's defaults.
 
     Raises:
-        OptionError: there is no such file, it is not TOML, or it has a key that is no option; the nearest is named.
+        OptionError: there is no such file, it is not TOML, or it has a key that is not an option; the nearest is named.
     """
     if path is None or context.resilient_parsing:
         return path
@@ -46,10 +46,10 @@ def options_of_run(context: typer.Context, folder: Path | None) -> Path | None:
 
     options = to_json(Run(folder).config().options)
     if options.get("data") is not None:
-        # The number of phantoms of a run without any.
+        # The number of phantoms in a run that uses none.
         del options["phantoms"]
     values = {name: value for name, value in options.items() if value not in (None, [])}
-    # What a file says comes before it, in whichever order the two are typed.
+    # A file's values take precedence, in whichever order the two are typed.
     context.default_map = {**values, **(context.default_map or {})}
     return folder
 

@@ -1,4 +1,4 @@
-"""`cxr-edge demo`: the whole way on phantoms, to one table, a heat map and a report."""
+"""`cxr-edge demo`: the whole workflow on phantoms, ending in a table, a heat map and a report."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def command(run: NewRunOption = None) -> None:
 
 
 def _draw_heat_map(run: Run) -> None:
-    """Over the first COVID-19 phantom of the test split."""
+    """Draw a heat map over the first COVID-19 phantom of the test split."""
     from cxr_edge.data.split import run_split
     from cxr_edge.prediction.classifier import Classifier
     from cxr_edge.prediction.predict import predict_files

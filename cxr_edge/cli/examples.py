@@ -66,7 +66,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 def epilog_of(command: str) -> str | None:
-    """The section, in Rich's markup. None for a command without examples."""
+    """The section, in Rich markup; None for a command without examples."""
     examples = EXAMPLES.get(command)
     if not examples:
         return None

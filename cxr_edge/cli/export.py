@@ -23,7 +23,7 @@ ARTIFACTS, FINE_TUNING, DECISION = "Artifacts", "Fine-tuning", "Decision rule"
 
 @dataclass(frozen=True)
 class RecipeOptions:
-    """A recipe by its name, or the options that make one."""
+    """A named recipe, or the options that make one."""
 
     recipe: Annotated[
         str | None,
@@ -146,7 +146,7 @@ def command(
     from cxr_edge.exporting.recipe_file import recipe_of_options
 
     recipe = recipe_of_options(**asdict(artifacts), gate=gate.demanded())
-    # TensorFlow takes seconds to import: not before the options are checked.
+    # TensorFlow takes seconds to import, so only after the options are checked.
     from cxr_edge.exporting.export import ExportOptions
     from cxr_edge.runs import find_run
 
@@ -158,7 +158,7 @@ def command(
 
 
 def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) -> None:
-    """Export and show the result; `demo` does the same. Raises GateError when an artifact fell short of the gate."""
+    """Export and show the result; `demo` does the same. Raises GateError if an artifact failed its gate."""
     from cxr_edge.artifacts.bundle import REFERENCES, listed_artifacts
     from cxr_edge.console import stage
     from cxr_edge.evaluation.advice import advise

@@ -1,4 +1,4 @@
-"""What `export --format` and `--quantize` take: the kinds that can be exported, and all of them; and by which names."""
+"""The choices of `export --format` and `--quantize`: the exportable kinds, `all`, and older names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     FormatChoice = str
     QuantizationChoice = str
 else:
-    # Made of the kinds, which a type checker does not follow.
+    # Built from the kinds, which a type checker does not follow.
     FormatChoice = StrEnum("FormatChoice", [(str(kind), str(kind)) for kind in (*ArtifactFormat, "all")])
     QuantizationChoice = StrEnum(
         "QuantizationChoice", [(str(kind), str(kind)) for kind in (*Quantization.exportable(), "all")]
@@ -19,7 +19,7 @@ else:
 
 
 def current_name(choice: str) -> str:
-    """A choice as it is called today: scripts from before schema 2 say none for float32."""
+    """The current name of a choice: scripts from before schema 2 call float32 "none"."""
     try:
         return str(Quantization(choice))
     except ValueError:

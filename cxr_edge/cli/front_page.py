@@ -1,4 +1,4 @@
-"""What `cxr-edge` without a command shows: the way from images to a device, and how far the latest run has come."""
+"""What `cxr-edge` without a command shows: the steps from images to a device, and how far the latest run is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAY = (
 
 
 def show_front_page() -> None:
-    """The way, the latest run under `runs/`, and where to read on."""
+    """Show the steps, the latest run under `runs/`, and where to read more."""
     lines = [f"cxr-edge {__version__}: chest X-ray classifiers, from a folder of images to a small device", ""]
     lines += [f"  {typed:<27}{purpose}" for typed, purpose in WAY]
     lines += ["", *_latest_run(), ""]

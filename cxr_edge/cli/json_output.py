@@ -1,4 +1,4 @@
-"""`--json -`: the result on standard output, and everything else that a command shows on standard error."""
+"""`--json -`: the result on standard output, and all other output of a command on standard error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _standard_output() -> Iterator[Path]:
     result, stdout = folder / "result.json", sys.stdout
     stdout.flush()
     kept = os.dup(1)
-    # Python's own stream, and that of native libraries and other processes.
+    # Python's own stream, and the one used by native libraries and other processes.
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     try:

@@ -132,7 +132,7 @@ ThreadsOption = Annotated[
 
 
 def _demand_signature(key: Path | None) -> Path | None:
-    """The environment variable is what loading an artifact heeds, here and in the processes that a command starts."""
+    """Set the environment variable, which applies to loading artifacts here and in processes that a command starts."""
     from cxr_edge.artifacts.release import REQUIRED_KEY, required_key
 
     if key is not None:
@@ -155,7 +155,7 @@ SignatureOption = Annotated[
 
 @dataclass(frozen=True)
 class GateOptions:
-    """The demands on an artifact; None for those that are not stated."""
+    """The demands on an artifact; None for those not stated."""
 
     min_agreement: AgreementOption = None
     max_accuracy_drop: DropOption = None
@@ -164,7 +164,7 @@ class GateOptions:
     max_class_loss: ClassLossOption = None
 
     def demanded(self) -> dict[str, float]:
-        """Those that are stated."""
+        """The stated demands."""
         from cxr_edge.evaluation.gate import demanded
 
         return demanded(**asdict(self))

@@ -75,7 +75,7 @@ def command(
 def _shown(
     answers: Iterator[Prediction | SkippedImage], answering: Answering, paths: list[Path], lines: PredictionCsv | None
 ) -> PredictionBatch:
-    """Show answers as they come; all of them."""
+    """Show answers as they come; returns all of them."""
     from cxr_edge.prediction.prediction import PredictionBatch, SkippedImage
     from cxr_edge.reporting.terminal.predictions import PredictionTable, show_skipped_image
 

@@ -39,7 +39,7 @@ def write_report(bundle: Path, output: Path | None = None, with_images: bool = F
     from cxr_edge.runtimes.selection import run_of
 
     path = output or run_of(bundle).folder / "report.html"
-    # What artifacts do under shift is read from them: it was measured at export.
+    # Results under shifts are read from the artifacts: they were measured at export.
     scored = score_bundle(bundle, Scope.of_labels(), stage)
     rows = compare_bundle(scored, {})
     record = None
@@ -47,7 +47,7 @@ def write_report(bundle: Path, output: Path | None = None, with_images: bool = F
         try:
             record = read_record(scored.run.bench_file)
         except DataError as error:
-            # Of an earlier version: the page has no latencies then, and this is why.
+            # From an earlier version: the page then has no latencies, and this says why.
             show(str(error))
     write_text(path, render(scored, rows, advise(rows), record, with_images))
     show(f"report: {path}")

@@ -16,16 +16,16 @@ from cxr_edge.option import declared, flag_of
 
 @dataclass(frozen=True)
 class _Spread:
-    """The options that stand for a parameter of a command, and what makes the parameter of their values."""
+    """The options that replace a parameter of a command, and what builds the parameter from their values."""
 
     options: list[inspect.Parameter]
     gathered: Callable[..., Any]
 
 
 def spread(*parameters: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Replace a command's parameters of these names, dataclasses, by their fields, for typer to make options of.
+    """Replace a command's dataclass parameters with these names by their fields, which typer turns into options.
 
-    Each field is annotated as a parameter of a typer command is, and has a default.
+    Each field is annotated like a parameter of a typer command, and has a default.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -38,7 +38,7 @@ def spread(*parameters: str) -> Callable[[Callable[..., None]], Callable[..., No
 def spread_declared(parameter: str, kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace a command's parameter, a mapping of values by name, by the fields of a dataclass.
 
-    Each field is annotated with an `Option`. An option that is not stated is None in the mapping, or False or empty.
+    Each field is annotated with an `Option`. An option that is not stated is None, False or empty in the mapping.
     """
     options, declarations = [], declared(kind)
     for field in fields(kind):
@@ -60,7 +60,7 @@ def spread_declared(parameter: str, kind: type[Any]) -> Callable[[Callable[..., 
 
 
 def _optional(kind: Any) -> Any:
-    """The type for typer of an option that need not be stated."""
+    """The type, for typer, of an option that need not be stated."""
     if get_origin(kind) is tuple:
         return list[get_args(kind)[0]] | None  # type: ignore[misc]
     return kind if get_origin(kind) in (Union, UnionType) else kind | None

@@ -44,7 +44,7 @@ def command(
 
 
 def _trained(folder: Path, stated: Mapping[str, Any], resuming: bool) -> RunMetrics | CrossValidation:
-    """Train, or resume, one run or one per fold, and show it; what `--json` writes."""
+    """Train or resume one run, or one per fold, and show it; returns what `--json` writes."""
     from cxr_edge.reporting.html.plots import draw_run_plots
     from cxr_edge.reporting.terminal.metrics import show_cross_validation
     from cxr_edge.reporting.terminal.tables import show

@@ -1,4 +1,4 @@
-"""`cxr-edge verify`: against Keras where it can be had, by replay of the reference inputs elsewhere."""
+"""`cxr-edge verify`: against Keras if available, otherwise by replay of the reference inputs."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _against_keras(
 
 
 def _without_keras(folder: Path) -> str | None:
-    """Why a bundle cannot be compared with its Keras model here; None where it can."""
+    """Why a bundle cannot be compared with its Keras model here; None if it can."""
     from cxr_edge.runs import Run
 
     if not Run(folder.resolve().parent).model_file.is_file():

@@ -58,5 +58,5 @@ def _serve(written: WrittenPage, port: int) -> None:
     try:
         server.serve()
     except KeyboardInterrupt:
-        # The way to end it, and no failure.
+        # The normal way to end it, not a failure.
         return

@@ -1,4 +1,6 @@
-"""Lay one thumbnail over another: the affine map between two pictures that may be one, and how alike they then are."""
+"""Align one thumbnail with another: the affine map between two pictures that may be copies, and how alike they then
+are.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +18,27 @@ from cxr_edge.machine import usable_cores
 
 Maps = NDArray[np.float64]
 
-# Grey levels within which a 5 x 5 window is of one colour.
+# Range of grey levels within which a 5 x 5 window counts as of one colour.
 _FLAT = 8
-# Structure that is aligned, and the finer one that is compared, by the deviation of its Gaussian, in pixels.
+# Deviations, in pixels, of the Gaussians for the structure that is aligned and the finer structure that is compared.
 _ALIGNED, _COMPARED = 3.0, 1.5
-# Gauss-Newton steps at half size and at full size, and the correlation after the first that makes the rest worth it.
+# Gauss-Newton steps at half size and at full size, and the correlation after the former that justifies the latter.
 _COARSE_STEPS, _FINE_STEPS = 6, 4
 _PROMISING = 0.84
-# Bilinear interpolation blurs one of the two; this much blur on both hides it.
+# Bilinear interpolation blurs one of the two; this much blur on both hides the difference.
 _BLUR = 0.5
-# Deviation of the window that a local correlation is taken over.
+# Deviation of the window of the local correlation.
 _WINDOW = 4.0
 _CHUNK = 32
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Of P pairs: how the second picture of each lies in the first.
+    """For P pairs: how the second picture of each lies in the first.
 
     `maps` is float64 `[P, 2, 3]`: (x, y, 1) of the second, in pixels of the thumbnail from its centre, to (x, y) of the
-    first. `correlation` is float32 `[P]`, the median over the common area of local correlations; 0 where the attempt
-    ended early. `overlap` is float32 `[P]`, that area as a share of the frame.
+    first. `correlation` is float32 `[P]`, the median of the local correlations over the common area; 0 if the attempt
+    was abandoned early. `overlap` is float32 `[P]`, that area as a share of the frame.
     """
 
     maps: Maps
@@ -47,17 +49,17 @@ class Alignment:
 def align(
     thumbnails: NDArray[np.uint8], first: NDArray[np.int64], second: NDArray[np.int64], matrices: NDArray[np.float64]
 ) -> Alignment:
-    """Align pairs of images: shift by cross-correlation, then all of the map by Gauss-Newton (Lucas and Kanade, 1981).
+    """Align pairs of images: shift by cross-correlation, then the whole map by Gauss-Newton (Lucas and Kanade, 1981).
 
     Args:
         thumbnails: uint8 `[N, S, S]`.
         first, second: int64 `[P]`, the pairs.
-        matrices: float64 `[P, 2, 2]`, about where in the first (x, y) of the second lies; or the negative of that.
+        matrices: float64 `[P, 2, 2]`, approximate maps from (x, y) of the second to the first, up to sign.
     """
 
     if not len(first):
         return Alignment(np.empty((0, 2, 3)), np.empty(0, np.float32), np.empty(0, np.float32))
-    # The larger one is moved, here and below: enlarged, the smaller would lack detail that the other has.
+    # Here and below the larger one is warped: the smaller, enlarged, would lack detail that the other has.
     inverted = np.abs(np.linalg.det(matrices)) < 0.99
     moved, still = np.where(inverted, second, first), np.where(inverted, first, second)
     rough = np.where(inverted[:, None, None], np.linalg.inv(matrices), matrices)
@@ -95,7 +97,7 @@ def _swapped(
 
 
 def _coarse(thumbnails: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Structure and mask at half size, float32 `[N, S / 2, S / 2]`: of each image once, however many pairs it is in."""
+    """Structure and mask at half size, float32 `[N, S / 2, S / 2]`; once per image, however many pairs it is in."""
     mask = _content(thumbnails)
     detail = masked_structure(thumbnails.astype(np.float32), mask, _ALIGNED)
     return _half(blurred(detail, 1)), (_half(mask) == 1).astype(np.float32)
@@ -128,7 +130,7 @@ def _inverse(maps: Maps) -> Maps:
 
 
 def _half(images: Floats) -> Floats:
-    """float32 `[P, S / 2, S / 2]` of `[P, S, S]`: means of 2 x 2 pixels, so that the centre stays the centre."""
+    """float32 `[P, S / 2, S / 2]` of `[P, S, S]`: means of 2 x 2 pixels, which keep the centre in place."""
     means: Floats = images.reshape(len(images), images.shape[1] // 2, 2, -1, 2).mean(axis=(2, 4))
     return means
 
@@ -140,16 +142,16 @@ def _grid(size: int) -> Floats:
 
 
 def _content(thumbnails: NDArray[np.uint8]) -> Floats:
-    """float32 `[N, S, S]`: 0 where an image is of one colour, which a turn, a shift or a collimator left, else 1."""
+    """float32 `[N, S, S]`: 0 where an image is of one colour, due to a rotation, shift or collimator, else 1."""
     size = (1, 5, 5)
     spread = ndimage.maximum_filter(thumbnails, size) - ndimage.minimum_filter(thumbnails, size)
-    # All of the window was of one colour, and the pixel next to it is a mixture of both.
+    # The whole window was of one colour; the pixel next to it mixes both sides.
     content: Floats = 1 - ndimage.maximum_filter(spread <= _FLAT, (1, 7, 7)).astype(np.float32)
     return content
 
 
 def _warped(images: Floats, maps: Maps) -> Floats:
-    """Images at mapped places, bilinear, 0 outside.
+    """Images sampled at mapped positions, bilinearly, with 0 outside.
 
     Args:
         images: float32 `[C, P, S, S]`.
@@ -162,7 +164,7 @@ def _warped(images: Floats, maps: Maps) -> Floats:
     linear, shift = np.split(maps.astype(np.float32), [2], axis=2)
     at = _grid(size) @ linear.transpose(0, 2, 1) + shift.transpose(0, 2, 1) + np.float32((size - 1) / 2)
     inside = ((at >= 0) & (at <= size - 1)).all(axis=-1)
-    # Not beyond the last but one: each place has a neighbour to the right and below.
+    # At most the second-to-last index: each position needs a neighbour to the right and below.
     np.clip(at, 0, size - 1.001, out=at)
     corner = at.astype(np.int32)
     right, down = np.moveaxis(at - corner, -1, 0)
@@ -177,7 +179,7 @@ def _warped(images: Floats, maps: Maps) -> Floats:
 
 
 def _shifted(moving: Floats, fixed: Floats, matrices: NDArray[np.float64]) -> Maps:
-    """Maps with the shift, and of each matrix and its negative the better one, by the peak of cross-correlation."""
+    """Maps with the shift from the peak of cross-correlation, using the better of each matrix and its negative."""
     size = moving.shape[-1]
     padded = (2 * size, 2 * size)
     wanted = np.conj(fft.rfft2(fixed, padded))
@@ -198,7 +200,7 @@ def _shifted(moving: Floats, fixed: Floats, matrices: NDArray[np.float64]) -> Ma
 def _refined(
     moving: Floats, moving_mask: Floats, fixed: Floats, fixed_mask: Floats, maps: Maps, steps: int
 ) -> tuple[Maps, Floats]:
-    """Better maps, and the correlation float32 `[P]` before the last step."""
+    """Refined maps, and the correlation float32 `[P]` before the last step."""
     count = len(maps)
     slope_down, slope_right = np.gradient(moving, axis=(1, 2))
     planes = np.stack([moving, slope_right, slope_down, moving_mask])
@@ -212,12 +214,12 @@ def _refined(
             np.einsum("pk,pk,pk->p", weight, a, b) for a, b in ((moved, target), (moved, moved), (target, target))
         )
         alike = products / np.sqrt(np.maximum(own * its, 1e-6))
-        # One of the two may be sharper.
+        # Either may be the sharper one.
         gain = np.clip(products / np.maximum(own, 1e-6), 0.3, 3)[:, None]
         error = (target - gain * moved) * weight
         slopes = np.stack([right * x, right * y, right, down * x, down * y, down], axis=1) * (gain * weight)[:, None]
         normal = (slopes @ slopes.transpose(0, 2, 1)).astype(np.float64)
-        # So that a blank picture has a solution, too.
+        # Keeps the system solvable for a blank picture.
         normal += (1e-4 / 6 * np.trace(normal, axis1=1, axis2=2) + 1e-6)[:, None, None] * np.eye(6)
         change = np.linalg.solve(normal, (slopes @ error[:, :, None]).astype(np.float64))
         maps = maps + change.reshape(count, 2, 3)

@@ -1,38 +1,38 @@
-"""Copies that are mirrored, turned, shifted or cut: named by their spectra, confirmed by laying one over the other.
+"""Copies that are mirrored, rotated, shifted or cropped: proposed by their spectra, confirmed by alignment.
 
-Neighbours by spectrum (`spectra.candidates`) are laid over each other (`alignment.align`). What decides is the median
-of the local correlations of fine structure under the best affine map:
+Neighbours by spectrum (`spectra.candidates`) are aligned (`alignment.align`). The median local correlation of fine
+structure under the best affine map decides:
 
 | | median local correlation |
 |---|---|
 | pairs of 2,680 radiographs | two of 0.99, each by eye one X-ray saved twice; others 0.913 and less |
 | pairs of 20,000: these, and 17,320 phantoms of 64 px, no two of one seed | these two; others below the threshold |
 
-The twelve most alike of the others (0.859 and more) are, by eye, each two exposures, likely of one patient, and no
+Judged by eye, each of the twelve most similar other pairs (0.859 and more) is two exposures, likely of one patient, not
 copies: pose, marker or stomach gas differ.
 
-Share found of 300 copies a kind, saved as JPEG of quality 80, among all 2,680 radiographs of 256 px, or 2,100 phantoms
-of 128 px. What a turn, a shift or a reduction leaves bare is black. A shift is by that share of the
-side, in one of eight directions; a cut takes that share off each side, and is scaled back.
+Share found of 300 copies of each kind, saved as JPEG of quality 80, among all 2,680 radiographs of 256 px, or 2,100
+phantoms of 128 px. Areas exposed by a rotation, a shift or a reduction are black. A shift moves by that share of the
+side, in one of eight directions; a crop takes that share off each side and is scaled back.
 
 | | radiographs | phantoms |
 |---|---|---|
-| mirrored, upside down, turned by 90, 180, 270 degrees, mirrored and turned by 90, 270 | 100 % | 100 % |
-| turned by 2, 5, 10 degrees | 100, 99.7, 100 % | 100, 99.7, 99.7 % |
+| mirrored, upside down, rotated by 90, 180, 270 degrees, mirrored and rotated by 90, 270 | 100 % | 100 % |
+| rotated by 2, 5, 10 degrees | 100, 99.7, 100 % | 100, 99.7, 99.7 % |
 | shifted by 2, 5, 10 % | 100, 99.7, 99.7 % | 100, 99.3, 99.3 % |
-| cut by 2, 5, 10 % | 99.7, 98.7, 98.3 % | 99.7, 99.0, 69.3 % |
+| cropped by 2, 5, 10 % | 99.7, 98.7, 98.3 % | 99.7, 99.0, 69.3 % |
 | reduced, with a black border of 5 % of the original on each side | 94.0 % | 96.0 % |
-| mirrored, cut by 5 % | 98.7 % | 99.0 % |
-| turned by 90 degrees, cut by 5 % | 98.7 % | 99.3 % |
-| turned by 5 degrees, cut by 5 % | 98.7 % | 97.0 % |
-| mirrored, turned by 5 degrees | 99.7 % | 99.7 % |
-| at random mirrored, turned up to 10 degrees, shifted up to 10 %, cut up to 5 % | 97.3 % | 93.0 % |
+| mirrored, cropped by 5 % | 98.7 % | 99.0 % |
+| rotated by 90 degrees, cropped by 5 % | 98.7 % | 99.3 % |
+| rotated by 5 degrees, cropped by 5 % | 98.7 % | 97.0 % |
+| mirrored, rotated by 5 degrees | 99.7 % | 99.7 % |
+| randomly mirrored, rotated up to 10 degrees, shifted up to 10 %, cropped up to 5 % | 97.3 % | 93.0 % |
 
-In these searches no pair of different pictures came up here; the search by hash named two pairs of phantoms, with
-reduced copies. Thresholds of 0.95 and 20 % find up to 2.4 % more of a kind, and a pair of different phantoms.
+In these searches this method reported no pair of different pictures; the search by hash reported two pairs of phantoms,
+involving reduced copies. Thresholds of 0.95 and 20 % find up to 2.4 % more of a kind, and a pair of different phantoms.
 
 Seconds on two cores: 3 for the 2,680 radiographs; 10 for 3,000 and 115 for 20,000 images that are nearly all phantoms,
-which are more alike than chests and so make more candidates. Two cores busy with other work took more than
+which are more alike than chests and so yield more candidates. With both cores busy with other work it took more than
 twice as long.
 """
 
@@ -47,11 +47,11 @@ from cxr_edge.copies.alignment import Maps, align
 from cxr_edge.copies.spectra import candidates
 from cxr_edge.copies.structure import Floats
 
-#: Minimum median of the local correlations, and least common area, that confirm a copy.
+#: Minimum median local correlation, and minimum common area, to confirm a copy.
 MIN_LOCAL_CORRELATION, MIN_OVERLAP = 0.955, 0.25
-#: Zooms along either axis that a copy may have; a map beyond them fits by chance.
+#: Range of zoom along either axis for a copy; a map beyond it fits by chance.
 _MOST_ZOOM = 1.6
-# Smaller changes are not named: pixels of the thumbnail, degrees, share of the side.
+# Smaller changes are not reported: pixels of the thumbnail, degrees, share of the side.
 _SHIFT, _TURN, _ZOOM = 1.0, 1.0, 0.03
 
 
@@ -59,7 +59,7 @@ _SHIFT, _TURN, _ZOOM = 1.0, 1.0, 0.03
 class AlteredPairs:
     """Pairs of altered copies.
 
-    Int64 `[P]` indices with `first < second`, float32 `[P]` correlations, and what was done to one, in words.
+    Int64 `[P]` indices with `first < second`, float32 `[P]` correlations, and how one was altered, in words.
     """
 
     first: NDArray[np.int64]
@@ -69,7 +69,7 @@ class AlteredPairs:
 
 
 def altered_pairs(thumbnails: NDArray[np.uint8]) -> AlteredPairs:
-    """Pairs of images that are one picture, altered: enough pairs to join all copies of it, not each of them.
+    """Pairs of images that are altered copies of one picture: enough pairs to join all its copies, not every pair.
 
     Args:
         thumbnails: uint8 `[N, S, S]`.
@@ -89,10 +89,10 @@ def altered_pairs(thumbnails: NDArray[np.uint8]) -> AlteredPairs:
 
 
 def what_was_done(maps: Maps) -> list[str]:
-    """The parts of affine maps in words, such as "mirrored, turned by 5 degrees, cut".
+    """The components of affine maps in words, such as "mirrored, turned by 5 degrees, cut".
 
     Args:
-        maps: float64 `[P, 2, 3]`, of `alignment.Alignment`.
+        maps: float64 `[P, 2, 3]`, from `alignment.Alignment`.
     """
     return [_in_words(map_) for map_ in maps]
 

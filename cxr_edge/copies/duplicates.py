@@ -1,21 +1,21 @@
 """Copies of one image: near duplicates by perceptual hash, confirmed on small thumbnails; altered ones by `altered`.
 
 All frontal chest X-rays look alike to a 64-bit hash: 1,665 of the 3.6 million pairs of the COVID-19 Radiography
-Database (2,680 images) and 2 % of all pairs of phantoms are within `MAX_DISTANCE`. So the hash only names candidates,
-and what decides is the correlation of their local structure (`structure.structure`), measured on the same pairs:
+Database (2,680 images) and 2 % of all pairs of phantoms are within `MAX_DISTANCE`. So the hash only proposes
+candidates, and the correlation of their local structure (`structure.structure`) decides. Measured on the same pairs:
 
 | | correlation |
 |---|---|
 | pairs of 2,680 radiographs | two of 0.98 and 0.95, each by eye one X-ray saved twice; others 0.78 and less |
 | 2.2 million pairs of 2,100 phantoms, no two of one seed | 0.88 and less |
 | a copy as JPEG of quality 50 or 20, halved, doubled, stretched, blurred, with noise (1st percentile) | 0.96 |
-| a copy of other brightness, contrast, or gamma (0.7, 1.5; 1st percentile) | 0.98 |
+| a copy with different brightness, contrast, or gamma (0.7, 1.5; 1st percentile) | 0.98 |
 | a copy with its histogram equalized (1st and 10th percentile) | 0.89, 0.93 |
-| a copy shifted by 2 %, cut by 2 % per side, or turned by 2 degrees (median) | 0.70, 0.80, 0.84 |
+| a copy shifted by 2 %, cropped by 2 % per side, or rotated by 2 degrees (median) | 0.70, 0.80, 0.84 |
 
-With both thresholds, 83 % of the equalized copies and 99 % and more of the others above them are found (298 radiographs
-copied in each way). Shifted, cut, turned and mirrored ones are not: at a correlation low enough for them, phantoms of
-different seeds would be copies. Each pair has to be aligned first, which `cxr_edge.copies.altered` does.
+With both thresholds, 83 % of the equalized copies and at least 99 % of the others listed above them are found (298
+radiographs copied in each way). Shifted, cropped, rotated and mirrored copies are not: a threshold low enough for them
+would match phantoms of different seeds. Those pairs must be aligned first, which `cxr_edge.copies.altered` does.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from cxr_edge.copies.altered import altered_pairs
 from cxr_edge.copies.structure import structure
 from cxr_edge.data.fingerprint import THUMBNAIL, Fingerprint, Unreadable
 
-#: Bits by which the perceptual hashes of near duplicates may differ, and the minimum correlation of their structure.
+#: Maximum Hamming distance between perceptual hashes of near duplicates, and minimum correlation of their structure.
 MAX_DISTANCE = 8
 MIN_CORRELATION = 0.92
 
@@ -54,9 +54,9 @@ class NearPairs:
 
 
 def near_pairs(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> NearPairs:
-    """Pairs of images that are one picture: re-encoded, scaled, or of another brightness or contrast.
+    """Pairs of images that are one picture: re-encoded, scaled, or changed in brightness or contrast.
 
-    Every pair of hashes is compared, but in blocks, by exclusive-or and bit count: 20,000 images take seconds.
+    Every pair of hashes is compared, in blocks, by exclusive-or and bit count: 20,000 images take seconds.
 
     Args:
         hashes: uint64 `[N]`, perceptual hashes.
@@ -98,14 +98,14 @@ def _unit_structure(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def clusters(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Join pairs transitively.
+    """Cluster pairs transitively.
 
     Args:
-        count: how many things there are.
+        count: number of items.
         first, second: int64 `[P]`, the pairs.
 
     Returns:
-        int32 `[count]`: the cluster of each.
+        int32 `[count]`: the cluster of each item.
     """
     graph = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(count, count))
     names: NDArray[np.int32] = connected_components(graph, directed=False)[1]
@@ -113,9 +113,9 @@ def clusters(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) ->
 
 
 class NearCopy(NamedTuple):
-    """Two files that are one picture in other bytes: their indices, the correlation that says so, and what was done.
+    """Two files that hold one picture in different bytes: their indices, their correlation, and how one was altered.
 
-    `how` is "saved anew", or words of `cxr_edge.copies.altered.what_was_done`, such as "mirrored, shifted".
+    `how` is "saved anew", or text from `cxr_edge.copies.altered.what_was_done`, such as "mirrored, shifted".
     """
 
     first: int
@@ -128,9 +128,9 @@ class NearCopy(NamedTuple):
 class Copies:
     """Copies of one image among N files.
 
-    `exact` holds groups of files of the same bytes. `near` holds pairs, one file standing for its exact copies; of a
-    picture that is altered in many ways, so many as join all of its copies. `cluster` is int32 `[N]`: files with the
-    same number are the same picture, joined transitively; a file that cannot be used is alone.
+    `exact` holds groups of files with the same bytes. `near` holds pairs, in which one file represents all its exact
+    copies; a picture altered in many ways has just enough pairs to join all its copies. `cluster` is int32 `[N]`: files
+    with the same number are the same picture, joined transitively; an unusable file is on its own.
     """
 
     exact: tuple[tuple[int, ...], ...]
@@ -146,13 +146,13 @@ def find_copies(files: Sequence[Fingerprint | Unreadable]) -> Copies:
         if isinstance(file, Fingerprint):
             same_bytes[file.sha256].append(index)
             if len(same_bytes[file.sha256]) == 1:
-                # Saved again without loss, or blank: one of them goes on to the search, however many they are.
+                # Re-saved losslessly, or blank: only one of them enters the search, however many there are.
                 same_picture[file.phash, file.thumbnail.tobytes()].append(index)
     leaders = [group[0] for group in same_picture.values()]
     seen = [file for index in leaders if isinstance(file := files[index], Fingerprint)]
     thumbnails = np.array([file.thumbnail for file in seen], dtype=np.uint8).reshape(len(seen), THUMBNAIL, THUMBNAIL)
     pairs = near_pairs(np.array([file.phash for file in seen], dtype=np.uint64), thumbnails)
-    # The slower search is for what the fast one left apart.
+    # The slower search covers what the fast one left separate.
     apart = np.sort(np.unique(clusters(len(seen), pairs.first, pairs.second), return_index=True)[1])
     altered = altered_pairs(thumbnails[apart])
     exact = tuple(tuple(group) for group in same_bytes.values() if len(group) > 1)
@@ -173,11 +173,11 @@ def find_copies(files: Sequence[Fingerprint | Unreadable]) -> Copies:
 
 
 def kept_together(patients: Sequence[str], cluster: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Number the groups of images that must not be torn apart: of one patient, or copies of one another, transitively.
+    """Number the groups of images that must stay together: of one patient, or copies of one another, transitively.
 
     Args:
-        patients: of N images; an empty name is no patient.
-        cluster: int32 `[N]`, of `Copies`.
+        patients: of N images; an empty name means no known patient.
+        cluster: int32 `[N]`, from `Copies`.
 
     Returns:
         int32 `[N]`.

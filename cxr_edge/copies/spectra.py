@@ -1,10 +1,10 @@
-"""Which pairs of images may be one picture, mirrored, turned, shifted or cut: by the magnitudes of their spectra.
+"""Find pairs of images that may be mirrored, rotated, shifted or cropped copies, by the magnitudes of their spectra.
 
-The magnitude of a Fourier transform does not change when a picture is shifted or turned by 180 degrees. Over polar
-coordinates of logarithmic radius, a turn or mirror moves it along the angle alone, a zoom along the radius alone (Reddy
-and Chatterji, An FFT-based technique for translation, rotation, and scale-invariant image registration, IEEE Trans.
-Image Processing 5(8), 1996). So an image has one such table, and altered versions of it are the table rolled, flipped
-or read elsewhere: no pixel is touched for them, and the nearest neighbours among them take products of matrices.
+The magnitude of a Fourier transform does not change when a picture is shifted or rotated by 180 degrees. In log-polar
+coordinates, a rotation or reflection moves it along the angle only, a zoom along the radius only (Reddy and Chatterji,
+An FFT-based technique for translation, rotation, and scale-invariant image registration, IEEE Trans. Image Processing
+5(8), 1996). So each image has one such table, and its altered versions are the table rolled, flipped or read at an
+offset: no pixel is touched for them, and their nearest neighbours come from matrix products.
 """
 
 from __future__ import annotations
@@ -20,33 +20,35 @@ from scipy import fft
 from cxr_edge.copies.structure import Floats, structure
 from cxr_edge.data.fingerprint import THUMBNAIL
 
-# Frequencies in cycles per thumbnail. Steps are 7.5 degrees and 16 %; what lies between two is half a step from one.
+# Frequencies in cycles per thumbnail. Steps are 7.5 degrees and 16 %; anything between two is at most half a step from
+# one.
 _ANGLES, _RADII, _LOWEST, _HIGHEST = 24, 12, 3.0, 16.0
 _STEP = (_HIGHEST / _LOWEST) ** (1 / (_RADII - 1))
 _PADDED = 2 * THUMBNAIL
-# Deviation of a bin, in cycles per thumbnail: wider ones tolerate more changes, and discriminate less.
+# Deviation of a bin, in cycles per thumbnail: wider bins tolerate more changes and discriminate less.
 _BIN = 0.5
 _CHUNK = 256
 
-# Descriptors: their length, what is added to each variance in whitening (a share of the mean), and of how many images.
+# Descriptors: their length, the whitening regularization (as a share of the mean variance), and the number of images
+# used.
 _LENGTH, _SHRINKAGE, _SAMPLE = 128, 0.1, 600
-#: Minimum cosine of two descriptors that makes a candidate, and the most candidates that an image has among later ones.
+#: Minimum cosine of two descriptors for a candidate, and the most candidates that an image has among later ones.
 LEAST_ALIKE, NEIGHBOURS = 0.5, 3
-# So few images say little of what is usual: all of their pairs are candidates, up to the number of neighbours.
+# So few images say little about what is typical: all of their pairs are candidates, up to the number of neighbours.
 _FEW = 64
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class Alteration:
-    """Steps along the table's axes: mirrored or not, then so many steps of turn and of zoom."""
+    """Mirrored or not, then the number of steps of rotation and zoom along the table's axes."""
 
     mirrored: bool
     turn: int
     zoom: int
 
     def matrix(self) -> NDArray[np.float64]:
-        """float64 `[2, 2]`: where in the first picture (x, y) of the second lies, from the centres; or its negative."""
+        """float64 `[2, 2]`: maps (x, y) of the second picture to the first, relative to the centres, up to sign."""
         angle = np.pi / _ANGLES * self.turn
         cosine, sine = np.cos(angle), np.sin(angle)
         rotation = np.array([[cosine, -sine], [sine, cosine]])
@@ -55,8 +57,8 @@ class Alteration:
         return np.asarray(rotation / _STEP**self.zoom)
 
 
-#: The symmetries of the square (a turn by 180 degrees is the same spectrum), each with a step more or less. With each
-#: its inverse is here too: an unordered pair needs one direction only.
+#: The symmetries of the square (a rotation by 180 degrees has the same spectrum), each with up to a step more or less.
+#: Each one's inverse is included, so an unordered pair needs only one direction.
 ALTERATIONS = tuple(
     Alteration(mirrored, quarters * _ANGLES // 2 + turn, zoom)
     for mirrored, quarters, turn, zoom in itertools.product((False, True), (0, 1), (-1, 0, 1), (-1, 0, 1))
@@ -75,8 +77,8 @@ class Candidates:
 def candidates(thumbnails: NDArray[np.uint8]) -> Candidates:
     """The nearest neighbours of each image among altered versions of the others.
 
-    An image that has many copies gets a few of them alone, but always some of those after it: joined transitively,
-    they are all there.
+    An image with many copies gets only a few of them, but always some of those after it: joined transitively, all are
+    covered.
 
     Args:
         thumbnails: uint8 `[N, S, S]`.
@@ -99,7 +101,7 @@ def candidates(thumbnails: NDArray[np.uint8]) -> Candidates:
 def _nearest(
     altered: list[Floats], later: Floats, top: int, least: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """First, second and alteration of the candidates whose first image is in a block that begins at `top`."""
+    """First, second and alteration of the candidates whose first image is in the block that begins at `top`."""
     parts = []
     for kind, rows in enumerate(altered):
         alike = rows @ later.T
@@ -118,7 +120,7 @@ def _nearest(
 
 
 def polar_spectra(thumbnails: NDArray[np.uint8]) -> Floats:
-    """The tables: the roots of the magnitudes of the spectra of the images' structure.
+    """The tables: square roots of the magnitudes of the spectra of the images' structure.
 
     Args:
         thumbnails: uint8 `[N, S, S]`.
@@ -127,7 +129,8 @@ def polar_spectra(thumbnails: NDArray[np.uint8]) -> Floats:
         float32 `[N, RADII + 2, ANGLES]`, one radius more at either end.
     """
     used, weights = _polar_weights()
-    # The root of Hann's window: what a shift moves out of sight is faint, and the frame's edges draw no cross.
+    # The square root of a Hann window: what a shift moves out of the frame is faint, and the frame's edges leave no
+    # cross.
     side = np.hanning(THUMBNAIL + 2)[1:-1]
     window = np.sqrt(np.outer(side, side)).astype(np.float32)
     tables = np.empty((len(thumbnails), weights.shape[1]), dtype=np.float32)
@@ -141,10 +144,10 @@ def polar_spectra(thumbnails: NDArray[np.uint8]) -> Floats:
 
 @functools.cache
 def _polar_weights() -> tuple[NDArray[np.intp], Floats]:
-    """Each bin as a Gaussian mean over the half plane that `rfft2` gives.
+    """Weights of each bin: a Gaussian mean over the half plane that `rfft2` returns.
 
     Returns:
-        int64 `[U]`, the places of the flattened half plane that count, and float32 `[U, (RADII + 2) * ANGLES]`.
+        int64 `[U]`, the positions of the flattened half plane with weight, and float32 `[U, (RADII + 2) * ANGLES]`.
     """
     y = fft.fftfreq(_PADDED, 1 / THUMBNAIL)[:, None]
     x = fft.rfftfreq(_PADDED, 1 / THUMBNAIL)[None, :]
@@ -153,7 +156,7 @@ def _polar_weights() -> tuple[NDArray[np.intp], Floats]:
         _LOWEST * _STEP ** np.arange(-1.0, _RADII + 1), np.pi / _ANGLES * np.arange(_ANGLES)
     ):
         weight = np.zeros((_PADDED, _PADDED // 2 + 1))
-        # A bin that lies in the other half, or reaches over its edge, is read at the opposite point.
+        # A bin that lies in the other half, or extends into it, is read at the opposite point.
         for sign in (1, -1):
             distance = np.square(y - sign * radius * np.sin(angle)) + np.square(x - sign * radius * np.cos(angle))
             weight += np.exp(-distance / (2 * _BIN**2))
@@ -164,7 +167,7 @@ def _polar_weights() -> tuple[NDArray[np.intp], Floats]:
 
 
 def _altered(spectra: Floats, alteration: Alteration) -> Floats:
-    """float32 `[N, RADII * ANGLES]`: the tables that the images would have if they were altered so."""
+    """float32 `[N, RADII * ANGLES]`: the tables that the images would have after the alteration."""
     angles = np.arange(_ANGLES) + alteration.turn
     angles = (-angles if alteration.mirrored else angles) % _ANGLES
     rows = 1 + alteration.zoom
@@ -172,7 +175,9 @@ def _altered(spectra: Floats, alteration: Alteration) -> Floats:
 
 
 class _Descriptor:
-    """Tables whitened by what they, altered, have in common: bins that distinguish chests count the most."""
+    """Tables whitened by what all of them, including altered ones, have in common: the bins that distinguish chests
+    count most.
+    """
 
     def __init__(self, spectra: Floats) -> None:
         some = spectra[:: max(1, len(spectra) // _SAMPLE)]

@@ -1,4 +1,4 @@
-"""What is particular to a picture: its detail, less what a chest is like in general and how it was exposed."""
+"""What distinguishes a picture: its detail, without the general shape of a chest and the exposure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Floats = NDArray[np.float32]
 
 
 def structure(thumbnails: NDArray[np.uint8], sigma: float = 3) -> Floats:
-    """Each pixel less the Gaussian mean around it, over the deviation there: ribs, vessels and markers stay.
+    """Each pixel minus the Gaussian mean around it, divided by the local deviation: ribs, vessels and markers stay.
 
-    Without it, pairs of different patients correlate up to 0.97.
+    Without this, pairs of different patients correlate up to 0.97.
 
     Args:
         thumbnails: uint8 `[N, S, S]`.
@@ -23,13 +23,13 @@ def structure(thumbnails: NDArray[np.uint8], sigma: float = 3) -> Floats:
     """
     detail = thumbnails.astype(np.float32)
     detail -= ndimage.gaussian_filter(detail, (0, sigma, sigma))
-    # Two grey levels more: what noise there is in a blank area must not be blown up.
+    # Two extra grey levels, so that noise in a blank area is not amplified.
     detail /= np.sqrt(ndimage.gaussian_filter(np.square(detail), (0, sigma, sigma))) + 2
     return detail
 
 
 def masked_structure(grey: Floats, mask: Floats, sigma: float) -> Floats:
-    """As `structure`, but what lies outside the mask has no part in it (normalized convolution), and is 0.
+    """As `structure`, but pixels outside the mask are ignored (normalized convolution) and become 0.
 
     Args:
         grey: float32 `[N, S, S]`.
@@ -47,6 +47,6 @@ def masked_structure(grey: Floats, mask: Floats, sigma: float) -> Floats:
 
 
 def blurred(images: Floats, sigma: float) -> Floats:
-    """Gaussian filter over the last two axes of float32 `[N, S, S]`; outside there is 0."""
+    """Gaussian filter over the last two axes of float32 `[N, S, S]`, padded with 0."""
     means: Floats = ndimage.gaussian_filter(images, (0, sigma, sigma), mode="constant")
     return means

@@ -1,4 +1,4 @@
-"""The images of a run's split, decoded once, and only as long as the files are what they were when it was written."""
+"""The images of a run's split, decoded once; refused if the files changed since the split was written."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def _changed(root: Path, items: Sequence[str]) -> DataError:
 
 @lru_cache
 def _check_unchanged(root: Path, items: tuple[SplitItem, ...]) -> None:
-    """Once per process: the pixels in the cache are right in any case, but results would name files that have changed.
+    """Once per process: the cached pixels are right in any case, but results would name files that have changed.
 
     Raises:
-        DataError: files are missing, or have another content than when the split was written.
+        DataError: files are missing, or their content changed since the split was written.
     """
 
     def differs(item: SplitItem) -> bool:
@@ -41,7 +41,7 @@ def _check_unchanged(root: Path, items: tuple[SplitItem, ...]) -> None:
 
 
 def is_decoded(split: Split, part: str, size: int) -> bool:
-    """Whether `decoded` would find the images of a part of a split in the cache."""
+    """Whether the cache holds all images of a part of a split."""
     return not ImageStore(size, split.resize).lacks([item.sha256 for item in split.part(part)])
 
 
@@ -49,7 +49,7 @@ def decoded(split: Split, part: str, size: int, on_image: Callable[[], None] | N
     """The images of one part of a split, `[N, size, size, 1]`, in the order of `split.part(part)`.
 
     Raises:
-        DataError: images that cannot be decoded, or that changed since the split was written.
+        DataError: images cannot be decoded, or changed since the split was written.
         CacheError: the cache is damaged, or its disk is full.
     """
     items = split.part(part)

@@ -24,15 +24,15 @@ def decode_all(
     resize: str = STRETCH,
     read: Callable[[Path], Image.Image] = open_grey,
 ) -> dict[int, str]:
-    """Decode `paths` into uint8 `[N, size, size, 1]` in parallel, by the imaging rule with `resize`.
+    """Decode `paths` into uint8 `[N, size, size, 1]` in parallel, following the imaging rule with `resize`.
 
-    `read` makes a file grey, at its own size; it may be called from several threads at once.
+    `read` opens a file as grey, at its own size; it may be called from several threads at once.
 
     Returns:
-        Of each file that cannot be decoded, by its index, the reason, which names it; its pixels are then undefined.
+        For each file that cannot be decoded, by index, the reason, which names the file; its pixels are undefined.
 
     Raises:
-        MissingDependencyError: what reads some files' format is not installed.
+        MissingDependencyError: the reader for some files' format is not installed.
     """
     bad: dict[int, str] = {}
 
@@ -50,6 +50,6 @@ def decode_all(
 
 
 def refuse(bad: dict[int, str], images: int, way_out: str = "repair or remove them") -> None:
-    """Raises DataError, which names them, where files were found that cannot be decoded."""
+    """Raises DataError naming the files that cannot be decoded, if there are any."""
     if bad:
         raise unusable(list(bad.values()), images, way_out)

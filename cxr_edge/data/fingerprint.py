@@ -10,13 +10,13 @@ from PIL import Image
 
 from cxr_edge.imaging import decode
 
-#: Pixels of the square thumbnail that is kept of each image: 4 KiB of memory per file.
+#: Side in pixels of the square thumbnail kept of each image: 4 KiB of memory per file.
 THUMBNAIL = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A file that cannot be used, and why. `sha256` is empty where not even its bytes could be read."""
+    """A file that cannot be used, and why. `sha256` is empty if not even its bytes could be read."""
 
     reason: str
     sha256: str = ""
@@ -24,10 +24,10 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Of one decoded file.
+    """The fingerprint of one decoded file.
 
-    `sha256` is of its bytes, in hexadecimal; `phash` is the 64-bit perceptual hash of its pixels; `thumbnail` is uint8
-    `[THUMBNAIL, THUMBNAIL]`.
+    `sha256` is the hash of its bytes, in hexadecimal; `phash` is the 64-bit perceptual hash of its pixels; `thumbnail`
+    is uint8 `[THUMBNAIL, THUMBNAIL]`.
     """
 
     sha256: str
@@ -36,7 +36,7 @@ class Fingerprint:
 
 
 def fingerprint(sha256: str, grey: Image.Image) -> Fingerprint:
-    """Of a file's hash and its decoded pixels, at their own size. Needs the imagehash package."""
+    """Combine a file's hash with its decoded pixels, at their own size. Needs the imagehash package."""
     return Fingerprint(sha256, perceptual_hash(grey), decode.resized(grey, THUMBNAIL))
 
 

@@ -1,4 +1,4 @@
-"""Find the classes and images of a data set, whichever of the known layouts it has: folders, or a table."""
+"""Find the classes and images of a data set in any of the known layouts: folders, or a table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cxr_edge.wording import counted
 
 #: The order of the classes in every artifact trained on them.
 DEFAULT_LABELS = ("COVID-19", "Viral Pneumonia", "Normal")
-#: The order of the parts of a split, by the names that `split.csv` gives them.
+#: The parts of a split in order, as named in `split.csv`.
 PARTS = ("train", "validation", "test")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}) | dicom.SUFFIXES
 TABLE_SUFFIX = ".csv"
@@ -35,7 +35,7 @@ _SYNONYMS = {
     "nofinding": "Normal",
     "lungopacity": "Lung Opacity",
 }
-#: The fourth class of the COVID-19 Radiography Database's second release; only when asked for.
+#: The fourth class of the COVID-19 Radiography Database's second release; only on request.
 _LEFT_OUT = {"lungopacity"}
 _PARTS = {
     "train": "train",
@@ -52,8 +52,8 @@ _PARTS = {
 class Item:
     """One image: its path relative to the data set's root (or absolute), and the index of its label.
 
-    Where known, `patient` names whose it is, `source` where it comes from, and `part`, one of `PARTS`, the part of the
-    split that it came in.
+    If known, `patient` names the patient, `source` says where it comes from, and `part`, one of `PARTS`, is its part in
+    a predefined split.
     """
 
     path: str
@@ -65,9 +65,9 @@ class Item:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Images in classes. `folders` maps each label to the folders, or the spellings in the table, it was read from.
+    """Labelled images. `folders` maps each label to the folders, or the spellings in the table, it was read from.
 
-    `patients_doubt` is one line on PatientIDs that were not taken for patients, None where there are none.
+    `patients_doubt` is one line on PatientIDs that were not accepted as patients, None if there are none.
     """
 
     root: Path
@@ -76,7 +76,7 @@ class DataSet:
     folders: dict[str, str]
     left_out: tuple[str, ...]
     patients_doubt: str | None = None
-    #: The table that names the images; None where folders do.
+    #: The table that lists the images; None if they come from folders.
     table: Path | None = None
 
     def counts(self) -> dict[str, int]:
@@ -85,16 +85,16 @@ class DataSet:
         return {label: counts[index] for index, label in enumerate(self.labels)}
 
     def parts(self) -> dict[str, int]:
-        """Images of each part that the data came in; empty where it came in none."""
+        """Images per part of a predefined split; empty without one."""
         counts = Counter(item.part for item in self.items)
         return {part: counts[part] for part in PARTS if counts[part]}
 
     def without(self, indices: Collection[int]) -> DataSet:
-        """The data set less the items at `indices`."""
+        """The data set without the items at `indices`."""
         return replace(self, items=tuple(item for index, item in enumerate(self.items) if index not in indices))
 
     def hold_out(self, source: str) -> DataSet:
-        """All images of one source as the test part, the others to train and validate. Raises DataError."""
+        """Use all images of one source as the test part, the others for training and validation. Raises DataError."""
         known = sorted({item.source for item in self.items if item.source})
         if source not in known:
             named = nearest(source, known) if known else "a table's column source or CLASS.metadata.xlsx names them"
@@ -104,28 +104,28 @@ class DataSet:
 
 
 def folded(name: str) -> str:
-    """A name of a class or file without what it is spelled differently by: case, spaces, punctuation."""
+    """A class or file name without the usual differences in spelling: case, spaces, punctuation."""
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
 def _label_of(name: str, labels: tuple[str, ...] | None) -> str | None:
-    """The label that a folder's or a table's name of a class means; None where it is no name that is known."""
+    """The label for the class name of a folder or table; None for an unknown name."""
     mine = (label for label in labels or () if folded(label) == folded(name))
     return next(mine, None) or _SYNONYMS.get(folded(name))
 
 
 def data_root(data: Path) -> Path:
-    """The folder that paths in a data set start from: `data` itself, or the folder of the table that `data` names."""
+    """The folder that paths in a data set are relative to: `data` itself, or the folder of the table `data`."""
     return data.parent if data.suffix.lower() == TABLE_SUFFIX else data
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The files under a folder that are images by their suffix, or DICOM by their content, sorted.
+    """The files under a folder that are images by suffix or DICOM by content, sorted.
 
-    A broken link with an image's suffix is among them: leaving it out silently would hide it.
+    A broken link with an image's suffix is included: skipping it silently would hide it.
 
     Raises:
-        DataError: a folder in it cannot be read.
+        DataError: a folder cannot be read.
     """
 
     def refuse(error: OSError) -> None:
@@ -144,9 +144,9 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """Image files of a class folder; of its `images/` alone where it has one (its `masks/` are not X-rays)."""
+    """Image files of a class folder; only those in `images/` if it has one (`masks/` are not X-rays)."""
     inner = folder / "images"
-    # Not Path.is_dir, which raises where the folder may not be read.
+    # Not Path.is_dir, which raises if the folder is not readable.
     return image_files(inner if os.path.isdir(inner) else folder)
 
 
@@ -164,7 +164,7 @@ def _label_folders(root: Path, labels: tuple[str, ...] | None, included: set[str
         if key in _LEFT_OUT and key not in included:
             left_out.append(folder.name)
         elif label is None:
-            # An empty folder is a class too: that it has no images is for the caller to say.
+            # An empty folder is a class too; it is up to the caller to report that it has no images.
             (others if _images_in(folder) or not any(folder.iterdir()) else left_out).append(folder.name)
         elif label in known:
             raise DataError(f"{root}: {known[label].name}/ and {folder.name}/ both mean {label}; merge them into one")
@@ -175,7 +175,7 @@ def _label_folders(root: Path, labels: tuple[str, ...] | None, included: set[str
 
 
 def _part_folders(root: Path) -> dict[str, Path]:
-    """The folders of a split that lies there already, by the names of `PARTS`; empty where there is none."""
+    """The folders of a predefined split, by the names in `PARTS`; empty without one."""
     parts: dict[str, Path] = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         part = _PARTS.get(folded(folder.name))
@@ -189,7 +189,7 @@ def _part_folders(root: Path) -> dict[str, Path]:
 
 
 class _Beside(NamedTuple):
-    """What `patients.csv` says of an image."""
+    """What `patients.csv` says about an image."""
 
     patient: str | None = None
     source: str | None = None
@@ -208,10 +208,10 @@ class _Row:
 
 @dataclass
 class _Reading:
-    """What a layout holds, before labels have an order: items' labels by name."""
+    """The content of a layout before labels have an order: items refer to labels by name."""
 
     root: Path
-    #: Names of a class in the layout, by its label.
+    #: The layout's names for each class, by label.
     spelled: dict[str, list[str]]
     rows: list[_Row]
     left_out: list[str]
@@ -286,7 +286,7 @@ def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) 
 
 def _with_dicom_patients(data: DataSet) -> DataSet:
     """The data set with the patients of DICOM files where no table names them."""
-    # A folder of pictures by their names does not pay for it.
+    # A folder whose files are all pictures by name skips the cost.
     others = IMAGE_SUFFIXES - dicom.SUFFIXES
     unnamed = {
         index: item
@@ -309,21 +309,22 @@ def find_data_set(
 ) -> DataSet:
     """Read the layout of a data set.
 
-    Known are the COVID-19 Radiography Database's first release (`COVID-19/`, `NORMAL/`, `Viral Pneumonia/`) and second
-    (`CLASS/images/`), plain class folders of any names, these inside `train/`, `validation/` and `test/`, and a CSV
-    file (`path,label[,patient_id,source,split]`). An optional `patients.csv` (`path,patient_id[,source]`) beside the
-    folders names patients. Where neither does, those of DICOM files are numbered by their PatientID (`dicom_patients`).
+    The known layouts are the COVID-19 Radiography Database's first release (`COVID-19/`, `NORMAL/`, `Viral Pneumonia/`)
+    and second (`CLASS/images/`), plain class folders of any names, these inside `train/`, `validation/` and `test/`,
+    and a CSV file (`path,label[,patient_id,source,split]`). An optional `patients.csv` (`path,patient_id[,source]`)
+    beside the folders names patients. Without either, the patients of DICOM files are numbered by their PatientID
+    (`dicom_patients`).
 
     Args:
-        data: the folder that holds the class folders, or the CSV file, whose paths start from its folder.
-        labels: the labels a trained model knows; with them, the data may lack classes but may not have others, and
-            nothing is to be split: no DICOM file is asked for its patient.
+        data: the folder that holds the class folders, or the CSV file, whose paths are relative to its folder.
+        labels: the labels a trained model knows. With them, the data may lack classes but not have others, and will not
+            be split, so no DICOM file is read for its patient.
         least: minimum number of images of each class, without `labels`.
-        include: names of classes to read that are otherwise left out (`Lung_Opacity`).
+        include: names of optional classes to read (`Lung_Opacity`).
 
     Raises:
-        DataError: no such data, a folder or table that cannot be read, fewer than two classes, or a class with too few
-            images to split.
+        DataError: the data does not exist, a folder or table cannot be read, there are fewer than two classes, or a
+            class has too few images to split.
     """
     asked = {folded(name) for name in include}
     read = _read_rows if data.suffix.lower() == TABLE_SUFFIX else _read_folders
@@ -355,7 +356,7 @@ def find_data_set(
 
 
 def _ordered_labels(data: Path, spelled: Collection[str], labels: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The labels in their order: of the model where there is one, else of the classes that the data has."""
+    """The labels in order: the model's if there is one, otherwise those of the data's classes."""
     table = data / "labels.csv"
     hint = f"; if {table.name} names the classes, give {table} itself" if table.is_file() else ""
     if labels is not None:

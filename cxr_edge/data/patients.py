@@ -1,4 +1,4 @@
-"""Which DICOM images are of one patient, by numbers that say nothing else, and which PatientIDs name nobody."""
+"""Which DICOM images belong to one patient, under anonymous numbers, and which PatientIDs identify nobody."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cxr_edge.imaging.dicom import PatientTags, is_dicom, patient_tags
 
 
 class DicomPatients(NamedTuple):
-    """Patients by number, such as `dicom-0001`, None for a file without one; and what was not taken for a patient.
+    """Patient numbers, such as `dicom-0001`, None for a file without one; and the IDs not accepted as patients.
 
-    `doubt` is one line on PatientIDs that name nobody, None where there are none.
+    `doubt` is one line on PatientIDs that identify nobody, None if there are none.
     """
 
     names: list[str | None]
@@ -23,22 +23,22 @@ class DicomPatients(NamedTuple):
 
 
 def dicom_patients(paths: Sequence[Path], labels: Sequence[int]) -> DicomPatients:
-    """Number the patients of DICOM files in the order in which they appear.
+    """Number the patients of DICOM files in order of appearance.
 
-    A patient is a PatientID with its issuer. What de-identification leaves in its place names nobody: nothing, one ID
-    on more than half of the DICOM images of a class, or one ID on women and men.
+    A patient is a PatientID with its issuer. The values that de-identification leaves identify nobody: an empty ID, one
+    ID on more than half of the DICOM images of a class, or one ID on women and men.
 
     Args:
-        paths: of N files; one that is not DICOM, or whose header is damaged, has no patient.
-        labels: the index of the label of each.
+        paths: of N files; a file that is not DICOM, or has a damaged header, has no patient.
+        labels: the label index of each.
 
     Returns:
-        No names where pydicom is not installed.
+        No patients if pydicom is not installed.
     """
     tags: dict[int, PatientTags] = {}
     try:
         for index, path in enumerate(paths):
-            # One that is damaged is named where it is decoded, and so is pydicom where it is missing.
+            # Decoding reports damaged files, and pydicom if it is missing.
             with suppress(ImageError):
                 if is_dicom(path):
                     tags[index] = patient_tags(path)
@@ -64,7 +64,7 @@ def dicom_patients(paths: Sequence[Path], labels: Sequence[int]) -> DicomPatient
 
 
 def _nobody(tags: dict[int, PatientTags], labels: Sequence[int]) -> dict[tuple[str, str], str]:
-    """Patients that are none, with the reason."""
+    """PatientIDs that identify nobody, with the reason."""
     images: Counter[int] = Counter()
     shares: Counter[tuple[int, tuple[str, str]]] = Counter()
     sexes = defaultdict(set)

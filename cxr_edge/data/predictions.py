@@ -1,6 +1,6 @@
-"""`predictions.csv` of a run: what its model says of its validation and test images, which it was not trained on.
+"""`predictions.csv` of a run: its model's predictions on its validation and test images, which it was not trained on.
 
-Of the runs of a cross-validation, the test parts together are every image once, by the model that never saw it.
+Together, the test parts of a cross-validation's runs have every image once, predicted by the model that never saw it.
 """
 
 from __future__ import annotations
@@ -39,13 +39,15 @@ def write_predictions(run: Run, split: Split, probabilities: Mapping[str, NDArra
     writer.writerow([*_COLUMNS, *split.labels])
     for part in PREDICTED_PARTS:
         for item, row in zip(split.part(part), probabilities[part], strict=True):
-            # The shortest decimal that is this float32 again.
+            # The shortest decimal that reads back as this float32.
             writer.writerow([item.path, item.part, item.sha256, *(str(value) for value in row)])
     write_text(predictions_file(run), text.getvalue())
 
 
 def read_predictions(run: Run, split: Split) -> dict[str, NDArray[np.float32]]:
-    """The arguments of `write_predictions`. Raises RunError where it is damaged, or of other images."""
+    """Read the probabilities that `write_predictions` wrote. Raises RunError if the file is damaged, or lists other
+    images.
+    """
     path = predictions_file(run)
     try:
         with path.open(newline="", encoding="utf-8") as file:

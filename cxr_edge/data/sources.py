@@ -1,4 +1,4 @@
-"""Where images come from, by the workbooks that the COVID-19 Radiography Database has beside its class folders."""
+"""Where images come from, according to the workbooks beside the class folders of the COVID-19 Radiography Database."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from cxr_edge.data.layouts import DataSet, folded
 from cxr_edge.errors import DataError, first_line
 from cxr_edge.files import MAX_TABLE_BYTES, require_bounded
 
-#: `COVID.metadata.xlsx`; the first release spells one of them with an a.
+#: `COVID.metadata.xlsx`; the first release spells one of them with an "a".
 _WORKBOOKS = "*.m[ea]tadata.xlsx"
 _NAME, _SOURCE = "file name", "url"
 
 
 def with_sources(data: DataSet) -> DataSet:
-    """The data set with the source of each image that has none yet and that a workbook beside its folder names.
+    """The data set, with missing sources of images filled in from the workbooks beside its folders.
 
-    A source is the workbook's URL, without a fragment and the last slash. Needs the openpyxl package where there are
+    A source is the URL in the workbook, without fragment and trailing slash. Needs the openpyxl package if there are
     workbooks.
 
     Raises:
@@ -49,7 +49,7 @@ def _rows(workbook: Path) -> Iterator[tuple[str, str]]:
         opened = load_workbook(workbook, read_only=True, data_only=True)
         rows = list(opened.worksheets[0].iter_rows(values_only=True))
         opened.close()
-    except Exception as error:  # A damaged archive makes openpyxl raise almost anything.
+    except Exception as error:  # openpyxl may raise almost anything for a damaged archive.
         raise DataError(f"{workbook}: not a workbook that can be read ({first_line(error)})") from None
     header = [str(cell or "").strip().casefold() for cell in rows[0]] if rows else []
     if _NAME not in header or _SOURCE not in header:

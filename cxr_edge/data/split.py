@@ -1,4 +1,4 @@
-"""Stratified train/validation/test split that keeps a patient, and copies of one picture, on one side; `split.csv`."""
+"""Stratified train/validation/test split that keeps a patient, and copies of one picture, in one part; `split.csv`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Split:
     root: Path
     labels: tuple[str, ...]
     items: tuple[SplitItem, ...]
-    #: How its images are brought to the network's size, of `imaging.rule.RESIZES`.
+    #: How its images are resized to the network's input, one of `imaging.rule.RESIZES`.
     resize: str = STRETCH
 
     def part(self, name: str) -> tuple[SplitItem, ...]:
@@ -49,7 +49,7 @@ class Split:
         return np.array([self.labels.index(item.label) for item in self.part(part)], dtype=np.int64)
 
     def data_hash(self) -> str:
-        """SHA-256 over path, label, part and content hash of every item: names the exact training data."""
+        """SHA-256 over path, label, part and content hash of every item: identifies the exact training data."""
         rows = sorted(f"{item.part}\t{item.label}\t{item.path}\t{item.sha256}" for item in self.items)
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
@@ -65,10 +65,10 @@ def write_split(split: Split, path: Path) -> None:
 
 
 def read_split(path: Path, root: Path, labels: tuple[str, ...]) -> Split:
-    """Read `split.csv` of a run whose data lies under `root`.
+    """Read `split.csv` of a run whose data is under `root`.
 
     Raises:
-        DataError: the table is damaged, or names a file that is no longer there.
+        DataError: the table is damaged, or lists a file that no longer exists.
     """
     try:
         require_bounded(path, MAX_TABLE_BYTES)

@@ -1,4 +1,4 @@
-"""The decoded images of one size and imaging rule: a memory-mapped uint8 file, and an index of what its rows are."""
+"""The decoded images of one size and imaging rule: a memory-mapped uint8 file and an index of its rows."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from cxr_edge.imaging.reading import read_bytes
 from cxr_edge.imaging.rule import rule_of
 from cxr_edge.machine import usable_cores
 
-#: Images that are decoded and committed together; a kill loses no more than these.
+#: Images per batch that is decoded and committed; a kill loses at most one batch.
 _BATCH = 256
 
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """Images in the store, read-only: uint8 `[N, S, S, 1]`, of which is read what is indexed, along the first axis.
+    """Read-only images in the store: uint8 `[N, S, S, 1]`; indexing the first axis reads only the selected ones.
 
-    Reading raises CacheError where the pixels are not those that were written: `checksums` `[N]` shows it.
+    Reading raises CacheError if the pixels do not match their `checksums` `[N]`.
     """
 
     stored: NDArray[np.uint8]
@@ -65,9 +65,9 @@ class DecodedImages:
 
 
 class Added(NamedTuple):
-    """What became of files: the SHA-256 of each one's bytes, and of those that cannot be decoded the reason, by index.
+    """The outcome for files: the SHA-256 of each one's bytes, and, by index, why it cannot be decoded.
 
-    A reason names its file, whose hash is then empty.
+    A reason names its file, whose hash is empty.
     """
 
     digests: list[str]
@@ -75,11 +75,11 @@ class Added(NamedTuple):
 
 
 class ImageStore:
-    """One file of pixels and its index, in a folder of the cache; named by the imaging rule, its version and Pillow's.
+    """One file of pixels and its index, in a cache folder named after the imaging rule, its version and Pillow's.
 
-    Rows are appended, never changed. A row's pixels are on the disk before the transaction that names it is committed,
-    so whatever is named is whole: a kill loses the batch in hand, the next process resumes from there, and two
-    processes can fill one store. SQLite's locks see to that.
+    Rows are appended, never changed. A row's pixels are on disk before the transaction that adds it to the index is
+    committed, so every indexed row is complete: a kill loses only the current batch, the next process resumes from
+    there, and thanks to SQLite's locks two processes can fill one store.
     """
 
     def __init__(self, size: int, resize: str) -> None:
@@ -89,23 +89,23 @@ class ImageStore:
         self._pixels, self._index = self.folder / "pixels.u8", StoreIndex(self.folder)
 
     def lacks(self, digests: Sequence[str]) -> list[int]:
-        """Which of some images, by their SHA-256, are not there: their indices."""
+        """The indices of the images, by SHA-256, that are not in the store."""
         rows = self._index.rows()
         return [index for index, digest in enumerate(digests) if digest not in rows]
 
     def add(
         self, paths: Sequence[Path], on_image: Callable[[], None] | None = None, fingerprints: bool = False
     ) -> Added:
-        """Read all files, and decode, in parallel, those whose content is not there yet.
+        """Read all files and decode, in parallel, those whose content is not in the store yet.
 
         Args:
             paths: image files.
-            on_image: called after each.
-            fingerprints: whether these are wanted too, for `fingerprints`; needs the imagehash package.
+            on_image: called after each image.
+            fingerprints: whether to store fingerprints too, for `fingerprints`; needs the imagehash package.
 
         Raises:
-            MissingDependencyError: what reads some files' format is not installed.
-            CacheError: the cache is damaged or its disk is full; what was decoded before is kept.
+            MissingDependencyError: the reader for some files' format is not installed.
+            CacheError: the cache is damaged or its disk is full; images decoded before that are kept.
         """
         known = set(self._index.rows(fingerprints))
         digests = [""] * len(paths)
@@ -141,7 +141,7 @@ class ImageStore:
         return Added(digests, dict(sorted(bad.items())))
 
     def _append(self, fresh: dict[str, tuple[NDArray[np.uint8], Fingerprint | None]]) -> None:
-        # Without their index pixels are nothing, but a process may still be reading them.
+        # Pixels without their index are useless, but another process may still be reading them.
         with self._index.writing(when_new=lambda: self._pixels.unlink(missing_ok=True)) as connection:
             present = dict(connection.execute("SELECT sha256, row FROM images"))
             told = {
@@ -170,7 +170,7 @@ class ImageStore:
             )
 
     def fingerprints(self, digests: Sequence[str]) -> list[Fingerprint]:
-        """Of images that were added with theirs, in the order of the argument. Raises CacheError."""
+        """The fingerprints of images that were added with them, in the order of `digests`. Raises CacheError."""
         with self._index.connected() as connection:
             known = {
                 digest: Fingerprint(
@@ -183,7 +183,7 @@ class ImageStore:
         return [known[digest] for digest in digests]
 
     def images(self, digests: Sequence[str]) -> DecodedImages:
-        """Images that are there, in the order of the argument.
+        """Stored images, in the order of `digests`.
 
         Raises:
             CacheError: the file of pixels is shorter than its index says.
@@ -197,7 +197,7 @@ class ImageStore:
         return DecodedImages(stored, wanted, np.array([checksums[row] for row in wanted], dtype=np.int64), self._pixels)
 
     def _check_length(self, rows: int) -> None:
-        """Raises CacheError where the file of pixels has fewer than the rows that its index names."""
+        """Raises CacheError if the file of pixels has fewer rows than its index."""
         length = self._pixels.stat().st_size if self._pixels.is_file() else 0
         if length < rows * self.size**2:
             raise CacheError(

@@ -1,4 +1,4 @@
-"""The index of the cache of decoded images, in SQLite: which row of the file of pixels is which image."""
+"""The SQLite index of the cache of decoded images: which image each row of the file of pixels holds."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CREATE TABLE images (
 
 
 class StoreIndex:
-    """Row, checksum of the pixels, and where wanted the fingerprint, of each image by the SHA-256 of its file."""
+    """Row, checksum of the pixels, and optionally fingerprint of each image, by the SHA-256 of its file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.file = folder, folder / "index.sqlite"
 
     @contextmanager
     def connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection in which nothing is a transaction unless it says so. Raises CacheError."""
+        """A connection without implicit transactions. Raises CacheError."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.file, timeout=_PATIENCE, isolation_level=None)
@@ -42,7 +42,7 @@ class StoreIndex:
 
     @contextmanager
     def writing(self, when_new: Callable[[], None]) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other process writes in, with the table there; `when_new` is called when it was not."""
+        """An exclusive write transaction, in which the table exists; `when_new` is called if it had to be created."""
         with self.connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -57,7 +57,7 @@ class StoreIndex:
             connection.execute("COMMIT")
 
     def rows(self, fingerprinted: bool = False) -> dict[str, int]:
-        """Row of each image that is there, by SHA-256; of those with a fingerprint alone if so wanted."""
+        """Row of each stored image, by SHA-256; optionally only of those with a fingerprint."""
         if not self.file.is_file():
             return {}
         with self.connected() as connection:

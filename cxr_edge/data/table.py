@@ -1,4 +1,4 @@
-"""Tables that describe images, as CSV: their columns by whatever name they have there."""
+"""CSV tables that describe images, with columns under any of their common names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from cxr_edge.errors import DataError
 from cxr_edge.files import MAX_TABLE_BYTES, require_bounded
 
-#: Columns, and the names that they have in the wild, the first one ours.
+#: Columns, and their names in the wild; the first is ours.
 _COLUMNS = {
     "path": ("path", "file", "filename"),
     "label": ("label", "class"),
@@ -19,14 +19,14 @@ _COLUMNS = {
 
 
 def read_table(table: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header, by the names in `_COLUMNS` that it has, without spaces around values.
+    """The rows of a CSV file with a header, keyed by the names in `_COLUMNS`, with values stripped.
 
     Raises:
-        DataError: no such file, not CSV in UTF-8, or without a needed column.
+        DataError: the file does not exist, is not CSV in UTF-8, or lacks a needed column.
     """
     try:
         require_bounded(table, MAX_TABLE_BYTES)
-        # Spreadsheets write a byte order mark.
+        # Spreadsheets write a byte order mark (BOM).
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
             there = {name.strip().casefold(): name for name in reader.fieldnames or ()}

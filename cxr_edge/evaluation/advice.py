@@ -11,7 +11,7 @@ from cxr_edge.evaluation.parity_result import ALL_PARTS, ALL_SHIFTS, ConditionRe
 
 @dataclass(frozen=True)
 class Advice:
-    """The labels of what was compared, as `VerifiedArtifact.label`, the advised one, and why, in one sentence."""
+    """The compared labels (`VerifiedArtifact.label`), the recommended one, and the reason in one sentence."""
 
     compared: tuple[VerifiedArtifact, ...]
     advised: str
@@ -19,10 +19,10 @@ class Advice:
 
 
 def advise(rows: Sequence[VerifiedArtifact]) -> Advice | None:
-    """Compare int8, fine-tuned, with int8-ptq, calibrated only; None where not both are there and were shifted.
+    """Compare fine-tuned int8 with calibrated int8-ptq; None unless both exist and were scored under shifts.
 
-    The one that failed no gate; of two alike, the one whose logits are nearer to the Keras model's on shifted images:
-    a ratio of powers, which tells two apart on fewer images than it takes flips.
+    Prefers the one that failed no gate. If both passed or both failed, prefers the one whose logits are closer to the
+    Keras model's on shifted images: a power ratio separates two artifacts with fewer images than counting flips does.
     """
     first: dict[str, VerifiedArtifact] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""Exact bounds of a proportion from counts: Clopper and Pearson (1934), one-sided. Without SciPy, for the device."""
+"""Exact one-sided bounds of a proportion from counts (Clopper and Pearson, 1934), without SciPy, for the device."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-#: Of every bound here, and of every promise made by one.
+#: Confidence level of every bound here, and of every promise based on one.
 CONFIDENCE = 0.95
-#: Halvings of the interval 0..1: to the last bit of a float.
+#: Bisections of the interval 0..1: enough for the last bit of a float.
 _HALVINGS = 60
 
 
-# The same counts come again, an artifact each.
+# The same counts recur for every artifact.
 @lru_cache
 def clopper_pearson_upper(hits: int, trials: int, confidence: float = CONFIDENCE) -> float:
     """Upper bound of the proportion behind `hits` of `trials`; 1 for no trials."""
@@ -37,13 +37,13 @@ def clopper_pearson_lower(hits: int, trials: int, confidence: float = CONFIDENCE
 
 @lru_cache
 def most_exceptions(trials: int, share: float, confidence: float = CONFIDENCE) -> int | None:
-    """The most hits in `trials` whose upper bound is still at most `share`; None where even none would prove nothing.
+    """The most hits in `trials` whose upper bound is still at most `share`; None if even zero hits would not suffice.
 
-    This many images may lie beyond a threshold that is put at an order statistic of their scores: the share of the
+    This many images may lie beyond a threshold placed at an order statistic of their scores: the share of the
     population beyond the (k + 1)-th of n scores is Beta(k + 1, n - k) distributed, whatever the distribution of the
-    scores (Wilks, "Determination of sample sizes for setting tolerance limits", 1941), and the quantile of that is the
-    bound of Clopper and Pearson for k of n. The number is known before a score is seen, which makes the bound hold for
-    a threshold that is chosen and judged on the same images, as in conformal prediction (Vovk, "Conditional validity of
+    scores (Wilks, "Determination of sample sizes for setting tolerance limits", 1941), and its quantile is the
+    Clopper-Pearson bound for k of n. This number is known before any score is seen, so the bound holds even though the
+    threshold is chosen and judged on the same images, as in conformal prediction (Vovk, "Conditional validity of
     inductive conformal predictors", 2012).
     """
     if share >= 1:
@@ -53,12 +53,12 @@ def most_exceptions(trials: int, share: float, confidence: float = CONFIDENCE) -
 
 
 def fewest_images(share: float, confidence: float = CONFIDENCE) -> int:
-    """How many images without a hit it takes for an upper bound of `share`, above 0: 59 for 5 % (Wilks, 1941)."""
+    """How many images without a hit prove an upper bound of `share`, which is above 0: 59 for 5 % (Wilks, 1941)."""
     return math.ceil(math.log(1 - confidence) / math.log1p(-share))
 
 
 def _cumulative(upto: int, trials: int, share: float) -> NDArray[np.float64]:
-    """Probabilities of 0 and at most, 1 and at most, ... `upto` and at most hits in `trials`; `0 <= share < 1`."""
+    """Probabilities of at most 0, at most 1, ... at most `upto` hits in `trials`; `0 <= share < 1`."""
     if share == 0:
         return np.ones(upto + 1)
     hits = np.arange(1, upto + 1)

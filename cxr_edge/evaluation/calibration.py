@@ -1,4 +1,4 @@
-"""Expected calibration error of the top class, with a bound. NumPy alone: the device has no SciPy."""
+"""Expected calibration error of the top class, with a bound. NumPy only: the device has no SciPy."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from cxr_edge.evaluation.binomial import CONFIDENCE
 
-#: Equal bins of the confidence, as in Guo et al., "On Calibration of Modern Neural Networks" (2017).
+#: Equal-width bins of the confidence, as in Guo et al., "On Calibration of Modern Neural Networks" (2017).
 BINS = 15
 RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class CalibrationError:
-    """The expected calibration error of some images, as a share of 1.
+    """The expected calibration error on a set of images, between 0 and 1.
 
-    Binning makes it an overestimate on few images: even of a perfectly calibrated model it is not 0 (Bröcker,
+    Binning overestimates it on few images: it is not 0 even for a perfectly calibrated model (Bröcker,
     "Estimating reliability and resolution of probability forecasts through decomposition of the empirical score",
     2012). `at_most` is the upper end of its one-sided 95 % bootstrap interval over images (Efron, 1979), which inherits
-    that and so errs to the safe side. `by_chance` is what 95 of 100 perfectly calibrated models would stay below with
-    the same confidences (consistency resampling: Bröcker and Smith, "Increasing the reliability of reliability
-    diagrams", 2007).
+    the overestimate and so errs on the safe side. `by_chance` is the error that 95 of 100 perfectly calibrated models
+    with the same confidences would stay below (consistency resampling: Bröcker and Smith, "Increasing the reliability
+    of reliability diagrams", 2007).
     """
 
     value: float
@@ -32,7 +32,7 @@ class CalibrationError:
 
 
 def expected_calibration_error(probabilities: NDArray[np.floating], targets: NDArray[np.integer]) -> float:
-    """Mean distance of confidence and accuracy over equal bins.
+    """Mean distance between confidence and accuracy over equal-width bins.
 
     Args:
         probabilities: `[N, K]`.
@@ -43,7 +43,7 @@ def expected_calibration_error(probabilities: NDArray[np.floating], targets: NDA
 
 
 def calibration_error(probabilities: NDArray[np.floating], targets: NDArray[np.integer]) -> CalibrationError:
-    """The same with its bounds; the same images give the same ones."""
+    """The expected calibration error with its bounds, which are reproducible for the same images."""
     confidence, right = _top(probabilities, targets)
     bins, distance = _bins(confidence), confidence - right
     random = np.random.default_rng(0)
@@ -68,5 +68,5 @@ def _bins(confidence: NDArray[np.float64]) -> NDArray[np.intp]:
 
 
 def _error(bins: NDArray[np.intp], distance: NDArray[np.float64]) -> float:
-    """From each image's bin and its confidence less 1 where it is right."""
+    """The error, from each image's bin and its confidence, minus 1 if the image was classified correctly."""
     return float(np.abs(np.bincount(bins, distance, BINS)).sum() / len(bins))

@@ -1,5 +1,6 @@
-"""On which images an artifact is held beside its reference: parts of the split and other images, as they are and under
-shifts. None of it needs a label."""
+"""The images on which an artifact is compared with its reference: parts of the split and other images, unshifted and
+under shifts. None of this needs labels.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +20,19 @@ from cxr_edge.data.table import read_table
 from cxr_edge.errors import DataError
 from cxr_edge.evaluation.shifts import SUITE, Shift
 
-#: The part whose labels the paired statistics go by.
+#: The part whose labels the paired statistics use.
 LABELLED_PART = "test"
-#: The part that operating points are made on.
+#: The part that operating points are fitted on.
 VALIDATION = "validation"
 Tick = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Scope:
-    """How many images of each part of the split are looked at, at most: as they are, and under each shift.
+    """The most images to score of each part of the split: unshifted, and under each shift.
 
-    Fewer than there are, they are drawn by a seed, as many of each class as can be: what a class loses is to be seen,
-    and COVID-19 is rare.
+    A subset is drawn with a fixed seed and balanced over the classes as far as possible: losses of a rare class such as
+    COVID-19 must show up.
     """
 
     as_they_are: dict[str, int | None]
@@ -39,23 +40,23 @@ class Scope:
 
     @classmethod
     def of_verify(cls, train_images: int, shift_images: int) -> Scope:
-        """Every part: validation and test whole, and of each as many under each shift."""
+        """Every part: all of validation and test, and equally many images of each part under each shift."""
         return cls({"train": train_images, VALIDATION: None, LABELLED_PART: None}, dict.fromkeys(PARTS, shift_images))
 
     @classmethod
     def of_export(cls) -> Scope:
-        """The cheaper form, without the training part."""
+        """The cheaper scope, without the training part."""
         return cls({LABELLED_PART: None, VALIDATION: None}, {VALIDATION: 60, LABELLED_PART: 60})
 
     @classmethod
     def of_labels(cls) -> Scope:
-        """The part with labels alone."""
+        """Only the part with labels."""
         return cls({LABELLED_PART: None}, {})
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Images of one part `[N, S, S, 1]`, of which those at `rows` count, as they are or under a shift."""
+    """Images `[N, S, S, 1]` of one part, unshifted or under a shift; only those at `rows` count."""
 
     part: str
     shift: Shift | None
@@ -66,7 +67,7 @@ class Condition:
         return len(self.rows)
 
     def pixels(self) -> NDArray[np.uint8]:
-        """uint8 `[n, S, S, 1]`, made anew each time: all shifts of all images at once would fill the memory."""
+        """uint8 `[n, S, S, 1]`, computed on each call: all shifts of all images at once would exhaust the memory."""
         images = np.asarray(self.source[self.rows])
         return images if self.shift is None else self.shift.apply(images)
 
@@ -82,7 +83,7 @@ class OtherImages:
 
 
 def balanced_sample(targets: NDArray[np.integer], most: int | None, seed: int = 0) -> NDArray[np.intp]:
-    """Ascending indices of at most `most` images, drawn by a seed; as many of each class as can be."""
+    """Ascending indices of at most `most` images, drawn with a seed and balanced over the classes where possible."""
     order = np.random.default_rng(seed).permutation(len(targets))
     place = np.empty(len(targets), dtype=np.intp)
     for label in np.unique(targets):
@@ -92,7 +93,7 @@ def balanced_sample(targets: NDArray[np.integer], most: int | None, seed: int = 
 
 
 def conditions_of(split: Split, size: int, scope: Scope, other: OtherImages | None = None) -> tuple[Condition, ...]:
-    """What a scope says of a split: first the part with labels, whole; last the other images.
+    """The conditions of a scope on a split: first the whole part with labels, last the other images.
 
     Raises:
         DataError, CacheError: as `decoded`.
@@ -112,12 +113,12 @@ def conditions_of(split: Split, size: int, scope: Scope, other: OtherImages | No
 def read_other_images(
     data: Path, labels: Sequence[str], size: int, resize: str, on_image: Tick | None = None
 ) -> OtherImages:
-    """Images of any folder or table: labelled where its classes are those of the model, without labels otherwise.
+    """Images of any folder or table: labelled if its classes are the model's, otherwise without labels.
 
-    Images that lie directly in a folder have no label; a table needs no more than a column of paths.
+    Images directly in the folder have no label; a table needs only a column of paths.
 
     Raises:
-        DataError: no images there, or some that cannot be decoded.
+        DataError: there are no images, or some cannot be decoded.
     """
     root, paths, targets = _listed(data, tuple(labels))
     images = np.empty((len(paths), size, size, 1), dtype=np.uint8)
@@ -137,7 +138,7 @@ def _listed(data: Path, labels: tuple[str, ...]) -> tuple[Path, tuple[str, ...],
     try:
         known = find_data_set(data, labels)
     except DataError:
-        # Its classes are others than the model's: agreement needs none.
+        # Its classes are not the model's; agreement needs no labels.
         if data.suffix.lower() == TABLE_SUFFIX:
             return data.parent, tuple(row["path"] for row in rows), None
         paths = tuple(path.relative_to(data).as_posix() for path in image_files(data) if "masks" not in path.parts)

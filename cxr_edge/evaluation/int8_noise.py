@@ -1,4 +1,4 @@
-"""Where the noise of int8 comes from, as it is written and shown."""
+"""Where int8 noise comes from: the record that is written and shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SCHEMA = 1
 
 
 class NoiseSource(StrEnum):
-    """What is in int8 in a row."""
+    """What a row computes in int8."""
 
     ALL = "all"
     GROUP = "group"
@@ -18,12 +18,12 @@ class NoiseSource(StrEnum):
 
 @dataclass(frozen=True)
 class Noise:
-    """What int8 does to the logits, centred per image since softmax does not see their mean.
+    """What int8 does to the logits, centred per image because softmax ignores their mean.
 
-    `snr_db` is their power over that of the error, None without an error; `bias` the mean error per class; `agreement`
-    the share of images with the float graph's answer. `layer` is what `--keep-float` calls it, and `clipped` how much
-    of the squared error at the tensor itself comes from values that its range cuts: the rest is rounding. Both are None
-    but for tensors.
+    `snr_db` is the ratio of their power to the error's, None without an error; `bias` the mean error per class;
+    `agreement` the share of images with the float graph's top class. `layer` is its name for `--keep-float`, and
+    `clipped` the share of the squared error at the tensor itself that comes from clipping at its range; the rest is
+    rounding. Both are None except for tensors.
     """
 
     source: NoiseSource
@@ -37,7 +37,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What int8 costs on some images, a row per tensor and group: the record of `export --explain-int8 --json`."""
+    """What int8 costs on some images, one row per tensor and group: the record of `export --explain-int8 --json`."""
 
     images: int
     source: str

@@ -1,4 +1,4 @@
-"""Classification metrics from probabilities. NumPy alone: the device install has neither scipy nor scikit-learn."""
+"""Classification metrics from probabilities. NumPy only: the device install has neither SciPy nor scikit-learn."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def confusion_matrix(targets: NDArray[np.integer], predicted: NDArray[np.integer
 
 
 def _roc_auc(positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> float | None:
-    """Area under the ROC curve of one class against the rest: the Mann-Whitney statistic, ties counted half."""
+    """Area under the ROC curve of one class against the rest: the Mann-Whitney statistic, ties count half."""
     count = int(positive.sum())
     if count in (0, len(positive)):
         return None
@@ -33,7 +33,7 @@ def _roc_auc(positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> float
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """One class against the rest; a figure is None where it is undefined."""
+    """One class against the rest; undefined figures are None."""
 
     label: str
     precision: Interval = field(metadata=FIGURE)
@@ -41,16 +41,16 @@ class ClassMetrics:
     f1: float | None
     #: Images of the class.
     support: int
-    #: Area under the ROC curve; None where the class or all others do not occur, or where it is not known.
+    #: Area under the ROC curve; None if the class or all others do not occur, or if it is unknown.
     auc: float | None
 
 
 @dataclass(frozen=True)
 class ClassificationMetrics:
-    """What follows from a confusion matrix, and the areas under the ROC curves.
+    """The metrics derived from a confusion matrix, and the areas under the ROC curves.
 
-    The balanced accuracy is the mean recall of the classes that occur, `macro_auc` the mean area of those that have
-    one. Rows of the confusion matrix are true classes, its columns predicted ones.
+    The balanced accuracy is the mean recall of the classes that occur, `macro_auc` the mean over the classes whose area
+    is defined. Rows of the confusion matrix are true classes, columns are predicted ones.
     """
 
     images: int
@@ -66,7 +66,7 @@ class ClassificationMetrics:
 
     @classmethod
     def from_json(cls, record: Any) -> ClassificationMetrics:
-        """From a record of this version or one before: all but the areas is computed from the confusion matrix.
+        """From a record of this or an earlier version: everything but the areas is computed from the confusion matrix.
 
         Raises:
             ValueError: says what is wrong.
@@ -85,7 +85,7 @@ class ClassificationMetrics:
 def metrics_of(
     labels: Sequence[str], matrix: Sequence[tuple[int, ...]], aucs: Sequence[float | None]
 ) -> ClassificationMetrics:
-    """The metrics of a confusion matrix, with the areas under the ROC curves that are known, by class."""
+    """The metrics of a confusion matrix, with the area under each class's ROC curve where it is known."""
     images = sum(map(sum, matrix))
     classes = []
     for index, (label, auc) in enumerate(zip(labels, aucs, strict=True)):

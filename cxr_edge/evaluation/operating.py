@@ -1,4 +1,4 @@
-"""The decision rule: when a class is called, and when an image is left to a radiologist. `docs/decision-rule.md`."""
+"""The decision rule: when a class is called, and when an image goes to a radiologist (`docs/decision-rule.md`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.records import JsonObject, from_json
 
-#: The class not to be missed, by default, where it is among the labels.
+#: The default class not to be missed, if it is among the labels.
 USUAL_LABEL = "COVID-19"
 REFER = "refer to a radiologist"
 SCHEMA = 2
@@ -20,9 +20,10 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A class is called from `called_from` on; none but `sensitive_class` where that has `suspected_from` and more.
+    """The rule: a class is called at a probability of at least `called_from`; others than `sensitive_class` only while
+    that one's is below `suspected_from`.
 
-    Whatever is not called is referred. `docs/decision-rule.md` says how to implement it.
+    Everything else is referred. `docs/decision-rule.md` says how to implement the rule.
     """
 
     DERIVED: ClassVar[Mapping[str, str]] = {"description": "sentence"}
@@ -35,8 +36,8 @@ class OperatingPoint:
     def decide(
         self, probabilities: NDArray[np.floating], labels: Sequence[str]
     ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Label indices `[N]` and which of them are referred instead, from probabilities `[N, K]`."""
-        # In float32, a threshold would be rounded to another number.
+        """Label indices `[N]`, and a mask `[N]` of images that are referred instead, from probabilities `[N, K]`."""
+        # float32 would round a threshold to a different number.
         exact = probabilities.astype(np.float64)
         index = list(labels).index(self.sensitive_class)
         others = exact.copy()
@@ -62,7 +63,7 @@ class OperatingPoint:
 
 
 def shown(share: float) -> str:
-    """A threshold as a percentage: to three digits, of the distance from 100 % where that is nearer."""
+    """A threshold as a percentage, to three significant digits; near 100 %, to three digits of the distance from it."""
     distance = 100 * min(share, 1 - share)
     decimals = max(0, 2 - math.floor(math.log10(distance))) if distance > 0 else 0
     text = f"{100 * share:.{decimals}f}"
@@ -70,7 +71,7 @@ def shown(share: float) -> str:
 
 
 def current_point(value: JsonObject) -> JsonObject:
-    """An operating point of any schema as today's: the first had no number, and names that did not say the rule."""
+    """Migrate an operating point of any schema. The first had no version number and less telling names."""
     if "schema" in value:
         return value
     names = {"sensitive_class": "label", "suspected_from": "threshold", "called_from": "refer_below"}
@@ -78,5 +79,5 @@ def current_point(value: JsonObject) -> JsonObject:
 
 
 def operating_point_of(value: JsonObject | None) -> OperatingPoint | None:
-    """From the `operating_point` of an artifact's metadata; None where it has none. Raises ValueError, KeyError."""
+    """From the `operating_point` of an artifact's metadata; None if it has none. Raises ValueError, KeyError."""
     return None if value is None else from_json(OperatingPoint, current_point(value))

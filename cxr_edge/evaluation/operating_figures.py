@@ -1,4 +1,4 @@
-"""What an operating point does on labelled images, counted."""
+"""Counts of what an operating point does on labelled images."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cxr_edge.evaluation.operating import OperatingPoint
 
 @dataclass(frozen=True)
 class OperatingFigures:
-    """Counts of images of the sensitive class and of all others; shares are None where there is nothing to divide by.
+    """Counts of images of the sensitive class and of all others; a share is None if its denominator is 0.
 
-    An image of the sensitive class is called, referred or missed, one of another class called rightly, referred or
-    called wrongly.
+    An image of the sensitive class is called, referred or missed; an image of another class is called correctly,
+    referred or called wrongly.
     """
 
     DERIVED: ClassVar[Mapping[str, str]] = {
@@ -60,7 +60,7 @@ class OperatingFigures:
 
     @property
     def sensitivity(self) -> float | None:
-        """Share of the sensitive class that is called or referred, and so not missed."""
+        """Share of the sensitive class that is called or referred, so not missed."""
         return None if not self.sensitive_images else 1 - self.missed / self.sensitive_images
 
     @property
@@ -71,7 +71,7 @@ class OperatingFigures:
 
     @property
     def wrong_call_share(self) -> float | None:
-        """Share of the other images that are called what they are not."""
+        """Share of the other images that are called wrongly."""
         return None if not self.other_images else self.wrong_calls / self.other_images
 
     @property
@@ -84,7 +84,7 @@ class OperatingFigures:
 
     @property
     def decided_right(self) -> float | None:
-        """Share of right ones among the images that are not referred."""
+        """Share of correct calls among the images that are not referred."""
         decided = self.images - self.referred
         return None if not decided else (self.sensitive_called + self.other_right) / decided
 
@@ -92,7 +92,7 @@ class OperatingFigures:
 def operating_figures(
     point: OperatingPoint, probabilities: NDArray[np.floating], targets: NDArray[np.integer], labels: Sequence[str]
 ) -> OperatingFigures:
-    """Count what a point does.
+    """Count what an operating point does.
 
     Args:
         point: its class is one of `labels`.

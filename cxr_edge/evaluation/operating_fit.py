@@ -1,4 +1,4 @@
-"""An operating point from labelled images, with what it promises of new ones."""
+"""Fit an operating point on labelled images, with its promises for new ones."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cxr_edge.evaluation.operating import OperatingPoint
 from cxr_edge.evaluation.promise import Promise, PromiseKind
 from cxr_edge.records import INLINE
 
-#: Of the images that are not of the sensitive class, the share that may be called what they are not.
+#: Share of the images outside the sensitive class that may be called wrongly.
 MOST_WRONG = 0.02
-#: Of those, at most this share is referred to get there.
+#: At most this share of them is referred to achieve that.
 MOST_REFERRED = 0.5
-#: What is less likely than not is never called, and so no two classes can be called at once.
+#: Nothing less likely than not is ever called, so two classes can never be called at once.
 LEAST_CALLED = 0.5
 #: Significant digits of a threshold.
 _DIGITS = 3
@@ -29,17 +29,17 @@ _DIGITS = 3
 class Basis(StrEnum):
     """Whose probabilities a point was fitted on."""
 
-    #: The artifact's own, of the validation split.
+    #: The artifact's own, on the validation split.
     VALIDATION = "validation"
-    #: Those of cross-validation's models, each of the images that it never saw. More images, of models that are not the
-    #: artifact, but trained alike: what is promised holds as far as those stand for it (Barber et al., "Predictive
-    #: inference with the jackknife+", 2021).
+    #: Those of the cross-validation's models, each on the images that it never saw. More images, but from models other
+    #: than the artifact, trained in the same way: the promise holds as far as they represent it (Barber et al.,
+    #: "Predictive inference with the jackknife+", 2021).
     OUT_OF_FOLD = "out-of-fold"
 
 
 @dataclass(frozen=True)
 class FittedPoint:
-    """A point and its promises: of its class, how much is `missed`; of the other images, the `wrong_calls`."""
+    """A point and its promises: the share `missed` of its class, and the share of `wrong_calls` among other images."""
 
     point: OperatingPoint = field(metadata=INLINE)
     basis: Basis
@@ -57,17 +57,17 @@ def fit_operating_point(
 ) -> FittedPoint:
     """The highest thresholds that keep their promises.
 
-    Both are order statistics. `suspected_from` is one of the sensitive class's probabilities, with as many below as may
-    be missed. `called_from` lies above the probabilities of wrong calls among the other images, but for as many as may
-    be wrong. Those images are others than the ones that `suspected_from` was chosen by, so that both bounds are exact.
+    Both are order statistics. `suspected_from` is one of the sensitive class's probabilities, with as many below it as
+    may be missed. `called_from` lies above the probabilities of all wrong calls among the other images except as many
+    as may be wrong. `suspected_from` was not chosen on those images, so both bounds are exact.
 
     Args:
         probabilities: `[N, K]` of images that the model was not trained on.
         targets: label indices `[N]`.
         labels: K names.
         sensitive_class: the class not to be missed; it occurs in `targets`, and so does another.
-        sensitivity: the demanded lower bound of the share of its images that is called or referred.
-        basis: whose probabilities these are.
+        sensitivity: the demanded lower bound of the share of its images that are called or referred.
+        basis: where the probabilities come from.
     """
     exact = probabilities.astype(np.float64)
     index = list(labels).index(sensitive_class)
@@ -90,12 +90,12 @@ def fit_operating_point(
 
 
 def _rounded_down(share: float) -> float:
-    """To three significant digits: a threshold that is read is the one that is used."""
+    """To three significant digits: the threshold that people read is the one that is applied."""
     return float(Context(prec=_DIGITS, rounding=ROUND_DOWN).create_decimal_from_float(share))
 
 
 def _just_above(share: float) -> float:
-    """The next greater number whose distance from 1 has three significant digits; infinity where there is none."""
+    """The next greater number whose distance from 1 has three significant digits; infinity if there is none."""
     if share >= 1:
         return math.inf
     context = Context(prec=_DIGITS, rounding=ROUND_DOWN)

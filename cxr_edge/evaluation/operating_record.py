@@ -1,4 +1,4 @@
-"""An artifact's operating point as its metadata have it: the rule, what it promises, what it does on validation."""
+"""An artifact's operating point as recorded in its metadata: the rule, its promises, and its validation figures."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from cxr_edge.evaluation.operating_fit import MOST_REFERRED, FittedPoint
 from cxr_edge.evaluation.promise import PromiseKind
 from cxr_edge.records import INLINE, JsonObject, from_json
 
-#: The fewest images that can promise a sensitivity of 95 % at all. With fewer, each one moves the promise by points.
+#: The fewest images that can promise a sensitivity of 95 % at all. With fewer, each image moves the promise by
+#: percentage points.
 FEW_IMAGES = fewest_images(0.05)
 
 
 @dataclass(frozen=True)
 class OperatingRecord:
-    """A fitted point, and what it does with the artifact's own probabilities of the validation split."""
+    """A fitted point, and its figures on the artifact's own probabilities of the validation split."""
 
     DERIVED: ClassVar[Mapping[str, str]] = {"confidence": "confidence"}
 
@@ -29,12 +30,12 @@ class OperatingRecord:
 
     @property
     def confidence(self) -> float:
-        """Of each promise."""
+        """The confidence level of each promise."""
         return CONFIDENCE
 
     @property
     def promise(self) -> str:
-        """What is promised, in words."""
+        """The promises in words."""
         label, missed, wrong = self.fitted.point.sensitive_class, self.fitted.missed, self.fitted.wrong_calls
         return (
             f"promised of new images of the same kind ({100 * CONFIDENCE:.0f} % confidence, {self.fitted.basis} "
@@ -44,7 +45,7 @@ class OperatingRecord:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the promise lacks, and what contradicts it."""
+        """What weakens the promise, and what contradicts it."""
         return tuple(line for line in (self._too_few(), self._mostly_referred(), self._contradicted()) if line)
 
     def _too_few(self) -> str | None:
@@ -66,7 +67,7 @@ class OperatingRecord:
         return f"{100 * referred:.1f} % of the validation images are referred; a lower --sensitivity refers fewer"
 
     def _contradicted(self) -> str | None:
-        """Of out-of-fold probabilities: those are other models', and the artifact's own may say otherwise."""
+        """For a fit on out-of-fold probabilities, from other models: the artifact's own may contradict them."""
         if not self.broken_on(self.validation):
             return None
         return (
@@ -75,21 +76,21 @@ class OperatingRecord:
         )
 
     def broken_on(self, figures: OperatingFigures) -> bool:
-        """Whether more is missed on some images than chance explains, if the promised sensitivity held for them."""
+        """Whether more images are missed than chance would explain if the promised sensitivity held."""
         caught = figures.sensitive_images - figures.missed
         return clopper_pearson_upper(caught, figures.sensitive_images) < 1 - self.fitted.missed.at_most
 
 
 def operating_record_of(value: JsonObject | None) -> OperatingRecord | None:
-    """From the `operating_point` of an artifact's metadata; None where it has none, or one that promises nothing."""
+    """From the `operating_point` of an artifact's metadata; None if it has none, or one without a promise."""
     return None if value is None or "basis" not in value else from_json(OperatingRecord, value)
 
 
 def rounded_down(share: float) -> str:
-    """As a percentage; a promise is not to grow by its rounding."""
+    """As a percentage, rounded so that a promise never grows."""
     return f"{math.floor(1000 * share) / 10:.1f}"
 
 
 def rounded_up(share: float) -> str:
-    """As a percentage; nor is a limit to shrink by its."""
+    """As a percentage, rounded so that a limit never shrinks."""
     return f"{math.ceil(1000 * share) / 10:.1f}"

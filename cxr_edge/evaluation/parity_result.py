@@ -1,4 +1,4 @@
-"""What is known of an artifact beside its Keras model: the types that travel in artifacts, manifests and records."""
+"""How an artifact compares with its Keras model: the types stored in artifacts, manifests and records."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cxr_edge.evaluation.gate import Demand, Gate, worst
 from cxr_edge.intervals import Interval
 from cxr_edge.records import INLINE
 
-#: Part of a condition that takes those of the split together, and shift of one that takes those of the suite together.
+#: The part of a condition that pools all parts of the split, and the shift of one that pools all shifts of the suite.
 ALL_PARTS, ALL_SHIFTS = "all parts", "all shifts"
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """A difference of two shares on the same images, with its interval; None where there is nothing to count."""
+    """A difference of two shares on the same images, with its interval; None if there is nothing to count."""
 
     value: float | None
     low: float | None
@@ -27,7 +27,7 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class McNemarTest:
-    """Images that either alone has right, and the p-value of that being chance."""
+    """Images that only one of the two classifies correctly, and the p-value of that imbalance."""
 
     only_reference_right: int
     only_artifact_right: int
@@ -55,7 +55,7 @@ class ClassParity:
 
 @dataclass(frozen=True)
 class CalibrationErrors:
-    """Expected calibration errors, with the temperature in the logits and without."""
+    """Expected calibration errors, with and without the temperature."""
 
     reference: float
     artifact: float | None
@@ -75,9 +75,9 @@ class ParityIntervals:
 
 @dataclass(frozen=True)
 class ClassFlips:
-    """Of the `images` that the reference calls `label`, those that the artifact does not, and the others that it does.
+    """How many of the `images` that the reference calls `label` the artifact does not, and how many others it does.
 
-    `p_value` is that of as many more away than towards, if either were as likely.
+    `p_value` is the probability of at least this excess of losses over gains if both were equally likely.
     """
 
     label: str
@@ -88,15 +88,15 @@ class ClassFlips:
 
     @property
     def loss(self) -> float:
-        """The share that leaves the class on balance; 0 where there is nothing of it."""
+        """The share that the class loses on balance; 0 if the class has no images."""
         return (self.away - self.towards) / self.images if self.images else 0.0
 
 
 @dataclass(frozen=True)
 class ConditionResult:
-    """How an artifact agrees with the reference on images of one `part`, as they are or under one `shift`.
+    """How an artifact agrees with the reference on images of one `part`, unshifted or under one `shift`.
 
-    Divergences are in nats; they and the signal-to-noise ratio are None where the artifact gave no numbers.
+    Divergences are in nats; they and the signal-to-noise ratio are None if the artifact gave non-finite values.
     """
 
     part: str
@@ -117,7 +117,7 @@ class ConditionResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ParityResult:
-    """Parity on images with labels, and under `conditions` that need none; `verdict` is the worst of `demands`."""
+    """Parity on labelled images, and under `conditions` that need no labels; `verdict` is the worst of `demands`."""
 
     images: int
     agreement: float
@@ -133,12 +133,12 @@ class ParityResult:
     gate: Gate
     demands: tuple[Demand, ...]
     verdict: Verdict
-    #: Version of the suite of shifts; None where none were looked at, as before November 2026.
+    #: Version of the suite of shifts; None if none were scored, as before November 2026.
     suite: int | None = None
     conditions: tuple[ConditionResult, ...] = ()
 
     def condition(self, part: str, shift: str | None = None) -> ConditionResult | None:
-        """The one of a part and shift; None where it was not looked at."""
+        """The condition with a part and shift; None if it was not scored."""
         return next(
             (condition for condition in self.conditions if (condition.part, condition.shift) == (part, shift)), None
         )
@@ -146,7 +146,7 @@ class ParityResult:
 
 @dataclass(frozen=True)
 class FlippedImage:
-    """An image whose top class changed, with both vectors of probabilities."""
+    """An image whose top class changed, with both probability vectors."""
 
     image: str
     label: str
@@ -156,7 +156,7 @@ class FlippedImage:
 
 @dataclass(frozen=True)
 class VerifiedArtifact:
-    """An artifact's parity; `on_other` is that with the labels of the other images, where they have some.
+    """An artifact's parity; `on_other` is its parity on the other images, if those have labels.
 
     A row of `verify --json` and `export --json`.
     """
@@ -173,15 +173,15 @@ class VerifiedArtifact:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of both."""
+        """The worse verdict of the two."""
         return worst([self.parity.verdict, *([self.on_other.verdict] if self.on_other else [])])
 
     @property
     def label(self) -> str:
-        """Its quantization, and whatever else its name says but the network and the format."""
+        """Its quantization, and the rest of its name without the network and the format."""
         return self.artifact.rpartition(".")[0].removeprefix("xception-")
 
     @property
     def demands(self) -> tuple[Demand, ...]:
-        """All that was demanded of it."""
+        """Every demand on it."""
         return self.parity.demands + (self.on_other.demands if self.on_other else ())

@@ -1,4 +1,4 @@
-"""What an operating point promises of new images, and on how many it stands."""
+"""What an operating point promises for new images, and how many images support the promise."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from cxr_edge.evaluation.binomial import clopper_pearson_upper, most_exceptions
 
 
 class PromiseKind(StrEnum):
-    """Whether a demand can be promised."""
+    """Whether the demanded share can be promised."""
 
     GUARANTEED = "guaranteed"
-    #: The images are too few, or too many would have to be referred: the best that can be had instead.
+    #: Too few images, or too many would have to be referred: the best achievable promise instead.
     BEST_AVAILABLE = "best available"
 
 
 @dataclass(frozen=True)
 class Promise:
-    """With a confidence of 95 %, at most the share `at_most` of images like these meets with an error of some kind.
+    """With 95 % confidence, an error of one kind affects at most the share `at_most` of images like these.
 
-    `demanded` is the share that was asked for, `images` how many stand behind it, and `allowed` how many of those may
-    meet with the error.
+    `demanded` is the requested share, `images` how many support the promise, and `allowed` how many of those may be
+    affected by the error.
     """
 
     kind: PromiseKind
@@ -32,7 +32,7 @@ class Promise:
 
     @classmethod
     def by_order_statistic(cls, images: int, demanded: float) -> Promise:
-        """What a threshold at an order statistic can promise, by the number of images alone; see `most_exceptions`."""
+        """What a threshold at an order statistic can promise given only the number of images; see `most_exceptions`."""
         allowed = most_exceptions(images, demanded)
         kind = PromiseKind.BEST_AVAILABLE if allowed is None else PromiseKind.GUARANTEED
         return cls(kind, demanded, clopper_pearson_upper(allowed or 0, images), images, allowed or 0)

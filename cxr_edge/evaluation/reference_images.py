@@ -1,4 +1,4 @@
-"""Reference inputs: images that travel with a bundle, of which each artifact has recorded what it computes."""
+"""Reference inputs: images that travel with a bundle, and for which each artifact records its outputs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from cxr_edge.files import read_bounded
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 
 _PHANTOMS = 9
-#: The array of today's files, of differences; and of the first ones, of grey values.
+#: The array in today's files holds differences; the one in the earliest files holds grey values.
 _DIFFERENCES, _PLAIN = "differences.npy", "images.npy"
 _MAX_BYTES = 64 << 20
 
 
 def reference_images(size: int) -> NDArray[np.uint8]:
-    """uint8 `[45, S, S, 1]`: phantoms, three each class, black, white, noise, and one phantom a class under each shift.
+    """uint8 `[45, S, S, 1]`: three phantoms per class, black, white, noise, and one phantom per class under each shift.
 
-    Black, white and noise saturate what can saturate; shifted images are where a drift of int8 shows first.
+    Black, white and noise saturate whatever can saturate; int8 drift shows first on shifted images.
     """
     drawn = [draw_phantom(LABELS[index % len(LABELS)], 9000 + index, size).pixels for index in range(_PHANTOMS)]
     noise = np.random.default_rng(0).integers(0, 256, (size, size), dtype=np.uint8)
@@ -39,7 +39,7 @@ def reference_images(size: int) -> NDArray[np.uint8]:
 def packed(images: NDArray[np.uint8]) -> bytes:
     """The content of the file of reference inputs.
 
-    As differences of neighbours in a row, which deflate to four fifths of what the grey values do.
+    Stored as differences between neighbours in a row, which deflate to four fifths of the size of the grey values.
     """
     content = io.BytesIO()
     np.savez_compressed(content, differences=np.diff(images, axis=2, prepend=np.uint8(0)))
@@ -47,20 +47,20 @@ def packed(images: NDArray[np.uint8]) -> bytes:
 
 
 class ReferenceInputs(NamedTuple):
-    """uint8 `[M, S, S, 1]`, and whether they are known to be those of the export."""
+    """uint8 `[M, S, S, 1]`, and whether they are known to be the inputs used at export."""
 
     images: NDArray[np.uint8]
     known: bool
 
 
 def reference_inputs(artifact: Artifact) -> ReferenceInputs:
-    """The inputs whose outputs an artifact holds: those in its folder, or for a file by itself drawn again.
+    """The inputs whose outputs an artifact holds: those in its folder, or, for a file on its own, drawn again.
 
-    What is drawn again is the same where phantoms and compression are the same as at the export, and known to be then.
-    Bundles from before November 2026 have the first twelve.
+    Redrawn inputs equal the originals if phantoms and compression are those of the export; only then are they marked as
+    known. Bundles from before November 2026 have the first twelve.
 
     Raises:
-        ArtifactError: it holds no outputs, or the inputs in its folder belong to others, or are something else.
+        ArtifactError: it holds no outputs, or the inputs in its folder belong to other artifacts or are not inputs.
     """
     path, wanted = artifact.path.parent / REFERENCES, artifact.metadata.reference_sha256
     if artifact.reference is None or wanted is None:
@@ -78,7 +78,7 @@ def read_reference_images(folder: Path) -> NDArray[np.uint8]:
     """The inputs that came with a bundle, uint8 `[M, S, S, 1]`; bundles from before November 2026 have twelve.
 
     Raises:
-        ArtifactError: the bundle has none, or the file is not the one the manifest describes, or holds something else.
+        ArtifactError: the bundle has none, or the file is not the one in the manifest or holds something else.
     """
     shared, path = read_manifest(folder).shared, folder / REFERENCES
     if shared.reference_sha256 is None or not path.is_file():
@@ -104,7 +104,7 @@ def _read(path: Path, sha256: str, size: int) -> NDArray[np.uint8]:
 
 
 def _unpacked(content: bytes, size: int) -> NDArray[np.uint8]:
-    """What `packed` packs, or did. Nothing is unpacked before its size is known to be that of images."""
+    """Unpack the output of `packed`, now or in earlier versions. Checks the size before unpacking anything."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         name = _DIFFERENCES if _DIFFERENCES in archive.namelist() else _PLAIN
         with archive.open(name) as file:

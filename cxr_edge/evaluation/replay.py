@@ -1,4 +1,4 @@
-"""Replay of the reference inputs: a device proves, without patients, that it computes what was validated."""
+"""Replay of the reference inputs: a device proves, without patient data, that it computes what was validated."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from cxr_edge.runtimes.trial import Trial
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """What one artifact computes on one runtime for the reference inputs, beside what was recorded at export.
+    """What one artifact computes for the reference inputs on one runtime, compared with what was recorded at export.
 
-    The `_to_keras` figures hold it beside the Keras model instead. Signal-to-noise ratios are in dB, and None where
-    there are values that are no numbers; `probabilities` `[M][K]`, by which two devices can be compared, are then too.
+    The `_to_keras` figures compare it with the Keras model instead. Signal-to-noise ratios are in dB. They are None if
+    any value is non-finite, and so are `probabilities` `[M][K]`, which serve to compare two devices.
     """
 
     DERIVED: ClassVar[Mapping[str, str]] = {"agreement": "agreement"}
@@ -44,7 +44,7 @@ class ReplayResult:
     verdict: Verdict
     probabilities: tuple[tuple[float, ...], ...] | None
     signal_to_noise_db: float | None = None
-    #: None in records from before November 2026, as are the ratios.
+    #: None in records from before November 2026, like the ratios.
     agreement_to_keras: float | None = None
     signal_to_noise_to_keras_db: float | None = None
 
@@ -55,7 +55,7 @@ class ReplayResult:
 
 
 class Replay(NamedTuple):
-    """A result for each pair of artifact and runtime, and what was left out, one line each, for humans."""
+    """A result for each pair of artifact and runtime, and one human-readable line for each that was left out."""
 
     results: tuple[ReplayResult, ...]
     left_out: tuple[str, ...]
@@ -65,12 +65,12 @@ def replay(selection: Selection, runtimes: Sequence[Runtime] | None, threads: in
     """Run the reference inputs through each artifact on each runtime, and compare with what was recorded at export.
 
     Args:
-        selection: what is there of a bundle, or single files.
-        runtimes: None for all that are installed.
-        threads: of one inference; None for all usable cores.
+        selection: the available artifacts of a bundle, or single files.
+        runtimes: None for all installed ones.
+        threads: per inference; None for all usable cores.
 
     Raises:
-        ArtifactError: an artifact has no reference outputs, or none is read by one of the runtimes.
+        ArtifactError: an artifact has no reference outputs, or no runtime reads any of them.
         MissingDependencyError: no runtime is installed.
     """
     results, missing = [], [f"{name}: is not here" for name in selection.absent]
@@ -100,20 +100,20 @@ def replay(selection: Selection, runtimes: Sequence[Runtime] | None, threads: in
 def replay_artifact(
     artifact: Artifact, score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], runtime: str
 ) -> ReplayResult:
-    """Compare what an artifact says of its reference inputs with what was recorded at export.
+    """Compare an artifact's outputs for its reference inputs with those recorded at export.
 
     Args:
         artifact: with reference outputs.
         score: gives its probabilities float32 `[M, K]` for inputs uint8 `[M, S, S, 1]`.
-        runtime: the title of what runs it.
+        runtime: title of the runtime.
 
     Raises:
-        ArtifactError: it has no reference outputs, or the inputs cannot be had.
+        ArtifactError: it has no reference outputs, or the inputs are unavailable.
     """
     inputs = reference_inputs(artifact)
     result = compared_with_recorded(artifact, score(inputs.images), runtime)
     if result.verdict is Verdict.FAILED and not inputs.known:
-        # Right answers to other inputs look just like that; wrong inputs never look like a pass.
+        # Correct outputs for other inputs look the same; wrong inputs never look like a pass.
         raise ArtifactError(
             f"{artifact.path}: answers otherwise than recorded, but to inputs that were drawn anew and may differ from "
             f"those of its export; copy {REFERENCES} of its bundle beside it"
@@ -122,10 +122,10 @@ def replay_artifact(
 
 
 def compared_with_recorded(artifact: Artifact, answers: NDArray[np.float32], runtime: str) -> ReplayResult:
-    """What an artifact says of the reference inputs, or the first of them, `[M, K]`, against what was recorded.
+    """Compare an artifact's outputs `[M, K]` for the reference inputs, or the first of them, with the recorded ones.
 
     Raises:
-        ArtifactError: less was recorded.
+        ArtifactError: fewer outputs were recorded.
     """
     reference, tolerance, floor = artifact.reference, artifact.quantization.tolerance, floor_of(artifact)
     if reference is None or len(reference.probabilities) < len(answers):
@@ -134,7 +134,7 @@ def compared_with_recorded(artifact: Artifact, answers: NDArray[np.float32], run
         np.array(rows, dtype=np.float32)[: len(answers)] for rows in (reference.probabilities, reference.keras)
     )
     same, same_as_keras = (answers.argmax(axis=1) == other.argmax(axis=1) for other in (recorded, keras))
-    # A NaN is on neither side of a limit; it must not pass.
+    # NaN is on neither side of a limit and must not pass.
     largest, to_keras = (float(np.nan_to_num(np.abs(answers - other), nan=1.0).max()) for other in (recorded, keras))
     return ReplayResult(
         runtime=runtime,

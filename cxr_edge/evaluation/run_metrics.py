@@ -19,12 +19,12 @@ SCHEMA = 2
 
 @dataclass(frozen=True, kw_only=True)
 class RunMetrics:
-    """What a run's float model does on the test split: `metrics.json`, and what `train --json` writes."""
+    """The figures of a run's float model on the test split: `metrics.json`, and what `train --json` writes."""
 
     schema: int = SCHEMA
     part: str = "test"
     data: TrainingData
-    #: The Keras policy that it was trained with.
+    #: The Keras dtype policy it was trained with.
     precision_policy: str
     metrics: ClassificationMetrics = field(metadata=INLINE)
 
@@ -35,8 +35,8 @@ class RunMetrics:
 
     @classmethod
     def from_json(cls, record: Any) -> RunMetrics:
-        """From `metrics.json` of this version or any before. Raises ValueError, which says what is wrong."""
-        # Schema 1 had no number and no intervals; both say what the metrics are computed from.
+        """From `metrics.json` of this or any earlier version. Raises ValueError, which says what is wrong."""
+        # Schema 1 had no version number and no intervals; either schema holds what the metrics are computed from.
         _check_schema(record)
         return cls(
             data=_data_of(record),
@@ -47,7 +47,7 @@ class RunMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class CrossValidation:
-    """The figures of all folds' test parts together, each image judged by the model that never saw it.
+    """The figures over the test parts of all folds, each image judged by the model that never saw it.
 
     `cross_validation.json`, and what `train --folds --json` writes.
     """
@@ -65,8 +65,8 @@ class CrossValidation:
 
     @classmethod
     def from_json(cls, record: Any) -> CrossValidation:
-        """From `cross_validation.json` of this version or any before. Raises ValueError, which says what is wrong."""
-        # Schema 1 had no number, and intervals in another form; both say what they are computed from.
+        """From `cross_validation.json` of this or any earlier version. Raises ValueError, which says what is wrong."""
+        # Schema 1 had no version number, and intervals in another form; both schemas hold the data behind them.
         _check_schema(record)
         return cls(
             data=_data_of(record),
@@ -76,7 +76,7 @@ class CrossValidation:
 
 
 def pooled(folds: Sequence[RunMetrics]) -> CrossValidation:
-    """The folds' confusion matrices added up. Areas under the ROC curve are not pooled: the models' scores differ."""
+    """The sum of the folds' confusion matrices. Areas under the ROC curve are not pooled: the models' scores differ."""
     matrices = [fold.metrics.confusion_matrix for fold in folds]
     matrix = tuple(tuple(map(sum, zip(*rows, strict=True))) for rows in zip(*matrices, strict=True))
     labels = folds[0].metrics.labels
@@ -88,7 +88,7 @@ def pooled(folds: Sequence[RunMetrics]) -> CrossValidation:
 
 
 def read_run_metrics(path: Path) -> RunMetrics:
-    """Raises RunError where it cannot be read."""
+    """Read `metrics.json`. Raises RunError if it cannot be read."""
     try:
         return RunMetrics.from_json(json.loads(read_bounded(path, MAX_RECORD_BYTES)))
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Probabilities of images by a loaded artifact, and the refusal of answers that are none."""
+"""Score images with a loaded artifact, and refuse outputs that are not probabilities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cxr_edge.errors import ArtifactError, CxrEdgeError, first_line
 from cxr_edge.runtimes.base import Session
 
-#: How far a sum of probabilities may be from 1: those of an int8 output are whole 256ths.
+#: How far a sum of probabilities may be from 1: an int8 output has multiples of 1/256.
 _TOLERANCE = 0.05
 
 
@@ -23,13 +23,13 @@ def score_images(
     """float32 `[N, K]` from uint8 `[N, S, S, 1]`, one image at a time, as on a device.
 
     Args:
-        session: loaded.
-        images: pixels of the artifact's own size.
-        on_image: called after each.
-        name: of what answers, for errors.
+        session: a loaded artifact.
+        images: at the artifact's input size.
+        on_image: called after each image.
+        name: what to call the artifact in errors.
 
     Raises:
-        ArtifactError: it fails, or an answer is no probabilities.
+        ArtifactError: it fails, or its output is not a distribution.
     """
     rows = []
     for index in range(len(images)):
@@ -38,7 +38,7 @@ def score_images(
         except CxrEdgeError:
             raise
         except Exception as error:
-            # The runtimes' own errors derive from nothing but Exception, or are RuntimeError or ValueError.
+            # The runtimes' own errors derive directly from Exception, or are RuntimeError or ValueError.
             raise ArtifactError(f"{name}: fails on an image ({first_line(error)}); export it again") from error
         if on_image:
             on_image()
@@ -48,15 +48,15 @@ def score_images(
 
 
 def require_probabilities(answers: NDArray[np.floating], name: object, classes: int | None = None) -> None:
-    """Refuse what a damaged or forged artifact may answer.
+    """Refuse outputs that only a damaged or forged artifact gives.
 
     Args:
         answers: `[N, K]`.
-        name: of what answers.
-        classes: the K that is expected, where it is known.
+        name: what to call the artifact in errors.
+        classes: the expected K, if known.
 
     Raises:
-        ArtifactError: the shape is another, a value is not from 0 to 1, or a row does not add up to 1.
+        ArtifactError: the shape is wrong, a value is outside 0..1, or a row does not sum to 1.
     """
     if answers.ndim != 2 or (classes is not None and answers.shape[1] != classes):
         wanted = "a row per image" if classes is None else f"{classes} probabilities per image"

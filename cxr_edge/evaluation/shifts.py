@@ -1,9 +1,9 @@
-"""A documented, seeded suite of shifts: what a device may make of an X-ray that nobody tuned on.
+"""A documented, seeded suite of shifts: how X-rays from a device that nobody tuned on may differ.
 
-They work on the network's input, uint8 `[N, S, S, 1]`, so that they need no files, and are the same pixels on every
+They work on the network's input, uint8 `[N, S, S, 1]`, so they need no files, and give the same pixels on every
 machine: integers and tables throughout, randomness from the raw bits of PCG64, whose stream NumPy promises to keep, and
-the blur and JPEG of Pillow, which compute in integers. `tests/test_shifts.py` holds their hashes. Their strengths are
-meant to be seen by eye, and to leave a radiologist's answer as it is.
+Pillow's blur and JPEG, which compute in integers. `tests/test_shifts.py` holds their hashes. The strengths are chosen
+to be visible without changing a radiologist's answer.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-#: Of the suite: a change of any pixel is a new version.
+#: Version of the suite: changing any pixel makes a new version.
 VERSION = 1
 _HALF = 16
 _ONE = 1 << _HALF
-#: Mean and standard deviation of a sum of eight bytes.
+#: Mean and standard deviation of the sum of eight random bytes.
 _BYTES_MEAN, _BYTES_DEVIATION = 8 * 255 / 2, math.sqrt(8 * (256**2 - 1) / 12)
 
 Picture = NDArray[np.uint8]
 
 
 class ShiftKind(StrEnum):
-    """What a shift does; its parameters say how much."""
+    """What a shift does; its parameters set the strength."""
 
     GAMMA = "gamma"
     NOISE = "noise"
@@ -44,7 +44,7 @@ class ShiftKind(StrEnum):
 
 @dataclass(frozen=True)
 class Shift:
-    """One shift of the suite: `parameters` are those of its kind, as described at the functions of this module."""
+    """One shift of the suite; `parameters` are those of its kind, described at this module's functions."""
 
     name: str
     kind: ShiftKind
@@ -53,8 +53,8 @@ class Shift:
     def apply(self, images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
         """Shifted copies of uint8 `[N, S, S, 1]`.
 
-        What is random in them is drawn from the seed and the pixels of the image, so that an image has the same copy
-        in whatever company it comes.
+        Randomness is drawn from the seed and the image's own pixels, so an image gets the same copy whatever batch it
+        is in.
         """
         change = _CHANGES[self.kind]
         shifted = np.empty_like(images)
@@ -64,19 +64,19 @@ class Shift:
 
 
 def _gamma(picture: Picture, _: int, exponent: float) -> Picture:
-    """Grey values to a power: above 1 darker, below brighter, as by another exposure or display curve."""
+    """Grey values raised to a power, as by another exposure or display curve: above 1 is darker, below 1 brighter."""
     table = [round(255 * math.pow(value / 255, exponent)) for value in range(256)]
     return np.array(table, np.uint8)[picture]
 
 
 def _window(picture: Picture, _: int, black: float, white: float) -> Picture:
-    """Another window: `black` and `white` are the grey values that become 0 and 255; swapped, it is a negative."""
+    """Another window: `black` and `white` are the grey values that become 0 and 255; swapped, they give a negative."""
     table = [round(min(255.0, max(0.0, 255 * (value - black) / (white - black)))) for value in range(256)]
     return np.array(table, np.uint8)[picture]
 
 
 def _noise(picture: Picture, seed: int, deviation: float) -> Picture:
-    """Nearly normal noise of a detector, `deviation` in grey values: eight random bytes per pixel, summed."""
+    """Nearly normal detector noise with a `deviation` in grey values: the sum of eight random bytes per pixel."""
     bits = np.random.PCG64(np.random.SeedSequence((seed, zlib.crc32(picture.tobytes()))))
     raw = np.atleast_1d(bits.random_raw(picture.size)).view(np.uint8).reshape(*picture.shape, 8)
     grain = (raw.sum(axis=-1, dtype=np.int64) - _BYTES_MEAN) * (deviation / _BYTES_DEVIATION)
@@ -84,37 +84,37 @@ def _noise(picture: Picture, seed: int, deviation: float) -> Picture:
 
 
 def _blur(picture: Picture, _: int, radius: float) -> Picture:
-    """A Gaussian blur; `radius` is its deviation in shares of the side: a soft focus, or a patient who moved."""
+    """A Gaussian blur, as from a soft focus or a moving patient; `radius` is its deviation as a share of the side."""
     return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(radius * len(picture))))
 
 
 def _jpeg(picture: Picture, _: int, quality: float) -> Picture:
-    """Compressed and read again, at a JPEG `quality` from 1 to 95."""
+    """A JPEG round trip at a `quality` from 1 to 95."""
     content = io.BytesIO()
     Image.fromarray(picture).save(content, "JPEG", quality=int(quality))
     return np.asarray(Image.open(content, formats=["JPEG"]))
 
 
 def _scale(picture: Picture, _: int, factor: float) -> Picture:
-    """Enlarged about its centre by a `factor`: above 1 the borders are cropped away, below 1 black ones come."""
+    """Scaled about its centre by a `factor`: above 1 crops the borders, below 1 adds black ones."""
     return _sampled(picture, round(_ONE / factor), 0)
 
 
 def _rotate(picture: Picture, _: int, degrees: float) -> Picture:
-    """Turned clockwise about its centre; black comes into the corners."""
+    """Rotated clockwise about its centre; the corners become black."""
     angle = math.radians(degrees)
     return _sampled(picture, round(_ONE * math.cos(angle)), round(_ONE * math.sin(angle)))
 
 
 def _sampled(picture: Picture, cosine: int, sine: int) -> Picture:
-    """Bilinear, in integers: each pixel from where the matrix `[cosine, sine; -sine, cosine] / 65536` puts it."""
+    """Bilinear sampling in integers; `[cosine, sine; -sine, cosine] / 65536` maps each pixel to its source."""
     size = len(picture)
     centred = 2 * np.arange(size) + 1 - size
     row, column = centred[:, None], centred[None, :]
     framed = np.pad(picture.astype(np.int64), (1, 2))
     places = []
     for place in (cosine * row - sine * column, cosine * column + sine * row):
-        # Into the frame of black, in 65536ths of a pixel.
+        # Clamped to the black frame, in 65536ths of a pixel.
         inside = np.clip(((place + (size - 1) * _ONE) >> 1) + _ONE, 0, (size + 1) * _ONE)
         places += [inside >> _HALF, (inside >> (_HALF - 8)) & 255]
     top, down, left, right = places

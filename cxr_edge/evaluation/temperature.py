@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes probabilities honest, and leaves every top class as it is.
+"""Temperature scaling: one number that calibrates probabilities and leaves every top class unchanged.
 
 Guo et al., "On Calibration of Modern Neural Networks" (2017).
 """
@@ -13,7 +13,7 @@ PRIOR_DEVIATION = float(np.log(2))
 
 
 def apply_temperature(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float32]:
-    """Probabilities `[N, K]` as they would be with the logits divided by the temperature."""
+    """The probabilities `[N, K]` after dividing the logits by the temperature."""
     return np.asarray(np.exp(_log_scaled(probabilities, temperature)), dtype=np.float32)
 
 
@@ -21,9 +21,9 @@ def fit_temperature(probabilities: NDArray[np.floating], targets: NDArray[np.int
     """The most probable temperature, to four significant digits. Needs SciPy.
 
     Maximum a posteriori, with a normal prior around 0 on the temperature's logarithm: the likelihood of a validation
-    split without a mistake has its maximum at temperature 0, which is certainty. A weakly informative prior is the
-    usual answer to such separation (Gelman et al., "A weakly informative default prior distribution for logistic and
-    other regression models", 2008), and fades as the images become more.
+    split without a mistake is greatest at temperature 0, which means certainty. A weakly informative prior is the usual
+    answer to such separation (Gelman et al., "A weakly informative default prior distribution for logistic and other
+    regression models", 2008), and its influence fades as the number of images grows.
 
     Args:
         probabilities: `[N, K]` of a validation split.

@@ -1,4 +1,4 @@
-"""From a run's graph to the content of artifacts, without metadata."""
+"""Convert a run's graph to the content of artifacts, without metadata."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Converter:
-    """Makes the content of artifacts; what several of them need is made once.
+    """Makes the content of artifacts; whatever they share is computed once.
 
     Args:
-        recipe: what is wanted of them.
+        recipe: the requirements on them.
         graph: the run's deployment graph, in float.
-        quantized: what int8 files are made from.
-        temperature: what the logits are divided by.
-        stage: shows what runs.
+        quantized: the source of int8 files.
+        temperature: the divisor of the logits.
+        stage: shows the current step.
     """
 
     def __init__(self, recipe: Recipe, graph: Graph, quantized: QuantizedRun, temperature: float, stage: Stage) -> None:
@@ -48,7 +48,7 @@ class Converter:
         return self._float32_tflite()
 
     def scaled_graph(self) -> Graph:
-        """The float graph with the temperature in it, and the heat map if it is wanted."""
+        """The float graph with the temperature folded in, and the heat map if requested."""
         return self._with_heatmap(with_temperature(self.graph, self.temperature)[0])
 
     def _with_heatmap(self, graph: Graph) -> Graph:
@@ -81,10 +81,10 @@ class Converter:
             return float_tflite(self.scaled_graph(), self.batch, half=quantization.is_half)
 
     def _quantized_graph(self, quantization: Quantization) -> QuantizedGraph:
-        """What is converted, with the temperature in it, and the heat map if it is wanted."""
+        """The graph to convert, with the temperature folded in, and the heat map if requested."""
         quantized = self.quantized.quantized_graph(quantization.is_fine_tuned)
         graph, logits = with_temperature(quantized.graph, self.temperature)
-        # Kernel, bias and range shrink alike: the integers are those that were fine-tuned.
+        # Kernel, bias and range shrink alike, so the integers stay those that were fine-tuned.
         ranges = {
             name: (low / self.temperature, high / self.temperature) if name == logits else (low, high)
             for name, (low, high) in quantized.ranges.items()
@@ -103,6 +103,6 @@ class Converter:
 
     @contextmanager
     def _converting(self, title: str) -> Iterator[None]:
-        """The converters' own chatter is held back."""
+        """Show a stage, and suppress the converters' own output."""
         with self.stage(f"converting {title}", None), quiet():
             yield

@@ -1,4 +1,4 @@
-"""Where the noise of a run's int8-ptq comes from, on images of one's choice; no artifact is written."""
+"""Where the noise of a run's int8-ptq comes from, on any images; no artifact is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cxr_edge.progress import Stage, silently
 from cxr_edge.quantization.explain import explain, rows_of
 from cxr_edge.runs import Run
 
-#: A tensor's noise shows in few images; the table takes a forward pass of all of them per row.
+#: A few images suffice to show a tensor's noise; each row of the table takes a forward pass over all of them.
 EXPLAIN_IMAGES = 64
 
 
@@ -27,10 +27,10 @@ def explain_int8(run: Run, recipe: Recipe, data: Path | None, stage: Stage = sil
     """The noise of each tensor and group of a run's int8-ptq graph.
 
     Args:
-        run: a trained one.
-        recipe: its layers in float, and its activations.
+        run: a trained run.
+        recipe: determines the layers left in float, and the activations.
         data: a folder or table of images to look at; None for the run's validation split.
-        stage: shows how far it is.
+        stage: shows progress.
 
     Raises:
         DataError: there are no images.
@@ -50,7 +50,7 @@ def _validation_images(exporter: Exporter) -> NDArray[np.uint8]:
 
 
 def _images_of(data: Path, exporter: Exporter) -> NDArray[np.uint8]:
-    """Some of a folder's images, uint8 `[N, S, S, 1]`. Raises DataError where there are none."""
+    """A sample of a folder's images, uint8 `[N, S, S, 1]`. Raises DataError if there are none."""
     paths = image_files(data)
     if not paths:
         raise DataError(f"{data}: no images in it")
@@ -59,5 +59,5 @@ def _images_of(data: Path, exporter: Exporter) -> NDArray[np.uint8]:
 
 
 def _drawn(count: int) -> NDArray[np.int64]:
-    """Indices of a seeded choice of images, in their order."""
+    """Indices of a seeded sample of images, in ascending order."""
     return np.sort(np.random.default_rng(0).permutation(count)[:EXPLAIN_IMAGES])

@@ -45,7 +45,7 @@ from cxr_edge.training.classifier import compiled, load_classifier, predict_prob
 
 #: Stem of every artifact's file name.
 NAME = "xception"
-#: Steps of fine-tuning on phantoms: the demo's, to see that it works.
+#: Steps of fine-tuning on phantoms, as in the demo: enough to see that it works.
 PHANTOM_STEPS = 60
 
 
@@ -57,7 +57,7 @@ class ExportOptions:
     #: Steps of the fine-tuning; None for `LearningOptions.steps`, on phantoms `PHANTOM_STEPS`.
     qat_steps: int | None = None
     qat_learning_rate: float = LearningOptions.learning_rate
-    #: Class not to be missed, None for `USUAL_LABEL` where there is one, and the share of it to be called or referred.
+    #: Class not to be missed, None for `USUAL_LABEL` if it is a label, and the share of it to be called or referred.
     sensitive_class: str | None = None
     sensitivity: float = 0.95
     #: A cross-validation to fit the operating points on; None for the run's own, or the validation split.
@@ -70,14 +70,14 @@ class ExportOptions:
             raise OptionError("--qat-steps takes 2 and more, --qat-learning-rate a number above 0 and below 1")
 
     def fine_tuning(self, phantoms: bool) -> LearningOptions:
-        """Those of the fine-tuning, of a run on phantoms or on images."""
+        """The options of the fine-tuning, for a run on phantoms or on images."""
         usual = PHANTOM_STEPS if phantoms else LearningOptions.steps
         return LearningOptions(usual if self.qat_steps is None else self.qat_steps, self.qat_learning_rate)
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The artifacts that were written, and what else happened to the bundle, one line each, for humans."""
+    """The artifacts written, and whatever else happened to the bundle, as human-readable lines."""
 
     artifacts: tuple[Artifact, ...]
     notes: tuple[str, ...]
@@ -85,20 +85,20 @@ class Exported:
 
 @dataclass(frozen=True)
 class _Reference:
-    """What the Keras model says: of the split, and of the bundle's reference inputs.
+    """The Keras model's outputs on the split and on the bundle's reference inputs.
 
-    Images are uint8 `[N, S, S, 1]`, probabilities float32 `[N, K]` with the temperature in them.
+    Images are uint8 `[N, S, S, 1]`, probabilities float32 `[N, K]` with the temperature applied.
     """
 
     split: Reference
-    #: uint8 `[M, S, S, 1]`, and as the bundle has them.
+    #: uint8 `[M, S, S, 1]`, and packed as in the bundle.
     inputs: NDArray[np.uint8]
     content: bytes
     outputs: NDArray[np.float32]
 
 
 class Exporter:
-    """Makes a run's artifacts; what several of them need is made once. `stage` shows how far it is."""
+    """Makes a run's artifacts; whatever they share is computed once. `stage` shows progress."""
 
     def __init__(self, run: Run, options: ExportOptions, stage: Stage = silently) -> None:
         self.run, self.options, self.recipe, self.stage = run, options, options.recipe, stage
@@ -116,7 +116,7 @@ class Exporter:
 
     @cached_property
     def temperature(self) -> float:
-        """What the Keras model's logits are divided by in every artifact, fitted on the validation split."""
+        """The divisor of the Keras model's logits in every artifact, fitted on the validation split."""
         return fit_temperature(self._validation, self.split.targets("validation"))
 
     @cached_property
@@ -125,7 +125,7 @@ class Exporter:
 
     @cached_property
     def demand(self) -> OperatingDemand | None:
-        """What its artifacts' operating points are asked for; see `operating_demand`. Raises OptionError, RunError."""
+        """What is demanded of the artifacts' operating points; see `operating_demand`. Raises OptionError, RunError."""
         options = self.options
         return operating_demand(self.run, self.split, options.sensitive_class, options.sensitivity, options.folds)
 
@@ -137,12 +137,12 @@ class Exporter:
         return predict_probabilities(compiled(self.model), images)
 
     def export(self) -> Exported:
-        """Write and verify every wanted artifact; a failed gate is in their `verdict`, and raises nothing here.
+        """Write and verify every requested artifact; a failed gate shows in its `verdict` and does not raise here.
 
         Raises:
-            MissingDependencyError: no runtime to verify a format with.
-            OptionError: the operating points cannot be as they are demanded; see `operating_demand`.
-            RunError: likewise, or another process works on the run.
+            MissingDependencyError: there is no runtime to verify a format with.
+            OptionError: the operating points cannot be fitted as demanded; see `operating_demand`.
+            RunError: likewise, or another process is working on the run.
         """
         with locked(self.run.folder):
             remove_leftovers(self.run)
@@ -151,7 +151,7 @@ class Exporter:
     def _export(self) -> Exported:
         for kind in self.recipe.formats:
             runtimes_for(kind)
-        # Before minutes of conversion: bad options are refused.
+        # Refuse bad options before spending minutes on conversion.
         _ = self.demand
         inputs = reference_images(self.image_size)
         reference = _Reference(
@@ -188,7 +188,7 @@ class Exporter:
     def _verified(
         self, file: Path, name: str, kind: ArtifactFormat, quantization: Quantization, reference: _Reference
     ) -> OwnMetadata:
-        """The metadata of a converted file, which has none yet, from what it computes."""
+        """The metadata for a converted file that has none yet, from its outputs."""
         runtime, session = preferred_session(file, kind, self.recipe.activation_type is ActivationType.INT8)
         if quantization.is_integer and not self.recipe.yields(quantization).is_mixed:
             _require_integers(file, kind, name)
@@ -214,7 +214,7 @@ def _rows(probabilities: NDArray[np.float32]) -> tuple[tuple[float, ...], ...]:
 
 
 def _require_integers(path: Path, kind: ArtifactFormat, name: str) -> None:
-    """Raises GateError for a file that would be int8 in name only."""
+    """Raises GateError if a file is int8 in name only."""
     computation = computation_of(path, kind)
     if computation.verdict(Quantization.INT8) is not ComputationVerdict.INT8:
         raise GateError(

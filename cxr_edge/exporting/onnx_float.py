@@ -14,7 +14,9 @@ from cxr_edge.lowering.builder import IR_VERSION
 
 
 def converted_by_tf2onnx(tflite: bytes, opset: int) -> onnx.ModelProto:
-    """The float32 TFLite file as tf2onnx converts it; batch norms are folded there, which it would not do by itself."""
+    """The float32 TFLite file as tf2onnx converts it; its batch norms are already folded, which tf2onnx would not do
+    itself.
+    """
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
@@ -27,12 +29,13 @@ def converted_by_tf2onnx(tflite: bytes, opset: int) -> onnx.ModelProto:
 
 
 def float_onnx(source: onnx.ModelProto, half: bool, batch: int | None) -> onnx.ModelProto:
-    """A float32 ONNX model; with `half`, weights and computation are float16 and the contract's ends stay as they are.
+    """A float32 ONNX model; with `half`, weights and computation are float16 and the contract's inputs and outputs keep
+    their types.
 
     Args:
-        source: from `converted_by_tf2onnx`; it stays as it is.
+        source: from `converted_by_tf2onnx`; not modified.
         half: whether to convert to float16.
-        batch: the only N that the file takes; None for any.
+        batch: the only N that the file accepts; None for any.
     """
     converted = onnx.ModelProto()
     converted.CopyFrom(source)
@@ -48,7 +51,7 @@ def float_onnx(source: onnx.ModelProto, half: bool, batch: int | None) -> onnx.M
 
 
 def name_ends(model: onnx.ModelProto, batch: int | None) -> None:
-    """Give the graph's input and outputs the contract's names and its N."""
+    """Give the graph's input and outputs the contract's names and N."""
     (image,), (probabilities, *others) = model.graph.input, model.graph.output
     renamed = {image.name: IMAGE, probabilities.name: PROBABILITIES, **{value.name: HEATMAP for value in others}}
     for node in model.graph.node:
@@ -66,8 +69,8 @@ def name_ends(model: onnx.ModelProto, batch: int | None) -> None:
 def number_names(graph: onnx.GraphProto) -> None:
     """Number names by their order in the graph: equal exports are equal bytes.
 
-    tf2onnx counts up over all conversions of a process, and walks sets of strings, whose order changes from process to
-    process.
+    tf2onnx keeps counting across all conversions of a process, and iterates over sets of strings, whose order changes
+    between processes.
     """
     numbered = {value.name: value.name for value in (*graph.input, *graph.output)}
     nodes: Counter[str] = Counter()
@@ -82,7 +85,7 @@ def number_names(graph: onnx.GraphProto) -> None:
         node.name = next_of(nodes, node.name)
         for names in (node.input, node.output):
             for index, name in enumerate(names):
-                # An input that is left out has no name.
+                # An omitted input has an empty name.
                 if name and name not in numbered:
                     numbered[name] = next_of(tensors, name)
                 names[index] = numbered.get(name, name)
@@ -91,6 +94,6 @@ def number_names(graph: onnx.GraphProto) -> None:
     constants = sorted(graph.initializer, key=lambda constant: constant.name)
     del graph.initializer[:]
     graph.initializer.extend(constants)
-    # Both would hold the old names, and the name of a temporary file.
+    # Both would contain the old names and the name of a temporary file.
     del graph.value_info[:]
     graph.doc_string = ""

@@ -1,4 +1,4 @@
-"""Which class an export's operating points are not to miss, and on whose probabilities they are fitted."""
+"""Which class an export's operating points must not miss, and which probabilities they are fitted on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cxr_edge.training.out_of_fold import OutOfFold, folds_beside, out_of_fold
 
 @dataclass(frozen=True)
 class OperatingDemand:
-    """The class not to be missed, one of a split's labels, the demanded sensitivity, and a cross-validation if any."""
+    """The class not to be missed (one of a split's labels), the demanded sensitivity, and any cross-validation."""
 
     split: Split
     sensitive_class: str
@@ -29,7 +29,7 @@ class OperatingDemand:
     folds: OutOfFold | None
 
     def record(self, validation: NDArray[np.float32]) -> OperatingRecord:
-        """The operating point of an artifact whose own probabilities of the validation split are `[N, K]`."""
+        """The operating point of an artifact, from its own probabilities `[N, K]` of the validation split."""
         labels, targets = self.split.labels, self.split.targets("validation")
         probabilities, known, basis = validation, targets, Basis.VALIDATION
         if self.folds is not None:
@@ -41,17 +41,17 @@ class OperatingDemand:
 def operating_demand(
     run: Run, split: Split, sensitive_class: str | None, sensitivity: float, folds: Path | None
 ) -> OperatingDemand | None:
-    """What an export of a run is asked for; None where its classes have no `USUAL_LABEL` and no other is named.
+    """The demand of a run's export; None if its classes lack `USUAL_LABEL` and no other class is named.
 
     Args:
-        run: the run; where it is a fold of a finished cross-validation, the point is fitted on that.
+        run: the run; if it is a fold of a finished cross-validation, the point is fitted on that.
         split: its split.
         sensitive_class: None for `USUAL_LABEL`.
-        sensitivity: the demanded lower bound of the share of it that is called or referred.
+        sensitivity: the demanded lower bound of the share of the class that is called or referred.
         folds: the folder of another cross-validation.
 
     Raises:
-        OptionError: the class is not among the labels, or the folds were trained in another way than the run.
+        OptionError: the class is not among the labels, or the folds were trained differently from the run.
         RunError: the folds are missing or unfinished.
     """
     label = sensitive_class or USUAL_LABEL

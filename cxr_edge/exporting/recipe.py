@@ -1,4 +1,4 @@
-"""What an export writes for one kind of device, as data. `export/README.md` explains it to the writers of recipes."""
+"""What an export writes for one kind of device, as data. `export/README.md` explains it to recipe authors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.gate import Gate
 from cxr_edge.lowering.activations import ActivationFormat, ActivationType
 
-#: ONNX opsets: 13 brought scales per channel, 18 is the newest that tf2onnx writes.
+#: ONNX opsets: 13 brought scales per channel, 18 is the newest that tf2onnx supports.
 OPSETS = tuple(range(13, 19))
 
 
 class OutputType(StrEnum):
-    """Type of the probabilities."""
+    """Data type of the probabilities."""
 
     FLOAT32 = "float32"
     #: For accelerators without float: probability = (q + 128) / 256.
@@ -23,15 +23,15 @@ class OutputType(StrEnum):
 
 
 class Batch(StrEnum):
-    """How many images a file takes at once."""
+    """How many images a file accepts at once."""
 
     ANY = "any"
-    #: Where a compiler refuses an open batch.
+    #: For compilers that refuse a dynamic batch.
     ONE = "one"
 
     @property
     def size(self) -> int | None:
-        """N, or None where it is open."""
+        """N, or None if it is dynamic."""
         return 1 if self is Batch.ONE else None
 
 
@@ -39,16 +39,16 @@ class DenseWeights(StrEnum):
     """Scales of a fully connected layer's kernel."""
 
     PER_CHANNEL = "per-channel"
-    #: For runtimes older than fully connected layers with a scale per channel.
+    #: For runtimes that predate per-channel scales in fully connected layers.
     PER_TENSOR = "per-tensor"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to write: `export/README.md` says what each key means. Without a `name`, put together from options.
+    """What to write: `export/README.md` explains each key. A recipe without a `name` was built from options.
 
     Raises:
-        OptionError: values that cannot go together.
+        OptionError: two values are incompatible.
     """
 
     formats: tuple[ArtifactFormat, ...]
@@ -82,9 +82,9 @@ class Recipe:
 
     @property
     def activations(self) -> ActivationFormat:
-        """The integers of int8 ONNX files."""
+        """The activation format of int8 ONNX files."""
         return ActivationFormat(self.activation_type, self.reduced_range, self.symmetric_activations)
 
     def yields(self, quantization: Quantization) -> Quantization:
-        """What an artifact is: one with layers left in float is mixed, and not int8."""
+        """The quantization that an artifact gets: with layers left in float it is mixed, not int8."""
         return quantization.mixed() if self.keep_float else quantization

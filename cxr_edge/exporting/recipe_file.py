@@ -1,4 +1,4 @@
-"""Recipes by name, from TOML files, or from the options that stand for one."""
+"""Recipes by name, from TOML files, or from equivalent options."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ _REQUIRED = ("device", "why", "formats", "quantize")
 
 
 def recipes_folder() -> Path:
-    """Where the recipes lie: inside the installed package, or beside it in a clone."""
+    """The folder of recipes: inside the installed package, or beside it in a clone."""
     package = Path(cxr_edge.__file__).parent
     installed = package / "recipes"
     return installed if installed.is_dir() else package.parent / "export"
 
 
 def read_recipe(name: str) -> Recipe:
-    """A recipe by its file, or by the bare name of one that comes with cxr-edge.
+    """A recipe by its file, or by the bare name of one shipped with cxr-edge.
 
     Raises:
-        OptionError: there is none, it is not TOML, or it has an unknown key or value; the nearest valid one is named.
+        OptionError: there is none, it is not TOML, or it has an unknown key or value; the message names the closest
+            valid one.
     """
     path = Path(name)
     if path.suffix != ".toml":
@@ -56,7 +57,7 @@ def recipe_of(content: Mapping[str, Any], name: str) -> Recipe:
     """The recipe that a TOML file describes.
 
     Raises:
-        OptionError: a key or a value is unknown, a required one is missing, or two cannot go together.
+        OptionError: a key or a value is unknown, a required key is missing, or two values are incompatible.
     """
     content = _migrated(content)
     _require_known(content, _READERS, "")
@@ -73,10 +74,10 @@ def recipe_of_options(
     heatmap: bool,
     gate: dict[str, float],
 ) -> Recipe:
-    """The named recipe, or one without a name of what the other options say.
+    """The named recipe, or an unnamed one built from the other options.
 
     Raises:
-        OptionError: there is no such recipe, an option was stated with it, or a value is unknown.
+        OptionError: there is no such recipe, it was combined with another option, or a value is unknown.
     """
     if recipe is None:
         return Recipe(
@@ -95,12 +96,12 @@ def recipe_of_options(
 
 
 def _expanded(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """`all` spelled out."""
+    """Names with `all` expanded."""
     return [value for name in names for value in (known if name == "all" else (name,))]
 
 
 def _migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The content of an early recipe with today's keys. Raises OptionError for what those cannot say."""
+    """The content of an early recipe with today's keys. Raises OptionError for what those cannot express."""
     if (input_type := content.get("input_type", "uint8")) != "uint8":
         raise OptionError(f"input_type {input_type}: every artifact takes grey values as uint8; leave the key out")
     if "integer_flavour" in content:
@@ -133,12 +134,12 @@ def _texts(key: str, value: Any) -> tuple[str, ...]:
 
 
 def _formats(key: str, value: Any) -> tuple[ArtifactFormat, ...]:
-    """Repeated ones once, in the order in which they came."""
+    """In order, without repetitions."""
     return tuple(dict.fromkeys(ArtifactFormat(_known(key, name, ArtifactFormat)) for name in _texts(key, value)))
 
 
 def _quantizations(key: str, value: Any) -> tuple[Quantization, ...]:
-    """Also by an old name; repeated ones once, in the order in which they came."""
+    """In order, without repetitions; old names are accepted."""
     quantizations, exportable = [], Quantization.exportable()
     for name in _texts(key, value):
         try:

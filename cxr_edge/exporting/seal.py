@@ -1,4 +1,4 @@
-"""What is put inside an artifact's file beside the model: metadata."""
+"""Embed metadata in an artifact's file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cxr_edge.runs import Run
 def shared_metadata(
     run: Run, split: Split, recipe: Recipe, temperature: float, model_sha256: str, reference_sha256: str
 ) -> SharedMetadata:
-    """What the metadata of all artifacts of an export have in common. No date: equal exports are equal bytes."""
+    """The metadata shared by all artifacts of an export. No date: equal exports are equal bytes."""
     config = run.config()
     size = config.options.image_size
     return SharedMetadata(
@@ -39,9 +39,9 @@ def shared_metadata(
 
 
 def sealed(content: bytes, metadata: ArtifactMetadata) -> bytes:
-    """The content of a TFLite or ONNX file without metadata, with it.
+    """The content of a TFLite or ONNX file, with metadata added.
 
-    TFLite gets a zip of `metadata.json` and `labels.txt` appended, as the ecosystem does it, ONNX a property.
+    TFLite gets an appended zip of `metadata.json` and `labels.txt`, as is usual in the ecosystem; ONNX gets a property.
     """
     text = json.dumps(to_json(metadata), indent=1, ensure_ascii=False)
     if metadata.format == ArtifactFormat.ONNX:

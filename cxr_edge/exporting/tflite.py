@@ -1,4 +1,4 @@
-"""The deployment graph as a TFLite file that obeys the artifact contract."""
+"""The deployment graph as a TFLite file that follows the artifact contract."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cxr_edge.training.backend import keras, tf
 
 
 def _converter(model: keras.Model, input_type: Any, batch: int | None, folder: str) -> Any:
-    """A converter with the contract's names as the signature; N is left open where `batch` is None."""
+    """A converter with the contract's names as the signature; N is dynamic if `batch` is None."""
     size = model.input_shape[1]
 
     @tf.function(input_signature=[tf.TensorSpec((batch, size, size, 1), input_type, name=IMAGE)])  # type: ignore[untyped-decorator]
@@ -24,7 +24,7 @@ def _converter(model: keras.Model, input_type: Any, batch: int | None, folder: s
         return dict(named)
 
     module = tf.Module()
-    # Not the model: it would be saved with functions of each layer, which takes two thirds of a conversion.
+    # Not the model itself: saving it with the functions of each layer would take two thirds of a conversion.
     module.weights = model.variables
     tf.saved_model.save(module, folder, signatures={"serving_default": serve})
     return tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -41,12 +41,12 @@ def float_tflite(graph: Graph, batch: int | None = None, half: bool = False) -> 
 
 
 def int8_tflite(quantized: QuantizedGraph, batch: int | None = None, integer_output: bool = False) -> bytes:
-    """A full-integer TFLite file with the given activation ranges; softmax alone stays float.
+    """A full-integer TFLite file with the given activation ranges; only softmax stays float.
 
     Args:
-        quantized: with its kernels on their int8 grids, from which the converter derives their scales. Nodes marked
+        quantized: its kernels lie on their int8 grids, from which the converter derives their scales. Nodes marked
             `in_float` stay float.
-        batch: the only N that the file takes; None for any.
+        batch: the only N that the file accepts; None for any.
         integer_output: end in an int8 softmax (scale 1/256, zero point -128) instead, for accelerators without float.
     """
     with tempfile.TemporaryDirectory() as folder:

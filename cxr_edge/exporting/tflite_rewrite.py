@@ -1,4 +1,4 @@
-"""Changes to a converted TFLite file that the converter itself cannot be told to make."""
+"""Changes to a converted TFLite file that the converter has no option for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WITH_KERNEL = (_KINDS.CONV_2D, _KINDS.DEPTHWISE_CONV_2D, _KINDS.FULLY_CONNECTED
 
 
 class _Model:
-    """A flatbuffer's objects, and what is needed to change them."""
+    """A flatbuffer's objects, with the operations to change them."""
 
     def __init__(self, content: bytes) -> None:
         self.model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
@@ -46,7 +46,7 @@ class _Model:
         tensor.type, tensor.quantization = schema.TensorType.FLOAT32, None
 
     def float_twin(self, index: int) -> int:
-        """A new float32 tensor of the shape of another; its index."""
+        """Add a float32 tensor with the shape of another; returns its index."""
         twin = copy.copy(self.tensor(index))
         twin.type, twin.quantization = schema.TensorType.FLOAT32, None
         twin.name = _text(twin.name) + "_float"
@@ -74,14 +74,14 @@ def _text(name: Any) -> str:
 
 
 def _float_softmax(model: _Model) -> None:
-    """Turn int8 softmax -> dequantize, if the model ends so, into dequantize -> float softmax.
+    """If the model ends in int8 softmax -> dequantize, turn that into dequantize -> float softmax.
 
-    The converter quantizes a softmax whose input is int8; its output step of 1/256 would tie close classes.
+    The converter quantizes a softmax whose input is int8; its output step of 1/256 would make close classes tie.
     """
     softmax = next(operator for operator in model.graph.operators if model.kind(operator) == _KINDS.SOFTMAX)
     readers = [operator for operator in model.graph.operators if softmax.outputs[0] in operator.inputs]
     if [model.kind(operator) for operator in readers] != [_KINDS.DEQUANTIZE]:
-        # The last layer is left in float, or the integers go on to the end.
+        # The last layer is left in float, or the output is int8.
         return
     (dequantize,) = readers
     for field in ("opcodeIndex", "builtinOptionsType", "builtinOptions"):
@@ -94,10 +94,10 @@ def _float_softmax(model: _Model) -> None:
 
 
 def _relu_into_sums(model: _Model) -> None:
-    """Turn a ReLU on a sum into a second sum with the ReLU fused.
+    """Turn a ReLU after a sum into a second sum with the ReLU fused.
 
-    XNNPACK has no int8 ReLU by itself: each would end a delegated part of the graph and begin another. As a fused
-    activation it costs nothing, and it is rounded once, straight from the sum.
+    XNNPACK has no standalone int8 ReLU: each would end one delegated part of the graph and begin another. A fused
+    activation costs nothing, and is rounded once, directly from the sum.
     """
     producers = {operator.outputs[0]: operator for operator in model.graph.operators}
     for operator in model.graph.operators:
@@ -114,7 +114,7 @@ def _relu_into_sums(model: _Model) -> None:
 
 
 def _nodes_of_operators(model: _Model, graph: Graph) -> list[tuple[Any, Node]]:
-    """Each operator that computes something, with the graph's node; the converter keeps its name in a tensor's."""
+    """Each computing operator with its graph node; the converter keeps the node's name within a tensor's name."""
     nodes = {node.name: node for node in graph.nodes}
     pairs = []
     for operator in model.graph.operators:
@@ -136,9 +136,9 @@ _LAYOUTS = {"conv": (3, 0, 1, 2), "dense": (1, 0)}
 
 
 def _into_float(model: _Model, operator: Any, node: Node) -> None:
-    """Compute one int8 operator in float: dequantize what it reads, restore its kernel, quantize what it yields.
+    """Compute one int8 operator in float: dequantize its inputs, restore its kernel, quantize its outputs.
 
-    The converter quantizes whatever lies between quantized tensors, wanted or not.
+    The converter always quantizes whatever lies between quantized tensors.
     """
     before, inputs = [], list(operator.inputs)
     for position, source in enumerate(inputs[: 2 if node.kernel is None else 1]):
@@ -149,7 +149,7 @@ def _into_float(model: _Model, operator: Any, node: Node) -> None:
         kernel = node.kernel[None] if node.kind == "depthwise" else node.kernel.transpose(_LAYOUTS[node.kind])
         model.add_constant(model.tensor(inputs[1]), kernel)
         if inputs[2] >= 0:
-            # A bias of zeros may be several operators'.
+            # Several operators may share a bias of zeros.
             inputs[2] = model.float_twin(inputs[2])
             bias = np.zeros(kernel.shape[-1], np.float32) if node.bias is None else node.bias
             model.add_constant(model.tensor(inputs[2]), bias)
@@ -171,7 +171,7 @@ def finish_float(content: bytes, probabilities: str) -> bytes:
 
 
 def _name_ends(model: _Model, probabilities: str) -> None:
-    """Give inputs and outputs their names in the signature, and put the probabilities first."""
+    """Name inputs and outputs as in the signature, and put the probabilities first."""
     (signature,) = model.model.signatureDefs
     for end in (*signature.inputs, *signature.outputs):
         model.tensor(end.tensorIndex).name = end.name
@@ -180,16 +180,16 @@ def _name_ends(model: _Model, probabilities: str) -> None:
 
 
 def finish_int8(content: bytes, graph: Graph, probabilities: str) -> bytes:
-    """A converted int8 TFLite file as the artifact has it.
+    """A converted int8 TFLite file, finished for the artifact.
 
-    The contract's names on its ends, the graph's names on its layers' outputs, softmax in float (unless the output
-    itself is int8), no ReLU by itself, and nothing in integers that the graph leaves in float.
+    It gets the contract's names on its inputs and outputs, the graph's names on its layers' outputs, softmax in float
+    (unless the output itself is int8), no standalone ReLU, and no integers where the graph says float.
     """
     model = _Model(content)
     _float_softmax(model)
     _relu_into_sums(model)
     for operator, node in _nodes_of_operators(model, graph):
-        # The last dense layer has the name that the contract gives to its softmax.
+        # The last dense layer has the name that the contract gives its softmax.
         model.tensor(operator.outputs[0]).name = node.name if node.name != probabilities else "logits"
         if node.in_float and any(
             model.tensor(index).type != schema.TensorType.FLOAT32 for index in (operator.inputs[1], operator.outputs[0])

@@ -1,4 +1,4 @@
-"""Artifacts beside the Keras model they descend from (TensorFlow): the one place that export, verify and report use."""
+"""Compare artifacts with their Keras model (TensorFlow): the one place that export, verify and report use."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ Probabilities = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Reference:
-    """What the Keras model says under each condition, `[n, K]`, with the temperature that the artifacts have.
+    """The Keras model's probabilities `[n, K]` under each condition, with the artifacts' temperature.
 
-    The first condition is the part with labels, whole; the last one the `other` images, where there are some.
+    The first condition is the whole part with labels; the last is the `other` images, if any.
     """
 
     split: Split
@@ -63,20 +63,20 @@ class Reference:
 
     @property
     def images(self) -> int:
-        """How many inferences an artifact takes."""
+        """Number of inferences per artifact."""
         return sum(map(len, self.conditions))
 
     def score(self, session: Session, tick: Callable[[], None] | None = None) -> tuple[Probabilities, ...]:
-        """What an artifact says under each condition."""
+        """An artifact's probabilities under each condition."""
         return tuple(score_images(session, condition.pixels(), tick) for condition in self.conditions)
 
     def of_part(self, answers: Sequence[Probabilities], part: str) -> Probabilities:
-        """Of what `score` gave, that of a part as it is."""
+        """The probabilities from `score` for a part without a shift."""
         places = [(condition.part, condition.shift) for condition in self.conditions]
         return answers[places.index((part, None))]
 
     def compare(self, answers: Sequence[Probabilities], gate: Gate, floor: float = FLOOR) -> ParityResult:
-        """Judge what `score` gave; `floor` is that of `signal_to_noise`."""
+        """Judge the probabilities from `score`; `floor` is as for `signal_to_noise`."""
         labels = self.split.labels
         result = parity(self.probabilities[0], answers[0], self.targets, labels, gate, self.temperature)
         if len(self.conditions) == 1:
@@ -88,8 +88,8 @@ class Reference:
 class ScoredBundle:
     """A run's bundle with the probabilities of each artifact under the conditions of the reference.
 
-    `artifacts` has each artifact, the title of its runtime, and what it says; `left_out` says of the bundle's others
-    why they are none of them.
+    `artifacts` has each artifact, the title of its runtime, and its probabilities; `left_out` says why the bundle's
+    other artifacts are missing.
     """
 
     run: Run
@@ -99,12 +99,12 @@ class ScoredBundle:
 
 
 def preferred_session(path: Path, kind: ArtifactFormat, signed_activations: bool = False) -> tuple[str, Session]:
-    """The title of the runtime that a format is verified on, and a session of it.
+    """The title of the runtime that a format is verified on, and a session.
 
     Args:
         path: the file.
         kind: its format.
-        signed_activations: compute an ONNX file's int8 activations in integers on x86 too, as its device will.
+        signed_activations: on x86 too, compute an ONNX file's int8 activations in integers, as its device will.
 
     Raises:
         MissingDependencyError: no runtime reads the format here.
@@ -130,7 +130,7 @@ def reference_of(
     progress: Stage,
     other: OtherImages | None = None,
 ) -> Reference:
-    """Run what a scope says of a split through the Keras model, and the other images."""
+    """Run the images of a split that the scope selects, and the other images, through the Keras model."""
     step = compiled(model)
     probabilities = []
     conditions = conditions_of(split, size, scope, other)
@@ -142,7 +142,7 @@ def reference_of(
 
 
 def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None = None) -> ScoredBundle:
-    """Run what a scope says of the split through the Keras model and every artifact, and other images.
+    """Run the images that the scope selects, and other images, through the Keras model and every artifact.
 
     Args:
         folder: a bundle in its run's folder.
@@ -151,10 +151,10 @@ def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None 
         data: a folder or table of other images.
 
     Raises:
-        ArtifactError: a file does not match its hash, or the bundle descends from another model.
-        DataError: images that cannot be had.
+        ArtifactError: a file does not match its hash, or the bundle was exported from another model.
+        DataError: images are unavailable.
         MissingDependencyError: TensorFlow or a runtime is not installed.
-        RunError: the bundle does not lie in a run's folder.
+        RunError: the bundle is not in a run's folder.
     """
     run = run_of(folder)
     selection = artifacts_of_bundle(folder)
@@ -177,7 +177,7 @@ def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None 
 
 
 class VerifiedBundle(NamedTuple):
-    """A result for each artifact, and what was left out, one line each, for humans."""
+    """A result for each artifact, and one human-readable line for each that was left out."""
 
     results: tuple[VerifiedArtifact, ...]
     left_out: tuple[str, ...]
@@ -186,17 +186,17 @@ class VerifiedBundle(NamedTuple):
 def verify_bundle(
     folder: Path, demands: dict[str, float], scope: Scope, progress: Stage, data: Path | None = None
 ) -> VerifiedBundle:
-    """Parity figures and verdict of each artifact that is there.
+    """Parity figures and verdict of each artifact that is present.
 
     Args:
         folder: a bundle in its run's folder.
-        demands: arguments of `Gate` that take the place of those the artifact was exported with.
+        demands: arguments of `Gate` that override those the artifact was exported with.
         scope: how many images of each part.
         progress: shows how far it is.
         data: a folder or table of other images, labelled or not.
 
     Raises:
-        OptionError: a demand is no share; otherwise as `score_bundle`.
+        OptionError: a demand is not a share; otherwise as `score_bundle`.
     """
     Gate(**demands).check()
     scored = score_bundle(folder, scope, progress, data)
@@ -204,9 +204,9 @@ def verify_bundle(
 
 
 def compare_bundle(scored: ScoredBundle, demands: dict[str, float]) -> list[VerifiedArtifact]:
-    """The parity of each artifact, by the gate it was exported with and the demands, with its flipped images.
+    """The parity of each artifact with its flipped images, by its gate at export, overridden by the demands.
 
-    Where the images with labels alone were scored, the other conditions are those of its export.
+    If only the labelled images were scored, the other conditions are those recorded at export.
     """
     reference, split = scored.reference, scored.reference.split
     names = [item.path for item in split.part(LABELLED_PART)]
@@ -236,7 +236,7 @@ def _on_other(reference: Reference, answers: Sequence[Probabilities], gate: Gate
     first, second = reference.probabilities[-1], answers[-1]
     labels, temperature = reference.split.labels, reference.temperature
     result = parity(first, second, reference.other.targets, labels, gate, temperature)
-    # Agreement there is demanded of them as a condition.
+    # Agreement on them is already demanded as a condition.
     demands = result.demands[1:]
     failed = result.largest_difference is None
     return replace(
@@ -245,7 +245,7 @@ def _on_other(reference: Reference, answers: Sequence[Probabilities], gate: Gate
 
 
 def recorded(artifact: Artifact) -> VerifiedArtifact:
-    """The parity recorded at export, from an artifact that was verified then. Raises ArtifactError."""
+    """The parity recorded at export. Raises ArtifactError for an artifact that was not verified then."""
     parity = artifact.parity
     try:
         if parity is None:

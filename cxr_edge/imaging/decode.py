@@ -19,26 +19,27 @@ from cxr_edge.imaging import dicom
 from cxr_edge.imaging.reading import read_bytes
 from cxr_edge.imaging.rule import STRETCH, WITH_GROUPS, WITHOUT_GROUPS, ImagingRule
 
-#: More than four times the largest detector there is; past it a file is taken for a decompression bomb.
+#: More than four times the largest detector; anything larger is treated as a decompression bomb.
 MAX_PIXELS = 80_000_000
-#: Nothing in an X-ray of less can be told; what small thing carries an image's name is a placeholder, or an icon.
+#: A smaller X-ray shows nothing; such small image files are placeholders or icons.
 MIN_SIDE = 32
-#: The formats of Pillow that are opened, whatever a file's name says. Of others that Pillow knows, some start a program
-#: (EPS starts Ghostscript).
+#: The Pillow formats that are opened, whatever the file's name says. Some of Pillow's others start a program (EPS
+#: starts Ghostscript).
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
-# Pillow warns where this module refuses.
+# Pillow only warns where this module refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class Otherwise(StrEnum):
-    """How `RULE` reads a file that an earlier version of it read otherwise."""
+    """How `RULE` reads a file that an earlier version of it read differently."""
 
     GROUPS = "by the window or rescale in its functional groups"
     PALETTE = "with its palette in big-endian byte order"
 
 
 def reads_otherwise(rule: ImagingRule, path: Path | str) -> Otherwise | None:
-    """How a file has other pixels by `RULE` than by an artifact's rule for which `same_pixels` holds, if it has.
+    """How a file's pixels under `RULE` differ from those under an artifact's rule for which `same_pixels` holds, if at
+    all.
 
     Raises:
         ImageError, MissingDependencyError: as `open_grey`.
@@ -53,18 +54,18 @@ def reads_otherwise(rule: ImagingRule, path: Path | str) -> Otherwise | None:
 
 
 _DEEP_GREY_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
-# TIFF's PhotometricInterpretation, NewSubfileType, TileWidth and TileLength. Bits of a subfile's type say that it is a
+# TIFF's PhotometricInterpretation, NewSubfileType, TileWidth and TileLength. Bits of a subfile's type mark it as a
 # smaller version of another page, or its mask.
 _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 262, 0
 _SUBFILE_TAG, _AUXILIARY = 254, 0b101
 _TILE_TAGS = (322, 323)
-#: Pages that are looked at for one that is a picture of its own: more than a scanner's previews.
+#: Pages examined in search of a further picture: more than a scanner's previews.
 _MOST_PAGES = 16
-#: Scans of a progressive JPEG, of which encoders write about ten; each costs a pass over all pixels.
+#: Most scans of a progressive JPEG; encoders write about ten, and each costs a pass over all pixels.
 _MOST_SCANS = 100
-#: Side of the grid of pixels whose colour is looked at.
+#: Side of the grid of pixels whose colours are examined.
 _GRID = 64
-#: Pixels of an image that are converted at a time: intermediate results in float64 stay small.
+#: Pixels converted at a time, to keep intermediate results in float64 small.
 _BAND = 2**20
 #: WebP's decoder holds several copies in RGBA, so half as many pixels take as much memory.
 _MAX_WEBP_PIXELS = MAX_PIXELS // 2
@@ -82,10 +83,10 @@ _TRANSPOSED = {
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says it is, before it is made grey.
+    """What a file claims to be, before conversion to grey.
 
-    `format` and `mode` are Pillow's names, or DICOM and its photometric interpretation (empty where it has none);
-    `width` and `height` are in stored pixels, before any EXIF orientation.
+    `format` and `mode` are Pillow's names, or DICOM and its photometric interpretation (empty if it has none); `width`
+    and `height` are in stored pixels, before any EXIF orientation.
     """
 
     format: str
@@ -98,7 +99,7 @@ def read_header(path: Path | str, content: bytes) -> Header:
     """The header of an image file that `open_grey` decodes.
 
     Args:
-        path: names it in messages.
+        path: for messages.
         content: its bytes.
 
     Raises:
@@ -115,8 +116,9 @@ def read_header(path: Path | str, content: bytes) -> Header:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image file decoded at its own size to 8-bit grey by `RULE`; of one in colour that is no DICOM file, also a few
-    of its pixels, RGB uint8 `[M, 3]`, from a grid over the picture."""
+    """An image file decoded at its own size to 8-bit grey by `RULE`; for a colour file other than DICOM, also some
+    pixels from a grid over the picture, RGB uint8 `[M, 3]`.
+    """
 
     grey: Image.Image
     colours: NDArray[np.uint8] | None = None
@@ -132,12 +134,12 @@ def open_picture(path: Path | str, content: bytes | None = None) -> Picture:
 
     Args:
         path: the file.
-        content: its bytes, where the caller has read them already; `path` then only names it in messages.
+        content: its bytes, if the caller has already read them; `path` is then only for messages.
 
     Raises:
-        ImageError: the file is missing, no regular file, truncated, too large to be safe, too small, of several
-            pictures, or not an image.
-        MissingDependencyError: it is a DICOM file, and what reads it is not installed.
+        ImageError: the file is missing, not a regular file, truncated, too large to be safe, too small, has several
+            pictures, or is not an image.
+        MissingDependencyError: it is a DICOM file, and the reader is not installed.
     """
     picture = _decoded(path, read_bytes(path) if content is None else content)
     width, height = picture.grey.size
@@ -162,7 +164,7 @@ def _decoded(path: Path | str, content: bytes) -> Picture:
                 )
             tags = getattr(image, "tag_v2", {})
             if image.mode in _DEEP_GREY_MODES and tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO:
-                # Pillow inverts these at 8 bits and not at 16: silently it would be a negative.
+                # Pillow inverts these at 8 bits but not at 16, where the result would silently be a negative.
                 raise ValueError("a deep TIFF whose white is zero; save it with black as zero")
             image.load()
             turn = _TRANSPOSED.get(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -175,7 +177,7 @@ def _decoded(path: Path | str, content: bytes) -> Picture:
     except UnidentifiedImageError:
         kind = "a DICOM file (no DICM at byte 128)" if Path(path).suffix.lower() in dicom.SUFFIXES else "an image"
         raise ImageError(f"{path}: not {kind} that can be read") from None
-    except Exception as error:  # A damaged file makes Pillow's decoders raise almost anything.
+    except Exception as error:  # Pillow's decoders may raise almost anything for a damaged file.
         raise ImageError(f"{path}: cannot be decoded ({error or type(error).__name__})") from None
 
 
@@ -192,19 +194,19 @@ def _refuse_bombs(path: Path | str, image: Image.Image, content: bytes) -> None:
 
 
 def _pictures(image: Image.Image, content: bytes) -> int:
-    """How many pictures a file has that are meant to be looked at: frames of an animation, pages of a TIFF.
+    """The number of pictures in a file that are meant to be viewed: frames of an animation, pages of a TIFF.
 
-    Smaller versions of a page and masks are none, nor is what a camera's JPEG has behind its own picture (MPO).
+    Smaller versions of a page and masks do not count, nor do the extra pictures in a camera's JPEG (MPO).
     """
     if image.format != "TIFF":
         return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
-    # Another look at the same bytes: what is decoded must not depend on where the first one has been.
+    # A separate object for the same bytes: decoding must not depend on the position of this one.
     with Image.open(io.BytesIO(content), formats=("TIFF",)) as pages:
         pictures = 1
         for number in range(1, _MOST_PAGES):
             try:
                 pages.seek(number)
-            except Exception:  # The end, or a damaged page, which nothing can be seen of.
+            except Exception:  # The end, or a damaged page, which shows nothing.
                 break
             pictures += not int(pages.tag_v2.get(_SUBFILE_TAG, 0)) & _AUXILIARY  # type: ignore[attr-defined]
     return pictures
@@ -212,18 +214,18 @@ def _pictures(image: Image.Image, content: bytes) -> int:
 
 def _to_grey(image: Image.Image) -> Image.Image:
     if image.mode == "L":
-        # Not the image itself: its file is about to be closed.
+        # Not the image itself, whose file is about to be closed.
         return image.copy()
     if image.mode in _DEEP_GREY_MODES:
         return _stretched(image)
     if image.mode in {"P", "PA"}:
-        # Through RGB: Pillow would otherwise refuse some palettes with transparency.
+        # Via RGB: otherwise Pillow refuses some palettes with transparency.
         return image.convert("RGBA" if "transparency" in image.info else "RGB").convert("L")
     return image.convert("L")
 
 
 def _colours(image: Image.Image) -> NDArray[np.uint8] | None:
-    """RGB uint8 `[M, 3]` of some pixels; None of a picture that can only be grey."""
+    """RGB uint8 `[M, 3]` of some pixels; None for a picture that can only be grey."""
     if image.mode in {"1", "L", "LA", *_DEEP_GREY_MODES}:
         return None
     grid = image.resize((_GRID, _GRID), Image.Resampling.NEAREST)
@@ -231,7 +233,7 @@ def _colours(image: Image.Image) -> NDArray[np.uint8] | None:
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Rows of an image, some at a time: which, and their values `[rows, width]`."""
+    """Bands of rows of an image: their slice, and their values `[rows, width]`."""
     step = max(1, _BAND // image.width)
     for top in range(0, image.height, step):
         bottom = min(top + step, image.height)
@@ -253,7 +255,7 @@ def _stretched(image: Image.Image) -> Image.Image:
 
 
 def resized(grey: Image.Image, size: int, resize: str = STRETCH) -> NDArray[np.uint8]:
-    """A grey image as the network takes it, uint8 `[size, size]`, by the rule with `resize`, one of `RESIZES`."""
+    """A grey image in the network's form, uint8 `[size, size]`, by the rule with `resize`, one of `RESIZES`."""
     if grey.size != (size, size) and resize == "pad":
         grey = ImageOps.pad(grey, (size, size), Image.Resampling.BILINEAR, color=0)
     elif grey.size != (size, size):
@@ -262,7 +264,7 @@ def resized(grey: Image.Image, size: int, resize: str = STRETCH) -> NDArray[np.u
 
 
 def load_image(path: Path | str, size: int, resize: str = STRETCH) -> NDArray[np.uint8]:
-    """Decode an image file and bring it to `size` x `size` grey pixels by the rule with `resize`, one of `RESIZES`.
+    """Decode an image file to `size` x `size` grey pixels by the rule with `resize`, one of `RESIZES`.
 
     Returns:
         uint8 `[size, size]`.

@@ -1,4 +1,4 @@
-"""DICOM headers: the written rule, what tags say that a classifier should know, and whose picture it is."""
+"""DICOM headers: the written rule, the tags that matter to a classifier, and the patient."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RULE = (
 )
 SUFFIXES = frozenset({".dcm", ".dicom"})
 
-#: The tags that `dicom_facts` reports: its keys, and pydicom's keywords.
+#: The tags reported by `dicom_facts`: its keys, and pydicom's keywords.
 _TAGS = {
     "modality": "Modality",
     "body_part": "BodyPartExamined",
@@ -38,18 +38,18 @@ _TAGS = {
     "presentation_intent": "PresentationIntentType",
     "photometric_interpretation": "PhotometricInterpretation",
 }
-#: Lateral and oblique views, by the standard's terms and by what is written in their stead.
+#: Lateral and oblique views, in the standard's terms and in common substitutes.
 _NOT_FRONTAL = {"LL", "RL", "RLO", "LLO", "LAT", "LATERAL", "LLAT", "RLAT", "OBL", "OBLIQUE"}
 #: Computed and digital radiography, radiofluoroscopy, digitised film; secondary capture and other may be anything.
 _RADIOGRAPHS = {"CR", "DX", "RG", "RF", "SC", "OT"}
-#: What names of the chest hold, in the standard's terms and in what is written in their stead.
+#: Parts of names for the chest, in the standard's terms and in common substitutes.
 _CHEST = ("CHEST", "THORA", "TORAX", "LUNG", "RIB", "HEART", "STERN")
-#: `patient_tags` reads them; the last in the file is the last here.
+#: The tags read by `patient_tags`; the last one here comes last in the file too.
 _PATIENT_TAGS = {"PatientID": 0x00100020, "IssuerOfPatientID": 0x00100021, "PatientSex": 0x00100040}
-#: The last tag in front of pixels of any kind.
+#: The last tag before pixels of any kind.
 _LAST_TAG = 0x7FE00007
-#: Most bytes in front of the pixels that are read: two overlays of the largest detector, or half a million of the
-#: smallest elements, which take pydicom some seconds. Nearly all need no more than the second figure.
+#: Most bytes read before the pixels: two overlays of the largest detector, or half a million of the smallest elements,
+#: which take pydicom a few seconds. Nearly all files need no more than the second figure.
 MAX_HEADER, _USUAL_HEADER = 5 * 2**20, 64 * 2**10
 _DEFLATED, _EXPLICIT = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1"
 #: Value representations whose length has four bytes.
@@ -57,7 +57,7 @@ _LONG_VR = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN"
 
 
 def is_dicom(file: Path | str | BytesIO) -> bool:
-    """Whether a file's content is DICOM, whatever its name; False for what cannot be read."""
+    """Whether a file's content is DICOM, whatever its name; False if it cannot be read."""
     if isinstance(file, BytesIO):
         return file.read(132)[128:] == b"DICM"
     try:
@@ -69,35 +69,35 @@ def is_dicom(file: Path | str | BytesIO) -> bool:
 
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
-    """What pydicom raises of a file's header as our errors."""
+    """Translate pydicom's exceptions about a file's header into our errors."""
     try:
         import pydicom  # noqa: F401
     except ModuleNotFoundError:
         raise MissingDependencyError(f"{path}: a DICOM file, and pydicom", "dicom") from None
-    # It comments on every irregularity of a file; what matters becomes an error.
+    # It warns about every irregularity of a file; those that matter become errors.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="pydicom")
     try:
         yield
     except ImageError:
         raise
-    except Exception as error:  # A damaged file makes pydicom raise almost anything.
+    except Exception as error:  # pydicom may raise almost anything for a damaged file.
         raise ImageError(f"{path}: a damaged DICOM file ({first_line(error)})") from None
 
 
 def read_header(
     path: Path | str, content: bytes | None = None, last: int = _LAST_TAG, only: Sequence[int] = ()
 ) -> Dataset:
-    """The elements of a DICOM file up to a tag, and nothing behind that, which is the pixels at the latest.
+    """The elements of a DICOM file up to a tag, at most up to the pixels.
 
     Args:
         path: the file.
         content: its bytes, where the caller has read them already.
-        last: the last tag that is read.
-        only: the tags that are wanted; empty for all.
+        last: the last tag to read.
+        only: the tags to read; empty for all.
 
     Raises:
-        ImageError: damaged, or more than `MAX_HEADER` bytes come before the pixels.
+        ImageError: the file is damaged, or has more than `MAX_HEADER` bytes before the pixels.
         MissingDependencyError: pydicom is not installed.
     """
     with reading(path):
@@ -123,7 +123,7 @@ def read_header(
 
 
 def _head(path: Path | str, content: bytes | None, limit: int) -> tuple[bytes, bool]:
-    """The first bytes of a file, inflated if it is deflated, and whether that is all of it."""
+    """The first bytes of a file, inflated if it is deflated, and whether that is the whole file."""
     if content is None:
         with open_regular(path) as file:
             content = file.read(limit + 1)
@@ -132,9 +132,9 @@ def _head(path: Path | str, content: bytes | None, limit: int) -> tuple[bytes, b
 
 
 def inflated(content: bytes, limit: int) -> bytes:
-    """A deflated DICOM file's bytes as those of one that is not, at most `limit`; others as they are.
+    """The bytes of a deflated DICOM file, inflated, at most `limit`; other files unchanged.
 
-    pydicom inflates whatever there is: 3 MB can become 3 GB.
+    pydicom inflates without limit: 3 MB can become 3 GB.
     """
     start, deflated = 132, False
     while content[start : start + 2] == b"\x02\0":
@@ -148,13 +148,13 @@ def inflated(content: bytes, limit: int) -> bytes:
         if _DEFLATED in content[: 64 * 2**10]:
             raise ValueError("deflated, by a header that is out of order")
         return content
-    # Padded with zeros, its place takes the shorter name.
+    # The shorter name fits in its place, padded with zeros.
     meta = content[:start].replace(_DEFLATED, _EXPLICIT.ljust(len(_DEFLATED), b"\0"))
     return meta + zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[start:], max(1, limit - start))
 
 
 def dicom_facts(path: Path | str, content: bytes | None = None) -> dict[str, str | None]:
-    """What a DICOM file's tags say of the picture; none of them names the patient.
+    """What a DICOM file's tags say about the picture; none of them identifies the patient.
 
     Args:
         path: the file.
@@ -162,8 +162,8 @@ def dicom_facts(path: Path | str, content: bytes | None = None) -> dict[str, str
 
     Returns:
         `modality`, `body_part`, `view_position`, `burned_in_annotation`, `presentation_intent` and
-        `photometric_interpretation`, as they stand in the file; None where they do not. `view_position` falls back on
-        the meaning of the view code.
+        `photometric_interpretation`, as in the file; None if absent. `view_position` falls back on the meaning of the
+        view code.
 
     Raises:
         ImageError, MissingDependencyError.
@@ -177,7 +177,7 @@ def dicom_facts(path: Path | str, content: bytes | None = None) -> dict[str, str
 
 
 def stored_as(path: Path | str, content: bytes) -> tuple[str, int, int]:
-    """Photometric interpretation (empty where there is none), columns and rows of a DICOM file that was decoded.
+    """Photometric interpretation (empty if absent), columns and rows of a DICOM file that was decoded.
 
     Raises:
         ImageError, MissingDependencyError.
@@ -189,10 +189,9 @@ def stored_as(path: Path | str, content: bytes) -> tuple[str, int, int]:
 
 @dataclass(frozen=True)
 class PatientTags:
-    """Whose picture a file is: to compare files by, and never to be shown or written.
+    """The patient of a file: only for comparing files, never to be shown or written.
 
-    `patient` is PatientID and its issuer, without spaces around, empty where they are not in the file; `sex` is M, F or
-    something else.
+    `patient` is PatientID and its issuer, stripped, empty if absent; `sex` is M, F or something else.
     """
 
     patient: tuple[str, str] = field(repr=False)
@@ -200,7 +199,7 @@ class PatientTags:
 
 
 def patient_tags(path: Path | str) -> PatientTags:
-    """What a DICOM file says of its patient; nothing behind that is read.
+    """What a DICOM file says about its patient; nothing after those tags is read.
 
     Raises:
         ImageError, MissingDependencyError.
@@ -208,13 +207,13 @@ def patient_tags(path: Path | str) -> PatientTags:
     tags = tuple(_PATIENT_TAGS.values())
     data = read_header(path, last=max(tags), only=tags)
     with reading(path):
-        # By keyword: `get` gives the value then, and by number the element.
+        # By keyword, `get` returns the value; by number, the element.
         number, issuer, sex = (str(data.get(name) or "").strip() for name in _PATIENT_TAGS)
     return PatientTags((number, issuer), sex)
 
 
 def other_modality(facts: dict[str, str | None]) -> str | None:
-    """Why `dicom_facts` say that the picture is no radiograph at all; None where they do not."""
+    """Why, according to `dicom_facts`, the picture is not a radiograph at all; None if it may be one."""
     modality = facts["modality"]
     if modality is None or modality.upper() in _RADIOGRAPHS:
         return None
@@ -222,7 +221,7 @@ def other_modality(facts: dict[str, str | None]) -> str | None:
 
 
 def warnings_about(facts: dict[str, str | None]) -> list[str]:
-    """What in `dicom_facts` speaks against classifying the picture as a frontal chest X-ray, one line each."""
+    """What in `dicom_facts` argues against classifying the picture as a frontal chest X-ray, one line each."""
     reasons = []
     if (facts["burned_in_annotation"] or "").upper() == "YES":
         reasons.append("annotations are burnt into the picture (Burned In Annotation is YES); the model may go by them")
@@ -240,7 +239,7 @@ def warnings_about(facts: dict[str, str | None]) -> list[str]:
 
 
 def warnings_of(paths: Iterable[Path]) -> dict[str, int]:
-    """What `warnings_about` says of the DICOM files among many, and of how many it does; the most frequent first.
+    """The lines of `warnings_about` for the DICOM files among many, with the number of files; the most frequent first.
 
     Raises:
         MissingDependencyError: there are such files, and pydicom is not installed.
@@ -248,7 +247,7 @@ def warnings_of(paths: Iterable[Path]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for path in paths:
         if is_dicom(path):
-            # One that is damaged is named where it is decoded.
+            # Damaged files are reported on decoding.
             with suppress(ImageError):
                 counts.update(warnings_about(dicom_facts(path)))
     return dict(counts.most_common())

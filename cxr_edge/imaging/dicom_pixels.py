@@ -1,4 +1,4 @@
-"""DICOM files -> 8-bit grey by `dicom.RULE`. Imported for a DICOM file alone, and so is pydicom."""
+"""DICOM files -> 8-bit grey by `dicom.RULE`. Imported only for DICOM files, as is pydicom."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _PIXEL_DATA = 0x7FE00010
-#: What an enhanced image says of a frame in functional groups: the group, and what another image has outside of one,
-#: a LUT or else a pair of numbers.
+#: What an enhanced image has in functional groups of a frame: the group, and what other images have outside any group,
+#: a LUT or a pair of numbers.
 _TRANSFORMATIONS = (
     ("PixelValueTransformationSequence", "ModalityLUTSequence", ("RescaleSlope", "RescaleIntercept")),
     ("FrameVOILUTSequence", "VOILUTSequence", ("WindowCenter", "WindowWidth")),
 )
 _PALETTE = "PALETTE COLOR"
 _TABLES = tuple(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue", "Alpha"))
-# Decoders of lossy streams differ in the last bit, and a picture must not depend on which of them are installed.
+# Decoders of lossy streams differ in the last bit, and a picture must not depend on which ones are installed.
 _DECODERS = {
     "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline
     "1.2.840.10008.1.2.4.51": "pylibjpeg",  # JPEG extended, 12 bits
@@ -39,9 +39,9 @@ _DECODERS = {
 
 
 #: Samples (pixels times colours) of a compressed or a coloured image: decoders and conversions need several times their
-#: size at once. Twice the largest detector there is.
+#: size at once. Twice the largest detector.
 _MOST_SAMPLES = 40_000_000
-#: Pixels that are converted at a time: intermediate results in float64 stay small.
+#: Pixels converted at a time, to keep intermediate results in float64 small.
 _BAND = 2**20
 
 
@@ -49,12 +49,12 @@ def read_grey(path: Path | str, max_pixels: int, content: bytes) -> Image.Image:
     """Decode a DICOM file at its own size to 8-bit grey by `RULE`.
 
     Args:
-        path: names the file in messages.
+        path: for messages.
         max_pixels: an image with more is refused.
         content: the file's bytes.
 
     Raises:
-        ImageError: damaged, without an image, too large, or of several frames.
+        ImageError: the file is damaged, has no image or several frames, or is too large.
         MissingDependencyError: pydicom, or the decoder of this file's compression, is not installed.
     """
     data = _read(path, content)
@@ -77,14 +77,14 @@ def read_grey(path: Path | str, max_pixels: int, content: bytes) -> Image.Image:
         return Image.fromarray(_luma(data, stored))
     except (ImageError, MissingDependencyError):
         raise
-    except Exception as error:  # Here, too, a damaged file makes pydicom and its decoders raise almost anything.
-        # The decoders' own reasons stand in the lines after the first.
+    except Exception as error:  # pydicom and its decoders may raise almost anything here too.
+        # The decoders' own reasons are in the lines after the first.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ImageError(f"{path}: a DICOM file that cannot be decoded ({reason})") from None
 
 
 def _read(path: Path | str, content: bytes) -> Dataset:
-    """All elements up to the pixels, and these."""
+    """All elements up to and including the pixels."""
     with reading(path):
         from pydicom.filereader import read_partial
 
@@ -92,7 +92,7 @@ def _read(path: Path | str, content: bytes) -> Dataset:
         if len(content) > MAX_BYTES:
             raise ImageError(f"{path}: refused, inflates to more than {MAX_BYTES >> 20} MiB")
         if len(content) > MAX_HEADER:
-            # Raises where so many elements come before the pixels that reading them would take minutes.
+            # Raises if there are so many elements before the pixels that reading them would take minutes.
             read_header(path, content)
         data: Dataset = read_partial(BytesIO(content), lambda tag, vr, length: tag > _PIXEL_DATA)
         return data
@@ -117,10 +117,10 @@ def _is_grey(data: Dataset) -> bool:
 
 
 def _from_groups(data: Dataset) -> list[Dataset]:
-    """The transformations of the only frame that a file has in functional groups alone."""
+    """The transformations of a file's only frame that are only in functional groups."""
     items = []
     for group, table, numbers in _TRANSFORMATIONS:
-        # Each group is that of the frame or, never both, that of all frames.
+        # Each group belongs either to the frame or to all frames, never both.
         for groups in (data.get("PerFrameFunctionalGroupsSequence"), data.get("SharedFunctionalGroupsSequence")):
             item = (groups[0].get(group) or [None])[0] if groups else None
             if item is not None and _has(item, table, numbers) and not _has(data, table, numbers):
@@ -134,7 +134,7 @@ def _has(data: Dataset, table: str, numbers: tuple[str, str]) -> bool:
 
 
 def needs_groups(path: Path | str) -> bool:
-    """Whether functional groups, which `rule.WITHOUT_GROUPS` passes over, make a DICOM file's picture another one.
+    """Whether functional groups, which `rule.WITHOUT_GROUPS` ignores, change a DICOM file's picture.
 
     Raises:
         ImageError, MissingDependencyError.
@@ -148,7 +148,7 @@ def needs_groups(path: Path | str) -> bool:
 
 
 def has_big_endian_palette(path: Path | str) -> bool:
-    """Whether a DICOM file's palette says something else in the file's byte order than in that of most files.
+    """Whether a DICOM file's palette differs between the file's byte order and the usual one.
 
     Raises:
         ImageError, MissingDependencyError.
@@ -162,12 +162,12 @@ def has_big_endian_palette(path: Path | str) -> bool:
 
 
 def _looked_up(values: NDArray[Any], table: Dataset, little_endian: bool) -> tuple[NDArray[Any], float]:
-    """Values through a DICOM LUT, and the largest value that it can give by its declared depth.
+    """Values mapped through a DICOM LUT, and the largest value that its declared depth allows.
 
-    Not by pydicom's `apply_voi_lut`: that indexes a table of 8-bit entries by 8-bit numbers, however long the table is.
+    Not with pydicom's `apply_voi_lut`, which indexes a table of 8-bit entries with 8-bit numbers, however long it is.
     """
     entries, first, bits = (int(number) for number in table.LUTDescriptor)
-    # 65536 does not fit into the field, and is written as 0.
+    # 65536 does not fit in the field and is written as 0.
     entries = entries or 65536
     data = table.LUTData
     if isinstance(data, bytes):
@@ -179,13 +179,13 @@ def _looked_up(values: NDArray[Any], table: Dataset, little_endian: bool) -> tup
 
 
 def _bands(stored: NDArray[Any]) -> Iterator[slice]:
-    """Rows, some at a time."""
+    """Bands of rows."""
     step = max(1, _BAND // stored.shape[1])
     return (slice(top, top + step) for top in range(0, len(stored), step))
 
 
 def _modality(data: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
-    """Stored values through the modality LUT or rescale."""
+    """Stored values mapped through the modality LUT or rescale."""
     from pydicom.pixels import apply_modality_lut
 
     if data.get("ModalityLUTSequence"):
@@ -194,7 +194,7 @@ def _modality(data: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
 
 
 def _shown(data: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
-    """Stored values through the modality's and the VOI's LUT or window."""
+    """Stored values mapped through the modality's and the VOI's LUT or window."""
     from pydicom.pixels import apply_windowing
 
     values = _modality(data, stored)
@@ -208,7 +208,7 @@ def _has_window(data: Dataset) -> bool:
 
 
 def _ends(data: Dataset, stored: NDArray[Any]) -> tuple[float, float]:
-    """What of `_shown` becomes 0 and 255."""
+    """The values of `_shown` that become 0 and 255."""
     from pydicom.pixels import apply_modality_lut, apply_windowing
 
     bits, signed = int(data.get("BitsStored", 64)), bool(data.get("PixelRepresentation", 0))
@@ -246,7 +246,7 @@ def _grey(data: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _padding(data: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where the detector saw nothing and a reserved value stands."""
+    """Mask of pixels with the reserved value for areas that the detector did not see."""
     value = data.get("PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, np.bool_)
@@ -276,7 +276,7 @@ def _luma(data: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _to_little_endian(data: Dataset) -> None:
-    """Turn the words of a palette's tables, which `apply_color_lut` takes as this machine's own."""
+    """Swap the bytes of a palette's tables, because `apply_color_lut` assumes this machine's byte order."""
     for name in _TABLES:
         if name in data:
             setattr(data, name, np.frombuffer(data[name].value, ">u2").astype("<u2").tobytes())

@@ -1,4 +1,4 @@
-"""What the compressed frame of a DICOM file would unpack to, by its own header, before a decoder believes it."""
+"""Check, from its own header, what a DICOM file's compressed frame would unpack to, before a decoder trusts it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-#: Fragments of a frame, and scans of a JPEG, of which encoders write one to a dozen.
+#: Most fragments of a frame, and scans of a JPEG; encoders write one to a dozen.
 _MOST_FRAGMENTS, _MOST_SCANS = 1000, 100
 #: JPEG's markers of a frame's header; 0xF7 is JPEG-LS's. The others from 0xC0 to 0xCF are tables.
 _FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
@@ -18,14 +18,14 @@ def refuse_bombs(data: Dataset) -> None:
     """Refuse a compressed frame that would unpack to more than the file's own rows and columns.
 
     Raises:
-        ValueError: it would, or has so many pieces that reading them takes minutes.
+        ValueError: it would do so, or has so many pieces that reading them would take minutes.
     """
     from pydicom.encaps import generate_fragments
 
     fragments = list(islice(generate_fragments(data.PixelData), _MOST_FRAGMENTS + 2))
     if len(fragments) > _MOST_FRAGMENTS + 1:
         raise ValueError(f"a frame in more than {_MOST_FRAGMENTS} fragments")
-    # The first is a table of offsets, often empty.
+    # The first fragment is a table of offsets, often empty.
     stream = b"".join(fragments[1:])
     wanted = (int(data.Rows), int(data.Columns), int(data.get("SamplesPerPixel", 1)))
     if data.file_meta.TransferSyntaxUID.name == "RLE Lossless":
@@ -46,14 +46,14 @@ def _jpeg_2000_size(stream: bytes) -> tuple[int, int, int]:
 
 
 def _jpeg_size(stream: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and components by the first frame header (ISO 10918-1, B.2.2); None where there is none."""
+    """Rows, columns and components by the first frame header (ISO 10918-1, B.2.2); None if there is none."""
     at = 2
     while at + 10 <= len(stream) and stream[at] == 0xFF:
         marker = stream[at + 1]
         if marker in _FRAME_HEADERS:
             rows, columns = (int.from_bytes(stream[at + 5 + 2 * i : at + 7 + 2 * i], "big") for i in range(2))
             return rows, columns, stream[at + 9]
-        # Fill bytes stand alone.
+        # Fill bytes have no payload.
         at += 1 if marker == 0xFF else 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
     return None
 

@@ -1,7 +1,7 @@
-"""Whether a picture can be a chest X-ray at all: the one rule by which answers are refused or come with a warning.
+"""Whether a picture can be a chest X-ray at all: the only rule that refuses answers or adds a warning.
 
-A classifier of three classes has an answer for anything. This rule knows no anatomy: it goes by what a picture is made
-of and by its tags, and lets a grey picture of something else pass. Training does not go by it.
+A classifier with three classes has an answer for anything. This rule knows no anatomy: it checks a picture's pixel
+statistics and its tags, and lets a grey picture of something else pass. Training does not use it.
 """
 
 from __future__ import annotations
@@ -20,27 +20,29 @@ from cxr_edge.imaging.decode import Picture, open_picture
 from cxr_edge.imaging.dicom import dicom_facts, is_dicom, other_modality, warnings_about
 from cxr_edge.imaging.reading import read_bytes
 
-#: Grey values between the first and the last percent of the pixels, at least. Of 3,354 chest X-rays of six sources, the
-#: flattest has 59.
+#: Minimum range of grey values between the first and the last percent of the pixels. Of 3,354 chest X-rays from six
+#: sources, the flattest has 59.
 MIN_RANGE = 32
-#: The longer side over the shorter one: above the first a picture is doubted (the same X-rays have 1.35 at most), above
-#: the second refused.
+#: Ratio of the longer to the shorter side: above the first value a picture gets a warning (the same X-rays have at most
+#: 1.35), above the second it is refused.
 DOUBTED_ASPECT, MAX_ASPECT = 1.75, 3.0
-#: Share of the pixels that are black or white, to which a picture is not doubted; these X-rays have 0.26 in 99 of 100.
+#: Share of black or white pixels up to which a picture gets no warning; 99 of 100 of these X-rays have at most 0.26.
 MAX_SATURATED = 0.6
 #: Grey values that count as black, and as white.
 _BLACK, _WHITE = 2, 253
-#: A pixel is coloured where its channels are this far apart; a picture, where more than this share of its pixels is.
+#: A pixel is coloured if its channels are this far apart; a picture, if more than this share of its pixels is.
 _COLOURED, _COLOURED_SHARE = 32, 0.1
-#: A film that was tinted, or photographed, has one colour for each grey. In a picture of many colours, more than this
-#: share of the pixels is this far from the usual colour of its grey: 1 % in a violet film, 15 % or more in photographs.
+#: A tinted or photographed film has one colour for each grey level. In a picture with many colours, more than this
+#: share of the pixels is this far from the typical colour of their grey level: 1 % in a violet film, 15 % or more in
+#: photographs.
 _OFF_COLOUR, _OFF_COLOUR_SHARE = 24, 0.08
 
 
 @dataclass(frozen=True)
 class Examined:
-    """A picture that may be a chest X-ray, grey, at its own size; what speaks against it, one line each; and of a DICOM
-    file its `dicom_facts`."""
+    """A picture that may be a chest X-ray, grey, at its own size; doubts about it, one line each; and the `dicom_facts`
+    of a DICOM file.
+    """
 
     grey: Image.Image
     warnings: tuple[str, ...] = ()
@@ -52,7 +54,7 @@ def open_plausible(path: Path) -> Examined:
 
     Raises:
         ImageError: it cannot be decoded, or cannot be a chest X-ray.
-        MissingDependencyError: what reads the file's format is not installed.
+        MissingDependencyError: the reader for the file's format is not installed.
     """
     content = read_bytes(path)
     examined = examine(path, open_picture(path, content))
@@ -65,7 +67,7 @@ def open_plausible(path: Path) -> Examined:
 
 
 def examine(name: Path | str, picture: Picture) -> Examined:
-    """Go by the pixels alone; `name` is for messages. Raises ImageError for what cannot be a chest X-ray."""
+    """Examine only the pixels; `name` is for messages. Raises ImageError for what cannot be a chest X-ray."""
     width, height = picture.grey.size
     aspect = max(width, height) / min(width, height)
     if aspect > MAX_ASPECT:
@@ -93,7 +95,7 @@ def _is_coloured(colours: NDArray[np.uint8]) -> bool:
 
 
 def _has_many_colours(colours: NDArray[np.uint8]) -> bool:
-    """Whether pixels `[M, 3]` that are about as bright as each other differ in colour."""
+    """Whether pixels `[M, 3]` of about the same brightness differ in colour."""
     channels = colours.astype(np.int16)
     red, green, blue = channels.T
     order = np.argsort(channels @ np.array([0.299, 0.587, 0.114]), kind="stable")

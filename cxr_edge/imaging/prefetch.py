@@ -1,4 +1,4 @@
-"""Decode the next files while the last ones are classified."""
+"""Decode the next files while earlier ones are classified."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 Source = TypeVar("Source")
 Read = TypeVar("Read")
-#: Files decoded ahead of the one that is classified: enough to ride out one large file among small ones.
+#: Files decoded ahead of the one being classified: enough to absorb one large file among small ones.
 _AHEAD = 4
 
 
 def read_ahead(read: Callable[[Source], Read], sources: Sequence[Source], workers: int) -> Iterator[Read]:
-    """What `read` makes of each source, in order; some are read while the caller works on the last.
+    """The result of `read` for each source, in order, read ahead while the caller works on earlier ones.
 
-    Pillow's decoders and its resize release Python's lock, so threads do. What `read` raises is raised when its turn
-    comes.
+    Pillow's decoders and its resize release Python's lock, so threads suffice. An exception from `read` is raised when
+    its turn comes.
     """
     if len(sources) == 1:
-        # No threads, and no time to import them, for the shortest command there is.
+        # No threads, nor the time to import them, for the shortest command.
         yield read(sources[0])
         return
     from concurrent.futures import ThreadPoolExecutor
@@ -53,11 +53,11 @@ def decoded_ahead(paths: Sequence[Path], size: int, workers: int, resize: str = 
 
     Args:
         paths: image files.
-        size: of the artifact's input.
+        size: the artifact's input size.
         workers: decoding threads.
-        resize: how the artifact wants them, of `imaging.rule.RESIZES`.
+        resize: the artifact's resizing method, one of `imaging.rule.RESIZES`.
 
     Raises:
-        ImageError: a file cannot be decoded, when its turn comes.
+        ImageError: when the turn of a file comes that cannot be decoded.
     """
     return read_ahead(lambda path: load_image(path, size, resize)[None, :, :, None], paths, workers)

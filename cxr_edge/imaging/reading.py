@@ -1,4 +1,4 @@
-"""Bytes of an image file: from regular files alone, and no more of them than a picture can need."""
+"""Read the bytes of an image file: only from regular files, and no more than a picture can need."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import BinaryIO
 
 from cxr_edge.errors import ImageError
 
-#: Largest file that is read: 80 million pixels of 24 bits, uncompressed, with room for a header.
+#: Largest file to read: 80 million pixels of 24 bits, uncompressed, with room for a header.
 MAX_BYTES = 256 * 2**20
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Opening a pipe that nobody writes to would block."""
+    """Opening a pipe without a writer would block."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -22,7 +22,7 @@ def open_regular(path: Path | str) -> BinaryIO:
     """Open a regular file, or a link to one, for reading; a device may have no end.
 
     Raises:
-        ImageError: there is no such file, it cannot be opened, is something else than a regular file, or too large.
+        ImageError: the file does not exist, cannot be opened, is not a regular file, or is too large.
     """
     try:
         file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""The imaging rule: what every artifact says of how its pixels were made, and which resize it wants."""
+"""The imaging rule: every artifact's record of how its pixels were made, and which resizing it wants."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cxr_edge.imaging import dicom
 from cxr_edge.records import JsonObject
 
 STRETCH = Resize.STRETCH
-#: What `train --resize` takes, with what it means.
+#: The choices of `train --resize`, with their meaning.
 RESIZES = {
     Resize.STRETCH: "stretched to S x S",
     Resize.PAD: "fitted into S x S, its proportions kept, centred on black",
@@ -18,18 +18,18 @@ RESIZES = {
 #: objects; with those, but palettes always little-endian; as today, palettes in the file's byte order.
 NO_DICOM, WITHOUT_GROUPS, WITH_GROUPS = "none", "without-functional-groups", "with-functional-groups"
 WITH_PALETTE_ORDER = "with-functional-groups-and-palettes-in-byte-order"
-#: A change of any pixel that this package yields is a new version.
+#: Changing any pixel that this package produces makes a new version.
 VERSION = 3
-#: Versions of the rule with their reading of DICOM files that give today's pixels for every file that both read, those
-#: apart that `imaging.decode.reads_otherwise` names.
+#: Versions of the rule, with their reading of DICOM files, that give today's pixels for every file that both read,
+#: except those that `imaging.decode.reads_otherwise` reports.
 _SAME_PIXELS = {(1, NO_DICOM), (1, WITHOUT_GROUPS), (2, WITH_GROUPS), (VERSION, WITH_PALETTE_ORDER)}
 
 
 @dataclass(frozen=True)
 class ImagingRule:
-    """How a file becomes an artifact's pixels, as identifiers; the description says it to people, and decides nothing.
+    """How a file becomes an artifact's pixels, as identifiers; the description is for people and has no effect.
 
-    A rule of another version may have identifiers that are not known here.
+    A rule of another version may have identifiers unknown here.
     """
 
     resize: str
@@ -42,17 +42,17 @@ class ImagingRule:
     description: str = field(default="", compare=False)
 
     def identifiers(self) -> JsonObject:
-        """All but the description: what decides about pixels, JSON-ready."""
+        """Everything but the description: what determines the pixels, JSON-ready."""
         return {name: value for name, value in asdict(self).items() if name != "description"}
 
     @property
     def resize_here(self) -> Resize:
-        """Its resize; `stretch` for one that is not known here, which `same_pixels` then reports."""
+        """Its resizing method; `stretch` for an unknown one, which `same_pixels` then reports."""
         return Resize(self.resize) if self.resize in RESIZES else STRETCH
 
 
 def rule_of(resize: str) -> ImagingRule:
-    """Today's rule with one of `RESIZES`."""
+    """Today's rule with a resizing method of `RESIZES`."""
     return ImagingRule(
         resize=resize,
         description=(
@@ -67,9 +67,9 @@ RULE = rule_of(STRETCH)
 
 
 def same_pixels(rule: ImagingRule) -> bool:
-    """Whether an artifact's imaging rule gives the pixels that today's gives, for every file that both read.
+    """Whether an artifact's imaging rule gives the same pixels as today's for every file that both read.
 
-    Those files apart that `imaging.decode.reads_otherwise` names.
+    Except for the files that `imaging.decode.reads_otherwise` reports.
     """
     known = (rule.version, rule.dicom) in _SAME_PIXELS and rule.resize in RESIZES
     return known and replace(rule, version=VERSION, dicom=RULE.dicom, resize=RULE.resize) == RULE

@@ -1,1 +1,1 @@
-"""What an artifact really is: its operators, and which of them compute in integers."""
+"""What an artifact really contains: its operators, and which of them compute in integers."""

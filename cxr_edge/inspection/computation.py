@@ -8,14 +8,14 @@ from enum import StrEnum
 
 from cxr_edge.artifacts.kinds import Quantization
 
-#: Share of the multiply-accumulates that an artifact called int8 must do in integers, and of its weights to be int8.
+#: Minimum share of integer multiply-accumulates, and of int8 weights, for an artifact that claims int8.
 INT8_MACS, INT8_WEIGHTS = 0.99, 0.9
-#: The shares above which a file is mixed, and not float.
+#: The shares above which a file is mixed rather than float.
 MIXED_MACS, MIXED_WEIGHTS = 0.01, 0.1
 
 
 class ComputationVerdict(StrEnum):
-    """What a file computes in, whatever it is called."""
+    """What a file actually computes in, whatever it claims."""
 
     INT8 = "int8"
     MIXED = "mixed"
@@ -25,7 +25,7 @@ class ComputationVerdict(StrEnum):
 
 @dataclass(frozen=True)
 class MultiplyingOperator:
-    """An operator with a kernel: its layer's name, its multiply-accumulates, and what it does them in."""
+    """An operator with a kernel: its layer's name, its multiply-accumulates, and whether they are in integers."""
 
     name: str
     macs: int
@@ -39,9 +39,9 @@ class Computation:
 
     Attributes:
         multiplying: the operators with a kernel, in execution order.
-        operators: how many there are of each kind, the most frequent first.
-        weight_bytes: of all constants, by numpy's name of their type.
-        float_kernel_bytes: of float32 kernels alone, not of biases and scales.
+        operators: the number of each kind, the most frequent first.
+        weight_bytes: of all constants, by NumPy's name of their type.
+        float_kernel_bytes: of float32 kernels only, without biases and scales.
     """
 
     multiplying: tuple[MultiplyingOperator, ...]
@@ -74,16 +74,16 @@ class Computation:
 
     @property
     def integer_weight_share(self) -> float:
-        """Share of the file's weight bytes that are int8 (biases of int32, which every int8 file has, aside)."""
+        """Share of the file's weight bytes that are int8 (ignoring int32 biases, which every int8 file has)."""
         small = sum(self.weight_bytes.get(dtype, 0) for dtype in ("int8", "uint8"))
         total = small + sum(self.weight_bytes.get(dtype, 0) for dtype in ("float16", "float32", "float64"))
         return small / total if total else 0.0
 
     def verdict(self, claimed: Quantization) -> ComputationVerdict:
-        """What it really is, whatever it is called.
+        """What it really is, whatever it claims.
 
-        The weights in the file count too: ONNX Runtime can quantize float weights when it loads them, which makes
-        neither the file small nor another runtime fast.
+        The weights in the file count too: ONNX Runtime can quantize float weights on loading, which makes neither the
+        file smaller nor other runtimes faster.
         """
         if self.integer_share >= INT8_MACS and self.integer_weight_share >= INT8_WEIGHTS:
             return ComputationVerdict.INT8

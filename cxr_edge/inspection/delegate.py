@@ -1,4 +1,4 @@
-"""What LiteRT's delegate takes over of a TFLite file, here and now."""
+"""Which part of a TFLite file LiteRT's delegate takes over on this machine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cxr_edge.errors import ArtifactError, first_line
 
 @dataclass(frozen=True)
 class DelegateReport:
-    """What a delegate replaced of a file's operators.
+    """Which of a file's operators a delegate replaced.
 
     Attributes:
         delegate: its name.
-        operators: how many the file has.
-        taken: how many of them the delegate took.
-        pieces: of the graph, each of which it runs as a whole.
-        left: kinds of operators that LiteRT's own kernels run.
+        operators: number of operators in the file.
+        taken: number of those taken by the delegate.
+        pieces: number of subgraphs that it runs as a whole.
+        left: kinds of operators left to LiteRT's own kernels.
     """
 
     delegate: str
@@ -31,7 +31,7 @@ class DelegateReport:
 
 
 def delegate_report(path: Path) -> DelegateReport:
-    """Load a TFLite file as `predict` does and look which operators XNNPACK replaced.
+    """Load a TFLite file as `predict` does and see which operators XNNPACK replaced.
 
     Raises:
         ArtifactError: LiteRT cannot load it.
@@ -44,7 +44,7 @@ def delegate_report(path: Path) -> DelegateReport:
             interpreter = Interpreter(model_path=str(path))
             interpreter.allocate_tensors()
     except Exception as error:
-        # LiteRT raises RuntimeError and ValueError alike.
+        # LiteRT raises either RuntimeError or ValueError.
         raise ArtifactError(f"{path}: LiteRT cannot load it ({first_line(error)})") from None
     details = interpreter._get_ops_details()
     pieces = [operator for operator in details if operator["op_name"] == "DELEGATE"]

@@ -1,4 +1,4 @@
-"""`cxr-edge inspect`: what an artifact says of itself, and what its graph says."""
+"""`cxr-edge inspect`: what an artifact claims, and what its graph shows."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class ComputationSummary:
 
     Attributes:
         verdict: what it computes in.
-        integer_share: of the multiply-accumulates of one inference.
+        integer_share: share of one inference's multiply-accumulates in integers.
         integer_macs: multiply-accumulates in integers.
-        float_macs: the others.
+        float_macs: multiply-accumulates in float.
         float_operators: names of the layers that multiply in float.
-        integer_convolutions: how many convolutions compute in integers.
-        float_convolutions: the others.
-        extra_bytes: what the float kernels take more than they would in int8.
+        integer_convolutions: number of convolutions that compute in integers.
+        float_convolutions: number of the others.
+        extra_bytes: extra size of the float kernels compared with int8.
         weight_bytes: of all constants, by type.
-        operators: how many there are of each kind, the most frequent first.
+        operators: the number of each kind, the most frequent first.
     """
 
     verdict: ComputationVerdict
@@ -48,7 +48,7 @@ class ComputationSummary:
 
     @classmethod
     def of(cls, computation: Computation, claimed: Quantization) -> ComputationSummary:
-        """The figures of a computation, judged beside the quantization that the file claims."""
+        """The figures of a computation, judged against the quantization that the file claims."""
         return cls(
             verdict=computation.verdict(claimed),
             integer_share=computation.integer_share,
@@ -72,10 +72,10 @@ class Inspection:
         format: tflite or onnx.
         bytes: its size.
         sha256: of its content.
-        claims: the quantization that its metadata or, without any, its name says.
-        metadata: None for a file of another tool.
-        computation: None where the packages to look into the graph are not installed.
-        delegate: what LiteRT's delegate takes of it; None for an ONNX file.
+        claims: the quantization according to its metadata or, without any, its name.
+        metadata: None for a file from another tool.
+        computation: None if the packages to read the graph are not installed.
+        delegate: the part that LiteRT's delegate takes over; None for an ONNX file.
         missing: why there is no `computation`.
         schema: of this record.
     """
@@ -93,17 +93,17 @@ class Inspection:
 
 
 def inspect(path: Path) -> Inspection:
-    """Look into a TFLite or ONNX file, of this project or not.
+    """Inspect a TFLite or ONNX file, of this project or not.
 
     Raises:
-        ArtifactError: no such file, or neither a TFLite nor an ONNX model; it is not the one that the manifest beside
-            it describes; or it brings its runtime down.
+        ArtifactError: the file is missing, is neither a TFLite nor an ONNX model, differs from its entry in the
+            manifest beside it, or crashes its runtime.
     """
     kind = require_artifact_file(path)
     require_loadable(path)
     metadata = _metadata_of(path)
     if metadata is None:
-        # A file of another tool is judged by the name that it goes by.
+        # A file from another tool is judged by its name.
         claims = Quantization.INT8 if Quantization.INT8 in path.name.lower() else Quantization.FLOAT32
     else:
         claims = metadata.quantization
@@ -132,7 +132,7 @@ def inspect(path: Path) -> Inspection:
 
 
 def _metadata_of(path: Path) -> ArtifactMetadata | None:
-    """None for a file of another tool. Raises ArtifactError for one that is not what its manifest says."""
+    """None for a file from another tool. Raises ArtifactError for a file that differs from its manifest entry."""
     if is_listed(path):
         return read_checked_artifact(path).metadata
     try:
@@ -142,11 +142,11 @@ def _metadata_of(path: Path) -> ArtifactMetadata | None:
 
 
 def _require_survivable(path: Path, kind: ArtifactFormat) -> None:
-    """Raises ArtifactError where loading a file that is new here ends the process that does it."""
+    """Raises ArtifactError if loading a file that is new here crashes the process that tries it."""
     try:
         runtime = runtimes_for(kind)[0]
     except MissingDependencyError:
-        # Without a runtime nothing is loaded.
+        # Without a runtime, nothing is loaded.
         return
     with Trial() as trial:
         trial.require_known(path, runtime)

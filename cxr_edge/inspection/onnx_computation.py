@@ -1,4 +1,4 @@
-"""The computation of an ONNX file, as ONNX Runtime runs it: after its own optimization on this CPU."""
+"""The computation of an ONNX file as ONNX Runtime runs it, after its own optimization on this CPU."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import numpy as np
 from cxr_edge.errors import ArtifactError
 from cxr_edge.inspection.computation import Computation, MultiplyingOperator
 
-#: Position of the kernel among the inputs of ONNX Runtime's operators that have one, in integers and in float.
+#: Input position of the kernel in ONNX Runtime's operators that have one, in integers and in float.
 _INTEGER_KERNELS = {"QLinearConv": 3, "QGemm": 3, "QLinearMatMul": 3, "ConvInteger": 1, "MatMulInteger": 1}
 _FLOAT_KERNELS = {"Conv": 1, "FusedConv": 1, "NhwcFusedConv": 1, "Gemm": 1, "FusedGemm": 1, "MatMul": 1}
 _KERNELS = {**_INTEGER_KERNELS, **_FLOAT_KERNELS}
 
 
 class _Places(NamedTuple):
-    """Height times width of every four-dimensional tensor, by its name, and by that of the node that yields it.
+    """Height times width of every four-dimensional tensor, by its name, and by the name of the node that outputs it.
 
-    Apart: a node may have the name of a tensor that another one yields.
+    Kept separately: a node may have the same name as another node's output.
     """
 
     of_nodes: dict[str, int]
@@ -31,7 +31,7 @@ class _Places(NamedTuple):
 
 
 def computation_of_onnx(path: Path) -> Computation:
-    """Counts of an ONNX file.
+    """Count the computation of an ONNX file.
 
     Raises:
         ArtifactError: ONNX Runtime cannot load it, or the size of an operator's output cannot be inferred.
@@ -68,7 +68,7 @@ def _optimized(path: Path) -> Any:
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         options.log_severity_level = 4
         options.add_session_config_entry(*SIGNED_ACTIVATIONS)
-        # Level 2: level 3 replaces float convolutions by ones in a layout of this CPU.
+        # Level 2: level 3 replaces float convolutions with ones in a CPU-specific layout.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         try:
             onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0)
@@ -82,12 +82,12 @@ def _multiplying(model: Any, places: _Places, path: Path) -> Iterator[Multiplyin
     shapes = {initializer.name: tuple(initializer.dims) for initializer in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type in ("Cast", "DequantizeLinear"):
-            # A kernel that is converted on its way keeps its shape.
+            # A kernel that is converted first keeps its shape.
             shapes[node.output[0]] = shapes.get(node.input[0], ())
         if node.op_type not in _KERNELS:
             continue
         kernel = shapes.get(node.input[_KERNELS[node.op_type]], ())
-        # ONNX Runtime names some tensors anew and keeps the names of nodes, which other tools leave empty.
+        # ONNX Runtime renames some tensors and keeps the names of nodes, which other tools leave empty.
         known = places.of_nodes.get(node.name, places.of_tensors.get(node.output[0]))
         if len(kernel) == 4 and known is None:
             raise ArtifactError(

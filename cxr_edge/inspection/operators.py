@@ -13,7 +13,7 @@ from cxr_edge.inspection.tflite_computation import computation_of_tflite
 
 
 def computation_of(path: Path, kind: ArtifactFormat) -> Computation:
-    """Counts of an artifact. Raises ArtifactError, and ModuleNotFoundError without the package to read its format."""
+    """Count an artifact's computation. Raises ArtifactError, ModuleNotFoundError without its format's package."""
     try:
         if kind is ArtifactFormat.ONNX:
             return computation_of_onnx(path)
@@ -23,5 +23,5 @@ def computation_of(path: Path, kind: ArtifactFormat) -> Computation:
     except ArtifactError as error:
         raise ArtifactError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     except Exception as error:
-        # Sound as its structure is, a forged graph may say what no count is ready for.
+        # Even with a sound structure, a forged graph may contain what the count does not expect.
         raise ArtifactError(f"{path}: its operators cannot be counted ({first_line(error)})") from None

@@ -1,4 +1,4 @@
-"""The computation of a TFLite file, as its graph says."""
+"""The computation of a TFLite file, from its graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WITH_KERNEL = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def computation_of_tflite(model: TFLiteFile) -> Computation:
-    """Counts of a TFLite file: integer where input, kernel and output all are int8."""
+    """Count the computation of a TFLite file: integer if input, kernel and output are all int8."""
     constants = [(tensor.dtype, tensor.data) for tensor in model.tensors if tensor.data is not None]
     weight_bytes: Counter[str] = Counter()
     for dtype, data in constants:
@@ -30,7 +30,7 @@ def computation_of_tflite(model: TFLiteFile) -> Computation:
 def _multiplying(model: TFLiteFile, operator: Operator) -> MultiplyingOperator:
     source, kernel = (model.tensors[index] for index in operator.inputs[:2])
     target = model.tensors[operator.outputs[0]]
-    # For each place of the output a kernel holds all its values (depthwise, fully connected), or a slice per channel.
+    # At each output position, all of the kernel is applied (depthwise, fully connected), or one slice per channel.
     places = math.prod(target.shape[1:3]) if len(target.shape) == 4 else 1
     return MultiplyingOperator(
         target.name.removesuffix("_float"),

@@ -1,4 +1,4 @@
-"""The integers of an ONNX file's activations: three choices that the field keeps apart."""
+"""The integer format of an ONNX file's activations: three independent choices."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class ActivationFormat:
 
     Args:
         activation_type: the integer type.
-        reduced_range: kernels within -64..64, for x86 without VNNI, whose VPMADDUBSW adds two products up in 16 bits:
-            two of 255 and 64 fit, two of 255 and 127 do not.
+        reduced_range: kernels within -64..64, for x86 without VNNI, whose VPMADDUBSW adds two products in 16 bits: two
+            of 255 and 64 fit, two of 255 and 127 do not.
         symmetric: every zero point is 0, for TensorRT. It fuses ReLU and pooling only when they are float operators,
             and reads no int32 `DequantizeLinear`.
     """
@@ -36,7 +36,7 @@ class ActivationFormat:
     symmetric: bool = False
 
     def check(self) -> None:
-        """Raises OptionError for symmetric uint8 activations, which no runtime is fast with."""
+        """Raises OptionError for symmetric uint8 activations, which are fast on no runtime."""
         if self.symmetric and self.activation_type is not ActivationType.INT8:
             raise OptionError(
                 f"symmetric_activations with activation_type {self.activation_type}: zero points of 0 are for int8"
@@ -48,7 +48,7 @@ class ActivationFormat:
 
     @property
     def offset(self) -> int:
-        """What is added to TFLite's int8 to give the same value's integer here, zero point included."""
+        """The difference between the integers here and TFLite's int8 for the same value, zero point included."""
         return 128 if self.activation_type is ActivationType.UINT8 else 0
 
     @property
@@ -58,5 +58,5 @@ class ActivationFormat:
 
     @property
     def holds_image(self) -> bool:
-        """Whether the grey values 0..255 pass as they are: as uint8 activations, or to a first layer in float."""
+        """Whether the grey values 0..255 pass unchanged: as uint8 activations, or to a first layer in float."""
         return self.activation_type is ActivationType.UINT8 or self.symmetric

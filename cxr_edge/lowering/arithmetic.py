@@ -10,7 +10,7 @@ from cxr_edge.lowering.translation import Translation
 
 
 def lower_add(translation: Translation, operator: Operator) -> None:
-    """Of two tensors, or of a tensor and a float constant of one value."""
+    """ADD of two tensors, or of a tensor and a scalar float constant."""
     (target,) = operator.outputs
     inputs = [
         translation.dequantized(index) if translation.tensor(index).data is None else _scalar(translation, index)
@@ -28,11 +28,11 @@ def _scalar(translation: Translation, index: int) -> str:
 
 
 def lower_product(translation: Translation, operator: Operator) -> None:
-    """MUL or DIV of float tensors, of which one may be a vector per image."""
+    """MUL or DIV of float tensors, one of which may be a vector per image."""
     (target,) = operator.outputs
     if not all(translation.is_float(index) for index in (*operator.inputs, target)):
         raise ArtifactError(f"{translation.layer(target)}: a {operator.kind} of integers has no lowering")
-    # The converter leaves out a reshape where one N allows TFLite to broadcast without.
+    # With a fixed N, the converter omits the reshape that TFLite does not need for broadcasting.
     image = len(translation.tensor(target).shape) == 4
     inputs = [
         _one_place(translation, index, target)
@@ -46,7 +46,7 @@ def lower_product(translation: Translation, operator: Operator) -> None:
 
 
 def lower_reshape(translation: Translation, operator: Operator) -> None:
-    """Of `[N, C]` to `[N, 1, 1, C]`."""
+    """RESHAPE from `[N, C]` to `[N, 1, 1, C]`."""
     source, (target,) = operator.inputs[0], operator.outputs
     *places, channels = translation.tensor(target).shape[1:]
     if translation.tensor(source).shape[1:] != (channels,) or set(places) != {1}:
@@ -55,7 +55,7 @@ def lower_reshape(translation: Translation, operator: Operator) -> None:
 
 
 def _one_place(translation: Translation, source: int, target: int) -> str:
-    """The value of a vector per image, as an image of one place: channels come first here."""
+    """The value of a vector per image, as an image of one pixel: channels come first here."""
     channels = translation.tensor(source).shape[-1]
     shape = translation.builder.constant(f"t{source}_one_place", np.array([0, channels, 1, 1], dtype=np.int64))
     return translation.builder.node("Reshape", [translation.values[source], shape], f"t{target}_one_place")

@@ -1,4 +1,4 @@
-"""An ONNX graph, put together node by node."""
+"""Build an ONNX graph node by node."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ IR_VERSION = 8
 
 
 class GraphBuilder:
-    """Nodes and constants in the order in which they were added, which makes equal graphs equal bytes."""
+    """Nodes and constants in order of addition, so that equal graphs are equal bytes."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def node(self, op_type: str, inputs: Sequence[str], output: str, name: str | None = None, **attributes: Any) -> str:
-        """Add an operator of one output; the output's name, which the node takes too unless it has one of its own."""
+        """Add an operator with one output; returns the output's name, which is also the node's unless `name` is set."""
         self._nodes.append(helper.make_node(op_type, inputs, [output], name=name or output, **attributes))
         return output
 
     def constant(self, name: str, value: ArrayLike) -> str:
-        """Add a constant, unless one of this name is there already; its name."""
+        """Add a constant, unless its name already exists; returns the name."""
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(np.asarray(value), name)
         return name
@@ -40,7 +40,7 @@ class GraphBuilder:
         """The graph as a model.
 
         Raises:
-            ArtifactError: it is not a valid one: the shapes of an operator's inputs do not fit, for example.
+            ArtifactError: the graph is invalid; for example, the shapes of an operator's inputs do not match.
         """
         graph = helper.make_graph(self._nodes, name, inputs, outputs, initializer=list(self._constants.values()))
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="cxr-edge")

@@ -1,4 +1,4 @@
-"""QUANTIZE and DEQUANTIZE: from the image's integers, and to and from what stays float."""
+"""QUANTIZE and DEQUANTIZE: for the image's integers, and to and from float layers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from cxr_edge.artifacts.tflite_file import Operator
 from cxr_edge.errors import ArtifactError
 from cxr_edge.lowering.translation import Translation
 
-#: Scale and zero point of an int8 tensor whose integers are grey values less 128.
+#: Scale and zero point of an int8 tensor whose integers are grey values minus 128.
 _GREY_VALUES = (1.0, -128)
 _COMPUTE_IN_FLOAT = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD"}
 
 
 def lower_quantize(translation: Translation, operator: Operator) -> None:
-    """Of the image, or of a float layer's output."""
+    """QUANTIZE of the image, or of a float layer's output."""
     (source,), (target,) = operator.inputs, operator.outputs
     if translation.is_float(source):
         translation.quantize(translation.values[source], target)
@@ -41,14 +41,14 @@ def lower_quantize(translation: Translation, operator: Operator) -> None:
 
 
 def lower_dequantize(translation: Translation, operator: Operator) -> None:
-    """For what stays float: the softmax, and layers that compute in float."""
+    """DEQUANTIZE for the softmax, and for layers left in float."""
     (source,), (target,) = operator.inputs, operator.outputs
     readers = {reader.kind for reader in translation.model.operators if target in reader.inputs}
     if not readers & _COMPUTE_IN_FLOAT:
         translation.values[target] = translation.dequantized(source)
         return
-    # Spelled out for a layer left in float: ONNX Runtime quantizes the float kernel of a convolution between
-    # DequantizeLinear and QuantizeLinear when it loads it, one scale for all channels.
+    # Spelled out for a layer left in float: on loading, ONNX Runtime quantizes the float kernel of a convolution
+    # between DequantizeLinear and QuantizeLinear, with one scale for all channels.
     builder, integers = translation.builder, translation.values[source]
     if source == translation.image and translation.activations.holds_image:
         translation.values[target] = builder.node("Cast", [integers], f"t{target}_float", to=TensorProto.FLOAT)

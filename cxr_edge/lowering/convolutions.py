@@ -10,17 +10,17 @@ from cxr_edge.lowering.windows import pads_of, strides_of
 
 
 def lower_convolution(translation: Translation, operator: Operator) -> None:
-    """TFLite's kernel is `[O, H, W, I]`; ONNX wants `[O, I, H, W]`."""
+    """CONV_2D: TFLite's kernel is `[O, H, W, I]`; ONNX wants `[O, I, H, W]`."""
     _lower(translation, operator, (0, 3, 1, 2), groups=1)
 
 
 def lower_depthwise_convolution(translation: Translation, operator: Operator) -> None:
-    """TFLite's kernel is `[1, H, W, O]`; ONNX wants `[O, 1, H, W]` and a group for each input channel."""
+    """DEPTHWISE_CONV_2D: TFLite's kernel is `[1, H, W, O]`; ONNX wants `[O, 1, H, W]`, a group per input channel."""
     _lower(translation, operator, (3, 0, 1, 2), groups=translation.tensor(operator.inputs[0]).shape[3])
 
 
 def _inputs_of(operator: Operator) -> tuple[int, int, int]:
-    """Source, kernel and bias: -1 for none, for which TFLite has the same number, or no third input at all."""
+    """Source, kernel and bias; -1 for no bias, which TFLite marks by the same number or by a missing third input."""
     source, kernel, *bias = operator.inputs
     return source, kernel, bias[0] if bias else -1
 
@@ -36,8 +36,8 @@ def _lower(translation: Translation, operator: Operator, kernel_axes: tuple[int,
     strides = strides_of(operator)
     integers = not translation.is_float(source) and not translation.activations.symmetric
     if window == [1, 1] and strides != [1, 1] and integers:
-        # Picking the rows and columns that are read, as integers. OpenVINO does so by itself, but between
-        # DequantizeLinear's parts, and then computes the convolution in float.
+        # Select the rows and columns that are read while they are integers. OpenVINO does so itself, but between the
+        # parts of DequantizeLinear, and then computes the convolution in float.
         picked = translation.builder.node(
             "MaxPool", [translation.values[source]], f"t{target}_picked", kernel_shape=[1, 1], strides=strides
         )
@@ -58,7 +58,7 @@ def _lower(translation: Translation, operator: Operator, kernel_axes: tuple[int,
 
 
 def lower_fully_connected(translation: Translation, operator: Operator) -> None:
-    """Both keep the kernel as `[O, I]`."""
+    """FULLY_CONNECTED: both formats store the kernel as `[O, I]`."""
     source, kernel, bias = _inputs_of(operator)
     (target,) = operator.outputs
     weight = add_kernel(translation, kernel)

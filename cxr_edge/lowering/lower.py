@@ -1,8 +1,8 @@
 """Lower an int8 TFLite file to ONNX, integer for integer.
 
 Both files then hold the same weights, scales and zero points. Every operator becomes one dequantize-operate-quantize
-group of standard ONNX operators, which ONNX Runtime and OpenVINO fuse into one integer kernel each. The layout is
-changed once, at build time: weights are transposed here, and the one-channel input needs a reshape only.
+group of standard ONNX operators, which ONNX Runtime and OpenVINO fuse into one integer kernel each. The layout changes
+once, at build time: weights are transposed here, and the one-channel input needs only a reshape.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from cxr_edge.lowering.pooling import lower_max_pool, lower_mean
 from cxr_edge.lowering.softmax import lower_softmax
 from cxr_edge.lowering.translation import Translation
 
-#: What adds one TFLite operator to the ONNX graph, by the operator's name in TFLite's schema. Each raises ArtifactError
-#: for what it does not know.
+#: Handlers that add a TFLite operator to the ONNX graph, by its name in TFLite's schema. Each raises ArtifactError for
+#: unsupported cases.
 HANDLERS: Mapping[str, Callable[[Translation, Operator], None]] = {
     "ADD": lower_add,
     "CONV_2D": lower_convolution,
@@ -44,18 +44,18 @@ HANDLERS: Mapping[str, Callable[[Translation, Operator], None]] = {
 def lower_to_onnx(tflite: bytes, activations: ActivationFormat, opset: int, batch: int | None) -> onnx.ModelProto:
     """An ONNX model with the integers of an int8 TFLite file.
 
-    Input `image` uint8 `[N, S, S, 1]`, output `probabilities` float32 `[N, K]`, as every artifact, and `heatmap` if the
-    file has it.
+    Input `image` uint8 `[N, S, S, 1]`, output `probabilities` float32 `[N, K]`, as in every artifact, and `heatmap` if
+    the file has it.
 
     Args:
         tflite: the content of a full-integer TFLite file with a float softmax. For symmetric activations its zero
-            points must be 0, and what reads the image in float.
+            points must be 0, and the layer that reads the image in float.
         activations: the integers to write.
-        opset: of the operators.
-        batch: the only N that the file takes; None for any.
+        opset: opset version of the operators.
+        batch: the only N that the file accepts; None for any.
 
     Raises:
-        ArtifactError: the file holds something that this lowering does not know.
+        ArtifactError: the file contains something that this lowering does not support.
     """
     translation = Translation(read_tflite(tflite), activations)
     (image,), (probabilities, *_) = translation.model.inputs, translation.model.outputs
@@ -70,7 +70,7 @@ def lower_to_onnx(tflite: bytes, activations: ActivationFormat, opset: int, batc
 
 
 def _model(translation: Translation, opset: int, batch: int | str) -> onnx.ModelProto:
-    """The finished graph, with the contract's ends."""
+    """The finished graph, with the contract's inputs and outputs."""
     (image,), (probabilities, *heatmaps) = translation.model.inputs, translation.model.outputs
     shape = [batch, *translation.tensor(image).shape[1:]]
     inputs = [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, shape)]

@@ -11,7 +11,7 @@ from cxr_edge.lowering.windows import pads_of, strides_of
 
 
 def lower_max_pool(translation: Translation, operator: Operator) -> None:
-    """The largest of some integers is an integer; TensorRT alone wants it said in float."""
+    """MAX_POOL_2D. The maximum of integers is an integer; only TensorRT wants it expressed in float."""
     (source,), (target,) = operator.inputs, operator.outputs
     if translation.tensor(source).quantization != translation.tensor(target).quantization:
         raise ArtifactError(f"{translation.layer(target)}: a MAX_POOL_2D that changes its scale has no lowering")
@@ -35,7 +35,7 @@ def lower_max_pool(translation: Translation, operator: Operator) -> None:
 
 
 def lower_mean(translation: Translation, operator: Operator) -> None:
-    """Over height and width."""
+    """MEAN over height and width."""
     source, axes = operator.inputs
     (target,) = operator.outputs
     over = translation.tensor(axes).data

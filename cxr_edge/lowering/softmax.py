@@ -1,4 +1,4 @@
-"""SOFTMAX, which yields the probabilities."""
+"""SOFTMAX, which outputs the probabilities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cxr_edge.lowering.translation import Translation
 
 
 def lower_softmax(translation: Translation, operator: Operator) -> None:
-    """In float; its output has the contract's name."""
+    """SOFTMAX in float; its output has the contract's name."""
     (source,), (target,) = operator.inputs, operator.outputs
     if not translation.is_float(source):
         raise ArtifactError("an int8 softmax has no lowering: its step of 1/256 ties close classes")

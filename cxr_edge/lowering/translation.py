@@ -1,4 +1,4 @@
-"""A TFLite file on its way to ONNX: what the operators' handlers read of the one and add to the other."""
+"""The state of a translation from TFLite to ONNX: what the operators' handlers read from one and add to the other."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cxr_edge.lowering.builder import GraphBuilder
 
 
 class Translation:
-    """Tensors of the TFLite file by their index, and the ONNX values that stand for those computed so far.
+    """Tensors of the TFLite file by index, and the ONNX values of those computed so far.
 
     Attributes:
         model: the TFLite file.
         activations: the integers of the ONNX file.
-        builder: of the ONNX graph.
+        builder: builds the ONNX graph.
         values: name of the ONNX value of each TFLite tensor.
         image: index of the tensor that holds the image's integers, once there is one.
     """
@@ -36,14 +36,14 @@ class Translation:
         return self.tensor(index).is_float
 
     def layer(self, index: int) -> str:
-        """Name of the layer that yields a tensor."""
+        """Name of the layer that outputs a tensor."""
         return self.tensor(index).name.removesuffix("_float")
 
     def scale_and_zero_point(self, index: int) -> list[str]:
         """The two constants of an integer tensor.
 
         Raises:
-            ArtifactError: the activations are to be symmetric and its zero point is not 0.
+            ArtifactError: the activations must be symmetric but its zero point is not 0.
         """
         scale, zero_point = self.tensor(index).quantization
         if self.activations.symmetric and zero_point:
@@ -61,7 +61,7 @@ class Translation:
         """The float value of a tensor, or of integers picked from it, for one reader."""
         if self.is_float(index):
             return self.values[index]
-        # A dequantize for each reader: the runtimes fuse a group only if it is not shared.
+        # A separate dequantize for each reader: the runtimes fuse a group only if it is not shared.
         self._dequantizations += 1
         return self.builder.node(
             "DequantizeLinear",
@@ -70,18 +70,18 @@ class Translation:
         )
 
     def quantize(self, value: str, index: int) -> None:
-        """Make a float value, quantized, an integer tensor's."""
+        """Quantize a float value into an integer tensor."""
         inputs = [value, *self.scale_and_zero_point(index)]
         self.values[index] = self.builder.node("QuantizeLinear", inputs, f"t{index}_quantized")
 
     def finish(self, value: str, index: int, fused_activation: int) -> None:
-        """Bring an operator's float result to its output tensor, through the activation fused with it.
+        """Write an operator's float result to its output tensor, applying the fused activation.
 
-        Saturation takes care of a ReLU where the zero point is the lowest integer; elsewhere a maximum of integers
-        does, or for TensorRT, which fuses it, a float ReLU.
+        Saturation implements a ReLU if the zero point is the lowest integer; otherwise a maximum of integers does, or,
+        for TensorRT, a float ReLU, which it fuses.
 
         Raises:
-            ArtifactError: the activation is another than a ReLU.
+            ArtifactError: the activation is not a ReLU.
         """
         if fused_activation not in (ActivationFunctionType.NONE, ActivationFunctionType.RELU):
             name = schema_name(ActivationFunctionType, fused_activation)

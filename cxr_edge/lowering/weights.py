@@ -1,4 +1,4 @@
-"""Kernels and biases, with their integers as the TFLite file has them or halved."""
+"""Kernels and biases, with the TFLite file's integers, unchanged or halved."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from cxr_edge.lowering.translation import Translation
 
 
 def add_kernel(translation: Translation, index: int, axes: tuple[int, ...] | None = None) -> str:
-    """Add a kernel's constants; the name of its float value.
+    """Add a kernel's constants; returns the name of its float value.
 
     Args:
         translation: to add them to.
-        index: of the kernel among the TFLite file's tensors: int8 with one scale or one per channel, or float.
-        axes: order in which ONNX wants its axes, output channels first; None for the order they have.
+        index: index of the kernel among the TFLite file's tensors: int8 with one scale or one per channel, or float.
+        axes: ONNX's order of its axes, output channels first; None to keep the order.
 
     Raises:
-        ArtifactError: it is of another type, not constant, without a scale, or with zero points.
+        ArtifactError: it has another type, is not constant, has no scale, or has nonzero zero points.
     """
     tensor = translation.tensor(index)
     if tensor.data is not None and tensor.is_float:
@@ -38,10 +38,10 @@ def add_kernel(translation: Translation, index: int, axes: tuple[int, ...] | Non
 
 
 def add_bias(translation: Translation, index: int) -> list[str]:
-    """Add a bias; the name of its float value, or nothing for the index -1: the converter leaves out one of zeros.
+    """Add a bias; returns the name of its float value, or nothing for index -1: the converter omits a bias of zeros.
 
     Raises:
-        ArtifactError: it is neither int32 with scales nor float, or not constant.
+        ArtifactError: it is neither int32 with scales nor float, or is not constant.
     """
     if index < 0:
         return []
@@ -51,7 +51,7 @@ def add_bias(translation: Translation, index: int) -> list[str]:
     if tensor.data is None or tensor.dtype != "int32" or not len(tensor.scales):
         raise ArtifactError(f"tensor {tensor.name}: not an int32 bias")
     if translation.activations.symmetric:
-        # TensorRT reads no int32 DequantizeLinear; it rounds the bias itself.
+        # TensorRT does not support int32 DequantizeLinear; it rounds the bias itself.
         return [translation.builder.constant(f"t{index}", (tensor.data * _scales(tensor)).astype(np.float32))]
     integers, scales = _in_range(translation, tensor.data, _scales(tensor))
     inputs = [
@@ -71,12 +71,12 @@ def _scales(tensor: Tensor) -> Any:
 
 
 def _channel_axis(tensor: Tensor) -> dict[str, Any]:
-    # Attributes of a node are of any type.
+    # A node's attributes may be of any type.
     return {"axis": 0} if len(tensor.scales) > 1 else {}
 
 
 def _in_range(translation: Translation, integers: NDArray[Any], scales: Any) -> tuple[NDArray[Any], Any]:
-    """Halved for a reduced range, a bias too: its step is the kernel's times the input's."""
+    """Halved for a reduced range, including the bias: its step is the kernel's times the input's."""
     if not translation.activations.reduced_range:
         return integers, scales
     return np.round(integers / 2).astype(integers.dtype), scales * np.float32(2)

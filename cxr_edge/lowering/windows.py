@@ -1,4 +1,4 @@
-"""Windows that move over an image, as TFLite and as ONNX describe them."""
+"""Sliding windows over an image, as TFLite and ONNX describe them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cxr_edge.artifacts.tflite_file import Operator
 
 
 def strides_of(operator: Operator) -> list[int]:
-    """Steps along height and width."""
+    """Strides along height and width."""
     return [operator.options.strideH, operator.options.strideW]
 
 
@@ -17,7 +17,7 @@ def pads_of(operator: Operator, image: tuple[int, int], window: tuple[int, int])
 
     Args:
         operator: a convolution or a pooling.
-        image: height and width of what it reads.
+        image: height and width of its input.
         window: height and width of its window.
     """
     if operator.options.padding == Padding.VALID:

@@ -20,7 +20,7 @@ SIDES: tuple[Side, Side] = (-1, 1)
 
 # Edges are drawn at twice the image's size and averaged down, which is Pillow's only way to antialias polygons.
 OVERSAMPLING = 2
-# A blur this wide, in pixels, loses nothing at a quarter of the resolution, and costs a sixteenth.
+# A blur this wide, in pixels, loses nothing at a quarter of the resolution and costs a sixteenth.
 WIDE_BLUR = 3.0
 
 # Lateral lung wall of the mean chest: half-width at a height. Ribs and peripheral opacities follow it too.
@@ -123,10 +123,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Thorax:
-    """A healthy chest: its attenuation and what disease needs to know about its geometry. Fields are (S, S) float32.
+    """A healthy chest: its attenuation, and the geometry needed to draw disease. Fields are (S, S) float32.
 
     ``lungs`` is the share of aerated lung, ``laterality`` 0 at the midline and 1 at the lateral lung wall, ``breadth``
-    the width of this lung relative to the mean chest, ``air`` the attenuation that a full lung takes away.
+    the width of this lung relative to the mean chest, ``air`` the attenuation that a full lung removes.
     """
 
     pose: Pose

@@ -15,7 +15,7 @@ from cxr_edge.files import replacing
 from cxr_edge.machine import usable_cores
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 
-#: Pixels of all images that take longer to draw than processes to start, which is a second or two.
+#: Total number of pixels above which drawing takes longer than starting processes, which is a second or two.
 _WORTH_PROCESSES = 1_500_000
 _Job: TypeAlias = tuple[Path, str, int, int]
 
@@ -51,7 +51,7 @@ def write_phantoms(
 
 
 def _drawn(jobs: list[_Job]) -> Iterator[None]:
-    """Draw each to its file, in order."""
+    """Draw each job to its file, in order."""
     if sum(size * size for *_, size in jobs) < _WORTH_PROCESSES:
         for job in jobs:
             _draw_to_file(*job)
@@ -71,7 +71,7 @@ def _draw_to_file(path: Path, label: str, seed: int, size: int) -> None:
 def contact_sheet(rows: int = 3, columns: int = 6, size: int = 192, seed: int = 0) -> Image.Image:
     """A grey sheet of phantoms of ``size`` pixels: one class per row, its name in a corner.
 
-    Rows beyond the third begin anew with the first class and show further patients.
+    Rows beyond the third start again with the first class and show further patients.
     """
     sheet = Image.new("L", (columns * size, rows * size))
     pen = ImageDraw.Draw(sheet)

@@ -1,8 +1,8 @@
 """Phantoms: synthetic frontal chest X-rays in three classes, drawn from a seed.
 
 They stand in for a real data set in demos and tests. Disease shows in the *place and texture* of its opacities; every
-image is exposed to a brightness and contrast drawn without regard to its class, so that no grey-level statistic gives
-the class away.
+image is exposed with a brightness and contrast drawn independently of its class, so no grey-level statistic gives the
+class away.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Phantom:
 def draw_phantom(label: str, seed: int, size: int = 256) -> Phantom:
     """Draw a phantom of ``size`` x ``size`` pixels; the same arguments give the same bytes.
 
-    One seed is one patient: labels share its anatomy, pose and exposure, and differ by the disease alone.
+    One seed is one patient: labels share its anatomy, pose and exposure, and differ only in the disease.
 
     Raises:
         ValueError: unknown label, a size below 64, or a negative seed.
@@ -48,7 +48,7 @@ def draw_phantom(label: str, seed: int, size: int = 256) -> Phantom:
     anatomy, disease, exposure = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
     thorax = draw_thorax(anatomy, size)
     opacity = _draw_opacity(disease, label, thorax)
-    # An opacity fills alveoli: it takes away the contrast that air gave, and never more than that.
+    # An opacity fills alveoli: it removes the contrast due to air, never more than that.
     attenuation = thorax.attenuation + thorax.air * opacity
     return Phantom(_expose(exposure, attenuation), opacity, label)
 
@@ -123,13 +123,13 @@ def _perihilar(rng: np.random.Generator, side: Side, patches: Layer, streaks: La
 
 
 def _expose(rng: np.random.Generator, attenuation: Field) -> NDArray[np.uint8]:
-    """Turn attenuation into grey values at a random exposure that knows nothing of the class."""
+    """Turn attenuation into grey values at a random exposure, independent of the class."""
     size = attenuation.shape[0]
     image = attenuation + rng.uniform(0.0, 0.05) * value_noise(rng, size, 3)
     image = np.clip(image, 0.0, None) ** rng.uniform(0.8, 1.35)
     mean, contrast = rng.uniform(100.0, 155.0), rng.uniform(42.0, 62.0)
     grey = mean + contrast * (image - image.mean()) / image.std()
-    # Its own generator: the number of pixels must not change what is drawn after the grain.
+    # A separate generator: the number of pixels must not affect what is drawn after the grain.
     (grain,) = rng.spawn(1)
     grey += rng.uniform(0.5, 4.0) * grain.standard_normal((size, size), dtype=np.float32)
     # A film's shoulder and toe: the extremes are compressed, not cut off.
@@ -141,7 +141,7 @@ def _expose(rng: np.random.Generator, attenuation: Field) -> NDArray[np.uint8]:
 
 
 def _collimate(rng: np.random.Generator, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Now and then, the collimator's blades shade the borders."""
+    """Occasionally shade the borders with the collimator's blades."""
     if rng.random() < 0.25:
         size = pixels.shape[0]
         shade = np.uint8(rng.integers(0, 30))

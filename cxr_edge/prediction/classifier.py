@@ -30,7 +30,7 @@ from cxr_edge.runtimes.selection import best_artifacts, warnings_about_answers
 if TYPE_CHECKING:
     from cxr_edge.evaluation.replay import ReplayResult
 
-#: The runtime to ask for when the fastest is wanted that computes what was validated.
+#: Name of the runtime option that selects the fastest runtime that computes what was validated.
 AUTO = "auto"
 
 
@@ -52,13 +52,13 @@ class Classifier:
 
         Args:
             bundle_or_file: a .tflite or .onnx file, or a bundle, whose best artifact is used; in a folder that
-                `cxr-edge install` keeps, the bundle in force.
+                `cxr-edge install` manages, the active bundle.
             runtime: its name, such as `litert` or `onnx:cuda`; `auto` for the fastest here that computes what was
                 validated, which is measured once and remembered.
-            threads: of one inference; None for all usable cores.
+            threads: per inference; None for all usable cores.
 
         Raises:
-            ArtifactError: missing, damaged, or nothing in the bundle can be read here.
+            ArtifactError: the file is missing or damaged, or nothing in the bundle can be read here.
             GateError: no runtime here computes what was recorded at export.
             MissingDependencyError, OptionError, ProviderError: the runtime is not installed, not known, or not here.
         """
@@ -86,7 +86,7 @@ class Classifier:
 
     @property
     def operating_point(self) -> OperatingPoint | None:
-        """The decision rule; None where the artifact has none."""
+        """The decision rule; None if the artifact has none."""
         return operating_point_of(self.artifact.metadata.operating_point)
 
     @property
@@ -96,7 +96,7 @@ class Classifier:
 
     @property
     def answering(self) -> Answering:
-        """What answers, for the record of its answers."""
+        """The artifact and its runtime, for the record of its answers."""
         return Answering(
             artifact=self.artifact.name,
             sha256=self.artifact.sha256,
@@ -114,7 +114,7 @@ class Classifier:
 
         Args:
             images: one or several; files, or arrays of grey values, uint8 `[H, W]`, of any size.
-            heatmap: whether to add the evidence for each class at each place.
+            heatmap: whether to add the evidence for each class at each position.
 
         Raises:
             ImageError: an image cannot be read, or cannot be a chest X-ray. `stream` skips it.
@@ -137,16 +137,16 @@ class Classifier:
         return self._answers(each_image(images), heatmap)
 
     def score(self, pixels: NDArray[np.uint8], on_image: Callable[[], None] | None = None) -> NDArray[np.float32]:
-        """Probabilities float32 `[N, K]` of images that are the artifact's pixels already, uint8 `[N, S, S, 1]`."""
+        """Probabilities float32 `[N, K]` of images already at the artifact's size, uint8 `[N, S, S, 1]`."""
         return score_images(self._session, pixels, on_image, self.artifact.path)
 
     def verify(self) -> ReplayResult:
         """Run the reference inputs, and compare the outputs with those recorded at export; see `evaluation.replay`.
 
         Raises:
-            ArtifactError: the artifact has no reference outputs, or its inputs cannot be had.
+            ArtifactError: the artifact has no reference outputs, or its inputs are unavailable.
         """
-        # It draws phantoms, which answering does not take.
+        # It needs the phantoms' code, which predicting does not.
         from cxr_edge.evaluation.replay import replay_artifact
 
         return replay_artifact(self.artifact, self.score, self.runtime.title)

@@ -1,4 +1,4 @@
-"""An artifact, or a run's Keras model, on labelled images: what `cxr-edge evaluate` computes."""
+"""Evaluate an artifact, or a run's Keras model, on labelled images: what `cxr-edge evaluate` computes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from cxr_edge.runtimes.selection import Doubt, warning_about_image
 
 @dataclass(frozen=True)
 class _Model:
-    """What is evaluated: its answers to pixels uint8 `[N, S, S, 1]` are probabilities `[N, K]`."""
+    """The evaluated model, which maps pixels uint8 `[N, S, S, 1]` to probabilities `[N, K]`."""
 
     name: str
     labels: tuple[str, ...]
@@ -47,7 +47,7 @@ class _Model:
 
 @dataclass(frozen=True)
 class _LabelledImages:
-    """Pixels uint8 `[N, S, S, 1]`, label indices `[N]`, and what they are of."""
+    """Pixels uint8 `[N, S, S, 1]`, label indices `[N]`, and where they come from."""
 
     pixels: NDArray[np.uint8]
     targets: NDArray[np.int64]
@@ -67,9 +67,9 @@ def evaluate(
 
     Args:
         artifact: a file, or None for the Keras model of the run (TensorFlow).
-        data: a data set, of which the test part where it comes in parts; None for the test split of the run.
-        run_folder: the run, or None for the latest; not looked at if both others are stated.
-        on_bad_image: `fail`, or `skip`, which lists them under `skipped`; of a run's test split none may be bad.
+        data: a data set, or its test part if it comes in parts; None for the test split of the run.
+        run_folder: the run, or None for the latest; ignored if both others are given.
+        on_bad_image: `fail`, or `skip`, which lists bad images under `skipped`; a run's test split may have none.
         stage: opened as each stage begins.
 
     Raises:
@@ -109,7 +109,7 @@ def evaluate(
 
 
 def _artifact_model(path: Path, run: Run | None) -> _Model:
-    """An artifact, on the preferred runtime of its format; of a run, if it is evaluated on that run's test split."""
+    """An artifact, on the preferred runtime of its format; with the run if it is evaluated on that run's test split."""
     classifier = Classifier.open(path, runtimes_for(format_of(path))[0].option)
     artifact = classifier.artifact
     if run is not None and run.config().data_sha256 != artifact.metadata.training.data_sha256:
@@ -130,7 +130,7 @@ def _artifact_model(path: Path, run: Run | None) -> _Model:
 
 
 def _keras_model(run: Run) -> _Model:
-    """It has no operating point: that holds for probabilities with the temperature in them, the artifacts'."""
+    """It has no operating point: that applies to the artifacts' probabilities, which include the temperature."""
     from cxr_edge.training.keras_model import KerasSession
 
     config, session = run.config(), KerasSession(run)
@@ -154,10 +154,10 @@ def _test_split(run: Run, model: _Model, stage: Stage) -> _LabelledImages:
 
 
 def _images_of(data: Path, model: _Model, skip: bool, stage: Stage) -> _LabelledImages:
-    """The images of a data set, those apart that cannot be read, if they are to be left out."""
+    """The images of a data set; with `skip`, unreadable ones are listed separately."""
     data_set, part = find_data_set(data, model.labels), str(data)
     if "test" in data_set.parts():
-        # The others may have been trained on.
+        # The other parts may have been trained on.
         data_set = data_set.without({index for index, item in enumerate(data_set.items) if item.part != "test"})
         part += ", its test part"
     paths = [data_set.root / item.path for item in data_set.items]

@@ -22,7 +22,7 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class EvaluatedPoint:
-    """An operating point and what it does on the images; `record` is what it promised, None of an older artifact."""
+    """An operating point and its figures on the images; `record` has its promises, None for an older artifact."""
 
     point: OperatingPoint = field(metadata=INLINE)
     record: OperatingRecord | None = field(metadata=INLINE)
@@ -31,7 +31,7 @@ class EvaluatedPoint:
 
 @dataclass(frozen=True)
 class EvaluatedCalibration:
-    """The calibration error on the images, and the artifact's on its test split at export; None where not recorded."""
+    """The calibration error on the images, and the artifact's on its test split at export, None if not recorded."""
 
     error: CalibrationError = field(metadata=INLINE)
     on_its_test_split: float | None
@@ -41,8 +41,8 @@ class EvaluatedCalibration:
 class Evaluation:
     """The metrics of a model on a part of some data: the record of `evaluate --json`.
 
-    `data` says whether the images are phantoms; `warnings` are remarks on the model and the images
-    before any of it is used.
+    `data` says whether the images are phantoms; `warnings` are remarks on the model and the images to read before using
+    any of it.
     """
 
     schema: int = SCHEMA
@@ -59,7 +59,7 @@ class Evaluation:
 def evaluated_point(
     artifact: Artifact, probabilities: NDArray[np.float32], targets: NDArray[np.int64]
 ) -> EvaluatedPoint | None:
-    """What the artifact's operating point does with probabilities `[N, K]` of images of the label indices `[N]`."""
+    """Apply the artifact's operating point to probabilities `[N, K]` of images with label indices `[N]`."""
     value = artifact.metadata.operating_point
     point = operating_point_of(value)
     if point is None:
@@ -69,6 +69,6 @@ def evaluated_point(
 
 
 def recorded_calibration_error(artifact: Artifact) -> float | None:
-    """On the test split at export; None where none was recorded."""
+    """The calibration error on the test split at export; None if not recorded."""
     recorded: dict[str, float | None] = (artifact.parity or {}).get("calibration_error", {})
     return recorded.get("artifact")

@@ -18,20 +18,20 @@ from cxr_edge.runtimes.trial import Trial
 
 _QUERIES = 20
 _SECONDS = 0.2
-#: Of the reference inputs, the first, which are as they are drawn: the shifted ones are for `verify`.
+#: Only the first reference inputs, which are unshifted; the shifted ones are for `verify`.
 _IMAGES = 12
 
 
 def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runtime, str | None]:
-    """Which of some artifacts of one bundle to run on which runtime.
+    """Select the artifact of a bundle to run, and its runtime.
 
-    The first time on a machine, every runtime that is here and reads one of them replays the bundle's reference inputs
-    and is timed, interleaved with the others; those whose outputs are off are left out. The choice is kept in the
-    cache, and holds until an artifact, a runtime's installation, the CPU or the number of threads changes.
+    The first time on a machine, every available runtime that reads one of them replays the bundle's reference inputs
+    and is timed, interleaved with the others; those with wrong outputs are left out. The choice is cached until an
+    artifact, a runtime's installation, the CPU or the number of threads changes.
 
     Returns:
-        The artifact, the runtime, and how they were selected, for people; None where the choice was remembered or there
-        was none to make.
+        The artifact, the runtime, and a note on how they were selected, None if the choice was cached or there was
+        none.
 
     Raises:
         MissingDependencyError: no runtime here reads them.
@@ -46,10 +46,10 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
     ]
     on_cpu = [pair for pair in pairs if pair[1].provider == "cpu"]
     if not on_cpu:
-        # Says what to install.
+        # Raises an error that says what to install.
         runtimes_for(artifacts[0].format)
     if not _has_references(artifacts[0]):
-        # Nothing says what they ought to compute, so the order of preference decides.
+        # There is no record of the expected outputs, so the order of preference decides.
         several = "no reference inputs beside it to try the runtimes on: took the first that is installed"
         return (*on_cpu[0], several if len(on_cpu) > 1 else None)
     if len(pairs) == 1:
@@ -67,7 +67,7 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
     try:
         write_json(_memory(pairs, threads), {"artifact": artifact.name, "runtime": runtime.option, "account": account})
     except (CacheError, OSError) as error:
-        # A service may have no folder to write to.
+        # A service may have no writable folder.
         return artifact, runtime, f"{account}; it cannot be remembered ({error})"
     return artifact, runtime, f"{account}; remembered for this machine and bundle"
 
@@ -76,7 +76,7 @@ def _has_references(artifact: Artifact) -> bool:
     try:
         manifest = read_manifest(artifact.path.parent)
     except ArtifactError:
-        # A file by itself.
+        # A single file.
         return False
     return artifact.reference is not None and manifest.shared.reference_sha256 is not None
 
@@ -84,7 +84,7 @@ def _has_references(artifact: Artifact) -> bool:
 def _memory(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> Path:
     installations = []
     for package in sorted({runtime.package for _, runtime in pairs}):
-        # In place of the version, which takes longer to find than an inference.
+        # Instead of the version, which takes longer to look up than an inference.
         spec = importlib.util.find_spec(package)
         origin = Path(spec.origin) if spec and spec.origin else None
         installations.append([package, str(origin), origin.stat().st_mtime_ns if origin else 0])

@@ -1,4 +1,4 @@
-"""One inference of an artifact that may be damaged or forged."""
+"""One inference with an artifact that may be damaged or forged."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cxr_edge.runtimes.base import ArtifactSession
 def guarded_run(
     session: ArtifactSession, artifact: Artifact, pixels: NDArray[np.uint8], heatmap: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Probabilities float32 `[N, K]` and, on demand, heat maps, of pixels uint8 `[N, S, S, 1]`.
+    """Probabilities float32 `[N, K]` and, on request, heat maps, for pixels uint8 `[N, S, S, 1]`.
 
     Raises:
-        ArtifactError: the runtime fails on the artifact, although it loaded, or the answers are no probabilities.
+        ArtifactError: the runtime fails on the artifact although it loaded, or the outputs are not probabilities.
     """
     try:
         probabilities, maps = session.explain(pixels) if heatmap else (session.run(pixels), None)
@@ -25,7 +25,7 @@ def guarded_run(
     except ArtifactError:
         raise
     except Exception as error:
-        # The runtimes' own errors derive from nothing but Exception, or are RuntimeError or ValueError.
+        # The runtimes' own errors derive directly from Exception, or are RuntimeError or ValueError.
         raise ArtifactError(
             f"{artifact.path}: {session.ran_on} fails on it ({first_line(error)}); export it again"
         ) from None

@@ -1,4 +1,4 @@
-"""What a classifier takes: files and arrays, read into an artifact's pixels with what their tags warn of."""
+"""The inputs of a classifier: files and arrays, read into an artifact's pixels, with warnings from their tags."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ImageSource = str | PathLike[str] | NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ReadImage:
-    """Pixels uint8 `[1, S, S, 1]`, what speaks against an answer, and of a DICOM file what its tags say."""
+    """Pixels uint8 `[1, S, S, 1]`, warnings against relying on an answer, and the tags of a DICOM file."""
 
     file: str | None
     pixels: NDArray[np.uint8]
@@ -32,7 +32,7 @@ class ReadImage:
 
 
 def each_image(images: ImageSource | Sequence[ImageSource]) -> list[ImageSource]:
-    """One image, or each of several: also of an array `[N, H, W, 1]`."""
+    """A list of one or several images; an array `[N, H, W, 1]` is split."""
     if isinstance(images, str | PathLike):
         return [images]
     if isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[-1] == 1)):
@@ -41,17 +41,16 @@ def each_image(images: ImageSource | Sequence[ImageSource]) -> list[ImageSource]
 
 
 def name_of(image: ImageSource) -> str | None:
-    """The file; None of an array."""
+    """The file's name; None for an array."""
     return None if isinstance(image, np.ndarray) else str(image)
 
 
 def read_image(artifact: Artifact, image: ImageSource) -> ReadImage:
-    """An image as an artifact takes it.
+    """Read an image into an artifact's input.
 
     Raises:
-        ImageError: a file that cannot be read, an array of something else than grey values, or a picture that cannot
-            be a chest X-ray.
-        MissingDependencyError: what reads the file's format is not installed.
+        ImageError: a file cannot be read, an array does not hold grey values, or a picture cannot be a chest X-ray.
+        MissingDependencyError: the reader for the file's format is not installed.
     """
     size, resize = artifact.image_size, artifact.resize
     if isinstance(image, np.ndarray):

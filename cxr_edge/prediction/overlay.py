@@ -1,4 +1,4 @@
-"""A class activation map laid over the X-ray that it explains."""
+"""A class activation map drawn over the X-ray that it explains."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from cxr_edge.imaging.decode import open_grey
 from cxr_edge.imaging.rule import STRETCH
 from cxr_edge.runtimes.selection import warnings_about_answers
 
-#: Colour of evidence for the class; its opacity says how much. The hue is seen by colour-blind readers on grey.
+#: Colour of evidence for the class; opacity shows the strength. Colour-blind readers can see the hue on grey.
 _COLOUR = (255, 96, 0)
 _STRONGEST = 0.6
 _CONTOUR, _WHITE = (255, 225, 170), (255, 255, 255)
 
 
 def evidence(heatmap: NDArray[np.float32], size: tuple[int, int], resize: str = STRETCH) -> NDArray[np.float32]:
-    """Evidence for the class, 0..1 of its strongest place; what speaks against it is 0.
+    """Evidence for the class, scaled to 0..1 of its maximum; evidence against it is 0.
 
     Args:
-        heatmap: of one class, `[H, W]`.
+        heatmap: the class's, `[H, W]`.
         size: width and height of the image.
-        resize: how the network sees the image, of `RESIZES`: stretched to a square, or with black around it.
+        resize: how the image was resized for the network, one of `RESIZES`: stretched to a square, or padded with
+            black.
 
     Returns:
-        float32 `[height, width]`; zeros where nothing speaks for the class.
+        float32 `[height, width]`; all zeros if there is no evidence for the class.
     """
     across, down = heatmap.shape[1], heatmap.shape[0]
-    # The share of the square, from the top left, that is black before the image begins.
+    # The share of the square, from the top left, that is black padding before the image.
     left, top = ((1 - side / max(size)) / 2 if resize == "pad" else 0.0 for side in size)
     box = (left * across, top * down, (1 - left) * across, (1 - top) * down)
     positive = np.maximum(np.asarray(Image.fromarray(heatmap).resize(size, Image.Resampling.BICUBIC, box)), 0)
@@ -47,18 +48,19 @@ def evidence(heatmap: NDArray[np.float32], size: tuple[int, int], resize: str = 
 def write_overlay(
     image: Path, heatmap: NDArray[np.float32], label: str, probability: float, artifact: Artifact, target: Path
 ) -> None:
-    """Write the X-ray at its own size with the evidence for a class in colour and a legend below, as PNG, atomically.
+    """Write the X-ray at its original size with the evidence for a class in colour and a legend below, as PNG,
+    atomically.
 
-    What is no stronger than on the film's average is not coloured: a map that is strong everywhere would tint all of
-    it. A line runs halfway between that and the strongest.
+    Evidence no stronger than the film's average is not coloured: a map that is strong everywhere would tint the whole
+    image. A contour line marks the level halfway between the average and the maximum.
 
     Args:
         image: the X-ray.
         heatmap: of the class, `[H, W]`.
         label: the class.
         probability: of the class.
-        artifact: what the heat map is of. The PNG's text names it, the class, and what warns of it; that it knows
-            phantoms only stands in the legend too.
+        artifact: the source of the heat map. The PNG's text has its name, the class, and its warnings; that it was
+            trained on phantoms is in the legend too.
         target: the file to write.
 
     Raises:
@@ -85,7 +87,7 @@ def write_overlay(
 
 
 def _above_average(own: NDArray[np.float32]) -> NDArray[np.float32]:
-    """0 up to the average, 1 at the strongest."""
+    """0 up to the average, 1 at the maximum."""
     average = float(own.mean())
     above: NDArray[np.float32] = np.maximum(own - average, 0) / (1 - average) if average < 1 else np.zeros_like(own)
     return above
@@ -96,7 +98,7 @@ def _opacity(shown: NDArray[np.float32]) -> Image.Image:
 
 
 def _contour(shown: NDArray[np.float32]) -> Image.Image:
-    """A mask of the line along 0.5, as thick as the picture's size asks for."""
+    """A mask of the contour at 0.5, with a thickness that suits the picture's size."""
     inside = np.pad(shown >= 0.5, 1, mode="edge")
     surrounded = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
     line = Image.fromarray((255 * (inside[1:-1, 1:-1] & ~surrounded)).astype(np.uint8))
@@ -105,7 +107,7 @@ def _contour(shown: NDArray[np.float32]) -> Image.Image:
 
 
 class _Row(NamedTuple):
-    """A line of the legend: a text behind a bar of all opacities, a ruler of some pixels, or nothing."""
+    """A line of the legend: a text after a bar of all opacities, a ruler with a width in pixels, or nothing."""
 
     text: str
     bar: bool = False
@@ -129,7 +131,7 @@ def _rows(
 
 
 def _legend(width: int, rows: Sequence[_Row]) -> Image.Image:
-    """The rows, white on black, as large as the width allows."""
+    """The rows in white on black, as large as the width allows."""
     bar = width // 5
     font, size = ImageFont.load_default(5), 5.0
     for larger in range(6, max(7, width // 24)):
@@ -157,5 +159,5 @@ def _legend(width: int, rows: Sequence[_Row]) -> Image.Image:
 
 
 def _start(row: _Row, bar: int, size: float) -> float:
-    """Where a row's text begins."""
+    """The position where a row's text begins."""
     return (size / 2) + ((bar + size / 2) if row.bar else (row.ruler + size / 2) if row.ruler else 0)

@@ -1,4 +1,4 @@
-"""Files and folders in, answers out as they come: what `cxr-edge predict` computes."""
+"""Classify files and folders, yielding answers as they come: what `cxr-edge predict` computes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from cxr_edge.prediction.prediction import Prediction, SkippedImage
 
 
 def image_paths(images: Sequence[Path]) -> list[Path]:
-    """Files as they are named, and the image files of folders and of those inside them, sorted.
+    """The given files, and the image files of given folders and their subfolders, sorted.
 
     Raises:
-        DataError: a folder that cannot be read, or has no images.
+        DataError: a folder cannot be read, or has no images.
     """
     paths: list[Path] = []
     for image in images:
         if not image.is_dir():
             paths.append(image)
             continue
-        # Not for the shortest command there is, of one file.
+        # Not imported for the shortest command, with a single file.
         from cxr_edge.data.layouts import image_files
 
         inside = image_files(image)
@@ -39,14 +39,14 @@ def predict_files(
     """Classify files, one answer at a time.
 
     Args:
-        classifier: with what.
-        paths: of `image_paths`.
-        heatmap: where to draw what speaks for the top class: a file, or for several images a folder.
-        on_bad_image: `skip`, which says so of a file that cannot be read, or `fail`.
+        classifier: the classifier to use.
+        paths: from `image_paths`.
+        heatmap: where to draw the evidence for the top class: a file, or for several images a folder.
+        on_bad_image: `skip`, which yields a `SkippedImage` for an unreadable file, or `fail`.
 
     Raises:
-        ImageError: a file cannot be read, with `fail`; or, the last of all, none can.
-        OptionError: an option's value is not known, or the heat maps cannot be drawn there; before the first answer.
+        ImageError: a file cannot be read, with `fail`; or, at the end, no file could be read.
+        OptionError: before the first answer, if an option's value is unknown, or heat maps cannot be written there.
     """
     skip = choice_of(OnBadImage, on_bad_image, "--on-bad-image") is OnBadImage.SKIP
     overlays = [None] * len(paths) if heatmap is None else overlay_paths(paths, heatmap)
@@ -70,7 +70,7 @@ def _drawn(
         elif overlay is not None and answer.heatmap is not None:
             top = classifier.labels.index(answer.label)
             own, probability = answer.heatmap[..., top], answer.probabilities[top]
-            # What draws is imported where something is drawn.
+            # Drawing code is imported only when something is drawn.
             from cxr_edge.prediction.overlay import write_overlay
 
             write_overlay(path, own, answer.label, probability, classifier.artifact, overlay)
@@ -82,7 +82,7 @@ def _drawn(
 
 
 def overlay_paths(images: Sequence[Path], target: Path) -> list[Path]:
-    """The file of each image's overlay. Raises OptionError where two would be one, or none can be."""
+    """The file of each image's overlay. Raises OptionError if two would collide, or none can be written."""
     if len(images) == 1 and not target.is_dir():
         if target.suffix.lower() != ".png":
             raise OptionError(f"--heatmap {target}: the name must end in .png, or be that of a folder")

@@ -1,4 +1,4 @@
-"""What an artifact says of images: the answers, and their record."""
+"""An artifact's answers to images, and their record."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class Prediction:
-    """What an artifact says of one image.
+    """An artifact's answer to one image.
 
-    `label` is the most probable class, `decision` what the operating point makes of it: a label, or
-    `evaluation.operating.REFER`; None where the artifact has no operating point. `probabilities` are in the order of
-    the artifact's labels. `warnings` must be known before any of it is used. `file` is None of an array,
-    `dicom` of all but DICOM files. `heatmap` is float32 `[H, W, K]`, where it was asked for; `overlay` is the file that
-    it was drawn to.
+    `label` is the most probable class, `decision` the operating point's decision: a label, or
+    `evaluation.operating.REFER`; None if the artifact has no operating point. `probabilities` are in the order of the
+    artifact's labels. Read `warnings` before using any of it. `file` is None for an array, `dicom` for anything but
+    DICOM files. `heatmap` is float32 `[H, W, K]`, if requested; `overlay` is the file that it was drawn to.
     """
 
     file: str | None
@@ -59,10 +58,10 @@ class SkippedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Answering:
-    """What answers: an artifact on a runtime.
+    """The source of answers: an artifact on a runtime.
 
-    `ran_on` is what computes it, as the runtime says; `selection_note` how the runtime was selected, for people, None
-    where there was nothing to choose; `warnings` what holds for every answer.
+    `ran_on` is the hardware that the runtime reports; `selection_note` says how the runtime was selected, None if there
+    was no choice; `warnings` apply to every answer.
     """
 
     DERIVED: ClassVar[Mapping[str, str]] = {"warning": "warning"}
@@ -85,7 +84,7 @@ class Answering:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionBatch:
-    """The answers to many images, and those that could not be read: the record of `predict --json`."""
+    """The answers to many images, and the images that could not be read: the record of `predict --json`."""
 
     schema: int = SCHEMA
     notice: str = NOTICE
@@ -95,7 +94,7 @@ class PredictionBatch:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> PredictionBatch:
-        """Of this schema, or the first, which had no number, one warning at most, and told nothing of phantoms."""
+        """From this schema, or the first, which had no version number, at most one warning, and no note on phantoms."""
         return from_json(cls, _current(value))
 
 

@@ -1,4 +1,4 @@
-"""The folder of a training run: where each thing lies in it, what is recorded there, and how commands find it."""
+"""The folder of a training run: its layout, its records, and how commands find it."""
 
 from cxr_edge.runs.run import RUNS, Run, find_run, latest_run, new_run, run_named
 

@@ -1,4 +1,4 @@
-"""`run.json`: what a run was started with, and what was noticed in its data."""
+"""`run.json`: the options that a run was started with, and observations on its data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class SkippedImage:
-    """An image that was left out, and why; the reason names it."""
+    """An image that was left out, and why; the reason names the image."""
 
     path: str
     reason: str
@@ -27,33 +27,33 @@ class RunConfig:
 
     #: ISO 8601, UTC.
     started: str
-    #: The version that started it.
+    #: The version of cxr-edge that started it.
     cxr_edge: str
     labels: tuple[str, ...]
-    #: How many are in the split, by label.
+    #: Number of images in the split, by label.
     images: dict[str, int]
-    #: SHA-256 that names the split and its images, of `Split.data_hash`.
+    #: SHA-256 that identifies the split and its images, from `Split.data_hash`.
     data_sha256: str
     options: TrainOptions
     images_with_patient: int = 0
-    #: Why the patients that DICOM files name were not believed.
+    #: Why the patients in DICOM files were not accepted.
     patients_doubt: str | None = None
     #: The folder that each label was read from.
     class_folders: dict[str, str] = field(default_factory=dict)
-    #: Folders that are no class.
+    #: Folders that are not classes.
     left_out: tuple[str, ...] = ()
     skipped: tuple[SkippedImage, ...] = ()
-    #: How many images came in each part, where the data came split.
+    #: Number of images in each part, if the data came split.
     given_parts: dict[str, int] = field(default_factory=dict)
-    #: Patients and images that lie in several of those parts.
+    #: Patients and images in more than one of those parts.
     leaks: tuple[str, ...] = ()
-    #: How many pictures are there more than once.
+    #: Number of pictures that occur more than once.
     repeated: int = 0
-    #: Pictures that look like one under two labels.
+    #: Pictures that look the same under two labels.
     doubt: str | None = None
-    #: Labels that share no source with another.
+    #: Labels that share no source with another label.
     sources_apart: tuple[str, ...] = ()
-    #: What was noticed in DICOM files, with the number of images.
+    #: Warnings about DICOM files, with the number of images.
     dicom_warnings: dict[str, int] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -63,17 +63,17 @@ class RunConfig:
 
     @property
     def phantoms(self) -> bool:
-        """Whether it is trained on synthetic images: what it says of real ones means nothing."""
+        """Whether it is trained on synthetic images: its answers on real ones mean nothing."""
         return self.training_data is TrainingData.PHANTOMS
 
     @classmethod
     def from_json(cls, record: Any) -> RunConfig:
-        """From `run.json` of this version or any before. Raises ValueError, which says what is wrong."""
+        """From `run.json` of this or any earlier version. Raises ValueError, which says what is wrong."""
         return records.from_json(cls, _migrated(record))
 
 
 def _migrated(record: Any) -> Any:
-    """Schema 1 had no number; it said null where there was nothing to say, and early runs said less."""
+    """Schema 1 had no version number; it had null for missing values, and early runs recorded less."""
     if not isinstance(record, Mapping):
         raise ValueError("an object is needed")
     schema = record.get("schema", 1)

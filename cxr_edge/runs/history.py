@@ -1,4 +1,4 @@
-"""`history.json`: what each epoch of a training came to, and which epoch's weights were kept."""
+"""`history.json`: the results of each epoch of a training, and which epoch's weights were kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch: on the training images as augmented and weighted, and after it on the validation split."""
+    """Results of an epoch: on the augmented and weighted training images, and afterwards on the validation split."""
 
     phase: str
     #: Within its phase, from 1.
@@ -27,9 +27,9 @@ class Epoch:
     validation_loss: float
     validation_accuracy: Interval
     validation_balanced_accuracy: Interval
-    #: Orders the epochs, higher is better.
+    #: Ranks the epochs; higher is better.
     score: float
-    #: Whether its weights were the best so far. Those of the last such epoch are the model's.
+    #: Whether its weights were the best so far. The model has those of the last such epoch.
     kept: bool
 
 
@@ -47,11 +47,11 @@ class History:
 
     @classmethod
     def from_json(cls, record: Any, best_before: float = -float("inf")) -> History:
-        """From a record of this version or any before.
+        """From a record of this or any earlier version.
 
         Args:
             record: JSON.
-            best_before: the best score before its first epoch, which decides what an older version kept.
+            best_before: the best score before its first epoch, which determines what an older version kept.
 
         Raises:
             ValueError: says what is wrong.
@@ -60,7 +60,7 @@ class History:
 
 
 def read_history(path: Path) -> History:
-    """Raises RunError where it cannot be read."""
+    """Read `history.json`. Raises RunError if it cannot be read."""
     try:
         return History.from_json(json.loads(read_bounded(path, MAX_RECORD_BYTES)))
     except (OSError, ValueError) as error:
@@ -68,7 +68,7 @@ def read_history(path: Path) -> History:
 
 
 def write_history(path: Path, history: History) -> None:
-    """Write it, atomically."""
+    """Write `history.json`, atomically."""
     write_json(path, records.to_json(history))
 
 
@@ -77,7 +77,8 @@ def _migrated(record: Any, best_before: float) -> Any:
         if record.get("schema") != SCHEMA:
             raise ValueError(f"its schema is {record.get('schema')}, this version of cxr-edge reads {SCHEMA} and 1")
         return record
-    # Schema 1: a list of rows without intervals, which did not say what was kept: what exceeded every score before.
+    # Schema 1: a list of rows without intervals or a mark for kept epochs, which are those that exceeded every earlier
+    # score.
     if not isinstance(record, list) or not all(isinstance(row, dict) for row in record):
         raise ValueError("a list of epochs is needed")
     rows, best = [], best_before

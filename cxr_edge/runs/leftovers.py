@@ -1,4 +1,4 @@
-"""What processes that were killed left in a run's folder."""
+"""Leftovers of killed processes in a run's folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cxr_edge.runs.run import Run
 
 
 def remove_leftovers(run: Run) -> None:
-    """Remove temporary files, and the checkpoints of a training that has its model. By who holds the run alone."""
+    """Remove temporary files, and the checkpoints of a finished training. Call it only while holding the run."""
     for folder in (run.folder, run.checkpoints, run.quantized, *run.folder.glob("bundle*/")):
         remove_partial_files(folder)
     if run.model_file.is_file():

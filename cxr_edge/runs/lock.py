@@ -18,10 +18,10 @@ NAME = ".lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder, which is made where there is none, and removed again where it is empty at the end.
+    """Hold a folder; it is created if missing, and removed at the end if empty.
 
-    The lock is the operating system's, on a file that names its holder: it ends with the process, however that ends,
-    so that a file left behind by a killed one locks nothing.
+    The lock is the operating system's, on a file that names its holder: it ends with the process, however that ends, so
+    a file left behind by a killed process locks nothing.
 
     Raises:
         RunError: another process holds it.
@@ -34,7 +34,7 @@ def locked(folder: Path) -> Iterator[None]:
         os.write(handle, json.dumps(holder).encode())
         yield
     finally:
-        # Before it is let go: whoever opened it meanwhile finds that it is no longer the file of that name.
+        # Before releasing it: whoever opened it meanwhile notices that the name now refers to another file or none.
         with suppress(OSError):
             (folder / NAME).unlink()
         os.close(handle)
@@ -52,7 +52,7 @@ def _acquired(path: Path) -> int:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:
-            # Who held it has removed the folder that it had made.
+            # The previous holder has removed the folder that it had created.
             continue
         try:
             _lock(handle)
@@ -67,7 +67,7 @@ def _acquired(path: Path) -> int:
 
 
 def _lock(handle: int) -> None:
-    # Windows has another kind of lock, and no file that is open there can be removed.
+    # Windows has a different kind of lock, and does not allow removing an open file.
     if sys.platform != "win32":
         import fcntl
 

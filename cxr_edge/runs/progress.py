@@ -1,4 +1,4 @@
-"""What a training reports while it runs; whoever starts it decides where that goes."""
+"""What a training reports while it runs; the caller decides where the reports go."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from cxr_edge.training.compute_device import ComputeDevice
     from cxr_edge.training.result import TrainingResult
 
-#: Called once for each step of a stage that is done, with a short text on how it goes.
+#: Called after each step of a stage, with a short status text.
 Tick = Callable[[str], None]
 
 
 class Progress:
-    """All reports, in the order in which they come; this class ignores them."""
+    """All reports, in the order they are made; this class ignores them."""
 
     def fold(self, number: int, folds: int) -> None:
-        """One of the runs of a cross-validation begins, by its number from 1."""
+        """A run of a cross-validation begins, numbered from 1."""
 
     def data_found(self, data: DataSet) -> None:
         """Which folders will be read as which labels, before any image is read."""
@@ -33,30 +33,30 @@ class Progress:
         return nullcontext()
 
     def stage(self, title: str, steps: int, done: int = 0) -> AbstractContextManager[Tick]:
-        """A stage of so many steps begins, some of which are done already; it lasts as long as the body."""
+        """A stage of `steps` steps begins, `done` of which are already done; it lasts as long as the body."""
         return nullcontext(lambda text: None)
 
     def run_started(self, run: Run, config: RunConfig, split: Split) -> None:
         """A run begins, or is resumed; remarks on its data are in its configuration."""
 
     def computing(self, device: ComputeDevice, policy: str) -> None:
-        """The training itself begins, on that device and with that Keras precision policy."""
+        """The training itself begins, on a device and with a Keras precision policy."""
 
     def epoch_finished(self, epoch: Epoch, epochs: int) -> None:
-        """One of so many epochs of a phase."""
+        """An epoch of a phase with `epochs` epochs is finished."""
 
     def run_finished(self, result: TrainingResult) -> None:
         """Its model and metrics are written."""
 
     def run_stopped(self) -> None:
-        """A run that had started ends before it is finished: interrupted, or by an error."""
+        """A started run ends early: interrupted, or by an error."""
 
 
 SILENT = Progress()
 
 
 class Several(Progress):
-    """Reports to each of several."""
+    """Forwards each report to several others."""
 
     def __init__(self, all_of: Sequence[Progress]) -> None:
         self._all = all_of

@@ -17,7 +17,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class Run:
-    """Paths in a run folder. Nothing is created by naming it."""
+    """Paths in a run folder. Creating this object creates no files."""
 
     folder: Path
 
@@ -51,12 +51,12 @@ class Run:
 
     @property
     def phantoms_folder(self) -> Path:
-        """The images of a run without data of its own."""
+        """The images of a run that has no data set."""
         return self.folder / "phantoms"
 
     @property
     def bench_file(self) -> Path:
-        """The record of the last bench of one of its bundles."""
+        """The record of the last benchmark of one of its bundles."""
         return self.folder / "bench.json"
 
     @property
@@ -66,7 +66,7 @@ class Run:
 
     @property
     def mlflow_run_file(self) -> Path:
-        """The identifier that `train --mlflow` has for it on the tracking server."""
+        """The identifier of its run on the tracking server of `train --mlflow`."""
         return self.folder / "mlflow-run-id"
 
     @property
@@ -82,19 +82,19 @@ class Run:
         return self.folder / ("bundle" if recipe is None else f"bundle-{recipe}")
 
     def latest_bundle(self) -> Path:
-        """The bundle that was written to last; the usual one where there is none yet."""
+        """The bundle that was written last; the default one if there is none yet."""
         manifests = self.folder.glob("bundle*/manifest.json")
         latest = max(manifests, key=lambda path: path.stat().st_mtime, default=None)
         return self.bundle if latest is None else latest.parent
 
     @property
     def option(self) -> str:
-        """What `--run` takes to mean it, from here."""
+        """The value of `--run` for it, from the current folder."""
         inside = (RUNS / self.folder.name).resolve() == self.folder.resolve()
         return self.folder.name if inside else str(self.folder)
 
     def config(self) -> RunConfig:
-        """The content of `run.json`. Raises RunError when there is none, or it is damaged."""
+        """The content of `run.json`. Raises RunError if it is missing or damaged."""
         try:
             return RunConfig.from_json(json.loads(read_bounded(self.config_file, MAX_RECORD_BYTES)))
         except FileNotFoundError:
@@ -104,7 +104,7 @@ class Run:
 
     @property
     def training_data(self) -> TrainingData:
-        """What it is trained on. Raises RunError as `config`."""
+        """The kind of data it is trained on. Raises RunError as `config`."""
         return self.config().training_data
 
     @property
@@ -113,7 +113,7 @@ class Run:
         return self.config().phantoms
 
     def require_model(self) -> None:
-        """Raises RunError when the training has not finished."""
+        """Raises RunError if the training has not finished."""
         self.config()
         if not self.model_file.is_file():
             raise RunError(
@@ -123,7 +123,7 @@ class Run:
 
 
 def run_named(name: Path) -> Run:
-    """The run in a folder, or of that name under `runs/`. It need not be there."""
+    """The run in a folder, or with that name under `runs/`. It need not exist."""
     inside = RUNS / name
     return Run(inside if len(name.parts) == 1 and not name.exists() and inside.is_dir() else name)
 
@@ -134,7 +134,7 @@ def new_run(folder: Path | None) -> Run:
 
 
 def latest_run(trained: bool = False) -> Run:
-    """The run under `runs/` that was started last.
+    """The most recently started run under `runs/`.
 
     Args:
         trained: consider only runs with a trained model.
@@ -154,7 +154,7 @@ def latest_run(trained: bool = False) -> Run:
 
 
 def find_run(folder: Path | None) -> Run:
-    """The named run, or the latest trained one; with its model. Raises RunError."""
+    """The named run, or the latest trained one; it has a model. Raises RunError."""
     run = latest_run(trained=True) if folder is None else run_named(folder)
     run.require_model()
     return run

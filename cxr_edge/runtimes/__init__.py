@@ -1,1 +1,1 @@
-"""One file a runtime behind one small protocol."""
+"""One file per runtime, behind one small protocol."""

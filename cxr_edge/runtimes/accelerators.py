@@ -1,8 +1,8 @@
-"""Accelerators in a process of their own: some drivers take the process down when it ends, and its results with it.
+"""Accelerators in a separate process: some drivers crash the process when it exits, and lose its results.
 
-A Vulkan driver, TensorFlow and LiteRT's GPU attempt in one process end in `free(): invalid pointer`, whether the GPU
-came up or not. `python -m cxr_edge.runtimes.accelerators` is the other side: it answers pickled requests of the process
-that started it, and of nobody else, on its standard streams.
+A Vulkan driver, TensorFlow and LiteRT's attempt at a GPU in one process end in `free(): invalid pointer`, whether or
+not the GPU came up. `python -m cxr_edge.runtimes.accelerators` is the other side: it answers pickled requests on its
+standard streams, only from the process that started it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PATIENCE_SECONDS = 5.0
 
 
 class Ask(StrEnum):
-    """What the other process is asked for."""
+    """The kinds of requests to the worker process."""
 
     MISSING = "missing"
     LOAD = "load"
@@ -43,7 +43,7 @@ class Ask(StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """`option` names the runtime, `path` and `threads` what to load, `images` are uint8 `[N, S, S, 1]`."""
+    """`option` names the runtime, `path` and `threads` say what to load, `images` are uint8 `[N, S, S, 1]`."""
 
     ask: Ask
     option: str = ""
@@ -54,7 +54,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer, and how long it took there; or the message of an error, of the provider or of the artifact."""
+    """The answer and the time it took in the worker, or the message of a provider or artifact error."""
 
     value: Any = None
     seconds: float = 0.0
@@ -63,17 +63,17 @@ class Reply:
 
 
 class Worker:
-    """The other process. It ends with this object, or with the process that holds it.
+    """The worker process. It ends with this object, or with the process that holds it.
 
     Args:
         title: what runs there, for messages.
-        command: to start; the one of this module where None.
-        patience: seconds without an answer after which it is killed; None for never.
+        command: the command to start; None for this module's.
+        patience: seconds without an answer before it is killed; None for never.
     """
 
     def __init__(self, title: str, command: Sequence[str] | None = None, patience: float | None = None) -> None:
         self._title = title
-        # What drivers print goes to no terminal: only the last line of one that died is shown.
+        # Driver output does not reach the terminal: only the last line from a process that died is shown.
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             command or command_of("cxr_edge.runtimes.accelerators"),
@@ -85,7 +85,7 @@ class Worker:
         self._patience = patience
 
     def ask(self, request: Request) -> Reply:
-        """The answer to a request. Raises ProviderError or ArtifactError: it failed there, or the process died."""
+        """The answer to a request. Raises ProviderError or ArtifactError if it failed or the process died."""
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
             with self._limited_time():
@@ -137,7 +137,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 class RemoteSession:
-    """An artifact that is loaded in a separate process; `timed_run` leaves out the way there and back."""
+    """An artifact loaded in a separate process; `timed_run` excludes communication."""
 
     def __init__(self, runtime: Runtime, path: Path, threads: int, command: Sequence[str] | None = None) -> None:
         self._worker = Worker(runtime.title, command)
@@ -147,7 +147,7 @@ class RemoteSession:
         return self.timed_run(images)[0]
 
     def timed_run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
-        """As `run`, and the seconds that the inference itself took."""
+        """As `run`, with the seconds that the inference itself took."""
         reply = self._worker.ask(Request(Ask.RUN, images=images))
         return reply.value, reply.seconds
 
@@ -156,7 +156,7 @@ class RemoteSession:
         return probabilities, heatmap
 
     def placement(self, image: NDArray[np.uint8]) -> dict[str, int]:
-        """As `Adapter.placement`, of what is loaded."""
+        """As `Adapter.placement`, for the loaded artifact."""
         nodes: dict[str, int] = self._worker.ask(Request(Ask.PLACEMENT, images=image)).value
         return nodes
 
@@ -167,9 +167,9 @@ def load_apart(runtime: Runtime, path: Path, threads: int) -> RemoteSession:
 
 
 def missing_accelerators(runtimes: Sequence[Runtime]) -> dict[str, str | None]:
-    """Why each of some accelerators, by its `option`, is not available here; None where nothing is known against it.
+    """Why each accelerator, by its `option`, is unavailable here; None if no obstacle is known.
 
-    One process answers for all, and the next one takes over where an accelerator takes it down.
+    One process answers for all; if an accelerator crashes it, the next process takes over.
     """
     reasons: dict[str, str | None] = {}
     worker: Worker | None = None
@@ -188,14 +188,14 @@ def missing_accelerators(runtimes: Sequence[Runtime]) -> dict[str, str | None]:
 
 @contextmanager
 def _streams() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """Requests and replies. What a driver prints to stdout must not land among the replies."""
+    """Requests and replies. Driver output on stdout must not end up among the replies."""
     with os.fdopen(os.dup(0), "rb") as requests, os.fdopen(os.dup(1), "wb") as replies:
         os.dup2(2, 1)
         yield requests, replies
 
 
 class _Server:
-    """What the other process has loaded."""
+    """The state of the worker process: what it has loaded."""
 
     def __init__(self) -> None:
         self._loaded: tuple[Runtime, Request, ArtifactSession] | None = None
@@ -225,7 +225,7 @@ class _Server:
 
 
 def serve() -> None:
-    """Answer until the requests end; then end without the drivers' own farewell, which is what crashes."""
+    """Answer until the requests end; then exit without the drivers' own cleanup, which is what crashes."""
     server = _Server()
     with _streams() as (requests, replies):
         while True:
@@ -245,7 +245,7 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    # Pickled by the name that the other side knows, which `__main__` is not.
+    # Pickled under the module name that the other side knows, which `__main__` is not.
     from cxr_edge.runtimes import accelerators
 
     accelerators.serve()

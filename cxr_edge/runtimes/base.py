@@ -1,4 +1,4 @@
-"""What every runtime obeys, and the choice among them: each file `NAME_runtime.py` beside this one holds one."""
+"""The interface of every runtime, and the choice among them: each file `NAME_runtime.py` beside this one holds one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from cxr_edge.structure.check import require_sound
 
 #: The provider that every runtime has.
 CPU = "cpu"
-#: Threads of one inference, where the machine has fewer cores: with a hundred thousand, LiteRT brings its process down,
-#: and ONNX Runtime takes minutes.
+#: Most threads per inference on a machine with fewer cores: with a hundred thousand, LiteRT crashes its process, and
+#: ONNX Runtime takes minutes.
 MAX_THREADS = 256
 _SUFFIX = "_runtime"
 
@@ -37,41 +37,45 @@ class Session(Protocol):
 
 
 class ArtifactSession(Session, Protocol):
-    """A loaded artifact. `ran_on` names what computes it, as the runtime itself says."""
+    """A loaded artifact. `ran_on` is the hardware that the runtime itself reports."""
 
     ran_on: str
 
     def explain(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """As `run`, and the heat maps float32 `[N, H, W, K]` of an artifact that has them."""
+        """As `run`, with the heat maps float32 `[N, H, W, K]` of an artifact that has them."""
         ...
 
 
 class Adapter(ABC):
-    """How to drive a runtime. Nothing of the runtime itself is imported before one of these methods is called."""
+    """How to drive a runtime. The runtime itself is not imported before one of these methods is called."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Import what loading needs, so that its time is not taken for that of loading."""
+        """Import what loading needs, so that the import does not count as loading time."""
 
     @abstractmethod
     def version(self) -> str: ...
 
     @abstractmethod
     def missing(self, provider: str) -> str | None:
-        """Why a provider is not available here, and what would bring it; None where nothing is known against it."""
+        """Why a provider is unavailable here, and how to get it; None if no obstacle is known."""
 
     @abstractmethod
     def load(self, path: Path, threads: int, provider: str) -> ArtifactSession:
-        """Load a file for inferences with a number of threads, on exactly the provider that is named."""
+        """Load a file for inference with a number of threads, on exactly the named provider."""
 
     def placement(self, path: Path, threads: int, provider: str, image: NDArray[np.uint8]) -> dict[str, int]:
-        """How many nodes of a file each unit computes, for uint8 `[1, S, S, 1]`; empty where a session cannot mix."""
+        """How many nodes of a file each processing unit computes, for uint8 `[1, S, S, 1]`; empty if a session uses
+        only one.
+        """
         return {}
 
 
 @dataclass(frozen=True)
 class Provider:
-    """What computes in a runtime (its word may be delegate, accelerator or device); `name` is for the command line."""
+    """What computes within a runtime (which may call it delegate, accelerator or device); `name` is for the command
+    line.
+    """
 
     name: str
     title: str
@@ -79,11 +83,11 @@ class Provider:
 
 @dataclass(frozen=True)
 class Runtime:
-    """A way to run artifacts: a runtime, and the provider in it.
+    """A way to run artifacts: a runtime with one of its providers.
 
-    `name` is what records call it, `package` is imported, `extra` installs it and is its name on the command line,
-    `formats` is what it reads, `accelerators` are the providers it has beside the CPU. Where several runtimes can
-    read an artifact, the lowest `preference` is taken.
+    `name` is its name in records, `package` the module to import, `extra` the extra that installs it and its name on
+    the command line, `formats` the formats it reads, `accelerators` its providers other than the CPU. If several
+    runtimes can read an artifact, the one with the lowest `preference` is used.
     """
 
     name: str
@@ -98,13 +102,13 @@ class Runtime:
 
     @property
     def title(self) -> str:
-        """For people: the provider is named where it is not the CPU."""
+        """Title for people, with the provider unless it is the CPU."""
         titles = {provider.name: provider.title for provider in self.accelerators}
         return self.label if self.provider == CPU else f"{self.label} {titles[self.provider]}"
 
     @property
     def option(self) -> str:
-        """As on the command line."""
+        """Its name on the command line."""
         return self.extra if self.provider == CPU else f"{self.extra}:{self.provider}"
 
     def each_provider(self) -> list[Runtime]:
@@ -122,9 +126,9 @@ class Runtime:
         self.adapter.prepare()
 
     def missing(self) -> str | None:
-        """Why this provider is not available here; None where nothing is known against it.
+        """Why this provider is unavailable here; None if no obstacle is known.
 
-        An accelerator's driver is asked in a separate process. Raises MissingDependencyError.
+        An accelerator's driver is queried in a separate process. Raises MissingDependencyError.
         """
         self.prepare()
         if self.provider == CPU:
@@ -134,7 +138,7 @@ class Runtime:
         return missing_accelerators([self])[self.option]
 
     def require(self) -> None:
-        """Raises MissingDependencyError, or ProviderError where the provider is not available here."""
+        """Raises MissingDependencyError, or ProviderError if the provider is unavailable here."""
         reason = self.missing()
         if reason is not None:
             raise ProviderError(f"{self.option}: {reason}")
@@ -144,10 +148,10 @@ class Runtime:
 
         Raises:
             MissingDependencyError: the runtime is not installed.
-            ProviderError: it has not the provider that is asked for, or this did not come up.
-            ArtifactError: as `require_loadable`, or the runtime cannot read the file, or dies of it
+            ProviderError: the runtime lacks the provider, or the provider did not come up.
+            ArtifactError: as `require_loadable`, or the runtime cannot read the file or crashes on it
                 (`cxr_edge.runtimes.trial`).
-            OptionError: a number of threads that cannot be.
+            OptionError: the number of threads is impossible.
         """
         _require_possible(threads)
         require_loadable(path)
@@ -163,7 +167,7 @@ class Runtime:
         return load_apart(self, path, threads)
 
     def load_here(self, path: Path, threads: int) -> ArtifactSession:
-        """As `load`, in this process whatever the provider; the drivers of some end a process badly."""
+        """As `load`, but in this process whatever the provider; some drivers crash it on exit."""
         self.prepare()
         if self.provider != CPU and (reason := self.adapter.missing(self.provider)) is not None:
             raise ProviderError(f"{self.option}: {reason}")
@@ -172,12 +176,14 @@ class Runtime:
         except ProviderError:
             raise
         except Exception as error:
-            # onnxruntime's exceptions derive from nothing but Exception.
+            # onnxruntime's exceptions derive directly from Exception.
             raise ArtifactError(f"{path}: {self.title} cannot load it ({first_line(error)})") from None
 
 
 def require_loadable(path: Path) -> None:
-    """Refuse a file before a runtime sees it. Raises ArtifactError: it is damaged or forged, or not its owner's."""
+    """Refuse a file before a runtime sees it. Raises ArtifactError if it is damaged, forged, or not released by its
+    owner.
+    """
     require_released(path)
     require_sound(path)
 
@@ -192,7 +198,7 @@ def _require_possible(threads: int) -> None:
 
 @cache
 def all_runtimes() -> tuple[Runtime, ...]:
-    """Every runtime that this version knows, on the CPU, installed or not, in the order of preference."""
+    """Every runtime known to this version, on the CPU, installed or not, in order of preference."""
     import cxr_edge.runtimes
 
     names = [module.name for module in pkgutil.iter_modules(cxr_edge.runtimes.__path__)]
@@ -206,7 +212,7 @@ def every_runtime() -> list[Runtime]:
 
 
 def runtime_named(name: str) -> Runtime:
-    """A runtime by its name on the command line, such as `onnx` or `onnx:cuda`. Raises OptionError for another."""
+    """A runtime by its name on the command line, such as `onnx` or `onnx:cuda`. Raises OptionError if unknown."""
     wanted, _, provider = name.lower().replace("-", "_").replace(" ", "_").partition(":")
     for runtime in every_runtime():
         if wanted in (runtime.name, runtime.package, runtime.extra) and runtime.provider == (provider or CPU):
@@ -215,7 +221,7 @@ def runtime_named(name: str) -> Runtime:
 
 
 def runtimes_for(kind: str) -> list[Runtime]:
-    """The installed runtimes that read a format, on the CPU, in the order of preference.
+    """The installed runtimes that read a format, on the CPU, in order of preference.
 
     Raises:
         MissingDependencyError: none is installed.

@@ -1,4 +1,4 @@
-"""What artifacts can be run on here: each runtime, and each provider in it."""
+"""What can run artifacts here: each runtime with each of its providers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Device:
-    """A runtime on a provider: `option` is its name for --runtime, `formats` is what it reads, `version` is None where
-    it is not installed, and `missing` says why it cannot be used, None where nothing is known against it."""
+    """A runtime on a provider: `option` is its name for --runtime, `formats` is what it reads, `version` is None if it
+    is not installed, and `missing` says why it cannot be used, None if no obstacle is known.
+    """
 
     option: str
     title: str
@@ -34,7 +35,7 @@ class Devices:
 
 
 def devices() -> Devices:
-    """Look at every runtime; accelerators in a process of their own, so that their drivers can do no harm here."""
+    """Check every runtime; accelerators in a separate process, where their drivers can do no harm."""
     rows: dict[str, Device] = {}
     accelerators: list[Runtime] = []
     for runtime in all_runtimes():
@@ -45,7 +46,7 @@ def devices() -> Devices:
         except CxrEdgeError as error:
             version, reason = None, str(error)
         except Exception as error:
-            # Installed, and its libraries do not load.
+            # Installed, but its libraries do not load.
             version, reason = None, f"cannot be imported ({first_line(error)})"
         for each in runtime.each_provider():
             rows[each.option] = Device(each.option, each.title, each.formats, version, reason)

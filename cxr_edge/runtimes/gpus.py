@@ -1,4 +1,4 @@
-"""Which GPUs the operating system shows, and which of them WebGPU takes."""
+"""Which GPUs the operating system shows, and which of them WebGPU uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cxr_edge.runtimes.vulkan import adapters
 
 
 def gpu_nodes() -> list[str]:
-    """Device files of GPUs on Linux, those that a container is given; on other systems, which hide none, their name."""
+    """Device files of GPUs on Linux, in a container those passed to it; other systems hide none: just their name."""
     if not sys.platform.startswith("linux"):
         return [sys.platform]
     return sorted(
@@ -18,14 +18,14 @@ def gpu_nodes() -> list[str]:
 
 
 def nvidia_nodes() -> list[str]:
-    """Device files of NVIDIA GPUs, those of Jetson boards among them."""
+    """Device files of NVIDIA GPUs, including those of Jetson boards."""
     return [node for node in gpu_nodes() if "nv" in Path(node).name or node == "win32"]
 
 
 def webgpu_missing() -> str | None:
-    """Why WebGPU has nothing to compute on here, in software or not; None where nothing is known against it.
+    """Why WebGPU has no adapter here, not even in software; None if no obstacle is known.
 
-    It loads drivers: to be called in a process of its own. macOS has no Vulkan, and always a GPU.
+    It loads drivers, so call it in a separate process. macOS has no Vulkan, but always a GPU.
     """
     if sys.platform == "darwin" or adapters():
         return None
@@ -33,12 +33,12 @@ def webgpu_missing() -> str | None:
 
 
 def webgpu_adapter() -> str:
-    """What WebGPU computes on, by the adapter's own name; one in software is said to be no GPU."""
+    """What WebGPU computes on, by the adapter's own name; a software adapter is marked as not a GPU."""
     listed = adapters()
     return f"WebGPU on {listed[0]}" if listed else "WebGPU"
 
 
 def only_in_software() -> bool:
-    """Whether Vulkan lists adapters, and none is a GPU."""
+    """Whether Vulkan lists adapters but none of them is a GPU."""
     listed = adapters()
     return bool(listed) and all(adapter.is_software for adapter in listed)

@@ -18,7 +18,7 @@ from cxr_edge.runtimes.gpus import webgpu_adapter, webgpu_missing
 
 
 class LiteRTSession:
-    """An interpreter whose batch is resized when N changes."""
+    """An interpreter that resizes its batch when N changes."""
 
     ran_on = "XNNPACK"
 
@@ -55,14 +55,15 @@ class LiteRTSession:
 
 
 class CompiledModelSession:
-    """LiteRT's compiled model, for the accelerators that the interpreter does not reach; one image at a time.
+    """LiteRT's compiled model, for accelerators that the interpreter does not support; one image at a time.
 
     Args:
         path: the file.
-        accelerator: `GPU`, or `CPU` to try the very same path without one.
+        accelerator: `GPU`, or `CPU` to run the same code path without one.
 
     Raises:
-        ProviderError: the accelerator did not come up, left operators to the CPU, or computes such a file wrong.
+        ProviderError: the accelerator did not come up, left operators to the CPU, or computes this kind of file
+            wrongly.
     """
 
     def __init__(self, path: Path, accelerator: str) -> None:
@@ -76,11 +77,11 @@ class CompiledModelSession:
                 f"{path}: integer probabilities are for the Edge TPU; take another artifact for this GPU"
             )
         if accelerator == "GPU" and artifact.quantization.is_integer:
-            # Not a matter of rounding: with LiteRT 2.3 on SwiftShader, the answers hardly depend on the image.
+            # This is not rounding: with LiteRT 2.3 on SwiftShader, the outputs hardly depend on the image.
             raise ProviderError(
                 f"{path}: LiteRT's GPU accelerator computes int8 files wrong; take a float32 or fp16 artifact"
             )
-        #: Of one image's outputs.
+        #: Shapes of one image's outputs.
         self._shapes = {PROBABILITIES: [int(size) for size in contract.probabilities.shape[1:]]}
         if contract.heatmap is not None:
             self._shapes[HEATMAP] = [int(size) for size in contract.heatmap.shape[1:]]

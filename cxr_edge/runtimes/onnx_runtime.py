@@ -28,7 +28,7 @@ PROVIDERS = {
     "xnnpack": "XnnpackExecutionProvider",
     WEBGPU: "WebGpuExecutionProvider",
 }
-#: What brings a provider that a build lacks. The wheels exclude each other: they are one module.
+#: How to get a provider that a build lacks. The wheels exclude each other: they install the same module.
 _WAY_OUT = {
     "cuda": "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
     "tensorrt": "pip uninstall onnxruntime, then pip install onnxruntime-gpu tensorrt",
@@ -37,8 +37,8 @@ _WAY_OUT = {
     "xnnpack": "its builds for Android and iOS have it, its wheels have not",
 }
 _NVIDIA = ("cuda", "tensorrt")
-#: Compute int8 activations in integers on x86 too, as ONNX Runtime does on Arm. By itself it takes float for a part of
-#: them there, which is faster: 8-bit signed by signed has no good kernel on x86.
+#: Compute int8 activations in integers on x86 too, as ONNX Runtime does on Arm. By default it uses float for some of
+#: them on x86, which is faster: there is no good kernel for signed by signed 8-bit products.
 SIGNED_ACTIVATIONS = ("session.qdqisint8allowed", "1")
 
 
@@ -46,7 +46,7 @@ def _options(threads: int, provider: str) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # XNNPACK has threads of its own; the session's would compete with them.
+    # XNNPACK has its own threads; the session's would compete with them.
     options.intra_op_num_threads = 1 if provider == "xnnpack" else threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -78,18 +78,18 @@ def _session(path: Path, options: Any, provider: str, threads: int) -> Any:
                 f"{path}: WebGPU leaves a part of it to the CPU (it has no integers); take a float32 artifact"
             ) from None
     wanted = [(PROVIDERS[provider], _provider_options(provider, threads))]
-    # By itself it would try another provider where one fails, and print that to stdout.
+    # By default it would fall back to another provider if one fails, and print that to stdout.
     return onnxruntime.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
 
 
 class ONNXRuntimeSession:
-    """A session on exactly the provider that was asked for.
+    """A session on exactly the requested provider.
 
     Args:
         path: the file.
-        threads: of one inference.
+        threads: per inference.
         provider: one of `PROVIDERS`.
-        as_on_arm: validate a file with int8 activations on x86, in the integers that its device will compute.
+        as_on_arm: validate a file with int8 activations on x86, using the integer arithmetic of its device.
 
     Raises:
         ProviderError: the session came up without the provider.
@@ -102,7 +102,7 @@ class ONNXRuntimeSession:
         asked = PROVIDERS[provider]
         self._session = _session(path, options, provider, threads)
         self.ran_on = webgpu_adapter() if provider == WEBGPU else asked
-        # A provider whose libraries cannot be loaded is left out silently, and the CPU takes its place.
+        # A provider whose libraries cannot be loaded is silently replaced by the CPU.
         active = self._session.get_providers()
         if active[:1] != [asked]:
             raise ProviderError(
@@ -145,7 +145,7 @@ class _ONNXRuntime(Adapter):
         return ONNXRuntimeSession(path, threads, provider)
 
     def placement(self, path: Path, threads: int, provider: str, image: NDArray[np.uint8]) -> dict[str, int]:
-        """From a profile of one inference: what a provider cannot do, ONNX Runtime gives to the CPU without a word."""
+        """From a profile of one inference: ONNX Runtime silently gives the CPU whatever a provider cannot compute."""
         with tempfile.TemporaryDirectory() as folder:
             options = _options(threads, provider)
             options.enable_profiling = True

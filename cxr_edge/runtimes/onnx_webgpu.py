@@ -10,19 +10,19 @@ from cxr_edge.errors import ProviderError
 from cxr_edge.runtimes.gpus import only_in_software, webgpu_missing
 
 _PACKAGE, _NAME = "onnxruntime_ep_webgpu", "WebGpuExecutionProvider"
-#: What an InferenceSession says where it would give nodes to the CPU.
+#: The error of an InferenceSession that would assign nodes to the CPU.
 FELL_BACK = "fallback to CPU EP has been explicitly disabled"
 
 
 def missing() -> str | None:
-    """Why it is not available here; None where nothing is known against it. It loads drivers."""
+    """Why it is unavailable here; None if no obstacle is known. It loads drivers."""
     if importlib.util.find_spec(_PACKAGE) is None:
         return "its plugin is not installed: pip install onnxruntime-ep-webgpu, beside onnxruntime"
     return webgpu_missing()
 
 
 def use_webgpu(options: Any) -> None:
-    """Let a session of some options compute on WebGPU, and leave nothing to the CPU.
+    """Set up a session's options to compute on WebGPU, and leave nothing to the CPU.
 
     Raises:
         ProviderError: the plugin sees no adapter.
@@ -31,7 +31,7 @@ def use_webgpu(options: Any) -> None:
     import onnxruntime_ep_webgpu
 
     if only_in_software():
-        # It was asked for by name, and what it runs on is named: a software adapter proves numbers, not speed.
+        # It was requested by name, and its adapter is reported: a software adapter validates numbers, not speed.
         os.environ["ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER"] = "1"
     if not any(device.ep_name == _NAME for device in onnxruntime.get_ep_devices()):
         onnxruntime.register_execution_provider_library("webgpu", onnxruntime_ep_webgpu.get_library_path())

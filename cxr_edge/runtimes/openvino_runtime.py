@@ -13,17 +13,17 @@ from cxr_edge.runtimes.base import CPU, Adapter, Provider, Runtime
 
 
 class OpenVINOSession:
-    """A compiled model with one request."""
+    """A compiled model with one inference request."""
 
     def __init__(self, path: Path, threads: int, provider: str = CPU) -> None:
         import openvino
 
-        # Left to itself, OpenVINO computes float models in bfloat16 (float16 on a GPU) where the hardware has it.
+        # By default, OpenVINO computes float models in bfloat16 (float16 on a GPU) where the hardware has it.
         settings: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if provider == CPU:
             settings["INFERENCE_NUM_THREADS"] = threads
         core = openvino.Core()
-        # Named itself, never AUTO or HETERO: they fall back.
+        # The device itself, never AUTO or HETERO, which fall back.
         self.ran_on = provider.upper()
         self._model = core.compile_model(str(path), self.ran_on, settings)
         self._request = self._model.create_infer_request()
@@ -32,7 +32,7 @@ class OpenVINOSession:
         self._request.infer([images])
         probabilities: NDArray[np.float32] = self._request.get_tensor(PROBABILITIES).data.copy()
         if probabilities.dtype == np.int8:
-            # OpenVINO gives the integers out without their scale.
+            # OpenVINO returns the integers without their scale.
             scale, zero_point = INT8_PROBABILITY
             probabilities = (probabilities.astype(np.float32) - zero_point) * np.float32(scale)
         return probabilities
@@ -54,7 +54,7 @@ class _OpenVINO(Adapter):
         import openvino
 
         if provider == CPU:
-            # To list devices, OpenVINO starts the drivers of all.
+            # To list devices, OpenVINO starts all of their drivers.
             return None
         devices = openvino.Core().available_devices
         if any(device.partition(".")[0] == provider.upper() for device in devices):

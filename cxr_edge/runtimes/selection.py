@@ -1,4 +1,4 @@
-"""Which bundle and which artifacts a command means."""
+"""Which bundle and which artifacts a command refers to."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 def find_bundle(bundle: Path | None, run: Path | None = None) -> Path:
     """The named bundle, the named run's latest, this folder if it is one, or the latest run's.
 
-    Of a folder that `cxr-edge install` keeps, it is the bundle in force.
+    For a folder that `cxr-edge install` manages, it is the active bundle.
 
     Raises:
         RunError: there is no run.
-        ArtifactError: the record of what is installed is damaged.
+        ArtifactError: the installation record is damaged.
     """
     if bundle is not None:
         return bundle_in(bundle)
     if run is None and ((here := bundle_in(Path())) / MANIFEST).is_file():
         return here
-    # A device has none.
+    # A device has no runs.
     from cxr_edge.runs import find_run
 
     return find_run(run).latest_bundle()
 
 
 def run_of(bundle: Path) -> Run:
-    """The run whose bundle this is. Raises RunError where it lies somewhere else."""
+    """The run that a bundle belongs to. Raises RunError if the bundle is not in a run's folder."""
     from cxr_edge.runs import Run
 
     run = Run(bundle.resolve().parent)
@@ -51,7 +51,7 @@ def run_of(bundle: Path) -> Run:
 
 
 def model_path(artifact: Path | None, bundle: Path | None, run: Path | None) -> Path:
-    """What to answer with: the named file, or the bundle of `find_bundle`. Raises OptionError for both, RunError."""
+    """What to predict with: the named file, or the bundle of `find_bundle`. Raises OptionError for both, RunError."""
     if artifact is None:
         return find_bundle(bundle, run)
     _refuse_both(bundle, run)
@@ -59,7 +59,7 @@ def model_path(artifact: Path | None, bundle: Path | None, run: Path | None) -> 
 
 
 def artifact_of(artifact: Path | None, bundle: Path | None) -> Path | None:
-    """The named file, or the best of the named bundle; None where neither is named. Raises OptionError for both."""
+    """The named file, or the best of the named bundle; None if neither is named. Raises OptionError for both."""
     if bundle is None:
         return artifact
     if artifact is not None:
@@ -68,7 +68,7 @@ def artifact_of(artifact: Path | None, bundle: Path | None) -> Path | None:
 
 
 def select(files: Sequence[Path], bundle: Path | None, run: Path | None) -> Selection:
-    """The named files, or what is there of the bundle of `find_bundle`.
+    """The named files, or the artifacts present in the bundle of `find_bundle`.
 
     Raises:
         OptionError: both are named; otherwise as `named_artifacts` and `artifacts_of_bundle`.
@@ -86,9 +86,9 @@ def _refuse_both(bundle: Path | None, run: Path | None) -> None:
 
 @dataclass(frozen=True)
 class Selection:
-    """Artifacts to work on, each checked; `absent` are names that the manifest lists of files that are not here.
+    """Artifacts to work on, each checked; `absent` lists files in the manifest that are missing here.
 
-    `folder` is their bundle; None for files that were named one by one.
+    `folder` is their bundle; None for individually named files.
     """
 
     artifacts: tuple[Artifact, ...]
@@ -97,10 +97,10 @@ class Selection:
 
 
 def artifacts_of_bundle(folder: Path) -> Selection:
-    """What is there of a bundle: whoever needs one artifact only may have deleted the others.
+    """The artifacts present in a bundle: someone who needs only one may have deleted the others.
 
     Raises:
-        ArtifactError: none of its artifacts is there, or one is not the file that the manifest describes.
+        ArtifactError: none of its artifacts is present, or one is not the file in the manifest.
     """
     folder = bundle_in(folder)
     listed = listed_artifacts(folder)
@@ -110,11 +110,11 @@ def artifacts_of_bundle(folder: Path) -> Selection:
 
 
 def named_artifacts(files: Sequence[Path]) -> Selection:
-    """Files by themselves, compared with the manifest beside them where there is one.
+    """Individual files, checked against the manifest beside them, if any.
 
     Raises:
-        ArtifactError: one is missing or no artifact.
-        OptionError: they do not take the same images, or two have one name, by which records know them.
+        ArtifactError: one is missing or is not an artifact.
+        OptionError: they do not take the same images, or two share a name, which records identify them by.
     """
     artifacts = tuple(read_checked_artifact(path) for path in dict.fromkeys(files))
     names = [artifact.name for artifact in artifacts]
@@ -130,13 +130,13 @@ def named_artifacts(files: Sequence[Path]) -> Selection:
 
 
 def best_artifacts(folder: Path, runtime: Runtime | None = None) -> list[Artifact]:
-    """What to predict with: artifacts that did not fail their gate, of the best quantization, int8 first.
+    """The artifacts to predict with: those of the best quantization that did not fail their gate, int8 first.
 
     TFLite comes before ONNX; the files are not checked against their hashes yet (`cxr_edge.artifacts.bundle.checked`).
 
     Args:
         folder: the bundle.
-        runtime: consider only what it reads; None for what any runtime installed here reads.
+        runtime: consider only what it reads; None for all that the installed runtimes read.
 
     Raises:
         ArtifactError: there is no such artifact.
@@ -154,7 +154,7 @@ def best_artifacts(folder: Path, runtime: Runtime | None = None) -> list[Artifac
 
 
 def best_of(artifacts: Sequence[Artifact]) -> list[Artifact]:
-    """Of one or more artifacts, those of the best quantization that did not fail their gate, TFLite before ONNX."""
+    """Those artifacts, of one or more, of the best quantization that did not fail their gate, TFLite before ONNX."""
 
     def rank(artifact: Artifact) -> tuple[bool, int]:
         return artifact.verdict in (None, Verdict.FAILED), artifact.quantization.rank
@@ -189,7 +189,7 @@ class Doubt(StrEnum):
 
 @dataclass(frozen=True)
 class ArtifactWarning:
-    """What there is to say of an artifact before its answers are used; as text, one line."""
+    """A warning about an artifact before its answers are used; as text, one line."""
 
     artifact: str
     doubt: Doubt
@@ -199,7 +199,7 @@ class ArtifactWarning:
 
 
 def warning_about(artifact: Artifact) -> ArtifactWarning | None:
-    """What an artifact may do otherwise here than it was validated to; None where nothing is known against it."""
+    """How an artifact may behave differently here than when it was validated; None if nothing is known against it."""
     doubt = None
     if not same_pixels(artifact.metadata.imaging):
         doubt = Doubt.OTHER_PIXELS
@@ -211,13 +211,14 @@ def warning_about(artifact: Artifact) -> ArtifactWarning | None:
 
 
 def warnings_about_answers(artifact: Artifact) -> tuple[ArtifactWarning, ...]:
-    """All there is to say beside each answer of an artifact: that it knows phantoms only comes first."""
+    """All warnings to show with each answer of an artifact; that it was trained on phantoms comes first."""
     phantoms = ArtifactWarning(artifact.name, Doubt.PHANTOMS) if artifact.metadata.training.phantoms else None
     return tuple(warning for warning in (phantoms, warning_about(artifact)) if warning)
 
 
 def warning_about_image(artifact: Artifact, path: Path) -> str | None:
-    """A line about an image that this version reads otherwise than the one that trained the artifact; None of others.
+    """A line about an image that this version decodes differently from the one that trained the artifact; otherwise
+    None.
 
     Raises:
         ImageError, MissingDependencyError.

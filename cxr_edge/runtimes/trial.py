@@ -1,4 +1,4 @@
-"""Files that are new to this machine in a process of their own first: what crashes there ends nothing here."""
+"""Try files that are new to this machine in a separate process first: a crash there does no harm here."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from cxr_edge.runtimes.accelerators import Ask, Request, Worker
 from cxr_edge.runtimes.base import CPU, Runtime, require_loadable
 from cxr_edge.structure.check import structure_of
 
-#: What the process may take: of memory, and of seconds to load a file or to run it.
+#: Limits of the process: memory, and seconds to load or run a file.
 _MEMORY, _PATIENCE = 4 << 30, 60.0
 
-#: What survived in this process's time, for those who have no cache to remember it in.
+#: What survived during this process, for users without a writable cache to remember it in.
 _survived: set[str] = set()
 
 
 class Trial:
-    """Loads files in another process and runs them there, all in the same one as long as it lives.
+    """Loads and runs files in another process, all in the same one as long as it lives.
 
-    To be used as a context. What went well is remembered in the cache, by the file's hash and the runtime's version.
-    An accelerator has a process of its own anyway, and is passed over.
+    Use it as a context manager. Successes are remembered in the cache, by the file's hash and the runtime's version. An
+    accelerator has a separate process anyway, and is skipped.
     """
 
     def __init__(self) -> None:
@@ -44,15 +44,15 @@ class Trial:
         self._close()
 
     def require_known(self, path: Path, runtime: Runtime) -> None:
-        """As `require_survivable`, but for what its owner signed, where signatures are asked for: they vouch for it."""
+        """As `require_survivable`, but skips files with a required signature: their owner vouches for them."""
         if required_key() is None:
             self.require_survivable(path, runtime)
 
     def require_survivable(self, path: Path, runtime: Runtime) -> None:
-        """Try a file on a runtime that reads it, unless it was tried on this machine before.
+        """Try a file on a runtime that reads it, unless it has been tried on this machine before.
 
         Raises:
-            ArtifactError: the process died of it, or did not answer; the runtime cannot read it; or as
+            ArtifactError: the process crashed or did not answer; the runtime cannot read the file; or as
                 `require_loadable`.
         """
         if runtime.provider != CPU:
@@ -60,7 +60,7 @@ class Trial:
         key = _key(path, runtime)
         if key in _survived:
             return
-        # A service may have no folder to write to: then each process tries anew.
+        # A service may have no writable folder: then each process tries anew.
         with suppress(CacheError, OSError):
             if _memory(key).exists():
                 return
@@ -74,7 +74,7 @@ class Trial:
         batches = _batches(path)
         self._worker = self._worker or Worker("a trial", command_of("cxr_edge.runtimes.trial"), _PATIENCE)
         try:
-            # A file of another tool has other ends, and need not be taken by this package.
+            # A file from another tool has other inputs and outputs, which this package need not accept.
             with suppress(*() if batches else (ArtifactError,)):
                 self._worker.ask(Request(Ask.LOAD, runtime.option, path, 1))
             for images in batches:
@@ -92,7 +92,7 @@ class Trial:
 
 
 def _batches(path: Path) -> list[np.ndarray]:
-    """What to run an artifact on: black, and together with noise where it takes several; nothing for other graphs."""
+    """Inputs to try an artifact on: black, then black with noise if it takes several; none for other graphs."""
     inputs = structure_of(path).inputs
     if len(inputs) != 1 or (inputs[0].name, inputs[0].type, len(inputs[0].shape)) != (IMAGE, "uint8", 4):
         return []
@@ -112,7 +112,7 @@ def _key(path: Path, runtime: Runtime) -> str:
 
 @cache
 def _sha256(path: Path, *state: int) -> str:
-    """Once a file: sessions are loaded again and again, and their time is measured."""
+    """SHA-256, computed once per file: sessions are loaded repeatedly, and their loading time is measured."""
     return sha256_of(path)
 
 
@@ -124,7 +124,7 @@ def _limit_memory() -> None:
     if sys.platform != "win32":
         import resource
 
-        # The system may allow less already.
+        # The system's own limit may be lower.
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
 

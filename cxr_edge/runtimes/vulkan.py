@@ -1,4 +1,4 @@
-"""The adapters that Vulkan lists, by which GPUs are reached on Linux and Windows; with Vulkan's own loader alone."""
+"""The adapters listed by Vulkan, the way to GPUs on Linux and Windows; needs only Vulkan's own loader."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 _SUCCESS, _INSTANCE_CREATE_INFO = 0, 1
-#: Larger than the structure of a device's properties, of which only the beginning is read.
+#: Larger than the structure of device properties; only its beginning is read.
 _PROPERTIES_BYTES, _NAME_BYTES = 4096, 256
 
 
 class AdapterKind(IntEnum):
-    """VkPhysicalDeviceType; in software is what computes on the CPU, such as SwiftShader and llvmpipe."""
+    """VkPhysicalDeviceType; software adapters, such as SwiftShader and llvmpipe, compute on the CPU."""
 
     OTHER = 0
     INTEGRATED = 1
@@ -22,7 +22,7 @@ class AdapterKind(IntEnum):
     SOFTWARE = 4
 
 
-#: What WebGPU takes where there are several.
+#: The order in which WebGPU prefers adapters.
 _PREFERENCE = (
     AdapterKind.DISCRETE,
     AdapterKind.INTEGRATED,
@@ -61,9 +61,9 @@ class _InstanceCreateInfo(ctypes.Structure):
 
 
 def adapters() -> tuple[GPUAdapter, ...]:
-    """What Vulkan lists here, the one that WebGPU takes first; empty without a loader or a driver.
+    """The adapters that Vulkan lists here, WebGPU's choice first; empty without a loader or a driver.
 
-    It loads the drivers: to be called in a process of its own (`cxr_edge.runtimes.accelerators`).
+    It loads the drivers, so call it in a separate process (`cxr_edge.runtimes.accelerators`).
     """
     try:
         library = ctypes.CDLL("vulkan-1.dll" if sys.platform == "win32" else "libvulkan.so.1")
@@ -91,7 +91,7 @@ def _devices(library: ctypes.CDLL, instance: ctypes.c_void_p) -> list[int]:
 def _adapter(library: ctypes.CDLL, device: int) -> GPUAdapter:
     content = ctypes.create_string_buffer(_PROPERTIES_BYTES)
     library.vkGetPhysicalDeviceProperties(ctypes.c_void_p(device), content)
-    # Four numbers of versions and identifiers, the kind, the name.
+    # The layout: four numbers with versions and identifiers, the kind, the name.
     kind = int.from_bytes(content.raw[16:20], sys.byteorder)
     name = content.raw[20 : 20 + _NAME_BYTES].partition(b"\0")[0].decode(errors="replace")
     return GPUAdapter(name, AdapterKind(kind) if kind in set(AdapterKind) else AdapterKind.OTHER)

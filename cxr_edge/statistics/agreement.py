@@ -1,4 +1,4 @@
-"""How far an artifact agrees with its reference under each condition, and what the gate says of that. No labels."""
+"""How well an artifact agrees with its reference under each condition, and the gate's verdict. Needs no labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cxr_edge.statistics.intervals import kl_divergences, sign_test
 
 @dataclass(frozen=True)
 class _Scored:
-    """One condition with the probabilities `[n, K]` of both, and who each image is, in a number `[n]`."""
+    """One condition with the probabilities `[n, K]` of both, and an identifying number for each image `[n]`."""
 
     part: str
     shift: str | None
@@ -36,19 +36,19 @@ def compare_conditions(
     labels: Sequence[str],
     floor: float = FLOOR,
 ) -> tuple[ConditionResult, ...]:
-    """Each condition by itself, and those of the split together: as they are, under each shift, and under all shifts.
+    """Each condition on its own, and those of the split pooled: unshifted, under each shift, and under all shifts.
 
     Args:
-        conditions: what was looked at.
+        conditions: the scored conditions.
         reference, candidate: probabilities `[n, K]` of each.
         labels: K names.
         floor: as that of `signal_to_noise`.
 
     Returns:
         The pooled ones first. Under all shifts together, an image counts once in the interval and the flips, by the
-        balance of its shifted copies: they are no independent witnesses.
+        balance of its shifted copies, which are not independent.
     """
-    # An image of one part is the same in all of its conditions.
+    # An image of a part has the same number in all conditions of the part.
     starts = {part: 1_000_000 * index for index, part in enumerate(PARTS)}
     scored = [
         _Scored(
@@ -81,7 +81,7 @@ def _pooled(scored: Sequence[_Scored], shift: str | None) -> _Scored:
 def _result(scored: _Scored, labels: Sequence[str], floor: float) -> ConditionResult:
     reference, candidate = scored.reference, scored.candidate
     finite = np.isfinite(candidate).all(axis=1)
-    # What is no number agrees with nothing.
+    # Non-finite values agree with nothing.
     expected, top = reference.argmax(axis=1), np.where(finite, candidate.argmax(axis=1), -1)
     divergences = kl_divergences(reference, candidate) if finite.all() else None
     return ConditionResult(
@@ -113,12 +113,12 @@ def _flips(
 
 
 def judge_conditions(conditions: Sequence[ConditionResult], gate: Gate) -> tuple[Demand, ...]:
-    """The demands on images like those trained on, on shifted ones, and on those from elsewhere.
+    """The demands on images like the training images, on shifted images, and on images from elsewhere.
 
-    Agreement is demanded of each; and that none of the classes loses images on balance, which is where a drift shows
-    first: agreement counts images that go either way alike. The bound of a loss is that of the exact sign test (Clopper
-    and Pearson's of the share of flips that lead away). Single shifts are many, and are judged at a confidence that
-    holds for all of them together (Bonferroni); what stands for itself, at 95 %: five flips one way and none back.
+    Each demands agreement, and that no class loses images on balance, where drift shows first: agreement does not
+    distinguish the direction of flips. The bound of a loss is that of the exact sign test (the Clopper-Pearson bound of
+    the share of flips away from the class). The many single shifts are judged at a confidence that holds for all of
+    them together (Bonferroni); everything else at 95 %: five flips one way and none back.
     """
     judged = [condition for condition in conditions if condition.part not in PARTS]
     shifts = sum(condition.part == ALL_PARTS and condition.shift not in (None, ALL_SHIFTS) for condition in judged)

@@ -1,4 +1,4 @@
-"""What a test split of some hundred images can and cannot say: intervals and tests, by SciPy (not on the device)."""
+"""What a test split of a few hundred images can and cannot show: intervals and tests with SciPy, not on the device."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ RESAMPLES = 2000
 
 
 def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> PairedDifference:
-    """The share of `second` less that of `first`, on the same images, with a percentile bootstrap interval over images.
+    """The share of `second` minus that of `first` on the same images, with a percentile bootstrap interval over images.
 
     `lost_at_most` is the exact upper bound (Clopper and Pearson, 1934; one-sided) of the share of images that only
-    `first` has right, and so of the drop: unlike the bootstrap, it knows that no loss in few images proves little.
+    `first` gets right, and so of the drop: unlike the bootstrap, it accounts for the fact that no loss in few images
+    proves little.
     """
     if not len(first):
         return PairedDifference(None, None, None, None)
@@ -33,7 +34,7 @@ def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Pa
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemarTest:
-    """McNemar's exact test (1947): how often either alone is right, and the p-value of that being chance."""
+    """McNemar's exact test (1947): how often only one of the two is right, and the p-value of that imbalance."""
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     discordant = only_first + only_second
     p_value = float(stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
@@ -41,7 +42,7 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemarTest:
 
 
 def sign_test(away: int, towards: int) -> float:
-    """One-sided p-value of the exact sign test: as much more away than towards, if either were as likely."""
+    """One-sided p-value of the exact sign test: at least this excess of `away` if both were equally likely."""
     discordant = away + towards
     return float(stats.binomtest(away, discordant, alternative="greater").pvalue) if discordant else 1.0
 
@@ -53,7 +54,7 @@ def kl_divergences(reference: NDArray[np.floating], candidate: NDArray[np.floati
         reference, candidate: probabilities `[N, K]`.
     """
     first, second = (np.maximum(values.astype(np.float64), 1e-12) for values in (reference, candidate))
-    # Never negative, but for rounding.
+    # Negative only by rounding.
     return np.asarray(np.maximum(0.0, (first * np.log(first / second)).sum(axis=1)))
 
 

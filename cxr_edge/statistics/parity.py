@@ -1,4 +1,4 @@
-"""Parity of an artifact with the Keras model it descends from, on the same labelled images, as statistics."""
+"""Statistics of an artifact's parity with its Keras model on the same labelled images."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def parity(
         targets: label indices `[N]`.
         labels: K names.
         gate: the demands.
-        temperature: that both were scaled by, to say how honest they were without.
+        temperature: the one that both were scaled by, to report the calibration without it too.
 
     Returns:
-        Figures with their intervals, and the demands, each with its figure, its limit, the bound it is judged by and
-        its verdict. What is no number fails.
+        Figures with their intervals, and the demands, each with its figure, limit, the bound it is judged by and
+        verdict. Non-finite values fail.
     """
     right, reference_right = (top.argmax(axis=1) == targets for top in (candidate, reference))
     agreement = _proportion(candidate.argmax(axis=1) == reference.argmax(axis=1))
@@ -87,10 +87,9 @@ def parity(
 
 
 def with_conditions(result: ParityResult, conditions: Sequence[ConditionResult]) -> ParityResult:
-    """The same judged on images that need no labels too.
+    """The result, judged also on images that need no labels.
 
-    The demand for agreement is then made on all that are like those trained on, which are more than those with which
-    `result` was made.
+    Agreement is then demanded on all images like the training images, which are more than `result` was computed on.
     """
     demands = (*result.demands[1:], *judge_conditions(conditions, result.gate))
     finite = all(condition.mean_divergence is not None for condition in conditions)

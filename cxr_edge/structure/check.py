@@ -1,4 +1,4 @@
-"""The refusal of files that a runtime should not see."""
+"""Refuse files that a runtime should not see."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def structure_of(path: Path) -> GraphStructure:
     """The structure of a TFLite or ONNX file, of this project or not.
 
     Raises:
-        ArtifactError: no such file, or a damaged one; its weights are elsewhere, or it is beyond any bound.
+        ArtifactError: the file is missing or damaged, its weights are in another file, or it exceeds a limit.
     """
     kind = require_artifact_file(path)
     try:
@@ -36,17 +36,17 @@ def structure_of(path: Path) -> GraphStructure:
 def require_sound(path: Path) -> None:
     """Refuse a file before a runtime parses it.
 
-    What has the metadata of an artifact must have the ends that these say, and known operators alone. Of a file of
-    another tool, the structure is looked at.
+    A file with an artifact's metadata must have the inputs and outputs stated there, and only known operators. For a
+    file from another tool, only the structure is checked.
 
     Raises:
-        ArtifactError: as `structure_of`, or the graph is not what the metadata say.
+        ArtifactError: as `structure_of`, or the graph contradicts the metadata.
     """
     structure = structure_of(path)
     try:
         metadata = read_metadata(path)
     except ArtifactError:
-        # Of another tool, or on its way through an export.
+        # From another tool, or still being exported.
         return
     try:
         unknown = sorted(structure.operators - _KNOWN[metadata.format])
@@ -57,7 +57,7 @@ def require_sound(path: Path) -> None:
 
 
 def _escaped(error: Exception) -> str:
-    """A message in one line: names in a file may hold any character."""
+    """A message on one line: names in a file may contain any character."""
     return str(error).encode("unicode_escape").decode("ascii")
 
 
@@ -73,7 +73,7 @@ def _require_ends(structure: GraphStructure, contract: Contract) -> None:
 
 
 def _require_end(end: TensorSpec, wanted: TensorSpec) -> None:
-    """Of the number of images nothing is asked, and nothing of a size that the graph leaves open."""
+    """Check an input or output, except for the number of images and sizes that the graph leaves dynamic."""
     sizes = zip(end.shape[1:], wanted.shape[1:], strict=False)
     fits = len(end.shape) == len(wanted.shape) and all(size in (ANY, own) for size, own in sizes)
     same = (end.name, end.type) == (wanted.name, wanted.type)

@@ -1,4 +1,4 @@
-"""Tables and vectors of a flatbuffer, within its bounds. https://flatbuffers.dev/internals/"""
+"""Read tables and vectors of a flatbuffer, with bounds checks. https://flatbuffers.dev/internals/"""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import struct
 
 from cxr_edge.structure.graph import require
 
-#: A file, mapped or read.
+#: A file's content, memory-mapped or read.
 Buffer = bytes | memoryview
 _KINDS = {"u1": "<B", "i1": "<b", "u2": "<H", "u4": "<I", "i4": "<i", "u8": "<Q", "i8": "<q", "f4": "<f"}
 
 
 class Table:
-    """A table at a byte of a buffer; its fields go by their number in the schema.
+    """A table at an offset in a buffer; its fields are addressed by their number in the schema.
 
-    Reading raises ValueError where an offset or a length leads out of the buffer.
+    Reading raises ValueError if an offset or a length leads out of the buffer.
     """
 
     def __init__(self, data: Buffer, at: int) -> None:
@@ -22,7 +22,7 @@ class Table:
         self._fields = at - number_at(data, at, "i4")
         self._size = number_at(data, self._fields, "u2")
         require(self._size >= 4 and self._fields + self._size <= len(data), "a table reaches beyond the end")
-        # The fields themselves lie within the table.
+        # The fields themselves must lie within the table.
         number_at(data, at + number_at(data, self._fields + 2, "u2") - 1, "u1")
 
     def _place(self, field: int) -> int | None:
@@ -31,7 +31,7 @@ class Table:
         return self._at + offset if offset else None
 
     def number(self, field: int, kind: str, default: int = 0) -> int:
-        """A number, such as of kind `i4`: a signed one of four bytes."""
+        """A number of a kind such as `i4`, a signed integer of four bytes."""
         place = self._place(field)
         return default if place is None else number_at(self._data, place, kind)
 
@@ -57,7 +57,7 @@ class Table:
         return bytes(self._data[start : start + length]).decode("utf-8")
 
     def vector(self, field: int, size: int) -> tuple[int, int]:
-        """Where a vector of elements of so many bytes starts, and how many it has."""
+        """The offset and the length of a vector whose elements have `size` bytes."""
         place = self._place(field)
         if place is None:
             return 0, 0
@@ -71,8 +71,8 @@ class Table:
 
 
 def number_at(data: Buffer, at: int, kind: str) -> int:
-    """A number at a byte of a buffer. Raises ValueError where it is not inside."""
-    # Before the first byte, struct would count from the end.
+    """A number at an offset in a buffer. Raises ValueError if it is out of bounds."""
+    # For a negative offset, struct would count from the end.
     require(0 <= at <= len(data) - struct.calcsize(_KINDS[kind]), "an offset leads beyond the end")
     value: int = struct.unpack_from(_KINDS[kind], data, at)[0]
     return value

@@ -8,7 +8,7 @@ from cxr_edge.artifacts.contract import ANY, TensorSpec
 from cxr_edge.artifacts.protobuf import Buffer, Field, Message
 from cxr_edge.structure.graph import MAX_NODES, GraphStructure, elements_of, require
 
-#: Those that an artifact may have: arithmetic without state, files, control flow or sizes that grow from values.
+#: Operators allowed in an artifact: arithmetic without state, files, control flow or sizes that depend on values.
 OPERATORS = frozenset({
     "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Conv", "DequantizeLinear", "Div",
     "Exp", "Flatten", "Gather", "Gemm", "GlobalAveragePool", "Identity", "Log", "MatMul", "Max", "MaxPool", "Min",
@@ -16,12 +16,12 @@ OPERATORS = frozenset({
     "Pad", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceProd", "ReduceSum",
     "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Softmax", "Squeeze", "Sub", "Transpose", "Unsqueeze",
 })  # fmt: skip
-#: Of the enumeration DataType: numpy's name of a type, and the bytes of a value.
+#: Members of the enumeration DataType: NumPy's name of a type, and the bytes per value.
 _TYPES = {
     1: ("float32", 4), 2: ("uint8", 1), 3: ("int8", 1), 4: ("uint16", 2), 5: ("int16", 2), 6: ("int32", 4),
     7: ("int64", 8), 9: ("bool", 1), 10: ("float16", 2), 11: ("float64", 8),
 }  # fmt: skip
-# Numbers of the fields, by the message.
+# Field numbers, by message.
 _MODEL_GRAPH, _MODEL_TRAINING, _MODEL_FUNCTIONS = 7, 20, 25
 _NODE, _INITIALIZER, _INPUT, _OUTPUT, _SPARSE = 1, 5, 11, 12, 15
 _OP_TYPE, _ATTRIBUTE, _DOMAIN = 4, 5, 7
@@ -30,7 +30,7 @@ _DIMS, _DATA_TYPE, _TENSOR_NAME, _RAW, _EXTERNAL, _LOCATION = 1, 2, 8, 9, 13, 14
 
 
 def onnx_structure(data: Buffer) -> GraphStructure:
-    """The structure of an ONNX file's content. Raises ValueError where it is damaged, or beyond any bound."""
+    """The structure of an ONNX file's content. Raises ValueError if it is damaged or exceeds a limit."""
     model = Message(data, 0, len(data))
     graphs = []
     for field in model.fields():
@@ -61,7 +61,7 @@ def _graph(graph: Message) -> GraphStructure:
 
 
 def _node(node: Message) -> str:
-    """Its kind; its attributes hold no graph, and no tensor from elsewhere."""
+    """The kind of a node, after checking that its attributes hold no graph and no external tensor."""
     kind = domain = ""
     for field in node.fields():
         if field.number == _OP_TYPE:
@@ -78,7 +78,7 @@ def _node(node: Message) -> str:
 
 
 def _tensor(tensor: Message) -> str:
-    """Its name; its values are in the file, and as many as its shape says."""
+    """The name of a tensor, after checking that its values are in the file and match its shape."""
     name, kind, raw = "", 0, None
     shape: list[int] = []
     for field in tensor.fields():
@@ -99,7 +99,7 @@ def _tensor(tensor: Message) -> str:
 
 
 def _end(value: Message) -> TensorSpec:
-    """An input or an output of the graph: ValueInfoProto, and in it TypeProto, its tensor type and that one's shape."""
+    """An input or output of the graph: a ValueInfoProto with a TypeProto, which has a tensor type with a shape."""
     name, kind = "", 0
     shape: list[int | str] = []
     for field in value.fields():

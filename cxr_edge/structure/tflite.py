@@ -1,4 +1,4 @@
-"""The structure of a TFLite file: what its runtime would follow without a check."""
+"""The structure of a TFLite file: what its runtime would follow unchecked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cxr_edge.artifacts.contract import ANY, TensorSpec
 from cxr_edge.structure.flatbuffer import Buffer, Table, number_at
 from cxr_edge.structure.graph import MAX_NODES, MAX_RANK, GraphStructure, elements_of, require
 
-#: Of schema_generated.h, those that an artifact may have: arithmetic without state, files or control flow.
+#: Operators from schema_generated.h allowed in an artifact: arithmetic without state, files or control flow.
 OPERATORS = {
     0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 6: "DEQUANTIZE",
     9: "FULLY_CONNECTED", 14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 21: "RELU6", 22: "RESHAPE",
@@ -37,7 +37,7 @@ class _Tensor:
 
 
 def tflite_structure(data: Buffer) -> GraphStructure:
-    """The structure of a TFLite file's content. Raises ValueError where it is damaged, or beyond any bound."""
+    """The structure of a TFLite file's content. Raises ValueError if it is damaged or exceeds a limit."""
     require(bytes(data[4:8]) == b"TFL3", "not a TFLite file")
     model = Table(data, number_at(data, 0, "u4"))
     require(all(model.vector(field, 4)[1] == 0 for field in _MODEL_EXTERNAL), "weights in another file")
@@ -48,7 +48,7 @@ def tflite_structure(data: Buffer) -> GraphStructure:
     used: set[str] = set()
     tensors: list[_Tensor] = []
     for graph in reversed(graphs):
-        # The main graph comes last here: it is the one whose tensors are kept.
+        # The main graph is processed last, so its tensors are the ones kept.
         tensors = [_tensor(tensor, buffers) for tensor in graph.tables(_GRAPH_TENSORS, MAX_NODES)]
         for operator in graph.tables(_GRAPH_OPERATORS, MAX_NODES):
             used.add(_operator(operator, codes, len(tensors)))
@@ -64,13 +64,13 @@ def tflite_structure(data: Buffer) -> GraphStructure:
 def _code(code: Table) -> str:
     if custom := code.text(1):
         return f"custom {custom[:60]}"
-    # Old files have the code in a field of 8 bits, new ones in both.
+    # Old files have the code in an 8-bit field, new ones in both fields.
     number = max(code.number(0, "i1"), code.number(3, "i4"))
     return OPERATORS.get(number, f"number {number}")
 
 
 def _buffer_bytes(buffer: Table, size: int) -> int:
-    """How many bytes a buffer has, in itself or further back in the file."""
+    """The size of a buffer in bytes, whether inline or further back in the file."""
     offset, length = buffer.number(1, "u8"), buffer.number(2, "u8")
     if offset > 1:
         require(offset + length <= size, "a buffer reaches beyond the end")
@@ -99,10 +99,10 @@ def _tensor(tensor: Table, buffers: Sequence[int]) -> _Tensor:
 
 
 def _operator(operator: Table, codes: Sequence[str], tensors: int) -> str:
-    """Its kind; the tensors that it names are there."""
+    """The kind of an operator, after checking that its tensors exist."""
     code = operator.number(0, "u4")
     require(code < len(codes), f"an operator has code {code} of {len(codes)}")
-    # An optional input that is left out is -1.
+    # An omitted optional input is -1.
     for field, least in ((1, -1), (2, 0), (8, 0)):
         _indices(operator, field, tensors, least)
     operator.table(4)

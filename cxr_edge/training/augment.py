@@ -1,5 +1,6 @@
-"""Augmentation that a chest X-ray can bear: small rotation, shift, zoom, exposure, contrast. No flip: the heart has a
-side."""
+"""Augmentation suitable for chest X-rays: small changes of rotation, shift, zoom, exposure and contrast. No flip: the
+heart has a side.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from cxr_edge.training.backend import tf
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Largest magnitudes, drawn uniformly within them for each image."""
+    """Maximum magnitudes; each image draws uniformly within them."""
 
     rotation_degrees: float = 8.0
     shift: float = 0.06
@@ -23,12 +24,12 @@ class Augmentation:
 
 
 def augment(images: Any, seed: Any, amount: Augmentation) -> Any:
-    """Vary a batch.
+    """Augment a batch.
 
     Args:
         images: float32 `[N, S, S, 1]`, grey values 0..255.
-        seed: int32 `[2]`; the same seed gives the same variation.
-        amount: how much.
+        seed: int32 `[2]`; the same seed gives the same augmentation.
+        amount: the maximum magnitudes.
 
     Returns:
         float32 `[N, S, S, 1]`, clipped to 0..255.

@@ -1,4 +1,4 @@
-"""Import TensorFlow once, the one way that works: quietly, and with Keras 2, which tfmot needs."""
+"""Import TensorFlow once, in the only way that works: quietly, and with Keras 2, which tfmot needs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from cxr_edge.console import is_verbose, quiet
 from cxr_edge.machine import usable_cores
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if is_verbose() else "3")
-# Read when TensorFlow is first imported; tfmot refuses Keras 3 models.
+# Read on the first import of TensorFlow; tfmot refuses Keras 3 models.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
-#: Threads of TensorFlow's computations, fixed for the life of the process when it starts.
+#: Threads of TensorFlow's computations, fixed at its start for the life of the process.
 THREADS = int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0")) or usable_cores()
 
 
@@ -18,7 +18,7 @@ with quiet():
     import tensorflow as tf
     import tf_keras as keras
 
-    # The CPU's features are logged when the devices come up.
+    # TensorFlow logs the CPU's features when it initializes the devices.
     tf.config.list_logical_devices()
 
 if not is_verbose():

@@ -30,11 +30,11 @@ class Batches:
 
     @property
     def steps(self) -> int:
-        # The incomplete last batch is dropped: batch norm suffers from a batch of one or two.
+        # The incomplete last batch is dropped: batches of one or two harm batch norm.
         return max(1, len(self.images) // self.batch_size)
 
     def epoch(self, number: int) -> Any:
-        """The shuffled, augmented batches of an epoch: the same for the same seed and number, resumed or not."""
+        """The shuffled, augmented batches of an epoch, which depend only on the seed and the number, resumed or not."""
         order = np.random.default_rng([self.seed, number]).permutation(len(self.images))
         size = min(self.batch_size, len(order))
         batches = order[: self.steps * size].reshape(self.steps, size)
@@ -51,7 +51,7 @@ class Batches:
             seed = tf.stack([tf.cast(self.seed, tf.int32), tf.cast(number * 1_000_003 + step, tf.int32)])
             return augment(tf.cast(images, tf.float32), seed, Augmentation()), targets, weights
 
-        # One core prepares 600 images of 299 px a second, two 1300: a GPU may take more. Their order stays.
+        # One core prepares 600 images of 299 px per second, two 1300; a GPU may need more. The order is preserved.
         return tf.data.Dataset.range(self.steps).map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(4)
 
 

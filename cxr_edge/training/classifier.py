@@ -1,4 +1,4 @@
-"""The trained model of a run: read, saved, and asked."""
+"""Load, save and apply the trained model of a run."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def load_classifier(run: Run) -> keras.Model:
 def save_classifier(run: Run, model: keras.Model) -> None:
     """Write the model of a run, atomically."""
     with replacing(run.model_file) as temporary, warnings.catch_warnings():
-        # Keras would have us use .keras, which does not hold every model that .h5 does.
+        # Keras recommends .keras, which cannot hold every model that .h5 can.
         warnings.simplefilter("ignore", UserWarning)
         model.save(str(temporary), save_format="h5", include_optimizer=False)
 
 
 def compiled(model: keras.Model) -> Any:
-    """The model at inference as one TensorFlow function: uint8 `[N, S, S, 1]` to probabilities, traced once."""
+    """The model in inference mode as one TensorFlow function: uint8 `[N, S, S, 1]` to probabilities, traced once."""
     return tf.function(lambda batch: model(tf.cast(batch, tf.float32), training=False))
 
 

@@ -12,7 +12,7 @@ from cxr_edge.wording import counted
 
 @dataclass(frozen=True)
 class ComputeDevice:
-    """`name` is a GPU's, or the CPU's with its threads; `unused` says what is here besides and how to use it."""
+    """`name` is a GPU's, or the CPU's with its threads; `unused` names unused hardware and how to use it."""
 
     name: str
     unused: str | None = None
@@ -22,11 +22,11 @@ class ComputeDevice:
 
 
 def compute_device() -> ComputeDevice:
-    """The GPUs that TensorFlow sees, else the CPU."""
+    """The GPUs that TensorFlow sees, otherwise the CPU."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
-        # Without a distribution strategy, TensorFlow computes on the first one.
+        # Without a distribution strategy, TensorFlow uses only the first one.
         unused = f"{', '.join(names[1:])} stays idle: a training takes one GPU" if len(names) > 1 else None
         return ComputeDevice(f"GPU, {names[0]}", unused)
     cpu = ComputeDevice(f"CPU, {describe_cpu()[0]}, {counted(THREADS, 'thread')}")

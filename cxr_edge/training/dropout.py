@@ -8,10 +8,10 @@ from cxr_edge.training.backend import keras, tf
 
 
 class CheckpointedDropout(keras.layers.Layer):  # type: ignore[misc]
-    """Keras' dropout, but for its random generator: the state is part of every TensorFlow checkpoint of the model.
+    """Keras's dropout, except that the state of its random generator is in every TensorFlow checkpoint of the model.
 
-    Keras keeps the state of its own out of checkpoints, so that a resumed training would draw the first epoch's masks
-    again. It is no weight: a weights file fits models with either layer.
+    Keras keeps its own generator's state out of checkpoints, so a resumed training would draw the first epoch's masks
+    again. The state is not a weight: a weights file fits models with either layer.
     """
 
     def __init__(self, rate: float, seed: int, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Cross-validation: a run per fold, and figures over all images, each judged by the model that never saw it."""
+"""Cross-validation: one run per fold, and figures over all images, each judged by the model that never saw it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ RECORD = "cross_validation.json"
 def train_or_resume(
     folder: Path, stated: Mapping[str, Any], resuming: bool, progress: Progress = SILENT
 ) -> TrainingResult | CrossValidation:
-    """Train, or resume, one run, or one per fold.
+    """Train or resume one run, or one run per fold.
 
     Args:
-        folder: of the run, or for the runs of the folds.
-        stated: options by their names in `TrainOptions`; those that are missing have their defaults.
-        resuming: whether it is a training that was interrupted.
+        folder: the folder of the run, or of the folds' runs.
+        stated: options by their names in `TrainOptions`; missing ones have their defaults.
+        resuming: whether to resume an interrupted training.
         progress: receives the reports of each run.
 
     Raises:
@@ -46,11 +46,11 @@ def train_or_resume(
 
 
 def cross_validate(folder: Path, options: TrainOptions, progress: Progress = SILENT) -> CrossValidation:
-    """Train on all folds but one, for each in turn, and write the figures of all test parts together.
+    """For each fold in turn, train on all others, and write the pooled figures of all test parts.
 
     Args:
-        folder: for the runs `fold-1` and so on, and `cross_validation.json`.
-        options: `folds` among them, and no `fold`.
+        folder: where to put the runs `fold-1` and so on, and `cross_validation.json`.
+        options: with `folds` and without `fold`.
         progress: receives the reports of each run.
 
     Raises:
@@ -71,7 +71,7 @@ def is_cross_validation(folder: Path) -> bool:
 
 
 def resume_folds(folder: Path, stated: Mapping[str, Any], progress: Progress = SILENT) -> CrossValidation:
-    """Train the folds that are not finished, by the options of the first; options stated must be those.
+    """Train the unfinished folds with the options of the first; any stated option must equal those.
 
     Raises:
         OptionError, DataError, RunError, WeightsError: as a single training.
@@ -105,14 +105,14 @@ def _all_folds(folder: Path, options: TrainOptions, progress: Progress) -> Cross
 
 
 def _forget_model() -> None:
-    """Else each model stays in memory."""
+    """Otherwise each model stays in memory."""
     from cxr_edge.training.backend import keras
 
     keras.backend.clear_session()
 
 
 def _check_same_images(runs: list[Run]) -> None:
-    """Raises DataError where the test parts are not each of the same images once: the data changed between folds."""
+    """Raises DataError unless the test parts together have each image once: the data changed between folds."""
     splits = [run_split(run) for run in runs]
     tested = Counter((item.path, item.sha256) for split in splits for item in split.part("test"))
     for split, run in zip(splits, runs, strict=True):

@@ -1,4 +1,4 @@
-"""A whole training: a new run, or one that was interrupted."""
+"""A complete training: a new run, or an interrupted one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cxr_edge.training.tracking import tracked
 
 
 def train_new(run: Run, options: TrainOptions, progress: Progress = SILENT) -> TrainingResult:
-    """Start a run in a folder that holds none, and train it.
+    """Start a run in a folder without one, and train it.
 
     Raises:
-        OptionError, DataError, RunError, WeightsError, MissingDependencyError: nothing is left of the run where no
-            epoch was finished.
+        OptionError, DataError, RunError, WeightsError, MissingDependencyError: nothing is left of the run if no epoch
+            was finished.
     """
     options.check()
     progress = tracked(options, progress)
@@ -33,7 +33,7 @@ def train_new(run: Run, options: TrainOptions, progress: Progress = SILENT) -> T
 
 
 def resume(run: Run, stated: Mapping[str, Any], progress: Progress = SILENT) -> TrainingResult:
-    """Train an interrupted run from its last finished epoch; options stated must be those it was started with.
+    """Train an interrupted run from its last finished epoch; any stated option must equal the one it was started with.
 
     Raises:
         OptionError, DataError, RunError, WeightsError, MissingDependencyError.
@@ -52,7 +52,7 @@ def _train(run: Run, progress: Progress) -> TrainingResult:
     progress.run_started(run, run.config(), run_split(run))
     try:
         with progress.working("starting TensorFlow"):
-            # Seconds: not before the options and the images are checked.
+            # Takes seconds, so only after the options and the images are checked.
             from cxr_edge.training import train
 
         result = train.train(run, progress)

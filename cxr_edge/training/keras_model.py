@@ -16,7 +16,7 @@ from cxr_edge.training.classifier import load_classifier
 class KerasSession:
     """The model of a run in a compiled graph, as a server would run it.
 
-    Raises OptionError when TensorFlow runs with another number of threads: it cannot change once started.
+    Raises OptionError if TensorFlow already runs with another number of threads, which cannot change after its start.
     """
 
     def __init__(self, run: Run, threads: int = THREADS) -> None:

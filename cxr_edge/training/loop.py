@@ -21,12 +21,12 @@ from cxr_edge.training.batches import Batches
 
 @dataclass(frozen=True)
 class Validation:
-    """How good a model is on the validation split."""
+    """A model's performance on the validation split."""
 
     loss: float
     accuracy: Interval
     balanced_accuracy: Interval
-    #: Orders the epochs, higher is better.
+    #: Ranks the epochs; higher is better.
     score: float
 
 
@@ -43,19 +43,19 @@ class _Ticker(keras.callbacks.Callback):  # type: ignore[misc]
 
 @dataclass
 class Phase:
-    """A stretch of epochs with one compiled model; its checkpoints carry its name."""
+    """A sequence of epochs with one compiled model; its checkpoints carry its name."""
 
     name: str
-    #: Compiled; its fit is called.
+    #: The compiled model, whose `fit` is called.
     model: keras.Model
-    #: The part of it that is checkpointed and kept: the model itself, or the student inside it.
+    #: The part that is checkpointed and kept: the model itself, or the student inside it.
     trained: keras.Model
     epochs: int
     #: Called after each epoch.
     validate: Callable[[], Validation]
-    #: Of the run's checkpoints.
+    #: Folder of the run's checkpoints.
     folder: Path
-    #: Score to exceed: the best of the phases before, whose weights are kept already.
+    #: Score to exceed: the best of the earlier phases, whose weights are already kept.
     floor: float = -np.inf
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class Phase:
         return self.folder / f"{self.name}.json"
 
     def resume(self) -> History:
-        """Restore the state after the last finished epoch; an empty history, and nothing restored, where there is none.
+        """Restore the state after the last finished epoch; without one, restore nothing and return an empty history.
 
         Raises:
             RunError: the checkpoint is damaged.
@@ -86,12 +86,12 @@ class Phase:
         return history
 
     def run(self, batches: Batches, history: History, tick: Tick, on_epoch: Callable[[Epoch, int], None]) -> History:
-        """Train on from a history of `resume`, and keep the weights with the best score in `best.h5`.
+        """Continue training from a history returned by `resume`, and keep the weights with the best score in `best.h5`.
 
         Raises:
-            RunError: the loss is no longer a number.
+            RunError: the loss is no longer finite.
         """
-        # Two are kept: a kill between writing a checkpoint and its state file leaves the one before in force.
+        # Two are kept: after a kill between writing a checkpoint and its state file, the previous one still applies.
         manager = tf.train.CheckpointManager(self._checkpoint, str(self.folder / self.name), max_to_keep=2)
         best = max([self.floor, *(epoch.score for epoch in history.epochs)])
         for number in range(len(history.epochs) + 1, self.epochs + 1):

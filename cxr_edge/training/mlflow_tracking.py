@@ -1,6 +1,6 @@
 """MLflow: a run on the tracking server, with the options as parameters and the figures as metrics.
 
-Where it goes is said in MLflow's own way, by `MLFLOW_TRACKING_URI` and `MLFLOW_EXPERIMENT_NAME`.
+The destination is set in MLflow's own way, by `MLFLOW_TRACKING_URI` and `MLFLOW_EXPERIMENT_NAME`.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from cxr_edge.train_options import TrainOptions
 from cxr_edge.training.result import TrainingResult
 from cxr_edge.training.tracking import figures_of_epoch, figures_of_test, step_of
 
-# Standard output is for results, and `--json -` wants nothing else there.
+# Standard output is for results, and `--json -` allows nothing else there.
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 with quiet():
     import mlflow
 
 
 class MlflowTracking(Progress):
-    """An MLflow run per run of ours; one that is resumed goes on in the same.
+    """One MLflow run per run of ours; a resumed run continues the same one.
 
-    No image and no name of a file is sent, but for the `data` option: parameters, metrics, `metrics.json` and
-    `history.json`.
+    It sends parameters, metrics, `metrics.json` and `history.json`; no images and no file names except the `data`
+    option.
     """
 
     _options: TrainOptions
@@ -60,7 +60,7 @@ class MlflowTracking(Progress):
             mlflow.end_run()
 
     def run_stopped(self) -> None:
-        # The reason for stopping is what gets reported, not the failure to reach the server.
+        # Report the reason for stopping, not the failure to reach the server.
         with suppress(Exception), quiet():
             mlflow.end_run("KILLED")
 

@@ -1,4 +1,4 @@
-"""Out-of-fold probabilities: every image of a cross-validation by the model that never saw it (TensorFlow)."""
+"""Out-of-fold probabilities: every image of a cross-validation, scored by the model that never saw it (TensorFlow)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
 from cxr_edge.runs import Run
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 
-#: Options in which the folds may differ from the run that their probabilities are to stand for.
+#: Options in which the folds may differ from the run that their probabilities represent.
 _FREE = {"data", "phantoms", "seed", "fold", "folds", "precision", "on_bad_image"}
 
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Probabilities `[N, K]`, each fold's with its own temperature, and label indices `[N]`."""
+    """Probabilities `[N, K]`, scaled with each fold's own temperature, and label indices `[N]`."""
 
     probabilities: NDArray[np.float32]
     targets: NDArray[np.int64]
 
 
 def folds_beside(run: Run) -> Path | None:
-    """The folder of the cross-validation that a run is a fold of; None where it is none, or one is unfinished."""
+    """The folder of the cross-validation that a run is a fold of; None if it is not a fold, or a fold is unfinished."""
     folder, folds = run.folder.resolve().parent, run.config().options.folds
     if folds is None or not all(fold.model_file.is_file() for fold in _folds(folder, folds)):
         return None
@@ -37,17 +37,17 @@ def folds_beside(run: Run) -> Path | None:
 
 
 def out_of_fold(folder: Path, run: Run) -> OutOfFold:
-    """The probabilities of a cross-validation, for a run of the same data that was trained in the same way.
+    """The probabilities of a cross-validation, for a run trained on the same data in the same way.
 
-    Images of the run's test part are left out: what is fitted on these can then be judged on that.
+    Images of the run's test part are left out, so that whatever is fitted on the rest can be judged on that part.
 
     Args:
-        folder: of `cxr-edge train --folds`.
+        folder: the folder of a `cxr-edge train --folds`.
         run: a fold of it, or another run.
 
     Raises:
         RunError: a fold is missing or unfinished.
-        OptionError: the folds were trained in another way.
+        OptionError: the folds were trained differently.
     """
     first = Run(folder / "fold-1")
     if not first.config_file.is_file():
@@ -86,7 +86,7 @@ def _require_same_training(fold: Run, run: Run) -> None:
 
 
 def _predictions(run: Run, split: Split) -> dict[str, NDArray[np.float32]]:
-    """Of its file, which is written now for a run of before there was one."""
+    """Read the predictions from the run's file, which is written first for a run that predates it."""
     if not predictions_file(run).is_file():
         model, size = compiled(load_classifier(run)), run.config().options.image_size
         probabilities = {part: predict_probabilities(model, decoded(split, part, size)) for part in PREDICTED_PARTS}

@@ -1,4 +1,4 @@
-"""Stratified train/validation/test split that keeps a patient, and copies of one picture, on one side."""
+"""Make a stratified train/validation/test split that keeps a patient, and copies of one picture, in one part."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from cxr_edge.errors import DataError
 
 @dataclass(frozen=True)
 class Examined:
-    """What must be known of a data set's images before they are split: SHA-256 of each, and which are copies."""
+    """What must be known about a data set's images before the split: the SHA-256 of each, and which are copies."""
 
     sha256: tuple[str, ...]
     copies: Copies
 
     @property
     def repeated(self) -> int:
-        """How many pictures are there more than once."""
+        """Number of pictures that occur more than once."""
         _, sizes = np.unique(self.copies.cluster, return_counts=True)
         return int((sizes > 1).sum())
 
     def doubt(self, data: DataSet) -> str | None:
-        """One line on pictures that lie under two labels, saved anew or altered; None where there are none."""
+        """One line on pictures under two labels, re-saved or altered; None if there are none."""
         pairs = [
             (data.items[pair.first].path, data.items[pair.second].path)
             for pair in self.copies.near
@@ -42,10 +42,10 @@ class Examined:
 
 
 def examine(data: DataSet, fingerprints: Sequence[Fingerprint]) -> Examined:
-    """Look for copies among a data set's images, by their fingerprints in the order of its items.
+    """Find copies among a data set's images, by their fingerprints in the order of its items.
 
     Raises:
-        DataError: the same bytes under two labels.
+        DataError: a file occurs with the same bytes under two labels.
     """
 
     copies = find_copies(fingerprints)
@@ -78,20 +78,19 @@ def make_split(
     test: float = 0.15,
     fold: tuple[int, int] | None = None,
 ) -> Split:
-    """Split a data set, class by class in the wanted shares, whole groups at a time.
+    """Split a data set class by class in the requested shares, keeping groups whole.
 
-    Parts that the data came in are kept; validation and test images are drawn from its training part where it has none.
+    Predefined parts are kept; missing validation and test parts are drawn from the training part.
 
     Args:
-        data: of `find_data_set`; it comes in no parts where a fold is wanted.
-        examined: its images, of `examine`.
+        data: from `find_data_set`; it must not have predefined parts if a fold is requested.
+        examined: its images, from `examine`.
         seed: the same seed gives the same split.
         validation, test: shares of each class.
-        fold: `(i, k)` for the i-th, from 1, of k test parts that have no image in common and together have all.
+        fold: `(i, k)` for the i-th, from 1, of k disjoint test parts that together cover all images.
 
     Raises:
-        DataError: a class ends up without images in a part. Only a test part that the data came in
-            may lack classes.
+        DataError: a class ends up without images in a part. Only a predefined test part may lack classes.
     """
     rng = np.random.default_rng(seed)
     groups = _groups(data, examined.copies)
@@ -104,14 +103,14 @@ def make_split(
         room = {part: images for part, images in room.items() if part not in own_parts}
         order = [mine[index] for index in rng.permutation(len(mine))]
         if own_parts:
-            # A group that lies across the parts of the data stays there.
+            # A group that spans the predefined parts stays there.
             order = [group for group in order if all(data.items[index].part == "train" for index in group)]
         if fold is not None:
             tested, order = _fold(order, *fold)
             for index in (index for group in tested for index in group):
                 parts[index] = "test"
             del room["test"]
-        # Groups that do not fit go to training; a patient with many images must not flood a small part.
+        # Groups that do not fit go to training; a patient with many images must not dominate a small part.
         for group in order:
             part = next((name for name, left in room.items() if len(group) <= left), "train")
             if part != "train":
@@ -131,7 +130,7 @@ def make_split(
 
 
 def _check_classes(split: Split, whole_test: bool) -> None:
-    """Raises DataError where a part lacks a class; the test part only where it is to have them all."""
+    """Raises DataError if a part lacks a class; for the test part, only if `whole_test`."""
     for part in PARTS:
         missing = set(split.labels) - {item.label for item in split.part(part)}
         if missing and (part != "test" or whole_test):
@@ -142,7 +141,7 @@ def _check_classes(split: Split, whole_test: bool) -> None:
 
 
 def _fold(groups: list[list[int]], number: int, count: int) -> tuple[list[list[int]], list[list[int]]]:
-    """The groups of one of `count` test parts of about as many images each, and all other groups; by their order."""
+    """The groups of one of `count` test parts of about equal size, and all other groups; determined by their order."""
     sizes = [0] * count
     tested: list[list[int]] = []
     others: list[list[int]] = []
@@ -154,10 +153,10 @@ def _fold(groups: list[list[int]], number: int, count: int) -> tuple[list[list[i
 
 
 def leaks(split: Split) -> list[str]:
-    """Patients, and images of the same bytes, that lie in more than one part: what a split that was given can have.
+    """Patients, and images with the same bytes, in more than one part, as can occur in a predefined split.
 
     Returns:
-        A description each, sorted: `patient NAME`, or the path of an image that has a copy elsewhere.
+        A sorted description of each: `patient NAME`, or the path of an image that has a copy in another part.
     """
     first: dict[str, SplitItem] = {}
     names = set()

@@ -1,4 +1,4 @@
-"""From options to a run with a split: its images listed, decoded, examined and divided."""
+"""Start a run from its options: list, decode, examine and split its images."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from cxr_edge.training.splitting import Examined, examine, leaks, make_split
 
 @contextmanager
 def starting(run: Run) -> Iterator[None]:
-    """Hold a run that does not exist yet, and take away what the body made of it where that ends before an epoch does.
+    """Hold a run that does not exist yet, and remove what the body created if it ends before the first epoch does.
 
     Raises:
-        RunError: the folder holds a run, or another process holds the folder.
+        RunError: the folder already has a run, or another process holds it.
     """
     with locked(run.folder):
         if run.config_file.exists():
@@ -47,7 +47,7 @@ def starting(run: Run) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            # A finished run has no checkpoints either: what fails after it must not take it away.
+            # A finished run has no checkpoints either; a later failure must not remove it.
             if not run.checkpoints.exists() and not run.model_file.exists():
                 for path in own:
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -59,7 +59,7 @@ def start_run(run: Run, options: TrainOptions, progress: Progress = SILENT) -> R
 
     Raises:
         OptionError, WeightsError: before any image is read.
-        DataError: images that cannot be used, or too few of them.
+        DataError: images cannot be used, or are too few.
     """
     options.check()
     data = None if options.data is None else _find_images(Path(options.data), options)
@@ -91,10 +91,10 @@ def _draw_phantoms(run: Run, options: TrainOptions, progress: Progress) -> DataS
 
 
 def _check_weights(weights: str, progress: Progress) -> None:
-    """Whether they can be had: without network that is known before thousands of images are decoded, not after it."""
+    """Check that the weights are available: without network, fail before thousands of images are decoded, not after."""
     if weights != FROM_SCRATCH:
         with progress.working("fetching weights"):
-            # TensorFlow takes seconds to import: not before the data is known to be there.
+            # TensorFlow takes seconds to import, so only after the data is known to exist.
             from cxr_edge.training.xception import pretrained_xception
 
             pretrained_xception(weights)
@@ -102,7 +102,7 @@ def _check_weights(weights: str, progress: Progress) -> None:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """The images that can be used, their fingerprints in the order of the items, and those that cannot."""
+    """The usable images, their fingerprints in the order of the items, and the unusable images."""
 
     good: DataSet
     fingerprints: list[Fingerprint]

@@ -17,7 +17,7 @@ with quiet():
 
 
 class TensorBoardLogs(Progress):
-    """Writes each epoch to `tensorboard/` of the run; a run that is resumed adds to it."""
+    """Writes each epoch to `tensorboard/` in the run; a resumed run adds to it."""
 
     _writer: Writer
     _options: TrainOptions

@@ -1,4 +1,4 @@
-"""Where else a training is followed, beside the terminal: TensorBoard logs and MLflow."""
+"""Where else a training is tracked, besides the terminal: TensorBoard logs and MLflow."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cxr_edge.train_options import TrainOptions
 
 
 def tracked(options: TrainOptions, shown: Progress) -> Progress:
-    """The progress that is shown, and what the options add to it.
+    """The progress that is shown, plus the trackers that the options request.
 
     Raises:
-        MissingDependencyError: a package that takes the figures is not installed.
+        MissingDependencyError: a tracker's package is not installed.
     """
     trackers = list(_trackers(options))
     return Several((shown, *trackers)) if trackers else shown
@@ -46,7 +46,7 @@ def step_of(epoch: Epoch, options: TrainOptions) -> int:
 
 
 def figures_of_epoch(epoch: Epoch) -> dict[str, float]:
-    """The figures of an epoch by the names that both libraries group by the part before the slash."""
+    """The figures of an epoch by name; both libraries group names by the part before the slash."""
     figures = {
         "train/loss": epoch.loss,
         "train/accuracy": epoch.accuracy,

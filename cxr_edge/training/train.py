@@ -1,4 +1,4 @@
-"""The training of a run that was started: from its split to its model and metrics."""
+"""Train a started run: from its split to its model and metrics."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
     """
     config = run.config()
     options, split = config.options, run_split(run)
-    # A new run's images are decoded already; those of one that is resumed may be no longer.
+    # A new run's images are already decoded; those of a resumed run may no longer be.
     for part in (part for part in PARTS if not is_decoded(split, part, options.image_size)):
         with progress.stage(f"decoding {part} images", len(split.part(part))) as tick:
             decoded(split, part, options.image_size, partial(tick, ""))
@@ -71,8 +71,8 @@ def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
 
 
 def _policy(precision: Precision) -> str:
-    # On CPUs with AVX512-BF16, mixed_bfloat16 took 0.52 to 1.01 of float32's time, by size and CPU: no safe
-    # default. See benchmarks/training_precision.py.
+    # On CPUs with AVX512-BF16, mixed_bfloat16 took 0.52 to 1.01 of float32's time, depending on size and CPU: not a
+    # safe default. See benchmarks/training_precision.py.
     if precision is not Precision.AUTO:
         return str(precision)
     return str(Precision.MIXED_FLOAT16 if tf.config.list_physical_devices("GPU") else Precision.FLOAT32)
@@ -88,7 +88,7 @@ def _global_policy(policy: str) -> Iterator[None]:
 
 
 def _fit(run: Run, options: TrainOptions, split: Split, progress: Progress) -> History:
-    """Both phases; the best weights are in the run's checkpoints after it."""
+    """Train both phases; afterwards the best weights are in the run's checkpoints."""
     keras.utils.set_random_seed(options.seed)
     batches = training_batches(split, options.image_size, options.batch_size, options.seed)
     model = _model(options, len(split.labels))
@@ -119,7 +119,7 @@ def _fit(run: Run, options: TrainOptions, split: Split, progress: Progress) -> H
 
 
 def _model(options: TrainOptions, classes: int) -> keras.Model:
-    # From scratch there are few steps: 0.99 would leave the moving statistics near their start values.
+    # Training from scratch has few steps: 0.99 would leave the moving statistics near their initial values.
     momentum = 0.9 if options.weights == FROM_SCRATCH else 0.99
     dropout = CheckpointedDropout(DROPOUT, options.seed, name="dropout")
     model = build_classifier(options.image_size, classes, momentum, dropout)

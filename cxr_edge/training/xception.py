@@ -1,4 +1,4 @@
-"""Xception for one grey channel, with ImageNet weights or without, and a three-layer classification head."""
+"""Xception for one grey channel, with or without ImageNet weights, and a three-layer classification head."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def build_classifier(
     Args:
         image_size: S, at least 71.
         classes: number of labels.
-        bn_momentum: of every batch norm's moving statistics; Keras' own 0.99 lags in trainings of few steps.
-        dropout: of the head; Keras' own where there is none.
+        bn_momentum: momentum of every batch norm's moving statistics; Keras's default 0.99 lags in trainings of few
+            steps.
+        dropout: dropout layer of the head; None for Keras's own.
     """
     image = keras.Input((image_size, image_size, 1), name=IMAGE)
     grey = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="normalisation")(image)
@@ -37,7 +38,7 @@ def build_classifier(
     features = keras.layers.GlobalAveragePooling2D(name="pooling")(base.output)
     hidden = keras.layers.Dense(HEAD_UNITS, activation="relu", name="hidden")(features)
     hidden = (dropout or keras.layers.Dropout(DROPOUT, name="dropout"))(hidden)
-    # float32 whatever the precision policy: a half-precision softmax ties close classes.
+    # float32 whatever the precision policy: a half-precision softmax makes close classes tie.
     probabilities = keras.layers.Dense(classes, activation="softmax", name=PROBABILITIES, dtype="float32")(hidden)
     return keras.Model(image, probabilities, name="cxr_xception")
 
@@ -49,7 +50,7 @@ def base_layers(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def pretrained_xception(weights: str) -> keras.Model:
-    """Xception for three channels, without a head, with the weights of ImageNet or of a file.
+    """Xception for three channels, without a head, with weights from ImageNet or a file.
 
     Args:
         weights: `imagenet` for the official download, which Keras keeps, or an .h5 file in the official no-top format.
@@ -78,11 +79,11 @@ def pretrained_xception(weights: str) -> keras.Model:
 def load_pretrained(model: keras.Model, weights: str) -> None:
     """Set the base's weights from ImageNet's, the first convolution summed over its three input channels.
 
-    For a grey image, whose three channels are equal, the sum is exactly the same function.
+    For a grey image, whose three channels are equal, the sum computes exactly the same function.
 
     Args:
         model: from `build_classifier`.
-        weights: as `pretrained_xception` takes them, and with its errors.
+        weights: as for `pretrained_xception`, with the same errors.
     """
     source = [layer for layer in pretrained_xception(weights).layers if layer.weights]
     target = [layer for layer in base_layers(model) if layer.weights]

@@ -1,1 +1,1 @@
-"""Bundles on their way to devices: packed, signed, installed so that a device always has a whole one."""
+"""Deliver bundles to devices: packed, signed, and installed so that a device always has a complete one."""

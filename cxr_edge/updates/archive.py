@@ -1,4 +1,4 @@
-"""The zip that a bundle travels as: equal bundles are equal bytes, and what unpacks one trusts nothing in it."""
+"""The zip file of a packed bundle: equal bundles are equal bytes, and unpacking trusts nothing in it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from cxr_edge.files import named, replacing
 
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 _OTHERS = (MANIFEST, REFERENCES, RELEASE, SIGNATURE)
-#: A bundle has eight artifacts, and rarely more.
+#: A bundle has eight artifacts, rarely more.
 _MAX_FILES, _MAX_DIRECTORY, _MAX_BYTES = 64, 64 << 10, 2 << 30
-#: The end of a zip without a comment, and what stands before it in one that goes beyond 4 GiB.
+#: The end record of a zip without a comment, and the record before it in one beyond 4 GiB.
 _END, _END_BYTES, _LARGE_END, _LARGE_END_BYTES = b"PK\x05\x06", 22, b"PK\x06\x07", 20
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A packed bundle: the names of its files, and its release, None where it was not signed."""
+    """A packed bundle: the names of its files, and its release, None if it was not signed."""
 
     path: Path
     files: tuple[str, ...]
@@ -37,7 +37,7 @@ class Packed:
 
 
 def pack(folder: Path, target: Path) -> Packed:
-    """Write a bundle to one zip, atomically. Its files are stored: no version of zlib changes a byte.
+    """Write a bundle to one zip, atomically. Files are stored uncompressed, so the zlib version does not matter.
 
     Raises:
         ArtifactError: the bundle is damaged, or was changed after its release.
@@ -61,10 +61,10 @@ def pack(folder: Path, target: Path) -> Packed:
 
 
 class Archive:
-    """A packed bundle, whose directory is checked when it is opened. A context.
+    """A packed bundle, whose directory is checked on opening; a context manager.
 
     Raises:
-        ArtifactError: no such file, or not what `pack` writes.
+        ArtifactError: there is no such file, or it was not written by `pack`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -87,7 +87,7 @@ class Archive:
         return tuple(self._entries)
 
     def unpack(self, names: Collection[str], folder: Path) -> None:
-        """Write some of its files to a folder, down to the disk. Raises ArtifactError where one is damaged."""
+        """Write some of its files to a folder, synced to disk. Raises ArtifactError if one is damaged."""
         for name in names:
             try:
                 with self._zip.open(self._entries[name]) as content, (folder / name).open("xb") as file:
@@ -110,7 +110,7 @@ class Archive:
 
 
 def _require_small_directory(path: Path) -> None:
-    """Raises ValueError for a zip whose list of files could fill the memory, before it is read."""
+    """Raises ValueError, before reading it, for a zip whose list of files could exhaust the memory."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - _END_BYTES - _LARGE_END_BYTES))
@@ -124,7 +124,7 @@ def _require_small_directory(path: Path) -> None:
 
 
 def _require_plain(entry: zipfile.ZipInfo) -> None:
-    """Raises ValueError for anything but a stored, regular file of a name and size that a bundle can have."""
+    """Raises ValueError for anything but a stored, regular file with a name and size possible in a bundle."""
     name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
     suffix = name.rpartition(".")[2]
     if not FILE_NAME.fullmatch(name) or (name not in _OTHERS and suffix not in set(ArtifactFormat)):

@@ -1,4 +1,4 @@
-"""`cxr-edge install` and `rollback`: a device always has one whole bundle in force, whenever its power goes."""
+"""`cxr-edge install` and `rollback`: a device always has one complete active bundle, even if its power fails."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _INCOMING = ".incoming-"
 
 @dataclass(frozen=True)
 class Installed:
-    """What is in force now.
+    """What is active now.
 
-    `release` is None for a bundle that nobody signed; `proof` None where the very bundle was in force already;
-    `previous` is what `rollback` returns to.
+    `release` is None for an unsigned bundle; `proof` is None if this bundle was already active; `previous` is what
+    `rollback` returns to.
     """
 
     folder: Path
@@ -48,21 +48,21 @@ def install(
     allow_downgrade: bool = False,
     max_p90_ms: float | None = None,
 ) -> Installed:
-    """Put a packed bundle into force on this device, or leave everything as it is.
+    """Make a packed bundle the active one on this device, or leave everything unchanged.
 
-    The order: signature, version, hashes and schema, the reference outputs replayed on this device's own runtimes, and
-    then the swap, which is the writing of one small file. Bundles but the new one and the one before are removed.
+    The order: check signature, version, hashes and schema, replay the reference outputs on this device's own runtimes,
+    and then swap by writing one small file. All bundles except the new and the previous one are removed.
 
     Args:
-        archive: what `cxr-edge pack` wrote.
-        into: the folder that holds what is installed; made where there is none.
-        key: the file of the owner's public key; None to take what nobody signed.
-        allow_downgrade: take an older version than the highest seen, another model, or one without a version.
-        max_p90_ms: limit of the 90th percentile of one inference; None for none.
+        archive: a file written by `cxr-edge pack`.
+        into: the folder of installed bundles; created if missing.
+        key: the file with the owner's public key; None to accept unsigned bundles.
+        allow_downgrade: accept a version older than the highest seen, another model, or one without a version.
+        max_p90_ms: limit on the 90th percentile of the inference time; None for no limit.
 
     Raises:
-        ArtifactError: it is damaged, not signed by the owner, or older than what this device has seen.
-        GateError: this device computes something else, or is too slow.
+        ArtifactError: it is damaged, not signed by the owner, or older than a version this device has seen.
+        GateError: this device computes something different, or is too slow.
         RunError: another process installs into the folder.
         OptionError, MissingDependencyError.
     """
@@ -90,10 +90,10 @@ def install(
 
 
 def rollback(into: Path, key: Path | None = None) -> Installed:
-    """Put the bundle that was in force before into force again; the one that is now can be returned to likewise.
+    """Reactivate the previous bundle; a second rollback returns to the current one.
 
     Raises:
-        ArtifactError: nothing is installed, there is none before, or it is damaged, or not signed by the owner.
+        ArtifactError: nothing is installed, there is no previous bundle, or it is damaged or not signed by the owner.
         RunError: another process installs into the folder.
     """
     with locked(into):
@@ -111,7 +111,7 @@ def rollback(into: Path, key: Path | None = None) -> Installed:
 def _unpacked(
     archive: Archive, folder: Path, key: Path | None, require_newer: Callable[[Release | None], None]
 ) -> Release | None:
-    """Unpack a bundle; nothing but its release before that is known to be the owner's, and new."""
+    """Unpack a bundle; only its release until that is known to be the owner's and new."""
     first = [name for name in (RELEASE, SIGNATURE) if name in archive.names]
     archive.unpack(first, folder)
     release = read_release(folder) if key is None else signed_release(folder, key)
@@ -138,7 +138,7 @@ def _require_newer(release: Release | None, state: Installation | None, allow_do
 
 
 def _require_whole(folder: Path, key: Path | None) -> Release | None:
-    """The release of a bundle whose files all are what they were. Raises ArtifactError."""
+    """The release of a bundle, after checking that no file has changed. Raises ArtifactError."""
     release = read_release(folder) if key is None else signed_release(folder, key)
     if release is not None:
         require_files(folder, release)
@@ -155,7 +155,7 @@ def _is_whole(into: Path, name: str, key: Path | None) -> bool:
 
 
 def _unused(folder: Path, name: str) -> Path:
-    """A name that no folder has: what is there is never written to again."""
+    """An unused folder name: existing folders are never written to again."""
     number = 1
     while (folder / f"{name}.{number}").exists():
         number += 1
@@ -163,7 +163,7 @@ def _unused(folder: Path, name: str) -> Path:
 
 
 def _with(state: Installation | None, active: str, release: Release | None) -> Installation:
-    """The state with a new bundle in force; a damaged one that is replaced by the same is not what to return to."""
+    """The state with a new active bundle; a damaged bundle replaced by the same one is nothing to return to."""
     highest = dict(state.highest) if state else {}
     if release is not None:
         highest[release.name] = max(release.version, highest.get(release.name, 0))
@@ -174,7 +174,7 @@ def _with(state: Installation | None, active: str, release: Release | None) -> I
 
 
 def _clear(into: Path, state: Installation | None) -> None:
-    """Remove what an interrupted installation left, and bundles that nothing returns to."""
+    """Remove leftovers of an interrupted installation, and bundles that nothing returns to."""
     kept = {state.active, state.previous} if state else set()
     left = [*into.glob(f"{_INCOMING}*"), *(path for path in (into / BUNDLES).glob("*") if path.name not in kept)]
     for path in left:

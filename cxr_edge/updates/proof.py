@@ -1,4 +1,4 @@
-"""That a bundle computes on this device what was validated, and fast enough."""
+"""Proof that a bundle computes what was validated on this device, and fast enough."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ _QUERIES, _SECONDS = 100, 1.0
 
 @dataclass(frozen=True)
 class Proof:
-    """The replay of the reference inputs on each runtime; 90th percentile of the best artifact's latency, if asked."""
+    """The replay of the reference inputs on each runtime, and the 90th percentile of the best artifact's latency, if
+    requested.
+    """
 
     replayed: tuple[ReplayResult, ...]
     p90_ms: float | None
 
 
 def prove(folder: Path, max_p90_ms: float | None) -> Proof:
-    """Run a bundle's reference inputs on every runtime that is installed here, first in a process of their own.
+    """Run a bundle's reference inputs on every installed runtime, first in a separate process.
 
     Args:
         folder: the bundle.
-        max_p90_ms: limit of the 90th percentile of one inference in milliseconds; None not to measure it.
+        max_p90_ms: limit on the 90th percentile of the inference time in milliseconds; None to skip the measurement.
 
     Raises:
-        ArtifactError: the bundle has no reference outputs, or brings a runtime down.
-        GateError: what it computes is not what was recorded at export, or it takes longer.
+        ArtifactError: the bundle has no reference outputs, or crashes a runtime.
+        GateError: its outputs differ from those recorded at export, or it is too slow.
         MissingDependencyError: no runtime is installed.
     """
     runtimes = [runtime for runtime in all_runtimes() if runtime.installed()]
@@ -59,7 +61,7 @@ def prove(folder: Path, max_p90_ms: float | None) -> Proof:
 
 
 def _p90_ms(folder: Path) -> float:
-    """Of what `predict` would take, on all cores."""
+    """The 90th percentile for the artifact that `predict` would use, on all cores."""
     artifact, runtime, _ = fastest(best_artifacts(folder), usable_cores())
     candidate = Candidate(artifact.name, runtime.title, runtime.load(artifact.path, usable_cores()), 0.0)
     measure([candidate], read_reference_images(folder), _QUERIES, _SECONDS)

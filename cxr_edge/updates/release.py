@@ -25,23 +25,24 @@ from cxr_edge.records import to_json
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-#: The environment variable with the password of a private key that has one.
+#: The environment variable with the password of an encrypted private key.
 PASSWORD = "CXR_EDGE_KEY_PASSWORD"
 
 
 def release(folder: Path, key: Path, name: str, version: int) -> Release:
-    """Sign a bundle: write `release.json`, of its files as they are, and `release.sig`.
+    """Sign a bundle: write `release.json` for its files in their current state, and `release.sig`.
 
     Args:
         folder: the bundle.
-        key: a private Ed25519 key in PEM format; the password of one that has any is in `PASSWORD`.
+        key: a private Ed25519 key in PEM format; its password, if any, is in `PASSWORD`.
         name: of the model.
-        version: higher than that of any release of the model before.
+        version: higher than that of any earlier release of the model.
 
     Raises:
         ArtifactError: the bundle is damaged.
-        OptionError: the key is none, the name or version cannot be, or the bundle has a release of as high a version.
-        MissingDependencyError: the package that signs is not installed.
+        OptionError: the key, name or version is invalid, or the bundle already has a release of the same or a higher
+            version.
+        MissingDependencyError: the package for signatures is not installed.
     """
     private = _private_key(key)
     released = release_of(folder, name, version)
@@ -51,7 +52,7 @@ def release(folder: Path, key: Path, name: str, version: int) -> Release:
             f"--version {version}: {folder} is released as version {before.version}; take {before.version + 1} or more"
         )
     content = (json.dumps(to_json(released), indent=2, ensure_ascii=False) + "\n").encode()
-    # Without the old signature first: a kill leaves a bundle that is not released, and not one that seems forged.
+    # Remove the old signature first: then a kill leaves an unreleased bundle, not one that looks forged.
     (folder / SIGNATURE).unlink(missing_ok=True)
     for file, own in ((RELEASE, content), (SIGNATURE, private.sign(content))):
         with replacing(folder / file) as temporary:
@@ -60,7 +61,7 @@ def release(folder: Path, key: Path, name: str, version: int) -> Release:
 
 
 def release_of(folder: Path, name: str, version: int) -> Release:
-    """What a release of a bundle says of it. Raises ArtifactError, OptionError as `release`."""
+    """The content of a release of a bundle. Raises ArtifactError, OptionError as `release`."""
     artifacts = read_bundle(folder)
     verdicts: dict[str, Verdict | None] = {artifact.name: artifact.verdict for artifact in artifacts}
     shared = read_manifest(folder).shared

@@ -23,14 +23,15 @@ from cxr_edge.web.page import BuiltPage, PageFile
 
 SCHEMA = 1
 PAGE, MODEL, EXAMPLES = "page.json", "model", "examples"
-#: Side in pixels of the phantoms, and the patient that they are of: no seed of the reference inputs.
+#: Side in pixels of the phantoms, and their patient's seed, which no reference input uses.
 _SIDE, _SEED = 512, 9100
 
 
 @dataclass(frozen=True)
 class PageModel:
-    """What the page is told of an artifact beside its manifest: whether it computes in integers, how far another
-    runtime may be off, and what warns of its answers, one line each."""
+    """What the page needs to know about an artifact beyond its manifest: whether it computes in integers, how far
+    another runtime may deviate, and warnings about its answers, one line each.
+    """
 
     file: str
     is_integer: bool
@@ -52,7 +53,7 @@ class PageRecord:
 
 @dataclass(frozen=True)
 class WrittenPage:
-    """What was written: its models, and how large the page itself, ONNX Runtime Web and the models are, in bytes."""
+    """What was written: its models, and the sizes in bytes of the page itself, ONNX Runtime Web and the models."""
 
     folder: Path
     models: tuple[Artifact, ...]
@@ -62,11 +63,11 @@ class WrittenPage:
 
 
 def models_for_browsers(selection: Selection) -> tuple[Artifact, ...]:
-    """The best ONNX file of a bundle and, where that is int8, the best float one, for WebGPU: float32 before fp16,
-    whose arithmetic not every GPU has.
+    """The best ONNX file of a bundle and, if that is int8, the best float one, for WebGPU: float32 before fp16, which
+    not every GPU supports.
 
     Raises:
-        ArtifactError: the bundle has no ONNX file that a browser can take.
+        ArtifactError: the bundle has no ONNX file that a browser can run.
     """
     able = [
         artifact
@@ -90,13 +91,13 @@ def write_page(page: BuiltPage, models: tuple[Artifact, ...], target: Path) -> W
     """Write the folder that any static server can serve.
 
     Args:
-        page: of `built_page`.
+        page: from `built_page`.
         models: of one bundle; the first is what the page answers with.
         target: a new folder, or an empty one.
 
     Raises:
-        ArtifactError: an artifact is damaged, or not its owner's.
-        OptionError: the folder is there already.
+        ArtifactError: an artifact is damaged, or not released by its owner.
+        OptionError: the folder already exists.
     """
     for model in models:
         require_loadable(model.path)

@@ -1,4 +1,4 @@
-"""The built page, which the wheel `cxr-edge-web` brings: found, and known to be whole."""
+"""Find the built page, shipped in the wheel `cxr-edge-web`, and check its integrity."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from cxr_edge.errors import ArtifactError, OptionError
 from cxr_edge.files import read_bounded, sha256_of
 from cxr_edge.records import from_json, parse_json
 
-#: What the wheel installs: data, and no code.
+#: What the wheel installs: only data, no code.
 PACKAGE = "cxr_edge_web"
 _FILES, _MAX_BYTES = "files.json", 1 << 20
 
 
 @dataclass(frozen=True)
 class PageFile:
-    """A file of the page by its name in the folder, with slashes."""
+    """A file of the page, by its path in the folder, with slashes."""
 
     file: str
     bytes: int
@@ -26,17 +26,17 @@ class PageFile:
 
 @dataclass(frozen=True)
 class BuiltPage:
-    """Where the page lies, and its files."""
+    """The folder of the page, and its files."""
 
     folder: Path
     files: tuple[PageFile, ...]
 
 
 def built_page() -> BuiltPage:
-    """The page that is installed here, each file checked against its hash.
+    """The installed page, each file checked against its hash.
 
     Raises:
-        OptionError: none is.
+        OptionError: no page is installed.
         ArtifactError: a file is missing or changed.
     """
     spec = importlib.util.find_spec(PACKAGE)

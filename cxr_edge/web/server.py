@@ -1,4 +1,4 @@
-"""The built-in server of the page: files of one folder, to this machine alone."""
+"""The built-in server of the page: serves the files of one folder, to this machine only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from cxr_edge.errors import OptionError
 
 _HOST = "127.0.0.1"
-#: Isolation from other origins is what threads in WebAssembly need.
+#: Threads in WebAssembly require isolation from other origins.
 _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
@@ -24,22 +24,22 @@ class PageServer:
     """Serves a folder of `write_page` at `url`.
 
     Args:
-        folder: to be served.
-        port: 0 for any that is free.
+        folder: the folder to serve.
+        port: 0 for any free port.
 
     Raises:
-        OptionError: something else has the port.
+        OptionError: the port is in use.
     """
 
     def __init__(self, folder: Path, port: int) -> None:
-        # A worker is held by the headers that it comes with, and not by the policy in the page.
+        # A worker is bound by its own response headers, not by the page's policy.
         policy = _POLICY.search((folder / "index.html").read_text(encoding="utf-8"))
         headers = _HEADERS | ({"Content-Security-Policy": policy[1]} if policy else {})
 
         class Handler(SimpleHTTPRequestHandler):
             extensions_map = {  # noqa: RUF012
                 **SimpleHTTPRequestHandler.extensions_map,
-                # What the system says of these differs from machine to machine, and browsers insist.
+                # The system's types for these differ between machines, and browsers are strict.
                 **{".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"},
             }
 
@@ -52,7 +52,7 @@ class PageServer:
                 super().end_headers()
 
             def log_message(self, format: str, *arguments: object) -> None:
-                """Nothing: which X-rays somebody looks at is nobody's business."""
+                """Log nothing: which X-rays somebody views is private."""
 
         try:
             self._server = ThreadingHTTPServer((_HOST, port), Handler)
@@ -61,7 +61,7 @@ class PageServer:
         self.url = f"http://{_HOST}:{self._server.server_port}/"
 
     def serve(self) -> None:
-        """Until `close` is called, or the process is interrupted."""
+        """Serve until `close` is called, or the process is interrupted."""
         self._server.serve_forever()
 
     def close(self) -> None:

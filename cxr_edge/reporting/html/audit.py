@@ -17,9 +17,10 @@ def write_audit_page(audit: Audit, output: Path, images: Path | None) -> None:
     """Write an audit as one page that needs nothing but a browser, atomically.
 
     Args:
-        audit: what it says.
+        audit: the record of the audit.
         output: the .html file.
-        images: the folder that the audit's paths are relative to, to show the copies. None: no pixel is in the page.
+        images: the folder that the audit's paths are relative to, to show the copies; None to put no pixels in the
+            page.
     """
     rows = class_rows(audit)
     content = {

@@ -1,4 +1,4 @@
-"""What the HTML pages share: templates that escape, and images carried in the page itself."""
+"""What the HTML pages share: templates with escaping, and images embedded in the page."""
 
 from __future__ import annotations
 

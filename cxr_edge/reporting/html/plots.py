@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def plain(text: str) -> str:
-    """A text for matplotlib to show as it is: between two dollar signs it would read a formula."""
+    """Text that matplotlib shows literally: it would parse text between two dollar signs as a formula."""
     return text.replace("$", r"\$")
 
 
 def learning_curves(history: History) -> Figure:
-    """Loss and accuracy over the epochs of all phases, the epoch whose weights were kept marked."""
+    """Loss and accuracy over the epochs of all phases, with the epoch whose weights were kept marked."""
     epochs = history.epochs
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     losses, accuracies = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
@@ -82,7 +82,7 @@ def draw_run_plots(result: TrainingResult) -> list[str]:
     """Write `learning_curves.png` and `confusion_matrix.png` of a finished run.
 
     Returns:
-        A warning for each plot that cannot be drawn: a picture is no reason to lose a training.
+        A warning for each plot that cannot be drawn: a failed plot is no reason to lose a training.
     """
     plots: dict[str, Callable[[], Figure]] = {
         "learning_curves.png": lambda: learning_curves(result.history),

@@ -1,4 +1,4 @@
-"""The page of `cxr-edge report`: all that is known of a run, in one file that needs nothing but a browser."""
+"""The page of `cxr-edge report`: everything about a run, in one file that needs nothing but a browser."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def render(
 
     Args:
         scored: the artifacts' probabilities on the test split.
-        rows: what they came to, in the order of `scored.artifacts`.
+        rows: their parity, in the order of `scored.artifacts`.
         advice: which integer artifact to use.
-        bench: the record of a benchmark; None where there is none.
-        with_images: show the flipped images. Without, no pixel of the data set is in the page.
+        bench: the record of a benchmark; None without one.
+        with_images: show the flipped images. Otherwise no pixel of the data set is in the page.
     """
     content = {
         **_of_training(scored),
@@ -90,7 +90,7 @@ def _of_training(scored: ScoredBundle) -> dict[str, object]:
 
 def _of_accuracy(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict[str, object]:
     targets, labels = scored.reference.targets, scored.reference.split.labels
-    # Most artifacts name the same class for every image, and are one row.
+    # Most artifacts predict the same class for every image, and share one row.
     alike: dict[bytes, list[str]] = {}
 
     def model(name: str, row: VerifiedArtifact, probabilities: NDArray[np.float32], whose: str) -> dict[str, object]:
@@ -202,7 +202,7 @@ def _plots(scored: ScoredBundle, bench: BenchRecord | None) -> dict[str, str]:
 
 
 def _operating_rows(scored: ScoredBundle) -> list[dict[str, object]]:
-    """The rule of each artifact that has one, what it promises, and what it does on the test split."""
+    """The decision rule of each artifact that has one, its promises, and its figures on the test split."""
     rows = []
     targets, labels = scored.reference.targets, scored.reference.split.labels
     for artifact, _, probabilities in scored.artifacts:
@@ -234,7 +234,7 @@ def _of_each_quantization(scored: ScoredBundle) -> dict[str, NDArray[np.float32]
 
 
 def _limits(config: RunConfig) -> list[str]:
-    """What is known to limit the data set's worth."""
+    """Known limitations of the data set."""
     if config.phantoms:
         return ["Phantoms are drawn by rules: what holds on them says nothing about patients."]
     total = sum(config.images.values())

@@ -1,4 +1,4 @@
-"""The report's figures, as SVG to put into the page."""
+"""The report's figures, as SVG to embed in the page."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def class_curves(
 def reliability(
     targets: NDArray[np.integer], models: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]]
 ) -> str:
-    """Accuracy against confidence of the top class, a panel a model: before and after temperature scaling."""
+    """Accuracy against confidence of the top class, one panel per model: before and after temperature scaling."""
     columns = min(3, len(models))
     rows = -(-len(models) // columns)
     figure = Figure(figsize=(3.4 * columns, 3.2 * rows), layout="constrained")
@@ -79,7 +79,7 @@ def reliability(
 
 
 def tradeoff(rows: Sequence[Row]) -> str:
-    """Latency against accuracy, the area of a dot being the size of the file."""
+    """Latency against accuracy; the area of a dot is proportional to the size of the file."""
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.add_subplot()
     known = [(row, 100 * row.accuracy) for row in rows if row.accuracy is not None]

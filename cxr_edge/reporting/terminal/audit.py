@@ -1,4 +1,4 @@
-"""What `cxr-edge audit` prints, and the rows of its tables, which the page has too."""
+"""What `cxr-edge audit` prints, and the rows of its tables, which the page also uses."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from cxr_edge.auditing.record import Audit, ClassSummary, CopiedPicture
 from cxr_edge.reporting.terminal.tables import WIDTH, percent, show, show_table
 from cxr_edge.wording import counted
 
-#: Of each kind of finding, so many are printed; the JSON file and the page have them all.
+#: Most findings of each kind to print; the JSON file and the page have them all.
 _SHOWN = 5
-#: Of the ways in which the copies of one picture were made, so many are printed.
+#: Most ways to print in which the copies of one picture were made.
 _WAYS = 3
 CLASS_COLUMNS = (
     "class", "images", "unreadable", "size", "mode", "type", "grey mean", "grey std", "border %", "marks %",
 )  # fmt: skip
-#: What `+2` in the table of classes says.
+#: The meaning of `+2` in the table of classes.
 OTHERS = "+N: and N other sizes, modes or types in that class"
 
 
@@ -55,7 +55,7 @@ def show_audit(audit: Audit) -> None:
 
 
 def class_rows(audit: Audit) -> list[list[str]]:
-    """A row per class, of `CLASS_COLUMNS`."""
+    """A row per class, with `CLASS_COLUMNS`."""
     return [_class_row(audit, summary) for summary in audit.classes]
 
 
@@ -96,7 +96,7 @@ def shortcut_rows(audit: Audit) -> list[list[str]]:
 
 
 def _kinds(counts: dict[str, int], different: int) -> str:
-    """The most common kind, and how many others there are."""
+    """The most common kind, and the number of others."""
     return f"{next(iter(counts))}{f' +{different - 1}' if different > 1 else ''}"
 
 
@@ -121,7 +121,7 @@ def _names(picture: CopiedPicture) -> list[str]:
 
 
 def how_alike(picture: CopiedPicture) -> str:
-    """How the files of a picture are alike, and what they cross, in a few words."""
+    """How the files of a picture are alike, and which boundaries they cross, in a few words."""
     words = ["the same bytes"]
     if picture.near_pairs:
         words = list(dict.fromkeys(pair.how for pair in picture.near_pairs))[:_WAYS]

@@ -33,12 +33,12 @@ def _figure(value: float | None, digits: int = 0, unit: float = 1.0) -> str:
 
 
 def _milliseconds(value: float) -> str:
-    """With three digits, or more from 100 on."""
+    """Milliseconds with three digits, or more from 100 on."""
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}"
 
 
 def _named(record: BenchRecord, row: Row) -> list[str]:
-    """The columns that say which row it is; of a sweep its threads too."""
+    """The columns that identify a row; in a sweep, with its threads."""
     threads = [str(row.threads)] if len(record.threads) > 1 else []
     return [f"{'>' if row.winner else ' '} {row.artifact}", row.runtime, *threads]
 
@@ -48,13 +48,13 @@ def _naming(record: BenchRecord) -> list[str]:
 
 
 def speed_cell(row: Row) -> str:
-    """The speed against the baseline, with a question mark where it is not told apart from it."""
+    """The speed against the baseline, with a question mark if the difference is not established."""
     return f"{row.speed_up:.2f}x" + ("?" if row.speed is Speed.UNDECIDED else "")
 
 
 def _latency(record: BenchRecord) -> _Table:
     sweep = len(record.threads) > 1
-    # 80 columns hold the number of threads or the worst query, and the interval of the speed below it.
+    # 80 columns have room for the number of threads or the worst query, with the interval below the speed.
     columns = [*_naming(record), "acc. %", "p50", "p90", "p99", *([] if sweep else ["worst"]), "speed, 95 %"]
     rows = []
     for row in record.rows:
@@ -137,7 +137,7 @@ def _remarks(record: BenchRecord) -> list[str]:
 
 
 def show_bench(record: BenchRecord) -> None:
-    """Fastest first, the winner marked; the conclusion is the last line."""
+    """Print the rows, fastest first, with the winner marked; the conclusion is the last line."""
     show(machine_line(record.machine))
     for table in _tables(record):
         show_table(table.title, table.columns, table.rows, table.texts)
@@ -148,7 +148,7 @@ def show_bench(record: BenchRecord) -> None:
 
 
 def bench_markdown(record: BenchRecord) -> str:
-    """The same as Markdown; the conclusion is the first line."""
+    """A record as Markdown; the conclusion is the first line."""
     parts = [f"{record.conclusion}\n", f"{machine_line(record.machine)}; {record.date}\n"]
     for table in _tables(record):
         parts.append(f"**{table.title}**\n\n{markdown_table(table.columns, table.rows)}")
@@ -157,7 +157,7 @@ def bench_markdown(record: BenchRecord) -> str:
 
 
 def bench_csv(record: BenchRecord) -> str:
-    """One line per row, each with what identifies the machine and the day; nested figures by dotted names."""
+    """One line per row, each identifying the machine and the day; nested figures have dotted names."""
     machine = record.machine
     shared = {"date": record.date, "image_size": record.image_size, "baseline": record.baseline}
     shared |= {"cpu": machine.cpu, "cores": machine.cores, "system": machine.system}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from cxr_edge.evaluation.int8_noise import Explanation
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
 
-#: Tensors in the table; the JSON has all.
+#: Number of tensors in the table; the JSON has all.
 WORST = 15
 
 
 def show_explanation(explanation: Explanation) -> None:
-    """Everything and the groups, then the tensors that make most noise."""
+    """Print the total and the groups, then the tensors with the most noise."""
     tensors = [row for row in explanation.rows if row.layer is not None]
     others = [row for row in explanation.rows if row.layer is None]
     show_table(

@@ -1,4 +1,4 @@
-"""What became of int8's fine-tuning, in a sentence: where it made things worse, int8 is int8-ptq by another name."""
+"""The outcome of int8's fine-tuning, in a sentence: if it made things worse, int8 is int8-ptq under another name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cxr_edge.artifacts.metadata import ArtifactMetadata
 
 
 def fine_tuning_sentence(metadata: ArtifactMetadata) -> str | None:
-    """None for what was not fine-tuned, and for artifacts of before November 2026, which do not say."""
+    """None if it was not fine-tuned, and for artifacts from before November 2026, which lack the record."""
     tuned = (metadata.calibration or {}).get("fine_tuning")
     if not tuned or "kept_step" not in tuned:
         return None

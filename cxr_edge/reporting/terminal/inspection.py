@@ -14,7 +14,7 @@ from cxr_edge.reporting.terminal.fine_tuning import fine_tuning_sentence
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
 from cxr_edge.wording import counted
 
-#: Names of layers in float that a line has room for.
+#: Number of float layers' names that fit in a line.
 NAMES_SHOWN = 5
 
 
@@ -67,7 +67,7 @@ def _metadata_rows(metadata: ArtifactMetadata | None) -> list[list[str]]:
 
 
 def _decision_rows(metadata: ArtifactMetadata) -> list[list[str]]:
-    """The decision rule, what it promises, and what the promise lacks."""
+    """The decision rule, its promises, and their weaknesses."""
     point, record = operating_point_of(metadata.operating_point), operating_record_of(metadata.operating_point)
     rows = [["decision rule", point.sentence]] if point else []
     if record:

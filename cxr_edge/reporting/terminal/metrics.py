@@ -12,8 +12,8 @@ from cxr_edge.wording import counted
 
 
 def bounds(figure: Interval) -> str:
-    """The interval of a share, in per cent; empty where there is none."""
-    # Without the nought of 100.0, so that the metrics of three classes fit into a line.
+    """The interval of a share, in per cent; empty if there is none."""
+    # 100 without the decimal, so that the metrics of three classes fit on a line.
     return "" if figure.low is None else f"{percent(figure.low)} to {percent(figure.high)}".replace("100.0", "100")
 
 
@@ -76,7 +76,7 @@ def show_cross_validation(figures: CrossValidation) -> None:
 
 
 def show_skipped(reasons: Sequence[str], where: str) -> None:
-    """Why images were left out, the first ten, each reason naming its image, and `where` the others are to be found."""
+    """Show why images were left out: the first ten reasons, each naming its image, and `where` to find the others."""
     if reasons:
         were = "was" if len(reasons) == 1 else "were"
         show(f"warning: {counted(len(reasons), 'image')} cannot be used and {were} left out; {where}")

@@ -1,4 +1,4 @@
-"""What is printed of operating points and of calibration."""
+"""Print operating points and calibration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cxr_edge.wording import counted
 
 
 def show_evaluated_point(evaluated: EvaluatedPoint) -> None:
-    """The rule, what it does on the images of an evaluation, and what it promised."""
+    """Print the rule, its figures on the images of an evaluation, and its promises."""
     point, figures, record = evaluated.point, evaluated.figures, evaluated.record
     show(f"operating point: {point.sentence}")
     label = point.sensitive_class
@@ -47,7 +47,7 @@ def _referred(figures: OperatingFigures) -> str:
 
 
 def show_calibration(error: CalibrationError, recorded: float | None) -> None:
-    """The calibration error of an evaluation, and of its own test split at export."""
+    """Print the calibration error of an evaluation, and the artifact's on its test split at export."""
     show(
         f"expected calibration error {percent(error.value)} % (at most {percent(error.at_most)}; a perfectly "
         f"calibrated model would show up to {percent(error.by_chance)} here)"
@@ -56,7 +56,7 @@ def show_calibration(error: CalibrationError, recorded: float | None) -> None:
 
 
 def show_exported_points(records: Mapping[str, OperatingRecord]) -> None:
-    """The operating point of each artifact by name, what it does on the validation split, and what it promises."""
+    """Print the operating point of each artifact by name, its figures on the validation split, and its promises."""
     if not records:
         return
     first = next(iter(records))
@@ -105,7 +105,7 @@ def _shares(figures: OperatingFigures) -> list[str]:
 def _joined(
     records: Mapping[str, OperatingRecord], texts: Callable[[OperatingRecord], tuple[str, ...]]
 ) -> Iterator[str]:
-    """Each text once, after the names of the artifacts that it is of, where it is not of all."""
+    """Each text once, preceded by the names of its artifacts unless it applies to all."""
     names: dict[str, list[str]] = {}
     for name, record in records.items():
         for text in texts(record):

@@ -1,4 +1,4 @@
-"""The parity tables, and the gate's last word."""
+"""The parity tables, and the gate's verdict."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from cxr_edge.evaluation.replay import ReplayResult
 from cxr_edge.intervals import Interval
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
 
-#: Flipped images in the table; the JSON has all.
+#: Number of flipped images in the table; the JSON has all.
 MOST_FLIPPED = 10
 
 
 def _interval(figure: Interval | PairedDifference, sign: int = 1) -> str:
     if figure.low is None or figure.high is None:
         return ""
-    # Adding 0 makes a zero of no sign.
+    # Adding 0 removes the sign of a negative zero.
     low, high = sorted((sign * figure.low + 0.0, sign * figure.high + 0.0))
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
@@ -38,12 +38,12 @@ def _drop(difference: PairedDifference, digits: int) -> list[str]:
 
 
 def figure(value: float | None, digits: int) -> str:
-    """A number, or a dash where there is none."""
+    """A number, or a dash if there is none."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
 def show_parity(rows: Sequence[VerifiedArtifact], phantoms: bool) -> None:
-    """One row per artifact; classes, images and conditions where they differ."""
+    """Print one row per artifact; classes, images and conditions only where they differ."""
     if not rows:
         return
     _show_paired([(row.artifact, row.verdict, row.parity) for row in rows], rows[0].part)
@@ -135,7 +135,7 @@ def _show_flipped(rows: Sequence[VerifiedArtifact]) -> None:
 
 
 def show_conditions(rows: Sequence[VerifiedArtifact]) -> None:
-    """A table for each of `least_agreeing`."""
+    """Print a table for each of `least_agreeing`."""
     worst = least_agreeing(rows)
     for row in worst:
         show_table(
@@ -148,7 +148,7 @@ def show_conditions(rows: Sequence[VerifiedArtifact]) -> None:
 
 
 def least_agreeing(rows: Sequence[VerifiedArtifact]) -> list[VerifiedArtifact]:
-    """Of each quantization that differs from Keras under any condition, the artifact that does so most."""
+    """For each quantization that differs from Keras under any condition, the artifact that differs most."""
     worst: dict[str, VerifiedArtifact] = {}
     for row in rows:
         if row.parity.conditions and _least(row) < min(1.0, _least(worst.get(row.label))):
@@ -161,7 +161,7 @@ def _least(row: VerifiedArtifact | None) -> float:
 
 
 def shown_conditions(parity: ParityResult) -> list[ConditionResult]:
-    """Parts as they are, and the shifts with all parts together; not each part under each shift."""
+    """Unshifted parts, and the shifts pooled over all parts; not each part under each shift."""
     plain = [condition for condition in parity.conditions if condition.shift is None]
     return sorted(plain, key=lambda condition: condition.part == ALL_PARTS) + [
         condition for condition in parity.conditions if condition.shift is not None and condition.part == ALL_PARTS
@@ -169,12 +169,12 @@ def shown_conditions(parity: ParityResult) -> list[ConditionResult]:
 
 
 def condition_columns(condition: ConditionResult) -> list[str]:
-    """Heads of the columns of `condition_cells`."""
+    """Column headings of `condition_cells`."""
     return ["images", "", "same %", "", "dB", "divergence", "largest", *(flips.label for flips in condition.flips)]
 
 
 def condition_cells(condition: ConditionResult) -> list[str]:
-    """A condition as text: images, agreement, signal-to-noise of the logits, divergence in nats, flips a class."""
+    """A condition as text: images, agreement, signal-to-noise of the logits, divergence in nats, flips per class."""
     return [
         condition.name,
         str(condition.images),
@@ -202,14 +202,14 @@ def advice_table(advice: Advice) -> tuple[list[str], list[list[str]]]:
 
 
 def show_advice(advice: Advice | None) -> None:
-    """The integer artifacts side by side, and which one to use."""
+    """Print the integer artifacts side by side, and which one to use."""
     if advice is not None:
         show_table("In integers, beside Keras: agreement, and signal-to-noise of the logits", *advice_table(advice))
         show(advice.why)
 
 
 def undecided_line(rows: Sequence[VerifiedArtifact]) -> str | None:
-    """What the images are too few to prove; None where they are enough."""
+    """What cannot be proven with so few images; None if they suffice."""
     undecided: dict[str, set[str]] = {}
     for demand in (demand for row in rows for demand in row.demands if demand.verdict == Verdict.UNDECIDED):
         what, _, label = demand.name.partition(", ")
@@ -243,7 +243,7 @@ def gate_parity(rows: Sequence[VerifiedArtifact]) -> None:
 
 
 def show_replay(rows: Sequence[ReplayResult]) -> None:
-    """A row a pair of artifact and runtime."""
+    """Print a row per pair of artifact and runtime."""
     show_table(
         f"Replay of {rows[0].images} reference inputs: against what was recorded at export, and against Keras",
         ["artifact", "runtime", "largest diff", "allowed", "same %", "dB", "Keras same %", "dB", "verdict"],
@@ -266,13 +266,13 @@ def show_replay(rows: Sequence[ReplayResult]) -> None:
 
 
 def show_left_out(lines: Sequence[str]) -> None:
-    """What of a bundle was not verified, and why."""
+    """Print what was not verified in a bundle, and why."""
     for line in lines:
         show(f"not verified: {line}")
 
 
 def gate_replay(rows: Sequence[ReplayResult]) -> None:
-    """Raises GateError naming every pair that computes something else than was validated."""
+    """Raises GateError naming every pair that computes something other than what was validated."""
     failed = [f"{row.artifact} on {row.runtime}" for row in rows if row.verdict == Verdict.FAILED]
     if failed:
         raise GateError(f"computes something else here than what was validated: {', '.join(failed)}")

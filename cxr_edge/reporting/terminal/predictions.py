@@ -21,7 +21,7 @@ _GAP = "  "
 
 
 class PredictionTable:
-    """A table whose rows are printed as they come; its columns are as wide as what may come asks for."""
+    """A table whose rows are printed as they come; its columns are wide enough for any row."""
 
     def __init__(self, answering: Answering, files: Sequence[str | None]) -> None:
         """Print the head of a table for the answers to some files."""
@@ -43,7 +43,7 @@ class PredictionTable:
         """Print one answer."""
         name = self._names.get(prediction.file, printable(str(prediction.file)))
         if len(name) > self._name:
-            # A name is never cut: it may be what tells two files apart.
+            # A name is never truncated: the end may distinguish two files.
             show(name)
             name = ""
         show(self._line(name, prediction.decision or prediction.label, [*map(percent, prediction.probabilities)]))
@@ -54,7 +54,7 @@ class PredictionTable:
 
 
 def _names_of(files: Sequence[str | None]) -> dict[str | None, str]:
-    """What to call each file: its name alone, where that is enough."""
+    """What to call each file: just its name, if that is unique."""
     names = {file: Path(file).name if file is not None else "-" for file in files}
     times = Counter(names.values())
     return {file: printable(name if times[name] == 1 or file is None else file) for file, name in names.items()}
@@ -70,7 +70,7 @@ def show_skipped_image(skipped: SkippedImage) -> None:
 
 
 def show_notes(batch: PredictionBatch) -> None:
-    """What is said below the table: the rule, what was drawn, and what warns of the answers."""
+    """Print the notes below the table: the rule, the files drawn, and the warnings."""
     answering = batch.answering
     if answering.operating_point is not None:
         show(answering.operating_point.sentence)
@@ -91,7 +91,7 @@ def show_notes(batch: PredictionBatch) -> None:
 
 
 def show_predictions(batch: PredictionBatch) -> None:
-    """A whole record at once."""
+    """Print a whole record at once."""
     table = PredictionTable(batch.answering, [prediction.file for prediction in batch.predictions])
     for prediction in batch.predictions:
         table.row(prediction)
@@ -101,7 +101,7 @@ def show_predictions(batch: PredictionBatch) -> None:
 
 
 class PredictionCsv:
-    """A CSV file with one line per image, written as they come: what is there stays valid if the rest never comes."""
+    """A CSV file with one line per image, written as they come: the file stays valid if the rest never comes."""
 
     def __init__(self, file: TextIO, labels: Sequence[str]) -> None:
         self._file = file
@@ -110,7 +110,7 @@ class PredictionCsv:
         self._write(["file", "label", "decision", *labels, "warnings", "error"])
 
     def row(self, answer: Prediction | SkippedImage) -> None:
-        """Write one line; of an image without an answer, one with `error`."""
+        """Write one line; for an image without an answer, with `error`."""
         if isinstance(answer, SkippedImage):
             self._write([answer.path, "", "", *[""] * self._labels, "", answer.reason])
             return
@@ -124,12 +124,12 @@ class PredictionCsv:
 
 @contextmanager
 def prediction_csv(path: Path | None, labels: Sequence[str]) -> Iterator[PredictionCsv | None]:
-    """The CSV file at a path, open while the body runs; None for None. Raises OptionError where it is a folder."""
+    """The CSV file at a path, open while the body runs; None for None. Raises OptionError if it is a folder."""
     if path is None:
         yield None
         return
     if path.is_dir():
         raise OptionError(f"--csv {path}: name a file, not a folder")
-    # Names of files may hold bytes that are no UTF-8.
+    # File names may contain bytes that are not UTF-8.
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         yield PredictionCsv(file, labels)

@@ -36,10 +36,10 @@ def machine_line(machine: Machine) -> str:
 
 
 def show_table(title: str, columns: list[str], rows: list[list[str]], texts: int = 1) -> None:
-    """A table whose first columns are `texts`, and whose others are figures, set to the right.
+    """Print a table whose first `texts` columns are text, and whose others are right-aligned figures.
 
-    Cells are plain text: a square bracket is one, and no markup. Only a column's name may have several lines. Where the
-    terminal is narrow, cells have several lines, and no word is broken.
+    Cells are plain text: square brackets are not markup. Only a column's name may have several lines. In a narrow
+    terminal, cells wrap between words.
     """
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     names = [[printable(line) for line in column.split("\n")] for column in columns]
@@ -56,20 +56,20 @@ def show_table(title: str, columns: list[str], rows: list[list[str]], texts: int
     widths = _fitting(longest, [_longest_word(column) for column in cells], console.width - between)
     for column, width in zip(table.columns, widths, strict=True):
         column.width = width
-    # As a title of the table, it would be no wider than the table.
+    # As the table's own title, it would wrap at the table's width.
     console.print(Text(printable(title), style="bold"))
-    # Where not even that fits, lines are longer than the terminal: cut off, their ends would be lost.
+    # If not even that fits, lines are longer than the terminal: truncation would lose their ends.
     Console(width=max(console.width, sum(widths) + between), highlight=False).print(table)
 
 
 def _longest_word(cells: Sequence[str]) -> int:
-    # What a cell is indented by, or marked with, stays before its first word.
+    # A cell's indentation or mark stays before its first word.
     words = (re.findall(r"^(?:\s+|> )?\S+|\S+", cell) for cell in cells)
     return max((cell_len(word) for own in words for word in own), default=0)
 
 
 def _fitting(widest: Sequence[int], narrowest: Sequence[int], width: int) -> list[int]:
-    """Widths of columns, together as wide as there is room for, where the narrowest are not wider than that."""
+    """Widths of columns that together use the available width, unless the narrowest already exceed it."""
     widths = list(widest)
     slack = [most - least for most, least in zip(widest, narrowest, strict=True)]
     while sum(widths) > width and any(slack):
@@ -79,7 +79,7 @@ def _fitting(widest: Sequence[int], narrowest: Sequence[int], width: int) -> lis
 
 
 def markdown_table(columns: list[str], rows: list[list[str]]) -> str:
-    """The same as a Markdown table."""
+    """A Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join("| " + " | ".join(_markdown_cell(cell) for cell in line) + " |\n" for line in lines)
 
@@ -89,5 +89,5 @@ def _markdown_cell(text: str) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A share as a percentage; a dash where it is undefined."""
+    """A share as a percentage; a dash if it is undefined."""
     return "-" if value is None else f"{100 * value:.{digits}f}"

@@ -1,4 +1,4 @@
-"""A training in the terminal, or in a log file: what it is of, how it goes, what it came to."""
+"""A training in the terminal, or in a log file: its data, its progress and its result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class TrainingDisplay(Progress):
-    """Bars and a line per epoch on stderr, which in a log file are lines; all else on stdout.
+    """Bars and a line per epoch on stderr (in a log file, only lines); everything else on stdout.
 
     Args:
         draw: draws a finished run's plots; returns a warning for each that cannot be drawn.
@@ -114,7 +114,7 @@ def _remarks(config: RunConfig) -> Iterator[str]:
 
 
 def _kept(history: History) -> Iterator[str]:
-    """Which epoch's weights the model has."""
+    """A line on which epoch's weights the model has."""
     if history.kept is None:
         return
     epoch, last = history.epochs[history.kept], history.epochs[-1]

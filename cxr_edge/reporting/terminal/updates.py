@@ -1,4 +1,4 @@
-"""What installing and rolling back say."""
+"""What `install` and `rollback` print."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cxr_edge.updates.install import Installed
 
 
 def show_in_force(installed: Installed, into: Path) -> None:
-    """Which bundle answers now, and how to return to the one before."""
+    """Print which bundle is active now, and how to return to the previous one."""
     show(f"in force: {installed.release or 'a bundle that nobody released'}, {installed.folder}")
     if installed.previous is not None:
         show(f"the one before: {installed.previous}; cxr-edge rollback {into} returns to it")

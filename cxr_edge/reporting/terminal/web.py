@@ -1,4 +1,4 @@
-"""What `web` prints: what is in the folder, and how large it is."""
+"""What `web` prints: the content of the folder, and its size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cxr_edge.web.folder import WrittenPage
 
 
 def show_page(written: WrittenPage, kept: bool) -> None:
-    """Sizes, what warns of the model, and what to do next with a folder that is kept."""
+    """Print sizes, warnings about the model, and what to do next with a folder that is kept."""
     first = written.models[0]
     if kept:
         show(f"page: {written.folder}")
