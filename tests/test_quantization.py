@@ -21,6 +21,7 @@ from cxr_edge.quantization.fine_tune import Material, fine_tune
 from cxr_edge.quantization.graph import Graph, Node, keep_in_float, quantized_tensors, with_heatmap, with_temperature
 from cxr_edge.quantization.kernels import LARGEST, kernel_step, nearest, round_kernel
 from cxr_edge.quantization.learn import CHECKS, Check, LearningOptions, learn
+from cxr_edge.quantization.post_training import int8_graph
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
 from cxr_edge.quantization.rounding import round_kernels
 from cxr_edge.quantization.simulate import fake_quantize, fake_round, interpret
@@ -140,6 +141,28 @@ def test_the_image_needs_no_rounding_and_the_head_gets_room() -> None:
     assert ranges["pooling"][1] > histograms["pooling"].high
     assert ranges["stem_act"][1] <= histograms["stem_act"].high + 1e-6
     assert set(ranges) == set(quantized_tensors(graph))
+
+
+# Calibrated only
+
+
+def test_a_correction_of_biases_that_makes_things_worse_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = small_graph()
+    ranges = choose_ranges(graph, collect_histograms(graph, IMAGES, 8))
+
+    def off(reference: Graph, quantized: QuantizedGraph, *_: object) -> QuantizedGraph:
+        nodes = (
+            node if node.bias is None else replace(node, bias=node.bias + np.arange(len(node.bias), dtype=np.float32))
+            for node in quantized.graph.nodes
+        )
+        return replace(quantized, graph=replace(quantized.graph, nodes=tuple(nodes)))
+
+    monkeypatch.setattr("cxr_edge.quantization.post_training.correct_biases", off)
+    result = int8_graph(graph, ranges, IMAGES)
+    rounded = round_kernels(graph, ranges, IMAGES, 8)
+    for node, expected in zip(result.graph.nodes, rounded.graph.nodes, strict=True):
+        if expected.bias is not None:
+            np.testing.assert_array_equal(node.bias, expected.bias)
 
 
 # Kernels

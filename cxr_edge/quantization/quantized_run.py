@@ -35,7 +35,7 @@ CALIBRATION_IMAGES, EQUALIZATION_IMAGES = 512, 128
 FINE_TUNING_METHOD = "channel scales and ranges learned, kernels rounded by their inputs, ranges and biases learned"
 CALIBRATION_METHOD = (
     "channels equalized by predicted noise, least squared error with clipping weighted, "
-    "kernels rounded by their inputs, biases corrected"
+    "kernels rounded by their inputs, biases corrected where images unseen by that gain"
 )
 
 
