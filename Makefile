@@ -73,6 +73,6 @@ audit:
 	@for list in $(AUDITED); do \
 	  pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements/$$list.txt || { \
 	    echo "requirements/$$list.txt: not audited, or with a weakness that is named above. It takes pip-audit (pip install pip-audit)" \
-	      "and https://pypi.org/pypi/NAME/VERSION/json on the network; a mirror without these pages will not do" >&2; \
+	      "and the package index's advisories (JSON) on the network; a mirror without them will not do" >&2; \
 	    exit 1; }; \
 	done

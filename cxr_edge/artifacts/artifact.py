@@ -27,7 +27,7 @@ MAX_METADATA_BYTES = 16 << 20
 #: The largest file accepted as an artifact: six times a float32 Xception.
 MAX_ARTIFACT_BYTES = 512 << 20
 #: What a forged zip raises besides ValueError and OSError, due to its structure, streams, methods or encryption.
-_UNZIPPING = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError)
+UNZIPPING_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def read_metadata(path: Path) -> ArtifactMetadata:
     try:
         metadata = from_json(ArtifactMetadata, current_metadata(parse_json(read(path))))
         require_valid_metadata(metadata)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError, *_UNZIPPING) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError, *UNZIPPING_ERRORS) as error:
         reason = first_line(error)
         raise ArtifactError(f"{path}: holds no readable cxr-edge metadata ({reason}); export it again") from None
     if metadata.format != kind:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.artifact import UNZIPPING_ERRORS, Artifact
 from cxr_edge.artifacts.bundle import REFERENCES, read_manifest, require_no_link
 from cxr_edge.artifacts.validation import MAX_REFERENCES
 from cxr_edge.errors import ArtifactError, first_line
@@ -99,7 +99,7 @@ def _read(path: Path, sha256: str, size: int) -> NDArray[np.uint8]:
         )
     try:
         return _unpacked(content, size)
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+    except (ValueError, KeyError, OSError, *UNZIPPING_ERRORS) as error:
         raise ArtifactError(f"{path}: holds no reference inputs ({first_line(error)}); export it again") from None
 
 

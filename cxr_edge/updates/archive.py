@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr_edge.artifacts.artifact import MAX_ARTIFACT_BYTES
+from cxr_edge.artifacts.artifact import MAX_ARTIFACT_BYTES, UNZIPPING_ERRORS
 from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, read_bundle, read_manifest
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.release import RELEASE, SIGNATURE, Release, read_release, require_files
@@ -79,7 +79,7 @@ class Archive:
                 _require_plain(entry)
             if len(self._entries) < len(self._zip.infolist()):
                 raise ValueError("two files of one name")
-        except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        except (OSError, ValueError, *UNZIPPING_ERRORS) as error:
             raise self._refusal(error) from None
 
     @property
@@ -94,7 +94,7 @@ class Archive:
                     shutil.copyfileobj(content, file, 1 << 20)
                     file.flush()
                     os.fsync(file.fileno())
-            except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+            except (ValueError, *UNZIPPING_ERRORS) as error:
                 raise self._refusal(error) from None
             except OSError as error:
                 raise named(error, folder / name) from None
