@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.errors import RunError
 from cxr_edge.progress import silently
-from cxr_edge.quantization.bias_correction import correct_biases, stages
+from cxr_edge.quantization.bias_correction import correct_biases
 from cxr_edge.quantization.calibrate import Histogram, channel_statistics, choose_ranges, collect_histograms
 from cxr_edge.quantization.channel_scales import free_groups, scale_groups, with_channel_scales
-from cxr_edge.quantization.equalization import equalizing_scales
+from cxr_edge.quantization.channel_shifts import shiftable_tensors, step_of, whole_steps, with_shifts_on_grid
+from cxr_edge.quantization.equalization import equalized, equalizing_scales
 from cxr_edge.quantization.explain import NoiseSource, explain, rows_of
 from cxr_edge.quantization.fine_tune import Material, fine_tune
 from cxr_edge.quantization.graph import Graph, Node, keep_in_float, quantized_tensors, with_heatmap, with_temperature
@@ -79,8 +81,47 @@ def spread(graph: Graph, name: str) -> float:
 
 def test_equalizing_brings_channels_nearer_to_one_another() -> None:
     graph = small_graph(spread=2.0)
-    equalized = with_channel_scales(graph, equalizing_scales(graph, channel_statistics(graph, IMAGES, 8)))
-    assert spread(equalized, "separable_depthwise") < 0.6 * spread(graph, "separable_depthwise")
+    result = equalized(graph, channel_statistics(graph, IMAGES, 8))
+    assert spread(result, "separable_depthwise") < 0.6 * spread(graph, "separable_depthwise")
+
+
+def test_equalizing_centres_depthwise_outputs_and_leaves_the_function_as_it_is() -> None:
+    graph = small_graph()
+    result = equalized(graph, channel_statistics(graph, IMAGES, 8))
+    tensor = channel_statistics(result, IMAGES, 8)["separable_depthwise"]
+    np.testing.assert_allclose(tensor.highest, -tensor.lowest, rtol=1e-3)
+    before, after = (tensors_of(own, IMAGES)["probabilities"] for own in (graph, result))
+    np.testing.assert_allclose(after, before, atol=1e-5)
+
+
+@pytest.mark.parametrize("student_of", [RangeStudent, lambda start: ScaleStudent(start.graph, start.ranges)])
+def test_shifts_stay_whole_steps_however_long_a_step_becomes(student_of: Callable[..., RangeStudent]) -> None:
+    graph = equalized(small_graph(), channel_statistics(small_graph(), IMAGES, 8))
+    ranges = choose_ranges(graph, collect_histograms(graph, IMAGES, 8))
+    on_grid = with_shifts_on_grid(graph, ranges)
+    student = student_of(QuantizedGraph(on_grid, ranges))
+    for variable in (student.low, student.high):
+        variable["separable_depthwise"].assign(0.3)
+    learned = student.result()
+    before, after = whole_steps(on_grid, ranges), whole_steps(learned.graph, learned.ranges)
+    (bias,) = (node.bias for node in learned.graph.nodes if node.name == "separable_depthwise")
+    step = step_of(learned.ranges["separable_depthwise"])
+    assert np.abs(bias).max() > 20 * step
+    np.testing.assert_allclose(bias / step, before["separable_depthwise"], atol=1e-3)
+    np.testing.assert_array_equal(after["separable_depthwise"], before["separable_depthwise"])
+    probabilities = (tensors_of(own, IMAGES)["probabilities"] for own in (graph, learned.graph))
+    np.testing.assert_allclose(*probabilities, atol=1e-5)
+
+
+def test_a_depthwise_output_is_not_shifted_where_a_relu_reads_it() -> None:
+    graph = small_graph()
+    nodes = {node.name: node for node in graph.nodes}
+    relu = replace(nodes["stem_act"], name="between", inputs=("separable_depthwise",))
+    reader = replace(nodes["separable_pointwise"], inputs=("between",))
+    changed = [reader if node.name == reader.name else node for node in graph.nodes]
+    changed.insert(changed.index(reader), relu)
+    assert shiftable_tensors(graph) == ("separable_depthwise",)
+    assert shiftable_tensors(replace(graph, nodes=tuple(changed))) == ()
 
 
 def test_equalizing_stops_where_a_pointwise_kernel_pays_more_than_it_gains() -> None:
@@ -89,9 +130,9 @@ def test_equalizing_stops_where_a_pointwise_kernel_pays_more_than_it_gains() -> 
     # Channels of one power, one of which once had a value a thousand times as large: spreading the kernel for its sake
     # would cost more than what the others gain.
     tensor = statistics["separable_depthwise"]
-    even = np.ones_like(tensor.mean_square)
-    modest = equalizing_scales(graph, {"separable_depthwise": replace(tensor, mean_square=even)})
-    loud = replace(tensor, mean_square=even * tensor.largest.astype(np.float64) ** 2)
+    even = np.ones_like(tensor.variance)
+    modest = equalizing_scales(graph, {"separable_depthwise": replace(tensor, variance=even)})
+    loud = replace(tensor, variance=even * tensor.largest.astype(np.float64) ** 2)
     full = equalizing_scales(graph, {"separable_depthwise": loud})
     (group,) = modest
     assert np.ptp(np.log(modest[group])) < np.ptp(np.log(full[group]))
@@ -218,7 +259,7 @@ def test_biases_make_up_for_a_range_that_cuts() -> None:
     quantized = calibrated(graph)
     narrow = (0.0, 0.5 * quantized.ranges["stem_act"][1])
     spoiled = QuantizedGraph(quantized.graph, {**quantized.ranges, "stem_act": narrow})
-    corrected = correct_biases(graph, spoiled, IMAGES, 8)
+    corrected = correct_biases(graph, spoiled, IMAGES)
 
     def bias(graph_in_int8: QuantizedGraph) -> float:
         difference = simulated(graph_in_int8, IMAGES)["logits"] - tensors_of(graph, IMAGES)["logits"]
@@ -228,10 +269,21 @@ def test_biases_make_up_for_a_range_that_cuts() -> None:
     assert log_odds_error(corrected, graph, unseen) < log_odds_error(spoiled, graph, unseen)
 
 
-def test_each_bias_is_corrected_once() -> None:
+def test_corrected_layers_have_the_float_ones_mean_each_with_what_comes_from_those_before() -> None:
     graph = small_graph()
-    biased = [node.name for node in graph.nodes if node.bias is not None]
-    assert [node.name for stage in stages(graph) for node in stage] == biased
+    quantized = calibrated(graph)
+    # A stem that is off by so much that everything after it is off too, unless it alone is corrected.
+    off = replace(quantized.graph.nodes[0], bias=graph.nodes[0].bias + np.float32(0.5))
+    spoiled = replace(quantized, graph=replace(quantized.graph, nodes=(off, *quantized.graph.nodes[1:])))
+    corrected = correct_biases(graph, spoiled, IMAGES)
+    expected, reached = tensors_of(graph, IMAGES), simulated(corrected, IMAGES)
+    for name in ("stem", "separable_pointwise", "shortcut", "hidden", "logits"):
+        axes = tuple(range(expected[name].ndim - 1))
+        step = (corrected.ranges[name][1] - corrected.ranges[name][0]) / 255 if name in corrected.ranges else 1e-4
+        np.testing.assert_allclose(reached[name].mean(axis=axes), expected[name].mean(axis=axes), atol=step)
+    for before, after in zip(quantized.graph.nodes, corrected.graph.nodes, strict=True):
+        if before.bias is not None:
+            np.testing.assert_allclose(after.bias, before.bias, atol=0.1)
 
 
 # The simulation

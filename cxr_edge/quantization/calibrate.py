@@ -86,22 +86,24 @@ def channel_statistics(
     @tf.function  # type: ignore[untyped-decorator]
     def step(batch: tf.Tensor) -> list[tf.Tensor]:
         tensors = interpret(graph, tf.cast(batch, tf.float32), kernels)
-        return [_largest_and_mean_square(tensors[name]) for name in names]
+        return [_channel_figures(tensors[name]) for name in names]
 
     rows = _over_batches(step, images, batch_size, on_batch)
     weights = [min(batch_size, len(images) - start) for start in range(0, len(images), batch_size)]
     statistics = {}
     for index, name in enumerate(names):
-        figures = np.stack([row[index] for row in rows])
-        statistics[name] = ChannelStatistics(
-            figures[:, 0].max(axis=0), np.average(figures[:, 1].astype(np.float64), axis=0, weights=weights)
-        )
+        lowest, highest, means, squares = np.moveaxis(np.stack([row[index] for row in rows]).astype(np.float64), 1, 0)
+        mean = np.average(means, axis=0, weights=weights)
+        variance = np.average(squares, axis=0, weights=weights) - mean**2
+        statistics[name] = ChannelStatistics(lowest.min(axis=0), highest.max(axis=0), np.maximum(variance, 0.0))
     return statistics
 
 
-def _largest_and_mean_square(value: Any) -> Any:
+def _channel_figures(value: Any) -> Any:
+    """Lowest, highest, mean and mean square per channel, `[4, C]`."""
     axes = list(range(len(value.shape) - 1))
-    return tf.stack([tf.reduce_max(tf.abs(value), axes), tf.reduce_mean(value**2, axes)])
+    figures = (tf.reduce_min(value, axes), tf.reduce_max(value, axes), tf.reduce_mean(value, axes))
+    return tf.stack([*figures, tf.reduce_mean(value**2, axes)])
 
 
 def collect_histograms(

@@ -10,12 +10,13 @@ the least noise, predicted from the steps of both sides.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.quantization.channel_scales import free_groups, scale_groups
+from cxr_edge.quantization.channel_scales import free_groups, scale_groups, with_channel_scales
+from cxr_edge.quantization.channel_shifts import shiftable_tensors, with_channel_shifts
 from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.quantization.kernels import LARGEST
 from cxr_edge.quantization.simulate import ACTIVATION_STEPS
@@ -30,10 +31,37 @@ _ROUNDED_BY_INPUTS = 0.35
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """Of a tensor over a representative data set: largest magnitude and mean square per channel, `[C]`."""
+    """Of a tensor's values over a representative data set, per channel, `[C]`."""
 
-    largest: NDArray[np.floating]
-    mean_square: NDArray[np.floating]
+    lowest: NDArray[np.floating]
+    highest: NDArray[np.floating]
+    variance: NDArray[np.floating]
+
+    @property
+    def largest(self) -> NDArray[np.floating]:
+        """Magnitude."""
+        return np.asarray(np.maximum(np.abs(self.lowest), np.abs(self.highest)))
+
+    def shifted(self, shift: NDArray[np.floating]) -> ChannelStatistics:
+        """Of the tensor with a constant per channel added."""
+        return replace(self, lowest=self.lowest + shift, highest=self.highest + shift)
+
+
+def equalized(graph: Graph, statistics: Mapping[str, ChannelStatistics]) -> Graph:
+    """The same function with the channels of each tensor centred, where that is free, and of like magnitude.
+
+    Args:
+        graph: the float graph.
+        statistics: of each quantized tensor.
+    """
+    shifts = {
+        name: -(statistics[name].lowest + statistics[name].highest) / 2
+        for name in shiftable_tensors(graph)
+        if name in statistics
+    }
+    centred = with_channel_shifts(graph, shifts)
+    of_centred = {name: own.shifted(shifts[name]) if name in shifts else own for name, own in statistics.items()}
+    return with_channel_scales(centred, equalizing_scales(centred, of_centred))
 
 
 def equalizing_scales(graph: Graph, statistics: Mapping[str, ChannelStatistics]) -> dict[str, NDArray[np.float32]]:
@@ -68,8 +96,9 @@ def _noise(reader: Node, tensor: ChannelStatistics, scale: NDArray[np.float64]) 
 
     Errors of different channels are taken as independent.
     """
-    power = tensor.mean_square + 1e-9 * tensor.mean_square.max()
-    activation = ((tensor.largest * scale).max() / ACTIVATION_STEPS) ** 2 / 12
+    power = tensor.variance + 1e-9 * tensor.variance.max()
+    reach = max(float((tensor.highest * scale).max()), 0.0) - min(float((tensor.lowest * scale).min()), 0.0)
+    activation = (reach / ACTIVATION_STEPS) ** 2 / 12
     if reader.kernel is None or reader.kind not in ("conv", "dense"):
         return float((activation / (scale**2 * power)).mean())
     kernel = np.abs(reader.kernel.reshape(-1, *reader.kernel.shape[-2:])) / scale[:, None]

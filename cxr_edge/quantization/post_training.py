@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.quantization.bias_correction import correct_biases, stages
+from cxr_edge.quantization.bias_correction import correct_biases
 from cxr_edge.quantization.graph import Graph
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
 from cxr_edge.quantization.rounding import round_kernels
@@ -35,10 +35,10 @@ def int8_graph(
         graph: in float.
         ranges: of its quantized tensors.
         images: the representative data set, uint8 `[N, S, S, 1]`.
-        on_batch: called after each of `batches_of(graph, images)`.
+        on_batch: called after each of `rounding_batches(images)`.
     """
     rounded = round_kernels(graph, ranges, images[:ROUNDING_IMAGES], CALIBRATION_BATCH, on_batch)
-    corrected = correct_biases(graph, rounded, images[:CORRECTION_IMAGES], CALIBRATION_BATCH, on_batch)
+    corrected = correct_biases(graph, rounded, images[:CORRECTION_IMAGES])
     unseen = images[-CORRECTION_IMAGES:]
     wanted = _centred_logits(graph, {}, unseen)
 
@@ -64,7 +64,6 @@ def _centred_logits(graph: Graph, ranges: Ranges, images: NDArray[np.uint8]) -> 
     return np.asarray(values - values.mean(axis=1, keepdims=True), dtype=np.float64)
 
 
-def batches_of(graph: Graph, images: NDArray[np.uint8]) -> int:
-    """How many batches `int8_graph` computes."""
-    correction = -(-min(len(images), CORRECTION_IMAGES) // CALIBRATION_BATCH)
-    return -(-min(len(images), ROUNDING_IMAGES) // CALIBRATION_BATCH) + (1 + len(stages(graph))) * correction
+def rounding_batches(images: NDArray[np.uint8]) -> int:
+    """How many batches `int8_graph` rounds kernels by."""
+    return -(-min(len(images), ROUNDING_IMAGES) // CALIBRATION_BATCH)

@@ -19,12 +19,12 @@ from cxr_edge.data.split import run_split
 from cxr_edge.files import sha256_of, write_json
 from cxr_edge.progress import Stage
 from cxr_edge.quantization.calibrate import channel_statistics, choose_ranges, collect_histograms
-from cxr_edge.quantization.channel_scales import with_channel_scales
-from cxr_edge.quantization.equalization import equalizing_scales
+from cxr_edge.quantization.channel_shifts import with_shifts_on_grid
+from cxr_edge.quantization.equalization import equalized
 from cxr_edge.quantization.fine_tune import Material, fine_tune
 from cxr_edge.quantization.graph import Graph, keep_in_float, with_dense_per_tensor, with_heatmap
 from cxr_edge.quantization.learn import Check, LearningOptions
-from cxr_edge.quantization.post_training import CALIBRATION_BATCH, batches_of, int8_graph
+from cxr_edge.quantization.post_training import CALIBRATION_BATCH, int8_graph, rounding_batches
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
 from cxr_edge.records import JsonObject
 from cxr_edge.runs import Run
@@ -34,7 +34,7 @@ from cxr_edge.training.batches import training_batches
 CALIBRATION_IMAGES, EQUALIZATION_IMAGES = 512, 128
 FINE_TUNING_METHOD = "channel scales and ranges learned, kernels rounded by their inputs, ranges and biases learned"
 CALIBRATION_METHOD = (
-    "channels equalized by predicted noise, least squared error with clipping weighted, "
+    "depthwise outputs centred, channels equalized by predicted noise, least squared error with clipping weighted, "
     "kernels rounded by their inputs, biases corrected where images unseen by that gain"
 )
 
@@ -92,18 +92,19 @@ class QuantizedRun:
     def _calibrate(self) -> QuantizedGraph:
         images = self.calibration_images()
         graph = self.equalized_graph()
-        batches = 2 * -(-len(images) // CALIBRATION_BATCH) + batches_of(graph, images)
+        batches = 2 * -(-len(images) // CALIBRATION_BATCH) + rounding_batches(images)
         with self.stage("calibrating", batches) as bar:
             histograms = collect_histograms(with_heatmap(graph), images, CALIBRATION_BATCH, bar.tick)
-            return int8_graph(graph, choose_ranges(graph, histograms, self.variant.symmetric), images, bar.tick)
+            ranges = choose_ranges(graph, histograms, self.variant.symmetric)
+            return int8_graph(with_shifts_on_grid(graph, ranges), ranges, images, bar.tick)
 
     def equalized_graph(self) -> Graph:
-        """The float graph with its channels scaled: what is calibrated, and where the learning starts."""
+        """The float graph with its channels equalized: what is calibrated, and where the learning starts."""
         if self._equalized is None:
             images = self.calibration_images()[:EQUALIZATION_IMAGES]
             with self.stage("equalizing channels", -(-len(images) // CALIBRATION_BATCH)) as bar:
                 statistics = channel_statistics(self._target, images, CALIBRATION_BATCH, bar.tick)
-            self._equalized = with_channel_scales(self._target, equalizing_scales(self._target, statistics))
+            self._equalized = equalized(self._target, statistics)
         return self._equalized
 
     def _fine_tuned(self) -> QuantizedGraph:
@@ -112,10 +113,10 @@ class QuantizedRun:
         checkpoints = path.with_name(f"{path.stem}-checkpoints")
 
         def made() -> QuantizedGraph:
-            size = self.config.image_size
+            size, calibrated = self.config.image_size, self._calibrated()
             material = Material(
-                self.equalized_graph(),
-                self._calibrated(),
+                with_shifts_on_grid(self.equalized_graph(), calibrated.ranges),
+                calibrated,
                 self.calibration_images(),
                 training_batches(self.split, size, self.config.batch_size, self.config.seed + 2),
                 np.asarray(decoded(self.split, "validation", size)),

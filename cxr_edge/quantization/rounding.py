@@ -55,12 +55,11 @@ def round_kernels(
     def rounded(node: Node) -> Node:
         if node.name not in moments:
             return node
-        assert node.kernel is not None
-        kernel = round_kernel(node, moments[node.name].covariance())
-        if node.bias is None:
-            return replace(node, kernel=kernel)
+        assert node.kernel is not None and node.bias is not None
+        kernel, mean = round_kernel(node, moments[node.name].covariance()), moments[node.name].mean()
         lost = (node.kernel - kernel).reshape(-1, kernel.shape[-1])
-        return replace(node, kernel=kernel, bias=np.asarray(node.bias + moments[node.name].mean() @ lost, np.float32))
+        change = (mean.T * lost).sum(axis=0) if node.kind == "depthwise" else mean @ lost
+        return replace(node, kernel=kernel, bias=np.asarray(node.bias + change, np.float32))
 
     return QuantizedGraph(replace(graph, nodes=tuple(rounded(node) for node in graph.nodes)), ranges)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.quantization.channel_scales import free_groups, scale_groups, with_channel_scales
+from cxr_edge.quantization.channel_shifts import ChannelShifts, step_of, whole_steps, with_channel_shifts
 from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
 from cxr_edge.quantization.simulate import Tensors, fake_quantize, fake_round, interpret, kernels_of, linear, passing
@@ -21,11 +22,15 @@ BIAS_RATE, SCALE_RATE = 0.1, 5.0
 class RangeStudent:
     """Learns a range per tensor and biases; kernels stay as they are.
 
-    Variables are the logarithms of factors of the bounds, and changes of the biases, in units of a range.
+    Variables are the logarithms of factors of the bounds, and changes of the biases, in units of a range. The shifts of
+    channels (see `channel_shifts`) stay as many whole steps, however long a step becomes.
     """
 
     def __init__(self, start: QuantizedGraph, symmetric: bool = False) -> None:
-        self.start, self.symmetric = start, symmetric
+        self.symmetric = symmetric
+        self._steps = whole_steps(start.graph, start.ranges)
+        without = {name: -steps * step_of(start.ranges[name]) for name, steps in self._steps.items()}
+        self.start = replace(start, graph=with_channel_shifts(start.graph, without))
         names = [name for name in start.ranges if name != IMAGE]
         self.low = {name: tf.Variable(0.0) for name in names}
         self.high = {name: tf.Variable(0.0) for name in names}
@@ -49,15 +54,26 @@ class RangeStudent:
 
     def result(self) -> QuantizedGraph:
         """The graph and ranges as they are learned now."""
+        ranges = self._learned_ranges()
+        return QuantizedGraph(with_channel_shifts(self._learned_graph(), self._shifts(ranges)), ranges)
+
+    def _learned_ranges(self) -> Ranges:
         ranges = {IMAGE: self.start.ranges[IMAGE]}
         for name in self.low:
             low, high = self._range(name)
             ranges[name] = (float(low), float(high))
+        return ranges
+
+    def _learned_graph(self) -> Graph:
+        """Without the shifts of its channels."""
         nodes = tuple(
             node if node.bias is None else replace(node, bias=np.asarray(self._learned_bias(node), np.float32))
             for node in self.start.graph.nodes
         )
-        return QuantizedGraph(replace(self.start.graph, nodes=nodes), ranges)
+        return replace(self.start.graph, nodes=nodes)
+
+    def _shifts(self, ranges: Ranges) -> ChannelShifts:
+        return {name: steps * step_of(ranges[name]) for name, steps in self._steps.items()}
 
     def _unit(self, node: Node) -> float:
         ranges = self.start.ranges
@@ -77,7 +93,14 @@ class RangeStudent:
         return self._learned_bias(node)
 
     def _activation(self, name: str, value: Any) -> Any:
-        return fake_quantize(value, *self._range(name)) if name in self.low else value
+        if name not in self.low:
+            return value
+        bounds = self._range(name)
+        if name not in self._steps:
+            return fake_quantize(value, *bounds)
+        # What reads it takes the shift off again, whatever the kernel.
+        shift = tf.constant(self._steps[name], tf.float32) * step_of(bounds)
+        return fake_quantize(value + shift, *bounds) - shift
 
 
 class ScaleStudent(RangeStudent):
@@ -109,9 +132,10 @@ class ScaleStudent(RangeStudent):
 
     def result(self) -> QuantizedGraph:
         """Channels and ranges as they are learned now, with kernels in float."""
-        learned = super().result()
         scales = {group: np.exp(logarithms.numpy()) for group, logarithms in self.scales.items()}
-        return QuantizedGraph(with_channel_scales(learned.graph, scales), learned.ranges, scales)
+        ranges = self._learned_ranges()
+        graph = with_channel_shifts(with_channel_scales(self._learned_graph(), scales), self._shifts(ranges))
+        return QuantizedGraph(graph, ranges, scales)
 
     def _scale(self, name: str) -> Any:
         logarithms = self.scales.get(self._groups[name])
