@@ -172,7 +172,6 @@ def few_images() -> Iterator[None]:
         )
         for name, images in (
             ("quantized_run.CALIBRATION_IMAGES", 128),
-            ("post_training.CORRECTION_IMAGES", 32),
             ("learn.MOST_JUDGED", 32),
         ):
             patch.setattr(f"cxr_edge.quantization.{name}", images)
@@ -196,7 +195,7 @@ def plain_rounding() -> Iterator[None]:
         return QuantizedGraph(replace(graph, nodes=tuple(nodes)), ranges)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cxr_edge.quantization.post_training.round_kernels", round_kernels)
+        patch.setattr("cxr_edge.quantization.quantized_run.round_kernels", round_kernels)
         yield
 
 

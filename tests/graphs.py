@@ -37,7 +37,7 @@ def small_graph(seed: int = 0, spread: float = 1.0) -> Graph:
         Node("stem_act", "relu", ("stem",), layer="stem_act"),
         Node(
             "separable_depthwise", "depthwise", ("stem_act",), padding="same", kernel=kernel(3, 3, 8) * factors,
-            bias=np.zeros(8, np.float32), layer="separable",
+            layer="separable",
         ),
         Node(
             "separable_pointwise", "conv", ("separable_depthwise",), kernel=kernel(1, 1, 8, 12) / factors[:, None],

@@ -75,7 +75,7 @@ def _layer(node: Node) -> keras.layers.Layer:
         return keras.layers.Conv2D(node.kernel.shape[-1], node.kernel.shape[:2], **size)
     if node.kind == "depthwise":
         assert node.kernel is not None
-        return keras.layers.DepthwiseConv2D(node.kernel.shape[:2], **size)
+        return keras.layers.DepthwiseConv2D(node.kernel.shape[:2], use_bias=node.bias is not None, **size)
     if node.kind == "dense":
         assert node.kernel is not None
         return keras.layers.Dense(node.kernel.shape[-1], name=node.name)

@@ -24,6 +24,8 @@ from cxr_edge.quantization.quantized_graph import Ranges
 from cxr_edge.quantization.simulate import ACTIVATION_STEPS, interpret, kernels_of
 from cxr_edge.training.backend import tf
 
+#: Images at a time.
+CALIBRATION_BATCH = 8
 BINS = 4096
 #: By which the ranges of pooled features, hidden units and logits are widened. They have one value per image, so that a
 #: few hundred images say little of their tails, and steps to spare: rounding them shows at 40 dB and more.

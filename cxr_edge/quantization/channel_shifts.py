@@ -48,15 +48,12 @@ def with_channel_shifts(graph: Graph, shifts: ChannelShifts) -> Graph:
     """
 
     def shifted(node: Node) -> Node:
-        if node.bias is None:
-            return node
-        bias = node.bias.astype(np.float64)
+        bias = 0.0 if node.bias is None else node.bias.astype(np.float64)
         if node.name in shifts:
-            bias = bias + shifts[node.name]
-        if node.inputs[0] in shifts:
-            assert node.kernel is not None
-            bias = bias - shifts[node.inputs[0]] @ node.kernel[0, 0]
-        return replace(node, bias=bias.astype(np.float32))
+            return replace(node, bias=np.asarray(bias + shifts[node.name], np.float32))
+        if node.kernel is not None and node.inputs[0] in shifts:
+            return replace(node, bias=np.asarray(bias - shifts[node.inputs[0]] @ node.kernel[0, 0], np.float32))
+        return node
 
     return replace(graph, nodes=tuple(map(shifted, graph.nodes)))
 
@@ -69,11 +66,11 @@ def step_of(bounds: Any) -> Any:
 
 def whole_steps(graph: Graph, ranges: Ranges) -> dict[str, NDArray[np.float64]]:
     """Of the bias of each shiftable tensor that has a range, the whole steps in it: integers, as float `[C]`."""
-    biases = {node.name: node.bias for node in graph.nodes}
+    biases = {node.name: node.bias for node in graph.nodes if node.bias is not None}
     return {
         name: np.asarray(np.round(biases[name] / step_of(ranges[name])), np.float64)
         for name in shiftable_tensors(graph)
-        if name in ranges
+        if name in ranges and name in biases
     }
 
 
@@ -84,7 +81,7 @@ def with_shifts_on_grid(graph: Graph, ranges: Ranges) -> Graph:
         graph: in float, its depthwise biases nothing but shifts.
         ranges: of its quantized tensors.
     """
-    biases = {node.name: node.bias for node in graph.nodes}
+    biases = {node.name: node.bias for node in graph.nodes if node.bias is not None}
     return with_channel_shifts(
         graph,
         {name: steps * step_of(ranges[name]) - biases[name] for name, steps in whole_steps(graph, ranges).items()},

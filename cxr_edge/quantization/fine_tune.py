@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.progress import Stage
-from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms
+from cxr_edge.quantization.calibrate import CALIBRATION_BATCH, choose_ranges, collect_histograms
 from cxr_edge.quantization.channel_scales import with_channel_scales
 from cxr_edge.quantization.graph import Graph, quantized_tensors, with_heatmap
 from cxr_edge.quantization.learn import Check, LearningOptions, learn
-from cxr_edge.quantization.post_training import CALIBRATION_BATCH, ROUNDING_IMAGES
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
-from cxr_edge.quantization.rounding import round_kernels
+from cxr_edge.quantization.rounding import ROUNDING_IMAGES, round_kernels
 from cxr_edge.quantization.student import RangeStudent, ScaleStudent
 from cxr_edge.quantization.teacher import Teacher
 from cxr_edge.training.batches import Batches

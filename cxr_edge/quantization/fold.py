@@ -23,9 +23,8 @@ def _convolution(layer: Any, name: str) -> list[Node]:
     if isinstance(layer, keras.layers.SeparableConv2D):
         depthwise, pointwise = (variable.numpy() for variable in layer.weights[:2])
         bias = layer.bias.numpy() if layer.use_bias else np.zeros(pointwise.shape[-1], np.float32)
-        no_shift = np.zeros(depthwise.shape[2], np.float32)
         return [
-            Node(f"{name}_depthwise", "depthwise", (), kernel=depthwise[..., 0], bias=no_shift, **shape),
+            Node(f"{name}_depthwise", "depthwise", (), kernel=depthwise[..., 0], **shape),
             Node(f"{name}_pointwise", "conv", (), kernel=pointwise, bias=bias),
         ]
     kernel = layer.kernel.numpy()

@@ -60,7 +60,7 @@ def load_quantized_graph(graph: Graph, path: Path, key: Mapping[str, Any]) -> Qu
                 else replace(
                     node,
                     kernel=arrays[f"{node.name}/kernel"],
-                    bias=None if node.bias is None else arrays[f"{node.name}/bias"],
+                    bias=arrays.get(f"{node.name}/bias"),
                 )
                 for node in graph.nodes
             )

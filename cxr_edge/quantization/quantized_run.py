@@ -18,14 +18,19 @@ from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.files import sha256_of, write_json
 from cxr_edge.progress import Stage
-from cxr_edge.quantization.calibrate import channel_statistics, choose_ranges, collect_histograms
+from cxr_edge.quantization.calibrate import (
+    CALIBRATION_BATCH,
+    channel_statistics,
+    choose_ranges,
+    collect_histograms,
+)
 from cxr_edge.quantization.channel_shifts import with_shifts_on_grid
 from cxr_edge.quantization.equalization import equalized
 from cxr_edge.quantization.fine_tune import Material, fine_tune
 from cxr_edge.quantization.graph import Graph, keep_in_float, with_dense_per_tensor, with_heatmap
 from cxr_edge.quantization.learn import Check, LearningOptions
-from cxr_edge.quantization.post_training import CALIBRATION_BATCH, int8_graph, rounding_batches
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
+from cxr_edge.quantization.rounding import ROUNDING_IMAGES, round_kernels
 from cxr_edge.records import JsonObject
 from cxr_edge.runs import Run
 from cxr_edge.training.batches import training_batches
@@ -35,7 +40,7 @@ CALIBRATION_IMAGES, EQUALIZATION_IMAGES = 512, 128
 FINE_TUNING_METHOD = "channel scales and ranges learned, kernels rounded by their inputs, ranges and biases learned"
 CALIBRATION_METHOD = (
     "depthwise outputs centred, channels equalized by predicted noise, least squared error with clipping weighted, "
-    "kernels rounded by their inputs, biases corrected where images unseen by that gain"
+    "kernels rounded by their inputs"
 )
 
 
@@ -92,11 +97,13 @@ class QuantizedRun:
     def _calibrate(self) -> QuantizedGraph:
         images = self.calibration_images()
         graph = self.equalized_graph()
-        batches = 2 * -(-len(images) // CALIBRATION_BATCH) + rounding_batches(images)
+        rounding = images[:ROUNDING_IMAGES]
+        batches = 2 * -(-len(images) // CALIBRATION_BATCH) + -(-len(rounding) // CALIBRATION_BATCH)
         with self.stage("calibrating", batches) as bar:
             histograms = collect_histograms(with_heatmap(graph), images, CALIBRATION_BATCH, bar.tick)
             ranges = choose_ranges(graph, histograms, self.variant.symmetric)
-            return int8_graph(with_shifts_on_grid(graph, ranges), ranges, images, bar.tick)
+            on_grid = with_shifts_on_grid(graph, ranges)
+            return round_kernels(on_grid, ranges, rounding, CALIBRATION_BATCH, bar.tick)
 
     def equalized_graph(self) -> Graph:
         """The float graph with its channels equalized: what is calibrated, and where the learning starts."""

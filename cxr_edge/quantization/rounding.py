@@ -15,6 +15,9 @@ from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
 from cxr_edge.quantization.simulate import fake_quantize, interpret, kernels_of
 from cxr_edge.training.backend import tf
 
+#: Of the representative data set, the first images serve: rounding needs no tails.
+ROUNDING_IMAGES = 256
+
 
 @dataclass
 class _Moments:
@@ -55,11 +58,13 @@ def round_kernels(
     def rounded(node: Node) -> Node:
         if node.name not in moments:
             return node
-        assert node.kernel is not None and node.bias is not None
+        assert node.kernel is not None
         kernel, mean = round_kernel(node, moments[node.name].covariance()), moments[node.name].mean()
         lost = (node.kernel - kernel).reshape(-1, kernel.shape[-1])
         change = (mean.T * lost).sum(axis=0) if node.kind == "depthwise" else mean @ lost
-        return replace(node, kernel=kernel, bias=np.asarray(node.bias + change, np.float32))
+        return replace(
+            node, kernel=kernel, bias=np.asarray((0 if node.bias is None else node.bias) + change, np.float32)
+        )
 
     return QuantizedGraph(replace(graph, nodes=tuple(rounded(node) for node in graph.nodes)), ranges)
 
