@@ -64,14 +64,14 @@ def step_of(bounds: Any) -> Any:
     return (high - low) / ACTIVATION_STEPS
 
 
-def whole_steps(graph: Graph, ranges: Ranges) -> dict[str, NDArray[np.float64]]:
-    """Of the bias of each shiftable tensor that has a range, the whole steps in it: integers, as float `[C]`."""
-    biases = {node.name: node.bias for node in graph.nodes if node.bias is not None}
-    return {
-        name: np.asarray(np.round(biases[name] / step_of(ranges[name])), np.float64)
-        for name in shiftable_tensors(graph)
-        if name in ranges and name in biases
-    }
+def shifts_on_grid(graph: Graph, ranges: Ranges) -> dict[str, NDArray[np.float64]]:
+    """The bias of each shiftable tensor that has a range, at the nearest whole step."""
+    shifts = {}
+    for node in graph.nodes:
+        if node.bias is not None and node.name in ranges and node.name in shiftable_tensors(graph):
+            step = step_of(ranges[node.name])
+            shifts[node.name] = np.asarray(np.round(node.bias / step) * step, np.float64)
+    return shifts
 
 
 def with_shifts_on_grid(graph: Graph, ranges: Ranges) -> Graph:
@@ -81,8 +81,7 @@ def with_shifts_on_grid(graph: Graph, ranges: Ranges) -> Graph:
         graph: in float, its depthwise biases nothing but shifts.
         ranges: of its quantized tensors.
     """
-    biases = {node.name: node.bias for node in graph.nodes if node.bias is not None}
+    biases = {node.name: node.bias for node in graph.nodes}
     return with_channel_shifts(
-        graph,
-        {name: steps * step_of(ranges[name]) - biases[name] for name, steps in whole_steps(graph, ranges).items()},
+        graph, {name: shift - biases[name] for name, shift in shifts_on_grid(graph, ranges).items()}
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.quantization.channel_scales import free_groups, scale_groups, with_channel_scales
-from cxr_edge.quantization.channel_shifts import ChannelShifts, step_of, whole_steps, with_channel_shifts
+from cxr_edge.quantization.channel_shifts import shifts_on_grid, step_of, with_channel_shifts
 from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
 from cxr_edge.quantization.simulate import Tensors, fake_quantize, fake_round, interpret, kernels_of, linear, passing
@@ -23,13 +23,13 @@ class RangeStudent:
     """Learns a range per tensor and biases; kernels stay as they are.
 
     Variables are the logarithms of factors of the bounds, and changes of the biases, in units of a range. The shifts of
-    channels (see `channel_shifts`) stay as many whole steps, however long a step becomes.
+    channels (see `channel_shifts`) stay where they are, but for going to the nearest whole step.
     """
 
     def __init__(self, start: QuantizedGraph, symmetric: bool = False) -> None:
         self.symmetric = symmetric
-        self._steps = whole_steps(start.graph, start.ranges)
-        without = {name: -steps * step_of(start.ranges[name]) for name, steps in self._steps.items()}
+        self._shifts = shifts_on_grid(start.graph, start.ranges)
+        without = {name: -shift for name, shift in self._shifts.items()}
         self.start = replace(start, graph=with_channel_shifts(start.graph, without))
         names = [name for name in start.ranges if name != IMAGE]
         self.low = {name: tf.Variable(0.0) for name in names}
@@ -54,8 +54,7 @@ class RangeStudent:
 
     def result(self) -> QuantizedGraph:
         """The graph and ranges as they are learned now."""
-        ranges = self._learned_ranges()
-        return QuantizedGraph(with_channel_shifts(self._learned_graph(), self._shifts(ranges)), ranges)
+        return self._shifted(self._learned_graph())
 
     def _learned_ranges(self) -> Ranges:
         ranges = {IMAGE: self.start.ranges[IMAGE]}
@@ -72,8 +71,18 @@ class RangeStudent:
         )
         return replace(self.start.graph, nodes=nodes)
 
-    def _shifts(self, ranges: Ranges) -> ChannelShifts:
-        return {name: steps * step_of(ranges[name]) for name, steps in self._steps.items()}
+    def _shifted(self, graph: Graph) -> QuantizedGraph:
+        """The learned graph with the shifts of its channels, and the ranges that belong to it."""
+        shifts = {name: np.asarray(self._shift(name, self._range(name)), np.float64) for name in self._shifts}
+        return QuantizedGraph(with_channel_shifts(graph, shifts), self._learned_ranges())
+
+    def _scale(self, name: str) -> Any:
+        """Of a tensor's channels beside the start's, `[C]`; None where they are the start's."""
+        return None
+
+    def _shift(self, name: str, bounds: tuple[Any, Any]) -> Any:
+        step, scale, shift = step_of(bounds), self._scale(name), tf.constant(self._shifts[name], tf.float32)
+        return tf.stop_gradient(tf.round((shift if scale is None else shift * scale) / step)) * step
 
     def _unit(self, node: Node) -> float:
         ranges = self.start.ranges
@@ -96,10 +105,10 @@ class RangeStudent:
         if name not in self.low:
             return value
         bounds = self._range(name)
-        if name not in self._steps:
+        if name not in self._shifts:
             return fake_quantize(value, *bounds)
         # What reads it takes the shift off again, whatever the kernel.
-        shift = tf.constant(self._steps[name], tf.float32) * step_of(bounds)
+        shift = self._shift(name, bounds)
         return fake_quantize(value + shift, *bounds) - shift
 
 
@@ -133,9 +142,7 @@ class ScaleStudent(RangeStudent):
     def result(self) -> QuantizedGraph:
         """Channels and ranges as they are learned now, with kernels in float."""
         scales = {group: np.exp(logarithms.numpy()) for group, logarithms in self.scales.items()}
-        ranges = self._learned_ranges()
-        graph = with_channel_shifts(with_channel_scales(self._learned_graph(), scales), self._shifts(ranges))
-        return QuantizedGraph(graph, ranges, scales)
+        return replace(self._shifted(with_channel_scales(self._learned_graph(), scales)), scales=scales)
 
     def _scale(self, name: str) -> Any:
         logarithms = self.scales.get(self._groups[name])
