@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -40,22 +41,26 @@ if TYPE_CHECKING:
     from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
 
 
+#: Half of what takes long with the trained model.
+WITH_A_COPY = ("test_bench", "test_mixed", "test_notebook", "test_recipes")
+
+
 # Before xdist's own hook, which names the groups.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark `model` what needs the trained model, so that `make check` goes without; `exhaustive` runs by name alone.
 
-    Of several workers (`--dist loadgroup`), one trains the model, and has all that needs it, from the start; another
-    takes the other files meanwhile.
+    Of several workers (`--dist loadgroup`), one trains the model from the start; another takes the other files
+    meanwhile, and then some that need the model, of which it gets a copy.
     """
     if "exhaustive" not in config.option.markexpr:
         items[:] = [item for item in items if item.get_closest_marker("exhaustive") is None]
-    items.sort(key=lambda item: not _needs_the_model(item))
+    items.sort(key=lambda item: (_needs_the_model(item) and (2 if item.path.stem in WITH_A_COPY else 0)) or 1)
     for item in items:
         group = item.path.stem
         if _needs_the_model(item):
             item.add_marker("model")
-            group = "model"
+            group = "copy of the model" if item.path.stem in WITH_A_COPY else "model"
         item.add_marker(pytest.mark.xdist_group(group))
 
 
@@ -205,8 +210,28 @@ def exports_on_few_images(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+def _copied(shared: Path, folder: Path, make: Callable[[], None]) -> None:
+    """Make a folder, or copy it from the worker that was the first to make it, waiting for that one."""
+    shared.parent.mkdir(exist_ok=True)
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            make()
+            shutil.copytree(folder, shared.with_suffix(".new"))
+            shared.with_suffix(".new").rename(shared)
+            return
+    shutil.copytree(shared, folder, dirs_exist_ok=True)
+
+
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory, cache_of_its_own: None) -> Run:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the workers of this session share."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, cache_of_its_own: None, shared: Path) -> Run:
     """Trained on phantoms with the defaults of a bare `cxr-edge train`: minutes, and it has really learned them.
 
     Whoever works on what comes after the training may name such a run in `CXR_EDGE_TEST_RUN`, to be copied instead.
@@ -214,15 +239,23 @@ def run(tmp_path_factory: pytest.TempPathFactory, cache_of_its_own: None) -> Run
     folder = tmp_path_factory.mktemp("runs") / "phantoms"
     if trained := os.environ.get("CXR_EDGE_TEST_RUN"):
         return Run(Path(shutil.copytree(trained, folder)))
-    assert type_command(["train", "--run", str(folder)]) == 0
+
+    def train() -> None:
+        assert type_command(["train", "--run", str(folder)]) == 0
+
+    _copied(shared / "trained", folder, train)
     return Run(folder)
 
 
 @pytest.fixture(scope="session")
-def bundle(run: Run) -> Path:
+def bundle(run: Run, shared: Path) -> Path:
     """Every artifact of the run: two formats in four quantizations."""
-    with few_images():
-        assert type_command(["export", "--run", str(run.folder), "--quantize", "all", *ANY_GATE]) == 0
+
+    def export() -> None:
+        with few_images():
+            assert type_command(["export", "--run", str(run.folder), "--quantize", "all", *ANY_GATE]) == 0
+
+    _copied(shared / "exported", run.folder, export)
     return run.bundle
 
 

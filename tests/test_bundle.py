@@ -129,6 +129,7 @@ def test_a_manifest_that_cannot_be_is_refused_by_its_field(bundle_copy: Path, ca
     "text",
     ["[" * 100_000, '{"schema": 2, "schema": 2}', '{"a": NaN}', '{"schema": 1e999}', '{"schema": 9223372036854775808}',
      "", "[]", "null", '"x"', "\ud800", "{" * 10, " " * (17 << 20)],
+    ids=["deep", "doubled", "NaN", "infinite", "long", "empty", "list", "null", "text", "surrogate", "torn", "17 MiB"],
 )  # fmt: skip
 def test_a_manifest_that_is_no_record_is_one_clear_error(bundle_copy: Path, text: str) -> None:
     (bundle_copy / MANIFEST).write_bytes(text.encode("utf-8", "surrogatepass"))
