@@ -82,7 +82,9 @@ class RangeStudent:
 
     def _shift(self, name: str, bounds: tuple[Any, Any]) -> Any:
         step, scale, shift = step_of(bounds), self._scale(name), tf.constant(self._shifts[name], tf.float32)
-        return tf.stop_gradient(tf.round((shift if scale is None else shift * scale) / step)) * step
+        shift = shift if scale is None else shift * scale
+        # Rounding is passed over by the gradient: a clipped value depends on the scale by its channel's shift.
+        return shift + tf.stop_gradient(tf.round(shift / step) * step - shift)
 
     def _unit(self, node: Node) -> float:
         ranges = self.start.ranges
