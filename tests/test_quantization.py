@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -477,6 +478,26 @@ def test_the_gradient_of_a_scale_is_that_of_the_kernel_with_the_rounding_passed_
     assert len(gradients[0]) > 3
     for straight, passed in zip(*gradients, strict=True):
         np.testing.assert_allclose(passed, straight, rtol=1e-2, atol=1e-2 * float(np.abs(straight).max()))
+
+
+def test_the_gradient_of_a_scale_goes_through_the_shift_of_a_channel_that_clips() -> None:
+    name, graph = "separable_depthwise", equalized(small_graph(), channel_statistics(small_graph(), IMAGES, 8))
+    low, high = collect_histograms(graph, IMAGES, 8)[name].best_range()
+    ranges = {name: (0.4 * low, 0.4 * high)}
+    nodes = tuple(replace(node, in_float=True) for node in with_shifts_on_grid(graph, ranges).nodes)
+    student = ScaleStudent(replace(graph, nodes=nodes), ranges)
+    weights = tf.constant(np.random.default_rng(5).normal(size=(32, 3)).astype(np.float32))
+    variable = student.scales[name]
+
+    def loss(logarithms: NDArray[np.floating]) -> Any:
+        variable.assign(logarithms)
+        return tf.reduce_sum(weights * student.tensors(tf.cast(IMAGES, tf.float32))["logits"])
+
+    with tf.GradientTape() as tape:
+        result = loss(np.zeros(8))
+    gradient = tape.gradient(result, variable).numpy()
+    difference = [float(loss(0.04 * unit) - loss(-0.04 * unit)) / 0.08 for unit in np.eye(8)]
+    np.testing.assert_allclose(gradient, difference, atol=0.25 * np.abs(difference).max())
 
 
 @pytest.mark.slow
