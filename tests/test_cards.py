@@ -65,6 +65,16 @@ def section(card: str, title: str) -> str:
     return card.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
+def evaluate_clinic(run: Run, cli: Cli, folder: Path) -> Path:
+    """The record of an evaluation on two images from elsewhere, in the run."""
+    for label in ("COVID-19", "Normal"):
+        (folder / "clinic" / label).mkdir(parents=True)
+        Image.fromarray(ramp()).save(folder / "clinic" / label / "x.png")
+    artifact, output = run.bundle / "xception-int8.tflite", run.folder / "evaluate-clinic.json"
+    assert cli("evaluate", "--artifact", artifact, "--data", folder / "clinic", "--json", output).code == 0
+    return output
+
+
 def numbers(value: Any) -> Iterator[float]:
     if isinstance(value, bool | str) or value is None:
         return
@@ -118,11 +128,7 @@ def test_the_card_holds_data_rule_parity_and_what_was_never_measured(exported: R
 def test_what_was_measured_since_is_added_if_it_was_on_these_files(exported: Run, cli: Cli, tmp_path: Path) -> None:
     write_bench(exported)
     shutil.copyfile(OLD / "audit.json", exported.audit_file)
-    for label in ("COVID-19", "Normal"):
-        (tmp_path / "clinic" / label).mkdir(parents=True)
-        Image.fromarray(ramp()).save(tmp_path / "clinic" / label / "x.png")
-    artifact, output = exported.bundle / "xception-int8.tflite", exported.folder / "evaluate-clinic.json"
-    assert cli("evaluate", "--artifact", artifact, "--data", tmp_path / "clinic", "--json", output).code == 0
+    evaluate_clinic(exported, cli, tmp_path)
     card = card_of(cli, exported)
     figures = section(card, "Latency and energy")
     assert "| xception-int8.tflite | LiteRT | 2 | 5.20 | 6.01 | 6.45 |" in figures
@@ -130,6 +136,10 @@ def test_what_was_measured_since_is_added_if_it_was_on_these_files(exported: Run
     assert figures.count("LiteRT") == 1
     assert "Energy: not measured." in figures and "was noisy" in figures
     assert "| clinic | xception-int8.tflite | all | 2 | 50.0 %" in section(card, "Other images")
+    rule = (
+        "of 1 COVID-19 image, 0 called, 1 referred, 0 missed; of 1 other image, 0 called rightly, 1 referred, 0 called"
+    )
+    assert rule in section(card, "Other images")
     assert str(tmp_path) not in card
     assert "| frame |" in section(card, "Shortcuts in the training data")
     write_bench(exported, energy_mj=12.5)
@@ -145,11 +155,21 @@ def test_records_of_other_files_are_left_out_and_named(exported: Run, cli: Cli, 
     for name in ("bench.json", "evaluate-old.json", "audit.json"):
         assert re.search(rf"{name}: .*not in the model card", result.out), name
     card = (exported.bundle / CARD).read_text()
-    assert "Not measured: no benchmark" in card
+    assert "Not measured: no benchmark" in card and "Not measured: no evaluation" in card
     exported.model_file.write_bytes(b"another Keras model")
     result = cli("card", "--run", exported.folder)
     assert "holds another model than the bundle" in result.out
     assert "How the images were split is not recorded" in (exported.bundle / CARD).read_text()
+
+
+def test_an_evaluation_on_the_training_images_is_no_external_figure(exported: Run, cli: Cli, tmp_path: Path) -> None:
+    evaluated = evaluate_clinic(exported, cli, tmp_path)
+    own = {**json.loads(evaluated.read_text()), "part": "/home/ada/x-rays/"}
+    (exported.folder / "evaluate-own.json").write_text(json.dumps(own))
+    result = cli("card", "--run", exported.folder)
+    assert "evaluate-own.json: on the images that the model was trained on" in result.out
+    figures = section((exported.bundle / CARD).read_text(), "Other images")
+    assert "| clinic |" in figures and "x-rays" not in figures
 
 
 def test_a_model_of_phantoms_says_so_first_and_gives_the_hub_no_figure(exported: Run, cli: Cli) -> None:

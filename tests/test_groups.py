@@ -128,7 +128,7 @@ def test_folders_have_the_columns_of_the_table_beside_them(tiny: Path, cli: Cli,
         Image.fromarray(ramp()).save(tmp_path / label / "x.png")
     refused = cli("evaluate", "--artifact", artifact, "--data", tmp_path, "--by", "view")
     assert refused.code == 2
-    assert "no table beside the images has columns, and no image is DICOM" in refused.err
+    assert "nothing but path, label and patient is known of the images" in refused.err
     (tmp_path / "patients.csv").write_text("path,patient_id,source,View\nCOVID-19/x.png,1,a,AP\nNormal/x.png,2,b,PA\n")
     _, groupings = evaluated(cli, tiny, tmp_path / ".", "view", "source")
     assert [group["name"] for group in groupings["view"]["groups"]] == ["AP", "PA"]

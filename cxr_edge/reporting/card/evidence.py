@@ -105,7 +105,7 @@ def _records_of(run: Run, training: Training, artifacts: Sequence[Artifact], not
         cross_validation=_read(folds, _read_cross_validation, notes) if config.options.fold is not None else None,
         audit=_read(run.audit_file, lambda path: Audit.from_json(_json(path)), notes),
         bench=_bench(run.bench_file, hashes, notes),
-        evaluations=_evaluations(run.evaluation_files, hashes, notes),
+        evaluations=_evaluations(run.evaluation_files, hashes, config.options.data, notes),
     )
 
 
@@ -122,14 +122,20 @@ def _bench(path: Path, hashes: Collection[str], notes: list[str]) -> BenchRecord
     return record
 
 
-def _evaluations(paths: Sequence[Path], hashes: Collection[str], notes: list[str]) -> tuple[Evaluation, ...]:
+def _evaluations(
+    paths: Sequence[Path], hashes: Collection[str], data: str | None, notes: list[str]
+) -> tuple[Evaluation, ...]:
     evaluations = []
     for path in paths:
         evaluation = _read(path, lambda path: from_json(Evaluation, _json(path)), notes)
-        if evaluation is not None and evaluation.artifact_sha256 in hashes:
-            evaluations.append(evaluation)
-        elif evaluation is not None:
+        if evaluation is None:
+            continue
+        if evaluation.artifact_sha256 not in hashes:
             notes.append(f"{path}: of another model or file than these; not in the model card, evaluate again")
+        elif data is not None and Path(evaluation.part).resolve() == Path(data).resolve():
+            notes.append(f"{path}: on the images that the model was trained on; not in the model card")
+        else:
+            evaluations.append(evaluation)
     return tuple(evaluations)
 
 

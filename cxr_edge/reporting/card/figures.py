@@ -102,9 +102,24 @@ def other_images(evidence: Evidence) -> str:
         ]
     return section(
         "Other images",
-        "Images that are not from the run's split; share recognized, with 95 % intervals:",
+        "Images other than the test split; share recognized, with 95 % intervals:",
         table(["images", "artifact", "class", "number", "recognized"], rows),
+        *(line for evaluation in outside if (line := _decided(evaluation))),
         *_worst_groups(outside),
+    )
+
+
+def _decided(evaluation: Evaluation) -> str:
+    """What the decision rule does on these images; empty without one."""
+    if evaluation.operating_point is None:
+        return ""
+    figures, label = evaluation.operating_point.figures, evaluation.operating_point.point.sensitive_class
+    return (
+        f"{escaped(_data_name(evaluation))}, {escaped(evaluation.model)}, by the decision rule: of "
+        f"{counted(figures.sensitive_images, f'{escaped(label)} image')}, {figures.sensitive_called} called, "
+        f"{figures.sensitive_referred} referred, {figures.missed} missed; of "
+        f"{counted(figures.other_images, 'other image')}, {figures.other_right} called rightly, "
+        f"{figures.other_referred} referred, {figures.wrong_calls} called wrongly."
     )
 
 
