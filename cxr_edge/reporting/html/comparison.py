@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from cxr_edge import __version__
 from cxr_edge.artifacts.metadata import NOTICE
@@ -63,5 +64,9 @@ def accuracy_against_latency(artifacts: Sequence[MeasuredArtifact]) -> Figure:
             name = row.artifact.removeprefix("xception-") + (f", {row.threads} thr." if sweep else "")
             axes.annotate(name, (row.p50_ms, accuracy), (4, 4), textcoords="offset points", fontsize="xx-small")
     axes.set(xscale="log", xlabel="p50 of one image, ms", ylabel="accuracy, %, with 95 % interval")
-    axes.legend(fontsize="x-small")
+    axes.margins(x=0.1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    figure.legend(fontsize="x-small", loc="outside lower center", ncols=3)
     return figure
