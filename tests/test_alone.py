@@ -127,7 +127,7 @@ def test_a_part_of_a_bundle_is_a_bundle(
     result = cli("bundle", "--bundle", own, *options, "--output", part)
     assert result.code == 0, result.err
     assert {artifact.name for artifact in read_bundle(part)} == wanted
-    assert {path.name for path in part.iterdir()} == {*wanted, "manifest.json", "reference.npz"}
+    assert {path.name for path in part.iterdir()} == {*wanted, "manifest.json", "reference.npz", "MODEL_CARD.md"}
     assert [path.name for path in part.parent.iterdir()] == ["small"]
     assert cli("verify", "--bundle", part).code == 0
     again = cli("bundle", "--bundle", own, *options, "--output", part)

@@ -19,7 +19,7 @@ PAGE = PACKAGE.parent / "docs" / "architecture.md"
 TIERS = {
     "device": {
         "artifacts", "benchmarking", "cli", "data", "evaluation", "imaging", "inspection", "phantoms", "prediction",
-        "reporting/terminal", "runs", "runtimes", "structure", "updates", "web",
+        "reporting/card", "reporting/terminal", "runs", "runtimes", "structure", "updates", "web",
     },
     "analysis": {"auditing", "copies", "reporting/html", "statistics"},
     "workshop": {"exporting", "lowering", "quantization", "training"},

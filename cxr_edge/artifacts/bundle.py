@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import fields
+from contextlib import suppress
+from dataclasses import fields, replace
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact, read_artifact, read_metadata, require_artifact_file
@@ -11,14 +13,18 @@ from cxr_edge.artifacts.metadata import Manifest, ManifestEntry, OwnMetadata, Sh
 from cxr_edge.artifacts.migration import current_manifest
 from cxr_edge.artifacts.validation import require_valid_manifest
 from cxr_edge.errors import ArtifactError, first_line
-from cxr_edge.files import read_bounded, sha256_of, write_json
+from cxr_edge.files import read_bounded, require_bounded, sha256_of, write_json, write_text
 from cxr_edge.records import from_json, parse_json, to_json
 
 MANIFEST = "manifest.json"
 #: The reference inputs; `evaluation.reference_images` reads them.
 REFERENCES = "reference.npz"
+#: The model card; `cxr_edge.reporting.card` writes it.
+CARD = "MODEL_CARD.md"
 #: Real ones take about a megabyte.
 MAX_MANIFEST_BYTES = 16 << 20
+#: Real ones take some ten kilobytes.
+_MAX_CARD_BYTES = 1 << 20
 
 
 def read_checked_artifact(path: Path) -> Artifact:
@@ -110,8 +116,48 @@ def listed_artifacts(folder: Path) -> list[Artifact]:
     ]
 
 
+def listed_card(folder: Path) -> str | None:
+    """The name of a bundle's model card; None if its manifest lists none.
+
+    Raises:
+        ArtifactError: the card is listed, but missing, or differs from its entry in the manifest.
+    """
+    sha256, path = read_manifest(folder).card_sha256, folder / CARD
+    if sha256 is None:
+        return None
+    require_no_link(path)
+    try:
+        require_bounded(path, _MAX_CARD_BYTES)
+        if sha256_of(path) != sha256:
+            raise ValueError("changed since it was written")
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{path}: not the model card in {MANIFEST} ({first_line(error)}); copy the bundle again, or write the card "
+            "again with cxr-edge card"
+        ) from None
+    return CARD
+
+
+def write_card(folder: Path, text: str) -> bool:
+    """Write a bundle's model card and list it in the manifest; whether it was written, and not there already.
+
+    A kill leaves a bundle without a card, or with one that is not listed. Raises ArtifactError for a damaged manifest.
+    """
+    manifest, path = read_manifest(folder), folder / CARD
+    if manifest.card_sha256 == hashlib.sha256(text.encode()).hexdigest():
+        with suppress(ArtifactError):
+            listed_card(folder)
+            return False
+    write_json(folder / MANIFEST, to_json(replace(manifest, card_sha256=None)))
+    # A link in its place must not lead the writing elsewhere.
+    path.unlink(missing_ok=True)
+    write_text(path, text)
+    write_json(folder / MANIFEST, to_json(replace(manifest, card_sha256=sha256_of(path))))
+    return True
+
+
 def write_manifest(folder: Path, shared: SharedMetadata, artifacts: Sequence[Artifact]) -> None:
-    """Write `manifest.json`, atomically, for artifacts that share the metadata `shared`."""
+    """Write `manifest.json`, atomically, for artifacts that share the metadata `shared`; it lists no model card."""
     entries = [
         ManifestEntry(
             file=artifact.name,

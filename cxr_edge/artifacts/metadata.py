@@ -121,3 +121,5 @@ class Manifest(_Header):
 
     shared: SharedMetadata
     artifacts: tuple[ManifestEntry, ...]
+    #: SHA-256 of the model card; None if the bundle has none.
+    card_sha256: str | None = None

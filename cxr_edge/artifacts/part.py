@@ -43,7 +43,7 @@ def _names_of(artifact: Artifact) -> set[str]:
 
 
 def write_part(artifacts: Sequence[Artifact], folder: Path) -> None:
-    """Copy artifacts of one bundle with their reference inputs, and write a manifest of just these.
+    """Copy artifacts of one bundle with their reference inputs, and write a manifest of just these; no model card.
 
     The folder appears complete or not at all.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact, read_artifact
-from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, listed_artifacts, write_manifest
+from cxr_edge.artifacts.bundle import CARD, MANIFEST, REFERENCES, listed_artifacts, write_manifest
 from cxr_edge.artifacts.metadata import ArtifactMetadata
 from cxr_edge.errors import ArtifactError
 from cxr_edge.files import replacing, sha256_of
@@ -36,7 +36,8 @@ def publish(path: Path, content: bytes, metadata: ArtifactMetadata, references: 
 
     Artifacts of another model, version or recipe are removed from the manifest and the folder, as is one of the same
     format and quantization under another name. Missing or changed files are no longer listed. A kill at any moment
-    leaves the bundle unchanged, without the artifact, or, if it was of another model, without a manifest.
+    leaves the bundle unchanged, without the artifact, or, if it was of another model, without a manifest. The model
+    card described other artifacts and is removed.
 
     Args:
         path: the artifact's file.
@@ -82,6 +83,7 @@ def _withdraw(folder: Path, others: _Others, metadata: ArtifactMetadata) -> None
         write_manifest(folder, metadata.shared, others.kept)
     else:
         (folder / MANIFEST).unlink(missing_ok=True)
+    (folder / CARD).unlink(missing_ok=True)
     for other in others.removed:
         other.path.unlink(missing_ok=True)
 

@@ -27,6 +27,8 @@ def require_valid_manifest(manifest: Manifest) -> None:
         _require(entry.file.endswith(f".{entry.format}"), "file", f"{entry.file} of format {entry.format}")
         _require(SHA256.fullmatch(entry.sha256) is not None, "sha256", entry.sha256)
         require_valid_metadata(joined(manifest.shared, entry))
+    card = manifest.card_sha256
+    _require(card is None or SHA256.fullmatch(card) is not None, "card_sha256", card)
 
 
 def require_valid_metadata(metadata: ArtifactMetadata) -> None:

@@ -52,7 +52,7 @@ class Facts:
     """What is measured: an artifact, or the Keras model, on a runtime, with a number of threads.
 
     `accuracy`, `agreement` (with Keras) and `verdict` are from the test split at export, None if unknown; `ran_on` is
-    the hardware that the runtime reports.
+    the hardware that the runtime reports. `sha256` is the artifact's; None for the Keras model, and in older records.
     """
 
     id: str
@@ -65,6 +65,7 @@ class Facts:
     agreement: float | None
     verdict: Verdict | None
     ran_on: str
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,6 +129,7 @@ def artifact_target(artifact: Artifact, runtime: Runtime, threads: int, images: 
         agreement=parity.get("agreement"),
         verdict=artifact.verdict,
         ran_on=session.ran_on,
+        sha256=artifact.sha256,
     )
     nodes_on = session.placement(images[:1]) or None if isinstance(session, RemoteSession) else None
     candidate = Candidate(artifact.name, runtime.title, session, loaded)

@@ -16,6 +16,7 @@ from cxr_edge.cli import (
     audit,
     bench,
     bundle,
+    card,
     demo,
     devices,
     evaluate,
@@ -65,7 +66,7 @@ app = typer.Typer(
 )
 for module in (
     *(audit, train, export, verify, evaluate, bench, report),
-    *(bundle, release, pack, install, rollback),
+    *(card, bundle, release, pack, install, rollback),
     *(predict, web, inspect, devices, phantom, demo),
 ):
     name = module.__name__.rpartition(".")[2]

@@ -23,13 +23,17 @@ def command(
     bundle: BundleOption = None,
     run: RunOption = None,
 ) -> None:
-    """Write a smaller bundle: some artifacts of another, their manifest and their reference inputs."""
+    """Write a smaller bundle: some artifacts of another, their manifest, reference inputs and model card."""
     from cxr_edge.artifacts.part import matching, write_part
+    from cxr_edge.reporting.card.card import update_card
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.selection import artifacts_of_bundle, find_bundle
 
-    artifacts = matching(artifacts_of_bundle(find_bundle(bundle, run)).artifacts, only)
+    whole = find_bundle(bundle, run)
+    artifacts = matching(artifacts_of_bundle(whole).artifacts, only)
     write_part(artifacts, output)
+    for note in update_card(output, whole).notes:
+        show(note)
     megabytes = sum(path.stat().st_size for path in output.iterdir()) / 1e6
     show(f"bundle: {output}, {megabytes:.1f} MB: {', '.join(artifact.name for artifact in artifacts)}")
     show(f"next, on the device: cxr-edge verify --bundle {output.name}")

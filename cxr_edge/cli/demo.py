@@ -23,6 +23,7 @@ def command(run: NewRunOption = None) -> None:
     from cxr_edge.exporting.recipe import Recipe
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
+    from cxr_edge.reporting.card.card import update_card
     from cxr_edge.reporting.html.plots import draw_run_plots
     from cxr_edge.reporting.terminal.bench import show_bench, speed_cell
     from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
@@ -39,8 +40,9 @@ def command(run: NewRunOption = None) -> None:
     options = BenchOptions(queries=30, seconds=0.5, starts=1, throughput_seconds=0.3, file_rounds=2)
     record = bench(artifacts_of_bundle(trained.bundle), options, stage)
     show_bench(record)
-    # For the run's report.
+    # For the run's report and the model card.
     write_json(trained.bench_file, to_json(record))
+    update_card(trained.bundle)
     show_table(
         "Demo on phantoms",
         ["artifact", "runtime", "MB", "accuracy %", "agreement with Keras %", "p50 ms", "speed-up"],

@@ -10,6 +10,16 @@ import typer
 from cxr_edge.choices import OnBadImage
 from cxr_edge.cli.options import JsonOption, RunOption, SignatureOption
 
+_By = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by",
+        help="Also per group of images: a column of the table that lists them, such as source, or a DICOM tag, such as "
+        "PatientSex; sex, age (in bands) and view for short. Repeatable.",
+        metavar="COLUMN",
+    ),
+]
+
 
 def command(
     artifact: Annotated[
@@ -40,6 +50,7 @@ def command(
             "--on-bad-image", help="Refuse or leave out images that cannot be decoded or cannot be chest X-rays."
         ),
     ] = OnBadImage.FAIL,
+    by: _By = None,
     require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:
@@ -49,12 +60,13 @@ def command(
     from cxr_edge.files import write_json
     from cxr_edge.prediction.evaluate import evaluate
     from cxr_edge.records import to_json
+    from cxr_edge.reporting.terminal.groups import show_groups
     from cxr_edge.reporting.terminal.metrics import show_metrics, show_skipped
     from cxr_edge.reporting.terminal.operating import show_calibration, show_evaluated_point
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.selection import artifact_of
 
-    evaluation = evaluate(artifact_of(artifact, bundle), data, run, on_bad_image, stage)
+    evaluation = evaluate(artifact_of(artifact, bundle), data, run, on_bad_image, stage, by or ())
     for warning in evaluation.warnings:
         show(f"warning: {warning}")
     title = f"{evaluation.model}, {evaluation.part}"
@@ -62,6 +74,8 @@ def command(
     show_calibration(evaluation.calibration_error.error, evaluation.calibration_error.on_its_test_split)
     if evaluation.operating_point is not None:
         show_evaluated_point(evaluation.operating_point)
+    for grouping in evaluation.groupings:
+        show_groups(grouping)
     show_skipped([skipped.reason for skipped in evaluation.skipped], "--json lists them all")
     if json is not None:
         write_json(json, to_json(evaluation))

@@ -30,6 +30,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "evaluate": (
         ("cxr-edge evaluate", "the Keras model on the test split"),
         ("cxr-edge evaluate --bundle bundle --data x-rays", "its best artifact on your own images"),
+        ("cxr-edge evaluate --data x-rays.csv --by sex --by age", "also for women, men and age bands"),
     ),
     "bench": (
         ("cxr-edge bench --quick", "under 20 seconds"),
@@ -39,12 +40,17 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "report": (
         ("cxr-edge report", "the latest run as one HTML page"),
         ("cxr-edge report --run runs/first --output first.html", "another one"),
+        ("cxr-edge report --run large --run small", "accuracy against latency of several runs"),
     ),
     "predict": (
         ("cxr-edge predict a.png b.dcm", "with the latest bundle"),
         ("cxr-edge predict x-rays --bundle bundle --csv answers.csv", "a folder of images, on a device"),
         ("cxr-edge predict a.png --heatmap where.png", "where the model sees it"),
         ("cxr-edge predict a.png --json -", "for another program"),
+    ),
+    "card": (
+        ("cxr-edge card", "the latest bundle's model card, with what was measured since"),
+        ("cxr-edge card --bundle runs/first/bundle", "another one's"),
     ),
     "bundle": (("cxr-edge bundle --only int8.tflite --output small", "one artifact, for a device"),),
     "release": (("cxr-edge release bundle --key key.pem --name ward-3 --version 4", "sign a bundle as version 4"),),

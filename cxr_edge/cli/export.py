@@ -159,12 +159,12 @@ def command(
 
 def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) -> None:
     """Export and show the result; `demo` does the same. Raises GateError if an artifact failed its gate."""
-    from cxr_edge.artifacts.bundle import REFERENCES, listed_artifacts
+    from cxr_edge.artifacts.bundle import CARD, REFERENCES, listed_artifacts
     from cxr_edge.console import stage
     from cxr_edge.evaluation.advice import advise
     from cxr_edge.evaluation.operating_record import operating_record_of
+    from cxr_edge.evaluation.parity_result import recorded
     from cxr_edge.exporting.export import Exporter
-    from cxr_edge.exporting.verify import recorded
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.fine_tuning import fine_tuning_lines
@@ -187,6 +187,7 @@ def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) 
     show_exported_points({name: record for name, record in points.items() if record is not None})
     references = exporter.bundle / REFERENCES
     show(f"bundle: {exporter.bundle}; its reference inputs: {references.stat().st_size / 1e6:.2f} MB")
+    show(f"model card: {exporter.bundle / CARD}")
     if json is not None:
         write_json(json, to_json(rows))
     gate_parity(rows)

@@ -7,22 +7,57 @@ from typing import Annotated
 
 import typer
 
-from cxr_edge.cli.options import BundleOption, RunOption
+from cxr_edge.cli.options import BundleOption
+
+_Runs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--run",
+        help="Run: its folder, or its name under runs/. Several are compared: accuracy against latency in one plot.",
+        show_default="the latest under runs/",
+        metavar="DIR",
+    ),
+]
 
 
 def command(
-    run: RunOption = None,
+    runs: _Runs = None,
     bundle: BundleOption = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="The page.", show_default="report.html in the run", metavar="FILE"),
+        typer.Option(
+            "--output",
+            help="The page.",
+            show_default="report.html in the run; of several runs, comparison.html here",
+            metavar="FILE",
+        ),
     ] = None,
     with_images: Annotated[bool, typer.Option("--with-images", help="Show the flipped images in the page.")] = False,
 ) -> None:
-    """Write one self-contained HTML page on a run: training, accuracy, parity, calibration, latency."""
+    """Write one self-contained HTML page: a run's training, accuracy, parity and latency, or a comparison of runs."""
+    from cxr_edge.errors import OptionError
     from cxr_edge.runtimes.selection import find_bundle
 
-    write_report(find_bundle(bundle, run), output, with_images)
+    if runs is not None and len(runs) > 1:
+        if bundle is not None or with_images:
+            raise OptionError("--bundle and --with-images are for the report of a single run")
+        _write_comparison(runs, output or Path("comparison.html"))
+        return
+    write_report(find_bundle(bundle, runs[0] if runs else None), output, with_images)
+
+
+def _write_comparison(runs: list[Path], output: Path) -> None:
+    from cxr_edge.benchmarking.across import across_runs
+    from cxr_edge.files import write_text
+    from cxr_edge.reporting.html.comparison import render_comparison
+    from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.runs import find_run
+
+    across = across_runs([find_run(run) for run in runs])
+    for warning in across.warnings:
+        show(f"warning: {warning}")
+    write_text(output, render_comparison(across))
+    show(f"report: {output}")
 
 
 def write_report(bundle: Path, output: Path | None = None, with_images: bool = False) -> None:

@@ -64,12 +64,8 @@ def write_split(split: Split, path: Path) -> None:
     write_text(path, text.getvalue())
 
 
-def read_split(path: Path, root: Path, labels: tuple[str, ...]) -> Split:
-    """Read `split.csv` of a run whose data is under `root`.
-
-    Raises:
-        DataError: the table is damaged, or lists a file that no longer exists.
-    """
+def split_items(path: Path, labels: tuple[str, ...]) -> tuple[SplitItem, ...]:
+    """The rows of a run's `split.csv`. Raises DataError for a damaged table."""
     try:
         require_bounded(path, MAX_TABLE_BYTES)
         with path.open(newline="", encoding="utf-8") as file:
@@ -82,6 +78,16 @@ def read_split(path: Path, root: Path, labels: tuple[str, ...]) -> Split:
     for number, item in enumerate(items, start=2):
         if item.label not in labels or item.part not in PARTS:
             raise DataError(f"{path}, line {number}: unknown label or part ({item.label}, {item.part})")
+    return items
+
+
+def read_split(path: Path, root: Path, labels: tuple[str, ...]) -> Split:
+    """Read `split.csv` of a run whose data is under `root`.
+
+    Raises:
+        DataError: the table is damaged, or the data is gone.
+    """
+    items = split_items(path, labels)
     if not root.is_dir():
         raise DataError(f"{root}: the data folder this run was trained on is gone")
     return Split(root, labels, items)

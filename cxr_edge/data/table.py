@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_edge.errors import DataError
@@ -18,27 +19,47 @@ _COLUMNS = {
 }
 
 
+@dataclass(frozen=True)
+class Table:
+    """A CSV file with a header: the names of its columns, and its rows by these names, both stripped."""
+
+    columns: tuple[str, ...]
+    rows: tuple[dict[str, str], ...]
+
+    def known(self) -> dict[str, str]:
+        """The names of its columns by those in `_COLUMNS` that they stand for."""
+        there = {name.casefold(): name for name in self.columns}
+        return {
+            column: next(there[alias] for alias in aliases if alias in there)
+            for column, aliases in _COLUMNS.items()
+            if set(aliases) & set(there)
+        }
+
+
 def read_table(table: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
     """The rows of a CSV file with a header, keyed by the names in `_COLUMNS`, with values stripped.
 
     Raises:
         DataError: the file does not exist, is not CSV in UTF-8, or lacks a needed column.
     """
+    whole = read_whole_table(table)
+    names = whole.known()
+    if any(column not in names for column in needed):
+        has = ", ".join(map(str.casefold, whole.columns)) or "none"
+        raise DataError(f"{table}: needs the columns {' and '.join(needed)}, has {has}")
+    return [{column: row[name] for column, name in names.items()} for row in whole.rows]
+
+
+def read_whole_table(table: Path) -> Table:
+    """A CSV file with all of its columns. Raises DataError as `read_table`."""
     try:
         require_bounded(table, MAX_TABLE_BYTES)
         # Spreadsheets write a byte order mark (BOM).
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
-            there = {name.strip().casefold(): name for name in reader.fieldnames or ()}
-            names = {
-                column: next(there[alias] for alias in aliases if alias in there)
-                for column, aliases in _COLUMNS.items()
-                if set(aliases) & set(there)
-            }
-            missing = [column for column in needed if column not in names]
-            if missing:
-                raise DataError(f"{table}: needs the columns {' and '.join(needed)}, has {', '.join(there) or 'none'}")
-            return [{column: (row[name] or "").strip() for column, name in names.items()} for row in reader]
+            names = {name: name.strip() for name in reader.fieldnames or ()}
+            rows = ({own: (row[name] or "").strip() for name, own in names.items()} for row in reader)
+            return Table(tuple(names.values()), tuple(rows))
     except FileNotFoundError:
         raise DataError(f"{table}: no such table") from None
     except (ValueError, csv.Error) as error:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.gate import Demand, Gate, worst
 from cxr_edge.intervals import Interval
-from cxr_edge.records import INLINE
+from cxr_edge.records import INLINE, from_json
 
 #: The part of a condition that pools all parts of the split, and the shift of one that pools all shifts of the suite.
 ALL_PARTS, ALL_SHIFTS = "all parts", "all shifts"
@@ -185,3 +187,15 @@ class VerifiedArtifact:
     def demands(self) -> tuple[Demand, ...]:
         """Every demand on it."""
         return self.parity.demands + (self.on_other.demands if self.on_other else ())
+
+
+def recorded(artifact: Artifact) -> VerifiedArtifact:
+    """The parity recorded at export. Raises ArtifactError for an artifact that was not verified then."""
+    parity = artifact.parity
+    try:
+        if parity is None:
+            raise ValueError("never verified")
+        result = from_json(ParityResult, parity)
+        return VerifiedArtifact(artifact.name, artifact.bytes, parity["runtime"], parity["part"], result)
+    except (ValueError, KeyError) as error:
+        raise ArtifactError(f"{artifact.path}: holds no readable verdict ({error}); export it again") from None

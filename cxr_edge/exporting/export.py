@@ -37,6 +37,7 @@ from cxr_edge.quantization.fold import fold
 from cxr_edge.quantization.learn import LearningOptions
 from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
 from cxr_edge.records import to_json
+from cxr_edge.reporting.card.card import update_card
 from cxr_edge.runs import Run
 from cxr_edge.runs.leftovers import remove_leftovers
 from cxr_edge.runs.lock import locked
@@ -171,6 +172,7 @@ class Exporter:
                 published = self._published(kind, quantization, reference, shared)
                 notes += published.notes
                 artifacts.append(published.artifact)
+        notes += update_card(self.bundle).notes
         return Exported(tuple(artifacts), tuple(notes))
 
     def _published(

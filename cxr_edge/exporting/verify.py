@@ -25,13 +25,12 @@ from cxr_edge.evaluation.conditions import (
 )
 from cxr_edge.evaluation.gate import Gate, worst
 from cxr_edge.evaluation.logits import FLOOR, floor_of
-from cxr_edge.evaluation.parity_result import ParityResult, VerifiedArtifact
+from cxr_edge.evaluation.parity_result import ParityResult, VerifiedArtifact, recorded
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import apply_temperature
 from cxr_edge.files import sha256_of
 from cxr_edge.machine import usable_cores
 from cxr_edge.progress import Stage
-from cxr_edge.records import from_json
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Session, require_loadable, runtimes_for
 from cxr_edge.runtimes.selection import artifacts_of_bundle, run_of
@@ -242,15 +241,3 @@ def _on_other(reference: Reference, answers: Sequence[Probabilities], gate: Gate
     return replace(
         result, demands=demands, verdict=Verdict.FAILED if failed else worst(demand.verdict for demand in demands)
     )
-
-
-def recorded(artifact: Artifact) -> VerifiedArtifact:
-    """The parity recorded at export. Raises ArtifactError for an artifact that was not verified then."""
-    parity = artifact.parity
-    try:
-        if parity is None:
-            raise ValueError("never verified")
-        result = from_json(ParityResult, parity)
-        return VerifiedArtifact(artifact.name, artifact.bytes, parity["runtime"], parity["part"], result)
-    except (ValueError, KeyError) as error:
-        raise ArtifactError(f"{artifact.path}: holds no readable verdict ({error}); export it again") from None

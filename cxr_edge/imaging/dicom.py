@@ -38,6 +38,10 @@ _TAGS = {
     "presentation_intent": "PresentationIntentType",
     "photometric_interpretation": "PhotometricInterpretation",
 }
+#: Tags that images may be grouped by: pydicom's keywords. None of them identifies the patient.
+GROUP_TAGS = (
+    "PatientSex", "PatientAge", "ViewPosition", "Modality", "Manufacturer", "ManufacturerModelName", "InstitutionName",
+)  # fmt: skip
 #: Lateral and oblique views, in the standard's terms and in common substitutes.
 _NOT_FRONTAL = {"LL", "RL", "RLO", "LLO", "LAT", "LATERAL", "LLAT", "RLAT", "OBL", "OBLIQUE"}
 #: Computed and digital radiography, radiofluoroscopy, digitised film; secondary capture and other may be anything.
@@ -174,6 +178,22 @@ def dicom_facts(path: Path | str, content: bytes | None = None) -> dict[str, str
         if facts["view_position"] is None and data.get("ViewCodeSequence"):
             facts["view_position"] = str(data.ViewCodeSequence[0].get("CodeMeaning") or "").strip() or None
     return facts
+
+
+def group_tag(path: Path | str, tag: str) -> str:
+    """The value of one of `GROUP_TAGS` in a DICOM file; empty if absent.
+
+    Raises:
+        ImageError, MissingDependencyError.
+    """
+    if tag == "ViewPosition":
+        return dicom_facts(path)["view_position"] or ""
+    with reading(path):
+        from pydicom.datadict import tag_for_keyword
+
+        number = tag_for_keyword(tag)
+        data = read_header(path, last=number, only=[number])
+        return str(data.get(tag) or "").strip()
 
 
 def stored_as(path: Path | str, content: bytes) -> tuple[str, int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,24 @@ from cxr_edge.artifacts.artifact import Artifact, format_of
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.choices import OnBadImage, choice_of
 from cxr_edge.data.cache import decoded
+from cxr_edge.data.columns import Column, read_columns
 from cxr_edge.data.decode import decode_all, refuse
-from cxr_edge.data.layouts import find_data_set
+from cxr_edge.data.layouts import TABLE_SUFFIX, find_data_set
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.calibration import calibration_error
+from cxr_edge.evaluation.groups import grouping
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.imaging.plausibility import open_plausible
 from cxr_edge.prediction.classifier import Classifier
-from cxr_edge.prediction.evaluation import EvaluatedCalibration, Evaluation, evaluated_point, recorded_calibration_error
+from cxr_edge.prediction.evaluation import (
+    TEST_SPLIT,
+    EvaluatedCalibration,
+    Evaluation,
+    evaluated_point,
+    recorded_calibration_error,
+)
 from cxr_edge.prediction.prediction import SkippedImage
 from cxr_edge.progress import Stage, silently
 from cxr_edge.runs import Run, find_run
@@ -47,11 +55,12 @@ class _Model:
 
 @dataclass(frozen=True)
 class _LabelledImages:
-    """Pixels uint8 `[N, S, S, 1]`, label indices `[N]`, and where they come from."""
+    """Pixels uint8 `[N, S, S, 1]`, label indices `[N]`, where they come from, and the columns to group them by."""
 
     pixels: NDArray[np.uint8]
     targets: NDArray[np.int64]
     part: str
+    columns: tuple[Column, ...]
     skipped: tuple[SkippedImage, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -62,6 +71,7 @@ def evaluate(
     run_folder: Path | None,
     on_bad_image: str = "fail",
     stage: Stage = silently,
+    by: Sequence[str] = (),
 ) -> Evaluation:
     """Metrics of a model on labelled images.
 
@@ -71,6 +81,7 @@ def evaluate(
         run_folder: the run, or None for the latest; ignored if both others are given.
         on_bad_image: `fail`, or `skip`, which lists bad images under `skipped`; a run's test split may have none.
         stage: opened as each stage begins.
+        by: columns of the table that lists the images, or DICOM tags, whose groups are evaluated too.
 
     Raises:
         DataError, RunError, ArtifactError, OptionError, MissingDependencyError.
@@ -87,9 +98,9 @@ def evaluate(
         model = _keras_model(run)
     if data is None:
         assert run is not None
-        images = _test_split(run, model, stage)
+        images = _test_split(run, model, by, stage)
     else:
-        images = _images_of(data, model, skip, stage)
+        images = _images_of(data, model, skip, by, stage)
     with stage("classifying", len(images.pixels)) as steps:
         probabilities = model.score(images.pixels, steps.tick)
     read = model.artifact
@@ -103,6 +114,11 @@ def evaluate(
             None if read is None else recorded_calibration_error(read),
         ),
         operating_point=None if read is None else evaluated_point(read, probabilities, images.targets),
+        artifact_sha256=None if read is None else read.sha256,
+        groupings=tuple(
+            grouping(column.name, column.values, images.targets, probabilities, model.labels)
+            for column in images.columns
+        ),
         skipped=images.skipped,
         warnings=(*model.warnings, *images.warnings),
     )
@@ -146,20 +162,24 @@ def _keras_model(run: Run) -> _Model:
     )
 
 
-def _test_split(run: Run, model: _Model, stage: Stage) -> _LabelledImages:
+def _test_split(run: Run, model: _Model, by: Sequence[str], stage: Stage) -> _LabelledImages:
     split = run_split(run)
+    data = run.config().options.data
+    table = Path(data) if data is not None and Path(data).suffix.lower() == TABLE_SUFFIX else None
+    columns = read_columns(by, split.root, table, [item.path for item in split.part("test")])
     with stage("decoding", len(split.part("test"))) as steps:
         pixels = np.asarray(decoded(split, "test", model.image_size, steps.tick))
-    return _LabelledImages(pixels, split.targets("test"), "test split")
+    return _LabelledImages(pixels, split.targets("test"), TEST_SPLIT, columns)
 
 
-def _images_of(data: Path, model: _Model, skip: bool, stage: Stage) -> _LabelledImages:
+def _images_of(data: Path, model: _Model, skip: bool, by: Sequence[str], stage: Stage) -> _LabelledImages:
     """The images of a data set; with `skip`, unreadable ones are listed separately."""
     data_set, part = find_data_set(data, model.labels), str(data)
     if "test" in data_set.parts():
         # The other parts may have been trained on.
         data_set = data_set.without({index for index, item in enumerate(data_set.items) if item.part != "test"})
         part += ", its test part"
+    columns = read_columns(by, data_set.root, data_set.table, [item.path for item in data_set.items])
     paths = [data_set.root / item.path for item in data_set.items]
     pixels = np.empty((len(paths), model.image_size, model.image_size, 1), dtype=np.uint8)
     warned: dict[str, list[Path]] = {}
@@ -181,6 +201,7 @@ def _images_of(data: Path, model: _Model, skip: bool, stage: Stage) -> _Labelled
         pixels[good],
         targets[good],
         part,
+        tuple(column.at(good) for column in columns),
         tuple(SkippedImage(data_set.items[index].path, reason) for index, reason in bad.items()),
         tuple(
             f"{len(of_line)} of {len(paths)} images, such as {min(of_line)}: {line}"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.evaluation.calibration import CalibrationError
+from cxr_edge.evaluation.groups import Grouping
 from cxr_edge.evaluation.metrics import ClassificationMetrics
 from cxr_edge.evaluation.operating import OperatingPoint, operating_point_of
 from cxr_edge.evaluation.operating_figures import OperatingFigures, operating_figures
@@ -18,6 +19,8 @@ from cxr_edge.prediction.prediction import SkippedImage
 from cxr_edge.records import INLINE
 
 SCHEMA = 2
+#: The `part` of an evaluation on the test split of the model's own run.
+TEST_SPLIT = "test split"
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Evaluation:
     """The metrics of a model on a part of some data: the record of `evaluate --json`.
 
     `data` says whether the images are phantoms; `warnings` are remarks on the model and the images to read before using
-    any of it.
+    any of it. `artifact_sha256` is the artifact's; None for the Keras model, and in older records.
     """
 
     schema: int = SCHEMA
@@ -54,6 +57,8 @@ class Evaluation:
     metrics: ClassificationMetrics = field(metadata=INLINE)
     calibration_error: EvaluatedCalibration
     operating_point: EvaluatedPoint | None
+    artifact_sha256: str | None = None
+    groupings: tuple[Grouping, ...] = ()
 
 
 def evaluated_point(

@@ -60,6 +60,16 @@ class Run:
         return self.folder / "bench.json"
 
     @property
+    def audit_file(self) -> Path:
+        """The record of an audit of its data, if `audit --json` was told to put it here; for the model card."""
+        return self.folder / "audit.json"
+
+    @property
+    def evaluation_files(self) -> list[Path]:
+        """The records of `evaluate` on its artifacts that `--json` was told to put here; for the model card."""
+        return sorted(self.folder.glob("evaluate*.json"))
+
+    @property
     def tensorboard(self) -> Path:
         """Logs of `train --tensorboard`."""
         return self.folder / "tensorboard"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import MAX_ARTIFACT_BYTES, UNZIPPING_ERRORS
-from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, read_bundle, read_manifest
+from cxr_edge.artifacts.bundle import CARD, MANIFEST, REFERENCES, listed_card, read_bundle, read_manifest
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.release import RELEASE, SIGNATURE, Release, read_release, require_files
 from cxr_edge.artifacts.validation import FILE_NAME
@@ -20,7 +20,7 @@ from cxr_edge.evaluation.reference_images import read_reference_images
 from cxr_edge.files import named, replacing
 
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
-_OTHERS = (MANIFEST, REFERENCES, RELEASE, SIGNATURE)
+_OTHERS = (MANIFEST, REFERENCES, CARD, RELEASE, SIGNATURE)
 #: A bundle has eight artifacts, rarely more.
 _MAX_FILES, _MAX_DIRECTORY, _MAX_BYTES = 64, 64 << 10, 2 << 30
 #: The end record of a zip without a comment, and the record before it in one beyond 4 GiB.
@@ -47,6 +47,8 @@ def pack(folder: Path, target: Path) -> Packed:
     if read_manifest(folder).shared.reference_sha256 is not None:
         read_reference_images(folder)
         names.append(REFERENCES)
+    if card := listed_card(folder):
+        names.append(card)
     if release is not None:
         require_files(folder, release)
         names += [RELEASE, SIGNATURE]

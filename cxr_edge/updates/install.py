@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxr_edge.artifacts.bundle import MANIFEST, read_bundle
+from cxr_edge.artifacts.bundle import MANIFEST, listed_card, read_bundle
 from cxr_edge.artifacts.installation import BUNDLES, Installation, read_installation, write_installation
 from cxr_edge.artifacts.release import (
     RELEASE,
@@ -143,6 +143,7 @@ def _require_whole(folder: Path, key: Path | None) -> Release | None:
     if release is not None:
         require_files(folder, release)
     read_bundle(folder)
+    listed_card(folder)
     return release
 
 

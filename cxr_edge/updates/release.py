@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, read_bundle, read_manifest
+from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, listed_card, read_bundle, read_manifest
 from cxr_edge.artifacts.release import (
     RELEASE,
     SIGNATURE,
@@ -67,7 +67,8 @@ def release_of(folder: Path, name: str, version: int) -> Release:
     shared = read_manifest(folder).shared
     if shared.reference_sha256 is not None:
         read_reference_images(folder)
-    names = [MANIFEST, *([REFERENCES] if shared.reference_sha256 else []), *verdicts]
+    card = listed_card(folder)
+    names = [MANIFEST, *([REFERENCES] if shared.reference_sha256 else []), *([card] if card else []), *verdicts]
     files = [
         ReleasedFile(
             file=file,

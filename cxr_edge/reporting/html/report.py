@@ -34,8 +34,8 @@ from cxr_edge.reporting.terminal.parity import (
     undecided_line,
 )
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent
-from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import read_history
+from cxr_edge.runs.limits import limits
 
 if TYPE_CHECKING:
     from cxr_edge.exporting.verify import ScoredBundle
@@ -83,7 +83,7 @@ def _of_training(scored: ScoredBundle) -> dict[str, object]:
         "config": config,
         "parts": {part: len(split.part(part)) for part in ("train", "validation", "test")},
         "start": {"none": "from scratch", "imagenet": "ImageNet"}.get(config.options.weights, "a weights file"),
-        "limits": _limits(config),
+        "limits": limits(config),
         "images": len(scored.reference.targets),
     }
 
@@ -231,38 +231,6 @@ def _of_each_quantization(scored: ScoredBundle) -> dict[str, NDArray[np.float32]
         if artifact.quantization.is_integer:
             distinct.setdefault(artifact.quantization, probabilities[0])
     return distinct
-
-
-def _limits(config: RunConfig) -> list[str]:
-    """Known limitations of the data set."""
-    if config.phantoms:
-        return ["Phantoms are drawn by rules: what holds on them says nothing about patients."]
-    total = sum(config.images.values())
-    limits = [
-        f"The patients of {config.images_with_patient} of {total} images are known to the split; of the "
-        "others, pictures of one patient may lie on both sides of it, which flatters every figure here.",
-    ]
-    if source := config.options.hold_out_source:
-        limits.append(f"All test images come from one source, {source}, that no training image comes from.")
-    else:
-        limits.append(
-            "Test images come from the same collection as training images. Other hospitals and devices were not tried."
-        )
-    if leaks := config.leaks:
-        limits.append(
-            f"The data came split, and {len(leaks)} patients or images lie in several parts, {leaks[0]} first."
-        )
-    if skipped := config.skipped:
-        limits.append(
-            f"{len(skipped)} of {total + len(skipped)} images could not be decoded and are in no part of the split; "
-            "run.json lists them."
-        )
-    if {"COVID-19", "Viral Pneumonia"} <= set(config.images):
-        limits.append(
-            "In the COVID-19 Radiography Database, Viral Pneumonia comes from one paediatric site, the other classes "
-            "from adults: a model can score by age or site. If this is that data, every accuracy is an upper bound."
-        )
-    return limits
 
 
 def _bench_row(row: Row) -> list[str]:

@@ -1,0 +1,26 @@
+"""`cxr-edge card`."""
+
+from __future__ import annotations
+
+from cxr_edge.cli.options import BundleOption, RunOption
+
+
+def command(bundle: BundleOption = None, run: RunOption = None) -> None:
+    """Write the model card of a bundle again, with what was benched, audited and evaluated since its export.
+
+    Records count where they are in the run: bench.json, audit.json and evaluate*.json.
+    """
+    from cxr_edge.artifacts.release import read_release
+    from cxr_edge.reporting.card.card import update_card
+    from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.runtimes.selection import find_bundle, run_of
+
+    folder = find_bundle(bundle, run)
+    # Elsewhere, the card that was exported says more than can be said there.
+    run_of(folder)
+    card = update_card(folder)
+    for note in card.notes:
+        show(note)
+    show(f"model card: {card.path}{'' if card.changed else ', as it was'}")
+    if card.changed and (release := read_release(folder)):
+        show(f"warning: {release} was signed with another card; sign the bundle again under a higher version")

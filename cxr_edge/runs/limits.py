@@ -1,0 +1,37 @@
+"""What a run's data leaves unknown, in words."""
+
+from __future__ import annotations
+
+from cxr_edge.runs.config import RunConfig
+
+
+def limits(config: RunConfig) -> list[str]:
+    """Known limitations of the data set."""
+    if config.phantoms:
+        return ["Phantoms are drawn by rules: what holds on them says nothing about patients."]
+    total = sum(config.images.values())
+    known = [
+        f"The patients of {config.images_with_patient} of {total} images are known to the split; of the "
+        "others, pictures of one patient may lie on both sides of it, which flatters every figure here.",
+    ]
+    if source := config.options.hold_out_source:
+        known.append(f"All test images come from one source, {source}, that no training image comes from.")
+    else:
+        known.append(
+            "Test images come from the same collection as training images. Other hospitals and devices were not tried."
+        )
+    if leaks := config.leaks:
+        known.append(
+            f"The data came split, and {len(leaks)} patients or images lie in several parts; run.json lists them."
+        )
+    if skipped := config.skipped:
+        known.append(
+            f"{len(skipped)} of {total + len(skipped)} images could not be decoded and are in no part of the split; "
+            "run.json lists them."
+        )
+    if {"COVID-19", "Viral Pneumonia"} <= set(config.images):
+        known.append(
+            "In the COVID-19 Radiography Database, Viral Pneumonia comes from one paediatric site, the other classes "
+            "from adults: a model can score by age or site. If this is that data, every accuracy is an upper bound."
+        )
+    return known
