@@ -81,7 +81,7 @@ def with_shifts_on_grid(graph: Graph, ranges: Ranges) -> Graph:
         graph: in float, its depthwise biases nothing but shifts.
         ranges: of its quantized tensors.
     """
-    biases = {node.name: node.bias for node in graph.nodes}
+    biases = {node.name: node.bias for node in graph.nodes if node.bias is not None}
     return with_channel_shifts(
         graph, {name: shift - biases[name] for name, shift in shifts_on_grid(graph, ranges).items()}
     )
