@@ -193,4 +193,4 @@ def test_code_in_the_working_folder_is_not_run(tiny: Path, tmp_path: Path, monke
 def test_a_worker_is_killed_where_it_takes_too_long() -> None:
     worker = Worker("a runtime", [sys.executable, "-c", HANG], 0.5)
     with pytest.raises(ProviderError, match="signal 9"):
-        worker.ask(Request(Ask.MISSING))
+        worker.ask(Request(Ask.STATE))

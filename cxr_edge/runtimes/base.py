@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from cxr_edge.choices import nearest
 from cxr_edge.errors import ArtifactError, MissingDependencyError, OptionError, ProviderError, first_line
 from cxr_edge.machine import usable_cores
 from cxr_edge.structure.check import require_sound
+
+if TYPE_CHECKING:
+    from cxr_edge.runtimes.vulkan import GPUAdapter
 
 #: The provider that every runtime has.
 CPU = "cpu"
@@ -64,6 +67,10 @@ class Adapter(ABC):
     def load(self, path: Path, threads: int, provider: str) -> ArtifactSession:
         """Load a file for inference with a number of threads, on exactly the named provider."""
 
+    def gpu(self, provider: str) -> GPUAdapter | None:
+        """The adapter that a provider computes on, real or in software; None if the runtime does not name one."""
+        return None
+
     def placement(self, path: Path, threads: int, provider: str, image: NDArray[np.uint8]) -> dict[str, int]:
         """How many nodes of a file each processing unit computes, for uint8 `[1, S, S, 1]`; empty if a session uses
         only one.
@@ -75,10 +82,13 @@ class Adapter(ABC):
 class Provider:
     """What computes within a runtime (which may call it delegate, accelerator or device); `name` is for the command
     line.
+
+    `int8` says what it does with an int8 artifact, for `inspect`; None if that is not known.
     """
 
     name: str
     title: str
+    int8: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,8 +113,17 @@ class Runtime:
     @property
     def title(self) -> str:
         """Title for people, with the provider unless it is the CPU."""
-        titles = {provider.name: provider.title for provider in self.accelerators}
-        return self.label if self.provider == CPU else f"{self.label} {titles[self.provider]}"
+        accelerator = self._accelerator()
+        return self.label if accelerator is None else f"{self.label} {accelerator.title}"
+
+    @property
+    def int8(self) -> str | None:
+        """As `Provider.int8`; None on the CPU."""
+        accelerator = self._accelerator()
+        return None if accelerator is None else accelerator.int8
+
+    def _accelerator(self) -> Provider | None:
+        return next((own for own in self.accelerators if own.name == self.provider), None)
 
     @property
     def option(self) -> str:
@@ -133,9 +152,9 @@ class Runtime:
         self.prepare()
         if self.provider == CPU:
             return self.adapter.missing(CPU)
-        from cxr_edge.runtimes.accelerators import missing_accelerators
+        from cxr_edge.runtimes.accelerators import accelerator_states
 
-        return missing_accelerators([self])[self.option]
+        return accelerator_states([self])[self.option].missing
 
     def require(self) -> None:
         """Raises MissingDependencyError, or ProviderError if the provider is unavailable here."""
