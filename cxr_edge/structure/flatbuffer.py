@@ -8,7 +8,10 @@ from cxr_edge.structure.graph import require
 
 #: A file's content, memory-mapped or read.
 Buffer = bytes | memoryview
-_KINDS = {"u1": "<B", "i1": "<b", "u2": "<H", "u4": "<I", "i4": "<i", "u8": "<Q", "i8": "<q", "f4": "<f"}
+_KINDS = {
+    kind: struct.Struct(f"<{code}")
+    for kind, code in {"u1": "B", "i1": "b", "u2": "H", "u4": "I", "i4": "i", "u8": "Q", "i8": "q", "f4": "f"}.items()
+}
 
 
 class Table:
@@ -47,10 +50,11 @@ class Table:
 
     def numbers(self, field: int, kind: str, most: int) -> tuple[int, ...]:
         """A vector of numbers. Raises ValueError for more than `most`."""
-        size = struct.calcsize(_KINDS[kind])
-        start, length = self.vector(field, size)
-        require(length <= most, f"a list of {length}")
-        return tuple(number_at(self._data, start + size * index, kind) for index in range(length))
+        start, length = self.vector(field, _KINDS[kind].size)
+        if length > most:
+            raise ValueError(f"a list of {length}")
+        numbers = _KINDS[kind].iter_unpack(self._data[start : start + length * _KINDS[kind].size])
+        return tuple(number for (number,) in numbers)
 
     def text(self, field: int) -> str:
         start, length = self.vector(field, 1)
@@ -72,7 +76,9 @@ class Table:
 
 def number_at(data: Buffer, at: int, kind: str) -> int:
     """A number at an offset in a buffer. Raises ValueError if it is out of bounds."""
+    form = _KINDS[kind]
     # For a negative offset, struct would count from the end.
-    require(0 <= at <= len(data) - struct.calcsize(_KINDS[kind]), "an offset leads beyond the end")
-    value: int = struct.unpack_from(_KINDS[kind], data, at)[0]
+    if not 0 <= at <= len(data) - form.size:
+        raise ValueError("an offset leads beyond the end")
+    value: int = form.unpack_from(data, at)[0]
     return value
