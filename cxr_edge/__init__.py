@@ -6,11 +6,9 @@ package is fast.
 
 from __future__ import annotations
 
-import importlib
-
 from cxr_edge.telemetry import switch_off_telemetry
 
-# Type checkers know the name, and importing `typing` takes longer than everything imported here.
+# Type checkers know the name, and importing `typing` takes longer than everything imported here, as does `importlib`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -53,6 +51,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    import importlib
+
     for module, names in _MODULES.items():
         if name in names:
             return getattr(importlib.import_module(f"cxr_edge.{module}"), name)

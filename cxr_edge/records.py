@@ -18,8 +18,6 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from cxr_edge.intervals import Interval
-
 Record = TypeVar("Record")
 #: A JSON object. Only code that writes, reads or migrates records uses it; everything else passes dataclasses.
 JsonObject: TypeAlias = dict[str, Any]
@@ -281,7 +279,7 @@ def _field_readers(kind: Any) -> tuple[_FieldReader, ...]:
         _FieldReader(
             field.name,
             key_of(field),
-            _reader(Interval if "figure" in field.metadata else hints(kind)[field.name]),
+            _reader(hints(kind)[field.name]),
             "inline" in field.metadata,
             "figure" in field.metadata,
             "omitted" in field.metadata,

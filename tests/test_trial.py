@@ -20,6 +20,7 @@ from cxr_edge.phantoms.drawing import draw_phantom
 from cxr_edge.runtimes import trial
 from cxr_edge.runtimes.accelerators import Ask, Request, Worker
 from cxr_edge.runtimes.base import Runtime, all_runtimes
+from cxr_edge.runtimes.trial import start_worker
 from cxr_edge.updates.archive import pack
 from tests.conftest import Cli
 from tests.tiny import SIZE, expected, ramp, write_bundle_with_references
@@ -33,7 +34,7 @@ def new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """With nothing in its cache."""
     monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(trial, "_survived", set())
-    monkeypatch.setattr(trial, "Worker", Worker)
+    monkeypatch.setattr(trial, "start_worker", start_worker)
 
 
 @pytest.fixture
@@ -41,9 +42,7 @@ def crashing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Has every trial end as a program does."""
 
     def become(program: str) -> None:
-        monkeypatch.setattr(
-            trial, "Worker", lambda title, command, patience: Worker(title, [sys.executable, "-c", program], 1)
-        )
+        monkeypatch.setattr(trial, "start_worker", lambda: Worker("a trial", [sys.executable, "-c", program], 1))
 
     return become
 

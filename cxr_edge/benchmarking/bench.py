@@ -37,7 +37,8 @@ from cxr_edge.benchmarking.targets import Target, artifact_target, keras_target
 from cxr_edge.benchmarking.throughput import Throughput
 from cxr_edge.errors import ArtifactError, CxrEdgeError, ImageError, OptionError, ProviderError, unusable
 from cxr_edge.imaging.decode import load_image
-from cxr_edge.machine import describe_machine, usable_cores
+from cxr_edge.machine import describe_machine
+from cxr_edge.processors import usable_cores
 from cxr_edge.progress import Stage, silently
 from cxr_edge.runtimes.base import CPU, Runtime, Session, require_loadable
 from cxr_edge.runtimes.selection import Selection

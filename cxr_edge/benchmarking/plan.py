@@ -12,7 +12,7 @@ from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.benchmarking.options import KERAS, BenchOptions
 from cxr_edge.benchmarking.record import BenchWarning, WarningKind
 from cxr_edge.errors import MissingDependencyError, OptionError
-from cxr_edge.machine import usable_cores
+from cxr_edge.processors import usable_cores
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Runtime, all_runtimes, runtime_named
 from cxr_edge.runtimes.selection import Selection, best_of, warning_about

@@ -12,7 +12,7 @@ from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import MANIFEST, checked
 from cxr_edge.errors import CacheError, CxrEdgeError, GateError
 from cxr_edge.files import cache_folder, write_json
-from cxr_edge.machine import describe_cpu, usable_cores
+from cxr_edge.processors import describe_cpu, usable_cores
 from cxr_edge.runtimes.base import Runtime, every_runtime, require_loadable, runtimes_for
 
 _QUERIES = 20

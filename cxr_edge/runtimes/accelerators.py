@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,9 @@ from numpy.typing import NDArray
 from cxr_edge.errors import ArtifactError, CxrEdgeError, ProviderError, first_line
 from cxr_edge.processes import command_of
 from cxr_edge.runtimes.base import ArtifactSession, Runtime, runtime_named
-from cxr_edge.runtimes.vulkan import GPUAdapter
+
+if TYPE_CHECKING:
+    from cxr_edge.runtimes.vulkan import GPUAdapter
 
 _PATIENCE_SECONDS = 5.0
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.release import require_released
+from cxr_edge.artifacts.required_key import required_key
 from cxr_edge.choices import nearest
 from cxr_edge.errors import ArtifactError, MissingDependencyError, OptionError, ProviderError, first_line
-from cxr_edge.machine import usable_cores
+from cxr_edge.processors import usable_cores
 from cxr_edge.structure.check import require_sound
 
 if TYPE_CHECKING:
@@ -162,8 +162,13 @@ class Runtime:
         if reason is not None:
             raise ProviderError(f"{self.option}: {reason}")
 
-    def load(self, path: Path, threads: int) -> ArtifactSession:
+    def load(self, path: Path, threads: int, sha256: str | None = None) -> ArtifactSession:
         """Load an artifact; on an accelerator in a separate process (`cxr_edge.runtimes.accelerators`).
+
+        Args:
+            path: the file.
+            threads: per inference.
+            sha256: the file's, if the caller has just computed it: it takes longer than an inference.
 
         Raises:
             MissingDependencyError: the runtime is not installed.
@@ -179,7 +184,7 @@ class Runtime:
             from cxr_edge.runtimes.trial import Trial
 
             with Trial() as trial:
-                trial.require_known(path, self)
+                trial.require_known(path, self, sha256)
             return self.load_here(path, threads)
         from cxr_edge.runtimes.accelerators import load_apart
 
@@ -200,10 +205,14 @@ class Runtime:
 
 
 def require_loadable(path: Path) -> None:
-    """Refuse a file before a runtime sees it. Raises ArtifactError if it is damaged, forged, or not released by its
-    owner.
+    """Refuse a file before a runtime sees it. Raises ArtifactError if it is damaged or forged, or, if `REQUIRED_KEY`
+    demands it, not released by its owner.
     """
-    require_released(path)
+    key = required_key()
+    if key is not None:
+        from cxr_edge.artifacts.release import require_released
+
+        require_released(path, key)
     require_sound(path)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cxr_edge.runtimes.vulkan import GPUAdapter, adapters
+if TYPE_CHECKING:
+    from cxr_edge.runtimes.vulkan import GPUAdapter
 
 
 def gpu_nodes() -> list[str]:
@@ -27,13 +29,16 @@ def webgpu_missing() -> str | None:
 
     It loads drivers, so call it in a separate process. macOS has no Vulkan, but always a GPU.
     """
-    if sys.platform == "darwin" or adapters():
+    if sys.platform == "darwin" or webgpu_adapter() is not None:
         return None
     return "no GPU is to be seen here: Vulkan lists none (it takes a driver, and on Linux libvulkan.so.1)"
 
 
 def webgpu_adapter() -> GPUAdapter | None:
     """The adapter that WebGPU computes on, one in software if there is no other; None if Vulkan lists none."""
+    # Not needed for a prediction on the CPU.
+    from cxr_edge.runtimes.vulkan import adapters
+
     return next(iter(adapters()), None)
 
 

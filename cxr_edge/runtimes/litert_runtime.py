@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ from cxr_edge.console import quiet
 from cxr_edge.errors import ProviderError, first_line
 from cxr_edge.runtimes.base import CPU, Adapter, Provider, Runtime
 from cxr_edge.runtimes.gpus import webgpu_adapter, webgpu_missing, webgpu_on
-from cxr_edge.runtimes.vulkan import GPUAdapter
+
+if TYPE_CHECKING:
+    from cxr_edge.runtimes.vulkan import GPUAdapter
 
 
 class LiteRTSession:

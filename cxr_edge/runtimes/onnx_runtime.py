@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from cxr_edge.errors import ProviderError
 from cxr_edge.runtimes import onnx_webgpu
 from cxr_edge.runtimes.base import CPU, Adapter, Provider, Runtime
 from cxr_edge.runtimes.gpus import nvidia_nodes, webgpu_adapter, webgpu_on
-from cxr_edge.runtimes.vulkan import GPUAdapter
+
+if TYPE_CHECKING:
+    from cxr_edge.runtimes.vulkan import GPUAdapter
 
 WEBGPU = "webgpu"
 PROVIDERS = {
