@@ -73,7 +73,8 @@ def test_a_field_goes_by_its_key_and_none_by_default_is_left_out() -> None:
         ({"x": 1}, "title is missing"),
         ({"x": "1", "title": "a"}, "x: number"),
         ({"x": True, "title": "a"}, "x: number"),
-        ({"x": 1, "title": "a", "colours": ["blue"]}, "blue"),
+        ({"x": 1, "title": "a", "colours": ["blue"]}, r"colours\[0\]: 'blue'"),
+        ({"x": 1, "title": "a", "colours": ["red", 3]}, r"colours\[1\]: a string"),
         ({"x": 1, "title": "a", "colours": "red"}, "colours: a list"),
         ({"x": 1, "title": "a", "note": 3}, "note: string"),
         ([], "object"),
@@ -82,6 +83,17 @@ def test_a_field_goes_by_its_key_and_none_by_default_is_left_out() -> None:
 def test_what_does_not_fit_is_named(value: Any, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         from_json(Point, value)
+
+
+def test_the_place_of_what_does_not_fit_is_named_to_the_end() -> None:
+    metadata = to_json(some_metadata())
+    metadata["contract"]["input"]["shape"][1] = None
+    metadata["training"]["images"]["Normal"] = "many"
+    with pytest.raises(ValueError, match=r"^contract\.input\.shape\[1\]: .*; contract\.input\.shape\[1\]: "):
+        from_json(ArtifactMetadata, metadata)
+    metadata["contract"]["input"]["shape"][1] = 71
+    with pytest.raises(ValueError, match=r"^training\.images\.Normal: integer is needed, not 'many'$"):
+        from_json(ArtifactMetadata, metadata)
 
 
 def test_a_schema_says_what_is_required_and_what_may_be_null() -> None:

@@ -180,6 +180,12 @@ def test_what_its_owner_signed_is_not_tried_where_signatures_are_asked_for(
     assert "killed by signal 11" in result.err
 
 
+def test_a_file_that_was_just_hashed_is_not_hashed_again(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "sha256_of", lambda path: pytest.fail(f"{path} hashed again"))
+    for path in (tiny, tiny / "xception-int8.onnx"):
+        Classifier.open(path, "onnx", 1)
+
+
 def test_code_in_the_working_folder_is_not_run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(shutil.copytree(tiny, tmp_path / "bundle"))
     for name in ("numpy", "onnxruntime", "cxr_edge"):
