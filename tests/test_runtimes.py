@@ -120,6 +120,7 @@ def test_a_runtime_is_added_by_adding_its_file(
     assert cli("predict", picture, *common).code == 0
 
 
+@pytest.mark.slow
 def test_a_whole_bundle_is_measured_where_an_accelerator_refuses_a_part_of_it(
     pencil: Path, tiny: Path, picture: Path, cli: Cli, tmp_path: Path
 ) -> None:
