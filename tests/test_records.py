@@ -8,8 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cxr_edge.artifacts.artifact import read_metadata
 from cxr_edge.artifacts.contract import contract
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata, Manifest, Training, joined
@@ -125,6 +127,15 @@ def test_equal_metadata_is_sealed_into_equal_bytes(kind: ArtifactFormat) -> None
     first, second = (sealed(b"content", some_metadata(format=kind)) for _ in range(2))
     assert first == second
     assert first.startswith(b"content")
+
+
+@pytest.mark.parametrize("kind", list(ArtifactFormat))
+def test_metadata_of_any_size_is_read(kind: ArtifactFormat, tmp_path: Path) -> None:
+    # Random digits, which no compression makes small.
+    metadata = some_metadata(format=kind, recipe={"why": np.random.default_rng(0).bytes(2 << 20).hex()})
+    path = tmp_path / f"x.{kind}"
+    path.write_bytes(sealed(b"" if kind is ArtifactFormat.ONNX else b"content", metadata))
+    assert read_metadata(path) == metadata
 
 
 def test_a_contract_is_known_by_all_it_says() -> None:
