@@ -41,10 +41,13 @@ class Command(TyperCommand):
 def command_named(name: str) -> Any:
     """A command with all of its options."""
     from cxr_edge.cli.export_choices import current_name
+    from cxr_edge.cli.spread import spread_out
 
     single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     settings = {"token_normalize_func": current_name}
-    single.command(name, cls=Command, epilog=epilog_of(name), context_settings=settings)(_module(name).command)
+    single.command(name, cls=Command, epilog=epilog_of(name), context_settings=settings)(
+        spread_out(_module(name).command)
+    )
     return typer.main.get_command(single)
 
 
