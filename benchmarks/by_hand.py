@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from cxr_edge.files import write_json
-from cxr_edge.machine import describe_machine, usable_cores
+from cxr_edge.machine import describe_machine
+from cxr_edge.processors import usable_cores
 from cxr_edge.records import to_json
 from cxr_edge.runtimes.selection import find_bundle
 

@@ -31,7 +31,8 @@ from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import apply_temperature
 from cxr_edge.files import write_json
 from cxr_edge.intervals import wilson_interval
-from cxr_edge.machine import describe_machine, usable_cores
+from cxr_edge.machine import describe_machine
+from cxr_edge.processors import usable_cores
 from cxr_edge.records import to_json
 from cxr_edge.reporting.terminal.tables import show, show_table
 from cxr_edge.runs import Run, find_run

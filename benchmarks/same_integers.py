@@ -17,7 +17,8 @@ from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.files import write_json
-from cxr_edge.machine import describe_machine, usable_cores
+from cxr_edge.machine import describe_machine
+from cxr_edge.processors import usable_cores
 from cxr_edge.records import to_json
 from cxr_edge.runs import find_run
 from cxr_edge.runtimes.base import runtime_named, runtimes_for

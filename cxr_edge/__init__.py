@@ -6,11 +6,10 @@ package is fast.
 
 from __future__ import annotations
 
-import importlib
+import os
+import sys
 
-from cxr_edge.telemetry import switch_off_telemetry
-
-# Type checkers know the name, and importing `typing` takes longer than everything imported here.
+# Type checkers know the name, and importing `typing` takes longer than everything imported here, as does `importlib`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -41,7 +40,15 @@ __all__ = [
     "verify",
 ]
 
-switch_off_telemetry()
+# No runtime sends telemetry from a device: it is switched off here, before one is imported (docs/telemetry.md).
+# Importing OpenVINO writes an identifier to `~/intel` and reports to Google Analytics; a session of ONNX Runtime 1.31
+# keeps an identifier and a queue of events in `~/.cache/Microsoft/DeveloperTools` and sends them to Microsoft. On the
+# workstation, MLflow reports which of its functions are called. Not `setdefault`: nothing that a user sets by accident
+# should make a medical device talk.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+# OpenVINO has no switch, but works without the package if it cannot be imported.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _MODULES = {
     "api": ("audit", "export", "open_bundle", "train", "verify"),
@@ -53,6 +60,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    import importlib
+
     for module, names in _MODULES.items():
         if name in names:
             return getattr(importlib.import_module(f"cxr_edge.{module}"), name)

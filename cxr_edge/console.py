@@ -1,6 +1,7 @@
 """Output on stderr while a command runs: progress bars with time left, and one line on an interrupt.
 
-Output of native libraries is held back unless something fails.
+Output of native libraries is held back unless something fails. Rich is imported only to show something: an answer to
+one image takes only a few times as long as its import.
 """
 
 from __future__ import annotations
@@ -18,12 +19,10 @@ from enum import Enum, auto
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
-
 from cxr_edge.progress import Steps, silently
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
 
@@ -50,6 +49,8 @@ def is_verbose() -> bool:
 
 
 def _stderr() -> Console:
+    from rich.console import Console
+
     return Console(stderr=True, quiet=_verbosity is Verbosity.QUIET)
 
 
@@ -127,6 +128,9 @@ class Bar:
 @contextmanager
 def working(title: str) -> Iterator[None]:
     """Show that something of unknown length is running; one line with its time at the end."""
+    from rich.console import Console
+    from rich.text import Text
+
     start = time.monotonic()
     console = _stderr()
     # A separate stream: the body may hold back output to the stderr file descriptor.
@@ -141,7 +145,6 @@ def working(title: str) -> Iterator[None]:
 @contextmanager
 def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
     """Show a bar from `done` up to `total` while the body runs. Without a terminal, one line at the end."""
-    # Imported only to show a bar: an answer to one image takes only a few times as long as this import.
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -150,6 +153,7 @@ def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
 
     start = time.monotonic()
     console = _stderr()

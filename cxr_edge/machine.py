@@ -1,4 +1,4 @@
-"""The machine that a command runs on: usable cores, CPU, operating system, versions."""
+"""The machine that a command runs on, for records: CPU, memory, limits, operating system, versions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+
+from cxr_edge.processors import describe_cpu, usable_cores
 
 _PACKAGES = (
     "ai-edge-litert", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "pillow", "tensorflow",
@@ -37,26 +39,6 @@ class Machine:
     system: str
     python: str
     packages: dict[str, str]
-
-
-def usable_cores() -> int:
-    """Cores this process may run on, which in a container can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def describe_cpu() -> tuple[str, list[str]]:
-    """Model name, and the instruction sets that matter to int8."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine(), []
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    named = {key.strip(): value.strip() for key, value in fields.items()}
-    flags = set((named.get("flags") or named.get("Features") or "").split())
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
-    return named.get("model name", platform.machine()), [flag for flag in wanted if flag in flags]
 
 
 def package_versions() -> dict[str, str]:

@@ -14,11 +14,9 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
-from typing import Any, TypeAlias, TypeVar
-
-from cxr_edge.intervals import Interval
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 Record = TypeVar("Record")
 #: A JSON object. Only code that writes, reads or migrates records uses it; everything else passes dataclasses.
@@ -98,7 +96,7 @@ def _real(text: str) -> float:
 
 def from_json(kind: type[Record], value: Any) -> Record:
     """An instance of a dataclass from a JSON value. Raises ValueError, which names the wrong field."""
-    built: Record = _read(kind, value, "")
+    built: Record = _reader(typing.cast(Any, kind))(value)
     return built
 
 
@@ -134,66 +132,185 @@ def is_array(kind: Any) -> bool:
     return getattr(typing.get_origin(kind), "__module__", "") == "numpy"
 
 
-def _read(kind: Any, value: Any, place: str) -> Any:
+class _MisfitError(ValueError):
+    """Values that do not have their types: for each its place, such as `.contract.input.shape[0]`, and the fault."""
+
+    def __init__(self, *faults: tuple[str, str]) -> None:
+        super().__init__(faults)
+        self.faults = faults
+
+    def inside(self, place: str) -> _MisfitError:
+        """The same, seen from the value that holds this one at a place."""
+        return _MisfitError(*((place + own, fault) for own, fault in self.faults))
+
+    def __str__(self) -> str:
+        return "; ".join(f"{place.removeprefix('.') or 'the whole'}{fault}" for place, fault in self.faults)
+
+
+_Reader: TypeAlias = Callable[[Any], Any]
+
+
+# Built once per type: a bundle's manifest holds thousands of values, and reading it is a part of each prediction.
+@functools.cache
+def _reader(kind: Any) -> _Reader:
+    """What reads a value of a type, or raises ValueError."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
-        return value
+        return _anything
     if origin in (types.UnionType, typing.Union):
-        return _read_union(arguments, value, place)
+        return _union_reader(arguments)
     if origin is tuple:
-        _require(isinstance(value, list), place, "a list", value)
-        return tuple(_read(arguments[0], own, f"{place}[{index}]") for index, own in enumerate(value))
+        return _tuple_reader(_reader(arguments[0]))
     if origin in (dict, Mapping):
-        _require(isinstance(value, dict), place, "an object", value)
-        return {key: _read(arguments[1], own, f"{place}.{key}") for key, own in value.items()}
+        return _mapping_reader(_reader(arguments[1]))
     if is_array(kind):
-        import numpy as np
-
-        _require(isinstance(value, list), place, "a list", value)
-        return np.asarray(value, dtype=typing.get_args(arguments[1])[0])
+        return _array_reader(typing.get_args(arguments[1])[0])
     if dataclasses.is_dataclass(kind):
-        return _read_dataclass(kind, value, place)
+        return functools.partial(_read_dataclass, kind)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
-        _require(isinstance(value, str), place, "a string", value)
-        return kind(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    _require(type(value) is kind, place, SIMPLE.get(kind, str(kind)), value)
+        return _enum_reader(kind)
+    return _read_float if kind is float else _simple_reader(kind)
+
+
+def _anything(value: Any) -> Any:
     return value
 
 
-def _read_union(choices: tuple[Any, ...], value: Any, place: str) -> Any:
-    if value is None and types.NoneType in choices:
-        return None
-    errors = []
-    for choice in choices:
-        if choice is not types.NoneType:
+def _read_float(value: Any) -> float:
+    if type(value) is float:
+        return value
+    _require(type(value) is int, SIMPLE[float], value)
+    return float(value)
+
+
+def _simple_reader(kind: Any) -> _Reader:
+    wanted = SIMPLE.get(kind, str(kind))
+
+    def read(value: Any) -> Any:
+        _require(type(value) is kind, wanted, value)
+        return value
+
+    return read
+
+
+def _enum_reader(kind: type[StrEnum]) -> _Reader:
+    def read(value: Any) -> StrEnum:
+        _require(isinstance(value, str), "a string", value)
+        try:
+            return kind(value)
+        except ValueError as error:
+            raise _MisfitError(("", f": {error}")) from None
+
+    return read
+
+
+def _array_reader(dtype: Any) -> _Reader:
+    def read(value: Any) -> Any:
+        import numpy as np
+
+        _require(isinstance(value, list), "a list", value)
+        return np.asarray(value, dtype=dtype)
+
+    return read
+
+
+def _tuple_reader(element: _Reader) -> _Reader:
+    def read(value: Any) -> tuple[Any, ...]:
+        _require(isinstance(value, list), "a list", value)
+        elements: list[Any] = []
+        try:
+            for own in value:
+                elements.append(element(own))
+        except _MisfitError as error:
+            raise error.inside(f"[{len(elements)}]") from None
+        return tuple(elements)
+
+    return read
+
+
+def _mapping_reader(element: _Reader) -> _Reader:
+    def read(value: Any) -> dict[str, Any]:
+        _require(isinstance(value, dict), "an object", value)
+        mapping: dict[str, Any] = {}
+        key = ""
+        try:
+            for key, own in value.items():
+                mapping[key] = element(own)
+        except _MisfitError as error:
+            raise error.inside(f".{key}") from None
+        return mapping
+
+    return read
+
+
+def _union_reader(choices: tuple[Any, ...]) -> _Reader:
+    readers = [_reader(choice) for choice in choices if choice is not types.NoneType]
+    optional = len(readers) < len(choices)
+
+    def read(value: Any) -> Any:
+        if value is None and optional:
+            return None
+        faults: list[tuple[str, str]] = []
+        for reader in readers:
             try:
-                return _read(choice, value, place)
+                return reader(value)
             except ValueError as error:
-                errors.append(str(error))
-    raise ValueError("; ".join(errors))
+                # A dataclass may have checks of its own.
+                faults += error.faults if isinstance(error, _MisfitError) else [("", f": {error}")]
+        raise _MisfitError(*faults)
+
+    return read
 
 
-def _read_dataclass(kind: Any, value: Any, place: str) -> Any:
-    _require(isinstance(value, dict), place, "an object", value)
+class _FieldReader(NamedTuple):
+    name: str
+    key: str
+    read: _Reader
+    is_inline: bool
+    is_figure: bool
+    #: Whether it is read as None, or by its default, where it is missing.
+    is_omitted: bool
+    has_default: bool
+
+
+@functools.cache
+def _field_readers(kind: Any) -> tuple[_FieldReader, ...]:
+    return tuple(
+        _FieldReader(
+            field.name,
+            key_of(field),
+            _reader(hints(kind)[field.name]),
+            "inline" in field.metadata,
+            "figure" in field.metadata,
+            "omitted" in field.metadata,
+            has_default(field),
+        )
+        for field in dataclasses.fields(kind)
+    )
+
+
+def _read_dataclass(kind: Any, value: Any) -> Any:
+    _require(isinstance(value, dict), "an object", value)
     values: dict[str, object] = {}
-    for field in dataclasses.fields(kind):
-        key = key_of(field)
-        if "inline" in field.metadata:
-            values[field.name] = _read(hints(kind)[field.name], value, place)
-        elif "figure" in field.metadata:
+    for field in _field_readers(kind):
+        key = field.key
+        if field.is_inline:
+            values[field.name] = field.read(value)
+        elif field.is_figure:
             low, high = value.get(f"{key}_interval") or (None, None)
-            values[field.name] = _read(Interval, {"value": value.get(key), "low": low, "high": high}, place)
+            values[field.name] = field.read({"value": value.get(key), "low": low, "high": high})
         elif key in value:
-            values[field.name] = _read(hints(kind)[field.name], value[key], f"{place}.{key}" if place else key)
-        elif "omitted" in field.metadata:
+            try:
+                values[field.name] = field.read(value[key])
+            except _MisfitError as error:
+                raise error.inside(f".{key}") from None
+        elif field.is_omitted:
             values[field.name] = None
-        elif not has_default(field):
-            raise ValueError(f"{f'{place}.{key}' if place else key} is missing")
+        elif not field.has_default:
+            raise _MisfitError((f".{key}", " is missing"))
     return kind(**values)
 
 
-def _require(right: bool, place: str, wanted: str, value: Any) -> None:
+def _require(right: bool, wanted: str, value: Any) -> None:
     if not right:
-        raise ValueError(f"{place or 'the whole'}: {wanted} is needed, not {str(value)[:60]!r}")
+        raise _MisfitError(("", f": {wanted} is needed, not {str(value)[:60]!r}"))

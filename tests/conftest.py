@@ -146,9 +146,6 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
 class _NoWorker:
     """In place of another process: whatever it is asked for goes well."""
 
-    def __init__(self, *arguments: object) -> None:
-        pass
-
     def ask(self, request: Request) -> Reply:
         return Reply()
 
@@ -160,7 +157,7 @@ class _NoWorker:
 def no_trials() -> Iterator[None]:
     """Each file that a test makes is new to the machine, and its trial takes a second: test_trial does without this."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cxr_edge.runtimes.trial.Worker", _NoWorker)
+        patch.setattr("cxr_edge.runtimes.trial.start_worker", _NoWorker)
         yield
 
 

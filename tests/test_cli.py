@@ -8,9 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from benchmarks import start_up
 from cxr_edge import __version__
+from cxr_edge.artifacts.artifact import read_artifact
+from cxr_edge.artifacts.part import write_part
 from tests.conftest import Cli
+from tests.tiny import ramp
 
 COMMANDS = (
     "audit",
@@ -92,6 +97,49 @@ def test_help_imports_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "HEAVY []" in result.stdout
+
+
+def test_a_list_of_commands_reads_the_options_of_none(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr_edge.cli.commands.command_named", lambda name: pytest.fail(f"read the options of {name}"))
+    listed = cli("--help")
+    assert listed.code == 0, listed.err
+    assert "Classify images with one artifact." in listed.out
+
+
+def test_a_prediction_imports_nothing_that_it_does_not_need(tiny: Path, tmp_path: Path, cli: Cli) -> None:
+    Image.fromarray(ramp()).save(tmp_path / "x.png")
+    arguments = [
+        "predict",
+        str(tmp_path / "x.png"),
+        "--artifact",
+        str(tiny / "xception-int8.tflite"),
+        "--runtime",
+        "litert",
+    ]
+    unneeded = (
+        *("rich", "pydicom", "onnxruntime", "cxr_edge.machine", "cxr_edge.imaging.dicom", "cxr_edge.structure.onnx"),
+        *("cxr_edge.runtimes.accelerators", "cxr_edge.runtimes.vulkan", "cxr_edge.artifacts.release"),
+        *("cxr_edge.cli.train", "cxr_edge.train_options", "cxr_edge.benchmarking", "cxr_edge.phantoms"),
+    )
+    code = (
+        f"import sys; from cxr_edge.cli import main; sys.argv = ['cxr-edge', *{arguments!r}]\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        f"print('UNNEEDED', sorted(set({unneeded!r}) & set(sys.modules)))"
+    )
+    # A file that is new to the machine is tried in a process of its own first.
+    assert cli(*arguments).code == 0
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "COVID-19" in result.stdout
+    assert "UNNEEDED []" in result.stdout
+
+
+def test_the_benchmark_of_starting_says_what_a_bundle_lacks(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_part([read_artifact(tiny / "xception-int8.tflite")], tmp_path / "part")
+    monkeypatch.setattr(sys, "argv", ["start_up", "--bundle", str(tmp_path / "part")])
+    with pytest.raises(SystemExit, match=r"xception-int8\.onnx: no such artifact\n.*cxr-edge export --format onnx"):
+        start_up.main()
 
 
 @pytest.mark.slow

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from cxr_edge.choices import nearest
-from cxr_edge.cli import app
+from cxr_edge.cli.commands import NAMES, command_named
 from cxr_edge.cli.examples import EXAMPLES
 from cxr_edge.console import Verbosity, is_verbose
 from cxr_edge.files import write_json
@@ -23,7 +22,6 @@ from cxr_edge.train_options import completed
 from tests.artifacts import old_record
 from tests.conftest import Cli
 
-GROUP: Any = typer.main.get_command(app)
 TYPED = [(name, typed) for name, examples in EXAMPLES.items() for typed, _ in examples]
 
 
@@ -34,11 +32,11 @@ def test_each_example_is_what_its_command_takes(command: str, typed: str, monkey
     monkeypatch.delenv("CXR_EDGE_REQUIRE_SIGNATURE")
     program, name, *arguments = shlex.split(typed)
     assert (program, name) == ("cxr-edge", command)
-    GROUP.commands[command].make_context(command, arguments, resilient_parsing=True)
+    command_named(command).make_context(command, arguments, resilient_parsing=True)
 
 
 def test_every_command_has_examples_and_help_shows_them(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(EXAMPLES) == set(GROUP.commands)
+    assert set(EXAMPLES) == set(NAMES)
     out = cli("train", "--help").out
     assert "Examples" in out
     assert "cxr-edge train --data x-rays --folds 5" in out

@@ -16,7 +16,8 @@ from PIL import Image
 from cxr_edge.artifacts.migration import current_rule
 from cxr_edge.errors import ImageError
 from cxr_edge.imaging import decode
-from cxr_edge.imaging.dicom import dicom_facts, is_dicom, warnings_about, warnings_of
+from cxr_edge.imaging.dicom import dicom_facts, warnings_about, warnings_of
+from cxr_edge.imaging.dicom_files import is_dicom
 from cxr_edge.imaging.rule import NO_DICOM, RULE, VERSION, WITH_GROUPS, ImagingRule, same_pixels
 from cxr_edge.records import from_json
 from cxr_edge.runtimes.selection import warning_about_image

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_edge.artifacts.bundle import MANIFEST, read_bundle
-from cxr_edge.artifacts.installation import bundle_in
+from cxr_edge.artifacts.bundle import MANIFEST, bundle_in, read_bundle
 from cxr_edge.artifacts.publishing import publish
 from cxr_edge.files import write_json
 from cxr_edge.phantoms.drawing import draw_phantom

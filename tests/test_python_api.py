@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import typer
 from PIL import Image
 
 import cxr_edge
@@ -25,7 +24,7 @@ from cxr_edge import ArtifactError, Classifier, ImageError, OptionError, Predict
 from cxr_edge.artifacts.bundle import write_manifest
 from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.artifacts.metadata import ReferenceOutputs
-from cxr_edge.cli import app
+from cxr_edge.cli.commands import command_named
 from cxr_edge.evaluation.reference_images import packed, reference_images
 from cxr_edge.files import sha256_of
 from cxr_edge.imaging.decode import load_image
@@ -198,8 +197,7 @@ def test_open_bundle_lists_what_is_there(tiny: Path) -> None:
 
 
 def _options(command: str) -> set[str]:
-    group = typer.main.get_command(app)
-    parameters = group.commands[command].params  # type: ignore[attr-defined]
+    parameters = command_named(command).params
     return {max(own.opts, key=len).lstrip("-").replace("-", "_") for own in parameters} - {"help"}
 
 

@@ -8,8 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cxr_edge.artifacts.artifact import read_metadata
 from cxr_edge.artifacts.contract import contract
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata, Manifest, Training, joined
@@ -73,7 +75,8 @@ def test_a_field_goes_by_its_key_and_none_by_default_is_left_out() -> None:
         ({"x": 1}, "title is missing"),
         ({"x": "1", "title": "a"}, "x: number"),
         ({"x": True, "title": "a"}, "x: number"),
-        ({"x": 1, "title": "a", "colours": ["blue"]}, "blue"),
+        ({"x": 1, "title": "a", "colours": ["blue"]}, r"colours\[0\]: 'blue'"),
+        ({"x": 1, "title": "a", "colours": ["red", 3]}, r"colours\[1\]: a string"),
         ({"x": 1, "title": "a", "colours": "red"}, "colours: a list"),
         ({"x": 1, "title": "a", "note": 3}, "note: string"),
         ([], "object"),
@@ -82,6 +85,17 @@ def test_a_field_goes_by_its_key_and_none_by_default_is_left_out() -> None:
 def test_what_does_not_fit_is_named(value: Any, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         from_json(Point, value)
+
+
+def test_the_place_of_what_does_not_fit_is_named_to_the_end() -> None:
+    metadata = to_json(some_metadata())
+    metadata["contract"]["input"]["shape"][1] = None
+    metadata["training"]["images"]["Normal"] = "many"
+    with pytest.raises(ValueError, match=r"^contract\.input\.shape\[1\]: .*; contract\.input\.shape\[1\]: "):
+        from_json(ArtifactMetadata, metadata)
+    metadata["contract"]["input"]["shape"][1] = 71
+    with pytest.raises(ValueError, match=r"^training\.images\.Normal: integer is needed, not 'many'$"):
+        from_json(ArtifactMetadata, metadata)
 
 
 def test_a_schema_says_what_is_required_and_what_may_be_null() -> None:
@@ -113,6 +127,15 @@ def test_equal_metadata_is_sealed_into_equal_bytes(kind: ArtifactFormat) -> None
     first, second = (sealed(b"content", some_metadata(format=kind)) for _ in range(2))
     assert first == second
     assert first.startswith(b"content")
+
+
+@pytest.mark.parametrize("kind", list(ArtifactFormat))
+def test_metadata_of_any_size_is_read(kind: ArtifactFormat, tmp_path: Path) -> None:
+    # Random digits, which no compression makes small.
+    metadata = some_metadata(format=kind, recipe={"why": np.random.default_rng(0).bytes(2 << 20).hex()})
+    path = tmp_path / f"x.{kind}"
+    path.write_bytes(sealed(b"" if kind is ArtifactFormat.ONNX else b"content", metadata))
+    assert read_metadata(path) == metadata
 
 
 def test_a_contract_is_known_by_all_it_says() -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.choices import OnBadImage, Precision, Resize
-from cxr_edge.cli.spread import spread_declared
+from cxr_edge.cli.spread import spread_declared, spread_out
 from cxr_edge.errors import RunError
 from cxr_edge.evaluation.metrics import metrics_of
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
@@ -210,11 +210,11 @@ class Cooking:
 def test_a_field_is_all_that_an_option_takes() -> None:
     app, seen = typer.Typer(), []
 
-    @app.command()
-    @spread_declared("options", Cooking)
+    @spread_declared("options", lambda: Cooking)
     def cook(options: Mapping[str, Any]) -> None:
         seen.append(options)
 
+    app.command()(spread_out(cook))
     typer.main.get_command(app)(["--stir", "--spices", "salt", "--spices", "thyme"], standalone_mode=False)
     assert seen == [{"minutes": None, "spices": ["salt", "thyme"], "stir": True}]
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,16 @@ import pytest
 from PIL import Image
 
 import cxr_edge.runtimes
+from cxr_edge.artifacts.artifact import read_artifact
+from cxr_edge.artifacts.part import write_part
 from cxr_edge.benchmarking.latency import Candidate, measure
 from cxr_edge.benchmarking.startup import StartUp, startup
 from cxr_edge.errors import ArtifactError, OptionError, ProviderError
 from cxr_edge.evaluation.scoring import score_images
-from cxr_edge.runtimes.accelerators import RemoteSession, missing_accelerators
+from cxr_edge.reporting.terminal.devices import show_devices
+from cxr_edge.runtimes.accelerators import RemoteSession, accelerator_states
 from cxr_edge.runtimes.base import Runtime, all_runtimes, every_runtime, runtime_named
+from cxr_edge.runtimes.discovery import devices
 from cxr_edge.runtimes.gpus import gpu_nodes
 from cxr_edge.runtimes.litert_runtime import CompiledModelSession, LiteRTSession
 from cxr_edge.runtimes.onnx_runtime import ONNXRuntimeSession
@@ -30,7 +35,10 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 1), dtype=np.
 FILE = """
 import atexit, os, time
 import numpy as np
+from cxr_edge.artifacts.artifact import read_metadata
+from cxr_edge.errors import ProviderError
 from cxr_edge.runtimes.base import Adapter, Provider, Runtime
+from cxr_edge.runtimes.vulkan import AdapterKind, GPUAdapter
 from tests.tiny import expected
 
 class Session:
@@ -53,16 +61,22 @@ class OnPaper(Adapter):
         if provider == "dies_asked":
             os.abort()
         return "no such pencil" if provider == "absent" else None
+    def gpu(self, provider):
+        kinds = {"slow": AdapterKind.DISCRETE, "drawn": AdapterKind.SOFTWARE}
+        return GPUAdapter("llvmpipe", kinds[provider]) if provider in kinds else None
     def load(self, path, threads, provider):
+        if provider == "drawn" and read_metadata(path).quantization.is_integer:
+            raise ProviderError(f"{path}: no integers fit on {path}")
         if provider == "dies_ending":
             atexit.register(os.abort)
         return Session(provider)
     def placement(self, path, threads, provider, image):
         return {"paper": 3, "head": 1}
 
-names = ("slow", "absent", "dies_asked", "dies_computing", "dies_ending")
+names = ("slow", "absent", "dies_asked", "dies_computing", "dies_ending", "drawn")
 RUNTIME = Runtime("by_hand", "Pencil", package="json", extra="pencil", formats=("tflite",), preference=9,
-                  adapter=OnPaper(), accelerators=tuple(Provider(name, name.upper()) for name in names))
+                  adapter=OnPaper(),
+                  accelerators=tuple(Provider(name, name.upper(), f"as {name} as it gets") for name in names))
 """
 
 
@@ -108,11 +122,73 @@ def test_a_runtime_is_added_by_adding_its_file(
 
 
 @pytest.mark.slow
+def test_a_whole_bundle_is_measured_where_an_accelerator_refuses_a_part_of_it(
+    pencil: Path, tiny: Path, picture: Path, cli: Cli, tmp_path: Path
+) -> None:
+    output = tmp_path / "x.json"
+    common = ["bench", "--quick", "--images", picture, "--runtime", "pencil:drawn", "--json", output]
+    result = cli(*common, "--bundle", tiny, "--threads", "1,2")
+    assert result.code == 0, result.err
+    record = json.loads(output.read_text())
+    assert {row["id"] for row in record["rows"]} == {"xception-float32.tflite@pencil:drawn"}
+    told = [own["text"] for own in record["warnings"] if own["subject"] == "xception-int8.tflite@pencil:drawn"]
+    assert told == ["xception-int8.tflite@pencil:drawn is not in the table: no integers fit on xception-int8.tflite"]
+    assert told[0] in " ".join(result.out.split())
+    # Named by itself it is an error, and so is a bundle of which nothing is left.
+    alone = tmp_path / "alone"
+    write_part([read_artifact(tiny / "xception-int8.tflite")], alone)
+    for arguments in (("--artifact", tiny / "xception-int8.tflite"), ("--bundle", alone)):
+        result = cli(*common, *arguments)
+        assert result.code == 2
+        assert "no integers fit" in result.err
+
+
+def test_an_adapter_in_software_is_no_gpu(
+    pencil: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Without those that crash the process which asks for them.
+    (own,) = (runtime for runtime in all_runtimes() if runtime.name == "by_hand")
+    well_behaved = tuple(provider for provider in own.accelerators if provider.name in ("slow", "drawn"))
+    monkeypatch.setattr("cxr_edge.runtimes.discovery.all_runtimes", lambda: [replace(own, accelerators=well_behaved)])
+    listed = devices()
+    rows = {row.option: row for row in listed.runtimes}
+    assert (rows["pencil:slow"].gpu, rows["pencil:slow"].in_software) == ("llvmpipe", False)
+    assert (rows["pencil:drawn"].gpu, rows["pencil:drawn"].in_software) == ("llvmpipe", True)
+    show_devices(listed)
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if "pencil:drawn" in line)
+    assert "in software, no GPU" in line
+    assert "ready" not in line
+    assert any("pencil:slow" in line and "ready: llvmpipe" in line for line in lines)
+    path = tiny / "xception-float32.tflite"
+    assert runtime_named("pencil:drawn").load(path, 1).in_software()  # type: ignore[attr-defined]
+    assert not runtime_named("pencil:slow").load(path, 1).in_software()  # type: ignore[attr-defined]
+
+
+def test_inspect_says_what_accelerators_do_with_int8(pencil: Path, tiny: Path, cli: Cli, tmp_path: Path) -> None:
+    output = tmp_path / "x.json"
+    result = cli("inspect", tiny / "xception-int8.tflite", "--json", output)
+    assert result.code == 0, result.err
+    told = json.loads(output.read_text())["int8_on"]
+    assert told["pencil:slow"] == "as slow as it gets"
+    assert told["litert:gpu"].startswith("refused")
+    assert not any(option.startswith("onnx") for option in told)
+    assert "int8 on pencil:slow" in result.out
+    assert cli("inspect", tiny / "xception-float32.tflite", "--json", output).code == 0
+    assert json.loads(output.read_text())["int8_on"] == {}
+
+
+@pytest.mark.parametrize("option", ["onnx:webgpu", "onnx:cuda", "onnx:tensorrt", "litert:gpu", "openvino:gpu"])
+def test_of_each_gpu_it_is_known_what_it_does_with_int8(option: str) -> None:
+    assert runtime_named(option).int8
+
+
+@pytest.mark.slow
 def test_a_driver_that_dies_is_told_and_the_others_are_still_asked(pencil: Path) -> None:
-    reasons = missing_accelerators([runtime for runtime in every_runtime() if runtime.name == "by_hand"][1:])
-    assert reasons["pencil:slow"] is None
-    assert "killed by signal 6" in str(reasons["pencil:dies_asked"])
-    assert reasons["pencil:dies_computing"] is None
+    states = accelerator_states([runtime for runtime in every_runtime() if runtime.name == "by_hand"][1:])
+    assert states["pencil:slow"].missing is None
+    assert "killed by signal 6" in str(states["pencil:dies_asked"].missing)
+    assert states["pencil:dies_computing"].missing is None
 
 
 def test_an_accelerator_computes_in_a_process_of_its_own(pencil: Path, tiny: Path) -> None:

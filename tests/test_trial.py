@@ -20,6 +20,7 @@ from cxr_edge.phantoms.drawing import draw_phantom
 from cxr_edge.runtimes import trial
 from cxr_edge.runtimes.accelerators import Ask, Request, Worker
 from cxr_edge.runtimes.base import Runtime, all_runtimes
+from cxr_edge.runtimes.trial import start_worker
 from cxr_edge.updates.archive import pack
 from tests.conftest import Cli
 from tests.tiny import SIZE, expected, ramp, write_bundle_with_references
@@ -33,7 +34,7 @@ def new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """With nothing in its cache."""
     monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(trial, "_survived", set())
-    monkeypatch.setattr(trial, "Worker", Worker)
+    monkeypatch.setattr(trial, "start_worker", start_worker)
 
 
 @pytest.fixture
@@ -41,9 +42,7 @@ def crashing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Has every trial end as a program does."""
 
     def become(program: str) -> None:
-        monkeypatch.setattr(
-            trial, "Worker", lambda title, command, patience: Worker(title, [sys.executable, "-c", program], 1)
-        )
+        monkeypatch.setattr(trial, "start_worker", lambda: Worker("a trial", [sys.executable, "-c", program], 1))
 
     return become
 
@@ -181,6 +180,12 @@ def test_what_its_owner_signed_is_not_tried_where_signatures_are_asked_for(
     assert "killed by signal 11" in result.err
 
 
+def test_a_file_that_was_just_hashed_is_not_hashed_again(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "sha256_of", lambda path: pytest.fail(f"{path} hashed again"))
+    for path in (tiny, tiny / "xception-int8.onnx"):
+        Classifier.open(path, "onnx", 1)
+
+
 def test_code_in_the_working_folder_is_not_run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(shutil.copytree(tiny, tmp_path / "bundle"))
     for name in ("numpy", "onnxruntime", "cxr_edge"):
@@ -193,4 +198,4 @@ def test_code_in_the_working_folder_is_not_run(tiny: Path, tmp_path: Path, monke
 def test_a_worker_is_killed_where_it_takes_too_long() -> None:
     worker = Worker("a runtime", [sys.executable, "-c", HANG], 0.5)
     with pytest.raises(ProviderError, match="signal 9"):
-        worker.ask(Request(Ask.MISSING))
+        worker.ask(Request(Ask.STATE))

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from cxr_edge import Classifier, open_bundle
-from cxr_edge.artifacts.bundle import MANIFEST, read_bundle, read_manifest
-from cxr_edge.artifacts.installation import STATE, bundle_in, read_installation
+from cxr_edge.artifacts.bundle import INSTALLED, MANIFEST, bundle_in, read_bundle, read_manifest
+from cxr_edge.artifacts.installation import read_installation
 from cxr_edge.artifacts.release import RELEASE, SIGNATURE
 from cxr_edge.errors import ArtifactError, GateError, OptionError
 from cxr_edge.files import sha256_of
@@ -143,9 +143,9 @@ def test_the_same_bundle_again_changes_nothing_and_a_damaged_one_is_replaced(bun
     device = tmp_path / "device"
     install(bundles / "one.zip", device)
     install(bundles / "two.zip", device)
-    before = (device / STATE).read_text()
+    before = (device / INSTALLED).read_text()
     install(bundles / "two.zip", device)
-    assert (device / STATE).read_text() == before
+    assert (device / INSTALLED).read_text() == before
     (bundle_in(device) / MANIFEST).write_text("{}")
     assert install(bundles / "two.zip", device).previous is not None
     assert temperature_in_force(device) == 2.0
@@ -279,7 +279,7 @@ def test_a_bundle_that_computes_something_else_here_is_not_installed(bundles: Pa
     with pytest.raises(GateError, match="p90 of one inference"):
         install(bundles / "two.zip", device, max_p90_ms=1e-6)
     assert temperature_in_force(device) == 3.0
-    assert sorted(path.name for path in device.iterdir()) == ["bundles", STATE]
+    assert sorted(path.name for path in device.iterdir()) == ["bundles", INSTALLED]
 
 
 def outside(archive: zipfile.ZipFile) -> None:
@@ -376,7 +376,7 @@ def test_a_loss_of_power_at_any_moment_leaves_one_whole_bundle_in_force(
 
 def test_a_damaged_record_of_what_is_installed_is_refused(tmp_path: Path, cli: Cli) -> None:
     for text in ('{"active": "../..", "previous": null}', "{", "[" * 100_000):
-        (tmp_path / STATE).write_text(text)
+        (tmp_path / INSTALLED).write_text(text)
         with pytest.raises(ArtifactError, match=r"installed\.json: damaged"):
             read_installation(tmp_path)
     assert cli("rollback", tmp_path).code == 2

@@ -26,7 +26,8 @@ from benchmarks.peers.targets import LATENCY_TARGETS, judge_latency, judge_size
 from cxr_edge import __version__
 from cxr_edge.data.split import run_split
 from cxr_edge.files import write_json
-from cxr_edge.machine import describe_machine, usable_cores
+from cxr_edge.machine import describe_machine
+from cxr_edge.processors import usable_cores
 from cxr_edge.records import JsonObject, to_json
 from cxr_edge.runs import Run, find_run
 

@@ -6,6 +6,7 @@ import io
 import lzma
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ METADATA_ENTRY = "metadata.json"
 METADATA_KEY = "cxr_edge"
 #: Real metadata takes a few hundred kilobytes. A file that unpacks to more than this is built to exhaust the memory.
 MAX_METADATA_BYTES = 16 << 20
+#: The zip of real metadata is smaller.
+_USUAL_ZIP_BYTES = 1 << 20
 #: The largest file accepted as an artifact: six times a float32 Xception.
 MAX_ARTIFACT_BYTES = 512 << 20
 #: What a forged zip raises besides ValueError and OSError, due to its structure, streams, methods or encryption.
@@ -128,9 +131,15 @@ def require_artifact_file(path: Path) -> ArtifactFormat:
 
 
 def _metadata_of_tflite(path: Path) -> bytes:
+    with suppress(KeyError, ValueError, *UNZIPPING_ERRORS):
+        return _metadata_in_end(path, _USUAL_ZIP_BYTES)
+    return _metadata_in_end(path, MAX_METADATA_BYTES)
+
+
+def _metadata_in_end(path: Path, limit: int) -> bytes:
     # Only the end of the file: the directory of a forged zip may list millions of entries.
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - MAX_METADATA_BYTES))
+        file.seek(max(0, path.stat().st_size - limit))
         end = io.BytesIO(file.read())
     with zipfile.ZipFile(end) as archive:
         unpacked = archive.getinfo(METADATA_ENTRY).file_size

@@ -17,6 +17,8 @@ from cxr_edge.files import read_bounded, require_bounded, sha256_of, write_json,
 from cxr_edge.records import from_json, parse_json, to_json
 
 MANIFEST = "manifest.json"
+#: What makes a folder one that `cxr-edge install` manages; `artifacts.installation` reads it.
+INSTALLED = "installed.json"
 #: The reference inputs; `evaluation.reference_images` reads them.
 REFERENCES = "reference.npz"
 #: The model card; `cxr_edge.reporting.card` writes it.
@@ -25,6 +27,16 @@ CARD = "MODEL_CARD.md"
 MAX_MANIFEST_BYTES = 16 << 20
 #: Real ones take some ten kilobytes.
 _MAX_CARD_BYTES = 1 << 20
+
+
+def bundle_in(folder: Path) -> Path:
+    """The active bundle in a folder that `cxr-edge install` manages; any other folder itself. Raises ArtifactError."""
+    if not (folder / INSTALLED).is_file():
+        return folder
+    from cxr_edge.artifacts.installation import BUNDLES, read_installation
+
+    state = read_installation(folder)
+    return folder if state is None else folder / BUNDLES / state.active
 
 
 def read_checked_artifact(path: Path) -> Artifact:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cxr_edge.artifacts.bundle import INSTALLED
 from cxr_edge.artifacts.validation import FILE_NAME
 from cxr_edge.errors import ArtifactError
 from cxr_edge.files import read_bounded, write_json
 from cxr_edge.records import from_json, parse_json, to_json
 
-STATE = "installed.json"
 BUNDLES = "bundles"
 SCHEMA = 1
 _MAX_BYTES = 1 << 20
@@ -31,7 +31,7 @@ class Installation:
 
 def read_installation(folder: Path) -> Installation | None:
     """What is installed in a folder; None if nothing is. Raises ArtifactError for a damaged record."""
-    path = folder / STATE
+    path = folder / INSTALLED
     if not path.is_file():
         return None
     try:
@@ -48,10 +48,4 @@ def read_installation(folder: Path) -> Installation | None:
 
 def write_installation(folder: Path, state: Installation) -> None:
     """Make a bundle the active one, atomically."""
-    write_json(folder / STATE, to_json(state))
-
-
-def bundle_in(folder: Path) -> Path:
-    """The active bundle in a folder that `cxr-edge install` manages; any other folder itself. Raises ArtifactError."""
-    state = read_installation(folder)
-    return folder if state is None else folder / BUNDLES / state.active
+    write_json(folder / INSTALLED, to_json(state))

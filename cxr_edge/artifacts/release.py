@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 RELEASE, SIGNATURE = "release.json", "release.sig"
-#: The environment variable of `--require-signature`: the file of a public key.
-REQUIRED_KEY = "CXR_EDGE_REQUIRE_SIGNATURE"
 SCHEMA = 1
 #: Distinguishes a signed release from anything else signed with the same key.
 KIND = "cxr-edge release"
@@ -100,28 +97,13 @@ def require_files(folder: Path, release: Release) -> None:
         _require_file(folder, own)
 
 
-def required_key() -> Path | None:
-    """The public key file in `REQUIRED_KEY`; None if it is not set.
-
-    Raises:
-        OptionError: it is set but empty, as by a script whose own variable is missing; that must not disable the check.
-    """
-    key = os.environ.get(REQUIRED_KEY)
-    if key is not None and not key.strip():
-        raise OptionError(f"{REQUIRED_KEY} is set and names no file; name the owner's public key, or unset it")
-    return None if key is None else Path(key)
-
-
-def require_released(path: Path) -> None:
-    """If `REQUIRED_KEY` names the owner's public key, refuse an artifact that the owner did not release.
+def require_released(path: Path, key: Path) -> None:
+    """Refuse an artifact that the owner of a public key did not release.
 
     Raises:
         ArtifactError: it or the manifest beside it is not released, or was changed since.
-        OptionError: as `required_key`.
+        OptionError, MissingDependencyError: as `signed_release`.
     """
-    key = required_key()
-    if key is None:
-        return
     release = signed_release(path.parent, key)
     named = {own.file: own for own in release.files}
     for name in (MANIFEST, path.name):

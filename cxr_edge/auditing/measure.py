@@ -17,7 +17,7 @@ from cxr_edge.errors import ImageError
 from cxr_edge.imaging import decode
 from cxr_edge.imaging.dicom import dicom_facts, warnings_about
 from cxr_edge.imaging.reading import read_bytes
-from cxr_edge.machine import usable_cores
+from cxr_edge.processors import usable_cores
 
 #: Range of grey levels within which a row or column counts as of one colour: JPEG ringing in a black border is weaker.
 BORDER_TOLERANCE = 10

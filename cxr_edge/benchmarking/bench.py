@@ -35,11 +35,12 @@ from cxr_edge.benchmarking.record import (
 from cxr_edge.benchmarking.startup import DidNotStart, StartUp
 from cxr_edge.benchmarking.targets import Target, artifact_target, keras_target
 from cxr_edge.benchmarking.throughput import Throughput
-from cxr_edge.errors import ImageError, OptionError, unusable
+from cxr_edge.errors import ArtifactError, CxrEdgeError, ImageError, OptionError, ProviderError, unusable
 from cxr_edge.imaging.decode import load_image
-from cxr_edge.machine import describe_machine, usable_cores
+from cxr_edge.machine import describe_machine
+from cxr_edge.processors import usable_cores
 from cxr_edge.progress import Stage, silently
-from cxr_edge.runtimes.base import Session
+from cxr_edge.runtimes.base import CPU, Runtime, Session, require_loadable
 from cxr_edge.runtimes.selection import Selection
 from cxr_edge.runtimes.trial import Trial
 from cxr_edge.wording import counted
@@ -119,7 +120,8 @@ def bench(selection: Selection, options: BenchOptions, progress: Stage = silentl
         noise=judge_noise([row.spread for row in rows], before, passes[-1].after),
         rows=rows,
         from_files=from_files,
-        warnings=(*warnings, *(warning for one_pass in passes for warning in one_pass.warnings)),
+        # What an accelerator refuses, it refuses in each pass.
+        warnings=tuple(dict.fromkeys((*warnings, *(warning for own in passes for warning in own.warnings)))),
     ).concluded()
 
 
@@ -143,7 +145,7 @@ def _decoded(files: ImageFiles, like: Artifact) -> tuple[ImageFiles, NDArray[np.
 
 
 def _measure_pass(common: _Bench, threads: int) -> _Pass:
-    targets = _targets(common, threads)
+    targets, left_out = _targets(common, threads)
     baseline = _baseline(targets, common.options.baseline)
     _measure_latencies(common, threads, targets)
     after = read_clock()
@@ -153,7 +155,7 @@ def _measure_pass(common: _Bench, threads: int) -> _Pass:
         _row(target, baseline, throughput, None if isinstance(start, DidNotStart) else start)
         for target, throughput, start in zip(targets, throughputs, starts, strict=True)
     ]
-    warnings = tuple(
+    not_started = [
         BenchWarning(
             WarningKind.NOT_STARTED,
             target.facts.id,
@@ -161,9 +163,9 @@ def _measure_pass(common: _Bench, threads: int) -> _Pass:
         )
         for target, start in zip(targets, starts, strict=True)
         if isinstance(start, DidNotStart)
-    )
-    reloads = [_reload(target) for target in targets]
-    return _Pass(tuple(_Measured(row, reload) for row, reload in zip(rows, reloads, strict=True)), after, warnings)
+    ]
+    measured = tuple(_Measured(row, _reload(target)) for row, target in zip(rows, targets, strict=True))
+    return _Pass(measured, after, (*left_out, *not_started))
 
 
 def _reload(target: Target) -> Callable[[], Session]:
@@ -171,8 +173,12 @@ def _reload(target: Target) -> Callable[[], Session]:
     return lambda: source.load(threads)
 
 
-def _targets(common: _Bench, threads: int) -> list[Target]:
-    """The loaded targets, the Keras model first."""
+def _targets(common: _Bench, threads: int) -> tuple[list[Target], list[BenchWarning]]:
+    """The loaded targets, the Keras model first, and what was left out of a bundle because an accelerator refuses it.
+
+    Raises:
+        ProviderError, ArtifactError: an accelerator refuses an artifact that was named by itself, or all of a bundle.
+    """
     plan = common.plan
     for runtime in dict.fromkeys(runtime for _, runtime in plan.pairs):
         # Importing a runtime must not count as loading the first artifact.
@@ -181,11 +187,31 @@ def _targets(common: _Bench, threads: int) -> list[Target]:
         # Nor must the trial of files new to this machine.
         for artifact, runtime in plan.pairs:
             trial.require_known(artifact.path, runtime)
-    targets = [artifact_target(artifact, runtime, threads, common.images) for artifact, runtime in plan.pairs]
-    if plan.keras is None:
-        return targets
-    accuracies = [artifact.parity["reference_accuracy"] for artifact in plan.artifacts if artifact.parity]
-    return [keras_target(plan.keras, threads, accuracies[0] if accuracies else None), *targets]
+    targets: list[Target] = []
+    left_out: list[BenchWarning] = []
+    refusal: CxrEdgeError | None = None
+    for artifact, runtime in plan.pairs:
+        require_loadable(artifact.path)
+        try:
+            targets.append(artifact_target(artifact, runtime, threads, common.images))
+        except (ProviderError, ArtifactError) as error:
+            if runtime.provider == CPU or not plan.whole_bundle:
+                raise
+            refusal = error
+            left_out.append(_refused(artifact, runtime, error))
+    if plan.keras is not None:
+        accuracies = [artifact.parity["reference_accuracy"] for artifact in plan.artifacts if artifact.parity]
+        targets.insert(0, keras_target(plan.keras, threads, accuracies[0] if accuracies else None))
+    if refusal is not None and not targets:
+        raise refusal
+    return targets, left_out
+
+
+def _refused(artifact: Artifact, runtime: Runtime, error: CxrEdgeError) -> BenchWarning:
+    row = f"{artifact.name}@{runtime.option}"
+    # Records are shared with other people: no folder's name.
+    reason = str(error).removeprefix(f"{artifact.path}: ").replace(str(artifact.path), artifact.name)
+    return BenchWarning(WarningKind.LEFT_OUT, row, f"{row} is not in the table: {reason}")
 
 
 def _baseline(targets: Sequence[Target], wanted: str | None) -> Target:

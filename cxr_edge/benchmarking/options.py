@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cxr_edge.benchmarking.ratios import LEAST_ROUNDS
 from cxr_edge.errors import OptionError
-from cxr_edge.machine import usable_cores
+from cxr_edge.processors import usable_cores
 
 #: The runtime name of the Keras model's row.
 KERAS = "keras"

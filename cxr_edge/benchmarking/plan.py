@@ -12,7 +12,7 @@ from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.benchmarking.options import KERAS, BenchOptions
 from cxr_edge.benchmarking.record import BenchWarning, WarningKind
 from cxr_edge.errors import MissingDependencyError, OptionError
-from cxr_edge.machine import usable_cores
+from cxr_edge.processors import usable_cores
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Runtime, all_runtimes, runtime_named
 from cxr_edge.runtimes.selection import Selection, best_of, warning_about
@@ -21,13 +21,14 @@ from cxr_edge.runtimes.selection import Selection, best_of, warning_about
 @dataclass(frozen=True)
 class Plan:
     """`pairs` are the rows to measure for each number of `threads`; `keras` is the run whose model is another row, or
-    None.
+    None. In `whole_bundle`, what an accelerator refuses is left out; an artifact named by itself is not.
     """
 
     pairs: tuple[tuple[Artifact, Runtime], ...]
     keras: Run | None
     threads: tuple[int, ...]
     warnings: tuple[BenchWarning, ...]
+    whole_bundle: bool
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -72,7 +73,7 @@ def plan_bench(selection: Selection, options: BenchOptions) -> Plan:
     ]
     doubts = [warning for artifact in artifacts if (warning := warning_about(artifact))]
     warnings += [BenchWarning(WarningKind.DOUBTFUL, doubt.artifact, str(doubt)) for doubt in doubts]
-    return Plan(tuple(pairs), run, passes, tuple(warnings))
+    return Plan(tuple(pairs), run, passes, tuple(warnings), whole_bundle=selection.folder is not None)
 
 
 def _names_keras(names: Sequence[str]) -> bool:

@@ -6,72 +6,21 @@ import io
 import os
 import sys
 import traceback
-from typing import Any
 
 import typer
-from typer.core import TyperCommand
 
 from cxr_edge import __version__
-from cxr_edge.cli import (
-    audit,
-    bench,
-    bundle,
-    card,
-    demo,
-    devices,
-    evaluate,
-    export,
-    inspect,
-    install,
-    pack,
-    phantom,
-    predict,
-    release,
-    report,
-    rollback,
-    train,
-    verify,
-    web,
-)
-from cxr_edge.cli.examples import epilog_of
-from cxr_edge.cli.export_choices import current_name
+from cxr_edge.cli.commands import Commands
 from cxr_edge.errors import CxrEdgeError, MissingDependencyError, extra_with, first_line
-
-#: Minimum similarity of two option names for one to be a likely typo of the other.
-_ALIKE = 0.75
-
-
-class Command(TyperCommand):
-    """A command that only suggests plausible options: --quantize for --quantise."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except Exception as error:
-            # typer does not export this error class.
-            if possibilities := getattr(error, "possibilities", None):
-                from difflib import get_close_matches
-
-                wanted = str(getattr(error, "option_name", ""))
-                vars(error)["possibilities"] = get_close_matches(wanted, possibilities, cutoff=_ALIKE)
-            raise
-
 
 app = typer.Typer(
     name="cxr-edge",
+    cls=Commands,
     help="Chest X-ray classifiers, from a folder of images to int8 on a device at the edge. Not a medical device.",
     invoke_without_command=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (
-    *(audit, train, export, verify, evaluate, bench, report),
-    *(card, bundle, release, pack, install, rollback),
-    *(predict, web, inspect, devices, phantom, demo),
-):
-    name = module.__name__.rpartition(".")[2]
-    settings = {"token_normalize_func": current_name}
-    app.command(name, cls=Command, epilog=epilog_of(name), context_settings=settings)(module.command)
 
 
 #: The environment variable of `--debug`.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr_edge.cli.export_choices import FormatChoice, QuantizationChoice
-from cxr_edge.cli.options import ConfigOption, GateOptions, JsonOption, RunOption
+from cxr_edge.cli.gate_options import GateOptions
+from cxr_edge.cli.options import ConfigOption, JsonOption, RunOption
 from cxr_edge.cli.spread import spread
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from cxr_edge.cli.defaults import options_of_file, options_of_run
 from cxr_edge.cli.json_output import json_target
 
 #: Where help shows an option that several commands have.
-OUTPUT, GATE = "Output", "Gate"
+OUTPUT = "Output"
 
 RunOption = Annotated[
     Path | None,
@@ -81,51 +80,6 @@ LikeOption = Annotated[
         callback=options_of_run,
     ),
 ]
-AgreementOption = Annotated[
-    float | None,
-    typer.Option(
-        "--min-agreement",
-        help="Minimum share of images with the same top-1 class, among images like those trained on.",
-        show_default="0.95, or the recipe's",
-        rich_help_panel=GATE,
-    ),
-]
-DropOption = Annotated[
-    float | None,
-    typer.Option(
-        "--max-accuracy-drop",
-        help="Maximum drop in accuracy, as a share: 0.02 is two points.",
-        show_default="0.02, or the recipe's",
-        rich_help_panel=GATE,
-    ),
-]
-SensitivityOption = Annotated[
-    float | None,
-    typer.Option(
-        "--max-sensitivity-drop",
-        help="Maximum drop in the sensitivity of any class.",
-        show_default="0.05, or the recipe's",
-        rich_help_panel=GATE,
-    ),
-]
-ShiftedAgreementOption = Annotated[
-    float | None,
-    typer.Option(
-        "--min-shifted-agreement",
-        help="Minimum share with the same class under each shift, and on other images.",
-        show_default="0.9, or the recipe's",
-        rich_help_panel=GATE,
-    ),
-]
-ClassLossOption = Annotated[
-    float | None,
-    typer.Option(
-        "--max-class-loss",
-        help="Maximum net loss of any class, as a share of the images that Keras puts in it.",
-        show_default="0.01, or the recipe's",
-        rich_help_panel=GATE,
-    ),
-]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", help="Threads of one inference.", show_default="all usable cores", min=1)
 ]
@@ -133,7 +87,7 @@ ThreadsOption = Annotated[
 
 def _demand_signature(key: Path | None) -> Path | None:
     """Set the environment variable, which applies to loading artifacts here and in processes that a command starts."""
-    from cxr_edge.artifacts.release import REQUIRED_KEY, required_key
+    from cxr_edge.artifacts.required_key import REQUIRED_KEY, required_key
 
     if key is not None:
         os.environ[REQUIRED_KEY] = str(key.absolute())
@@ -151,20 +105,3 @@ SignatureOption = Annotated[
         callback=_demand_signature,
     ),
 ]
-
-
-@dataclass(frozen=True)
-class GateOptions:
-    """The demands on an artifact; None for those not stated."""
-
-    min_agreement: AgreementOption = None
-    max_accuracy_drop: DropOption = None
-    max_sensitivity_drop: SensitivityOption = None
-    min_shifted_agreement: ShiftedAgreementOption = None
-    max_class_loss: ClassLossOption = None
-
-    def demanded(self) -> dict[str, float]:
-        """The stated demands."""
-        from cxr_edge.evaluation.gate import demanded
-
-        return demanded(**asdict(self))

@@ -1,45 +1,71 @@
-"""A command whose options are the fields of dataclasses."""
+"""A command whose options are the fields of dataclasses.
+
+The fields are read by `spread_out`, when the command is used: that takes longer than to import all commands.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import wraps
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import typer
 
-from cxr_edge.option import declared, flag_of
 
-
-@dataclass(frozen=True)
-class _Spread:
+class _Spread(NamedTuple):
     """The options that replace a parameter of a command, and what builds the parameter from their values."""
 
     options: list[inspect.Parameter]
     gathered: Callable[..., Any]
 
 
-def spread(*parameters: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+_Command = Callable[..., None]
+#: Attribute of a command: what builds it with its options.
+_BUILD = "build"
+
+
+def spread_out(command: _Command) -> _Command:
+    """A command as typer takes it: with fields in place of parameters, where it says so."""
+    build: Callable[[], _Command] | None = vars(command).get(_BUILD)
+    return command if build is None else build()
+
+
+def _built_by(command: _Command, build: Callable[[], _Command]) -> _Command:
+    vars(command)[_BUILD] = build
+    return command
+
+
+def spread(*parameters: str) -> Callable[[_Command], _Command]:
     """Replace a command's dataclass parameters with these names by their fields, which typer turns into options.
 
     Each field is annotated like a parameter of a typer command, and has a default.
     """
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(command, include_extras=True)
-        return _replaced(command, {name: _Spread(_fields_of(hints[name]), hints[name]) for name in parameters})
+    def decorate(command: _Command) -> _Command:
+        def build() -> _Command:
+            hints = get_type_hints(command, include_extras=True)
+            return _replaced(command, {name: _Spread(_fields_of(hints[name]), hints[name]) for name in parameters})
+
+        return _built_by(command, build)
 
     return decorate
 
 
-def spread_declared(parameter: str, kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Replace a command's parameter, a mapping of values by name, by the fields of a dataclass.
+def spread_declared(parameter: str, kind: Callable[[], type[Any]]) -> Callable[[_Command], _Command]:
+    """Replace a command's parameter, a mapping of values by name, by the fields of a dataclass, which `kind` returns.
 
     Each field is annotated with an `Option`. An option that is not stated is None, False or empty in the mapping.
     """
+    return lambda command: _built_by(command, lambda: _replaced(command, {parameter: _declared_options(kind())}))
+
+
+def _declared_options(kind: type[Any]) -> _Spread:
+    # Needed by `train` alone.
+    from cxr_edge.option import declared, flag_of
+
     options, declarations = [], declared(kind)
     for field in fields(kind):
         own, option = declarations[field.name]
@@ -56,7 +82,7 @@ def spread_declared(parameter: str, kind: type[Any]) -> Callable[[Callable[..., 
     def gathered(**values: Any) -> Mapping[str, Any]:
         return values
 
-    return lambda command: _replaced(command, {parameter: _Spread(options, gathered)})
+    return _Spread(options, gathered)
 
 
 def _optional(kind: Any) -> Any:
@@ -66,7 +92,7 @@ def _optional(kind: Any) -> Any:
     return kind if get_origin(kind) in (Union, UnionType) else kind | None
 
 
-def _replaced(command: Callable[..., None], spreads: Mapping[str, _Spread]) -> Callable[..., None]:
+def _replaced(command: _Command, spreads: Mapping[str, _Spread]) -> _Command:
     signature, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
 
     @wraps(command)

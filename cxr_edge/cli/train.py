@@ -10,13 +10,19 @@ import typer
 
 from cxr_edge.cli.options import OUTPUT, ConfigOption, JsonOption, LikeOption, NewRunOption
 from cxr_edge.cli.spread import spread_declared
-from cxr_edge.train_options import TrainOptions, stated_options
 
 if TYPE_CHECKING:
     from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
+    from cxr_edge.train_options import TrainOptions
 
 
-@spread_declared("options", TrainOptions)
+def _options() -> type[TrainOptions]:
+    from cxr_edge.train_options import TrainOptions
+
+    return TrainOptions
+
+
+@spread_declared("options", _options)
 def command(
     options: Mapping[str, Any],
     run: NewRunOption = None,
@@ -33,6 +39,7 @@ def command(
     from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runs import latest_run, new_run
+    from cxr_edge.train_options import stated_options
 
     target = latest_run() if resume and run is None else new_run(run)
     stated = stated_options(options)

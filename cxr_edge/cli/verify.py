@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxr_edge.cli.gate_options import GateOptions
 from cxr_edge.cli.options import (
     ArtifactsOption,
     BundleOption,
-    GateOptions,
     JsonOption,
     RunOption,
     SignatureOption,

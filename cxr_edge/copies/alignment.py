@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from cxr_edge.copies.structure import Floats, blurred, masked_structure
-from cxr_edge.machine import usable_cores
+from cxr_edge.processors import usable_cores
 
 Maps = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from cxr_edge.data.split import Split, SplitItem
 from cxr_edge.data.store import DecodedImages, ImageStore
 from cxr_edge.errors import DataError
 from cxr_edge.files import sha256_of
-from cxr_edge.machine import usable_cores
+from cxr_edge.processors import usable_cores
 
 
 def _changed(root: Path, items: Sequence[str]) -> DataError:

@@ -13,7 +13,8 @@ from cxr_edge.data.layouts import DataSet, Item, folded
 from cxr_edge.data.sources import with_sources
 from cxr_edge.data.table import read_whole_table
 from cxr_edge.errors import ImageError, OptionError
-from cxr_edge.imaging.dicom import GROUP_TAGS, group_tag, is_dicom
+from cxr_edge.imaging.dicom import GROUP_TAGS, group_tag
+from cxr_edge.imaging.dicom_files import is_dicom
 
 #: Other names of a DICOM tag, in tables and on the command line.
 _ALIASES = {"PatientSex": ("sex", "gender"), "PatientAge": ("age",), "ViewPosition": ("view",)}

@@ -13,7 +13,7 @@ from PIL import Image
 from cxr_edge.errors import ImageError, unusable
 from cxr_edge.imaging.decode import open_grey, resized
 from cxr_edge.imaging.rule import STRETCH
-from cxr_edge.machine import usable_cores
+from cxr_edge.processors import usable_cores
 
 
 def decode_all(

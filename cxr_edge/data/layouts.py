@@ -13,14 +13,14 @@ from cxr_edge.choices import nearest
 from cxr_edge.data.patients import dicom_patients
 from cxr_edge.data.table import read_table
 from cxr_edge.errors import DataError
-from cxr_edge.imaging import dicom
+from cxr_edge.imaging.dicom_files import DICOM_SUFFIXES, is_dicom
 from cxr_edge.wording import counted
 
 #: The order of the classes in every artifact trained on them.
 DEFAULT_LABELS = ("COVID-19", "Viral Pneumonia", "Normal")
 #: The parts of a split in order, as named in `split.csv`.
 PARTS = ("train", "validation", "test")
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}) | dicom.SUFFIXES
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}) | DICOM_SUFFIXES
 TABLE_SUFFIX = ".csv"
 MIN_IMAGES_PER_CLASS = 3
 
@@ -138,7 +138,7 @@ def image_files(folder: Path) -> list[Path]:
             if name.startswith(".") or name == "DICOMDIR":
                 continue
             named = path.suffix.lower() in IMAGE_SUFFIXES
-            if (named and path.is_symlink()) or (path.is_file() and (named or dicom.is_dicom(path))):
+            if (named and path.is_symlink()) or (path.is_file() and (named or is_dicom(path))):
                 paths.append(path)
     return sorted(paths)
 
@@ -287,7 +287,7 @@ def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) 
 def _with_dicom_patients(data: DataSet) -> DataSet:
     """The data set with the patients of DICOM files where no table names them."""
     # A folder whose files are all pictures by name skips the cost.
-    others = IMAGE_SUFFIXES - dicom.SUFFIXES
+    others = IMAGE_SUFFIXES - DICOM_SUFFIXES
     unnamed = {
         index: item
         for index, item in enumerate(data.items)

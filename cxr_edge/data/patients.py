@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cxr_edge.errors import ImageError, MissingDependencyError
-from cxr_edge.imaging.dicom import PatientTags, is_dicom, patient_tags
+from cxr_edge.imaging.dicom import PatientTags, patient_tags
+from cxr_edge.imaging.dicom_files import is_dicom
 
 
 class DicomPatients(NamedTuple):

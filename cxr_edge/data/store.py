@@ -23,7 +23,7 @@ from cxr_edge.files import cache_folder
 from cxr_edge.imaging import decode
 from cxr_edge.imaging.reading import read_bytes
 from cxr_edge.imaging.rule import rule_of
-from cxr_edge.machine import usable_cores
+from cxr_edge.processors import usable_cores
 
 #: Images per batch that is decoded and committed; a kill loses at most one batch.
 _BATCH = 256

@@ -17,7 +17,7 @@ from cxr_edge.errors import ArtifactError, MissingDependencyError
 from cxr_edge.evaluation.logits import floor_of, signal_to_noise
 from cxr_edge.evaluation.reference_images import reference_inputs
 from cxr_edge.evaluation.scoring import score_images
-from cxr_edge.machine import usable_cores
+from cxr_edge.processors import usable_cores
 from cxr_edge.runtimes.base import Runtime, runtimes_for
 from cxr_edge.runtimes.selection import Selection
 from cxr_edge.runtimes.trial import Trial

@@ -29,7 +29,7 @@ from cxr_edge.evaluation.parity_result import ParityResult, VerifiedArtifact, re
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import apply_temperature
 from cxr_edge.files import sha256_of
-from cxr_edge.machine import usable_cores
+from cxr_edge.processors import usable_cores
 from cxr_edge.progress import Stage
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Session, require_loadable, runtimes_for

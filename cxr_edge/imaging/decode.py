@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cxr_edge.errors import ImageError
-from cxr_edge.imaging import dicom
+from cxr_edge.imaging.dicom_files import DICOM_SUFFIXES, is_dicom
 from cxr_edge.imaging.reading import read_bytes
 from cxr_edge.imaging.rule import STRETCH, WITH_GROUPS, WITHOUT_GROUPS, ImagingRule
 
@@ -44,7 +44,7 @@ def reads_otherwise(rule: ImagingRule, path: Path | str) -> Otherwise | None:
     Raises:
         ImageError, MissingDependencyError: as `open_grey`.
     """
-    if rule.dicom not in (WITHOUT_GROUPS, WITH_GROUPS) or not dicom.is_dicom(path):
+    if rule.dicom not in (WITHOUT_GROUPS, WITH_GROUPS) or not is_dicom(path):
         return None
     from cxr_edge.imaging.dicom_pixels import has_big_endian_palette, needs_groups
 
@@ -105,8 +105,10 @@ def read_header(path: Path | str, content: bytes) -> Header:
     Raises:
         ImageError, MissingDependencyError: as `open_grey`.
     """
-    if dicom.is_dicom(io.BytesIO(content)):
-        return Header("DICOM", *dicom.stored_as(path, content))
+    if is_dicom(io.BytesIO(content)):
+        from cxr_edge.imaging.dicom import stored_as
+
+        return Header("DICOM", *stored_as(path, content))
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             return Header(image.format or "", image.mode, image.width, image.height)
@@ -151,7 +153,7 @@ def open_picture(path: Path | str, content: bytes | None = None) -> Picture:
 def _decoded(path: Path | str, content: bytes) -> Picture:
     if not content:
         raise ImageError(f"{path}: empty")
-    if dicom.is_dicom(io.BytesIO(content)):
+    if is_dicom(io.BytesIO(content)):
         from cxr_edge.imaging.dicom_pixels import read_grey
 
         return Picture(read_grey(path, MAX_PIXELS, content))
@@ -175,7 +177,7 @@ def _decoded(path: Path | str, content: bytes) -> Picture:
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: refused, {error}") from None
     except UnidentifiedImageError:
-        kind = "a DICOM file (no DICM at byte 128)" if Path(path).suffix.lower() in dicom.SUFFIXES else "an image"
+        kind = "a DICOM file (no DICM at byte 128)" if Path(path).suffix.lower() in DICOM_SUFFIXES else "an image"
         raise ImageError(f"{path}: not {kind} that can be read") from None
     except Exception as error:  # Pillow's decoders may raise almost anything for a damaged file.
         raise ImageError(f"{path}: cannot be decoded ({error or type(error).__name__})") from None

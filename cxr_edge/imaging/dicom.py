@@ -1,4 +1,4 @@
-"""DICOM headers: the written rule, the tags that matter to a classifier, and the patient."""
+"""DICOM headers: the tags that matter to a classifier, and the patient."""
 
 from __future__ import annotations
 
@@ -14,20 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr_edge.errors import ImageError, MissingDependencyError, first_line
+from cxr_edge.imaging.dicom_files import is_dicom
 from cxr_edge.imaging.reading import open_regular
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-
-#: How a DICOM file's stored values become 0..255; a part of `imaging.rule.RULE`.
-RULE = (
-    "by content (DICM at byte 128); one frame; modality LUT or rescale; first VOI LUT, else first window, over its "
-    "whole output range; each of the two from the frame's functional groups where it stands there alone; without LUT "
-    "and window, up to 8 bits over the stored range and deeper ones from their own minimum..maximum without padding; "
-    "MONOCHROME1 inverted; colour to RGB, then luma, a palette in the file's byte order; overlays and presentation LUT "
-    "ignored"
-)
-SUFFIXES = frozenset({".dcm", ".dicom"})
 
 #: The tags reported by `dicom_facts`: its keys, and pydicom's keywords.
 _TAGS = {
@@ -58,17 +49,6 @@ MAX_HEADER, _USUAL_HEADER = 5 * 2**20, 64 * 2**10
 _DEFLATED, _EXPLICIT = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1"
 #: Value representations whose length has four bytes.
 _LONG_VR = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
-
-
-def is_dicom(file: Path | str | BytesIO) -> bool:
-    """Whether a file's content is DICOM, whatever its name; False if it cannot be read."""
-    if isinstance(file, BytesIO):
-        return file.read(132)[128:] == b"DICM"
-    try:
-        with open_regular(file) as opened:
-            return opened.read(132)[128:] == b"DICM"
-    except (ImageError, OSError):
-        return False
 
 
 @contextmanager

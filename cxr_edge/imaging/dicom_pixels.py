@@ -1,4 +1,4 @@
-"""DICOM files -> 8-bit grey by `dicom.RULE`. Imported only for DICOM files, as is pydicom."""
+"""DICOM files -> 8-bit grey by `dicom_files.RULE`. Imported only for DICOM files, as is pydicom."""
 
 from __future__ import annotations
 

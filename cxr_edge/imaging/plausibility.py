@@ -17,7 +17,7 @@ from PIL import Image
 
 from cxr_edge.errors import ImageError
 from cxr_edge.imaging.decode import Picture, open_picture
-from cxr_edge.imaging.dicom import dicom_facts, is_dicom, other_modality, warnings_about
+from cxr_edge.imaging.dicom_files import is_dicom
 from cxr_edge.imaging.reading import read_bytes
 
 #: Minimum range of grey values between the first and the last percent of the pixels. Of 3,354 chest X-rays from six
@@ -60,6 +60,8 @@ def open_plausible(path: Path) -> Examined:
     examined = examine(path, open_picture(path, content))
     if not is_dicom(BytesIO(content)):
         return examined
+    from cxr_edge.imaging.dicom import dicom_facts, other_modality, warnings_about
+
     facts = dicom_facts(path, content)
     if other := other_modality(facts):
         raise ImageError(f"{path}: refused, {other}")

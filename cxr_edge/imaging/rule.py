@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 
 from cxr_edge.choices import Resize
-from cxr_edge.imaging import dicom
+from cxr_edge.imaging import dicom_files
 from cxr_edge.records import JsonObject
 
 STRETCH = Resize.STRETCH
@@ -58,7 +58,7 @@ def rule_of(resize: str) -> ImagingRule:
         description=(
             "Decoded by Pillow; EXIF orientation applied; grey by ITU-R 601-2 luma, alpha ignored, 16-bit and 32-bit "
             f"grey stretched from its own minimum..maximum to 0..255; {RESIZES[Resize(resize)]}, bilinear and "
-            f"antialiased. DICOM: {dicom.RULE}."
+            f"antialiased. DICOM: {dicom_files.RULE}."
         ),
     )
 

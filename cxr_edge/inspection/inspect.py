@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import read_metadata, require_artifact_file
@@ -14,7 +14,7 @@ from cxr_edge.files import sha256_of
 from cxr_edge.inspection.computation import Computation, ComputationVerdict
 from cxr_edge.inspection.delegate import DelegateReport, delegate_report
 from cxr_edge.inspection.operators import computation_of
-from cxr_edge.runtimes.base import require_loadable, runtimes_for
+from cxr_edge.runtimes.base import every_runtime, require_loadable, runtimes_for
 from cxr_edge.runtimes.trial import Trial
 
 
@@ -77,6 +77,8 @@ class Inspection:
         computation: None if the packages to read the graph are not installed.
         delegate: the part that LiteRT's delegate takes over; None for an ONNX file.
         missing: why there is no `computation`.
+        int8_on: for a file that claims int8, what each accelerator that reads it does with it, by its name for
+            --runtime, as far as known.
         schema: of this record.
     """
 
@@ -89,6 +91,7 @@ class Inspection:
     computation: ComputationSummary | None
     delegate: DelegateReport | None
     missing: str | None = None
+    int8_on: dict[str, str] = field(default_factory=dict)
     schema: int = 1
 
 
@@ -128,7 +131,12 @@ def inspect(path: Path) -> Inspection:
         computation=computation,
         delegate=delegate,
         missing=missing,
+        int8_on=_int8_on(kind) if claims.is_integer else {},
     )
+
+
+def _int8_on(kind: ArtifactFormat) -> dict[str, str]:
+    return {each.option: each.int8 for each in every_runtime() if kind in each.formats and each.int8 is not None}
 
 
 def _metadata_of(path: Path) -> ArtifactMetadata | None:

@@ -28,7 +28,7 @@ class ActivationFormat:
         reduced_range: kernels within -64..64, for x86 without VNNI, whose VPMADDUBSW adds two products in 16 bits: two
             of 255 and 64 fit, two of 255 and 127 do not.
         symmetric: every zero point is 0, for TensorRT. It fuses ReLU and pooling only when they are float operators,
-            and reads no int32 `DequantizeLinear`.
+            reads no int32 `DequantizeLinear`, and takes uint8 and flattens only in float.
     """
 
     activation_type: ActivationType = ActivationType.UINT8

@@ -29,7 +29,11 @@ def lower_quantize(translation: Translation, operator: Operator) -> None:
     builder = translation.builder
     _, height, width, _ = translation.tensor(source).shape
     shape = builder.constant("image_shape", np.array([0, 1, height, width], dtype=np.int64))
-    value = builder.node("Reshape", [translation.values[source], shape], "image_nchw")
+    image = translation.values[source]
+    if translation.activations.symmetric:
+        # TensorRT takes uint8 only to convert it, before anything else.
+        image = builder.node("Cast", [image], "image_float", to=TensorProto.FLOAT)
+    value = builder.node("Reshape", [image, shape], "image_nchw")
     translation.image = target
     if translation.activations.holds_image:
         translation.values[target] = value
@@ -50,6 +54,9 @@ def lower_dequantize(translation: Translation, operator: Operator) -> None:
     # Spelled out for a layer left in float: on loading, ONNX Runtime quantizes the float kernel of a convolution
     # between DequantizeLinear and QuantizeLinear, with one scale for all channels.
     builder, integers = translation.builder, translation.values[source]
+    if source == translation.image and translation.activations.symmetric:
+        translation.values[target] = translation.values[source]
+        return
     if source == translation.image and translation.activations.holds_image:
         translation.values[target] = builder.node("Cast", [integers], f"t{target}_float", to=TensorProto.FLOAT)
         return

@@ -44,7 +44,12 @@ def lower_mean(translation: Translation, operator: Operator) -> None:
             f"{translation.layer(target)}: a MEAN over other axes than height and width has no lowering"
         )
     mean = translation.builder.node("GlobalAveragePool", [translation.dequantized(source)], f"t{target}_float")
-    translation.quantize(mean, target)
-    if not operator.options.keepDims:
+    if operator.options.keepDims:
+        translation.quantize(mean, target)
+    elif translation.activations.symmetric:
+        # TensorRT flattens no int8.
+        translation.quantize(translation.builder.node("Flatten", [mean], f"t{target}_flat"), target)
+    else:
+        translation.quantize(mean, target)
         flat = translation.builder.node("Flatten", [translation.values[target]], f"t{target}_flat")
         translation.values[target] = flat

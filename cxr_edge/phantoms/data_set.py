@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from cxr_edge.files import replacing
-from cxr_edge.machine import usable_cores
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
+from cxr_edge.processors import usable_cores
 
 #: Total number of pixels above which drawing takes longer than starting processes, which is a second or two.
 _WORTH_PROCESSES = 1_500_000

@@ -11,19 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import checked, read_checked_artifact
+from cxr_edge.artifacts.bundle import bundle_in, checked, read_checked_artifact
 from cxr_edge.artifacts.contract import Contract
-from cxr_edge.artifacts.installation import bundle_in
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.errors import ImageError, OptionError
 from cxr_edge.evaluation.operating import REFER, OperatingPoint, operating_point_of
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.imaging.prefetch import read_ahead
-from cxr_edge.machine import usable_cores
 from cxr_edge.prediction.fastest import fastest
 from cxr_edge.prediction.guard import guarded_run
 from cxr_edge.prediction.images import ImageSource, ReadImage, each_image, name_of, read_image
 from cxr_edge.prediction.prediction import Answering, Prediction, SkippedImage
+from cxr_edge.processors import usable_cores
 from cxr_edge.runtimes.base import Runtime, runtime_named
 from cxr_edge.runtimes.selection import best_artifacts, warnings_about_answers
 
@@ -43,7 +42,7 @@ class Classifier:
 
     def __init__(self, artifact: Artifact, runtime: Runtime, threads: int, selection_note: str | None = None) -> None:
         self.artifact, self.runtime, self.selection_note = artifact, runtime, selection_note
-        self._session = runtime.load(artifact.path, threads)
+        self._session = runtime.load(artifact.path, threads, artifact.sha256)
         self._warnings = tuple(str(warning) for warning in warnings_about_answers(artifact))
 
     @classmethod

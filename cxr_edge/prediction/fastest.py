@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import checked, read_manifest
-from cxr_edge.errors import ArtifactError, CacheError, CxrEdgeError, GateError
+from cxr_edge.artifacts.bundle import MANIFEST, checked
+from cxr_edge.errors import CacheError, CxrEdgeError, GateError
 from cxr_edge.files import cache_folder, write_json
-from cxr_edge.machine import describe_cpu, usable_cores
+from cxr_edge.processors import describe_cpu, usable_cores
 from cxr_edge.runtimes.base import Runtime, every_runtime, require_loadable, runtimes_for
-from cxr_edge.runtimes.trial import Trial
 
 _QUERIES = 20
 _SECONDS = 0.2
@@ -73,12 +72,9 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
 
 
 def _has_references(artifact: Artifact) -> bool:
-    try:
-        manifest = read_manifest(artifact.path.parent)
-    except ArtifactError:
-        # A single file.
-        return False
-    return artifact.reference is not None and manifest.shared.reference_sha256 is not None
+    """Whether it holds reference outputs and is in a bundle rather than a single file."""
+    has_outputs = artifact.reference is not None and artifact.metadata.reference_sha256 is not None
+    return has_outputs and (artifact.path.parent / MANIFEST).is_file()
 
 
 def _memory(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> Path:
@@ -98,6 +94,8 @@ def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[
     from cxr_edge.evaluation.reference_images import reference_inputs
     from cxr_edge.evaluation.replay import compared_with_recorded
     from cxr_edge.evaluation.scoring import score_images
+    from cxr_edge.runtimes.accelerators import RemoteSession
+    from cxr_edge.runtimes.trial import Trial
 
     images = reference_inputs(pairs[0][0]).images[:_IMAGES]
     candidates: list[tuple[Artifact, Runtime, Candidate]] = []
@@ -111,6 +109,9 @@ def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[
             try:
                 trial.require_known(artifact.path, runtime)
                 session = runtime.load(artifact.path, threads)
+                if isinstance(session, RemoteSession) and session.in_software():
+                    # Not a GPU, and slower than the CPU itself: seconds or minutes per image.
+                    continue
                 answers = score_images(session, images, name=artifact.path)
             except CxrEdgeError as error:
                 if runtime.provider == "cpu":

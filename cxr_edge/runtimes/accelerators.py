@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,16 @@ from cxr_edge.errors import ArtifactError, CxrEdgeError, ProviderError, first_li
 from cxr_edge.processes import command_of
 from cxr_edge.runtimes.base import ArtifactSession, Runtime, runtime_named
 
+if TYPE_CHECKING:
+    from cxr_edge.runtimes.vulkan import GPUAdapter
+
 _PATIENCE_SECONDS = 5.0
 
 
 class Ask(StrEnum):
     """The kinds of requests to the worker process."""
 
-    MISSING = "missing"
+    STATE = "state"
     LOAD = "load"
     RUN = "run"
     EXPLAIN = "explain"
@@ -60,6 +63,16 @@ class Reply:
     seconds: float = 0.0
     error: str | None = None
     of_provider: bool = False
+
+
+@dataclass(frozen=True)
+class AcceleratorState:
+    """Why an accelerator is unavailable here, None if no obstacle is known; and the adapter that it computes on, if its
+    runtime names one.
+    """
+
+    missing: str | None
+    gpu: GPUAdapter | None = None
 
 
 class Worker:
@@ -140,7 +153,7 @@ class RemoteSession:
     """An artifact loaded in a separate process; `timed_run` excludes communication."""
 
     def __init__(self, runtime: Runtime, path: Path, threads: int, command: Sequence[str] | None = None) -> None:
-        self._worker = Worker(runtime.title, command)
+        self._worker, self._option = Worker(runtime.title, command), runtime.option
         self.ran_on: str = self._worker.ask(Request(Ask.LOAD, runtime.option, path, threads)).value
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -155,6 +168,11 @@ class RemoteSession:
         probabilities, heatmap = self._worker.ask(Request(Ask.EXPLAIN, images=images)).value
         return probabilities, heatmap
 
+    def in_software(self) -> bool:
+        """Whether it computes on the CPU after all, through a software adapter."""
+        gpu = self._worker.ask(Request(Ask.STATE, self._option)).value.gpu
+        return gpu is not None and gpu.is_software
+
     def placement(self, image: NDArray[np.uint8]) -> dict[str, int]:
         """As `Adapter.placement`, for the loaded artifact."""
         nodes: dict[str, int] = self._worker.ask(Request(Ask.PLACEMENT, images=image)).value
@@ -166,24 +184,24 @@ def load_apart(runtime: Runtime, path: Path, threads: int) -> RemoteSession:
     return RemoteSession(runtime, path, threads)
 
 
-def missing_accelerators(runtimes: Sequence[Runtime]) -> dict[str, str | None]:
-    """Why each accelerator, by its `option`, is unavailable here; None if no obstacle is known.
+def accelerator_states(runtimes: Sequence[Runtime]) -> dict[str, AcceleratorState]:
+    """What is known of each accelerator here, by its `option`.
 
     One process answers for all; if an accelerator crashes it, the next process takes over.
     """
-    reasons: dict[str, str | None] = {}
+    states: dict[str, AcceleratorState] = {}
     worker: Worker | None = None
     for runtime in runtimes:
         worker = worker or Worker(runtime.title)
         try:
-            reasons[runtime.option] = worker.ask(Request(Ask.MISSING, runtime.option)).value
+            states[runtime.option] = worker.ask(Request(Ask.STATE, runtime.option)).value
         except CxrEdgeError as error:
-            reasons[runtime.option] = str(error)
+            states[runtime.option] = AcceleratorState(str(error))
             worker.close()
             worker = None
     if worker is not None:
         worker.close()
-    return reasons
+    return states
 
 
 @contextmanager
@@ -206,10 +224,11 @@ class _Server:
         return Reply(value, time.perf_counter() - start)
 
     def _value(self, request: Request) -> Any:
-        if request.ask is Ask.MISSING:
+        if request.ask is Ask.STATE:
             runtime = runtime_named(request.option)
             runtime.prepare()
-            return runtime.adapter.missing(runtime.provider)
+            missing = runtime.adapter.missing(runtime.provider)
+            return AcceleratorState(missing, None if missing else runtime.adapter.gpu(runtime.provider))
         if request.ask is Ask.LOAD:
             runtime = runtime_named(request.option)
             session = runtime.load_here(request.path, request.threads)

@@ -9,16 +9,19 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.release import require_released
+from cxr_edge.artifacts.required_key import required_key
 from cxr_edge.choices import nearest
 from cxr_edge.errors import ArtifactError, MissingDependencyError, OptionError, ProviderError, first_line
-from cxr_edge.machine import usable_cores
+from cxr_edge.processors import usable_cores
 from cxr_edge.structure.check import require_sound
+
+if TYPE_CHECKING:
+    from cxr_edge.runtimes.vulkan import GPUAdapter
 
 #: The provider that every runtime has.
 CPU = "cpu"
@@ -64,6 +67,10 @@ class Adapter(ABC):
     def load(self, path: Path, threads: int, provider: str) -> ArtifactSession:
         """Load a file for inference with a number of threads, on exactly the named provider."""
 
+    def gpu(self, provider: str) -> GPUAdapter | None:
+        """The adapter that a provider computes on, real or in software; None if the runtime does not name one."""
+        return None
+
     def placement(self, path: Path, threads: int, provider: str, image: NDArray[np.uint8]) -> dict[str, int]:
         """How many nodes of a file each processing unit computes, for uint8 `[1, S, S, 1]`; empty if a session uses
         only one.
@@ -75,10 +82,13 @@ class Adapter(ABC):
 class Provider:
     """What computes within a runtime (which may call it delegate, accelerator or device); `name` is for the command
     line.
+
+    `int8` says what it does with an int8 artifact, for `inspect`; None if that is not known.
     """
 
     name: str
     title: str
+    int8: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,8 +113,17 @@ class Runtime:
     @property
     def title(self) -> str:
         """Title for people, with the provider unless it is the CPU."""
-        titles = {provider.name: provider.title for provider in self.accelerators}
-        return self.label if self.provider == CPU else f"{self.label} {titles[self.provider]}"
+        accelerator = self._accelerator()
+        return self.label if accelerator is None else f"{self.label} {accelerator.title}"
+
+    @property
+    def int8(self) -> str | None:
+        """As `Provider.int8`; None on the CPU."""
+        accelerator = self._accelerator()
+        return None if accelerator is None else accelerator.int8
+
+    def _accelerator(self) -> Provider | None:
+        return next((own for own in self.accelerators if own.name == self.provider), None)
 
     @property
     def option(self) -> str:
@@ -133,9 +152,9 @@ class Runtime:
         self.prepare()
         if self.provider == CPU:
             return self.adapter.missing(CPU)
-        from cxr_edge.runtimes.accelerators import missing_accelerators
+        from cxr_edge.runtimes.accelerators import accelerator_states
 
-        return missing_accelerators([self])[self.option]
+        return accelerator_states([self])[self.option].missing
 
     def require(self) -> None:
         """Raises MissingDependencyError, or ProviderError if the provider is unavailable here."""
@@ -143,8 +162,13 @@ class Runtime:
         if reason is not None:
             raise ProviderError(f"{self.option}: {reason}")
 
-    def load(self, path: Path, threads: int) -> ArtifactSession:
+    def load(self, path: Path, threads: int, sha256: str | None = None) -> ArtifactSession:
         """Load an artifact; on an accelerator in a separate process (`cxr_edge.runtimes.accelerators`).
+
+        Args:
+            path: the file.
+            threads: per inference.
+            sha256: the file's, if the caller has just computed it: it takes longer than an inference.
 
         Raises:
             MissingDependencyError: the runtime is not installed.
@@ -160,7 +184,7 @@ class Runtime:
             from cxr_edge.runtimes.trial import Trial
 
             with Trial() as trial:
-                trial.require_known(path, self)
+                trial.require_known(path, self, sha256)
             return self.load_here(path, threads)
         from cxr_edge.runtimes.accelerators import load_apart
 
@@ -181,10 +205,14 @@ class Runtime:
 
 
 def require_loadable(path: Path) -> None:
-    """Refuse a file before a runtime sees it. Raises ArtifactError if it is damaged, forged, or not released by its
-    owner.
+    """Refuse a file before a runtime sees it. Raises ArtifactError if it is damaged or forged, or, if `REQUIRED_KEY`
+    demands it, not released by its owner.
     """
-    require_released(path)
+    key = required_key()
+    if key is not None:
+        from cxr_edge.artifacts.release import require_released
+
+        require_released(path, key)
     require_sound(path)
 
 

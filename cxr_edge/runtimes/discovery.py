@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cxr_edge.errors import CxrEdgeError, first_line
 from cxr_edge.machine import Machine, describe_machine
-from cxr_edge.runtimes.accelerators import missing_accelerators
+from cxr_edge.runtimes.accelerators import accelerator_states
 from cxr_edge.runtimes.base import CPU, Runtime, all_runtimes
 
 SCHEMA = 1
@@ -16,6 +16,9 @@ SCHEMA = 1
 class Device:
     """A runtime on a provider: `option` is its name for --runtime, `formats` is what it reads, `version` is None if it
     is not installed, and `missing` says why it cannot be used, None if no obstacle is known.
+
+    `gpu` is the adapter that it computes on, if the runtime names one; with `in_software`, that is no GPU, but computes
+    on the CPU: it validates numbers, and says nothing about speed.
     """
 
     option: str
@@ -23,6 +26,8 @@ class Device:
     formats: tuple[str, ...]
     version: str | None
     missing: str | None
+    gpu: str | None = None
+    in_software: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +55,8 @@ def devices() -> Devices:
             version, reason = None, f"cannot be imported ({first_line(error)})"
         for each in runtime.each_provider():
             rows[each.option] = Device(each.option, each.title, each.formats, version, reason)
-    for option, reason in missing_accelerators(accelerators).items():
-        row = rows[option]
-        rows[option] = Device(option, row.title, row.formats, row.version, reason)
+    for option, state in accelerator_states(accelerators).items():
+        rows[option] = replace(rows[option], missing=state.missing)
+        if state.gpu is not None:
+            rows[option] = replace(rows[option], gpu=state.gpu.name, in_software=state.gpu.is_software)
     return Devices(machine=describe_machine(), runtimes=tuple(rows.values()))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cxr_edge.runtimes.vulkan import adapters
+if TYPE_CHECKING:
+    from cxr_edge.runtimes.vulkan import GPUAdapter
 
 
 def gpu_nodes() -> list[str]:
@@ -27,18 +29,20 @@ def webgpu_missing() -> str | None:
 
     It loads drivers, so call it in a separate process. macOS has no Vulkan, but always a GPU.
     """
-    if sys.platform == "darwin" or adapters():
+    if sys.platform == "darwin" or webgpu_adapter() is not None:
         return None
     return "no GPU is to be seen here: Vulkan lists none (it takes a driver, and on Linux libvulkan.so.1)"
 
 
-def webgpu_adapter() -> str:
+def webgpu_adapter() -> GPUAdapter | None:
+    """The adapter that WebGPU computes on, one in software if there is no other; None if Vulkan lists none."""
+    # Not needed for a prediction on the CPU.
+    from cxr_edge.runtimes.vulkan import adapters
+
+    return next(iter(adapters()), None)
+
+
+def webgpu_on() -> str:
     """What WebGPU computes on, by the adapter's own name; a software adapter is marked as not a GPU."""
-    listed = adapters()
-    return f"WebGPU on {listed[0]}" if listed else "WebGPU"
-
-
-def only_in_software() -> bool:
-    """Whether Vulkan lists adapters but none of them is a GPU."""
-    listed = adapters()
-    return bool(listed) and all(adapter.is_software for adapter in listed)
+    adapter = webgpu_adapter()
+    return "WebGPU" if adapter is None else f"WebGPU on {adapter}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,10 @@ from cxr_edge.artifacts.contract import HEATMAP, IMAGE, PROBABILITIES
 from cxr_edge.console import quiet
 from cxr_edge.errors import ProviderError, first_line
 from cxr_edge.runtimes.base import CPU, Adapter, Provider, Runtime
-from cxr_edge.runtimes.gpus import webgpu_adapter, webgpu_missing
+from cxr_edge.runtimes.gpus import webgpu_adapter, webgpu_missing, webgpu_on
+
+if TYPE_CHECKING:
+    from cxr_edge.runtimes.vulkan import GPUAdapter
 
 
 class LiteRTSession:
@@ -95,7 +98,7 @@ class CompiledModelSession:
             ) from None
         if accelerator != "CPU" and not complete:
             raise ProviderError(f"{path}: LiteRT's {accelerator} accelerator leaves operators of it to the CPU")
-        self.ran_on = webgpu_adapter() if accelerator == "GPU" else accelerator
+        self.ran_on = webgpu_on() if accelerator == "GPU" else accelerator
         (key,) = self._model.get_signature_list()
         self._image: Any = self._model.create_input_buffer_by_name(key, IMAGE)
         self._outputs: Any = {name: self._model.create_output_buffer_by_name(key, name) for name in self._shapes}
@@ -138,6 +141,9 @@ class _LiteRT(Adapter):
             )
         return webgpu_missing()
 
+    def gpu(self, provider: str) -> GPUAdapter | None:
+        return None if provider == CPU else webgpu_adapter()
+
     def load(self, path: Path, threads: int, provider: str) -> LiteRTSession | CompiledModelSession:
         return LiteRTSession(path, threads) if provider == CPU else CompiledModelSession(path, provider.upper())
 
@@ -150,5 +156,5 @@ RUNTIME = Runtime(
     formats=("tflite",),
     preference=1,
     adapter=_LiteRT(),
-    accelerators=(Provider("gpu", "WebGPU"),),
+    accelerators=(Provider("gpu", "WebGPU", "refused: its results are wrong, seen with LiteRT 2.3 on SwiftShader"),),
 )

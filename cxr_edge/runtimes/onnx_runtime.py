@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,10 @@ from cxr_edge.artifacts.contract import HEATMAP, IMAGE, PROBABILITIES
 from cxr_edge.errors import ProviderError
 from cxr_edge.runtimes import onnx_webgpu
 from cxr_edge.runtimes.base import CPU, Adapter, Provider, Runtime
-from cxr_edge.runtimes.gpus import nvidia_nodes, webgpu_adapter
+from cxr_edge.runtimes.gpus import nvidia_nodes, webgpu_adapter, webgpu_on
+
+if TYPE_CHECKING:
+    from cxr_edge.runtimes.vulkan import GPUAdapter
 
 WEBGPU = "webgpu"
 PROVIDERS = {
@@ -101,7 +104,7 @@ class ONNXRuntimeSession:
             options.add_session_config_entry(*SIGNED_ACTIVATIONS)
         asked = PROVIDERS[provider]
         self._session = _session(path, options, provider, threads)
-        self.ran_on = webgpu_adapter() if provider == WEBGPU else asked
+        self.ran_on = webgpu_on() if provider == WEBGPU else asked
         # A provider whose libraries cannot be loaded is silently replaced by the CPU.
         active = self._session.get_providers()
         if active[:1] != [asked]:
@@ -141,6 +144,9 @@ class _ONNXRuntime(Adapter):
             return f"this build of ONNX Runtime has {PROVIDERS[provider]}, but no NVIDIA GPU is to be seen here"
         return None
 
+    def gpu(self, provider: str) -> GPUAdapter | None:
+        return webgpu_adapter() if provider == WEBGPU else None
+
     def load(self, path: Path, threads: int, provider: str) -> ONNXRuntimeSession:
         return ONNXRuntimeSession(path, threads, provider)
 
@@ -170,11 +176,17 @@ RUNTIME = Runtime(
     preference=2,
     adapter=_ONNXRuntime(),
     accelerators=(
-        Provider("cuda", "CUDA"),
-        Provider("tensorrt", "TensorRT"),
+        Provider("cuda", "CUDA", "no integers: it has no QLinearConv, so in float, or on the CPU; not run"),
+        Provider(
+            "tensorrt",
+            "TensorRT",
+            "by its documentation, in integers if every zero point is 0 (recipe jetson-orin); not run",
+        ),
         Provider("openvino", "OpenVINO"),
         Provider("coreml", "CoreML"),
         Provider("xnnpack", "XNNPACK"),
-        Provider(WEBGPU, "WebGPU"),
+        Provider(
+            WEBGPU, "WebGPU", "refused: WebGPU computes no integers, so every QLinearConv would be left to the CPU"
+        ),
     ),
 )

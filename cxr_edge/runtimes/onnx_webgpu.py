@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from cxr_edge.errors import ProviderError
-from cxr_edge.runtimes.gpus import only_in_software, webgpu_missing
+from cxr_edge.runtimes.gpus import webgpu_adapter, webgpu_missing
 
 _PACKAGE, _NAME = "onnxruntime_ep_webgpu", "WebGpuExecutionProvider"
 #: The error of an InferenceSession that would assign nodes to the CPU.
@@ -30,7 +30,8 @@ def use_webgpu(options: Any) -> None:
     import onnxruntime
     import onnxruntime_ep_webgpu
 
-    if only_in_software():
+    adapter = webgpu_adapter()
+    if adapter is not None and adapter.is_software:
         # It was requested by name, and its adapter is reported: a software adapter validates numbers, not speed.
         os.environ["ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER"] = "1"
     if not any(device.ep_name == _NAME for device in onnxruntime.get_ep_devices()):

@@ -74,5 +74,5 @@ RUNTIME = Runtime(
     formats=("onnx", "tflite"),
     preference=3,
     adapter=_OpenVINO(),
-    accelerators=(Provider("gpu", "GPU"),),
+    accelerators=(Provider("gpu", "GPU", "by its documentation, in integers; not run"),),
 )

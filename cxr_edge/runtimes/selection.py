@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import MANIFEST, checked, listed_artifacts, read_checked_artifact
-from cxr_edge.artifacts.installation import bundle_in
+from cxr_edge.artifacts.bundle import MANIFEST, bundle_in, checked, listed_artifacts, read_checked_artifact
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.errors import ArtifactError, OptionError

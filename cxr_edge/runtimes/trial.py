@@ -8,17 +8,20 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cxr_edge.artifacts.contract import ANY, IMAGE
-from cxr_edge.artifacts.release import required_key
+from cxr_edge.artifacts.required_key import required_key
 from cxr_edge.errors import ArtifactError, CacheError, ProviderError
 from cxr_edge.files import cache_folder, sha256_of, write_text
 from cxr_edge.processes import command_of
-from cxr_edge.runtimes.accelerators import Ask, Request, Worker
 from cxr_edge.runtimes.base import CPU, Runtime, require_loadable
 from cxr_edge.structure.check import structure_of
+
+if TYPE_CHECKING:
+    from cxr_edge.runtimes.accelerators import Worker
 
 #: Limits of the process: memory, and seconds to load or run a file.
 _MEMORY, _PATIENCE = 4 << 30, 60.0
@@ -43,13 +46,18 @@ class Trial:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._close()
 
-    def require_known(self, path: Path, runtime: Runtime) -> None:
+    def require_known(self, path: Path, runtime: Runtime, sha256: str | None = None) -> None:
         """As `require_survivable`, but skips files with a required signature: their owner vouches for them."""
         if required_key() is None:
-            self.require_survivable(path, runtime)
+            self.require_survivable(path, runtime, sha256)
 
-    def require_survivable(self, path: Path, runtime: Runtime) -> None:
+    def require_survivable(self, path: Path, runtime: Runtime, sha256: str | None = None) -> None:
         """Try a file on a runtime that reads it, unless it has been tried on this machine before.
+
+        Args:
+            path: the file.
+            runtime: tried on the CPU.
+            sha256: the file's, if the caller has just computed it.
 
         Raises:
             ArtifactError: the process crashed or did not answer; the runtime cannot read the file; or as
@@ -57,7 +65,7 @@ class Trial:
         """
         if runtime.provider != CPU:
             return
-        key = _key(path, runtime)
+        key = _key(sha256 or _sha256(path), runtime)
         if key in _survived:
             return
         # A service may have no writable folder: then each process tries anew.
@@ -71,8 +79,10 @@ class Trial:
             write_text(_memory(key), f"{path.name} on {runtime.title}\n")
 
     def _try(self, path: Path, runtime: Runtime) -> None:
+        from cxr_edge.runtimes.accelerators import Ask, Request
+
         batches = _batches(path)
-        self._worker = self._worker or Worker("a trial", command_of("cxr_edge.runtimes.trial"), _PATIENCE)
+        self._worker = self._worker or start_worker()
         try:
             # A file from another tool has other inputs and outputs, which this package need not accept.
             with suppress(*() if batches else (ArtifactError,)):
@@ -91,6 +101,14 @@ class Trial:
             self._worker = None
 
 
+def start_worker() -> Worker:
+    """The process in which files are tried."""
+    # Imported only for a file that is new to this machine.
+    from cxr_edge.runtimes.accelerators import Worker
+
+    return Worker("a trial", command_of("cxr_edge.runtimes.trial"), _PATIENCE)
+
+
 def _batches(path: Path) -> list[np.ndarray]:
     """Inputs to try an artifact on: black, then black with noise if it takes several; none for other graphs."""
     inputs = structure_of(path).inputs
@@ -104,15 +122,18 @@ def _batches(path: Path) -> list[np.ndarray]:
     return [black, np.concatenate([black, noise])] if number == ANY else [black]
 
 
-def _key(path: Path, runtime: Runtime) -> str:
-    state = path.stat()
-    sha256 = _sha256(path, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+def _key(sha256: str, runtime: Runtime) -> str:
     return hashlib.sha256(f"{sha256} {runtime.option} {runtime.adapter.version()}".encode()).hexdigest()[:16]
 
 
-@cache
-def _sha256(path: Path, *state: int) -> str:
+def _sha256(path: Path) -> str:
     """SHA-256, computed once per file: sessions are loaded repeatedly, and their loading time is measured."""
+    state = path.stat()
+    return _sha256_in(path, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _sha256_in(path: Path, *state: int) -> str:
     return sha256_of(path)
 
 

@@ -9,10 +9,7 @@ from cxr_edge.artifacts.artifact import read_metadata, require_artifact_file
 from cxr_edge.artifacts.contract import ANY, Contract, TensorSpec
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.errors import ArtifactError
-from cxr_edge.structure import onnx, tflite
 from cxr_edge.structure.graph import GraphStructure, require
-
-_KNOWN = {ArtifactFormat.TFLITE: frozenset(tflite.OPERATORS.values()), ArtifactFormat.ONNX: onnx.OPERATORS}
 
 
 def structure_of(path: Path) -> GraphStructure:
@@ -28,9 +25,20 @@ def structure_of(path: Path) -> GraphStructure:
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
             memoryview(mapped) as data,
         ):
-            return tflite.tflite_structure(data) if kind is ArtifactFormat.TFLITE else onnx.onnx_structure(data)
+            return _structure_in(data, kind)
     except (ValueError, OSError) as error:
         raise ArtifactError(f"{path}: a damaged or forged file ({_escaped(error)}); export or copy it again") from None
+
+
+def _structure_in(data: memoryview, kind: ArtifactFormat) -> GraphStructure:
+    # Only one of the two is needed for a prediction.
+    if kind is ArtifactFormat.TFLITE:
+        from cxr_edge.structure.tflite import tflite_structure
+
+        return tflite_structure(data)
+    from cxr_edge.structure.onnx import onnx_structure
+
+    return onnx_structure(data)
 
 
 def require_sound(path: Path) -> None:
@@ -49,7 +57,7 @@ def require_sound(path: Path) -> None:
         # From another tool, or still being exported.
         return
     try:
-        unknown = sorted(structure.operators - _KNOWN[metadata.format])
+        unknown = sorted(structure.unknown_operators)
         require(not unknown, f"operators that no artifact has: {', '.join(unknown[:5])}")
         _require_ends(structure, metadata.contract)
     except ValueError as error:

@@ -8,7 +8,9 @@ from cxr_edge.structure.graph import require
 
 #: A file's content, memory-mapped or read.
 Buffer = bytes | memoryview
-_KINDS = {"u1": "<B", "i1": "<b", "u2": "<H", "u4": "<I", "i4": "<i", "u8": "<Q", "i8": "<q", "f4": "<f"}
+_CODES = {"u1": "B", "i1": "b", "u2": "H", "u4": "I", "i4": "i", "u8": "Q", "i8": "q", "f4": "f"}
+# A model has ten thousand numbers, and each prediction reads them.
+_KINDS = {kind: struct.Struct(f"<{code}") for kind, code in _CODES.items()}
 
 
 class Table:
@@ -19,15 +21,15 @@ class Table:
 
     def __init__(self, data: Buffer, at: int) -> None:
         self._data, self._at = data, at
-        self._fields = at - number_at(data, at, "i4")
-        self._size = number_at(data, self._fields, "u2")
-        require(self._size >= 4 and self._fields + self._size <= len(data), "a table reaches beyond the end")
+        fields = at - number_at(data, at, "i4")
+        size = number_at(data, fields, "u2")
+        require(size >= 4 and fields + size <= len(data), "a table reaches beyond the end")
+        _, extent, *self._offsets = struct.unpack_from(f"<{size // 2}H", data, fields)
         # The fields themselves must lie within the table.
-        number_at(data, at + number_at(data, self._fields + 2, "u2") - 1, "u1")
+        number_at(data, at + extent - 1, "u1")
 
     def _place(self, field: int) -> int | None:
-        entry = 4 + 2 * field
-        offset = number_at(self._data, self._fields + entry, "u2") if entry + 2 <= self._size else 0
+        offset = self._offsets[field] if field < len(self._offsets) else 0
         return self._at + offset if offset else None
 
     def number(self, field: int, kind: str, default: int = 0) -> int:
@@ -47,10 +49,10 @@ class Table:
 
     def numbers(self, field: int, kind: str, most: int) -> tuple[int, ...]:
         """A vector of numbers. Raises ValueError for more than `most`."""
-        size = struct.calcsize(_KINDS[kind])
-        start, length = self.vector(field, size)
+        start, length = self.vector(field, _KINDS[kind].size)
         require(length <= most, f"a list of {length}")
-        return tuple(number_at(self._data, start + size * index, kind) for index in range(length))
+        numbers: tuple[int, ...] = struct.unpack_from(f"<{length}{_CODES[kind]}", self._data, start)
+        return numbers
 
     def text(self, field: int) -> str:
         start, length = self.vector(field, 1)
@@ -73,6 +75,9 @@ class Table:
 def number_at(data: Buffer, at: int, kind: str) -> int:
     """A number at an offset in a buffer. Raises ValueError if it is out of bounds."""
     # For a negative offset, struct would count from the end.
-    require(0 <= at <= len(data) - struct.calcsize(_KINDS[kind]), "an offset leads beyond the end")
-    value: int = struct.unpack_from(_KINDS[kind], data, at)[0]
+    require(at >= 0, "an offset leads beyond the end")
+    try:
+        value: int = _KINDS[kind].unpack_from(data, at)[0]
+    except struct.error:
+        raise ValueError("an offset leads beyond the end") from None
     return value

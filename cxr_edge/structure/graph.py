@@ -16,12 +16,14 @@ MAX_NODES, MAX_RANK, MAX_ELEMENTS = 20_000, 8, 1 << 28
 class GraphStructure:
     """The inputs and outputs of a graph and the kinds of its operators; a dynamic size is the string `N`.
 
-    An ONNX operator outside the standard domain is called `DOMAIN.NAME`, a custom TFLite operator `custom NAME`.
+    `unknown_operators` are those that no artifact has. An ONNX operator outside the standard domain is called
+    `DOMAIN.NAME`, a custom TFLite operator `custom NAME`.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     operators: frozenset[str]
+    unknown_operators: frozenset[str]
 
 
 def require(right: bool, what: str) -> None:

@@ -57,7 +57,7 @@ def _graph(graph: Message) -> GraphStructure:
     require(bool(used), "no operators")
     # Old files repeat their constants among the inputs.
     inputs = tuple(end for end in ends[_INPUT] if end.name not in constants)
-    return GraphStructure(inputs, tuple(ends[_OUTPUT]), frozenset(used))
+    return GraphStructure(inputs, tuple(ends[_OUTPUT]), frozenset(used), frozenset(used - OPERATORS))
 
 
 def _node(node: Message) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cxr_edge.artifacts.contract import ANY, TensorSpec
 from cxr_edge.structure.flatbuffer import Buffer, Table, number_at
@@ -24,8 +24,7 @@ _GRAPH_TENSORS, _GRAPH_INPUTS, _GRAPH_OUTPUTS, _GRAPH_OPERATORS = 0, 1, 2, 3
 _MAX_GRAPHS, _MAX_CODES, _MAX_ENDS, _MAX_CHANNELS = 16, 1000, 64, 1 << 20
 
 
-@dataclass(frozen=True)
-class _Tensor:
+class _Tensor(NamedTuple):
     name: str
     type: str
     shape: tuple[int, ...]
@@ -58,6 +57,7 @@ def tflite_structure(data: Buffer) -> GraphStructure:
         tuple(tensors[index].spec() for index in graphs[0].numbers(_GRAPH_INPUTS, "i4", _MAX_ENDS)),
         tuple(tensors[index].spec() for index in graphs[0].numbers(_GRAPH_OUTPUTS, "i4", _MAX_ENDS)),
         frozenset(used),
+        frozenset(used.difference(OPERATORS.values())),
     )
 
 
@@ -112,4 +112,5 @@ def _operator(operator: Table, codes: Sequence[str], tensors: int) -> str:
 
 def _indices(table: Table, field: int, tensors: int, least: int) -> None:
     numbers = table.numbers(field, "i4", _MAX_ENDS)
-    require(all(least <= index < tensors for index in numbers), f"tensors {numbers[:5]} of {tensors}")
+    fits = not numbers or (min(numbers) >= least and max(numbers) < tensors)
+    require(fits, f"tensors {numbers[:5]} of {tensors}")

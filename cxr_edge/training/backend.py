@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from cxr_edge.console import is_verbose, quiet
-from cxr_edge.machine import usable_cores
+from cxr_edge.processors import usable_cores
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if is_verbose() else "3")
 # Read on the first import of TensorFlow; tfmot refuses Keras 3 models.

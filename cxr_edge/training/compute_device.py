@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cxr_edge.machine import describe_cpu
+from cxr_edge.processors import describe_cpu
 from cxr_edge.runtimes.gpus import nvidia_nodes
 from cxr_edge.training.backend import THREADS, tf
 from cxr_edge.wording import counted

@@ -11,8 +11,8 @@ from cxr_edge.benchmarking.latency import Candidate, measure
 from cxr_edge.errors import GateError, MissingDependencyError
 from cxr_edge.evaluation.reference_images import read_reference_images
 from cxr_edge.evaluation.replay import ReplayResult, replay
-from cxr_edge.machine import usable_cores
 from cxr_edge.prediction.fastest import fastest
+from cxr_edge.processors import usable_cores
 from cxr_edge.runtimes.base import all_runtimes
 from cxr_edge.runtimes.selection import artifacts_of_bundle, best_artifacts
 from cxr_edge.runtimes.trial import Trial

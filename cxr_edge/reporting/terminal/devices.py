@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cxr_edge.reporting.terminal.tables import machine_line, show, show_table
-from cxr_edge.runtimes.discovery import Devices
+from cxr_edge.runtimes.discovery import Device, Devices
 
 
 def show_devices(devices: Devices) -> None:
@@ -12,6 +12,14 @@ def show_devices(devices: Devices) -> None:
     show_table(
         "What artifacts can be run on here",
         ["--runtime", "reads", "version", "state"],
-        [[row.option, ", ".join(row.formats), row.version or "-", row.missing or "ready"] for row in devices.runtimes],
+        [[row.option, ", ".join(row.formats), row.version or "-", _state(row)] for row in devices.runtimes],
         texts=4,
     )
+
+
+def _state(row: Device) -> str:
+    if row.missing is not None:
+        return row.missing
+    if row.in_software:
+        return f"in software, no GPU: {row.gpu} computes on the CPU, for its numbers and not for speed"
+    return "ready" if row.gpu is None else f"ready: {row.gpu}"

@@ -33,6 +33,7 @@ def show_inspection(inspection: Inspection) -> None:
         if inspection.delegate is not None:
             rows.append(["delegate", _delegate_line(inspection.delegate)])
         rows += _verdict_rows(inspection.computation)
+    rows += [[f"int8 on {option}", what] for option, what in inspection.int8_on.items()]
     show_table(inspection.file, ["", "what it is"], rows, texts=2)
     if inspection.metadata is not None:
         show(inspection.metadata.notice)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-
-from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from cxr_edge.console import printable
-from cxr_edge.machine import Machine
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cxr_edge.machine import Machine
 
 WIDTH = 100
 PHANTOM_NOTE = "Figures come from phantoms (synthetic images): they say that the tool works, nothing about patients."
 
 
 def _console() -> Console:
+    from rich.console import Console
+
     console = Console(highlight=False, soft_wrap=False)
     return Console(width=min(console.width, WIDTH) if console.is_terminal else WIDTH, highlight=False)
 
@@ -41,6 +42,13 @@ def show_table(title: str, columns: list[str], rows: list[list[str]], texts: int
     Cells are plain text: square brackets are not markup. Only a column's name may have several lines. In a narrow
     terminal, cells wrap between words.
     """
+    # Not imported for a line of text: an answer to one image takes only a few times as long as this import.
+    from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     names = [[printable(line) for line in column.split("\n")] for column in columns]
     for index, name in enumerate(names):
@@ -63,6 +71,8 @@ def show_table(title: str, columns: list[str], rows: list[list[str]], texts: int
 
 
 def _longest_word(cells: Sequence[str]) -> int:
+    from rich.cells import cell_len
+
     # A cell's indentation or mark stays before its first word.
     words = (re.findall(r"^(?:\s+|> )?\S+|\S+", cell) for cell in cells)
     return max((cell_len(word) for own in words for word in own), default=0)
