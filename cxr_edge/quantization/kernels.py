@@ -51,40 +51,44 @@ def round_kernel(node: Node, covariance: NDArray[np.float64]) -> NDArray[np.floa
     """
     assert node.kernel is not None
     step = np.broadcast_to(kernel_step(node), node.kernel.shape)
-    # In units of the grid, [output channels, weights].
-    channels = node.kernel.shape[-1]
-    weights = (node.kernel / step).reshape(-1, channels).T.astype(np.float64)
+    # In units of the grid, [output channels, weights]. Output channels that see the same inputs are a group.
+    weights = (node.kernel / step).reshape(-1, node.kernel.shape[-1]).T.astype(np.float64)
     if node.kind == "depthwise":
-        points = np.stack([_rounded(weights[index : index + 1], covariance[index])[0] for index in range(channels)])
+        points = _rounded(weights[:, None], covariance)[:, 0]
     else:
-        points = _rounded(weights, covariance)
+        points = _rounded(weights[None], covariance[None])[0]
     return np.asarray(points.T.reshape(node.kernel.shape) * step, dtype=np.float32)
 
 
 def _rounded(weights: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`[O, I]` rounded to integers, column after column, those with the largest variance first."""
-    order = np.argsort(-np.diag(covariance), kind="stable")
-    matrix = covariance[np.ix_(order, order)].copy()
-    count = len(order)
-    matrix[np.diag_indices(count)] += DAMPING * max(float(np.diag(matrix).mean()), 1e-12)
+    """Groups of weights `[G, O, I]` rounded to integers, column after column, those with the largest variance first.
+
+    Each group has inputs of its own, `[G, I, I]`.
+    """
+    groups, outputs, count = weights.shape
+    order = np.argsort(-np.diagonal(covariance, axis1=1, axis2=2), axis=1, kind="stable")
+    matrix = covariance[np.arange(groups)[:, None, None], order[:, :, None], order[:, None, :]]
+    diagonal = np.diagonal(matrix, axis1=1, axis2=2)
+    damping = DAMPING * np.maximum(diagonal.mean(axis=1, keepdims=True), 1e-12)
+    matrix[:, np.arange(count), np.arange(count)] = diagonal + damping
     # Rows of this factor say how an error in one column is made up for by those after it.
-    upper = np.linalg.cholesky(np.linalg.inv(matrix)).T
-    remaining = weights[:, order].copy()
+    upper = np.linalg.cholesky(np.linalg.inv(matrix)).transpose(0, 2, 1)
+    remaining = np.take_along_axis(weights, order[:, None], axis=2)
     # Where the largest weight lies: it is an integer already, and stays.
-    fixed = np.abs(weights[:, order]) >= LARGEST - 1e-3
+    fixed = np.abs(remaining) >= LARGEST - 1e-3
     anchor = np.where(fixed, np.sign(remaining) * LARGEST, 0.0)
     points = np.empty_like(remaining)
     for start in range(0, count, _BLOCK):
         stop = min(start + _BLOCK, count)
-        errors = np.empty((len(weights), stop - start))
+        errors = np.empty((groups, outputs, stop - start))
         for column in range(start, stop):
-            value = np.clip(np.round(remaining[:, column]), -LARGEST, LARGEST)
-            value = np.where(fixed[:, column], anchor[:, column], value)
-            points[:, column] = value
-            error = (remaining[:, column] - value) / upper[column, column]
-            remaining[:, column + 1 : stop] -= np.outer(error, upper[column, column + 1 : stop])
-            errors[:, column - start] = error
-        remaining[:, stop:] -= errors @ upper[start:stop, stop:]
+            value = np.clip(np.round(remaining[..., column]), -LARGEST, LARGEST)
+            value = np.where(fixed[..., column], anchor[..., column], value)
+            points[..., column] = value
+            error = (remaining[..., column] - value) / upper[:, column, column, None]
+            remaining[..., column + 1 : stop] -= error[..., None] * upper[:, None, column, column + 1 : stop]
+            errors[..., column - start] = error
+        remaining[..., stop:] -= errors @ upper[:, start:stop, stop:]
     result = np.empty_like(points)
-    result[:, order] = points
+    np.put_along_axis(result, order[:, None], points, axis=2)
     return result
