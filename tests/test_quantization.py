@@ -98,6 +98,7 @@ def test_equalizing_centres_depthwise_outputs_and_leaves_the_function_as_it_is()
     np.testing.assert_allclose(after, before, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("student_of", [RangeStudent, lambda start: ScaleStudent(start.graph, start.ranges)])
 def test_shifts_stay_whole_steps_however_long_a_step_becomes(student_of: Callable[..., RangeStudent]) -> None:
     name, graph = "separable_depthwise", equalized(small_graph(), channel_statistics(small_graph(), IMAGES, 8))
@@ -430,6 +431,7 @@ def test_a_nearer_rival_is_kept(tmp_path: Path, badly_calibrated: tuple[Graph, Q
     assert result.ranges["sum"] == pytest.approx(rival.ranges["sum"])
 
 
+@pytest.mark.slow
 def test_a_student_with_no_scales_yet_computes_what_its_graph_does() -> None:
     start = calibrated(small_graph())
     logits = [student.tensors(tf.cast(IMAGES, tf.float32))["logits"] for student in students(start)]
@@ -448,6 +450,7 @@ def test_a_kernel_rounded_while_learning_lies_on_the_grid_of_the_device(per_tens
             np.testing.assert_allclose(fake_round(tf.constant(node.kernel), per_tensor), nearest(node), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_scale_is_that_of_the_kernel_with_the_rounding_passed_over() -> None:
     graph = small_graph()
     ranges = calibrated(graph).ranges
@@ -480,6 +483,7 @@ def test_the_gradient_of_a_scale_is_that_of_the_kernel_with_the_rounding_passed_
         np.testing.assert_allclose(passed, straight, rtol=1e-2, atol=1e-2 * float(np.abs(straight).max()))
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_scale_goes_through_the_shift_of_a_channel_that_clips() -> None:
     name, graph = "separable_depthwise", equalized(small_graph(), channel_statistics(small_graph(), IMAGES, 8))
     low, high = collect_histograms(graph, IMAGES, 8)[name].best_range()
