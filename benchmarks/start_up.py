@@ -5,7 +5,7 @@
 `cxr-edge --help` beside an empty typer app with as many commands, and `cxr-edge predict` of one 1024 px PNG, int8 ONNX,
 beside `examples/classify_onnx.py`; in turn, the file cache warm. CPU time is that of all threads, user and system: on a
 machine with other work it is steadier than the time that passes. Run it where a device's packages are installed: what a
-workstation has besides, Python finds more slowly through.
+workstation has besides, Python finds more slowly through, and OpenVINO, if `predict` takes it, is slower to start.
 """
 
 from __future__ import annotations
