@@ -23,7 +23,7 @@ class RangeStudent:
     """Learns a range per tensor and biases; kernels stay as they are.
 
     Variables are the logarithms of factors of the bounds, and changes of the biases, in units of a range. The shifts of
-    channels (see `channel_shifts`) stay where they are, but for going to the nearest whole step.
+    channels (see `channel_shifts`) stay where they are, at the nearest whole step, and their biases with them.
     """
 
     def __init__(self, start: QuantizedGraph, symmetric: bool = False) -> None:
@@ -34,7 +34,8 @@ class RangeStudent:
         names = [name for name in start.ranges if name != IMAGE]
         self.low = {name: tf.Variable(0.0) for name in names}
         self.high = {name: tf.Variable(0.0) for name in names}
-        biased = [node for node in start.graph.nodes if node.bias is not None]
+        # A shift with a learned bias would be no whole step.
+        biased = [node for node in start.graph.nodes if node.bias is not None and node.name not in self._shifts]
         self.bias = {node.name: tf.Variable(np.zeros_like(node.bias)) for node in biased}
         self._units = {node.name: self._unit(node) for node in biased}
         self._kernels = kernels_of(start.graph)
@@ -98,7 +99,7 @@ class RangeStudent:
         return (top * (low / high) if self.symmetric else low * tf.exp(self.low[name])), top
 
     def _learned_bias(self, node: Node) -> Any:
-        return node.bias + self.bias[node.name] * self._units[node.name]
+        return node.bias + self.bias[node.name] * self._units[node.name] if node.name in self.bias else node.bias
 
     def _bias(self, node: Node) -> Any:
         return self._learned_bias(node)
