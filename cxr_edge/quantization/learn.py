@@ -167,14 +167,21 @@ class _Judge:
         plain = validation[np.sort(np.random.default_rng(0).permutation(len(validation))[:MOST_JUDGED])]
         shifted = [SUITE[index % len(SUITE)].apply(plain[index : index + 1]) for index in range(len(plain))]
         self._logits = teacher.logits
+        self._student: RangeStudent | None = None
         step = tf.function(lambda images: teacher.outputs(tf.cast(images, tf.float32))[0])
         self._parts = [(images, _log_probabilities(step, images)) for images in (plain, np.concatenate(shifted))]
 
+    def _logits_of(self, student: RangeStudent) -> Any:
+        """Traced once per student, which takes seconds: what it learns is in variables."""
+        if student is not self._student:
+            self._student = student
+            self._step = tf.function(lambda images: student.tensors(tf.cast(images, tf.float32))[self._logits])
+        return self._step
+
     def __call__(self, student: RangeStudent, number: int) -> Check:
-        step = tf.function(lambda images: student.tensors(tf.cast(images, tf.float32))[self._logits])
         figures = []
         for images, reference in self._parts:
-            logarithms = _log_probabilities(step, images)
+            logarithms = _log_probabilities(self._logits_of(student), images)
             figures.append(float((np.exp(reference) * (reference - logarithms)).sum(axis=1).mean()))
             figures.append(float((logarithms.argmax(axis=1) == reference.argmax(axis=1)).mean()))
         divergence, agreement, shifted_divergence, shifted_agreement = figures
