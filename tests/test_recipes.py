@@ -153,6 +153,7 @@ def test_coral_gets_integers_from_end_to_end(own: Run, cli: Cli, tmp_path: Path)
     assert result.code in (0, 3), result.err
     folder = own.bundle_of("coral-edge-tpu")
     assert sorted(path.name for path in folder.iterdir()) == [
+        "MODEL_CARD.md",
         "manifest.json",
         "reference.npz",
         "xception-int8-ptq.tflite",
