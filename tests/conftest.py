@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     if "exhaustive" not in config.option.markexpr:
         items[:] = [item for item in items if item.get_closest_marker("exhaustive") is None]
-    items.sort(key=lambda item: (_needs_the_model(item) and (2 if item.path.stem in WITH_A_COPY else 0)) or 1)
+    items.sort(key=lambda item: 1 if not _needs_the_model(item) else 2 if item.path.stem in WITH_A_COPY else 0)
     for item in items:
         group = item.path.stem
         if _needs_the_model(item):

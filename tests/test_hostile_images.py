@@ -244,8 +244,8 @@ def compressed(plain: Path, path: Path, syntax: str) -> tuple[Path, bytes]:
     data = pydicom.dcmread(plain)
     try:
         data.compress(getattr(pydicom.uid, syntax))
-    except (RuntimeError, NotImplementedError) as error:
-        pytest.skip(str(error))
+    except RuntimeError as error:
+        pytest.skip(f"pydicom cannot write {syntax} here: {error}")
     data.save_as(path)
     return path, path.read_bytes()
 

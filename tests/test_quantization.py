@@ -18,7 +18,6 @@ from cxr_edge.quantization.calibrate import Histogram, channel_statistics, choos
 from cxr_edge.quantization.channel_scales import free_groups, scale_groups, with_channel_scales
 from cxr_edge.quantization.channel_shifts import (
     shiftable_tensors,
-    step_of,
     with_channel_shifts,
     with_shifts_on_grid,
 )
@@ -30,7 +29,7 @@ from cxr_edge.quantization.kernels import LARGEST, kernel_step, nearest, round_k
 from cxr_edge.quantization.learn import CHECKS, Check, LearningOptions, learn
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
 from cxr_edge.quantization.rounding import round_kernels
-from cxr_edge.quantization.simulate import fake_quantize, fake_round, interpret
+from cxr_edge.quantization.simulate import fake_quantize, fake_round, interpret, step_of
 from cxr_edge.quantization.student import RangeStudent, ScaleStudent
 from cxr_edge.quantization.teacher import Teacher
 from cxr_edge.training.backend import tf

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.quantization.quantized_graph import Ranges
-from cxr_edge.quantization.simulate import ACTIVATION_STEPS
+from cxr_edge.quantization.simulate import step_of
 
 #: A constant for each channel of some tensors, by their names, float `[C]`.
 ChannelShifts = Mapping[str, NDArray[np.floating]]
@@ -58,17 +57,11 @@ def with_channel_shifts(graph: Graph, shifts: ChannelShifts) -> Graph:
     return replace(graph, nodes=tuple(map(shifted, graph.nodes)))
 
 
-def step_of(bounds: Any) -> Any:
-    """Between two neighbouring points of the grid between two bounds, numbers or tensors."""
-    low, high = bounds
-    return (high - low) / ACTIVATION_STEPS
-
-
 def shifts_on_grid(graph: Graph, ranges: Ranges) -> dict[str, NDArray[np.float64]]:
     """The bias of each shiftable tensor that has a range, at the nearest whole step."""
-    shifts = {}
+    shifts, shiftable = {}, set(shiftable_tensors(graph)) & set(ranges)
     for node in graph.nodes:
-        if node.bias is not None and node.name in ranges and node.name in shiftable_tensors(graph):
+        if node.bias is not None and node.name in shiftable:
             step = step_of(ranges[node.name])
             shifts[node.name] = np.asarray(np.round(node.bias / step) * step, np.float64)
     return shifts

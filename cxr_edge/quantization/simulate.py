@@ -89,6 +89,12 @@ def _compute(node: Node, inputs: list[Any]) -> Any:
     return tf.nn.softmax(inputs[0])
 
 
+def step_of(bounds: Any) -> Any:
+    """Between two neighbouring points of the grid between two bounds, numbers or tensors."""
+    low, high = bounds
+    return (high - low) / ACTIVATION_STEPS
+
+
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def fake_quantize(value: Any, low: Any, high: Any) -> Any:
     """A tensor rounded to the grid between two bounds, of which 0 is a point.
@@ -98,7 +104,7 @@ def fake_quantize(value: Any, low: Any, high: Any) -> Any:
     error. The zero point is not learned. By hand, because TensorFlow's own chain of gradients keeps six copies of every
     activation.
     """
-    step = (high - low) / ACTIVATION_STEPS
+    step = step_of((low, high))
     zero_point = tf.round(-low / step)
     result = (tf.clip_by_value(tf.round(value / step) + zero_point, 0.0, ACTIVATION_STEPS) - zero_point) * step
 

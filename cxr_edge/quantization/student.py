@@ -9,10 +9,19 @@ import numpy as np
 
 from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.quantization.channel_scales import free_groups, scale_groups, with_channel_scales
-from cxr_edge.quantization.channel_shifts import shifts_on_grid, step_of, with_channel_shifts
+from cxr_edge.quantization.channel_shifts import shifts_on_grid, with_channel_shifts
 from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
-from cxr_edge.quantization.simulate import Tensors, fake_quantize, fake_round, interpret, kernels_of, linear, passing
+from cxr_edge.quantization.simulate import (
+    Tensors,
+    fake_quantize,
+    fake_round,
+    interpret,
+    kernels_of,
+    linear,
+    passing,
+    step_of,
+)
 from cxr_edge.training.backend import tf
 
 #: The biases' rate beside that of the bounds' logarithms, in units of their tensor's range; and the channel scales'.
