@@ -46,7 +46,7 @@ actor Classifier {
             guard inflated.count == size else { throw Refusal("reference.npz is damaged") }
             return inflated
         }
-        return try replay(reference, inputs: inputs, classify: classify)
+        return try replay(reference, inputs: inputs) { try classify($0) }
     }
 
     private static func url(of file: String) throws -> URL {
