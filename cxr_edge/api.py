@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cxr_edge.evaluation.parity_result import VerifiedArtifact
     from cxr_edge.evaluation.replay import ReplayResult
     from cxr_edge.evaluation.run_metrics import CrossValidation
+    from cxr_edge.exporting.cascade import MadeCascade
     from cxr_edge.exporting.export import Exported
     from cxr_edge.runs.progress import Progress
     from cxr_edge.runtimes.selection import Selection
@@ -135,6 +136,44 @@ def export(
 
     options = ExportOptions(wanted, qat_steps, qat_learning_rate, sensitive_class, sensitivity, _path(folds))
     return Exporter(find_run(_path(run)), options, stage).export()
+
+
+def cascade(
+    *,
+    small: FilePath,
+    full: FilePath,
+    quantize: str = "int8",
+    format: str = "tflite",
+    min_agreement: float = 0.995,
+    output: FilePath | None = None,
+    stage: Stage = silently,
+) -> MadeCascade:
+    """Write a bundle in which a small model answers, and a full one where the small one is unsure.
+
+    Args:
+        small: an exported run, or one of its bundles.
+        full: likewise.
+        stage: opened as each stage begins.
+
+    The others are the options of `cxr-edge cascade`, with the same defaults.
+
+    Returns:
+        The cascade, which `Classifier.open` takes as a bundle. A failed `verdict` does not raise.
+
+    Raises:
+        ArtifactError: a bundle lacks the artifact, or the two do not go together.
+        GateError: no threshold keeps what is demanded.
+        OptionError, RunError: an option is unknown or out of range; a run is unfinished, or the new bundle exists.
+        MissingDependencyError: the extra `train` is not installed.
+    """
+    from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+    from cxr_edge.choices import choice_of
+    from cxr_edge.exporting.cascade import CascadeOptions, cascade_of_runs
+
+    options = CascadeOptions(
+        choice_of(Quantization, quantize, "--quantize"), choice_of(ArtifactFormat, format, "--format"), min_agreement
+    )
+    return cascade_of_runs(Path(small), Path(full), options, _path(output), stage)
 
 
 def verify(

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -11,6 +12,9 @@ from PIL import Image, ImageOps
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
+manifest = Path(sys.argv[1]).with_name("manifest.json")
+if manifest.exists() and "cascade" in json.loads(manifest.read_text(encoding="utf-8")):
+    sys.exit(f"{sys.argv[1]}: a model of a cascade, which cxr-edge predict runs as a whole; name one of another bundle")
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 metadata = json.loads(session.get_modelmeta().custom_metadata_map["cxr_edge"])
 side = session.get_inputs()[0].shape[1]

@@ -3,11 +3,15 @@
 import json
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageOps
 
+manifest = Path(sys.argv[1]).with_name("manifest.json")
+if manifest.exists() and "cascade" in json.loads(manifest.read_text(encoding="utf-8")):
+    sys.exit(f"{sys.argv[1]}: a model of a cascade, which cxr-edge predict runs as a whole; name one of another bundle")
 metadata = json.loads(zipfile.ZipFile(sys.argv[1]).read("metadata.json"))
 labels = metadata["labels"]
 interpreter = Interpreter(sys.argv[1])

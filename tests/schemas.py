@@ -19,12 +19,13 @@ from cxr_edge.artifacts.metadata import ArtifactMetadata, Manifest
 from cxr_edge.artifacts.release import Release
 from cxr_edge.auditing.record import Audit
 from cxr_edge.benchmarking.record import BenchRecord
+from cxr_edge.evaluation.cascade_fit import CascadeFit
 from cxr_edge.evaluation.int8_noise import Explanation
 from cxr_edge.evaluation.operating_record import OperatingRecord
 from cxr_edge.evaluation.parity_result import VerifiedArtifact
 from cxr_edge.evaluation.replay import ReplayResult
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
-from cxr_edge.inspection.inspect import Inspection
+from cxr_edge.inspection.inspect import CascadeInspection, Inspection
 from cxr_edge.prediction.evaluation import Evaluation
 from cxr_edge.prediction.prediction import PredictionBatch
 from cxr_edge.runs.config import RunConfig
@@ -37,11 +38,13 @@ SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 WRITTEN: dict[str, tuple[Any, str]] = {
     "audit": (Audit, "audit --json"),
     "bench": (BenchRecord, "bench --json, and bench.json of a run"),
+    "cascade-fit": (CascadeFit, "fitted of a manifest's cascade"),
     "cross-validation": (CrossValidation, "train --folds --json, and cross_validation.json"),
     "devices": (Devices, "devices --json"),
     "evaluate": (Evaluation, "evaluate --json"),
     "history": (History, "history.json of a run"),
     "inspect": (Inspection, "inspect --json"),
+    "inspect-cascade": (CascadeInspection, "inspect --json of a cascade"),
     "int8-noise": (Explanation, "export --explain-int8 --json"),
     "manifest": (Manifest, "manifest.json of a bundle"),
     "metadata": (ArtifactMetadata, "metadata inside an artifact"),
@@ -52,11 +55,13 @@ WRITTEN: dict[str, tuple[Any, str]] = {
     "release": (Release, "release.json of a bundle"),
     "replay": (tuple[ReplayResult, ...], "verify --replay --json, and verify --json without TensorFlow"),
     "run": (RunConfig, "run.json of a run"),
-    "verify": (tuple[VerifiedArtifact, ...], "verify --json and export --json"),
+    "verify": (tuple[VerifiedArtifact, ...], "verify --json, export --json and cascade --json"),
 }
 #: What `--json` of a command may write.
 _OF_COMMAND = {
-    **{name: (name,) for name in ("audit", "bench", "devices", "evaluate", "inspect", "predict")},
+    **{name: (name,) for name in ("audit", "bench", "devices", "evaluate", "predict")},
+    "cascade": ("verify",),
+    "inspect": ("inspect", "inspect-cascade"),
     "export": ("verify", "int8-noise"),
     "train": ("metrics", "cross-validation"),
     "verify": ("verify", "replay"),

@@ -18,8 +18,8 @@ from PIL import Image
 
 from cxr_edge import ArtifactError, Classifier
 from cxr_edge.artifacts.artifact import METADATA_ENTRY, read_artifact
-from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, read_bundle
-from cxr_edge.evaluation.reference_images import packed, read_reference_images, reference_images
+from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, listed_artifacts, read_bundle
+from cxr_edge.evaluation.reference_images import checked_reference_files, packed, reference_images, reference_inputs
 from cxr_edge.files import sha256_of
 from tests.conftest import Cli
 from tests.tiny import write_bundle_with_references
@@ -170,7 +170,7 @@ def test_reference_inputs_that_are_none_are_refused_before_they_are_unpacked(bun
     folder = with_references(bundle_copy, content)
     tracemalloc.start()
     with pytest.raises(ArtifactError, match="holds no reference inputs"):
-        read_reference_images(folder)
+        checked_reference_files(folder)
     assert tracemalloc.get_traced_memory()[1] < 30e6
     tracemalloc.stop()
 
@@ -180,7 +180,7 @@ def test_a_file_of_a_bundle_that_lies_somewhere_else_is_refused(tmp_path: Path, 
     folder = write_bundle_with_references(tmp_path / "bundle")
     (folder / name).rename(tmp_path / name)
     (folder / name).symlink_to(tmp_path / name)
-    read = read_reference_images if name == REFERENCES else read_bundle
+    read = checked_reference_files if name == REFERENCES else read_bundle
     with pytest.raises(ArtifactError, match="a symbolic link"):
         read(folder)
 
@@ -194,12 +194,13 @@ def test_files_that_are_too_large_are_not_hashed(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="too much for an artifact"):
         read_bundle(folder)
     with pytest.raises(ArtifactError, match="holds no reference inputs"):
-        read_reference_images(folder)
+        checked_reference_files(folder)
 
 
-def test_reference_inputs_are_what_was_packed(bundle_copy: Path) -> None:
-    images = reference_images(71)
-    assert np.array_equal(read_reference_images(with_references(bundle_copy, packed(images))), images)
+def test_reference_inputs_are_what_was_packed(tmp_path: Path) -> None:
+    images, folder = reference_images(71), write_bundle_with_references(tmp_path / "bundle")
+    artifact = listed_artifacts(with_references(folder, packed(images)))[0]
+    assert np.array_equal(reference_inputs(artifact).images, images)
 
 
 def test_metadata_that_would_fill_the_memory_is_not_unpacked(bundle_copy: Path) -> None:

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from cxr_edge.artifacts.artifact import METADATA_ENTRY, METADATA_KEY, Artifact, format_of, read_artifact
-from cxr_edge.artifacts.bundle import REFERENCES, write_manifest
+from cxr_edge.artifacts.bundle import REFERENCES, write_cascade_manifest, write_manifest
+from cxr_edge.artifacts.cascade import SMALL_REFERENCES
 from cxr_edge.artifacts.contract import IMAGE, PROBABILITIES, contract
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
-from cxr_edge.artifacts.metadata import ArtifactMetadata, ReferenceOutputs
+from cxr_edge.artifacts.metadata import ArtifactMetadata, CascadeEntry, ReferenceOutputs
+from cxr_edge.evaluation.cascade_fit import CascadeFigures, CascadeFit
+from cxr_edge.evaluation.promise import Promise
 from cxr_edge.evaluation.reference_images import packed, reference_images
 from cxr_edge.exporting.seal import sealed
 from cxr_edge.files import sha256_of
@@ -32,13 +35,13 @@ SIZE = 71
 WEIGHTS = np.float32([0.02, 0.01, 0.0])
 
 
-def expected(images: np.ndarray) -> np.ndarray:
+def expected(images: np.ndarray, weights: NDArray[np.float32] = WEIGHTS) -> np.ndarray:
     """The probabilities `[N, K]` that a tiny artifact gives."""
-    logits = images.astype(np.float32).mean(axis=(1, 2)) * WEIGHTS
+    logits = images.astype(np.float32).mean(axis=(1, 2)) * weights
     return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
-def _tflite() -> bytes:
+def _tflite(size: int, weights: NDArray[np.float32]) -> bytes:
     model, graph = schema.ModelT(), schema.SubGraphT()
     model.version, model.subgraphs, model.operatorCodes, model.buffers = 3, [graph], [], [schema.BufferT()]
     graph.tensors, graph.operators = [], []
@@ -63,11 +66,11 @@ def _tflite() -> bytes:
         graph.operators.append(added)
 
     real, builtin, options = schema.TensorType.FLOAT32, schema.BuiltinOperator, schema.BuiltinOptions
-    image = tensor(IMAGE, [1, SIZE, SIZE, 1], schema.TensorType.UINT8)
-    cast = tensor("cast", [1, SIZE, SIZE, 1], real)
+    image = tensor(IMAGE, [1, size, size, 1], schema.TensorType.UINT8)
+    cast = tensor("cast", [1, size, size, 1], real)
     axes = tensor("axes", [2], schema.TensorType.INT32, np.int32([1, 2]))
     mean, logits = tensor("mean", [1, 1], real), tensor("logits", [1, 3], real)
-    weights = tensor("weights", [3, 1], real, WEIGHTS[:, None])
+    kernel = tensor("weights", [3, 1], real, weights[:, None])
     probabilities = tensor(PROBABILITIES, [1, 3], real)
     softmax = schema.SoftmaxOptionsT()
     softmax.beta = 1.0
@@ -75,7 +78,7 @@ def _tflite() -> bytes:
     operator(builtin.MEAN, [cast, axes], mean, schema.ReducerOptionsT(), options.ReducerOptions)
     operator(
         builtin.FULLY_CONNECTED,
-        [mean, weights, -1],
+        [mean, kernel, -1],
         logits,
         schema.FullyConnectedOptionsT(),
         options.FullyConnectedOptions,
@@ -87,7 +90,7 @@ def _tflite() -> bytes:
     return bytes(builder.Output())
 
 
-def _onnx() -> onnx.ModelProto:
+def _onnx(size: int, weights: NDArray[np.float32]) -> onnx.ModelProto:
     nodes = [
         helper.make_node("Cast", [IMAGE], ["cast"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["cast"], ["mean"], axes=[1, 2], keepdims=0),
@@ -97,9 +100,9 @@ def _onnx() -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["N", SIZE, SIZE, 1])],
+        [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, ["N", size, size, 1])],
         [helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["N", 3])],
-        [numpy_helper.from_array(WEIGHTS[None, :], "weights")],
+        [numpy_helper.from_array(weights[None, :], "weights")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
@@ -123,7 +126,12 @@ def _references(folder: Path | None) -> dict[str, Any]:
 
 
 def write_artifact(
-    path: Path, quantization: Quantization, references_in: Path | None = None, **changes: Any
+    path: Path,
+    quantization: Quantization,
+    references_in: Path | None = None,
+    size: int = SIZE,
+    weights: NDArray[np.float32] = WEIGHTS,
+    **changes: Any,
 ) -> Artifact:
     """An artifact that works, TFLite or ONNX by its suffix; float whatever it says.
 
@@ -133,17 +141,16 @@ def write_artifact(
     metadata = some_metadata(
         format=kind,
         quantization=quantization,
-        contract=contract(SIZE, 3),
-        **_references(references_in),
-        **changes,
+        contract=contract(size, 3),
+        **{**_references(references_in), **changes},
     )
     text = json.dumps(to_json(metadata))
     if kind is ArtifactFormat.TFLITE:
-        path.write_bytes(_tflite())
+        path.write_bytes(_tflite(size, weights))
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(METADATA_ENTRY, text)
     else:
-        model = _onnx()
+        model = _onnx(size, weights)
         model.metadata_props.add(key=METADATA_KEY, value=text)
         onnx.save(model, path)
     return read_artifact(path)
@@ -203,3 +210,55 @@ def write_bundle_with_references(folder: Path, temperature: float = 1.0, right: 
 def ramp() -> NDArray[np.uint8]:
     """uint8 `[80, 80]`, grey from black to white: not refused, as a picture of one grey is."""
     return np.tile(np.linspace(0, 255, 80).astype(np.uint8), (80, 1))
+
+
+#: Of the full model in `write_cascade`, which is larger and prefers the class that the small one likes least.
+FULL_SIZE, FULL_WEIGHTS = 96, np.float32([0.0, 0.01, 0.02])
+#: Grey values of the reference inputs in `write_cascade`, and the threshold between the second and the third of them.
+GREYS, THRESHOLD = (0, 60, 120, 255), 0.6
+
+
+def grey(size: int, value: int) -> NDArray[np.uint8]:
+    """uint8 `[1, size, size, 1]` of one value."""
+    return np.full((1, size, size, 1), value, np.uint8)
+
+
+def write_cascade(folder: Path, kind: ArtifactFormat = ArtifactFormat.TFLITE, right: bool = True) -> Path:
+    """The bundle of a cascade of two tiny models, which answers dark images with the full one.
+
+    Args:
+        folder: made.
+        kind: of both files.
+        right: whether what is recorded of the full model is what it computes.
+    """
+    folder.mkdir()
+    members = []
+    for name, size, weights, references in (
+        ("small", SIZE, WEIGHTS, SMALL_REFERENCES),
+        ("full", FULL_SIZE, FULL_WEIGHTS, REFERENCES),
+    ):
+        images = np.concatenate([grey(size, value) for value in GREYS])
+        (folder / references).write_bytes(packed(images))
+        outputs = expected(images, weights if right or name == "small" else weights[::-1])
+        rows = tuple(map(tuple, outputs.astype(float).tolist()))
+        members.append(
+            write_artifact(
+                folder / f"{name}-int8.{kind}",
+                Quantization.INT8,
+                size=size,
+                weights=weights,
+                reference_outputs=ReferenceOutputs("ONNX Runtime", rows, rows),
+                reference_sha256=sha256_of(folder / references),
+            )
+        )
+    small, full = members
+    figures = CascadeFigures(images=400, escalated=100, differing=0, right=390, full_right=390, missed=1, full_missed=1)
+    fit = CascadeFit(THRESHOLD, Promise.by_order_statistic(400, 0.005), None, figures, figures)
+    assert full.parity is not None
+    write_cascade_manifest(
+        folder,
+        CascadeEntry(small=small.name, full=full.name, threshold=THRESHOLD, fitted=to_json(fit), parity=full.parity),
+        small,
+        full,
+    )
+    return folder

@@ -26,7 +26,8 @@ from benchmarks.aarch64.commands import Outcome, describe, run_command
 from benchmarks.aarch64.compare import COMMANDS, PASSED, compare
 from benchmarks.aarch64.environment import Environment, Machine, check_here, emulator_title
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import REFERENCES, read_bundle, write_manifest
+from cxr_edge.artifacts.bundle import REFERENCES, listed_artifacts, read_bundle, write_manifest
+from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.evaluation.reference_images import reference_inputs
 from cxr_edge.files import write_json
@@ -108,6 +109,8 @@ def described(machine: Machine) -> JsonObject:
 def measure(options: argparse.Namespace) -> JsonObject:
     """All of it; the record. Raises CxrEdgeError."""
     check_here()
+    if isinstance(listed_artifacts(options.bundle)[0], Cascade):
+        raise SetupError(f"{options.bundle}: a cascade; each file is measured by itself, in the bundle of its own run")
     artifacts = [
         artifact
         for artifact in read_bundle(options.bundle)

@@ -47,6 +47,16 @@ class Artifact:
         return self.path.name
 
     @property
+    def members(self) -> tuple[Artifact, ...]:
+        """The files that answer: itself, or those of a cascade in the order in which they are asked."""
+        return (self,)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its files are in their places."""
+        return all(member.path.is_file() for member in self.members)
+
+    @property
     def format(self) -> ArtifactFormat:
         return self.metadata.format
 

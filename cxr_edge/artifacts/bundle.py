@@ -9,7 +9,15 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact, read_artifact, read_metadata, require_artifact_file
-from cxr_edge.artifacts.metadata import Manifest, ManifestEntry, OwnMetadata, SharedMetadata, joined
+from cxr_edge.artifacts.cascade import Cascade, cascade_of
+from cxr_edge.artifacts.metadata import (
+    CASCADE_SCHEMA,
+    CascadeEntry,
+    Manifest,
+    ManifestEntry,
+    OwnMetadata,
+    SharedMetadata,
+)
 from cxr_edge.artifacts.migration import current_manifest
 from cxr_edge.artifacts.validation import require_valid_manifest
 from cxr_edge.errors import ArtifactError, first_line
@@ -46,7 +54,7 @@ def read_checked_artifact(path: Path) -> Artifact:
         ArtifactError: as `read_artifact`, or the file differs from its entry in the manifest.
     """
     if path.is_file() and (path.parent / MANIFEST).is_file():
-        for artifact in listed_artifacts(path.parent):
+        for artifact in listed_files(path.parent):
             if artifact.name == path.name:
                 return checked(artifact)
     return read_artifact(path)
@@ -62,7 +70,7 @@ def is_listed(path: Path) -> bool:
     """Whether the manifest beside a file lists it. Raises ArtifactError for a damaged manifest."""
     if not (path.parent / MANIFEST).is_file():
         return False
-    return any(artifact.name == path.name for artifact in listed_artifacts(path.parent))
+    return any(artifact.name == path.name for artifact in listed_files(path.parent))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -81,12 +89,12 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_bundle(folder: Path) -> list[Artifact]:
-    """The artifacts of a bundle, each verified by its hash.
+    """The files of a bundle's artifacts, of a cascade both, each verified by its hash.
 
     Raises:
         ArtifactError: a file is missing or differs from its entry in the manifest.
     """
-    artifacts = [checked(artifact) for artifact in listed_artifacts(folder)]
+    artifacts = [checked(artifact) for artifact in listed_files(folder)]
     if not artifacts:
         raise ArtifactError(f"{folder}: the bundle lists no artifacts; export some")
     return artifacts
@@ -98,6 +106,14 @@ def checked(artifact: Artifact) -> Artifact:
     The hash proves that the file is intact. The manifest's other content, such as labels and thresholds, has no hash of
     its own: it is trusted only if it agrees with the metadata inside the file.
     """
+    if not isinstance(artifact, Cascade):
+        return _checked_file(artifact)
+    for member in artifact.members:
+        _checked_file(member)
+    return artifact
+
+
+def _checked_file(artifact: Artifact) -> Artifact:
     require_no_link(artifact.path)
     if not artifact.path.is_file():
         raise ArtifactError(f"{artifact.path}: listed in {MANIFEST} but missing; export it again")
@@ -124,10 +140,26 @@ def checked(artifact: Artifact) -> Artifact:
 
 
 def listed_artifacts(folder: Path) -> list[Artifact]:
-    """A bundle's artifacts according to its manifest; pass those you use through `checked`. Raises ArtifactError."""
+    """A bundle's artifacts according to its manifest, a cascade as one; pass those you use through `checked`.
+
+    Raises ArtifactError.
+    """
     manifest = read_manifest(folder)
+    files, cascade = _files_of(manifest, folder), manifest.cascade
+    if cascade is None:
+        return files
+    named = {artifact.name: artifact for artifact in files}
+    return [cascade_of(folder, cascade, named[cascade.small], named[cascade.full])]
+
+
+def listed_files(folder: Path) -> list[Artifact]:
+    """As `listed_artifacts`, but file by file: what is signed, packed or named by itself. Raises ArtifactError."""
+    return _files_of(read_manifest(folder), folder)
+
+
+def _files_of(manifest: Manifest, folder: Path) -> list[Artifact]:
     return [
-        Artifact(folder / entry.file, entry.sha256, entry.bytes, joined(manifest.shared, entry))
+        Artifact(folder / entry.file, entry.sha256, entry.bytes, manifest.metadata_of(entry))
         for entry in manifest.artifacts
     ]
 
@@ -174,13 +206,25 @@ def write_card(folder: Path, text: str) -> bool:
 
 def write_manifest(folder: Path, shared: SharedMetadata, artifacts: Sequence[Artifact]) -> None:
     """Write `manifest.json`, atomically, for artifacts that share the metadata `shared`; it lists no model card."""
-    entries = [
-        ManifestEntry(
-            file=artifact.name,
-            sha256=artifact.sha256,
-            bytes=artifact.bytes,
-            **{field.name: getattr(artifact.metadata, field.name) for field in fields(OwnMetadata)},
-        )
-        for artifact in sorted(artifacts, key=lambda artifact: artifact.name)
-    ]
+    entries = [_entry(artifact) for artifact in sorted(artifacts, key=lambda artifact: artifact.name)]
     write_json(folder / MANIFEST, to_json(Manifest(shared=shared, artifacts=tuple(entries))))
+
+
+def write_cascade_manifest(folder: Path, cascade: CascadeEntry, small: Artifact, full: Artifact) -> None:
+    """Write `manifest.json`, atomically, for a cascade of two artifacts; it lists no model card."""
+    manifest = Manifest(
+        schema=CASCADE_SCHEMA,
+        shared=full.metadata.shared,
+        artifacts=(replace(_entry(small), shared=small.metadata.shared), _entry(full)),
+        cascade=cascade.sealed(small.sha256, full.sha256),
+    )
+    write_json(folder / MANIFEST, to_json(manifest))
+
+
+def _entry(artifact: Artifact) -> ManifestEntry:
+    return ManifestEntry(
+        file=artifact.name,
+        sha256=artifact.sha256,
+        bytes=artifact.bytes,
+        **{field.name: getattr(artifact.metadata, field.name) for field in fields(OwnMetadata)},
+    )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import hashlib
+import json
+from dataclasses import dataclass, fields, replace
 
 from cxr_edge.artifacts.contract import Contract
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization, TrainingData
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.imaging.rule import ImagingRule
-from cxr_edge.records import JsonObject
+from cxr_edge.records import JsonObject, to_json
 
 SCHEMA = 2
+#: Of a manifest with a cascade, so that earlier versions refuse it rather than overlook the small model.
+CASCADE_SCHEMA = 3
 NOTICE = "Not a medical device: for research and engineering, not for diagnosis."
 
 
@@ -112,7 +116,34 @@ class _File:
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestEntry(OwnMetadata, _File):
-    """An artifact of a bundle: its file's name, SHA-256 and size, and its own metadata."""
+    """An artifact of a bundle: its file's name, SHA-256 and size, and its own metadata.
+
+    `shared` is what the small model of a cascade has in place of the bundle's; None for any other artifact.
+    """
+
+    shared: SharedMetadata | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CascadeEntry:
+    """A cascade: the `small` model answers where its top probability is at least `threshold`, elsewhere the `full` one.
+
+    `small` and `full` are files of the bundle. `sha256` covers both files and all other fields.
+    """
+
+    small: str
+    full: str
+    threshold: float
+    #: An `evaluation.cascade_fit.CascadeFit`.
+    fitted: JsonObject
+    #: The cascade's parity with the full Keras model, as `OwnMetadata.parity`.
+    parity: JsonObject
+    sha256: str = ""
+
+    def sealed(self, small_sha256: str, full_sha256: str) -> CascadeEntry:
+        """The entry with the digest for two files."""
+        content = [small_sha256, full_sha256, to_json(replace(self, sha256=""))]
+        return replace(self, sha256=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,3 +154,9 @@ class Manifest(_Header):
     artifacts: tuple[ManifestEntry, ...]
     #: SHA-256 of the model card; None if the bundle has none.
     card_sha256: str | None = None
+    #: How its two artifacts answer as one; None for a bundle whose artifacts answer each by itself.
+    cascade: CascadeEntry | None = None
+
+    def metadata_of(self, entry: ManifestEntry) -> ArtifactMetadata:
+        """The metadata of one of its artifacts."""
+        return joined(entry.shared or self.shared, entry)

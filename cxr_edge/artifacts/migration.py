@@ -3,6 +3,8 @@
 Schema 1, up to November 2026: float32 was called "none", the imaging rule was prose, a bundle had one operating point
 for all of its artifacts, and its manifest did not repeat how each one was calibrated. The metadata inside a file had no
 schema number. The oldest bundles have no temperature, no reference outputs and no heat map.
+
+Schema 3 is schema 2 with a cascade, and only a manifest has it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cxr_edge.artifacts.kinds import Quantization
-from cxr_edge.artifacts.metadata import SCHEMA
+from cxr_edge.artifacts.metadata import CASCADE_SCHEMA, SCHEMA
 from cxr_edge.imaging.rule import NO_DICOM, WITH_GROUPS, WITHOUT_GROUPS
 from cxr_edge.records import JsonObject
 
@@ -53,14 +55,14 @@ _PROSE = {
 
 def current_metadata(metadata: JsonObject) -> JsonObject:
     """The metadata inside a file, of any schema, in today's schema. Raises ValueError for an unknown schema."""
-    if _schema_of(metadata, _FIRST) == SCHEMA:
+    if _schema_of(metadata, _FIRST, SCHEMA) == SCHEMA:
         return metadata
     return {"notice": metadata["notice"], **_shared(metadata), **_own(metadata, metadata.get("operating_point"))}
 
 
 def current_manifest(manifest: JsonObject) -> JsonObject:
     """A manifest of any schema, in today's schema. Raises ValueError for an unknown schema."""
-    if _schema_of(manifest, None) == SCHEMA:
+    if _schema_of(manifest, None, CASCADE_SCHEMA) != _FIRST:
         return manifest
     shared = manifest["shared"]
     return {
@@ -91,10 +93,10 @@ def current_recipe(recipe: Mapping[str, Any]) -> JsonObject:
     return {**current, **FLAVOURS[recipe["integer_flavour"]]} if "integer_flavour" in recipe else current
 
 
-def _schema_of(value: JsonObject, default: int | None) -> int:
-    schema = value.get("schema", default)
-    if schema not in (_FIRST, SCHEMA):
-        raise ValueError(f"of schema {schema}, this version of cxr-edge reads up to {SCHEMA}")
+def _schema_of(value: JsonObject, default: int | None, latest: int) -> int:
+    schema: Any = value.get("schema", default)
+    if schema not in range(_FIRST, latest + 1):
+        raise ValueError(f"of schema {schema}, this version of cxr-edge reads up to {latest}")
     return int(schema)
 
 

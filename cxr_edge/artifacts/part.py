@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import REFERENCES, write_manifest
+from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.errors import OptionError
 from cxr_edge.files import new_folder
 
@@ -21,8 +22,13 @@ def matching(artifacts: Sequence[Artifact], names: Sequence[str]) -> list[Artifa
             quantization, or `tflite` for all of a format.
 
     Raises:
-        OptionError: a name matches none of them.
+        OptionError: a name matches none of them, or the bundle is a cascade.
     """
+    for artifact in artifacts:
+        if isinstance(artifact, Cascade):
+            raise OptionError(
+                f"{artifact.path}: a cascade is one artifact, without parts; its models are in their own runs' bundles"
+            )
     wanted: list[Artifact] = []
     for name in names:
         meant = [artifact for artifact in artifacts if name in _names_of(artifact)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact, read_artifact
-from cxr_edge.artifacts.bundle import CARD, MANIFEST, REFERENCES, listed_artifacts, write_manifest
+from cxr_edge.artifacts.bundle import CARD, MANIFEST, REFERENCES, listed_files, write_manifest
 from cxr_edge.artifacts.metadata import ArtifactMetadata
 from cxr_edge.errors import ArtifactError
 from cxr_edge.files import replacing, sha256_of
@@ -58,7 +58,7 @@ def publish(path: Path, content: bytes, metadata: ArtifactMetadata, references: 
 def _judged(path: Path, metadata: ArtifactMetadata) -> _Others:
     folder = path.parent
     try:
-        listed = [other for other in listed_artifacts(folder) if other.name != path.name]
+        listed = [other for other in listed_files(folder) if other.name != path.name]
     except ArtifactError:
         # There is no manifest yet, or a damaged one, which is replaced; what it listed can be exported again.
         listed = []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cxr_edge.artifacts.contract import Contract
-from cxr_edge.artifacts.metadata import ArtifactMetadata, Manifest, ReferenceOutputs, joined
+from cxr_edge.artifacts.metadata import CASCADE_SCHEMA, ArtifactMetadata, CascadeEntry, Manifest, ReferenceOutputs
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.records import JsonObject
 
@@ -26,9 +26,34 @@ def require_valid_manifest(manifest: Manifest) -> None:
         _require(names.count(entry.file) == 1, "file", f"{entry.file}, which is listed twice")
         _require(entry.file.endswith(f".{entry.format}"), "file", f"{entry.file} of format {entry.format}")
         _require(SHA256.fullmatch(entry.sha256) is not None, "sha256", entry.sha256)
-        require_valid_metadata(joined(manifest.shared, entry))
+        require_valid_metadata(manifest.metadata_of(entry))
     card = manifest.card_sha256
     _require(card is None or SHA256.fullmatch(card) is not None, "card_sha256", card)
+    _require((manifest.cascade is None) == (manifest.schema != CASCADE_SCHEMA), "schema", manifest.schema)
+    if manifest.cascade is not None:
+        _require_cascade(manifest, manifest.cascade)
+    for entry in manifest.artifacts:
+        own = manifest.cascade is not None and entry.file == manifest.cascade.small
+        _require((entry.shared is not None) == own, "shared", f"that of {entry.file}")
+
+
+def _require_cascade(manifest: Manifest, cascade: CascadeEntry) -> None:
+    entries = {entry.file: entry for entry in manifest.artifacts}
+    names = (cascade.small, cascade.full)
+    _require(cascade.small != cascade.full and set(names) == set(entries), "cascade", f"of {' and '.join(names)}")
+    small, full = (manifest.metadata_of(entries[name]) for name in names)
+    for name in ("labels", "format", "quantization", "imaging"):
+        same = getattr(small, name) == getattr(full, name)
+        _require(same, f"cascade.{name}", f"{getattr(small, name)} and {getattr(full, name)}")
+    _require(small.training.data_sha256 == full.training.data_sha256, "cascade.data_sha256", "two splits")
+    counts = [None if own.reference_outputs is None else len(own.reference_outputs.keras) for own in (small, full)]
+    _require(None not in counts and counts[0] == counts[1], "cascade.reference_outputs", counts)
+    _require(0 < cascade.threshold <= 1, "cascade.threshold", cascade.threshold)
+    fitted = cascade.fitted.get("threshold")
+    _require(fitted == cascade.threshold, "cascade.threshold", f"{cascade.threshold}, which was fitted to be {fitted}")
+    _require_parity(cascade.parity)
+    sealed = cascade.sealed(*(entries[name].sha256 for name in names))
+    _require(sealed == cascade, "cascade", "another than was made: its threshold, files or figures were changed")
 
 
 def require_valid_metadata(metadata: ArtifactMetadata) -> None:

@@ -72,7 +72,7 @@ def _measured(run: Run) -> tuple[BenchRecord, list[MeasuredArtifact]]:
         artifact.sha256: recorded(artifact) for artifact in listed_artifacts(run.latest_bundle()) if artifact.parity
     }
     fastest: dict[tuple[str, int], Row] = {}
-    for row in sorted(record.rows, key=lambda row: row.p50_ms):
+    for row in sorted(record.rows, key=lambda row: row.one_figure_ms):
         if row.sha256 in verified:
             fastest.setdefault((row.artifact, row.threads), row)
     if not fastest:

@@ -33,14 +33,15 @@ from cxr_edge.benchmarking.record import (
     WarningKind,
 )
 from cxr_edge.benchmarking.startup import DidNotStart, StartUp
-from cxr_edge.benchmarking.targets import Target, artifact_target, keras_target
+from cxr_edge.benchmarking.targets import ArtifactSource, Target, artifact_target, keras_target
 from cxr_edge.benchmarking.throughput import Throughput
 from cxr_edge.errors import ArtifactError, CxrEdgeError, ImageError, OptionError, ProviderError, unusable
-from cxr_edge.imaging.decode import load_image
+from cxr_edge.imaging.decode import open_grey
 from cxr_edge.machine import describe_machine
 from cxr_edge.processors import usable_cores
 from cxr_edge.progress import Stage, silently
 from cxr_edge.runtimes.base import CPU, Runtime, Session, require_loadable
+from cxr_edge.runtimes.loaded import picture_for, require_files_known
 from cxr_edge.runtimes.selection import Selection
 from cxr_edge.runtimes.trial import Trial
 from cxr_edge.wording import counted
@@ -67,7 +68,7 @@ class _Pass:
 
 @dataclass(frozen=True)
 class _Bench:
-    """What all passes share; `images` are uint8 `[N, S, S, 1]`, `image` is a file of one."""
+    """What all passes share; `images` are what the sessions take, `image` is a file of one."""
 
     plan: Plan
     options: BenchOptions
@@ -126,7 +127,7 @@ def bench(selection: Selection, options: BenchOptions, progress: Stage = silentl
 
 
 def _decoded(files: ImageFiles, like: Artifact) -> tuple[ImageFiles, NDArray[np.uint8], tuple[BenchWarning, ...]]:
-    """The files that can be decoded, their pixels `[N, S, S, 1]`, and warnings about the others.
+    """The files that can be decoded, what a session takes of them, and warnings about the others.
 
     Raises:
         DataError: no file can be decoded.
@@ -135,13 +136,13 @@ def _decoded(files: ImageFiles, like: Artifact) -> tuple[ImageFiles, NDArray[np.
     reasons: dict[Path, str] = {}
     for path in files.paths:
         try:
-            images[path] = load_image(path, like.image_size, like.resize)
+            images[path] = picture_for(like, open_grey(path))
         except ImageError as error:
             reasons[path] = str(error)
     if not images:
         raise unusable(list(reasons.values()), len(files.paths))
     warnings = tuple(BenchWarning(WarningKind.LEFT_OUT, path.name, reason) for path, reason in reasons.items())
-    return replace(files, paths=tuple(images)), np.stack([*images.values()])[..., None], warnings
+    return replace(files, paths=tuple(images)), np.concatenate([*images.values()]), warnings
 
 
 def _measure_pass(common: _Bench, threads: int) -> _Pass:
@@ -186,14 +187,16 @@ def _targets(common: _Bench, threads: int) -> tuple[list[Target], list[BenchWarn
     with Trial() as trial:
         # Nor must the trial of files new to this machine.
         for artifact, runtime in plan.pairs:
-            trial.require_known(artifact.path, runtime)
+            require_files_known(trial, artifact, runtime)
     targets: list[Target] = []
     left_out: list[BenchWarning] = []
     refusal: CxrEdgeError | None = None
     for artifact, runtime in plan.pairs:
-        require_loadable(artifact.path)
+        for file in artifact.members:
+            require_loadable(file.path)
         try:
-            targets.append(artifact_target(artifact, runtime, threads, common.images))
+            source = ArtifactSource(artifact, runtime, plan.cascade_with(artifact))
+            targets.append(artifact_target(source, threads, common.images))
         except (ProviderError, ArtifactError) as error:
             if runtime.provider == CPU or not plan.whole_bundle:
                 raise
@@ -228,6 +231,8 @@ def _baseline(targets: Sequence[Target], wanted: str | None) -> Target:
 
 def _measure_latencies(common: _Bench, threads: int, targets: Sequence[Target]) -> None:
     options = common.options
+    for target in targets:
+        target.candidate.by_mean = common.plan.cascade is not None
     rounds = options.rounds or rounds_of(options.queries)
     with common.progress(f"measuring, {counted(threads, 'thread')}", rounds * len(targets)) as steps:
         measure(
@@ -269,24 +274,37 @@ def _row(target: Target, baseline: Target, throughput: Throughput | None, start:
     return Row(
         **vars(target.facts),
         **vars(figures),
-        **vars(_against(figures, base, baseline.facts.id, target is baseline)),
+        **vars(_against(target, baseline, figures, base)),
         winner=False,
+        escalated=_share_escalated(target, figures.queries),
         nodes_on=target.nodes_on,
         throughput=throughput,
         startup=start,
     )
 
 
-def _against(figures: Latency, base: Latency, baseline: str, itself: bool) -> AgainstBaseline:
-    ratio = paired_ratio(figures.rounds_ms, base.rounds_ms)
-    interval = None if itself else ratio_interval(figures.rounds_ms, base.rounds_ms, paired=True)
-    speed = Speed.BASELINE if itself else judge_speed(figures.p50_ms / base.p50_ms, interval)
-    return AgainstBaseline(baseline=baseline, ratio=ratio, ratio_interval=interval, speed_up=1 / ratio, speed=speed)
+def _share_escalated(target: Target, queries: int) -> float | None:
+    """The share of the counted queries whose image the full model of a cascade answered."""
+    if target.escalated is None:
+        return None
+    return float(np.resize(target.escalated, queries).mean())
+
+
+def _against(target: Target, baseline: Target, figures: Latency, base: Latency) -> AgainstBaseline:
+    itself, by_mean = target is baseline, target.candidate.by_mean
+    ratio = paired_ratio(figures.rounds_ms, base.rounds_ms, by_mean)
+    interval = None if itself else ratio_interval(figures.rounds_ms, base.rounds_ms, paired=True, by_mean=by_mean)
+    overall = figures.mean_ms / base.mean_ms if by_mean else figures.p50_ms / base.p50_ms
+    speed = Speed.BASELINE if itself else judge_speed(overall, interval)
+    return AgainstBaseline(
+        baseline=baseline.facts.id, ratio=ratio, ratio_interval=interval, speed_up=1 / ratio, speed=speed
+    )
 
 
 def _ranked(measured: Sequence[_Measured]) -> list[_Measured]:
     """The fastest first; the winner is the first whose artifact did not fail its gate, or the first if all failed."""
-    ranked = sorted(measured, key=lambda each: each.row.p50_ms)
+    by_mean = any(each.row.escalated is not None for each in measured)
+    ranked = sorted(measured, key=lambda each: each.row.mean_ms if by_mean else each.row.p50_ms)
     good = [index for index, each in enumerate(ranked) if each.row.verdict is not Verdict.FAILED]
     first = good[0] if good else 0
     ranked[first] = replace(ranked[first], row=replace(ranked[first].row, winner=True))
@@ -299,8 +317,7 @@ def _from_files(common: _Bench, files: ImageFiles, winner: _Measured, like: Arti
         times = measure_files(
             files.paths,
             winner.reload(),
-            like.image_size,
-            like.resize,
+            like,
             options.file_rounds,
             usable_cores(),
             options.folder_seconds,

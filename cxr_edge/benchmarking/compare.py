@@ -71,9 +71,10 @@ def _key(row: Row) -> tuple[str, int]:
 def _compared(old: Row, new: Row | None) -> ComparedRow:
     if new is None:
         return ComparedRow(old.id, old.threads, old.p50_ms, None, None, None, Change.GONE)
-    ratio = new.p50_ms / old.p50_ms
-    interval = ratio_interval(new.rounds_ms, old.rounds_ms, paired=False)
-    return ComparedRow(old.id, old.threads, old.p50_ms, new.p50_ms, ratio, interval, _judge(interval))
+    by_mean = old.escalated is not None and new.escalated is not None
+    before, now = (row.mean_ms if by_mean else row.p50_ms for row in (old, new))
+    interval = ratio_interval(new.rounds_ms, old.rounds_ms, paired=False, by_mean=by_mean)
+    return ComparedRow(old.id, old.threads, before, now, now / before, interval, _judge(interval))
 
 
 def _judge(interval: tuple[float, float] | None) -> Change:

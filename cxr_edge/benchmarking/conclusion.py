@@ -17,7 +17,8 @@ def conclusion(record: BenchRecord) -> str:
     base = record.baseline_of(row)
     doubt = noise_remark(record.noise) if record.noise.noisy else None
     if row.speed is Speed.BASELINE:
-        parts = [f"{_name(row)}, the baseline, has the lowest median: {row.p50_ms:.1f} ms"]
+        lowest = f"mean: {row.mean_ms:.1f} ms" if record.by_mean else f"median: {row.p50_ms:.1f} ms"
+        parts = [f"{_name(row)}, the baseline, has the lowest {lowest}"]
         close = [other.id for other in record.rows if _close(other, row)]
         parts += [f"not told apart from it: {', '.join(close)}"] if close else []
     else:

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.data.layouts import image_files
 from cxr_edge.errors import DataError
-from cxr_edge.imaging.decode import open_grey, resized
-from cxr_edge.imaging.prefetch import decoded_ahead
+from cxr_edge.imaging.decode import open_grey
+from cxr_edge.imaging.prefetch import read_ahead
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 from cxr_edge.runtimes.base import Session
+from cxr_edge.runtimes.loaded import picture_for
 
 #: Widths of the files drawn if the user names none, from a scaled-down copy to a detector's full resolution.
 _SIZES = (300, 600, 1024, 2500)
@@ -135,21 +137,20 @@ class _Round:
         return self.decode + self.resize + self.inference
 
 
-def _timed(path: Path, session: Session, size: int, resize: str) -> _Round:
+def _timed(path: Path, session: Session, artifact: Artifact) -> _Round:
     start = time.perf_counter()
     grey = open_grey(path)
     read = time.perf_counter()
-    pixels = resized(grey, size, resize)
+    pixels = picture_for(artifact, grey)
     ready = time.perf_counter()
-    session.run(pixels[None, :, :, None])
+    session.run(pixels)
     return _Round(read - start, ready - read, time.perf_counter() - ready)
 
 
 def measure_files(
     files: Sequence[Path],
     session: Session,
-    size: int,
-    resize: str,
+    artifact: Artifact,
     repeats: int,
     cores: int,
     seconds: float,
@@ -160,8 +161,7 @@ def measure_files(
     Args:
         files: image files; in the system's file cache after the first round, which is not counted.
         session: the artifact's.
-        size: of the artifact's input.
-        resize: its resizing method, one of `imaging.rule.RESIZES`.
+        artifact: what the session takes the images of; those of a cascade are resized for both models.
         repeats: rounds over the files.
         cores: decoding threads of the folder run.
         seconds: minimum duration of the folder run, which alternates with inference alone.
@@ -173,7 +173,7 @@ def measure_files(
     rounds: dict[Path, list[_Round]] = {path: [] for path in files}
     for number in range(repeats + 1):
         for path in files:
-            timed = _timed(path, session, size, resize)
+            timed = _timed(path, session, artifact)
             if number:
                 rounds[path].append(timed)
             if on_file:
@@ -196,18 +196,21 @@ def measure_files(
             )
             for path, of_file in rounds.items()
         ),
-        folder=_folder(files, session, size, resize, cores, seconds),
+        folder=_folder(files, session, artifact, cores, seconds),
     )
 
 
-def _folder(files: Sequence[Path], session: Session, size: int, resize: str, cores: int, seconds: float) -> FolderRate:
-    pixels: list[NDArray[np.uint8]] = list(decoded_ahead(files, size, cores, resize))
+def _folder(files: Sequence[Path], session: Session, artifact: Artifact, cores: int, seconds: float) -> FolderRate:
+    def read(path: Path) -> NDArray[np.uint8]:
+        return picture_for(artifact, open_grey(path))
+
+    pixels = list(read_ahead(read, files, cores))
     whole, alone = 0.0, 0.0
     count = 0
     # Alternating, so that a drifting machine is unfair to neither.
     while whole + alone < seconds or not count:
         start = time.perf_counter()
-        for image in decoded_ahead(files, size, cores, resize):
+        for image in read_ahead(read, files, cores):
             session.run(image)
         middle = time.perf_counter()
         for image in pixels:

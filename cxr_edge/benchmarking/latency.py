@@ -25,9 +25,9 @@ WARM_UP_SECONDS = 0.1
 class Latency:
     """Percentiles of one query in milliseconds, the throughput of a single stream, and energy per query in millijoules.
 
-    `rounds_ms` has the median of each round, `spread` their interquartile range as a share of their median: how much
-    the machine drifted while it was measured. `load_ms` is the loading time. `energy_mj` is None if the machine does
-    not report it.
+    `rounds_ms` has the median of each round (in a record with a cascade, the mean), `spread` their interquartile range
+    as a share of their median: how much the machine drifted while it was measured. `load_ms` is the loading time.
+    `energy_mj` is None if the machine does not report it.
     """
 
     queries: int
@@ -48,7 +48,8 @@ class Latency:
 class Candidate:
     """A measured candidate: a loaded session, its loading time, and the seconds of each counted query.
 
-    `joules` is the machine's energy during the counted queries, None if the machine does not report it.
+    `joules` is the machine's energy during the counted queries, None if the machine does not report it. `by_mean` is as
+    for `ratios.paired_ratio`.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Candidate:
     seconds: list[float] = field(default_factory=list)
     joules: float | None = None
     rounds: int = 1
+    by_mean: bool = False
 
     def blocks(self) -> NDArray[np.float64]:
         """Milliseconds `[rounds, queries]`."""
@@ -67,7 +69,7 @@ class Candidate:
         """Latency from the figures that `measure` filled in."""
         milliseconds = np.array(self.seconds) * 1000
         p50, p90, p99 = np.percentile(milliseconds, [50, 90, 99])
-        rounds = np.median(self.blocks(), axis=1)
+        rounds = self.blocks().mean(axis=1) if self.by_mean else np.median(self.blocks(), axis=1)
         quarter, half, three_quarters = np.percentile(rounds, [25, 50, 75])
         return Latency(
             queries=len(milliseconds),
@@ -116,7 +118,7 @@ def measure(
 
     Args:
         candidates: interleaved in this order.
-        images: uint8 `[N, S, S, 1]`, used in turn, one per query.
+        images: uint8 `[N, S, S, 1]`, used in turn, one per query; or what else the sessions take.
         queries: minimum number of counted queries of each.
         seconds: about the minimum time spent in counted queries of each.
         on_block: called after each candidate's block; `rounds_of(queries)` times for each.

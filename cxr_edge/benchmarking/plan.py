@@ -8,20 +8,27 @@ from dataclasses import dataclass
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import MANIFEST
+from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.benchmarking.options import KERAS, BenchOptions
 from cxr_edge.benchmarking.record import BenchWarning, WarningKind
 from cxr_edge.errors import MissingDependencyError, OptionError
 from cxr_edge.processors import usable_cores
 from cxr_edge.runs import Run
-from cxr_edge.runtimes.base import Runtime, all_runtimes, runtime_named
+from cxr_edge.runtimes.base import CPU, Runtime, all_runtimes, runtime_named
 from cxr_edge.runtimes.selection import Selection, best_of, warning_about
+
+_WHAT_COUNTS = (
+    "how long a cascade takes depends on the images: these figures hold where as many are unsure; measure it on your "
+    "own with --images"
+)
 
 
 @dataclass(frozen=True)
 class Plan:
     """`pairs` are the rows to measure for each number of `threads`; `keras` is the run whose model is another row, or
-    None. In `whole_bundle`, what an accelerator refuses is left out; an artifact named by itself is not.
+    None. In `whole_bundle`, what an accelerator refuses is left out; an artifact named by itself is not. A `cascade` is
+    measured beside its full model, the baseline.
     """
 
     pairs: tuple[tuple[Artifact, Runtime], ...]
@@ -29,6 +36,11 @@ class Plan:
     threads: tuple[int, ...]
     warnings: tuple[BenchWarning, ...]
     whole_bundle: bool
+    cascade: Cascade | None = None
+
+    def cascade_with(self, artifact: Artifact) -> Cascade | None:
+        """The cascade that an artifact is a model of; None if it is measured on images of its own size."""
+        return self.cascade if self.cascade is not None and artifact in self.cascade.members else None
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -41,7 +53,7 @@ def plan_bench(selection: Selection, options: BenchOptions) -> Plan:
     Raises:
         MissingDependencyError: no runtime here reads any of them, or a named runtime is not installed.
         ProviderError: a named accelerator is not available here.
-        OptionError: a named runtime is unknown, or Keras was named and cannot be measured.
+        OptionError: a named runtime is unknown, or not for a cascade; Keras was named and cannot be measured.
     """
     artifacts, runtimes = selection.artifacts, _runtimes(options.runtimes)
     passes = tuple(dict.fromkeys(options.threads)) or (usable_cores(),)
@@ -51,6 +63,12 @@ def plan_bench(selection: Selection, options: BenchOptions) -> Plan:
     ]
     if options.quick and selection.folder is not None:
         artifacts = _most_wanted(artifacts, runtimes)
+    cascade = next((artifact for artifact in artifacts if isinstance(artifact, Cascade)), None)
+    if cascade is not None:
+        if refused := [runtime.option for runtime in runtimes if runtime.provider != CPU]:
+            raise OptionError(f"--runtime {refused[0]}: a cascade runs on the CPU; name a file of a run's own bundle")
+        artifacts = (cascade.full, cascade)
+        warnings.append(BenchWarning(WarningKind.OTHER, cascade.name, _WHAT_COUNTS))
     run = None
     if options.runtimes is None or _names_keras(options.runtimes):
         run, reason = _keras_run(selection, passes, options)
@@ -73,7 +91,7 @@ def plan_bench(selection: Selection, options: BenchOptions) -> Plan:
     ]
     doubts = [warning for artifact in artifacts if (warning := warning_about(artifact))]
     warnings += [BenchWarning(WarningKind.DOUBTFUL, doubt.artifact, str(doubt)) for doubt in doubts]
-    return Plan(tuple(pairs), run, passes, tuple(warnings), whole_bundle=selection.folder is not None)
+    return Plan(tuple(pairs), run, passes, tuple(warnings), selection.folder is not None, cascade)
 
 
 def _names_keras(names: Sequence[str]) -> bool:
@@ -106,6 +124,8 @@ def _keras_run(selection: Selection, threads: Sequence[int], options: BenchOptio
     reason = None
     if options.quick and not demanded:
         reason = "--quick leaves it out"
+    elif any(isinstance(artifact, Cascade) for artifact in selection.artifacts):
+        reason = "a cascade is measured against its full model"
     elif run is None:
         reason = "artifacts were named one by one"
     elif not run.model_file.is_file():

@@ -1,6 +1,7 @@
 """One cold start, measured from inside: `python -m cxr_edge.benchmarking.probe ARTIFACT RUNTIME THREADS IMAGE`.
 
-With RUNTIME `keras`, ARTIFACT is a run's folder. Prints one line of JSON once the image is classified.
+ARTIFACT is a file; for a cascade, its bundle; with RUNTIME `keras`, a run's folder. Prints one line of JSON once the
+image is classified.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def main() -> None:
     # Driver output on stdout must not precede the answer.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    from cxr_edge.imaging.decode import load_image
+    from cxr_edge.imaging.decode import load_image, open_grey
     from cxr_edge.runtimes.base import Session, runtime_named
 
     session: Session
@@ -43,23 +44,26 @@ def main() -> None:
 
         run = Run(Path(artifact))
         options = run.config().options
-        size, resize = options.image_size, options.resize
         start = time.perf_counter()
         session = KerasSession(run, int(threads))
+        loaded = time.perf_counter()
+        pixels = load_image(image, options.image_size, options.resize)[None, :, :, None]
     else:
         from cxr_edge.artifacts.artifact import read_artifact
+        from cxr_edge.artifacts.bundle import listed_artifacts
+        from cxr_edge.runtimes.loaded import load_artifact, picture_for
 
-        read = read_artifact(Path(artifact))
-        size, resize = read.image_size, read.resize
+        path = Path(artifact)
+        read = listed_artifacts(path)[0] if path.is_dir() else read_artifact(path)
         runtime = runtime_named(name)
         runtime.prepare()
         start = time.perf_counter()
         # This is already a separate process.
-        session = runtime.load_here(Path(artifact), int(threads))
-    loaded = time.perf_counter()
-    pixels = load_image(image, size, resize)
+        session = load_artifact(read, runtime, int(threads), apart=False)
+        loaded = time.perf_counter()
+        pixels = picture_for(read, open_grey(Path(image)))
     ready = time.perf_counter()
-    session.run(pixels[None, :, :, None])
+    session.run(pixels)
     done = time.perf_counter()
     print(
         json.dumps(

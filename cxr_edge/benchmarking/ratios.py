@@ -37,20 +37,27 @@ def judge_speed(medians: float, interval: tuple[float, ...] | None) -> Speed:
     return Speed.UNDECIDED
 
 
-def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Median of the rounds' ratios: a machine that slows down midway slows both in each round."""
+def paired_ratio(ours: Sequence[float], theirs: Sequence[float], by_mean: bool = False) -> float:
+    """Median of the rounds' ratios: a machine that slows down midway slows both in each round.
+
+    With `by_mean`, the ratio of the means over all rounds: a cascade is fast on most images and slow on some, and no
+    median shows the slow ones.
+    """
+    if by_mean:
+        return float(np.mean(ours) / np.mean(theirs))
     return float(np.median(np.asarray(ours) / np.asarray(theirs)))
 
 
 def ratio_interval(
-    ours: Sequence[float], theirs: Sequence[float], paired: bool, seed: int = 0
+    ours: Sequence[float], theirs: Sequence[float], paired: bool, by_mean: bool = False, seed: int = 0
 ) -> tuple[float, float] | None:
     """95 % percentile bootstrap interval of a ratio (Efron and Tibshirani 1993, chapter 13).
 
     Args:
-        ours, theirs: medians of rounds.
+        ours, theirs: medians of rounds; means with `by_mean`.
         paired: True if the rounds of both were interleaved, for the interval of `paired_ratio`; otherwise the interval
             is that of the ratio of two medians.
+        by_mean: as for `paired_ratio`; the interval is that of a ratio of means.
         seed: of the resampling.
 
     Returns:
@@ -61,10 +68,11 @@ def ratio_interval(
     random = np.random.default_rng(seed)
     upper, lower = np.asarray(ours), np.asarray(theirs)
     first: NDArray[np.intp] = random.integers(len(upper), size=(_RESAMPLES, len(upper)))
-    if paired:
+    average = np.mean if by_mean else np.median
+    if paired and not by_mean:
         ratios = np.median((upper / lower)[first], axis=1)
     else:
-        second = random.integers(len(lower), size=(_RESAMPLES, len(lower)))
-        ratios = np.median(upper[first], axis=1) / np.median(lower[second], axis=1)
+        second = first if paired else random.integers(len(lower), size=(_RESAMPLES, len(lower)))
+        ratios = average(upper[first], axis=1) / average(lower[second], axis=1)
     low, high = np.percentile(ratios, [2.5, 97.5])
     return float(low), float(high)

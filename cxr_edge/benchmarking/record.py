@@ -71,7 +71,7 @@ class Facts:
 @dataclass(frozen=True, kw_only=True)
 class AgainstBaseline:
     """The latency as a ratio to that of `baseline`, the `id` of a row with the same number of threads; `speed_up` is
-    its inverse.
+    its inverse. The ratio is one of medians, in a record with a cascade one of means.
 
     The interval is the ratio's; None for the baseline itself, and if there were too few rounds.
     """
@@ -94,13 +94,26 @@ class AgainstBaseline:
 @dataclass(frozen=True, kw_only=True)
 class Row(AgainstBaseline, Latency, Facts):
     """One line of the table. `nodes_on` counts the nodes that each processing unit of an accelerator's session
-    computes.
+    computes. `escalated` is the share of a cascade's queries that its full model answered; None for anything else.
     """
 
     winner: bool
+    escalated: float | None = None
     nodes_on: dict[str, int] | None = None
     throughput: Throughput | None = None
     startup: StartUp | None = None
+
+    @property
+    def one_figure_ms(self) -> float:
+        """The latency in one figure: the median, of a cascade the mean, which its slow images count in."""
+        return self.p50_ms if self.escalated is None else self.mean_ms
+
+    @property
+    def title(self) -> str:
+        """The artifact; of a cascade also the figures that the percentiles do not show."""
+        if self.escalated is None:
+            return self.artifact
+        return f"{self.artifact} (mean {self.mean_ms:.2f} ms, {100 * self.escalated:.1f} % to the full model)"
 
 
 @dataclass(frozen=True)
@@ -122,8 +135,8 @@ class FromFiles(FileTimes):
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRecord:
-    """The result of a benchmark; rows are sorted by median, the fastest first. `energy` says what the energy figures
-    cover.
+    """The result of a benchmark; rows are sorted by median, in a record with a cascade by mean, the fastest first.
+    `energy` says what the energy figures cover.
 
     `conclusion` is one sentence on the winner (`cxr_edge.benchmarking.conclusion`).
     """
@@ -148,6 +161,11 @@ class BenchRecord:
     from_files: FromFiles
     warnings: tuple[BenchWarning, ...]
     conclusion: str = ""
+
+    @property
+    def by_mean(self) -> bool:
+        """Whether it has a cascade, so that ratios are those of means."""
+        return any(row.escalated is not None for row in self.rows)
 
     @property
     def winner(self) -> Row:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.benchmarking.latency import Candidate
 from cxr_edge.benchmarking.options import KERAS
@@ -21,6 +22,7 @@ from cxr_edge.benchmarking.throughput import Throughput, throughput
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.accelerators import RemoteSession
 from cxr_edge.runtimes.base import CPU, Runtime, Session
+from cxr_edge.runtimes.loaded import CascadeSession, LoadedArtifact, MemberSession, load_artifact
 
 
 class Source(Protocol):
@@ -39,19 +41,21 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class ArtifactSource:
-    """An artifact on a runtime."""
+    """An artifact on a runtime; with `part_of`, the full model of that cascade by itself, on the cascade's images."""
 
     artifact: Artifact
     runtime: Runtime
+    part_of: Cascade | None = None
 
-    def load(self, threads: int) -> Session:
-        return self.runtime.load(self.artifact.path, threads)
+    def load(self, threads: int) -> LoadedArtifact | MemberSession:
+        session = load_artifact(self.artifact, self.runtime, threads)
+        return session if self.part_of is None else MemberSession(self.part_of, session)
 
     def started(self, threads: int, image: Path, starts: int) -> StartUp | DidNotStart:
         return startup(self.artifact.path, self.runtime.option, threads, image, starts)
 
     def throughput(self, images: NDArray[np.uint8], threads: int, seconds: float) -> Throughput | None:
-        batches = self.artifact.metadata.contract.takes_any_number
+        batches = all(file.metadata.contract.takes_any_number for file in self.artifact.members)
         sessions = None if self.runtime.provider == CPU else 1
         return throughput(self.load, images, threads, seconds, batches, sessions)
 
@@ -76,12 +80,16 @@ class KerasSource:
 
 @dataclass(frozen=True)
 class Target:
-    """A row to measure: loaded, with everything known before the measurement."""
+    """A row to measure: loaded, with everything known before the measurement.
+
+    `escalated` is a mask `[N]` of the images that the full model of a cascade answers; None for anything else.
+    """
 
     facts: Facts
     candidate: Candidate
     source: Source
     nodes_on: dict[str, int] | None = None
+    escalated: NDArray[np.bool_] | None = None
 
 
 def keras_target(run: Run, threads: int, accuracy: float | None) -> Target:
@@ -108,14 +116,15 @@ def keras_target(run: Run, threads: int, accuracy: float | None) -> Target:
     return Target(facts, Candidate(facts.artifact, facts.runtime, session, loaded), KerasSource(run, session))
 
 
-def artifact_target(artifact: Artifact, runtime: Runtime, threads: int, images: NDArray[np.uint8]) -> Target:
+def artifact_target(source: ArtifactSource, threads: int, images: NDArray[np.uint8]) -> Target:
     """An artifact on a runtime; an image of uint8 `[N, S, S, 1]` serves to find what an accelerator leaves to the CPU.
 
     Raises:
         ArtifactError, MissingDependencyError, ProviderError.
     """
+    artifact, runtime = source.artifact, source.runtime
     start = time.perf_counter()
-    session = runtime.load(artifact.path, threads)
+    session = source.load(threads)
     loaded = time.perf_counter() - start
     parity = artifact.parity or {}
     facts = Facts(
@@ -132,5 +141,5 @@ def artifact_target(artifact: Artifact, runtime: Runtime, threads: int, images: 
         sha256=artifact.sha256,
     )
     nodes_on = session.placement(images[:1]) or None if isinstance(session, RemoteSession) else None
-    candidate = Candidate(artifact.name, runtime.title, session, loaded)
-    return Target(facts, candidate, ArtifactSource(artifact, runtime), nodes_on)
+    escalated = session.escalated(images) if isinstance(session, CascadeSession) else None
+    return Target(facts, Candidate(artifact.name, runtime.title, session, loaded), source, nodes_on, escalated)

@@ -22,6 +22,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge export --recipe raspberry-pi-5", "for one kind of device"),
         ("cxr-edge export --explain-int8", "which layers lose how much"),
     ),
+    "cascade": (
+        ("cxr-edge cascade --small runs/student --full runs/first", "one bundle; the student answers where it is sure"),
+        ("cxr-edge cascade --small runs/student --full runs/first --format onnx --min-agreement 0.99", "another pair"),
+    ),
     "verify": (
         ("cxr-edge verify", "every artifact against the Keras model"),
         ("cxr-edge verify --data new-x-rays", "on other images too, labelled or not"),

@@ -65,7 +65,7 @@ def command(
     paths = image_paths(images)
     classifier = Classifier.open(model_path(artifact, bundle, run), runtime, threads)
     answers = predict_files(classifier, paths, heatmap, on_bad_image)
-    with prediction_csv(csv, classifier.labels) as lines:
+    with prediction_csv(csv, classifier.answering) as lines:
         batch = _shown(answers, classifier.answering, paths, lines)
     show_notes(batch)
     if json is not None:

@@ -95,6 +95,7 @@ def command(
 def _against_keras(
     folder: Path, demands: dict[str, float], images: tuple[int, int], data: Path | None, json: Path | None
 ) -> None:
+    from cxr_edge.artifacts.bundle import listed_artifacts
     from cxr_edge.artifacts.metadata import NOTICE
     from cxr_edge.console import stage
     from cxr_edge.evaluation.advice import advise
@@ -102,11 +103,13 @@ def _against_keras(
     from cxr_edge.exporting.verify import verify_bundle
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
+    from cxr_edge.reporting.terminal.cascade import show_sensitivity
     from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_left_out, show_parity
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runtimes.selection import run_of
 
     rows, left_out = verify_bundle(folder, demands, Scope.of_verify(*images), stage, data)
+    show_sensitivity(listed_artifacts(folder), rows)
     show_parity(rows, phantoms=run_of(folder).phantoms)
     show_advice(advise(rows))
     show_left_out(left_out)

@@ -40,8 +40,8 @@ def command(
 
     if out is None and not serve:
         raise OptionError("name --out DIR, to write the page there, or --serve, to open it here")
-    page = built_page()
     models = models_for_browsers(artifacts_of_bundle(find_bundle(bundle, run)))
+    page = built_page()
     with tempfile.TemporaryDirectory() as temporary:
         written = write_page(page, models, out or Path(temporary) / "page")
         show_page(written, kept=out is not None)

@@ -74,8 +74,11 @@ class Condition:
 
 @dataclass(frozen=True)
 class OtherImages:
-    """Images from elsewhere, uint8 `[N, S, S, 1]`; `targets` are label indices `[N]`, None without labels."""
+    """Images of a folder or table from elsewhere, uint8 `[N, S, S, 1]`; `targets` are label indices `[N]`, None without
+    labels.
+    """
 
+    data: Path
     name: str
     images: NDArray[np.uint8]
     paths: tuple[str, ...]
@@ -123,7 +126,7 @@ def read_other_images(
     root, paths, targets = _listed(data, tuple(labels))
     images = np.empty((len(paths), size, size, 1), dtype=np.uint8)
     refuse(decode_all([root / path for path in paths], size, images, on_image, resize), len(paths))
-    return OtherImages(f"data {data.stem}", images, paths, targets)
+    return OtherImages(data, f"data {data.stem}", images, paths, targets)
 
 
 def _listed(data: Path, labels: tuple[str, ...]) -> tuple[Path, tuple[str, ...], NDArray[np.int64] | None]:

@@ -79,7 +79,7 @@ def fit_operating_point(
     suspected = (others[:, index] >= suspected_from) & (top != index)
     mistaken = np.sort(confidence[(top != classes) & ~suspected])[::-1]
     wrong = Promise.by_order_statistic(len(others), MOST_WRONG)
-    needed = _just_above(float(mistaken[wrong.allowed])) if len(mistaken) > wrong.allowed else 0.0
+    needed = just_above(float(mistaken[wrong.allowed])) if len(mistaken) > wrong.allowed else 0.0
     tolerated = _rounded_down(float(np.sort(confidence)[int(MOST_REFERRED * len(confidence))]))
     called_from = max(LEAST_CALLED, min(needed, tolerated))
     if called_from < needed:
@@ -94,7 +94,7 @@ def _rounded_down(share: float) -> float:
     return float(Context(prec=_DIGITS, rounding=ROUND_DOWN).create_decimal_from_float(share))
 
 
-def _just_above(share: float) -> float:
+def just_above(share: float) -> float:
     """The next greater number whose distance from 1 has three significant digits; infinity if there is none."""
     if share >= 1:
         return math.inf

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import UNZIPPING_ERRORS, Artifact
 from cxr_edge.artifacts.bundle import REFERENCES, read_manifest, require_no_link
+from cxr_edge.artifacts.cascade import SMALL_REFERENCES
 from cxr_edge.artifacts.validation import MAX_REFERENCES
 from cxr_edge.errors import ArtifactError, first_line
 from cxr_edge.evaluation.shifts import SUITE
 from cxr_edge.files import read_bounded
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
+from cxr_edge.runtimes.loaded import joined
 
 _PHANTOMS = 9
 #: The array in today's files holds differences; the one in the earliest files holds grey values.
@@ -47,7 +49,7 @@ def packed(images: NDArray[np.uint8]) -> bytes:
 
 
 class ReferenceInputs(NamedTuple):
-    """uint8 `[M, S, S, 1]`, and whether they are known to be the inputs used at export."""
+    """What a session takes, for a file uint8 `[M, S, S, 1]`, and whether they are known to be the inputs at export."""
 
     images: NDArray[np.uint8]
     known: bool
@@ -62,11 +64,18 @@ def reference_inputs(artifact: Artifact) -> ReferenceInputs:
     Raises:
         ArtifactError: it holds no outputs, or the inputs in its folder belong to other artifacts or are not inputs.
     """
+    inputs = [_inputs_of_file(file) for file in artifact.members]
+    return ReferenceInputs(joined([own.images for own in inputs]), all(own.known for own in inputs))
+
+
+def _inputs_of_file(artifact: Artifact) -> ReferenceInputs:
     path, wanted = artifact.path.parent / REFERENCES, artifact.metadata.reference_sha256
     if artifact.reference is None or wanted is None:
         raise ArtifactError(
             f"{artifact.path}: has no reference outputs (exported by an older version?); export it again"
         )
+    if _is_of_small(path.parent, wanted):
+        path = path.with_name(SMALL_REFERENCES)
     if not path.is_file():
         drawn = reference_images(artifact.image_size)
         known = hashlib.sha256(packed(drawn)).hexdigest() == wanted
@@ -74,16 +83,29 @@ def reference_inputs(artifact: Artifact) -> ReferenceInputs:
     return ReferenceInputs(_read(path, wanted, artifact.image_size), True)
 
 
-def read_reference_images(folder: Path) -> NDArray[np.uint8]:
-    """The inputs that came with a bundle, uint8 `[M, S, S, 1]`; bundles from before November 2026 have twelve.
+def checked_reference_files(folder: Path) -> list[str]:
+    """The names of a bundle's files of reference inputs; none for one from before they existed.
 
     Raises:
-        ArtifactError: the bundle has none, or the file is not the one in the manifest or holds something else.
+        ArtifactError: a file is missing, is not the one in the manifest, or holds something else.
     """
-    shared, path = read_manifest(folder).shared, folder / REFERENCES
-    if shared.reference_sha256 is None or not path.is_file():
-        raise ArtifactError(f"{folder}: has no reference outputs (exported by an older version?); export it again")
-    return _read(path, shared.reference_sha256, shared.contract.image_size)
+    manifest = read_manifest(folder)
+    files = [(REFERENCES, manifest.shared)]
+    files += [(SMALL_REFERENCES, entry.shared) for entry in manifest.artifacts if entry.shared is not None]
+    names = []
+    for name, shared in files:
+        if shared.reference_sha256 is not None:
+            _read(folder / name, shared.reference_sha256, shared.contract.image_size)
+            names.append(name)
+    return names
+
+
+def _is_of_small(folder: Path, sha256: str) -> bool:
+    """Whether reference inputs are those of the small model of a cascade in a folder."""
+    if not (folder / SMALL_REFERENCES).is_file():
+        return False
+    shared = [entry.shared for entry in read_manifest(folder).artifacts if entry.shared is not None]
+    return any(own.reference_sha256 == sha256 for own in shared)
 
 
 def _read(path: Path, sha256: str, size: int) -> NDArray[np.uint8]:

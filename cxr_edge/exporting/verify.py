@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.data.split import Split, run_split
@@ -33,6 +34,7 @@ from cxr_edge.processors import usable_cores
 from cxr_edge.progress import Stage
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Session, require_loadable, runtimes_for
+from cxr_edge.runtimes.loaded import joined, load_artifact, require_files_known
 from cxr_edge.runtimes.selection import artifacts_of_bundle, run_of
 from cxr_edge.runtimes.trial import Trial
 from cxr_edge.statistics.agreement import compare_conditions
@@ -50,6 +52,7 @@ class Reference:
     """
 
     split: Split
+    scope: Scope
     temperature: float
     conditions: tuple[Condition, ...]
     probabilities: tuple[Probabilities, ...]
@@ -65,9 +68,27 @@ class Reference:
         """Number of inferences per artifact."""
         return sum(map(len, self.conditions))
 
-    def score(self, session: Session, tick: Callable[[], None] | None = None) -> tuple[Probabilities, ...]:
-        """An artifact's probabilities under each condition."""
-        return tuple(score_images(session, condition.pixels(), tick) for condition in self.conditions)
+    def score(
+        self, session: Session, tick: Callable[[], None] | None = None, sizes: Sequence[int] = ()
+    ) -> tuple[Probabilities, ...]:
+        """An artifact's probabilities under each condition.
+
+        Args:
+            session: the loaded artifact.
+            tick: called after each image.
+            sizes: its input size where it is not the reference's; of a cascade both.
+        """
+        conditions = [self.at_size(size) for size in sizes] or [self.conditions]
+        pictures = zip(*conditions, strict=True)
+        return tuple(score_images(session, joined([own.pixels() for own in each]), tick) for each in pictures)
+
+    def at_size(self, size: int) -> tuple[Condition, ...]:
+        """The same images at another input size."""
+        other = self.other
+        if other is not None:
+            resized = read_other_images(other.data, self.split.labels, size, self.split.resize)
+            other = replace(other, images=resized.images)
+        return conditions_of(self.split, size, self.scope, other)
 
     def of_part(self, answers: Sequence[Probabilities], part: str) -> Probabilities:
         """The probabilities from `score` for a part without a shift."""
@@ -95,6 +116,14 @@ class ScoredBundle:
     reference: Reference
     artifacts: tuple[tuple[Artifact, str, tuple[Probabilities, ...]], ...]
     left_out: tuple[str, ...] = ()
+
+
+def session_of(artifact: Artifact) -> tuple[str, Session]:
+    """As `preferred_session`, for an artifact with metadata."""
+    if not isinstance(artifact, Cascade):
+        return preferred_session(artifact.path, artifact.format)
+    runtime = runtimes_for(artifact.format)[0]
+    return runtime.title, load_artifact(artifact, runtime, usable_cores())
 
 
 def preferred_session(path: Path, kind: ArtifactFormat, signed_activations: bool = False) -> tuple[str, Session]:
@@ -137,7 +166,7 @@ def reference_of(
         for condition in conditions:
             probabilities.append(apply_temperature(predict_probabilities(step, condition.pixels()), temperature))
             bar.advance(len(condition))
-    return Reference(split, temperature, conditions, tuple(probabilities), other)
+    return Reference(split, scope, temperature, conditions, tuple(probabilities), other)
 
 
 def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None = None) -> ScoredBundle:
@@ -166,11 +195,12 @@ def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None 
     scored = []
     with Trial() as trial:
         for artifact in artifacts:
-            trial.require_known(artifact.path, runtimes_for(artifact.format)[0])
+            require_files_known(trial, artifact, runtimes_for(artifact.format)[0])
     for artifact in artifacts:
-        runtime, session = preferred_session(artifact.path, artifact.format)
+        runtime, session = session_of(artifact)
+        sizes = [file.image_size for file in artifact.members] if isinstance(artifact, Cascade) else ()
         with progress(f"verifying {artifact.name}", reference.images) as bar:
-            scored.append((artifact, runtime, reference.score(session, bar.tick)))
+            scored.append((artifact, runtime, reference.score(session, bar.tick, sizes)))
     left_out = tuple(f"{name}: is not here" for name in selection.absent)
     return ScoredBundle(run, reference, tuple(scored), left_out)
 

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
-
-from cxr_edge.imaging.decode import load_image
-from cxr_edge.imaging.rule import STRETCH
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -46,18 +39,3 @@ def read_ahead(read: Callable[[Source], Read], sources: Sequence[Source], worker
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def decoded_ahead(paths: Sequence[Path], size: int, workers: int, resize: str = STRETCH) -> Iterator[NDArray[np.uint8]]:
-    """Each file as uint8 `[1, size, size, 1]`, read ahead.
-
-    Args:
-        paths: image files.
-        size: the artifact's input size.
-        workers: decoding threads.
-        resize: the artifact's resizing method, one of `imaging.rule.RESIZES`.
-
-    Raises:
-        ImageError: when the turn of a file comes that cannot be decoded.
-    """
-    return read_ahead(lambda path: load_image(path, size, resize)[None, :, :, None], paths, workers)

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import read_metadata, require_artifact_file
-from cxr_edge.artifacts.bundle import is_listed, read_checked_artifact
+from cxr_edge.artifacts.bundle import bundle_in, is_listed, listed_artifacts, read_checked_artifact
+from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata
 from cxr_edge.errors import ArtifactError, MissingDependencyError, extra_with
+from cxr_edge.evaluation.cascade_fit import CascadeFit, cascade_fit_of
+from cxr_edge.evaluation.parity_result import ParityResult, recorded
 from cxr_edge.files import sha256_of
 from cxr_edge.inspection.computation import Computation, ComputationVerdict
 from cxr_edge.inspection.delegate import DelegateReport, delegate_report
@@ -93,6 +96,46 @@ class Inspection:
     missing: str | None = None
     int8_on: dict[str, str] = field(default_factory=dict)
     schema: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CascadeInspection:
+    """What a cascade is: the record that `inspect --json` writes for its bundle.
+
+    Attributes:
+        bundle: the name of its folder.
+        sha256: of both files, the threshold and the figures.
+        fitted: the threshold, and what it promises.
+        parity: how the whole compares with the full Keras model.
+        small: the model that answers first.
+        full: the one that answers where the small one is unsure.
+        schema: of this record.
+    """
+
+    bundle: str
+    sha256: str
+    fitted: CascadeFit
+    parity: ParityResult
+    small: Inspection
+    full: Inspection
+    schema: int = 1
+
+
+def inspect_cascade(bundle: Path) -> CascadeInspection:
+    """Inspect the bundle of a cascade.
+
+    Raises:
+        ArtifactError: as `inspect`, or the bundle is none of a cascade.
+    """
+    folder = bundle_in(bundle)
+    artifact = listed_artifacts(folder)[0]
+    if not isinstance(artifact, Cascade):
+        raise ArtifactError(f"{bundle}: holds several artifacts; name one of its files, such as {artifact.path}")
+    small, full = (inspect(file.path) for file in artifact.members)
+    fitted, parity = cascade_fit_of(artifact.entry.fitted), recorded(artifact).parity
+    return CascadeInspection(
+        bundle=folder.resolve().name, sha256=artifact.sha256, fitted=fitted, parity=parity, small=small, full=full
+    )
 
 
 def inspect(path: Path) -> Inspection:

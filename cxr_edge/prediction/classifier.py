@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import bundle_in, checked, read_checked_artifact
+from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.artifacts.contract import Contract
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.errors import ImageError, OptionError
@@ -19,11 +20,12 @@ from cxr_edge.evaluation.operating import REFER, OperatingPoint, operating_point
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.imaging.prefetch import read_ahead
 from cxr_edge.prediction.fastest import fastest
-from cxr_edge.prediction.guard import guarded_run
+from cxr_edge.prediction.guard import answer_to
 from cxr_edge.prediction.images import ImageSource, ReadImage, each_image, name_of, read_image
 from cxr_edge.prediction.prediction import Answering, Prediction, SkippedImage
 from cxr_edge.processors import usable_cores
 from cxr_edge.runtimes.base import Runtime, runtime_named
+from cxr_edge.runtimes.loaded import load_artifact
 from cxr_edge.runtimes.selection import best_artifacts, warnings_about_answers
 
 if TYPE_CHECKING:
@@ -34,15 +36,15 @@ AUTO = "auto"
 
 
 class Classifier:
-    """An artifact, loaded once.
+    """An artifact, loaded once; the two models of a cascade count as one.
 
-    `artifact` is the file and `runtime` runs it; `selection_note` says how they were selected, None if there was no
-    choice. Create one with `open`.
+    `artifact` is the file, or the cascade, and `runtime` runs it; `selection_note` says how they were selected, None if
+    there was no choice. Create one with `open`.
     """
 
     def __init__(self, artifact: Artifact, runtime: Runtime, threads: int, selection_note: str | None = None) -> None:
         self.artifact, self.runtime, self.selection_note = artifact, runtime, selection_note
-        self._session = runtime.load(artifact.path, threads, artifact.sha256)
+        self._session = load_artifact(artifact, runtime, threads)
         self._warnings = tuple(str(warning) for warning in warnings_about_answers(artifact))
 
     @classmethod
@@ -80,7 +82,7 @@ class Classifier:
 
     @property
     def contract(self) -> Contract:
-        """Names, types and shapes of the inputs and outputs."""
+        """Names, types and shapes of the inputs and outputs; those of a cascade's full model."""
         return self.artifact.metadata.contract
 
     @property
@@ -106,6 +108,7 @@ class Classifier:
             operating_point=self.operating_point,
             trained_on=self.artifact.metadata.training.data,
             warnings=self.warnings,
+            small_from=self.artifact.threshold if isinstance(self.artifact, Cascade) else None,
         )
 
     def predict(self, images: ImageSource | Sequence[ImageSource], heatmap: bool = False) -> list[Prediction]:
@@ -136,7 +139,10 @@ class Classifier:
         return self._answers(each_image(images), heatmap)
 
     def score(self, pixels: NDArray[np.uint8], on_image: Callable[[], None] | None = None) -> NDArray[np.float32]:
-        """Probabilities float32 `[N, K]` of images already at the artifact's size, uint8 `[N, S, S, 1]`."""
+        """Probabilities float32 `[N, K]` of images already at the artifact's size, uint8 `[N, S, S, 1]`.
+
+        For a cascade, each image is at both sizes: see `cxr_edge.runtimes.loaded.joined`.
+        """
         return score_images(self._session, pixels, on_image, self.artifact.path)
 
     def verify(self) -> ReplayResult:
@@ -161,7 +167,7 @@ class Classifier:
             yield image if isinstance(image, SkippedImage) else self._answer(image, heatmap)
 
     def _answer(self, image: ReadImage, heatmap: bool) -> Prediction:
-        probabilities, maps = guarded_run(self._session, self.artifact, image.pixels, heatmap)
+        probabilities, maps, file = answer_to(self._session, self.artifact, image, heatmap)
         decision, point = None, self.operating_point
         if point is not None:
             (called,), (referred,) = point.decide(probabilities, self.labels)
@@ -174,4 +180,5 @@ class Classifier:
             warnings=(*self.warnings, *image.warnings),
             dicom=image.dicom,
             heatmap=None if maps is None else maps[0],
+            answered_by=self.artifact.member_named(file) if isinstance(self.artifact, Cascade) else None,
         )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr_edge.artifacts.artifact import Artifact, format_of
+from cxr_edge.artifacts.bundle import listed_artifacts
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.choices import OnBadImage, choice_of
 from cxr_edge.data.cache import decoded
@@ -36,16 +37,20 @@ from cxr_edge.prediction.prediction import SkippedImage
 from cxr_edge.progress import Stage, silently
 from cxr_edge.runs import Run, find_run
 from cxr_edge.runtimes.base import runtimes_for
+from cxr_edge.runtimes.loaded import joined
 from cxr_edge.runtimes.selection import Doubt, warning_about_image
 
 
 @dataclass(frozen=True)
 class _Model:
-    """The evaluated model, which maps pixels uint8 `[N, S, S, 1]` to probabilities `[N, K]`."""
+    """The evaluated model, which maps pixels uint8 `[N, S, S, 1]` to probabilities `[N, K]`.
+
+    `image_sizes` has S; of a cascade both, of which its pixels are `runtimes.loaded.joined`.
+    """
 
     name: str
     labels: tuple[str, ...]
-    image_size: int
+    image_sizes: tuple[int, ...]
     resize: str
     phantoms: bool
     score: Callable[[NDArray[np.uint8], Callable[[], None]], NDArray[np.float32]]
@@ -76,7 +81,7 @@ def evaluate(
     """Metrics of a model on labelled images.
 
     Args:
-        artifact: a file, or None for the Keras model of the run (TensorFlow).
+        artifact: a file, the bundle of a cascade, or None for the Keras model of the run (TensorFlow).
         data: a data set, or its test part if it comes in parts; None for the test split of the run.
         run_folder: the run, or None for the latest; ignored if both others are given.
         on_bad_image: `fail`, or `skip`, which lists bad images under `skipped`; a run's test split may have none.
@@ -89,7 +94,7 @@ def evaluate(
     skip = choice_of(OnBadImage, on_bad_image, "--on-bad-image") is OnBadImage.SKIP
     run = None
     if data is None or artifact is None:
-        own = artifact.resolve().parent.parent if artifact is not None else None
+        own = None if artifact is None else _bundle_of(artifact).resolve().parent
         run = find_run(own if run_folder is None and own is not None and Run(own).config_file.is_file() else run_folder)
     if artifact is not None:
         model = _artifact_model(artifact, run)
@@ -124,9 +129,17 @@ def evaluate(
     )
 
 
+def _bundle_of(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
+
+
 def _artifact_model(path: Path, run: Run | None) -> _Model:
-    """An artifact, on the preferred runtime of its format; with the run if it is evaluated on that run's test split."""
-    classifier = Classifier.open(path, runtimes_for(format_of(path))[0].option)
+    """An artifact, on the preferred runtime of its format; with the run if it is evaluated on that run's test split.
+
+    For a cascade, the path is its bundle.
+    """
+    kind = listed_artifacts(path)[0].format if path.is_dir() else format_of(path)
+    classifier = Classifier.open(path, runtimes_for(kind)[0].option)
     artifact = classifier.artifact
     if run is not None and run.config().data_sha256 != artifact.metadata.training.data_sha256:
         raise ArtifactError(
@@ -136,7 +149,7 @@ def _artifact_model(path: Path, run: Run | None) -> _Model:
     return _Model(
         name=artifact.name,
         labels=artifact.labels,
-        image_size=artifact.image_size,
+        image_sizes=tuple(file.image_size for file in artifact.members),
         resize=artifact.resize,
         phantoms=artifact.metadata.training.phantoms,
         score=classifier.score,
@@ -153,7 +166,7 @@ def _keras_model(run: Run) -> _Model:
     return _Model(
         name="Keras float32",
         labels=config.labels,
-        image_size=config.options.image_size,
+        image_sizes=(config.options.image_size,),
         resize=config.options.resize,
         phantoms=run.phantoms,
         score=lambda pixels, on_image: score_images(session, pixels, on_image),
@@ -167,8 +180,8 @@ def _test_split(run: Run, model: _Model, by: Sequence[str], stage: Stage) -> _La
     data = run.config().options.data
     table = Path(data) if data is not None and Path(data).suffix.lower() == TABLE_SUFFIX else None
     columns = read_columns(by, split.root, table, [item.path for item in split.part("test")])
-    with stage("decoding", len(split.part("test"))) as steps:
-        pixels = np.asarray(decoded(split, "test", model.image_size, steps.tick))
+    with stage("decoding", len(model.image_sizes) * len(split.part("test"))) as steps:
+        pixels = joined([np.asarray(decoded(split, "test", size, steps.tick)) for size in model.image_sizes])
     return _LabelledImages(pixels, split.targets("test"), TEST_SPLIT, columns)
 
 
@@ -181,7 +194,7 @@ def _images_of(data: Path, model: _Model, skip: bool, by: Sequence[str], stage: 
         part += ", its test part"
     columns = read_columns(by, data_set.root, data_set.table, [item.path for item in data_set.items])
     paths = [data_set.root / item.path for item in data_set.items]
-    pixels = np.empty((len(paths), model.image_size, model.image_size, 1), dtype=np.uint8)
+    pictures = [np.empty((len(paths), size, size, 1), dtype=np.uint8) for size in model.image_sizes]
     warned: dict[str, list[Path]] = {}
 
     def read(path: Path) -> Image.Image:
@@ -191,14 +204,17 @@ def _images_of(data: Path, model: _Model, skip: bool, by: Sequence[str], stage: 
             warned.setdefault(line, []).append(path)
         return examined.grey
 
-    with stage("decoding", len(paths)) as steps:
-        bad = decode_all(paths, model.image_size, pixels, steps.tick, model.resize, read)
+    with stage("decoding", len(pictures) * len(paths)) as steps:
+        for size, pixels in zip(model.image_sizes, pictures, strict=True):
+            # Each size has the same remarks.
+            warned.clear()
+            bad = decode_all(paths, size, pixels, steps.tick, model.resize, read)
     if not skip or len(bad) == len(paths):
         refuse(bad, len(paths), "repair or remove them, or leave them out with --on-bad-image skip")
     targets = np.array([item.label for item in data_set.items], dtype=np.int64)
     good = [index for index in range(len(paths)) if index not in bad]
     return _LabelledImages(
-        pixels[good],
+        joined(pictures)[good],
         targets[good],
         part,
         tuple(column.at(good) for column in columns),

@@ -74,7 +74,7 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
 def _has_references(artifact: Artifact) -> bool:
     """Whether it holds reference outputs and is in a bundle rather than a single file."""
     has_outputs = artifact.reference is not None and artifact.metadata.reference_sha256 is not None
-    return has_outputs and (artifact.path.parent / MANIFEST).is_file()
+    return has_outputs and (artifact.members[0].path.parent / MANIFEST).is_file()
 
 
 def _memory(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> Path:
@@ -95,20 +95,21 @@ def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[
     from cxr_edge.evaluation.replay import compared_with_recorded
     from cxr_edge.evaluation.scoring import score_images
     from cxr_edge.runtimes.accelerators import RemoteSession
+    from cxr_edge.runtimes.loaded import load_artifact, require_files_known
     from cxr_edge.runtimes.trial import Trial
 
     images = reference_inputs(pairs[0][0]).images[:_IMAGES]
     candidates: list[tuple[Artifact, Runtime, Candidate]] = []
     off: list[str] = []
     for artifact in {artifact.path: artifact for artifact, _ in pairs}.values():
-        checked(artifact)
-        require_loadable(artifact.path)
+        for file in checked(artifact).members:
+            require_loadable(file.path)
     with Trial() as trial:
         for artifact, runtime in pairs:
             title = f"{artifact.format} on {runtime.title}"
             try:
-                trial.require_known(artifact.path, runtime)
-                session = runtime.load(artifact.path, threads)
+                require_files_known(trial, artifact, runtime)
+                session = load_artifact(artifact, runtime, threads)
                 if isinstance(session, RemoteSession) and session.in_software():
                     # Not a GPU, and slower than the CPU itself: seconds or minutes per image.
                     continue

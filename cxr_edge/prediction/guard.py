@@ -1,24 +1,50 @@
-"""One inference with an artifact that may be damaged or forged."""
+"""One answer of an artifact that may be damaged or forged."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.cascade import Cascade, is_unsure
 from cxr_edge.errors import ArtifactError, first_line
 from cxr_edge.evaluation.scoring import require_probabilities
+from cxr_edge.prediction.images import ReadImage
 from cxr_edge.runtimes.base import ArtifactSession
+from cxr_edge.runtimes.loaded import CascadeSession, LoadedArtifact, picture_for
 
 
-def guarded_run(
-    session: ArtifactSession, artifact: Artifact, pixels: NDArray[np.uint8], heatmap: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Probabilities float32 `[N, K]` and, on request, heat maps, for pixels uint8 `[N, S, S, 1]`.
+class Answer(NamedTuple):
+    """Probabilities float32 `[1, K]`, the heat map float32 `[1, H, W, K]` if requested, and the file that answered."""
+
+    probabilities: NDArray[np.float32]
+    heatmaps: NDArray[np.float32] | None
+    file: Artifact
+
+
+def answer_to(session: LoadedArtifact, artifact: Artifact, image: ReadImage, heatmap: bool) -> Answer:
+    """The answer to one image; a picture is resized for the full model of a cascade only where that one is asked.
 
     Raises:
-        ArtifactError: the runtime fails on the artifact although it loaded, or the outputs are not probabilities.
+        ArtifactError: the runtime fails on a file although it loaded, or the outputs are not probabilities.
     """
+    if not isinstance(session, CascadeSession) or not isinstance(artifact, Cascade):
+        assert not isinstance(session, CascadeSession)
+        return Answer(*_guarded_run(session, artifact, image.pixels, heatmap), artifact)
+    answer = Answer(*_guarded_run(session.small, artifact.small, image.pixels, heatmap), artifact.small)
+    if not is_unsure(answer.probabilities, artifact.threshold)[0]:
+        return answer
+    assert image.grey is not None
+    pixels = picture_for(artifact.full, image.grey)
+    return Answer(*_guarded_run(session.full, artifact.full, pixels, heatmap), artifact.full)
+
+
+def _guarded_run(
+    session: ArtifactSession, artifact: Artifact, pixels: NDArray[np.uint8], heatmap: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Probabilities float32 `[N, K]` and, on request, heat maps, for pixels uint8 `[N, S, S, 1]`."""
     try:
         probabilities, maps = session.explain(pixels) if heatmap else (session.run(pixels), None)
         require_probabilities(probabilities, artifact.path, len(artifact.labels))

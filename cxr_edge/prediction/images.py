@@ -13,8 +13,9 @@ from PIL import Image
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.errors import ImageError
-from cxr_edge.imaging.decode import Picture, resized
+from cxr_edge.imaging.decode import Picture
 from cxr_edge.imaging.plausibility import Examined, examine, open_plausible
+from cxr_edge.runtimes.loaded import picture_for
 from cxr_edge.runtimes.selection import warning_about_image
 
 #: A file, or grey values uint8 `[H, W]` or `[H, W, 1]` of any size.
@@ -23,12 +24,15 @@ ImageSource = str | PathLike[str] | NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ReadImage:
-    """Pixels uint8 `[1, S, S, 1]`, warnings against relying on an answer, and the tags of a DICOM file."""
+    """Pixels uint8 `[1, S, S, 1]` for the first of an artifact's files, warnings against relying on an answer, and the
+    tags of a DICOM file. `grey` is the picture itself, kept only for a second file.
+    """
 
     file: str | None
     pixels: NDArray[np.uint8]
     dicom: Mapping[str, str | None] | None = None
     warnings: tuple[str, ...] = ()
+    grey: Image.Image | None = None
 
 
 def each_image(images: ImageSource | Sequence[ImageSource]) -> list[ImageSource]:
@@ -52,19 +56,23 @@ def read_image(artifact: Artifact, image: ImageSource) -> ReadImage:
         ImageError: a file cannot be read, an array does not hold grey values, or a picture cannot be a chest X-ray.
         MissingDependencyError: the reader for the file's format is not installed.
     """
-    size, resize = artifact.image_size, artifact.resize
     if isinstance(image, np.ndarray):
-        examined = examine("an array", Picture(_grey(image)))
-        return ReadImage(None, _pixels(examined, size, resize), None, examined.warnings)
+        return _read(artifact, None, examine("an array", Picture(_grey(image))), ())
     path = Path(image)
     examined = open_plausible(path)
     otherwise = warning_about_image(artifact, path) if examined.dicom is not None else None
-    warnings = (*examined.warnings, *([otherwise] if otherwise else []))
-    return ReadImage(str(image), _pixels(examined, size, resize), examined.dicom, warnings)
+    return _read(artifact, str(image), examined, (otherwise,) if otherwise else ())
 
 
-def _pixels(examined: Examined, size: int, resize: str) -> NDArray[np.uint8]:
-    return resized(examined.grey, size, resize)[None, :, :, None]
+def _read(artifact: Artifact, file: str | None, examined: Examined, warnings: tuple[str, ...]) -> ReadImage:
+    first, *others = artifact.members
+    return ReadImage(
+        file,
+        picture_for(first, examined.grey),
+        examined.dicom,
+        (*examined.warnings, *warnings),
+        examined.grey if others else None,
+    )
 
 
 def _grey(values: NDArray[np.uint8]) -> Image.Image:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.artifacts.cascade import Member
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.artifacts.metadata import NOTICE
 from cxr_edge.evaluation.operating import OperatingPoint, current_point
@@ -26,6 +27,7 @@ class Prediction:
     `evaluation.operating.REFER`; None if the artifact has no operating point. `probabilities` are in the order of the
     artifact's labels. Read `warnings` before using any of it. `file` is None for an array, `dicom` for anything but
     DICOM files. `heatmap` is float32 `[H, W, K]`, if requested; `overlay` is the file that it was drawn to.
+    `answered_by` is the model of a cascade that gave the answer and the heat map; None for any other artifact.
     """
 
     file: str | None
@@ -36,6 +38,7 @@ class Prediction:
     dicom: Mapping[str, str | None] | None = None
     heatmap: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     overlay: str | None = None
+    answered_by: Member | None = None
 
     def to_json(self) -> JsonObject:
         """As in `predict --json`."""
@@ -61,7 +64,8 @@ class Answering:
     """The source of answers: an artifact on a runtime.
 
     `ran_on` is the hardware that the runtime reports; `selection_note` says how the runtime was selected, None if there
-    was no choice; `warnings` apply to every answer.
+    was no choice; `warnings` apply to every answer. The small model of a cascade answers from the top probability
+    `small_from` on; None for any other artifact.
     """
 
     DERIVED: ClassVar[Mapping[str, str]] = {"warning": "warning"}
@@ -75,6 +79,7 @@ class Answering:
     operating_point: OperatingPoint | None
     trained_on: TrainingData | None
     warnings: tuple[str, ...]
+    small_from: float | None = None
 
     @property
     def warning(self) -> str | None:

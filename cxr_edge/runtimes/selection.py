@@ -58,7 +58,10 @@ def model_path(artifact: Path | None, bundle: Path | None, run: Path | None) -> 
 
 
 def artifact_of(artifact: Path | None, bundle: Path | None) -> Path | None:
-    """The named file, or the best of the named bundle; None if neither is named. Raises OptionError for both."""
+    """The named file, or the best of the named bundle, for a cascade the bundle; None if neither is named.
+
+    Raises OptionError for both.
+    """
     if bundle is None:
         return artifact
     if artifact is not None:
@@ -169,7 +172,7 @@ def best_of(artifacts: Sequence[Artifact]) -> list[Artifact]:
 def _present(listed: Sequence[Artifact], folder: Path) -> list[Artifact]:
     if not listed:
         raise ArtifactError(f"{folder}: the bundle lists no artifacts; export some")
-    there = [artifact for artifact in listed if artifact.path.is_file()]
+    there = [artifact for artifact in listed if artifact.is_here]
     if not there:
         raise ArtifactError(
             f"{folder}: none of the artifacts in its {MANIFEST} is there ({listed[0].name}, ...); copy or export them"
@@ -200,7 +203,7 @@ class ArtifactWarning:
 def warning_about(artifact: Artifact) -> ArtifactWarning | None:
     """How an artifact may behave differently here than when it was validated; None if nothing is known against it."""
     doubt = None
-    if not same_pixels(artifact.metadata.imaging):
+    if not all(same_pixels(file.metadata.imaging) for file in artifact.members):
         doubt = Doubt.OTHER_PIXELS
     elif artifact.verdict is None:
         doubt = Doubt.UNVERIFIED

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import MAX_ARTIFACT_BYTES, UNZIPPING_ERRORS
-from cxr_edge.artifacts.bundle import CARD, MANIFEST, REFERENCES, listed_card, read_bundle, read_manifest
+from cxr_edge.artifacts.bundle import CARD, MANIFEST, REFERENCES, listed_card, read_bundle
+from cxr_edge.artifacts.cascade import SMALL_REFERENCES
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.release import RELEASE, SIGNATURE, Release, read_release, require_files
 from cxr_edge.artifacts.validation import FILE_NAME
 from cxr_edge.errors import ArtifactError
-from cxr_edge.evaluation.reference_images import read_reference_images
+from cxr_edge.evaluation.reference_images import checked_reference_files
 from cxr_edge.files import named, replacing
 
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
-_OTHERS = (MANIFEST, REFERENCES, CARD, RELEASE, SIGNATURE)
+_OTHERS = (MANIFEST, REFERENCES, SMALL_REFERENCES, CARD, RELEASE, SIGNATURE)
 #: A bundle has eight artifacts, rarely more.
 _MAX_FILES, _MAX_DIRECTORY, _MAX_BYTES = 64, 64 << 10, 2 << 30
 #: The end record of a zip without a comment, and the record before it in one beyond 4 GiB.
@@ -43,10 +44,7 @@ def pack(folder: Path, target: Path) -> Packed:
         ArtifactError: the bundle is damaged, or was changed after its release.
     """
     artifacts, release = read_bundle(folder), read_release(folder)
-    names = [MANIFEST, *(artifact.name for artifact in artifacts)]
-    if read_manifest(folder).shared.reference_sha256 is not None:
-        read_reference_images(folder)
-        names.append(REFERENCES)
+    names = [MANIFEST, *(artifact.name for artifact in artifacts), *checked_reference_files(folder)]
     if card := listed_card(folder):
         names.append(card)
     if release is not None:

@@ -9,11 +9,12 @@ from cxr_edge.artifacts.bundle import read_bundle
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.benchmarking.latency import Candidate, measure
 from cxr_edge.errors import GateError, MissingDependencyError
-from cxr_edge.evaluation.reference_images import read_reference_images
+from cxr_edge.evaluation.reference_images import reference_inputs
 from cxr_edge.evaluation.replay import ReplayResult, replay
 from cxr_edge.prediction.fastest import fastest
 from cxr_edge.processors import usable_cores
 from cxr_edge.runtimes.base import all_runtimes
+from cxr_edge.runtimes.loaded import load_artifact
 from cxr_edge.runtimes.selection import artifacts_of_bundle, best_artifacts
 from cxr_edge.runtimes.trial import Trial
 
@@ -63,6 +64,6 @@ def prove(folder: Path, max_p90_ms: float | None) -> Proof:
 def _p90_ms(folder: Path) -> float:
     """The 90th percentile for the artifact that `predict` would use, on all cores."""
     artifact, runtime, _ = fastest(best_artifacts(folder), usable_cores())
-    candidate = Candidate(artifact.name, runtime.title, runtime.load(artifact.path, usable_cores()), 0.0)
-    measure([candidate], read_reference_images(folder), _QUERIES, _SECONDS)
+    candidate = Candidate(artifact.name, runtime.title, load_artifact(artifact, runtime, usable_cores()), 0.0)
+    measure([candidate], reference_inputs(artifact).images, _QUERIES, _SECONDS)
     return candidate.figures().p90_ms

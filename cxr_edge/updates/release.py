@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, listed_card, read_bundle, read_manifest
+from cxr_edge.artifacts.bundle import MANIFEST, listed_card, read_bundle, read_manifest
 from cxr_edge.artifacts.release import (
     RELEASE,
     SIGNATURE,
@@ -18,7 +18,7 @@ from cxr_edge.artifacts.release import (
 )
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.errors import MissingDependencyError, OptionError, first_line
-from cxr_edge.evaluation.reference_images import read_reference_images
+from cxr_edge.evaluation.reference_images import checked_reference_files
 from cxr_edge.files import read_bounded, replacing, sha256_of
 from cxr_edge.records import to_json
 
@@ -64,11 +64,8 @@ def release_of(folder: Path, name: str, version: int) -> Release:
     """The content of a release of a bundle. Raises ArtifactError, OptionError as `release`."""
     artifacts = read_bundle(folder)
     verdicts: dict[str, Verdict | None] = {artifact.name: artifact.verdict for artifact in artifacts}
-    shared = read_manifest(folder).shared
-    if shared.reference_sha256 is not None:
-        read_reference_images(folder)
-    card = listed_card(folder)
-    names = [MANIFEST, *([REFERENCES] if shared.reference_sha256 else []), *([card] if card else []), *verdicts]
+    shared, card = read_manifest(folder).shared, listed_card(folder)
+    names = [MANIFEST, *checked_reference_files(folder), *([card] if card else []), *verdicts]
     files = [
         ReleasedFile(
             file=file,

@@ -11,6 +11,7 @@ from PIL import Image
 
 from cxr_edge import __version__
 from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.part import write_part
 from cxr_edge.errors import ArtifactError
@@ -67,8 +68,12 @@ def models_for_browsers(selection: Selection) -> tuple[Artifact, ...]:
     not every GPU supports.
 
     Raises:
-        ArtifactError: the bundle has no ONNX file that a browser can run.
+        ArtifactError: the bundle is a cascade, or has no ONNX file that a browser can run.
     """
+    if any(isinstance(artifact, Cascade) for artifact in selection.artifacts):
+        raise ArtifactError(
+            f"{selection.folder}: a cascade, of which a page runs one model only; name the bundle of one of its runs"
+        )
     able = [
         artifact
         for artifact in selection.artifacts

@@ -14,6 +14,7 @@
 #define MOST_LABELS 64
 /* `cxr-edge predict` refuses more, too. */
 #define MOST_PIXELS 80000000
+#define MOST_MANIFEST (16 << 20)
 
 static const OrtApi *ort;
 
@@ -152,6 +153,29 @@ static void read_labels(struct model *model, char *metadata) {
     } while (*at == ',');
 }
 
+/* Refuse a file of a cascade, by the manifest beside it: two models answer there, and this program runs one. */
+static void refuse_cascade(const char *path) {
+    static const char name[] = "manifest.json";
+    const char *slash = strrchr(path, '/');
+    size_t folder = slash == NULL ? 0 : (size_t)(slash - path) + 1;
+    char *manifest = allocate(path, folder + sizeof name), *json;
+    memcpy(manifest, path, folder);
+    memcpy(manifest + folder, name, sizeof name);
+    FILE *stream = fopen(manifest, "rb");
+    free(manifest);
+    if (stream == NULL) {
+        return;
+    }
+    json = allocate(path, MOST_MANIFEST + 1);
+    size_t length = fread(json, 1, MOST_MANIFEST, stream);
+    fclose(stream);
+    json[length] = '\0';
+    if (find_value(json, "cascade") != NULL) {
+        fail(path, "a model of a cascade, which cxr-edge predict runs as a whole: name a file of another bundle");
+    }
+    free(json);
+}
+
 /* Load an artifact. What it allocates lasts as long as the program. */
 static void load_model(struct model *model) {
     OrtEnv *environment;
@@ -240,6 +264,7 @@ int main(int count, char **arguments) {
     if (ort == NULL) {
         fail(arguments[0], "built for a newer ONNX Runtime than %s", OrtGetApiBase()->GetVersionString());
     }
+    refuse_cascade(model.path);
     load_model(&model);
     uint8_t *resized = allocate(model.path, (size_t)model.size * model.size);
     for (int index = 2; index < count; index++) {

@@ -10,7 +10,11 @@ import { resizeBilinear } from "./resize.mjs";
 /** The labels and the image size of an artifact, by the manifest beside it. */
 async function readContract(model, content) {
   // onnxruntime-node does not hand out the metadata inside the file.
-  const { artifacts, shared } = JSON.parse(await readFile(join(dirname(model), "manifest.json"), "utf8"));
+  const manifest = await readFile(join(dirname(model), "manifest.json"), "utf8");
+  const { artifacts, shared, cascade } = JSON.parse(manifest);
+  if (cascade) {
+    throw new Error("a model of a cascade, which cxr-edge predict runs as a whole: name a file of another bundle");
+  }
   const entry = artifacts.find(({ file }) => file === basename(model));
   if (entry?.sha256 !== createHash("sha256").update(content).digest("hex")) {
     throw new Error("not the file that manifest.json describes");

@@ -108,7 +108,7 @@ class Results:
 
 def answer(classifier: Classifier, path: Path) -> Row:
     """What `cxr-edge predict` answers about an image: `label`, `decision` where the artifact has an operating point,
-    `probabilities` in the order of `labels`, and `warnings`."""
+    `probabilities` in the order of `labels`, `warnings`, and of a cascade `answered_by`, small or full."""
     (prediction,) = classifier.predict(path)
     decision = {} if prediction.decision is None else {"decision": prediction.decision}
     return {
@@ -117,6 +117,7 @@ def answer(classifier: Classifier, path: Path) -> Row:
         "probabilities": list(prediction.probabilities),
         "labels": list(classifier.labels),
         "warnings": list(prediction.warnings),
+        **({} if prediction.answered_by is None else {"answered_by": prediction.answered_by}),
     }
 
 

@@ -50,13 +50,15 @@ def card_of(evidence: Evidence) -> str:
         sections.known_limits,
         figures.accuracy,
         figures.other_images,
+        sections.cascade,
         sections.decision_rule,
         sections.shortcuts,
         figures.parity,
         figures.latency,
         sections.how_to_run,
     )
-    return "\n\n".join([_front_matter(evidence), *head, *(part(evidence) for part in parts)]) + "\n"
+    texts = (part(evidence) for part in parts)
+    return "\n\n".join([_front_matter(evidence), *head, *(text for text in texts if text)]) + "\n"
 
 
 def _front_matter(evidence: Evidence) -> str:

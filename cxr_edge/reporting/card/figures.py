@@ -180,12 +180,12 @@ def latency(evidence: Evidence) -> str:
     record = None if evidence.run is None else evidence.run.bench
     if record is None:
         return section("Latency and energy", "Not measured: no benchmark of these artifacts is recorded.")
-    hashes = {artifact.sha256 for artifact in evidence.artifacts}
+    hashes = {file.sha256 for artifact in evidence.artifacts for file in (artifact, *artifact.members)}
     rows = [row for row in record.rows if row.sha256 in hashes]
     energy = any(row.energy_mj is not None for row in rows)
     cells = [
         [
-            escaped(row.artifact),
+            escaped(row.title),
             escaped(row.runtime),
             str(row.threads),
             *(f"{value:.2f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms)),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from cxr_edge.artifacts.bundle import REFERENCES
+from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.auditing.record import Severity
+from cxr_edge.evaluation.cascade_fit import cascade_fit_of
 from cxr_edge.evaluation.operating import OperatingPoint, operating_point_of
 from cxr_edge.evaluation.operating_record import OperatingRecord, operating_record_of
 from cxr_edge.reporting.card.evidence import Evidence
@@ -16,12 +18,12 @@ from cxr_edge.wording import counted
 
 def intended_use(evidence: Evidence) -> str:
     """What it is made for, and what it must not be used for."""
-    size = evidence.artifacts[0].image_size
+    sizes = (f"{file.image_size} x {file.image_size}" for file in evidence.artifacts[0].members)
     return section(
         "Intended use",
-        f"Research and engineering: classification of frontal chest X-rays, read as {size} x {size} grey values, on a "
-        "small device. The artifacts give a probability per class, and where they have a heat map, what speaks for "
-        "each class at each place.",
+        f"Research and engineering: classification of frontal chest X-rays, read as {' or '.join(sizes)} grey values, "
+        "on a small device. The artifacts give a probability per class, and where they have a heat map, what speaks "
+        "for each class at each place.",
         "Out of scope: diagnosis, triage and any other clinical use; lateral views, other body parts, CT and MR; "
         "classes other than those named above.",
     )
@@ -99,6 +101,33 @@ def _words(point: OperatingPoint, record: OperatingRecord | None) -> list[str]:
     ]
 
 
+def cascade(evidence: Evidence) -> str:
+    """Which model of a cascade answers when, and what that promises; nothing for other bundles."""
+    (artifact, *_) = evidence.artifacts
+    if not isinstance(artifact, Cascade):
+        return ""
+    fit = cascade_fit_of(artifact.entry.fitted)
+    rows = [
+        [
+            part,
+            str(own.images),
+            *(f"{100 * count / own.images:.1f} %" for count in (own.escalated, own.images - own.differing, own.right)),
+        ]
+        for part, own in (("validation", fit.validation), ("test", fit.test))
+    ]
+    small, full = (artifact.small.metadata.training, artifact.full.metadata.training)
+    return section(
+        "Two models as one",
+        f"`{artifact.small.name}` reads every image; where its top probability is below {artifact.threshold:.6g}, "
+        f"`{artifact.full.name}` answers in its place. The bundle is one artifact: parity and decision rule hold for "
+        "the answers of both together, and the decision rule is the full model's.",
+        f"SHA-256 of the Keras model of the small one: `{small.model_sha256}`; of the full one: `{full.model_sha256}`.",
+        table(["part", "images", "to the full model", "the full model's class", "right"], rows),
+        f"It is {escaped(fit.promise)}.",
+        *(f"**Warning**: {escaped(warning)}." for warning in fit.warnings),
+    )
+
+
 def shortcuts(evidence: Evidence) -> str:
     """What gives the class away outside the lungs, and what else an audit of the training data found."""
     audit = None if evidence.run is None else evidence.run.audit
@@ -136,7 +165,8 @@ def how_to_run(evidence: Evidence) -> str:
     """Commands, and what the files are."""
     rows = [
         [f"`{artifact.name}`", str(artifact.quantization), f"{artifact.bytes / 1e6:.2f} MB"]
-        for artifact in evidence.artifacts
+        for listed in evidence.artifacts
+        for artifact in listed.members
     ]
     replayed = any(artifact.reference is not None for artifact in evidence.artifacts)
     return section(

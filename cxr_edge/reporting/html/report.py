@@ -235,7 +235,7 @@ def _of_each_quantization(scored: ScoredBundle) -> dict[str, NDArray[np.float32]
 
 def _bench_row(row: Row) -> list[str]:
     return [
-        row.artifact,
+        row.title,
         row.runtime,
         f"{row.bytes / 1e6:.1f}",
         percent(row.accuracy),

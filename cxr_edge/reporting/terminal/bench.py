@@ -125,6 +125,7 @@ def _remarks(record: BenchRecord) -> list[str]:
         f"a folder of these files: {folder.images_per_second:.1f} images/s from file to answer, "
         f"{percent(folder.share)} % of inference alone ({folder.inference_per_second:.1f})"
     )
+    lines += [_cascade_remark(record, row) for row in record.rows if row.escalated is not None]
     for row in record.rows:
         if row.nodes_on:
             parts = ", ".join(f"{count} nodes on {name}" for name, count in row.nodes_on.items())
@@ -134,6 +135,15 @@ def _remarks(record: BenchRecord) -> list[str]:
     if record.trained_on is TrainingData.PHANTOMS:
         lines.append(f"Accuracy: {PHANTOM_NOTE}")
     return lines
+
+
+def _cascade_remark(record: BenchRecord, row: Row) -> str:
+    base = record.baseline_of(row)
+    return (
+        f"{row.id}: {percent(row.escalated)} % of the queries went on to the full model; mean "
+        f"{_milliseconds(row.mean_ms)} ms, worst {_milliseconds(row.worst_ms)}, against {_milliseconds(base.mean_ms)} "
+        f"and {_milliseconds(base.worst_ms)} of {base.id}. Speed is by means here: a median hides the slow images"
+    )
 
 
 def show_bench(record: BenchRecord) -> None:

@@ -9,13 +9,36 @@ from cxr_edge.evaluation.operating import operating_point_of
 from cxr_edge.evaluation.operating_record import operating_record_of
 from cxr_edge.inspection.computation import ComputationVerdict
 from cxr_edge.inspection.delegate import DelegateReport
-from cxr_edge.inspection.inspect import ComputationSummary, Inspection
+from cxr_edge.inspection.inspect import CascadeInspection, ComputationSummary, Inspection
+from cxr_edge.reporting.terminal.cascade import fit_lines
 from cxr_edge.reporting.terminal.fine_tuning import fine_tuning_sentence
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
 from cxr_edge.wording import counted
 
 #: Number of float layers' names that fit in a line.
 NAMES_SHOWN = 5
+
+
+def show_cascade(inspection: CascadeInspection) -> None:
+    """A cascade: what it is as a whole, and both of its files."""
+    parity, figures = inspection.parity, inspection.fitted.test
+    rows = [
+        ["SHA-256", inspection.sha256],
+        *(["rule" if number == 0 else "", line] for number, line in enumerate(fit_lines(inspection.fitted))),
+        [
+            "on test images",
+            f"{percent(figures.escalated / figures.images)} % of {figures.images} go to the full model, "
+            f"{percent(1 - figures.differing / figures.images)} % get its class",
+        ],
+        [
+            "parity",
+            f"{parity.verdict}: agreement {percent(parity.agreement)} %, accuracy {percent(parity.accuracy)} % (Keras "
+            f"{percent(parity.reference_accuracy)} %)",
+        ],
+    ]
+    show_table(f"{inspection.bundle}, a cascade", ["", "what it is"], rows, texts=2)
+    for file in (inspection.small, inspection.full):
+        show_inspection(file)
 
 
 def show_inspection(inspection: Inspection) -> None:

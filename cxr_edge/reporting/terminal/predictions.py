@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from cxr_edge.artifacts.cascade import Member
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.artifacts.metadata import NOTICE
 from cxr_edge.console import printable
 from cxr_edge.errors import OptionError
-from cxr_edge.evaluation.operating import REFER
+from cxr_edge.evaluation.operating import REFER, shown
 from cxr_edge.prediction.prediction import Answering, Prediction, PredictionBatch, SkippedImage
 from cxr_edge.reporting.terminal.tables import WIDTH, percent, show
+from cxr_edge.wording import counted
 
 _GAP = "  "
 
@@ -31,11 +33,13 @@ class PredictionTable:
         self._decision = max(len("decision"), *(len(printable(label)) for label in labels))
         if answering.operating_point is not None:
             self._decision = max(self._decision, len(REFER))
+        self._by = "by" if answering.small_from is not None else None
         others = sum(len(_GAP) + len(name) for name in self._figures) + len(_GAP) + self._decision
+        others += 0 if self._by is None else len(_GAP) + len(Member.SMALL)
         longest = max((len(name) for name in self._names.values()), default=0)
         self._name = max(len("file"), min(longest, max(12, WIDTH - others)))
         show(f"{answering.artifact} on {answering.runtime}{_model_of(answering)}")
-        head = self._line("file", "decision", self._figures)
+        head = self._line("file", "decision", self._figures, self._by)
         show(head)
         show("─" * len(head))
 
@@ -46,10 +50,12 @@ class PredictionTable:
             # A name is never truncated: the end may distinguish two files.
             show(name)
             name = ""
-        show(self._line(name, prediction.decision or prediction.label, [*map(percent, prediction.probabilities)]))
+        figures = [*map(percent, prediction.probabilities)]
+        show(self._line(name, prediction.decision or prediction.label, figures, prediction.answered_by))
 
-    def _line(self, name: str, decision: str, figures: Sequence[str]) -> str:
+    def _line(self, name: str, decision: str, figures: Sequence[str], by: str | None) -> str:
         cells = [figure.rjust(len(head)) for figure, head in zip(figures, self._figures, strict=True)]
+        cells += [] if by is None else [by.ljust(len(Member.SMALL))]
         return _GAP.join([name.ljust(self._name), printable(decision).ljust(self._decision), *cells])
 
 
@@ -74,6 +80,12 @@ def show_notes(batch: PredictionBatch) -> None:
     answering = batch.answering
     if answering.operating_point is not None:
         show(answering.operating_point.sentence)
+    if answering.small_from is not None:
+        by_full = sum(prediction.answered_by is Member.FULL for prediction in batch.predictions)
+        show(
+            f"a cascade: the small model answers from a top probability of {shown(answering.small_from)} % on; the "
+            f"full one answered {by_full} of {counted(len(batch.predictions), 'image')}"
+        )
     for prediction in batch.predictions:
         if prediction.overlay is not None:
             show(f"{prediction.overlay}: what speaks for {prediction.label}")
@@ -103,27 +115,28 @@ def show_predictions(batch: PredictionBatch) -> None:
 class PredictionCsv:
     """A CSV file with one line per image, written as they come: the file stays valid if the rest never comes."""
 
-    def __init__(self, file: TextIO, labels: Sequence[str]) -> None:
+    def __init__(self, file: TextIO, answering: Answering) -> None:
         self._file = file
         self._writer = csv.writer(file, lineterminator="\n")
-        self._labels = len(labels)
-        self._write(["file", "label", "decision", *labels, "warnings", "error"])
+        self._labels, self._is_cascade = len(answering.labels), answering.small_from is not None
+        self._write(["file", "label", "decision", *answering.labels, "warnings", "error"], "answered_by")
 
     def row(self, answer: Prediction | SkippedImage) -> None:
         """Write one line; for an image without an answer, with `error`."""
         if isinstance(answer, SkippedImage):
-            self._write([answer.path, "", "", *[""] * self._labels, "", answer.reason])
+            self._write([answer.path, "", "", *[""] * self._labels, "", answer.reason], "")
             return
         figures = [repr(probability) for probability in answer.probabilities]
-        self._write([answer.file, answer.label, answer.decision or "", *figures, "; ".join(answer.warnings), ""])
+        cells = [answer.file, answer.label, answer.decision or "", *figures, "; ".join(answer.warnings), ""]
+        self._write(cells, answer.answered_by)
 
-    def _write(self, cells: Sequence[str | None]) -> None:
-        self._writer.writerow(cells)
+    def _write(self, cells: Sequence[str | None], answered_by: str | None) -> None:
+        self._writer.writerow([*cells, answered_by] if self._is_cascade else cells)
         self._file.flush()
 
 
 @contextmanager
-def prediction_csv(path: Path | None, labels: Sequence[str]) -> Iterator[PredictionCsv | None]:
+def prediction_csv(path: Path | None, answering: Answering) -> Iterator[PredictionCsv | None]:
     """The CSV file at a path, open while the body runs; None for None. Raises OptionError if it is a folder."""
     if path is None:
         yield None
@@ -132,4 +145,4 @@ def prediction_csv(path: Path | None, labels: Sequence[str]) -> Iterator[Predict
         raise OptionError(f"--csv {path}: name a file, not a folder")
     # File names may contain bytes that are not UTF-8.
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        yield PredictionCsv(file, labels)
+        yield PredictionCsv(file, answering)

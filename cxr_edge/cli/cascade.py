@@ -1,0 +1,78 @@
+"""`cxr-edge cascade`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxr_edge.cli.export_choices import USUAL_FORMAT, USUAL_QUANTIZATION, OneFormat, OneQuantization
+from cxr_edge.cli.options import OUTPUT, JsonOption
+
+_Small = Annotated[
+    Path,
+    typer.Option("--small", help="Exported run of the model that answers first, or a bundle of it.", metavar="RUN"),
+]
+_Full = Annotated[
+    Path,
+    typer.Option("--full", help="Exported run of the model that answers where the small one is unsure.", metavar="RUN"),
+]
+_Agreement = Annotated[
+    float,
+    typer.Option(
+        "--min-agreement",
+        help="Minimum share of images that get the full model's class, promised with 95 % confidence.",
+    ),
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        help="Folder of the new bundle.",
+        show_default="bundle-cascade in the full run",
+        metavar="DIR",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+
+def command(
+    small: _Small,
+    full: _Full,
+    quantize: Annotated[OneQuantization, typer.Option("--quantize", help="Of both files.")] = USUAL_QUANTIZATION,
+    format: Annotated[OneFormat, typer.Option("--format", help="Of both files.")] = USUAL_FORMAT,
+    min_agreement: _Agreement = 0.995,
+    output: _Output = None,
+    json: JsonOption = None,
+) -> None:
+    """Join two models in one bundle: the small one answers, and where it is unsure, the full one does.
+
+    The threshold is fitted on the validation images alone, to the demanded agreement with the full model and to the
+    sensitivity that its decision rule promises. Exit status 3 if there is none, or if the whole fails its parity gate.
+    """
+    from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+    from cxr_edge.artifacts.metadata import NOTICE
+    from cxr_edge.console import stage
+    from cxr_edge.evaluation.parity_result import recorded
+    from cxr_edge.exporting.cascade import CascadeOptions, cascade_of_runs
+    from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
+    from cxr_edge.reporting.terminal.cascade import show_fit, show_sensitivity
+    from cxr_edge.reporting.terminal.parity import gate_parity, show_parity
+    from cxr_edge.reporting.terminal.tables import show
+
+    options = CascadeOptions(Quantization(quantize), ArtifactFormat(format), min_agreement)
+    made = cascade_of_runs(small, full, options, output, stage)
+    for note in made.notes:
+        show(note)
+    rows = [recorded(made.cascade)]
+    show_sensitivity([made.cascade], rows)
+    show_parity(rows, phantoms=made.cascade.metadata.training.phantoms)
+    show_fit(made.fit)
+    folder = made.cascade.path
+    show(f"bundle: {folder}, {made.cascade.bytes / 1e6:.1f} MB; next: cxr-edge bench --bundle {folder}")
+    show(NOTICE)
+    if json is not None:
+        write_json(json, to_json(rows))
+    gate_parity(rows)

@@ -1,0 +1,182 @@
+"""Fit the threshold of a cascade on labelled images, with its promises for new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.artifacts.cascade import is_unsure
+from cxr_edge.errors import GateError
+from cxr_edge.evaluation.binomial import CONFIDENCE, clopper_pearson_upper, fewest_images
+from cxr_edge.evaluation.operating import OperatingPoint, shown
+from cxr_edge.evaluation.operating_fit import LEAST_CALLED, just_above
+from cxr_edge.evaluation.operating_record import OperatingRecord, rounded_down
+from cxr_edge.evaluation.promise import Promise, PromiseKind
+from cxr_edge.records import JsonObject, from_json
+
+
+@dataclass(frozen=True)
+class CascadeFigures:
+    """What a cascade does on labelled images.
+
+    Of the `images`, the full model answers `escalated`; `differing` get another class than it gives them. `right` and
+    `full_right` are classified correctly, and `missed` and `full_missed` of the sensitive class are neither called nor
+    referred, by the cascade and by the full model; None without a decision rule.
+    """
+
+    images: int
+    escalated: int
+    differing: int
+    right: int
+    full_right: int
+    missed: int | None
+    full_missed: int | None
+
+
+@dataclass(frozen=True)
+class CascadeFit:
+    """A threshold, and its promises: the share `differing` from the full model, and the share `missed` of the sensitive
+    class by the full model's decision rule, None without one. `validation` and `test` are parts of the split; only the
+    first was used to fit.
+    """
+
+    threshold: float
+    differing: Promise
+    missed: Promise | None
+    validation: CascadeFigures
+    test: CascadeFigures
+
+    @property
+    def promise(self) -> str:
+        """The promises in words."""
+        same = rounded_down(1 - self.differing.at_most)
+        parts = [f"at least {same} % get the full model's class ({self.differing.kind})"]
+        if self.missed is not None:
+            caught = rounded_down(1 - self.missed.at_most)
+            parts.append(f"at least {caught} % of the sensitive class are called or referred ({self.missed.kind})")
+        return (
+            f"promised of new images of the same kind ({100 * CONFIDENCE:.0f} % confidence, "
+            f"{self.validation.images} validation images): {', '.join(parts)}"
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Demands that this many images cannot support."""
+        demands = (("an agreement", "", self.differing), ("a sensitivity", " of the sensitive class", self.missed))
+        return tuple(
+            _too_few(what, which, promise)
+            for what, which, promise in demands
+            if promise is not None and promise.kind is PromiseKind.BEST_AVAILABLE
+        )
+
+
+def _too_few(what: str, which: str, promise: Promise) -> str:
+    takes = f"; it takes {fewest_images(promise.demanded)} of them" if promise.demanded > 0 else ""
+    return (
+        f"{what} of {shown(1 - promise.demanded)} % was demanded; with {promise.images} validation images{which}, "
+        f"at most {rounded_down(1 - promise.at_most)} % can be promised{takes}"
+    )
+
+
+def cascade_fit_of(value: JsonObject) -> CascadeFit:
+    """From the `fitted` of a manifest's cascade. Raises ValueError."""
+    return from_json(CascadeFit, value)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Probabilities `[N, K]` of both models of a cascade for the same images, with label indices `[N]`."""
+
+    small: NDArray[np.float32]
+    full: NDArray[np.float32]
+    targets: NDArray[np.int64]
+
+    def combined(self, threshold: float) -> NDArray[np.float32]:
+        """The cascade's probabilities `[N, K]`."""
+        return np.where(is_unsure(self.small, threshold)[:, None], self.full, self.small)
+
+
+def fit_cascade(
+    validation: Answers, test: Answers, labels: Sequence[str], rule: OperatingRecord | None, agreement: float
+) -> CascadeFit:
+    """The lowest threshold that keeps its promises on the validation images.
+
+    It lies above the small model's confidence in all its answers with another class than the full model's, except as
+    many as may differ: an order statistic, so the bound is exact. It is raised until the sensitive class is missed no
+    more often than the decision rule's promise allows, where every miss of the full model counts, answered or not.
+
+    Args:
+        validation: artifacts' own answers to images that neither model was trained on.
+        test: others, for figures only.
+        labels: K names.
+        rule: the full model's decision rule with its demanded sensitivity; None for none.
+        agreement: the demanded lower bound of the share of images with the full model's class.
+
+    Raises:
+        GateError: the small model would answer none of the images.
+    """
+    confidence = validation.small.max(axis=1).astype(np.float64)
+    differs = validation.small.argmax(axis=1) != validation.full.argmax(axis=1)
+    differing = Promise.by_order_statistic(len(confidence), round(1 - agreement, 9))
+    threshold = max(LEAST_CALLED, _above(confidence[differs], differing.allowed))
+    missed = None
+    if rule is not None:
+        missed = _most_missed(validation, labels, rule)
+        lost = _missed(validation.small, validation.targets, labels, rule.fitted.point)
+        lost_by_full = _missed(validation.full, validation.targets, labels, rule.fitted.point)
+        threshold = max(threshold, _above(confidence[lost & ~lost_by_full], missed.allowed - int(lost_by_full.sum())))
+    if not (confidence >= threshold).any():
+        raise GateError(
+            f"no threshold keeps what is demanded: on {len(confidence)} validation images, the small model errs where "
+            "it is most confident, and the full one would answer all; take a small model that is nearer to the full "
+            "one, or lower --min-agreement"
+        )
+    point = None if rule is None else rule.fitted.point
+    figures = (_figures(answers, threshold, labels, point) for answers in (validation, test))
+    return CascadeFit(threshold, differing, missed, *figures)
+
+
+def _above(confidence: NDArray[np.float64], allowed: int) -> float:
+    """The lowest threshold with at most `allowed` of some answers on or above it; 0 if there are no more."""
+    ranked = np.sort(confidence)[::-1]
+    return just_above(float(ranked[max(allowed, 0)])) if len(ranked) > max(allowed, 0) else 0.0
+
+
+def _most_missed(answers: Answers, labels: Sequence[str], rule: OperatingRecord) -> Promise:
+    """The promise for as many images as may be missed, or as the full model misses itself if those are more."""
+    point, demanded = rule.fitted.point, rule.fitted.missed.demanded
+    images = int((answers.targets == list(labels).index(point.sensitive_class)).sum())
+    promise = Promise.by_order_statistic(images, demanded)
+    by_full = int(_missed(answers.full, answers.targets, labels, point).sum())
+    if by_full <= promise.allowed:
+        return promise
+    bound = clopper_pearson_upper(by_full, images)
+    return Promise(PromiseKind.BEST_AVAILABLE, demanded, bound, images, by_full)
+
+
+def _missed(
+    probabilities: NDArray[np.float32], targets: NDArray[np.int64], labels: Sequence[str], point: OperatingPoint
+) -> NDArray[np.bool_]:
+    called, referred = point.decide(probabilities, labels)
+    index = list(labels).index(point.sensitive_class)
+    return np.asarray((targets == index) & (called != index) & ~referred)
+
+
+def _figures(answers: Answers, threshold: float, labels: Sequence[str], point: OperatingPoint | None) -> CascadeFigures:
+    combined, targets = answers.combined(threshold), answers.targets
+    classes, full = combined.argmax(axis=1), answers.full.argmax(axis=1)
+    missed = [
+        None if point is None else int(_missed(own, targets, labels, point).sum()) for own in (combined, answers.full)
+    ]
+    return CascadeFigures(
+        images=len(targets),
+        escalated=int(is_unsure(answers.small, threshold).sum()),
+        differing=int((classes != full).sum()),
+        right=int((classes == targets).sum()),
+        full_right=int((full == targets).sum()),
+        missed=missed[0],
+        full_missed=missed[1],
+    )

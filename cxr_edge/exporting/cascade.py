@@ -1,0 +1,168 @@
+"""`cxr-edge cascade`: artifacts of two runs as one, verified against the full run's Keras model."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, checked, listed_artifacts, write_cascade_manifest
+from cxr_edge.artifacts.cascade import SMALL_REFERENCES, Cascade, Member, require_fit_together
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.artifacts.metadata import CascadeEntry
+from cxr_edge.data.split import run_split
+from cxr_edge.errors import ArtifactError, OptionError
+from cxr_edge.evaluation.cascade_fit import Answers, CascadeFit, fit_cascade
+from cxr_edge.evaluation.conditions import LABELLED_PART, VALIDATION, Scope
+from cxr_edge.evaluation.gate import Gate
+from cxr_edge.evaluation.logits import floor_of
+from cxr_edge.evaluation.operating_record import OperatingRecord, operating_record_of
+from cxr_edge.exporting.verify import Probabilities, Reference, preferred_session, reference_of
+from cxr_edge.files import new_folder, sha256_of
+from cxr_edge.progress import Stage, silently
+from cxr_edge.records import to_json
+from cxr_edge.reporting.card.card import update_card
+from cxr_edge.runs import Run, run_named
+from cxr_edge.training.classifier import load_classifier
+
+
+@dataclass(frozen=True)
+class CascadeOptions:
+    """Which artifacts of two runs, and the demanded agreement with the full one. Raises OptionError out of range."""
+
+    quantization: Quantization = Quantization.INT8
+    format: ArtifactFormat = ArtifactFormat.TFLITE
+    min_agreement: float = 0.995
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_agreement <= 1:
+            raise OptionError(f"--min-agreement {self.min_agreement}: a share above 0 and up to 1 is needed")
+
+
+@dataclass(frozen=True)
+class MadeCascade:
+    """The cascade written, how its threshold was fitted, and remarks on its model card, a line each."""
+
+    cascade: Cascade
+    fit: CascadeFit
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A model of the cascade, the title of its runtime, and its probabilities under each condition of the reference."""
+
+    artifact: Artifact
+    runtime: str
+    answers: tuple[Probabilities, ...]
+
+
+def cascade_of_runs(
+    small: Path, full: Path, options: CascadeOptions, output: Path | None = None, stage: Stage = silently
+) -> MadeCascade:
+    """Write a bundle in which the small model answers, and the full one where the small one is unsure.
+
+    Args:
+        small: an exported run, or one of its bundles.
+        full: likewise; the cascade is to answer as this one does.
+        options: which artifacts, and what is demanded.
+        output: the new bundle; None for one in the full run.
+        stage: opened as each stage begins.
+
+    Raises:
+        ArtifactError: a bundle lacks the artifact, or is not of its run; the two do not go together.
+        GateError: no threshold keeps what is demanded.
+        OptionError: the new bundle exists already.
+        MissingDependencyError, RunError, DataError.
+    """
+    runs = [_run_of(own) for own in (small, full)]
+    pair = [_artifact_in(own, run, options) for own, run in zip((small, full), runs, strict=True)]
+    require_fit_together(*pair)
+    rule, folder = _rule_of(pair[1]), output or runs[1].bundle_of("cascade")
+    if folder.exists():
+        raise OptionError(f"--output {folder}: exists already; name another folder, or remove it")
+    reference = _reference(runs[1], pair[1], stage)
+    scored = [_scored(artifact, reference, stage) for artifact in pair]
+    validation, test = (_answers(reference, scored, part) for part in (VALIDATION, LABELLED_PART))
+    fit = fit_cascade(validation, test, pair[1].labels, rule, options.min_agreement)
+    combined = [
+        Answers(first, second, reference.targets).combined(fit.threshold)
+        for first, second in zip(*(own.answers for own in scored), strict=True)
+    ]
+    gate = Gate(**(pair[1].parity or {}).get("gate", {}))
+    parity = reference.compare(combined, gate, floor_of(pair[1]))
+    entry = CascadeEntry(
+        small=_name(Member.SMALL, pair[0]),
+        full=_name(Member.FULL, pair[1]),
+        threshold=fit.threshold,
+        fitted=to_json(fit),
+        parity={"runtime": scored[1].runtime, "part": LABELLED_PART, **to_json(parity)},
+    )
+    _write(folder, entry, *pair)
+    notes = update_card(folder).notes
+    (cascade,) = listed_artifacts(folder)
+    assert isinstance(cascade, Cascade)
+    return MadeCascade(cascade, fit, notes)
+
+
+def _run_of(path: Path) -> Run:
+    run = Run(path.resolve().parent) if (path / MANIFEST).is_file() else run_named(path)
+    run.require_model()
+    return run
+
+
+def _artifact_in(path: Path, run: Run, options: CascadeOptions) -> Artifact:
+    bundle = path if (path / MANIFEST).is_file() else run.bundle
+    listed = listed_artifacts(bundle)
+    for artifact in listed:
+        if isinstance(artifact, Cascade):
+            raise ArtifactError(f"{bundle}: a cascade itself; name a run, or a bundle of one model")
+        if (artifact.quantization, artifact.format) == (options.quantization, options.format):
+            if artifact.metadata.training.model_sha256 != sha256_of(run.model_file):
+                raise ArtifactError(f"{bundle}: was exported from another model than {run.model_file}; export again")
+            return checked(artifact)
+    raise ArtifactError(
+        f"{bundle}: holds {', '.join(own.name for own in listed)}, but no {options.quantization} .{options.format}; "
+        f"cxr-edge export --run {run.option} --quantize {options.quantization} --format {options.format} writes it"
+    )
+
+
+def _rule_of(full: Artifact) -> OperatingRecord | None:
+    value = full.metadata.operating_point
+    record = operating_record_of(value)
+    if value is not None and record is None:
+        raise ArtifactError(f"{full.path}: its decision rule has no promise (an older version); export it again")
+    return record
+
+
+def _reference(run: Run, full: Artifact, stage: Stage) -> Reference:
+    split, temperature = run_split(run), full.metadata.temperature
+    return reference_of(load_classifier(run), split, full.image_size, temperature, Scope.of_export(), stage)
+
+
+def _scored(artifact: Artifact, reference: Reference, stage: Stage) -> _Scored:
+    runtime, session = preferred_session(artifact.path, artifact.format)
+    with stage(f"asking {artifact.path.parent.parent.name}/{artifact.name}", reference.images) as bar:
+        answers = reference.score(session, bar.tick, [artifact.image_size])
+    return _Scored(artifact, runtime, answers)
+
+
+def _answers(reference: Reference, scored: list[_Scored], part: str) -> Answers:
+    small, full = (reference.of_part(own.answers, part) for own in scored)
+    return Answers(small, full, reference.split.targets(part))
+
+
+def _name(member: Member, artifact: Artifact) -> str:
+    return f"{member}-{artifact.quantization}.{artifact.format}"
+
+
+def _write(folder: Path, entry: CascadeEntry, small: Artifact, full: Artifact) -> None:
+    """Write the bundle, complete or not at all."""
+    with new_folder(folder) as temporary:
+        members = []
+        for artifact, name, inputs in ((small, entry.small, SMALL_REFERENCES), (full, entry.full, REFERENCES)):
+            shutil.copyfile(artifact.path, temporary / name)
+            shutil.copyfile(artifact.path.parent / REFERENCES, temporary / inputs)
+            members.append(Artifact(temporary / name, artifact.sha256, artifact.bytes, artifact.metadata))
+        write_cascade_manifest(temporary, entry, *members)

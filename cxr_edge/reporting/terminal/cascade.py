@@ -1,0 +1,51 @@
+"""What is shown of a cascade's threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.cascade import Cascade
+from cxr_edge.evaluation.cascade_fit import CascadeFigures, CascadeFit
+from cxr_edge.evaluation.operating import USUAL_LABEL, operating_point_of, shown
+from cxr_edge.evaluation.parity_result import VerifiedArtifact
+from cxr_edge.reporting.terminal.metrics import with_bounds
+from cxr_edge.reporting.terminal.tables import percent, show, show_table
+from cxr_edge.wording import counted
+
+
+def show_fit(fit: CascadeFit) -> None:
+    """The threshold, what it does on the validation and test images, and what it promises."""
+    rows = [_row("validation", fit.validation), _row("test", fit.test)]
+    columns = ["part", "images", "to full %", "same class %", "right %", "full's right %", "missed (full's)"]
+    show_table("Cascade against its full model", columns, rows, texts=1)
+    for line in fit_lines(fit):
+        show(line)
+
+
+def show_sensitivity(artifacts: Sequence[Artifact], rows: Sequence[VerifiedArtifact]) -> None:
+    """What a cascade must not lose, before all else: the sensitivity of the class not to be missed."""
+    for cascade in (artifact for artifact in artifacts if isinstance(artifact, Cascade)):
+        point = operating_point_of(cascade.metadata.operating_point)
+        label = USUAL_LABEL if point is None else point.sensitive_class
+        for own in (own for row in rows for own in row.parity.classes if own.label == label):
+            show(
+                f"{label}: sensitivity {with_bounds(own.sensitivity.artifact)}, Keras "
+                f"{with_bounds(own.sensitivity.reference)}, on {counted(own.images, 'image')}"
+            )
+
+
+def fit_lines(fit: CascadeFit) -> list[str]:
+    """The rule, its promises, and what weakens them."""
+    return [
+        f"the small model answers from a top probability of {shown(fit.threshold)} % on, the full model below",
+        fit.promise,
+        *(f"warning: {warning}" for warning in fit.warnings),
+    ]
+
+
+def _row(part: str, figures: CascadeFigures) -> list[str]:
+    images = figures.images
+    shares = (figures.escalated, images - figures.differing, figures.right, figures.full_right)
+    missed = "-" if figures.missed is None else f"{figures.missed} ({figures.full_missed})"
+    return [part, str(images), *(percent(share / images) for share in shares), missed]
