@@ -230,15 +230,17 @@ def _baseline(targets: Sequence[Target], wanted: str | None) -> Target:
 
 
 def _measure_latencies(common: _Bench, threads: int, targets: Sequence[Target]) -> None:
-    options = common.options
+    options, is_cascade = common.options, common.plan.cascade is not None
     for target in targets:
-        target.candidate.by_mean = common.plan.cascade is not None
-    rounds = options.rounds or rounds_of(options.queries)
+        target.candidate.by_mean = is_cascade
+    # Its latency is a matter of which images are asked, so each is asked.
+    queries = max(options.queries, len(common.images)) if is_cascade else options.queries
+    rounds = options.rounds or rounds_of(queries)
     with common.progress(f"measuring, {counted(threads, 'thread')}", rounds * len(targets)) as steps:
         measure(
             [target.candidate for target in targets],
             common.images,
-            options.queries,
+            queries,
             options.seconds,
             steps.advance,
             common.meter,
