@@ -21,10 +21,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge export --quantize all", "float32, fp16, int8 and int8-ptq"),
         ("cxr-edge export --recipe raspberry-pi-5", "for one kind of device"),
         ("cxr-edge export --explain-int8", "which layers lose how much"),
+        ("cxr-edge export --run runs/folds", "each fold of a cross-validation, and their pooled parity"),
     ),
     "verify": (
         ("cxr-edge verify", "every artifact against the Keras model"),
         ("cxr-edge verify --data new-x-rays", "on other images too, labelled or not"),
+        ("cxr-edge verify --run runs/folds --min-agreement 0.99", "all folds of a cross-validation together"),
         ("cxr-edge verify --bundle bundle --replay", "on a device, without TensorFlow"),
     ),
     "evaluate": (
