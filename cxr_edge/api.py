@@ -52,6 +52,7 @@ def train(
     batch_size: int | None = None,
     learning_rate: float | None = None,
     precision: str | None = None,
+    strategy: str | None = None,
     seed: int | None = None,
     phantoms: int | None = None,
     on_bad_image: str | None = None,
@@ -79,11 +80,13 @@ def train(
     stated = locals()
     from cxr_edge.runs import latest_run, new_run
     from cxr_edge.runs.progress import SILENT
-    from cxr_edge.train_options import stated_options
+    from cxr_edge.train_options import require_shared_run, stated_options
     from cxr_edge.training.folds import train_or_resume
 
+    options = stated_options(stated)
+    require_shared_run(options, _path(run), resume)
     target = latest_run() if resume and run is None else new_run(_path(run))
-    return train_or_resume(target.folder, stated_options(stated), resume, progress or SILENT)
+    return train_or_resume(target.folder, options, resume, progress or SILENT)
 
 
 def export(

@@ -12,6 +12,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge train", "on phantoms, to see that it works"),
         ("cxr-edge train --resume", "resume the latest run"),
         ("cxr-edge train --data x-rays --folds 5", "cross-validation"),
+        ("cxr-edge train --data x-rays --run runs/two --strategy multi-worker", "with the other workers in TF_CONFIG"),
         ("cxr-edge train --like runs/first --seed 1", "as another run, but for the seed"),
         ("cxr-edge train --config train.toml", "options from a file"),
         ("cxr-edge train --data x-rays --tensorboard", "with logs for tensorboard --logdir runs"),

@@ -18,7 +18,7 @@ from cxr_edge.runs.cross_validation import fold_runs, is_cross_validation
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 
 #: Options in which the folds may differ from the run that their probabilities represent.
-_FREE = {"data", "phantoms", "seed", "fold", "folds", "precision", "on_bad_image"}
+_FREE = {"data", "phantoms", "seed", "fold", "folds", "precision", "strategy", "on_bad_image"}
 
 
 @dataclass(frozen=True)
