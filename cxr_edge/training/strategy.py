@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_edge.choices import Strategy
-from cxr_edge.errors import OptionError, RunError, first_line
+from cxr_edge.errors import OptionError, RunError
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.batches import WHOLE, Batches, Share
 from cxr_edge.training.cluster import Cluster, cluster_of_environment
@@ -96,12 +96,12 @@ class Distribution:
         """Turn what TensorFlow raises when a worker is lost into a RunError."""
         try:
             yield
-        except tf.errors.OpError as error:
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
             if self.cluster is None:
                 raise
             raise RunError(
-                f"worker {self.cluster.index} of {len(self.cluster.workers)}: lost another worker "
-                f"({first_line(error)}); start all of them again with --resume"
+                f"worker {self.cluster.index} of {len(self.cluster.workers)}: lost another worker, whose own output says "
+                "why; start all of them again with --resume"
             ) from None
 
     def __str__(self) -> str:
