@@ -137,8 +137,9 @@ class Workers:
     def start(self, *arguments: object) -> None:
         self.processes = [self._started(arguments, {VARIABLE: config_of(self.addresses, index)}) for index in (0, 1)]
 
-    def alone(self, *arguments: object) -> None:
-        process = self._started(arguments, {})
+    def alone(self, *arguments: object, replicas: int = 1) -> None:
+        """A single process that trains with `--strategy mirrored`, to its end."""
+        process = self._started((*arguments, "--strategy", "mirrored"), {"MIRRORED_ON": str(replicas)})
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
 
@@ -177,21 +178,41 @@ def weights_of(run: Run) -> dict[str, Any]:
     return arrays
 
 
+def assert_trained_alike(first: Run, second: Run) -> None:
+    """Histories and weights differ by rounding alone."""
+    for ours, theirs in zip(
+        read_history(first.history_file).epochs, read_history(second.history_file).epochs, strict=True
+    ):
+        assert (ours.phase, ours.epoch) == (theirs.phase, theirs.epoch)
+        assert theirs.loss == pytest.approx(ours.loss, rel=1e-5)
+        assert theirs.validation_loss == pytest.approx(ours.validation_loss, rel=1e-5)
+    weights, others = weights_of(first), weights_of(second)
+    assert weights.keys() == others.keys()
+    for name, values in weights.items():
+        assert np.allclose(others[name], values, rtol=1e-4, atol=1e-5), name
+
+
 @pytest.mark.exhaustive
 def test_two_workers_train_as_one_does_and_only_the_chief_writes(tmp_path: Path, workers: Workers) -> None:
-    one, two = Run(tmp_path / "one"), Run(tmp_path / "two")
-    workers.alone("train", *OPTIONS, "--epochs", 2, "--strategy", "mirrored", "--run", one.folder)
+    one, two, mirrored = (Run(tmp_path / name) for name in ("one", "two", "mirrored"))
+    workers.alone("train", *OPTIONS, "--epochs", 2, "--run", one.folder)
     workers.start("train", *OPTIONS, "--epochs", 2, "--strategy", "multi-worker", "--run", two.folder)
     assert [code for code, _ in workers.ends()] == [0, 0]
     assert sorted(path.name for path in two.folder.iterdir()) == sorted(path.name for path in one.folder.iterdir())
-    for first, second in zip(read_history(one.history_file).epochs, read_history(two.history_file).epochs, strict=True):
-        assert (first.phase, first.epoch) == (second.phase, second.epoch)
-        assert second.loss == pytest.approx(first.loss, rel=1e-5)
-        assert second.validation_loss == pytest.approx(first.validation_loss, rel=1e-5)
-    ours, theirs = weights_of(one), weights_of(two)
-    assert ours.keys() == theirs.keys()
-    for name, values in ours.items():
-        assert np.allclose(theirs[name], values, rtol=1e-4, atol=1e-5), name
+    assert_trained_alike(one, two)
+    workers.alone("train", *OPTIONS, "--epochs", 2, "--run", mirrored.folder, replicas=2)
+    assert_trained_alike(one, mirrored)
+
+
+@pytest.mark.exhaustive
+def test_data_that_cannot_be_used_ends_every_worker(tmp_path: Path, workers: Workers) -> None:
+    run = tmp_path / "run"
+    workers.start("train", "--data", tmp_path / "nowhere", "--strategy", "multi-worker", "--run", run)
+    (chief, why), (other, lost) = workers.ends()
+    assert (chief, other) == (2, 2)
+    assert "nowhere" in why
+    assert "lost another worker" in lost
+    assert not run.exists()
 
 
 @pytest.mark.exhaustive

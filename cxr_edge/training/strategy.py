@@ -100,8 +100,8 @@ class Distribution:
             if self.cluster is None:
                 raise
             raise RunError(
-                f"worker {self.cluster.index} of {len(self.cluster.workers)}: lost another worker, whose own output says "
-                "why; start all of them again with --resume"
+                f"worker {self.cluster.index} of {len(self.cluster.workers)}: lost another worker; see its output for "
+                "the reason, and start all of them again with --resume"
             ) from None
 
     def __str__(self) -> str:
