@@ -94,7 +94,10 @@ def _reachable(address: str) -> bool:
 def _listening(port: int) -> Iterator[None]:
     """Accept connections on a port, as TensorFlow will: a peer may look before it has started here."""
     try:
-        server = socket.create_server(("", port))
+        # As TensorFlow does, on IPv6 too where there is any.
+        dual = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if dual else socket.AF_INET
+        server = socket.create_server(("", port), family=family, dualstack_ipv6=dual)
     except OSError as error:
         raise OptionError(f"{VARIABLE}: port {port} of this worker is not free ({error.strerror})") from None
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.evaluation.advice import advise
 from cxr_edge.evaluation.pooled_parity import PooledParity
-from cxr_edge.reporting.terminal.parity import drop_cells, show_left_out, show_parity
+from cxr_edge.reporting.terminal.parity import drop_cells, show_advice, show_left_out, show_parity
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
 
 
@@ -16,17 +17,16 @@ def show_pooled_parity(pooled: PooledParity) -> None:
     folds = len(pooled.artifacts[0].folds)
     show_table(
         f"Parity with Keras float32 by fold, each on its own test part ({folds} folds, 95 % intervals)",
-        ["artifact", "fold", "images", "Keras accuracy %", "accuracy %", "drop", "", "same %", "lost / won", "verdict"],
+        ["artifact", "fold", "images", "accuracy %", "drop", "", "same %", "lost/won", "verdict"],
         [
             [
                 artifact.pooled.artifact.removeprefix("xception-"),
                 str(fold.fold),
                 str(fold.parity.images),
-                percent(fold.parity.reference_accuracy),
                 percent(fold.parity.accuracy),
                 *drop_cells(fold.parity.intervals.accuracy_difference, 2),
                 percent(fold.parity.agreement),
-                f"{fold.parity.mcnemar.only_reference_right} / {fold.parity.mcnemar.only_artifact_right}",
+                f"{fold.parity.mcnemar.only_reference_right}/{fold.parity.mcnemar.only_artifact_right}",
                 "too few" if fold.parity.verdict == Verdict.UNDECIDED else fold.parity.verdict,
             ]
             for artifact in pooled.artifacts
@@ -34,6 +34,7 @@ def show_pooled_parity(pooled: PooledParity) -> None:
         ],
     )
     show_parity(pooled.rows, phantoms=pooled.phantoms)
+    show_advice(advise(pooled.rows))
     show_left_out(pooled.left_out)
 
 
