@@ -20,6 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from cxr_edge.progress import Steps, silently
+from cxr_edge.wording import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,11 +99,12 @@ LOG_INTERVAL = 60.0
 
 
 class Bar:
-    """One bar: advance it, and show a short text at its end. In a log file, an occasional line."""
+    """One bar: advance it, and show a short text at its end. In a log file, an occasional line with the time left."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
-        self._logged = time.monotonic()
+        self._start = self._logged = time.monotonic()
+        self._done_before = progress.tasks[0].completed
 
     def advance(self, steps: int = 1) -> None:
         self._progress.advance(self._task, steps)
@@ -112,12 +114,22 @@ class Bar:
             note = task.fields["note"]
             self.say(f"{task.description}: {task.completed:.0f} of {task.total:.0f}{', ' + note if note else ''}")
 
+    def _time_left(self) -> str | None:
+        """By the steps of this process, which may have resumed what another began; None without any, or at the end."""
+        task = self._progress.tasks[0]
+        own = task.completed - self._done_before
+        if own <= 0 or task.remaining is None or task.remaining <= 0:
+            return None
+        return f"{duration((time.monotonic() - self._start) / own * task.remaining)} left"
+
     def note(self, text: str) -> None:
         self._progress.update(self._task, note=printable(text))
 
     def say(self, text: str) -> None:
-        """Print a permanent line above the bar; in a log file, just a line."""
-        self._progress.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        """Print a permanent line above the bar; in a log file, a line that ends with the time left."""
+        left = self._time_left() if self._progress.disable else None
+        line = printable(text) + (f"; {left}" if left else "")
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     @property
     def tick(self) -> Callable[[], None]:

@@ -46,7 +46,7 @@ def unproven(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def temperature_in_force(folder: Path) -> float:
-    """Of the bundle in force, every file of which is whole."""
+    """Of the active bundle, every file of which is whole."""
     read_bundle(bundle_in(folder))
     return read_manifest(bundle_in(folder)).shared.temperature
 
@@ -67,7 +67,7 @@ def test_release_pack_install_predict_and_rollback(
     for archive in (bundles / "one.zip", tmp_path / "bundle.zip"):
         result = cli("install", archive, "--into", device, "--require-signature", public)
         assert result.code == 0, result.err
-    assert "in force: cart, version 3" in result.out
+    assert "active: cart, version 3" in result.out
     assert "100.0" in result.out
     picture = tmp_path / "x.png"
     Image.fromarray(ramp()).save(picture)

@@ -32,7 +32,7 @@ def _latest_run() -> list[str]:
         run = latest_run()
         return [f"latest run: {run.folder} ({_of(run)})", f"next: {_next(run)}"]
     except RunError:
-        return ["no run in this folder yet; cxr-edge demo shows the whole way on synthetic images, in minutes"]
+        return ["no run in this folder yet; cxr-edge demo runs the whole pipeline on synthetic images, in minutes"]
 
 
 def _of(run: Run) -> str:

@@ -38,7 +38,7 @@ from cxr_edge.data.fingerprint import THUMBNAIL, Fingerprint, Unreadable
 MAX_DISTANCE = 8
 MIN_CORRELATION = 0.92
 
-SAVED_ANEW = "saved anew"
+SAVED_ANEW = "saved again"
 
 _HASH_BLOCK = 2048
 _PAIR_BLOCK = 1024
@@ -115,7 +115,7 @@ def clusters(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) ->
 class NearCopy(NamedTuple):
     """Two files that hold one picture in different bytes: their indices, their correlation, and how one was altered.
 
-    `how` is "saved anew", or text from `cxr_edge.copies.altered.what_was_done`, such as "mirrored, shifted".
+    `how` is "saved again", or text from `cxr_edge.copies.altered.what_was_done`, such as "mirrored, shifted".
     """
 
     first: int

@@ -118,12 +118,12 @@ def named_artifacts(files: Sequence[Path]) -> Selection:
     artifacts = tuple(read_checked_artifact(path) for path in dict.fromkeys(files))
     names = [artifact.name for artifact in artifacts]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise OptionError(f"two artifacts are called {twice[0]}; rename one, or name them in two commands")
+        raise OptionError(f"two artifacts are called {twice[0]}; rename one, or use two commands")
     for artifact in artifacts[1:]:
         if (artifact.image_size, artifact.resize) != (artifacts[0].image_size, artifacts[0].resize):
             raise OptionError(
                 f"{artifact.path}: takes {artifact.image_size} px images ({artifact.resize}), {artifacts[0].name} "
-                f"{artifacts[0].image_size} px ({artifacts[0].resize}); name them in two commands"
+                f"{artifacts[0].image_size} px ({artifacts[0].resize}); use two commands"
             )
     return Selection(artifacts)
 
@@ -180,10 +180,10 @@ def _present(listed: Sequence[Artifact], folder: Path) -> list[Artifact]:
 class Doubt(StrEnum):
     """Why an artifact may not answer here as it was validated."""
 
-    OTHER_PIXELS = "was trained on pixels of another imaging rule than this version of cxr-edge has"
+    OTHER_PIXELS = "was trained on pixels of another imaging rule than that of this version of cxr-edge"
     UNVERIFIED = "was never verified against the Keras model"
     FAILED = "failed its parity gate"
-    PHANTOMS = "was trained on phantoms, which are drawn: what it says of an X-ray means nothing"
+    PHANTOMS = "was trained on phantoms, which are synthetic: its answers on X-rays mean nothing"
 
 
 @dataclass(frozen=True)

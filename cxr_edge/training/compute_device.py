@@ -27,13 +27,13 @@ def compute_device() -> ComputeDevice:
     if gpus:
         names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
         # Without a distribution strategy, TensorFlow uses only the first one.
-        unused = f"{', '.join(names[1:])} stays idle: a training takes one GPU" if len(names) > 1 else None
+        unused = f"{', '.join(names[1:])} is unused: training uses one GPU" if len(names) > 1 else None
         return ComputeDevice(f"GPU, {names[0]}", unused)
     cpu = ComputeDevice(f"CPU, {describe_cpu()[0]}, {counted(THREADS, 'thread')}")
     if not nvidia_nodes():
         return cpu
     return ComputeDevice(
         cpu.name,
-        "an NVIDIA GPU is here, and TensorFlow cannot use it: see that nvidia-smi lists it, and pip install "
+        "there is an NVIDIA GPU, but TensorFlow cannot use it: check that nvidia-smi lists it, and pip install "
         "'tensorflow[and-cuda]' in the version that is installed",
     )

@@ -27,7 +27,7 @@ def show_inspection(inspection: Inspection) -> None:
         *_metadata_rows(inspection.metadata),
     ]
     if inspection.computation is None:
-        rows.append(["computation", f"not looked into: {inspection.missing}"])
+        rows.append(["computation", f"not inspected: {inspection.missing}"])
     else:
         rows += _computation_rows(inspection.computation, inspection.format)
         if inspection.delegate is not None:
