@@ -326,7 +326,7 @@ ALTERED = {
     "turned by 5 degrees": lambda image: image.rotate(5, Image.Resampling.BILINEAR),
     "shifted": lambda image: image.transform(image.size, Image.Transform.AFFINE, (1, 0, 7, 0, 1, -5)),
     "cropped or zoomed": lambda image: cut(image, 4),
-    "mirrored, cut or zoomed": lambda image: ImageOps.mirror(cut(image, 4)),
+    "mirrored, cropped or zoomed": lambda image: ImageOps.mirror(cut(image, 4)),
 }
 
 

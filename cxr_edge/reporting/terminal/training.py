@@ -91,9 +91,9 @@ class TrainingDisplay(Progress):
 def _remarks(config: RunConfig) -> Iterator[str]:
     """Remarks on a run's data."""
     if known := config.images_with_patient:
-        yield f"  the patients of {known} images are known; each stays on one side of the split"
+        yield f"  the patients of {known} images are known; each patient stays in one part of the split"
     elif not config.phantoms:
-        yield "  no patients are named: images of one patient may lie on both sides of the split"
+        yield "  no patients are named: images of one patient may be in several parts of the split"
     if config.patients_doubt:
         yield f"warning: {config.patients_doubt}"
     for warning, count in config.dicom_warnings.items():
@@ -102,7 +102,7 @@ def _remarks(config: RunConfig) -> Iterator[str]:
         named = ", ".join(leaks[:5]) + (f" and {len(leaks) - 5} more" if len(leaks) > 5 else "")
         yield f"warning: the parts of the data overlap: {len(leaks)} images or patients are in several: {named}"
     if config.repeated:
-        sides = "" if config.given_parts else "; copies stay on one side of the split"
+        sides = "" if config.given_parts else "; copies stay in one part of the split"
         yield f"  {counted(config.repeated, 'picture is', 'pictures are')} in the data more than once{sides}"
     if config.sources_apart:
         yield (
