@@ -5,7 +5,7 @@
 The run's bundle should hold none, int8 and int8-ptq in both formats (`cxr-edge export --quantize all`); the peers'
 tools come with `pip install 'cxr-edge[peers]'`. All peers are calibrated on the images that ours were calibrated on.
 Everything is measured interleaved, first with one thread, then with all that are usable; OpenVINO computes what is not
-int8 in float32, as the others do. The peers' files are kept in the work folder, and made anew when a tool or the bundle
+int8 in float32, as the others do. The peers' files are kept in the work folder, and remade when a tool or the bundle
 has changed.
 """
 

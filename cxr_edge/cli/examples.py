@@ -40,7 +40,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "report": (
         ("cxr-edge report", "the latest run as one HTML page"),
         ("cxr-edge report --run runs/first", "another run"),
-        ("cxr-edge report --run large --run small", "accuracy against latency of several runs"),
+        ("cxr-edge report --run large --run small", "several runs in one plot"),
     ),
     "predict": (
         ("cxr-edge predict a.png b.dcm", "with the latest bundle"),

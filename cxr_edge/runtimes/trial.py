@@ -68,7 +68,7 @@ class Trial:
         key = _key(sha256 or _sha256(path), runtime)
         if key in _survived:
             return
-        # A service may have no writable folder: then each process tries anew.
+        # A service may have no writable folder: then each process tries again.
         with suppress(CacheError, OSError):
             if _memory(key).exists():
                 return
