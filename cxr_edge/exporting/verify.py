@@ -133,7 +133,7 @@ def reference_of(
     step = compiled(model)
     probabilities = []
     conditions = conditions_of(split, size, scope, other)
-    with progress("Keras", sum(map(len, conditions))) as bar:
+    with progress("classifying with Keras", sum(map(len, conditions))) as bar:
         for condition in conditions:
             probabilities.append(apply_temperature(predict_probabilities(step, condition.pixels()), temperature))
             bar.advance(len(condition))
