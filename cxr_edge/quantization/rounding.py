@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.quantization.kernels import nearest, round_kernel
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
-from cxr_edge.quantization.simulate import fake_quantize, interpret, kernels_of
+from cxr_edge.quantization.simulate import fake_quantize, images_of, interpret, kernels_of
 from cxr_edge.training.backend import tf
 
 #: Of the representative data set, the first images serve: rounding needs no tails.
@@ -83,7 +83,7 @@ def _input_moments(
     )
     kernels = kernels_of(rounded)
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[images_of(graph)], autograph=False)  # type: ignore[untyped-decorator]
     def step(batch: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         tensors = interpret(
             graph,
