@@ -91,7 +91,7 @@ def _result(
     against = f"chance {100 * chance:.0f} %"
     sentence = {
         "frame": {
-            "strong": f"the border alone gives {figure}, {against}: a model can score high without looking at the lungs",
+            "strong": f"the border alone gives {figure}, {against}: a model can score high without seeing the lungs",
             "some": f"the border alone gives {figure}, {against}: a little of the class shows outside the lungs",
             "none": f"the border alone gives {figure}, {against}: no better than guessing",
         },
