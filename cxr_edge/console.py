@@ -71,7 +71,7 @@ def printable(text: str) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back output to the stderr file descriptor in the body; it is shown if the body raises.
+    """Hold back output to the stderr file descriptor in the body; it is shown if the body fails.
 
     With `--verbose` nothing is held back.
     """
@@ -84,6 +84,8 @@ def quiet() -> Iterator[None]:
         os.dup2(file.fileno(), 2)
         try:
             yield
+        except (KeyboardInterrupt, SystemExit):
+            raise
         except BaseException:
             file.seek(0)
             os.write(kept, file.read())
@@ -216,13 +218,21 @@ def interruptible(explain: Callable[[], str]) -> Iterator[None]:
     main thread.
     """
     saying, said = threading.Lock(), False
+    # A separate stream: the body may hold back output to the stderr file descriptor.
+    stderr = os.dup(2)
 
     def say() -> None:
         nonlocal said
         with saying:
             if not said:
-                print(printable(explain()), file=sys.stderr, flush=True)
+                os.write(stderr, f"{printable(explain())}\n".encode(errors="replace"))
             said = True
+
+    def close() -> None:
+        nonlocal said
+        with saying:
+            said = True
+            os.close(stderr)
 
     def terminate(number: int, frame: FrameType | None) -> None:
         raise _Terminated(128 + number)
@@ -251,3 +261,4 @@ def interruptible(explain: Callable[[], str]) -> Iterator[None]:
         signal.set_wakeup_fd(kept_wakeup)
         signal.signal(signal.SIGTERM, kept_handler)
         os.close(writer)
+        close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -151,13 +153,15 @@ def command(
 
     recipe = recipe_of_options(**asdict(artifacts), gate=gate.demanded())
     # TensorFlow takes seconds to import, so only after the options are checked.
+    from cxr_edge.console import interruptible
     from cxr_edge.exporting.export import ExportOptions
     from cxr_edge.runs import find_run
 
     if explain_int8:
         _explain(find_run(run), recipe, data, json)
-    else:
-        options = ExportOptions(recipe, **asdict(fine_tuning), **asdict(decision_rule))
+        return
+    options = ExportOptions(recipe, **asdict(fine_tuning), **asdict(decision_rule))
+    with interruptible(lambda: f"interrupted; resume with {shlex.join(['cxr-edge', *sys.argv[1:]])}"):
         export_and_show(find_run(run), options, json)
 
 
