@@ -88,7 +88,7 @@ def test_tables_of_groups_fit_in_80_columns(
     part = out[out.index("By source") :].splitlines()
     assert max(map(len, part)) <= 80
     assert "and 5 smaller groups; --json lists all of them" in out
-    assert "no worst group: fewer than two have 30 images or more" in out
+    assert "no worst group: fewer than two groups have at least 30 images" in out
 
 
 def test_ages_are_put_into_bands(tiny: Path, cli: Cli, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
 
 def test_a_flat_folder_with_labels_says_what_to_give(tmp_path: Path) -> None:
     table_of(tmp_path, ["a.png,x"]).rename(tmp_path / "labels.csv")
-    with pytest.raises(DataError, match=r"give .*labels\.csv itself"):
+    with pytest.raises(DataError, match=r"pass .*labels\.csv"):
         find_data_set(tmp_path)
 
 

@@ -127,6 +127,6 @@ def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[
     measure([candidate for _, _, candidate in candidates], images, _QUERIES, _SECONDS)
     times = {id(candidate): candidate.figures().p50_ms for _, _, candidate in candidates}
     candidates.sort(key=lambda entry: times[id(entry[2])])
-    named = ", ".join(f"{candidate.name} {times[id(candidate)]:.1f} ms" for _, _, candidate in candidates)
+    named = ", ".join(f"{candidate.name} ({times[id(candidate)]:.1f} ms)" for _, _, candidate in candidates)
     artifact, runtime, _ = candidates[0]
-    return artifact, runtime, "; ".join([f"using the fastest of {named}", *off])
+    return artifact, runtime, "; ".join([f"using the fastest of: {named}", *off])
