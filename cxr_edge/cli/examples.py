@@ -9,10 +9,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "train": (
         ("cxr-edge train --data x-rays", "one folder per class"),
-        ("cxr-edge train", "on phantoms, to see that it works"),
+        ("cxr-edge train", "on phantoms"),
         ("cxr-edge train --resume", "resume the latest run"),
         ("cxr-edge train --data x-rays --folds 5", "cross-validation"),
-        ("cxr-edge train --like runs/first --seed 1", "a run's options, another seed"),
+        ("cxr-edge train --data x-rays --strategy mirrored", "on all GPUs here"),
+        ("cxr-edge train --like runs/first --seed 1", "the same with another seed"),
         ("cxr-edge train --config train.toml", "options from a file"),
         ("cxr-edge train --data x-rays --tensorboard", "with TensorBoard logs"),
     ),
@@ -21,10 +22,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge export --quantize all", "float32, fp16, int8 and int8-ptq"),
         ("cxr-edge export --recipe raspberry-pi-5", "for one kind of device"),
         ("cxr-edge export --explain-int8", "how much each layer loses in int8"),
+        ("cxr-edge export --run runs/folds", "each fold, and their pooled parity"),
     ),
     "verify": (
         ("cxr-edge verify", "every artifact against Keras"),
         ("cxr-edge verify --data new-x-rays", "on other images, too"),
+        ("cxr-edge verify --run runs/folds", "all folds together"),
         ("cxr-edge verify --bundle bundle --replay", "on a device, without TensorFlow"),
     ),
     "evaluate": (
