@@ -166,7 +166,7 @@ def reference_of(
     step = compiled(model)
     probabilities = []
     conditions = conditions_of(split, size, scope, other)
-    with progress("Keras", sum(map(len, conditions))) as bar:
+    with progress("classifying with Keras", sum(map(len, conditions))) as bar:
         for condition in conditions:
             probabilities.append(apply_temperature(predict_probabilities(step, condition.pixels()), temperature))
             bar.advance(len(condition))
@@ -205,7 +205,7 @@ def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None 
         sizes = [file.image_size for file in artifact.members] if isinstance(artifact, Cascade) else ()
         with progress(f"verifying {artifact.name}", reference.images) as bar:
             scored.append((artifact, runtime, reference.score(session, bar.tick, sizes)))
-    left_out = tuple(f"{name}: is not here" for name in selection.absent)
+    left_out = tuple(f"{name}: is missing" for name in selection.absent)
     return ScoredBundle(run, reference, tuple(scored), left_out)
 
 

@@ -56,7 +56,7 @@ def _with_batch_norm(node: Node, layer: Any) -> Node:
 
 
 def _stable_names(model: keras.Model) -> dict[str, str]:
-    """Keras numbers Xception's unnamed residual layers anew for each model in a process; ours start at 1."""
+    """Keras numbers Xception's unnamed residual layers again for each model in a process; ours start at 1."""
     names = {}
     for stem, name in (("conv2d", "residual_conv"), ("add", "residual_add")):
         unnamed = [layer.name for layer in model.layers if re.fullmatch(rf"{stem}(_\d+)?", layer.name)]
