@@ -25,8 +25,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge export --run runs/folds", "each fold, and their pooled parity"),
     ),
     "cascade": (
-        ("cxr-edge cascade --small s --full f", "runs s and f as one bundle, in f"),
-        ("cxr-edge cascade --small s --full f --format onnx", "their ONNX files"),
+        ("cxr-edge cascade --small s --full f", "one bundle of two runs"),
+        ("cxr-edge cascade --small s --full f --format onnx", "of their ONNX files"),
     ),
     "verify": (
         ("cxr-edge verify", "every artifact against Keras"),
