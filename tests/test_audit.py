@@ -205,7 +205,7 @@ def test_a_planted_shortcut_is_found_in_the_frame_and_in_the_metadata(data: Path
     assert kinds(record) == {"shortcut: frame"}
     row = next(row for row in record["shortcuts"] if row["test"] == "frame")
     assert row["balanced_accuracy"]["low"] > 0.9
-    assert "without looking at the lungs" in row["sentence"]
+    assert "without seeing the lungs" in row["sentence"]
     for path in files(data, "Normal"):
         with Image.open(path) as image:
             image.save(path.with_suffix(".jpg"))
