@@ -205,6 +205,7 @@ def _options(command: str) -> set[str]:
     ("command", "of_the_terminal", "of_python"),
     [
         ("train", {"json", "config", "like"}, {"progress"}),
+        ("shrink", {"json"}, {"progress"}),
         ("export", {"json", "config", "explain_int8", "data"}, {"stage"}),
         ("verify", {"json", "require_signature"}, {"stage"}),
         ("audit", {"json", "html", "with_images", "strict"}, {"stage", "on_image"}),

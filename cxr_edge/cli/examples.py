@@ -16,6 +16,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge train --config train.toml", "options from a file"),
         ("cxr-edge train --data x-rays --tensorboard", "with logs for tensorboard --logdir runs"),
     ),
+    "shrink": (
+        ("cxr-edge shrink", "the latest run in a quarter of its arithmetic"),
+        ("cxr-edge shrink runs/large --run runs/small --macs 0.1", "in a tenth"),
+        ("cxr-edge shrink runs/large --image-size 96", "fewer pixels, and more channels"),
+        ("cxr-edge shrink runs/large --unlabelled more-x-rays", "learning from images without labels too"),
+    ),
     "export": (
         ("cxr-edge export", "the latest run as int8 files"),
         ("cxr-edge export --quantize all", "float32, fp16, int8 and int8-ptq"),

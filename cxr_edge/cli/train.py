@@ -43,7 +43,7 @@ def command(
 
     target = latest_run() if resume and run is None else new_run(run)
     stated = stated_options(options)
-    with interruptible(lambda: _how_to_resume(target.folder)):
+    with interruptible(lambda: how_to_resume(target.folder)):
         show(f"training in {target.folder}")
         result = _trained(target.folder, stated, resume)
     if json is not None:
@@ -67,7 +67,8 @@ def _trained(folder: Path, stated: Mapping[str, Any], resuming: bool) -> RunMetr
     return trained
 
 
-def _how_to_resume(folder: Path) -> str:
+def how_to_resume(folder: Path) -> str:
+    """What an interrupted training says: the way to resume it, or what is left."""
     from cxr_edge.runs import Run
 
     if Run(folder).model_file.is_file():

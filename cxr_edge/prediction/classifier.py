@@ -105,6 +105,7 @@ class Classifier:
             labels=self.labels,
             operating_point=self.operating_point,
             trained_on=self.artifact.metadata.training.data,
+            teacher_sha256=self.artifact.metadata.training.teacher_sha256,
             warnings=self.warnings,
         )
 

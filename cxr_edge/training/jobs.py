@@ -29,7 +29,7 @@ def train_new(run: Run, options: TrainOptions, progress: Progress = SILENT) -> T
     with starting(run):
         remove_leftovers(run)
         start_run(run, options, progress)
-        return _train(run, progress)
+        return train_started(run, progress)
 
 
 def resume(run: Run, stated: Mapping[str, Any], progress: Progress = SILENT) -> TrainingResult:
@@ -45,10 +45,11 @@ def resume(run: Run, stated: Mapping[str, Any], progress: Progress = SILENT) -> 
         remove_leftovers(run)
         if run.model_file.is_file():
             raise RunError(f"{run.folder}: its training is finished; nothing to resume")
-        return _train(run, progress)
+        return train_started(run, progress)
 
 
-def _train(run: Run, progress: Progress) -> TrainingResult:
+def train_started(run: Run, progress: Progress = SILENT) -> TrainingResult:
+    """Train a run that has its `run.json` and is held; see `cxr_edge.training.train`."""
     progress.run_started(run, run.config(), run_split(run))
     try:
         with progress.working("starting TensorFlow"):

@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxr_edge.choices import Precision
 from cxr_edge.data.cache import decoded, is_decoded
 from cxr_edge.data.layouts import PARTS
 from cxr_edge.data.predictions import PREDICTED_PARTS, write_predictions
 from cxr_edge.data.split import Split, run_split
-from cxr_edge.data.store import DecodedImages
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.run_metrics import RunMetrics
 from cxr_edge.files import write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import History, write_history
 from cxr_edge.runs.progress import SILENT, Progress
-from cxr_edge.train_options import FROM_SCRATCH, TrainOptions
+from cxr_edge.train_options import FROM_SCRATCH
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.batches import Batches, training_batches
 from cxr_edge.training.classifier import compiled, predict_probabilities, save_classifier
 from cxr_edge.training.compute_device import compute_device
+from cxr_edge.training.distill import distill
 from cxr_edge.training.dropout import CheckpointedDropout
-from cxr_edge.training.loop import Phase, Validation, cosine_decay
+from cxr_edge.training.loop import Phase, cosine_decay
 from cxr_edge.training.result import TrainingResult
+from cxr_edge.training.validation import validator
 from cxr_edge.training.xception import DROPOUT, base_layers, build_classifier, load_pretrained
 
 
@@ -50,9 +51,9 @@ def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
     policy = _policy(options.precision)
     progress.computing(compute_device(), policy)
     with _global_policy(policy):
-        history = _fit(run, options, split, progress)
+        history = (_fit if config.student is None else distill)(run, config, split, progress)
     with progress.working("testing"):
-        trained = build_classifier(options.image_size, len(split.labels))
+        trained = build_classifier(options.image_size, len(split.labels), config.network)
         trained.load_weights(str(run.best_weights))
         step, size = compiled(trained), options.image_size
         predicted = {part: predict_probabilities(step, decoded(split, part, size)) for part in PREDICTED_PARTS}
@@ -87,11 +88,12 @@ def _global_policy(policy: str) -> Iterator[None]:
         keras.mixed_precision.set_global_policy("float32")
 
 
-def _fit(run: Run, options: TrainOptions, split: Split, progress: Progress) -> History:
+def _fit(run: Run, config: RunConfig, split: Split, progress: Progress) -> History:
     """Train both phases; afterwards the best weights are in the run's checkpoints."""
+    options = config.options
     keras.utils.set_random_seed(options.seed)
     batches = training_batches(split, options.image_size, options.batch_size, options.seed)
-    model = _model(options, len(split.labels))
+    model = _model(config)
     validation = decoded(split, "validation", options.image_size)
     validate = validator(model, validation, split.targets("validation"), split.labels)
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
@@ -118,11 +120,12 @@ def _fit(run: Run, options: TrainOptions, split: Split, progress: Progress) -> H
     return History((*history.epochs, *fine_tuned.epochs))
 
 
-def _model(options: TrainOptions, classes: int) -> keras.Model:
+def _model(config: RunConfig) -> keras.Model:
+    options = config.options
     # Training from scratch has few steps: 0.99 would leave the moving statistics near their initial values.
     momentum = 0.9 if options.weights == FROM_SCRATCH else 0.99
     dropout = CheckpointedDropout(DROPOUT, options.seed, name="dropout")
-    model = build_classifier(options.image_size, classes, momentum, dropout)
+    model = build_classifier(options.image_size, len(config.labels), config.network, momentum, dropout)
     if options.weights != FROM_SCRATCH:
         load_pretrained(model, options.weights)
     return model
@@ -131,23 +134,3 @@ def _model(options: TrainOptions, classes: int) -> keras.Model:
 def _set_trainable(model: keras.Model, trainable: bool) -> None:
     for layer in base_layers(model):
         layer.trainable = trainable
-
-
-def validator(
-    model: keras.Model,
-    images: NDArray[np.uint8] | DecodedImages,
-    targets: NDArray[np.int64],
-    labels: tuple[str, ...],
-) -> Callable[[], Validation]:
-    """A `Phase.validate` that scores by balanced accuracy, ties broken by cross-entropy."""
-    step = compiled(model)
-
-    def validate() -> Validation:
-        probabilities = predict_probabilities(step, images)
-        loss = float(-np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-7)).mean())
-        metrics = classification_metrics(targets, probabilities, labels)
-        balanced = metrics.balanced_accuracy
-        score = (balanced.value or 0.0) - 1e-3 * min(loss, 100.0)
-        return Validation(loss, metrics.accuracy, balanced, score)
-
-    return validate

@@ -1,0 +1,199 @@
+"""Students: a network as data, fewer blocks and channels, and a run like any other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_edge.files import sha256_of
+from cxr_edge.inspection.inspect import inspect
+from cxr_edge.records import from_json, to_json
+from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.history import read_history
+from cxr_edge.runs.network import XCEPTION, Block, Network
+from tests.artifacts import old_record
+from tests.conftest import ANY_GATE, Cli, few_images, plain_rounding, type_command
+from tests.small_network import SMALL, use_small_network
+
+
+def test_a_network_goes_to_json_and_back_and_an_old_run_has_xception() -> None:
+    assert from_json(Network, json.loads(json.dumps(to_json(SMALL)))) == SMALL
+    config = RunConfig.from_json(old_record("run.json"))
+    assert (config.network, config.student) == (XCEPTION, None)
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        (Block(1, (16, 16)), Block(2, (32, 32))),
+        (Block(1, (16, 16)), Block(6, (32, 32, 16)), Block(5, (32, 32, 16)), Block(14, (32, 32))),
+        (Block(1, (16, 16)), Block(5, (32, 32, 32)), Block(14, (32, 32))),
+        (Block(1, (16, 16, 16)), Block(14, (32, 32))),
+    ],
+)
+def test_blocks_that_do_not_fit_together_are_refused(blocks: tuple[Block, ...]) -> None:
+    with pytest.raises(ValueError, match="network"):
+        Network(blocks)
+
+
+def test_added_tensors_share_their_channels() -> None:
+    written = {convolution.name: convolution.writes for convolution in XCEPTION.convolutions()}
+    stream = {written[name] for name in ("residual_conv3", "block4_sepconv2", "block5_sepconv3", "block12_sepconv3")}
+    assert stream == {"block4_sepconv2"}
+    assert written["residual_conv4"] == written["block13_sepconv2"]
+    narrower = XCEPTION.with_widths({**XCEPTION.widths(), "block4_sepconv2": 512})
+    assert {block.widths[-1] for block in narrower.blocks if block.is_middle} == {512}
+
+
+def test_pruning_takes_what_matters_least_in_multiples_and_meets_the_budget() -> None:
+    from cxr_edge.shrinking.widths import MULTIPLE, prune
+
+    rng = np.random.default_rng(0)
+    importance = {group: rng.random(width) for group, width in XCEPTION.widths().items()}
+    importance["block1_conv2"][:32] = 0.0
+    budget = XCEPTION.macs(128) // 2
+    result = prune(XCEPTION, importance, budget, 128)
+    assert result is not None
+    pruned, kept = result
+    assert 0.97 * budget < pruned.macs(128) <= budget
+    assert all(width % MULTIPLE == 0 or width == XCEPTION.widths()[group] for group, width in pruned.widths().items())
+    assert {group: len(channels) for group, channels in kept.items()} == pruned.widths()
+    assert set(kept["block1_conv2"]) >= set(range(64)) - set(range(32))
+    assert prune(XCEPTION, importance, XCEPTION.macs(128) // 1000, 128) is None
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory, cache_of_its_own: None) -> Run:
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        use_small_network(patch)
+        options = ("--phantoms", "12", "--epochs", "1", "--batch-size", "8")
+        assert type_command(["train", "--run", str(folder), *options]) == 0
+    return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def student(teacher: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("student") / "run"
+    options = ("--macs", "0.5", "--epochs", "2")
+    assert type_command(["shrink", str(teacher.folder), "--run", str(folder), *options]) == 0
+    return Run(folder)
+
+
+def test_keras_multiplies_as_often_as_the_network_says() -> None:
+    from cxr_edge.training.backend import keras
+    from cxr_edge.training.xception import build_classifier
+
+    total = 0
+    for layer in build_classifier(90, 3, SMALL).layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.SeparableConv2D):
+            total += np.prod(layer.output_shape[1:3]) * sum(np.prod(weight.shape) for weight in layer.weights)
+    assert SMALL.macs(90) == total
+
+
+def test_without_pruning_the_channels_give_the_teachers_answers(teacher: Run) -> None:
+    from cxr_edge.shrinking.importance import skipped
+    from cxr_edge.shrinking.inherit import inherit
+    from cxr_edge.training.classifier import load_classifier
+
+    model, images = load_classifier(teacher), np.random.default_rng(0).integers(0, 256, (2, 71, 71, 1))
+    everything = {group: np.arange(width) for group, width in SMALL.widths().items()}
+    wanted = model(images, training=False).numpy()
+    assert np.allclose(inherit(model, SMALL, everything, 71)(images, training=False), wanted, atol=1e-6)
+    shorter = inherit(model, SMALL.without({6}), everything, 71)(images, training=False)
+    with skipped(model, SMALL, 6):
+        assert np.allclose(model(images, training=False), shorter, atol=1e-6)
+    assert np.array_equal(model(images, training=False).numpy(), wanted)
+
+
+def test_a_student_is_a_run_of_its_own_that_names_its_teacher(teacher: Run, student: Run) -> None:
+    config, of = student.config(), teacher.config()
+    assert config.student is not None
+    assert config.student.teacher_sha256 == sha256_of(teacher.model_file)
+    assert config.network.macs(71) == config.student.macs <= SMALL.macs(71) // 2 == config.student.teacher_macs // 2
+    assert set(config.student.block_sensitivity) == {"5", "6"}
+    assert min(config.student.candidates, key=lambda candidate: candidate.divergence).macs == config.student.macs
+    assert student.split_file.read_bytes() == teacher.split_file.read_bytes()
+    assert config.data_sha256 == of.data_sha256
+    assert [epoch.phase for epoch in read_history(student.history_file).epochs] == ["distillation"] * 2
+    assert student.metrics_file.is_file() and not student.checkpoints.exists()
+
+
+def test_a_student_is_exported_in_integers_and_its_artifact_names_the_teacher(
+    teacher: Run, student: Run, cli: Cli, tmp_path: Path
+) -> None:
+    with few_images(), plain_rounding():
+        exported = cli("export", "--run", student.folder, "--format", "tflite", "--quantize", "int8-ptq", *ANY_GATE)
+    assert exported.code == 0, exported.err
+    artifact = student.bundle / "xception-int8-ptq.tflite"
+    inspection = inspect(artifact)
+    assert inspection.metadata is not None and inspection.computation is not None
+    assert inspection.metadata.training.teacher_sha256 == sha256_of(teacher.model_file)
+    assert inspection.computation.integer_share > 0.99
+    sha256 = sha256_of(teacher.model_file)
+    assert sha256 in (student.bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert sha256[:12] in cli("predict", next(student.phantoms_folder.rglob("*.png")), "--artifact", artifact).out
+    assert sha256 in cli("inspect", artifact).out.replace("\n", "")
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_a_student_that_was_killed_is_resumed_and_ends_as_one_that_was_not(
+    teacher: Run, student: Run, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cxr_edge.training import loop
+
+    folder, write = tmp_path / "run", loop.write_history
+
+    def write_and_die(*arguments: Any) -> None:
+        write(*arguments)
+        raise _Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "write_history", write_and_die)
+        with pytest.raises(_Killed):
+            cli("shrink", teacher.folder, "--run", folder, "--macs", "0.5", "--epochs", "2")
+    assert cli("shrink", teacher.folder, "--run", folder).code == 2
+    resumed = cli("train", "--run", folder, "--resume")
+    assert resumed.code == 0, resumed.err
+    assert read_history(Run(folder).history_file) == read_history(student.history_file)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--macs", "0"), "--macs 0"),
+        (("--macs", "0.001"), "too narrow"),
+        (("--image-size", "96"), "from 71 to the teacher's 71"),
+        (("--unlabelled", "nowhere"), "no such folder"),
+        (("--epochs", "0"), "--epochs 0"),
+    ],
+)
+def test_what_cannot_work_is_refused_and_leaves_nothing(
+    teacher: Run, tmp_path: Path, cli: Cli, options: tuple[str, ...], said: str
+) -> None:
+    result = cli("shrink", teacher.folder, "--run", tmp_path / "run", *options)
+    assert result.code == 2
+    assert said in result.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_unlabelled_images_are_each_there_once_and_none_is_of_the_split(teacher: Run, tmp_path: Path) -> None:
+    from cxr_edge.data.split import run_split
+    from cxr_edge.data.unlabelled import unlabelled_images
+
+    split = run_split(teacher)
+    shutil.copyfile(split.root / split.part("test")[0].path, tmp_path / "known.png")
+    grey = np.random.default_rng(0).integers(0, 256, (80, 80), dtype=np.uint8)
+    for name in ("new.png", "again.png"):
+        Image.fromarray(grey).save(tmp_path / name)
+    assert unlabelled_images([tmp_path], split, 71) == (sha256_of(tmp_path / "new.png"),)
