@@ -11,6 +11,7 @@ SMALL = Network(
         Block(1, (16, 16)),
         Block(2, (32, 32)),
         *(Block(number, (48, 32, 32)) for number in (5, 6)),
+        Block(13, (32, 32)),
         Block(14, (32, 48)),
     )
 )

@@ -65,7 +65,7 @@ def test_pruning_takes_what_matters_least_in_multiples_and_meets_the_budget() ->
     assert 0.97 * budget < pruned.macs(128) <= budget
     assert all(width % MULTIPLE == 0 or width == XCEPTION.widths()[group] for group, width in pruned.widths().items())
     assert {group: len(channels) for group, channels in kept.items()} == pruned.widths()
-    assert set(kept["block1_conv2"]) >= set(range(64)) - set(range(32))
+    assert kept["block1_conv2"].min() >= 32
     assert prune(XCEPTION, importance, XCEPTION.macs(128) // 1000, 128) is None
 
 

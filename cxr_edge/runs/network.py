@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 #: Blocks of Xception that halve the resolution beside a residual convolution, by their numbers.
 DOWNSAMPLING = (2, 3, 4, 13)
@@ -129,28 +130,37 @@ class Network:
             )
         )
 
-    def macs(self, image_size: int) -> int:
-        """Multiply-accumulates of its convolutions for one image; the head has a thousandth of them and less."""
-        widths, total = {IMAGE_CHANNELS: 1, **self.widths()}, 0
-        for convolution in self.convolutions():
-            reads, writes = widths[convolution.reads], widths[convolution.writes]
-            weights = {
-                Kind.FULL: 9 * reads * writes,
-                Kind.SEPARABLE: 9 * reads + reads * writes,
-                Kind.POINTWISE: reads * writes,
-            }[convolution.kind]
-            total += weights * self._side(convolution, image_size) ** 2
-        return total
+    def costs(self, image_size: int) -> tuple[Cost, ...]:
+        """What its convolutions cost; the head has a thousandth of that and less."""
+        # The first two have no padding, the first has a stride of 2.
+        first, costs = (image_size - 1) // 2, []
+        for index, convolution in enumerate(self.convolutions()):
+            side = first if index == 0 else -(-(first - 2) // 2**convolution.halvings)
+            costs.append(Cost(convolution.kind, convolution.reads, convolution.writes, side**2))
+        return tuple(costs)
 
-    def _side(self, convolution: Convolution, image_size: int) -> int:
-        """Height and width of its output. The first two have no padding; the first has a stride of 2."""
-        side = (image_size - 1) // 2
-        if convolution.name == self.blocks[0].convolution(0):
-            return side
-        side -= 2
-        for _ in range(convolution.halvings):
-            side = -(-side // 2)
-        return side
+    def macs(self, image_size: int) -> int:
+        """Multiply-accumulates of its convolutions for one image."""
+        return macs_of(self.costs(image_size), self.widths())
+
+
+class Cost(NamedTuple):
+    """What the multiply-accumulates of a convolution depend on: its groups, and the positions of its output."""
+
+    kind: Kind
+    reads: str
+    writes: str
+    positions: int
+
+
+def macs_of(costs: Iterable[Cost], widths: Mapping[str, int]) -> int:
+    """Multiply-accumulates of some convolutions with widths by group."""
+    total = 0
+    for kind, reads, writes, positions in costs:
+        channels = widths.get(reads, 1)
+        weights = channels * widths[writes] * (9 if kind is Kind.FULL else 1)
+        total += positions * (weights + (9 * channels if kind is Kind.SEPARABLE else 0))
+    return total
 
 
 #: Xception as published.

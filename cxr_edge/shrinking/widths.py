@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.runs.network import Network
+from cxr_edge.runs.network import Network, macs_of
 from cxr_edge.shrinking.importance import Importance
 
 #: Widths are multiples of it: integer kernels compute so many output channels at a time, and pad the rest.
@@ -34,21 +34,25 @@ def prune(network: Network, importance: Importance, budget: int, image_size: int
     least = {group: min(width, _multiple(LEAST_SHARE * width)) for group, width in widths.items()}
     orders = {group: np.argsort(importance[group], kind="stable") for group in widths}
     removed = {group: np.concatenate([[0.0], np.cumsum(importance[group][orders[group]])]) for group in widths}
-    pruned, macs, full = network, network.macs(image_size), dict(widths)
+    costs = network.costs(image_size)
+    costs_of = {group: [cost for cost in costs if group in (cost.reads, cost.writes)] for group in widths}
+    macs, full = macs_of(costs, widths), dict(widths)
     while macs > budget:
         steps = []
         for group, width in widths.items():
             narrower = (width - 1) // MULTIPLE * MULTIPLE
             if narrower >= least[group]:
-                candidate = network.with_widths({**widths, group: narrower})
-                saved = macs - candidate.macs(image_size)
+                own = costs_of[group]
+                saved = macs_of(own, widths) - macs_of(own, {**widths, group: narrower})
                 lost = removed[group][full[group] - narrower] - removed[group][full[group] - width]
-                steps.append((lost / saved, group, narrower, candidate, saved))
+                steps.append((lost / saved, group, narrower, saved))
         if not steps:
             return None
-        _, group, widths[group], pruned, saved = min(steps, key=lambda step: step[:2])
+        _, group, width, saved = min(steps)
+        widths[group] = width
         macs -= saved
-    return pruned, {group: np.sort(order[full[group] - widths[group] :]) for group, order in orders.items()}
+    kept = {group: np.sort(order[full[group] - widths[group] :]) for group, order in orders.items()}
+    return network.with_widths(widths), kept
 
 
 def _multiple(width: float) -> int:
