@@ -39,7 +39,7 @@ from tests.tiny import SIZE, expected, resealed, write_artifact, write_bundle, w
 ROOT = Path(__file__).parents[1]
 PUBLIC = {
     "ArtifactError", "Classifier", "CxrEdgeError", "DataError", "GateError", "ImageError", "NOTICE", "OptionError",
-    "Prediction", "SkippedImage", "__version__", "audit", "export", "open_bundle", "train", "verify",
+    "Prediction", "SkippedImage", "__version__", "audit", "export", "open_bundle", "shrink", "train", "verify",
 }  # fmt: skip
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,7 +16,7 @@ from cxr_edge.inspection.inspect import inspect
 from cxr_edge.records import from_json, to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
-from cxr_edge.runs.history import read_history
+from cxr_edge.runs.history import History, read_history
 from cxr_edge.runs.network import XCEPTION, Block, Network
 from tests.artifacts import old_record
 from tests.conftest import ANY_GATE, Cli, few_images, plain_rounding, type_command
@@ -79,12 +79,37 @@ def teacher(tmp_path_factory: pytest.TempPathFactory, cache_of_its_own: None) ->
     return Run(folder)
 
 
+class _KilledError(BaseException):
+    """In place of SIGKILL."""
+
+
+def killed_after_an_epoch(arguments: list[str]) -> None:
+    """Type a command, whose process ends when an epoch is on the disk."""
+    from cxr_edge.training import loop
+
+    write = loop.write_history
+
+    def write_and_die(path: Path, history: History) -> None:
+        write(path, history)
+        raise _KilledError
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(_KilledError):
+        patch.setattr(loop, "write_history", write_and_die)
+        type_command(arguments)
+
+
+def shrinking(teacher: Run, folder: Path, *more: str) -> list[str]:
+    return ["shrink", str(teacher.folder), "--run", str(folder), "--macs", "0.5", "--epochs", "2", *more]
+
+
 @pytest.fixture(scope="module")
 def student(teacher: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("student") / "run"
-    options = ("--macs", "0.5", "--epochs", "2")
-    assert type_command(["shrink", str(teacher.folder), "--run", str(folder), *options]) == 0
-    return Run(folder)
+    """Killed after its first epoch, and resumed like any other run."""
+    run = Run(tmp_path_factory.mktemp("student") / "run")
+    killed_after_an_epoch(shrinking(teacher, run.folder))
+    assert not run.model_file.exists()
+    assert type_command(["train", "--run", str(run.folder), "--resume"]) == 0
+    return run
 
 
 def test_keras_multiplies_as_often_as_the_network_says() -> None:
@@ -143,29 +168,25 @@ def test_a_student_is_exported_in_integers_and_its_artifact_names_the_teacher(
     assert sha256 in cli("inspect", artifact).out.replace("\n", "")
 
 
-class _Killed(BaseException):
-    pass
+@pytest.mark.exhaustive
+def test_a_student_that_was_resumed_ends_as_one_that_nobody_killed(teacher: Run, student: Run, tmp_path: Path) -> None:
+    whole = Run(tmp_path / "run")
+    assert type_command(shrinking(teacher, whole.folder)) == 0
+    assert read_history(whole.history_file) == read_history(student.history_file)
+    with h5py.File(whole.model_file) as one, h5py.File(student.model_file) as other:
+        name = "model_weights/probabilities/probabilities/kernel:0"
+        assert np.array_equal(one[name], other[name])
 
 
-def test_a_student_that_was_killed_is_resumed_and_ends_as_one_that_was_not(
-    teacher: Run, student: Run, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from cxr_edge.training import loop
-
-    folder, write = tmp_path / "run", loop.write_history
-
-    def write_and_die(*arguments: Any) -> None:
-        write(*arguments)
-        raise _Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "write_history", write_and_die)
-        with pytest.raises(_Killed):
-            cli("shrink", teacher.folder, "--run", folder, "--macs", "0.5", "--epochs", "2")
-    assert cli("shrink", teacher.folder, "--run", folder).code == 2
-    resumed = cli("train", "--run", folder, "--resume")
-    assert resumed.code == 0, resumed.err
-    assert read_history(Run(folder).history_file) == read_history(student.history_file)
+def test_a_student_needs_the_very_model_that_it_was_made_from(teacher: Run, tmp_path: Path, cli: Cli) -> None:
+    run, mother = Run(tmp_path / "run"), Run(Path(shutil.copytree(teacher.folder, tmp_path / "teacher")))
+    killed_after_an_epoch(shrinking(mother, run.folder))
+    assert cli(*shrinking(mother, run.folder)).code == 2
+    with mother.model_file.open("ab") as file:
+        file.write(b"more")
+    result = cli("train", "--run", run.folder, "--resume")
+    assert result.code == 2
+    assert "is not the model" in result.err
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import Split
 from cxr_edge.errors import OptionError
+from cxr_edge.evaluation.conditions import VALIDATION
 from cxr_edge.runs.config import Candidate, RunConfig
 from cxr_edge.runs.network import Network
 from cxr_edge.runs.progress import Progress
@@ -42,14 +43,13 @@ class Plan:
 def plan(
     teacher: RunConfig, model: keras.Model, split: Split, macs: float, image_size: int, progress: Progress
 ) -> Plan:
-    """The network of a student.
+    """The network that answers most like the teacher on the validation split, before any training.
 
-    Candidates differ in the middle blocks that they lack, of which those come first without which the teacher answers
-    most alike. Each is pruned to the budget. The one is taken that answers most like the teacher before any training,
-    on the validation split.
+    Candidates lack middle blocks, first those without which the teacher answers most alike, and each is pruned to the
+    budget.
 
     Args:
-        teacher: of its run.
+        teacher: the configuration of its run.
         model: the teacher's.
         split: of both.
         macs: the budget, as a share of the teacher's multiply-accumulates.
@@ -62,45 +62,37 @@ def plan(
     network, options = teacher.network, teacher.options
     batches = training_batches(split, options.image_size, options.batch_size, options.seed)
     steps = min(batches.steps, -(-IMAGES // options.batch_size))
-    images = decoded(split, "validation", options.image_size)
-    answer = compiled(model)
+    answer, images = compiled(model), decoded(split, VALIDATION, options.image_size)
     wanted = predict_probabilities(answer, images)
-
-    def divergence(answers: NDArray[np.float32]) -> float:
-        return float(np.mean(divergences(wanted, answers)))
-
+    sensitivity = {}
     with progress.stage("measuring blocks", len(network.middle)) as tick:
-        sensitivity = {}
         for number in network.middle:
             with skipped(model, network, number):
-                sensitivity[number] = divergence(predict_probabilities(answer, images))
+                sensitivity[number] = _divergence(wanted, predict_probabilities(answer, images))
             tick(f"block {number}: {sensitivity[number]:.4f}")
     with progress.stage("measuring channels", steps) as tick:
         importance = channel_importance(model, network, batches, steps, partial(tick, ""))
-    drops = ranked(network.middle, sensitivity)
-    budget = int(macs * network.macs(options.image_size))
-    pruned = _pruned(network, drops, importance, budget, image_size)
+    full = network.macs(options.image_size)
+    pruned = _pruned(network, ranked(network.middle, sensitivity), importance, int(macs * full), image_size)
     if not pruned:
         raise OptionError(
             f"--macs {macs}: at {image_size} px the network would be too narrow; take more, or fewer pixels"
         )
-    small = decoded(split, "validation", image_size)
-    best: keras.Model = None
-    candidates: list[Candidate] = []
+    tried = []
     with progress.stage("trying networks", len(pruned)) as tick:
         for without, (narrower, kept) in pruned.items():
-            candidate = inherit(model, narrower, kept, image_size)
-            take_statistics_anew(candidate, batches, steps)
-            found = Candidate(
-                without,
-                narrower.macs(image_size),
-                divergence(predict_probabilities(compiled(candidate), small)),
-            )
-            if all(found.divergence < other.divergence for other in candidates):
-                best, chosen = candidate, narrower
-            candidates.append(found)
-            tick(f"{len(without)} blocks fewer: {found.divergence:.4f}")
-    return Plan(chosen, best, network.macs(options.image_size), sensitivity, tuple(candidates))
+            small = inherit(model, narrower, kept, image_size)
+            take_statistics_anew(small, batches, steps)
+            answers = predict_probabilities(compiled(small), decoded(split, VALIDATION, image_size))
+            candidate = Candidate(without, narrower.macs(image_size), _divergence(wanted, answers))
+            tried.append((candidate, narrower, small))
+            tick(f"{len(without)} blocks fewer: {candidate.divergence:.4f}")
+    _, chosen, start = min(tried, key=lambda entry: entry[0].divergence)
+    return Plan(chosen, start, full, sensitivity, tuple(candidate for candidate, _, _ in tried))
+
+
+def _divergence(wanted: NDArray[np.float32], answers: NDArray[np.float32]) -> float:
+    return float(np.mean(divergences(wanted, answers)))
 
 
 def _pruned(
