@@ -79,8 +79,12 @@ class Network:
 
     def __post_init__(self) -> None:
         numbers = [block.number for block in self.blocks]
-        if numbers != sorted(set(numbers)) or numbers[:1] != [FIRST] or numbers[-1:] != [LAST]:
-            raise ValueError(f"the blocks of a network are numbered upwards from {FIRST} to {LAST}, not {numbers}")
+        if numbers != sorted(set(numbers)) or not {FIRST, *DOWNSAMPLING, LAST} <= set(numbers) <= set(
+            range(FIRST, LAST + 1)
+        ):
+            raise ValueError(
+                f"a network has blocks 1 to 4, 13 and 14, and in order some of 5 to 12 between, not {numbers}"
+            )
         width = 0
         for block in self.blocks:
             if len(block.widths) != 2 + block.is_middle or min(block.widths) < 1:

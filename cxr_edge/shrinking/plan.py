@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
 
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import Split
@@ -18,10 +16,10 @@ from cxr_edge.runs.progress import Progress
 from cxr_edge.shrinking.importance import Importance, channel_importance, ranked, skipped
 from cxr_edge.shrinking.inherit import inherit, take_statistics_anew
 from cxr_edge.shrinking.widths import Kept, prune
+from cxr_edge.statistics.intervals import kl_divergence
 from cxr_edge.training.backend import keras
 from cxr_edge.training.batches import training_batches
 from cxr_edge.training.classifier import compiled, predict_probabilities
-from cxr_edge.training.distill import divergences
 
 #: Training images that the channels are judged by, and that statistics of batch norms are taken from anew.
 IMAGES = 512
@@ -68,7 +66,7 @@ def plan(
     with progress.stage("measuring blocks", len(network.middle)) as tick:
         for number in network.middle:
             with skipped(model, network, number):
-                sensitivity[number] = _divergence(wanted, predict_probabilities(answer, images))
+                sensitivity[number] = kl_divergence(wanted, predict_probabilities(answer, images))
             tick(f"block {number}: {sensitivity[number]:.4f}")
     with progress.stage("measuring channels", steps) as tick:
         importance = channel_importance(model, network, batches, steps, partial(tick, ""))
@@ -84,15 +82,11 @@ def plan(
             small = inherit(model, narrower, kept, image_size)
             take_statistics_anew(small, batches, steps)
             answers = predict_probabilities(compiled(small), decoded(split, VALIDATION, image_size))
-            candidate = Candidate(without, narrower.macs(image_size), _divergence(wanted, answers))
+            candidate = Candidate(without, narrower.macs(image_size), kl_divergence(wanted, answers))
             tried.append((candidate, narrower, small))
             tick(f"{len(without)} blocks fewer: {candidate.divergence:.4f}")
     _, chosen, start = min(tried, key=lambda entry: entry[0].divergence)
     return Plan(chosen, start, full, sensitivity, tuple(candidate for candidate, _, _ in tried))
-
-
-def _divergence(wanted: NDArray[np.float32], answers: NDArray[np.float32]) -> float:
-    return float(np.mean(divergences(wanted, answers)))
 
 
 def _pruned(

@@ -59,7 +59,7 @@ class Distiller(keras.Model):  # type: ignore[misc]
             images = tf.image.resize(images, self._size, antialias=True)
         with tf.GradientTape() as tape:
             answers = self.student(images, training=True)
-            distances = divergences(wanted, answers)
+            distances = _divergences(wanted, answers)
             loss = tf.reduce_mean(weights * distances)
         self.optimizer.minimize(loss, self.student.trainable_variables, tape=tape)
         same = tf.equal(tf.argmax(wanted, axis=1), tf.argmax(answers, axis=1))
@@ -68,7 +68,7 @@ class Distiller(keras.Model):  # type: ignore[misc]
         return {name: mean.result() for name, mean in self._means.items()}
 
 
-def divergences(wanted: Any, answers: Any) -> Any:
+def _divergences(wanted: Any, answers: Any) -> Any:
     """Kullback and Leibler's, in nats: float32 `[N]` of probabilities `[N, K]` from those that are wanted."""
     logarithms = [tf.math.log(tf.maximum(tf.cast(values, tf.float32), _FLOOR)) for values in (wanted, answers)]
     return tf.reduce_sum(wanted * (logarithms[0] - logarithms[1]), axis=1)
