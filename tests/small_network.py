@@ -8,7 +8,7 @@ from cxr_edge.runs.network import Block, Network
 
 SMALL = Network(
     (
-        Block(1, (16, 16)),
+        Block(1, (16, 32)),
         *(Block(number, (32, 32)) for number in (2, 3, 4)),
         *(Block(number, (48, 32, 32)) for number in (5, 6)),
         Block(13, (32, 32)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import Split
 from cxr_edge.errors import OptionError

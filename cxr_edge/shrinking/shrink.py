@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxr_edge import __version__
 from cxr_edge.data.cache import decoded
@@ -16,13 +17,16 @@ from cxr_edge.data.unlabelled import files_in, unlabelled_images, unlabelled_sha
 from cxr_edge.files import replacing, sha256_of, write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
-from cxr_edge.runs.config import Student
+from cxr_edge.runs.config import RunConfig, Student
 from cxr_edge.runs.leftovers import remove_leftovers
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.shrink_options import ShrinkOptions
 from cxr_edge.training.jobs import train_started
 from cxr_edge.training.result import TrainingResult
 from cxr_edge.training.start import starting
+
+if TYPE_CHECKING:
+    from cxr_edge.training.backend import keras
 
 
 def shrink(teacher: Run, run: Run, options: ShrinkOptions, progress: Progress = SILENT) -> TrainingResult:
@@ -48,7 +52,7 @@ def shrink(teacher: Run, run: Run, options: ShrinkOptions, progress: Progress = 
 
 
 def _start(teacher: Run, run: Run, options: ShrinkOptions, progress: Progress) -> None:
-    """Choose the student's network and write its start, and last `run.json`: from then on it can be resumed."""
+    """Choose the student's network, and write the run."""
     config, split = teacher.config(), run_split(teacher)
     size = options.image_size or config.options.image_size
     for own in dict.fromkeys((config.options.image_size, size)):
@@ -74,35 +78,7 @@ def _start(teacher: Run, run: Run, options: ShrinkOptions, progress: Progress) -
         unlabelled_images=len(digests),
         unlabelled_sha256=unlabelled_sha256(digests) if digests else None,
     )
-    if config.phantoms:
-        shutil.copytree(teacher.phantoms_folder, run.phantoms_folder, dirs_exist_ok=True)
-    shutil.copyfile(teacher.split_file, run.split_file)
-    run.checkpoints.mkdir(exist_ok=True)
-    with replacing(run.start_weights) as temporary:
-        planned.model.save_weights(str(temporary), save_format="h5")
-    training = replace(
-        config.options,
-        image_size=size,
-        head_epochs=0,
-        epochs=options.epochs,
-        learning_rate=options.learning_rate,
-        tensorboard=False,
-        mlflow=False,
-    )
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(
-        run.config_file,
-        to_json(
-            replace(
-                config,
-                started=started,
-                cxr_edge=__version__,
-                options=training,
-                network=planned.network,
-                student=student,
-            )
-        ),
-    )
+    _write(teacher, run, replace(config, network=planned.network, student=student), options, planned.model)
 
 
 def _decode_unlabelled(options: ShrinkOptions, split: Split, size: int, progress: Progress) -> tuple[str, ...]:
@@ -111,3 +87,24 @@ def _decode_unlabelled(options: ShrinkOptions, split: Split, size: int, progress
         return ()
     with progress.stage("decoding unlabelled images", len(files_in(folders))) as tick:
         return unlabelled_images(folders, split, size, partial(tick, ""))
+
+
+def _write(teacher: Run, run: Run, config: RunConfig, options: ShrinkOptions, start: keras.Model) -> None:
+    """Write a student's split, its start and last its `run.json`: from then on it can be resumed."""
+    if config.phantoms:
+        shutil.copytree(teacher.phantoms_folder, run.phantoms_folder, dirs_exist_ok=True)
+    shutil.copyfile(teacher.split_file, run.split_file)
+    run.checkpoints.mkdir(exist_ok=True)
+    with replacing(run.start_weights) as temporary:
+        start.save_weights(str(temporary), save_format="h5")
+    training = replace(
+        config.options,
+        image_size=options.image_size or config.options.image_size,
+        head_epochs=0,
+        epochs=options.epochs,
+        learning_rate=options.learning_rate,
+        tensorboard=False,
+        mlflow=False,
+    )
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(run.config_file, to_json(replace(config, started=started, cxr_edge=__version__, options=training)))

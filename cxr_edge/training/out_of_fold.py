@@ -30,10 +30,10 @@ class OutOfFold:
 
 def folds_beside(run: Run) -> Path | None:
     """The folder of the cross-validation that a run is a fold of; None if it is not a fold, or a fold is unfinished."""
-    folder, folds = run.folder.resolve().parent, run.config().options.folds
-    if folds is None or not all(fold.model_file.is_file() for fold in _folds(folder, folds)):
-        return None
-    return folder
+    folder, folds = run.folder.resolve().parent, _folds(run.folder.resolve().parent, run.config().options.folds or 0)
+    # A student of a fold may lie beside the folds, and is none of them.
+    is_fold = run.folder.resolve() in [fold.folder for fold in folds]
+    return folder if is_fold and all(fold.model_file.is_file() for fold in folds) else None
 
 
 def out_of_fold(folder: Path, run: Run) -> OutOfFold:
