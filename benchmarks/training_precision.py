@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from pathlib import Path
-
-import numpy as np
 
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine
 from cxr_edge.records import to_json
-from cxr_edge.training.backend import keras, tf
-from cxr_edge.training.xception import build_classifier
+from cxr_edge.training.backend import tf
+from cxr_edge.training.precision import step_seconds
 
 
 def main() -> None:
@@ -32,22 +29,8 @@ def main() -> None:
     if tf.config.list_physical_devices("GPU"):
         policies.append("mixed_float16")
 
-    shape = (options.batch_size, options.image_size, options.image_size, 1)
-    images = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
-    targets = np.eye(3, dtype=np.float32)[np.arange(options.batch_size) % 3]
-    models = {}
-    for policy in policies:
-        keras.mixed_precision.set_global_policy(policy)
-        model = build_classifier(options.image_size, 3)
-        model.compile(keras.optimizers.Adam(1e-4), "categorical_crossentropy")
-        model.train_on_batch(images, targets)
-        models[policy] = model
-    seconds: dict[str, list[float]] = {policy: [] for policy in policies}
-    for _ in range(options.rounds):
-        for policy, model in models.items():
-            start = time.perf_counter()
-            model.train_on_batch(images, targets)
-            seconds[policy].append(time.perf_counter() - start)
+    timed = step_seconds(policies, options.image_size, options.batch_size, 3, options.rounds)
+    seconds = dict(zip(policies, timed, strict=True))
     rows = []
     for policy in policies:
         milliseconds = 1000 * statistics.median(seconds[policy]) / options.batch_size

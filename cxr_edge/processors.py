@@ -14,14 +14,27 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def describe_cpu() -> tuple[str, list[str]]:
-    """Model name, and the instruction sets that matter to int8."""
+def _cpuinfo() -> dict[str, str]:
+    """The fields of the last core; empty where there is no /proc."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
+        return {}
+    fields = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in fields}
+
+
+def cpu_flags() -> set[str]:
+    """Names of its instruction sets as Linux has them; none on another system."""
+    named = _cpuinfo()
+    return set((named.get("flags") or named.get("Features") or "").split())
+
+
+def describe_cpu() -> tuple[str, list[str]]:
+    """Model name, and the instruction sets that matter to int8."""
+    named = _cpuinfo()
+    if not named:
         return platform.processor() or platform.machine(), []
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    named = {key.strip(): value.strip() for key, value in fields.items()}
-    flags = set((named.get("flags") or named.get("Features") or "").split())
+    flags = cpu_flags()
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
     return named.get("model name", platform.machine()), [flag for flag in wanted if flag in flags]

@@ -70,7 +70,8 @@ class TrainOptions:
         Precision,
         Option(
             Panel.TRAINING,
-            "auto (mixed_float16 on a GPU, float32 elsewhere), float32, mixed_bfloat16 or mixed_float16.",
+            "auto (mixed_float16 on a GPU, on a CPU the faster of the other two), float32, mixed_bfloat16 or "
+            "mixed_float16.",
             default=Precision.AUTO,
             metavar="PRECISION",
         ),

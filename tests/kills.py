@@ -18,6 +18,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -193,7 +194,10 @@ class Killer:
             status = 1
             try:
                 status = self._work(folder, moment, writer)
+            except BaseException:
+                traceback.print_exc()
             finally:
+                sys.stdout.flush()
                 os._exit(status)
         os.close(writer)
         if moment.seconds is not None:

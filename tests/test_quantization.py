@@ -211,6 +211,15 @@ def test_rounding_by_inputs_beats_rounding_to_nearest() -> None:
     assert error(round_kernel(node, covariance)) < 0.5 * error(nearest(node))
 
 
+def test_inputs_that_hardly_vary_can_be_rounded_by() -> None:
+    """Sums in float32 lose what there is of variance: 0.25 beside a square of 65,000."""
+    white = np.random.default_rng(0).integers(254, 256, (256, 17, 17, 1)).astype(np.uint8)
+    graph = small_graph()
+    ranges = choose_ranges(graph, collect_histograms(graph, white, 64))
+    rounded = round_kernels(graph, ranges, white, 64)
+    assert all(np.isfinite(node.kernel).all() for node in rounded.graph.nodes if node.kernel is not None)
+
+
 @pytest.mark.parametrize("name", ["separable_pointwise", "separable_depthwise", "hidden"])
 @pytest.mark.parametrize("per_tensor", [False, True])
 def test_a_rounded_kernel_lies_on_the_grid_that_its_own_largest_weight_tells(name: str, per_tensor: bool) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.errors import RunError
 from cxr_edge.exporting.recipe import Recipe
 from cxr_edge.files import sha256_of
@@ -156,14 +157,17 @@ def test_a_student_is_a_run_of_its_own_that_names_its_teacher(teacher: Run, stud
     assert student.split_file.read_bytes() == teacher.split_file.read_bytes()
     assert config.data_sha256 == of.data_sha256
     assert [epoch.phase for epoch in read_history(student.history_file).epochs] == ["distillation"] * 2
-    assert student.metrics_file.is_file() and not student.checkpoints.exists()
+    assert student.metrics_file.is_file() and not student.checkpoints.exists() and not student.start_weights.exists()
+
+
+_RECIPE = Recipe((ArtifactFormat.TFLITE,), (Quantization.INT8,))
 
 
 def test_what_is_exported_of_a_student_names_the_teacher(teacher: Run, student: Run) -> None:
     from cxr_edge.data.split import run_split
     from cxr_edge.exporting.seal import shared_metadata
 
-    shared = shared_metadata(student, run_split(student), Recipe((), ()), 1.0, "0" * 64, "0" * 64)
+    shared = shared_metadata(student, run_split(student), _RECIPE, 1.0, "0" * 64, "0" * 64)
     assert shared.training.teacher_sha256 == sha256_of(teacher.model_file)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -67,9 +68,11 @@ class RailMeter:
             self._time, self._watts = now, self._power()
 
     def _sample(self) -> None:
-        while True:
-            time.sleep(_SAMPLE_SECONDS)
-            self._add()
+        # A sensor that is gone ends the sampling; whoever asks for the sum gets the error.
+        with suppress(OSError, ValueError):
+            while True:
+                time.sleep(_SAMPLE_SECONDS)
+                self._add()
 
     def joules(self) -> float:
         self._add()

@@ -21,11 +21,9 @@ from cxr_edge.console import quiet
 from cxr_edge.quantization.equalization import ChannelStatistics
 from cxr_edge.quantization.graph import Graph, quantized_tensors
 from cxr_edge.quantization.quantized_graph import Ranges
-from cxr_edge.quantization.simulate import ACTIVATION_STEPS, interpret, kernels_of
+from cxr_edge.quantization.simulate import ACTIVATION_STEPS, images_of, interpret, kernels_of
 from cxr_edge.training.backend import tf
 
-#: Images at a time.
-CALIBRATION_BATCH = 8
 BINS = 4096
 #: By which the ranges of pooled features, hidden units and logits are widened. They have one value per image, so that a
 #: few hundred images say little of their tails, and steps to spare: rounding them shows at 40 dB and more.
@@ -56,27 +54,38 @@ class Histogram:
         lowest, highest = min(self.low, 0.0), max(self.high, 0.0, self.low + 1e-6)
         if symmetric:
             reach = max(-lowest / 128, highest / 127)
-            bounds = [(float(-128 * reach * share), float(127 * reach * share)) for share in _SHARES]
+            lows, highs = -128 * reach * _SHARES, 127 * reach * _SHARES
         else:
             lows = _SHARES * lowest if lowest < 0 else np.zeros(1)
-            bounds = [(float(low), float(high)) for low in lows for high in _SHARES * highest]
-        return min(bounds, key=lambda pair: self._error(*pair))
+            highs = _SHARES * highest
+        clipped_below, below = self._clipped(self._centres < lows[:, None], lows)
+        clipped_above, above = self._clipped(self._centres >= highs[:, None], highs)
+        if not symmetric:
+            lows, clipped_below, below = lows[:, None], clipped_below[:, None], below[:, None]
+        within = self.counts.sum() - below - above
+        rounding = within * ((highs - lows) / ACTIVATION_STEPS) ** 2 / 12
+        errors = CLIPPING_WEIGHT * (clipped_below + clipped_above) + rounding
+        best = np.unravel_index(errors.argmin(), errors.shape)
+        return float(lows[best[0]].item()), float(highs[best[-1]])
 
-    def _error(self, low: float, high: float) -> float:
-        """Squared: the distance of clipped values, weighted, and an even rounding error of the others."""
+    def _clipped(
+        self, is_past: NDArray[np.bool_], bounds: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Squared distances of the values past each bound, and how many they are."""
         width = (self.high - self.low) / len(self.counts)
-        first, last = np.clip(np.searchsorted(self._centres, (low, high)), 0, len(self.counts))
-        clipped = 0.0
-        for part, bound in ((slice(0, first), low), (slice(last, None), high)):
-            distance = self._centres[part] - bound
-            clipped += float((self.counts[part] * (distance**2 + width**2 / 12)).sum())
-        within = int(self.counts[first:last].sum())
-        return CLIPPING_WEIGHT * clipped + within * ((high - low) / ACTIVATION_STEPS) ** 2 / 12
+        counts = np.where(is_past, self.counts, 0)
+        distances = (self._centres - bounds[:, None]) ** 2 + width**2 / 12
+        return (counts * distances).sum(axis=1), counts.sum(axis=1)
 
     @property
     def _centres(self) -> NDArray[np.float64]:
         steps = (np.arange(len(self.counts)) + 0.5) / len(self.counts)
         return np.asarray(self.low + steps * (self.high - self.low))
+
+
+def calibration_batch(image_size: int) -> int:
+    """Images at a time: as many pixels as 8 of 299 px have, whose patches take a gigabyte, and no more than 64."""
+    return max(1, min(64, 8 * 299**2 // image_size**2))
 
 
 def channel_statistics(
@@ -85,7 +94,7 @@ def channel_statistics(
     """What `equalization` needs of each quantized tensor, over images uint8 `[N, S, S, 1]`."""
     names, kernels = _quantized_but_image(graph), kernels_of(graph)
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[images_of(graph)], autograph=False)  # type: ignore[untyped-decorator]
     def step(batch: tf.Tensor) -> list[tf.Tensor]:
         tensors = interpret(graph, tf.cast(batch, tf.float32), kernels)
         return [_channel_figures(tensors[name]) for name in names]
@@ -127,12 +136,14 @@ def collect_histograms(
     names = _quantized_but_image(graph) if only is None else tuple(only)
     kernels = kernels_of(graph)
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[images_of(graph)], autograph=False)  # type: ignore[untyped-decorator]
     def extremes(batch: tf.Tensor) -> tf.Tensor:
         tensors = interpret(graph, tf.cast(batch, tf.float32), kernels)
         return tf.stack([[tf.reduce_min(tensors[name]), tf.reduce_max(tensors[name])] for name in names])
 
-    @tf.function  # type: ignore[untyped-decorator]
+    ends = tf.TensorSpec([len(names), 2])
+
+    @tf.function(input_signature=[images_of(graph), ends], autograph=False)  # type: ignore[untyped-decorator]
     def count(batch: tf.Tensor, bounds: tf.Tensor) -> tf.Tensor:
         tensors = interpret(graph, tf.cast(batch, tf.float32), kernels)
         return tf.stack(
@@ -145,7 +156,7 @@ def collect_histograms(
     outer = np.stack(_over_batches(extremes, images, batch_size, on_batch))
     bounds = np.stack([outer[:, :, 0].min(axis=0), outer[:, :, 1].max(axis=0)], axis=1)
     bounds[:, 1] = np.maximum(bounds[:, 1], bounds[:, 0] + 1e-6)
-    rows = _over_batches(lambda batch: count(batch, bounds), images, batch_size, on_batch)
+    rows = _over_batches(lambda batch: count(batch, bounds.astype(np.float32)), images, batch_size, on_batch)
     counts = np.asarray(np.sum(rows, axis=0, dtype=np.int64))
     return {
         name: Histogram(float(low), float(high), row)

@@ -16,7 +16,7 @@ from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.evaluation.int8_noise import Noise, NoiseSource
 from cxr_edge.quantization.graph import Graph
 from cxr_edge.quantization.quantized_graph import QuantizedGraph
-from cxr_edge.quantization.simulate import fake_quantize, interpret, kernels_of
+from cxr_edge.quantization.simulate import fake_quantize, images_of, interpret, kernels_of
 from cxr_edge.training.backend import tf
 
 _GROUPS = {
@@ -90,7 +90,7 @@ def _switchable_logits(
     def mixed(on: Any, off: Any) -> Any:
         return off + switches[_KERNELS] * (on - off)
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[images_of(reference)], autograph=False)  # type: ignore[untyped-decorator]
     def step(batch: tf.Tensor) -> tf.Tensor:
         tensors = interpret(
             reference,
@@ -142,7 +142,7 @@ def _clipped_shares(
     """Of the squared error that rounding a tensor to its grid makes, the share from values past its range."""
     kernels = kernels_of(graph)
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[images_of(graph)], autograph=False)  # type: ignore[untyped-decorator]
     def errors(batch: tf.Tensor) -> tf.Tensor:
         tensors = interpret(graph, tf.cast(batch, tf.float32), kernels)
         rows = []

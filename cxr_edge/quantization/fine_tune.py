@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.progress import Stage
-from cxr_edge.quantization.calibrate import CALIBRATION_BATCH, choose_ranges, collect_histograms
+from cxr_edge.quantization.calibrate import calibration_batch, choose_ranges, collect_histograms
 from cxr_edge.quantization.channel_scales import with_channel_scales
 from cxr_edge.quantization.graph import Graph, quantized_tensors, with_heatmap
 from cxr_edge.quantization.learn import Check, LearningOptions, learn
@@ -86,10 +86,11 @@ def _rounded(material: Material, scaled: QuantizedGraph, progress: Stage) -> Qua
     graph, images = scaled.graph, material.calibration_images
     unseen = sorted(set(scaled.ranges) - set(quantized_tensors(graph)))
     rounding = images[:ROUNDING_IMAGES]
-    passes = (2 * len(images) if unseen else 0) + len(rounding)
-    with progress("fine-tuning int8: rounding kernels", -(-passes // CALIBRATION_BATCH)) as bar:
+    batch_size = calibration_batch(graph.image_size)
+    batches = (2 * -(-len(images) // batch_size) if unseen else 0) + -(-len(rounding) // batch_size)
+    with progress("fine-tuning int8: rounding kernels", batches) as bar:
         ranges: Ranges = scaled.ranges
         if unseen:
-            histograms = collect_histograms(with_heatmap(graph), images, CALIBRATION_BATCH, bar.tick, unseen)
+            histograms = collect_histograms(with_heatmap(graph), images, batch_size, bar.tick, unseen)
             ranges = {**ranges, **choose_ranges(graph, histograms, material.symmetric)}
-        return round_kernels(graph, ranges, rounding, CALIBRATION_BATCH, bar.tick)
+        return round_kernels(graph, ranges, rounding, batch_size, bar.tick)

@@ -25,7 +25,11 @@ from cxr_edge.errors import RunError, first_line
 from cxr_edge.evaluation.shifts import SUITE
 from cxr_edge.files import write_json
 from cxr_edge.progress import Steps
+from cxr_edge.quantization.calibrate import calibration_batch
+from cxr_edge.quantization.flat_optimizer import FlatOptimizer
+from cxr_edge.quantization.graph import Graph
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
+from cxr_edge.quantization.simulate import images_of
 from cxr_edge.quantization.student import RangeStudent
 from cxr_edge.quantization.teacher import Teacher
 from cxr_edge.training.backend import keras, tf
@@ -35,8 +39,6 @@ from cxr_edge.training.batches import Batches
 CHECKS = 4
 #: Images on which it is judged, as they are and shifted.
 MOST_JUDGED = 128
-#: Variables with the optimizer that moves them.
-Optimizers = list[tuple[list[Any], Any]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def learn(
         RunError: a checkpoint is damaged, or the learning diverged.
     """
     judge = _Judge(teacher, validation)
-    optimizers = [(own, _adam(learning_rate * rate, len(span))) for own, rate in student.learned()]
+    optimizers = [FlatOptimizer(own, _adam(learning_rate * rate, len(span))) for own, rate in student.learned()]
     state = _State(folder, key, student, optimizers)
     if state.checks:
         bar.advance(state.checks[-1].step - span.start)
@@ -129,11 +131,10 @@ def _adam(rate: float, steps: int) -> Any:
     return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
 
 
-def _training_step(student: RangeStudent, teacher: Teacher, optimizers: Optimizers) -> Callable[[Any], Any]:
-    for variables, optimizer in optimizers:
-        optimizer.build(variables)
-
-    @tf.function  # type: ignore[untyped-decorator]
+def _training_step(
+    student: RangeStudent, teacher: Teacher, optimizers: Sequence[FlatOptimizer]
+) -> Callable[[Any], Any]:
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def step(images: Any) -> Any:
         # The device gets whole grey values.
         images = tf.round(images)
@@ -141,11 +142,10 @@ def _training_step(student: RangeStudent, teacher: Teacher, optimizers: Optimize
         with tf.GradientTape() as tape:
             tensors = student.tensors(images)
             loss = teacher.loss([student.unscaled(name, tensors[name]) for name in teacher.names], outputs)
-        gradients = tape.gradient(loss, [variables for variables, _ in optimizers])
-        for own, (variables, optimizer) in zip(gradients, optimizers, strict=True):
-            pairs = zip(own, variables, strict=True)
-            # What the heat map alone reads is not in the loss.
-            optimizer.apply_gradients([(gradient, variable) for gradient, variable in pairs if gradient is not None])
+        # None for what the heat map alone reads, which is not in the loss.
+        gradients = tape.gradient(loss, [optimizer.variables for optimizer in optimizers])
+        for own, optimizer in zip(gradients, optimizers, strict=True):
+            optimizer.apply(own)
         return loss
 
     return step  # type: ignore[no-any-return]
@@ -168,14 +168,14 @@ class _Judge:
         shifted = [SUITE[index % len(SUITE)].apply(plain[index : index + 1]) for index in range(len(plain))]
         self._logits = teacher.logits
         self._student: RangeStudent | None = None
-        step = tf.function(lambda images: teacher.outputs(tf.cast(images, tf.float32))[0])
+        step = _traced_once(teacher.graph, lambda images: teacher.outputs(images)[0])
         self._parts = [(images, _log_probabilities(step, images)) for images in (plain, np.concatenate(shifted))]
 
     def _logits_of(self, student: RangeStudent) -> Any:
         """Traced once per student, which takes seconds: what it learns is in variables."""
         if student is not self._student:
             self._student = student
-            self._step = tf.function(lambda images: student.tensors(tf.cast(images, tf.float32))[self._logits])
+            self._step = _traced_once(student.start.graph, lambda images: student.tensors(images)[self._logits])
         return self._step
 
     def __call__(self, student: RangeStudent, number: int) -> Check:
@@ -188,7 +188,13 @@ class _Judge:
         return Check(number, divergence, shifted_divergence, agreement, shifted_agreement)
 
 
-def _log_probabilities(step: Any, images: NDArray[np.uint8], batch_size: int = 16) -> NDArray[np.float64]:
+def _traced_once(graph: Graph, compute: Callable[[Any], Any]) -> Any:
+    return tf.function(lambda batch: compute(tf.cast(batch, tf.float32)), [images_of(graph)], autograph=False)
+
+
+def _log_probabilities(step: Any, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    # A student of channel scales rounds its kernels anew for each batch.
+    batch_size = calibration_batch(images.shape[1])
     rows = [step(images[start : start + batch_size]).numpy() for start in range(0, len(images), batch_size)]
     logits = np.concatenate(rows).astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
@@ -198,15 +204,14 @@ def _log_probabilities(step: Any, images: NDArray[np.uint8], batch_size: int = 1
 class _State:
     """The checks so far with what was learned at the last of them, and the best one's graph, in a folder."""
 
-    def __init__(self, folder: Path, key: Mapping[str, Any], student: RangeStudent, optimizers: Optimizers) -> None:
-        self.folder, self.key, self.student = folder, key, student
+    def __init__(
+        self, folder: Path, key: Mapping[str, Any], student: RangeStudent, optimizers: Sequence[FlatOptimizer]
+    ) -> None:
+        self.folder, self.key, self.student, self._optimizers = folder, key, student, optimizers
         self._file = folder / "checks.json"
-        learned = [variable for own, _ in optimizers for variable in own]
-        variables = {f"variable_{index}": variable for index, variable in enumerate(learned)}
-        adams = {f"optimizer_{index}": optimizer for index, (_, optimizer) in enumerate(optimizers)}
-        for own, optimizer in optimizers:
-            optimizer.build(own)
-        self._checkpoint = tf.train.Checkpoint(**variables, **adams)
+        flat = {f"variable_{index}": own.flat for index, own in enumerate(optimizers)}
+        adams = {f"optimizer_{index}": own.optimizer for index, own in enumerate(optimizers)}
+        self._checkpoint = tf.train.Checkpoint(**flat, **adams)
         # Two are kept: a kill between writing a checkpoint and the checks leaves the one before in force.
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder / "state"), max_to_keep=2)
         self.checks = self._resumed()
@@ -226,6 +231,8 @@ class _State:
             raise RunError(
                 f"{self.folder}: its checkpoint cannot be read ({first_line(error)}); remove the folder to start again"
             ) from None
+        for optimizer in self._optimizers:
+            optimizer.scatter()
         return checks
 
     def keep(self, checked: Sequence[tuple[Check, QuantizedGraph]]) -> None:

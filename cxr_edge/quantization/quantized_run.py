@@ -19,7 +19,7 @@ from cxr_edge.data.split import run_split
 from cxr_edge.files import sha256_of, write_json
 from cxr_edge.progress import Stage
 from cxr_edge.quantization.calibrate import (
-    CALIBRATION_BATCH,
+    calibration_batch,
     channel_statistics,
     choose_ranges,
     collect_histograms,
@@ -97,20 +97,21 @@ class QuantizedRun:
     def _calibrate(self) -> QuantizedGraph:
         images = self.calibration_images()
         graph = self.equalized_graph()
-        rounding = images[:ROUNDING_IMAGES]
-        batches = 2 * -(-len(images) // CALIBRATION_BATCH) + -(-len(rounding) // CALIBRATION_BATCH)
+        rounding, batch_size = images[:ROUNDING_IMAGES], calibration_batch(graph.image_size)
+        batches = 2 * -(-len(images) // batch_size) + -(-len(rounding) // batch_size)
         with self.stage("calibrating", batches) as bar:
-            histograms = collect_histograms(with_heatmap(graph), images, CALIBRATION_BATCH, bar.tick)
+            histograms = collect_histograms(with_heatmap(graph), images, batch_size, bar.tick)
             ranges = choose_ranges(graph, histograms, self.variant.symmetric)
             on_grid = with_shifts_on_grid(graph, ranges)
-            return round_kernels(on_grid, ranges, rounding, CALIBRATION_BATCH, bar.tick)
+            return round_kernels(on_grid, ranges, rounding, batch_size, bar.tick)
 
     def equalized_graph(self) -> Graph:
         """The float graph with its channels equalized: what is calibrated, and where the learning starts."""
         if self._equalized is None:
             images = self.calibration_images()[:EQUALIZATION_IMAGES]
-            with self.stage("equalizing channels", -(-len(images) // CALIBRATION_BATCH)) as bar:
-                statistics = channel_statistics(self._target, images, CALIBRATION_BATCH, bar.tick)
+            batch_size = calibration_batch(self.config.image_size)
+            with self.stage("equalizing channels", -(-len(images) // batch_size)) as bar:
+                statistics = channel_statistics(self._target, images, batch_size, bar.tick)
             self._equalized = equalized(self._target, statistics)
         return self._equalized
 

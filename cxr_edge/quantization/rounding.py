@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.quantization.kernels import nearest, round_kernel
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
-from cxr_edge.quantization.simulate import fake_quantize, interpret, kernels_of
+from cxr_edge.quantization.simulate import fake_quantize, images_of, interpret, kernels_of
 from cxr_edge.training.backend import tf
 
 #: Of the representative data set, the first images serve: rounding needs no tails.
@@ -83,7 +83,7 @@ def _input_moments(
     )
     kernels = kernels_of(rounded)
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[images_of(graph)], autograph=False)  # type: ignore[untyped-decorator]
     def step(batch: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         tensors = interpret(
             graph,
@@ -98,8 +98,8 @@ def _input_moments(
         for own, (products, values, places) in zip(
             moments.values(), step(np.asarray(images[start : start + batch_size])), strict=True
         ):
-            own.products = own.products + products.numpy().astype(np.float64)
-            own.values = own.values + values.numpy().astype(np.float64)
+            own.products = own.products + products.numpy()
+            own.values = own.values + values.numpy()
             own.places += float(places)
         if on_batch:
             on_batch()
@@ -121,4 +121,6 @@ def _sums(node: Node, value: Any) -> tuple[Any, Any, Any]:
             rows = tf.transpose(tf.reshape(rows, [-1, height * width, channels]), [2, 0, 1])
         else:
             rows = tf.reshape(rows, [-1, height * width * channels])
+    # In float32, sums over a hundred thousand places are off by more than the smallest variances.
+    rows = tf.cast(rows, tf.float64)
     return tf.matmul(rows, rows, transpose_a=True), tf.reduce_sum(rows, axis=-2), tf.shape(rows)[-2]

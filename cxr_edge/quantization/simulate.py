@@ -32,6 +32,11 @@ def kernels_of(graph: Graph) -> Callable[[Node], Any]:
     return lambda node: tensors[node.name]
 
 
+def images_of(graph: Graph) -> Any:
+    """What a traced function takes: batches of any size, so that a last and smaller one is not traced anew."""
+    return tf.TensorSpec([None, graph.image_size, graph.image_size, 1], tf.uint8)
+
+
 def linear(node: Node, value: Any, kernel: Any) -> Any:
     """A convolution or dense layer without its bias."""
     strides, padding = [1, *node.strides, 1], node.padding.upper()

@@ -20,11 +20,11 @@ class Teacher:
         self.logits = graph.nodes[-1].inputs[0]
         features = next(node.name for node in graph.nodes if node.kind == "mean")
         self.names = [self.logits, features, *(node.name for node in graph.nodes if node.kind == "add")]
-        self._graph, self._kernels = graph, kernels_of(graph)
+        self.graph, self._kernels = graph, kernels_of(graph)
 
     def outputs(self, images: Any) -> list[Any]:
         """Of `names`, for float32 images `[N, S, S, 1]`."""
-        tensors = interpret(self._graph, images, self._kernels)
+        tensors = interpret(self.graph, images, self._kernels)
         return [tensors[name] for name in self.names]
 
     def loss(self, answers: list[Any], outputs: list[Any]) -> Any:

@@ -39,8 +39,8 @@ class Run:
 
     @property
     def start_weights(self) -> Path:
-        """The weights that a student starts from."""
-        return self.checkpoints / "start.h5"
+        """The weights that a student starts from, until it is trained."""
+        return self.folder / "start.h5"
 
     @property
     def model_file(self) -> Path:

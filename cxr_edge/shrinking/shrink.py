@@ -41,7 +41,7 @@ def shrink(teacher: Run, run: Run, options: ShrinkOptions, progress: Progress = 
         progress: receives reports.
 
     Raises:
-        OptionError, DataError, RunError: nothing is left of the run if its training did not begin.
+        OptionError, DataError, RunError: nothing is left of the run if no epoch was finished.
     """
     teacher.require_model()
     options.check(teacher.config().options)
@@ -94,7 +94,6 @@ def _write(teacher: Run, run: Run, config: RunConfig, options: ShrinkOptions, st
     if config.phantoms:
         shutil.copytree(teacher.phantoms_folder, run.phantoms_folder, dirs_exist_ok=True)
     shutil.copyfile(teacher.split_file, run.split_file)
-    run.checkpoints.mkdir(exist_ok=True)
     with replacing(run.start_weights) as temporary:
         start.save_weights(str(temporary), save_format="h5")
     training = replace(

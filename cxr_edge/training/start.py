@@ -46,7 +46,11 @@ def starting(run: Run) -> Iterator[None]:
             raise RunError(
                 f"{run.folder}: holds a run already; resume it with cxr-edge train --resume, or name another with --run"
             )
-        own = [path for path in (run.config_file, run.split_file, run.phantoms_folder) if not path.exists()]
+        own = [
+            path
+            for path in (run.config_file, run.split_file, run.start_weights, run.phantoms_folder)
+            if not path.exists()
+        ]
         try:
             yield
         except BaseException:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from cxr_edge.choices import Precision
 from cxr_edge.data.cache import decoded, is_decoded
 from cxr_edge.data.layouts import PARTS
 from cxr_edge.data.predictions import PREDICTED_PARTS, write_predictions
@@ -24,13 +21,14 @@ from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import History, write_history
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import FROM_SCRATCH
-from cxr_edge.training.backend import keras, tf
+from cxr_edge.training.backend import keras
 from cxr_edge.training.batches import Batches, training_batches
 from cxr_edge.training.classifier import compiled, predict_probabilities, save_classifier
 from cxr_edge.training.compute_device import compute_device
 from cxr_edge.training.distill import distill
 from cxr_edge.training.dropout import CheckpointedDropout
 from cxr_edge.training.loop import Phase, cosine_decay
+from cxr_edge.training.precision import global_policy, training_policy
 from cxr_edge.training.result import TrainingResult
 from cxr_edge.training.validation import validator
 from cxr_edge.training.xception import DROPOUT, base_layers, build_classifier, load_pretrained
@@ -48,14 +46,16 @@ def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
     for part in (part for part in PARTS if not is_decoded(split, part, options.image_size)):
         with progress.stage(f"decoding {part} images", len(split.part(part))) as tick:
             decoded(split, part, options.image_size, partial(tick, ""))
-    policy = _policy(options.precision)
+    classes, size = len(split.labels), options.image_size
+    steps = (options.head_epochs + options.epochs) * (len(split.part("train")) // options.batch_size)
+    policy = training_policy(run.checkpoints, options, classes, steps, progress)
     progress.computing(compute_device(), policy)
-    with _global_policy(policy):
+    with global_policy(policy):
         history = (_fit if config.student is None else distill)(run, config, split, progress)
     with progress.working("testing"):
-        trained = build_classifier(options.image_size, len(split.labels), config.network)
+        trained = build_classifier(size, classes, config.network)
         trained.load_weights(str(run.best_weights))
-        step, size = compiled(trained), options.image_size
+        step = compiled(trained)
         predicted = {part: predict_probabilities(step, decoded(split, part, size)) for part in PREDICTED_PARTS}
     metrics = RunMetrics(
         metrics=classification_metrics(split.targets("test"), predicted["test"], split.labels),
@@ -68,24 +68,8 @@ def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
     # Last: a run with a model is a finished run.
     save_classifier(run, trained)
     shutil.rmtree(run.checkpoints)
+    run.start_weights.unlink(missing_ok=True)
     return TrainingResult(run, metrics, history)
-
-
-def _policy(precision: Precision) -> str:
-    # On CPUs with AVX512-BF16, mixed_bfloat16 took 0.52 to 1.01 of float32's time, depending on size and CPU: not a
-    # safe default. See benchmarks/training_precision.py.
-    if precision is not Precision.AUTO:
-        return str(precision)
-    return str(Precision.MIXED_FLOAT16 if tf.config.list_physical_devices("GPU") else Precision.FLOAT32)
-
-
-@contextmanager
-def _global_policy(policy: str) -> Iterator[None]:
-    keras.mixed_precision.set_global_policy(policy)
-    try:
-        yield
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
 
 
 def _fit(run: Run, config: RunConfig, split: Split, progress: Progress) -> History:

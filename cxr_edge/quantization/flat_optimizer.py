@@ -1,0 +1,39 @@
+"""Many small variables moved by an optimizer as one: an optimizer's operations per variable take long to trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cxr_edge.training.backend import tf
+
+
+class FlatOptimizer:
+    """Moves variables by an optimizer that works element by element.
+
+    Args:
+        variables: of any shapes, float32.
+        optimizer: of Keras, with a state per element and none per variable.
+    """
+
+    def __init__(self, variables: Sequence[Any], optimizer: Any) -> None:
+        self.variables, self.optimizer = list(variables), optimizer
+        self.flat = tf.Variable(_joined(self.variables))
+        optimizer.build([self.flat])
+
+    def apply(self, gradients: Sequence[Any]) -> None:
+        """Move the variables; one without a gradient (None) stays."""
+        pairs = zip(gradients, self.variables, strict=True)
+        joined = _joined([tf.zeros_like(own) if gradient is None else gradient for gradient, own in pairs])
+        self.optimizer.apply_gradients([(joined, self.flat)])
+        self.scatter()
+
+    def scatter(self) -> None:
+        """Give each variable its part of the flat one, as after a checkpoint was restored."""
+        parts = tf.split(self.flat, [variable.shape.num_elements() for variable in self.variables])
+        for variable, part in zip(self.variables, parts, strict=True):
+            variable.assign(tf.reshape(part, variable.shape))
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    return tf.concat([tf.reshape(value, [-1]) for value in values], axis=0)

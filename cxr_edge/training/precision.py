@@ -1,0 +1,123 @@
+"""The precision of a training: the one that is named, or the one whose steps are the fastest here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxr_edge.choices import Precision
+from cxr_edge.errors import CacheError
+from cxr_edge.files import cache_folder, write_json
+from cxr_edge.processors import cpu_flags, describe_cpu, usable_cores
+from cxr_edge.runs.progress import SILENT, Progress
+from cxr_edge.train_options import TrainOptions
+from cxr_edge.training.backend import keras, tf
+from cxr_edge.training.xception import build_classifier
+
+#: Instructions without which bfloat16 is computed in float32, and cannot be faster.
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+#: Timing costs about a minute, half of it TensorFlow's tracing: a training of fewer steps ends before that has paid.
+MEASURED_FROM = 500
+_ROUNDS = 3
+#: The share of float32's time below which bfloat16's coarser numbers are worth it.
+_WORTH = 0.9
+
+
+def training_policy(folder: Path, options: TrainOptions, classes: int, steps: int, progress: Progress = SILENT) -> str:
+    """The Keras precision policy of a training; the same one when it is resumed, on whatever machine.
+
+    Where the choice is left to the tool, mixed_float16 on a GPU. On a CPU that computes bfloat16, a long training takes
+    the faster of float32 and mixed_bfloat16, timed once per machine, image size and batch size.
+
+    Args:
+        folder: of the run's checkpoints, where the choice is kept.
+        options: of the training.
+        classes: number of labels.
+        steps: of the whole training.
+        progress: reports what is being timed.
+    """
+    if options.precision is not Precision.AUTO:
+        return str(options.precision)
+    if tf.config.list_physical_devices("GPU"):
+        return str(Precision.MIXED_FLOAT16)
+    chosen_before = folder / "precision.json"
+    if folder.is_dir():
+        # A run without this file began in float32.
+        return _read(chosen_before) or str(Precision.FLOAT32)
+    if steps < MEASURED_FROM or not cpu_flags() & _BFLOAT16:
+        return str(Precision.FLOAT32)
+    policy = _faster(options.image_size, options.batch_size, classes, progress)
+    if policy is not Precision.FLOAT32:
+        folder.mkdir(parents=True)
+        write_json(chosen_before, {"policy": policy})
+    return str(policy)
+
+
+def _faster(image_size: int, batch_size: int, classes: int, progress: Progress) -> Precision:
+    key = [describe_cpu()[0], usable_cores(), tf.__version__, image_size, batch_size]
+    name = f"precision-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
+    try:
+        if remembered := _read(cache_folder() / name):
+            return Precision(remembered)
+    except (CacheError, ValueError):
+        pass
+    policies = (Precision.FLOAT32, Precision.MIXED_BFLOAT16)
+    with progress.working("timing a step in float32 and mixed_bfloat16"):
+        plain, mixed = step_seconds(policies, image_size, batch_size, classes, _ROUNDS)
+    ratio = statistics.median(after / before for before, after in zip(plain, mixed, strict=True))
+    policy = Precision.MIXED_BFLOAT16 if ratio < _WORTH else Precision.FLOAT32
+    # A user without a writable folder has it timed each time.
+    with suppress(CacheError, OSError):
+        write_json(cache_folder() / name, {"policy": policy, "ratio": ratio})
+    return policy
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["policy"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def step_seconds(
+    policies: Sequence[str], image_size: int, batch_size: int, classes: int, rounds: int
+) -> list[list[float]]:
+    """Seconds of interleaved training steps of Xception, `[policy][round]`; the first step of each is not counted."""
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 255, (batch_size, image_size, image_size, 1)).astype(np.float32)
+    targets = np.eye(classes, dtype=np.float32)[np.arange(batch_size) % classes]
+    models = [_compiled(policy, image_size, classes) for policy in policies]
+    for model in models:
+        model.train_on_batch(images, targets)
+    seconds: list[list[float]] = [[] for _ in policies]
+    for _ in range(rounds):
+        for model, own in zip(models, seconds, strict=True):
+            start = time.perf_counter()
+            model.train_on_batch(images, targets)
+            own.append(time.perf_counter() - start)
+    return seconds
+
+
+def _compiled(policy: str, image_size: int, classes: int) -> Any:
+    with global_policy(policy):
+        model = build_classifier(image_size, classes)
+        model.compile(keras.optimizers.Adam(1e-4), "categorical_crossentropy")
+    return model
+
+
+@contextmanager
+def global_policy(policy: str) -> Iterator[None]:
+    """Models that are built in the body compute under this Keras policy."""
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
