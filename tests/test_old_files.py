@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cxr_edge.artifacts.artifact import read_artifact
-from cxr_edge.artifacts.bundle import listed_artifacts, read_manifest, write_manifest
+from cxr_edge.artifacts.bundle import listed_artifacts, read_bundle, read_manifest, write_manifest
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.migration import current_manifest, current_metadata
 from cxr_edge.artifacts.publishing import publish
@@ -26,6 +26,7 @@ from cxr_edge.evaluation.operating import operating_point_of
 from cxr_edge.evaluation.parity_result import VerifiedArtifact
 from cxr_edge.evaluation.replay import ReplayResult
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
+from cxr_edge.files import sha256_of
 from cxr_edge.imaging.rule import RULE, WITH_GROUPS, same_pixels
 from cxr_edge.prediction.prediction import PredictionBatch
 from cxr_edge.records import from_json, to_json
@@ -80,6 +81,21 @@ def test_an_old_manifest_is_written_as_a_new_one_that_says_the_same(old_bundle: 
     assert "none" not in {entry.quantization.value for entry in read_manifest(old_bundle).artifacts}
     assert json.loads((old_bundle / "manifest.json").read_text())["schema"] == 2
     assert listed_artifacts(old_bundle) == sorted(before, key=lambda artifact: artifact.name)
+
+
+def test_an_old_bundle_passes_the_check_against_its_manifest(tmp_path: Path) -> None:
+    """Its manifest does not repeat how an artifact was calibrated, nor with which packages: the file says it."""
+    path = write_stub(tmp_path / "xception-int8.tflite", old_record("metadata-int8.tflite.json"))
+    manifest = old_record("manifest.json")
+    (entry,) = (entry for entry in manifest["artifacts"] if entry["file"] == path.name)
+    manifest["artifacts"] = [entry | {"sha256": sha256_of(path), "bytes": path.stat().st_size}]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (artifact,) = read_bundle(tmp_path)
+    assert artifact.metadata == read_artifact(path).metadata
+    manifest["shared"]["labels"] = ["Normal", "Viral Pneumonia", "COVID-19"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="differ in labels"):
+        read_bundle(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["int8.tflite", "none.onnx"])

@@ -109,6 +109,10 @@ def checked(artifact: Artifact) -> Artifact:
             "export; copy the bundle again or export it again"
         )
     inside = read_metadata(artifact.path)
+    if not artifact.metadata.packages:
+        # Manifests of schema 1 do not repeat how an artifact was made.
+        stated = replace(artifact.metadata, calibration=inside.calibration, packages=inside.packages)
+        artifact = replace(artifact, metadata=stated)
     if inside != artifact.metadata:
         names = (field.name for field in fields(inside))
         differing = ", ".join(n for n in names if getattr(inside, n) != getattr(artifact.metadata, n))

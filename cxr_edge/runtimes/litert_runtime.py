@@ -80,7 +80,7 @@ class CompiledModelSession:
                 f"{path}: integer probabilities are for the Edge TPU; take another artifact for this GPU"
             )
         if accelerator == "GPU" and artifact.quantization.is_integer:
-            # This is not rounding: with LiteRT 2.3 on SwiftShader, the outputs hardly depend on the image.
+            # LiteRT 2.3 leaves out the stride of 1x1 convolutions in int8: the outputs hardly depend on the image.
             raise ProviderError(
                 f"{path}: LiteRT's GPU accelerator computes int8 files wrong; take a float32 or fp16 artifact"
             )
@@ -156,5 +156,7 @@ RUNTIME = Runtime(
     formats=("tflite",),
     preference=1,
     adapter=_LiteRT(),
-    accelerators=(Provider("gpu", "WebGPU", "refused: its results are wrong, seen with LiteRT 2.3 on SwiftShader"),),
+    accelerators=(
+        Provider("gpu", "WebGPU", "refused: it leaves out the stride of 1x1 convolutions, seen with LiteRT 2.3"),
+    ),
 )

@@ -1,0 +1,8 @@
+import SwiftUI
+
+@main
+struct CxrEdgeApp: App {
+    var body: some Scene {
+        WindowGroup { ContentView() }
+    }
+}
