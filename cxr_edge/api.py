@@ -16,6 +16,7 @@ from cxr_edge.progress import Stage, silently
 if TYPE_CHECKING:
     from cxr_edge.auditing.record import Audit
     from cxr_edge.evaluation.parity_result import VerifiedArtifact
+    from cxr_edge.evaluation.pooled_parity import PooledParity
     from cxr_edge.evaluation.replay import ReplayResult
     from cxr_edge.evaluation.run_metrics import CrossValidation
     from cxr_edge.exporting.export import Exported
@@ -51,6 +52,7 @@ def train(
     batch_size: int | None = None,
     learning_rate: float | None = None,
     precision: str | None = None,
+    strategy: str | None = None,
     seed: int | None = None,
     phantoms: int | None = None,
     on_bad_image: str | None = None,
@@ -78,11 +80,13 @@ def train(
     stated = locals()
     from cxr_edge.runs import latest_run, new_run
     from cxr_edge.runs.progress import SILENT
-    from cxr_edge.train_options import stated_options
+    from cxr_edge.train_options import require_shared_run, stated_options
     from cxr_edge.training.folds import train_or_resume
 
+    options = stated_options(stated)
+    require_shared_run(options, _path(run), resume)
     target = latest_run() if resume and run is None else new_run(_path(run))
-    return train_or_resume(target.folder, stated_options(stated), resume, progress or SILENT)
+    return train_or_resume(target.folder, options, resume, progress or SILENT)
 
 
 def shrink(
@@ -138,10 +142,11 @@ def export(
     min_shifted_agreement: float | None = None,
     max_class_loss: float | None = None,
     stage: Stage = silently,
-) -> Exported:
+) -> Exported | PooledParity:
     """Write a run's artifacts to its bundle. The verdict of each is in its `verdict`; a failed one raises nothing.
 
     Args:
+        run: a run, or a cross-validation, of which each fold is exported and the parity over all folds returned.
         stage: opened as each stage begins.
 
     The others are the options of `cxr-edge export`, with the same defaults.
@@ -166,8 +171,13 @@ def export(
     # TensorFlow takes seconds to import, so only after the options are checked.
     from cxr_edge.exporting.export import Exporter, ExportOptions
     from cxr_edge.runs import find_run
+    from cxr_edge.runs.cross_validation import cross_validation_named
 
     options = ExportOptions(wanted, qat_steps, qat_learning_rate, sensitive_class, sensitivity, _path(folds))
+    if (cross_validation := cross_validation_named(_path(run))) is not None:
+        from cxr_edge.exporting.export_folds import export_folds
+
+        return export_folds(cross_validation, options, stage)
     return Exporter(find_run(_path(run)), options, stage).export()
 
 
@@ -188,18 +198,20 @@ def verify(
     runtime: Sequence[str] = (),
     threads: int | None = None,
     stage: Stage = silently,
-) -> Sequence[VerifiedArtifact | ReplayResult]:
+) -> Sequence[VerifiedArtifact | ReplayResult] | PooledParity:
     """Compare each artifact present in a bundle with the Keras model, or with what was recorded at export.
 
     Args:
         artifact: single files, for `replay`.
+        run: a run, or a cross-validation, whose exported folds are judged together.
         replay: compare with the record, which takes neither TensorFlow nor the run.
         stage: opened as each stage of a comparison with Keras begins.
 
     The others are the options of `cxr-edge verify`, with the same defaults.
 
     Returns:
-        A result per artifact; for a replay, per artifact and runtime. A failed `verdict` does not raise.
+        A result per artifact; for a replay, per artifact and runtime; for a cross-validation, the pooled results and
+        those by fold. A failed `verdict` does not raise.
 
     Raises:
         ArtifactError: there is no such bundle, or it was tampered with.
@@ -207,7 +219,6 @@ def verify(
     """
     from cxr_edge.errors import OptionError
     from cxr_edge.evaluation.gate import demanded
-    from cxr_edge.runtimes.selection import find_bundle
 
     demands = demanded(
         min_agreement=min_agreement,
@@ -222,11 +233,29 @@ def verify(
         return _replayed([Path(path) for path in artifact], _path(bundle), _path(run), runtime, threads)
     if runtime or artifact:
         raise OptionError("artifact and runtime go with replay; Keras is compared with a bundle, on preferred runtimes")
+    return _beside_keras(_path(bundle), _path(run), _path(data), demands, (train_images, shift_images), stage)
+
+
+def _beside_keras(
+    bundle: Path | None,
+    run: Path | None,
+    data: Path | None,
+    demands: dict[str, float],
+    images: tuple[int, int],
+    stage: Stage,
+) -> Sequence[VerifiedArtifact] | PooledParity:
+    from cxr_edge.errors import OptionError
     from cxr_edge.evaluation.conditions import Scope
     from cxr_edge.exporting.verify import verify_bundle
+    from cxr_edge.exporting.verify_folds import verify_folds
+    from cxr_edge.runs.cross_validation import cross_validation_named
+    from cxr_edge.runtimes.selection import find_bundle
 
-    scope = Scope.of_verify(train_images, shift_images)
-    return verify_bundle(find_bundle(_path(bundle), _path(run)), demands, scope, stage, _path(data)).results
+    if (folder := cross_validation_named(run)) is None:
+        return verify_bundle(find_bundle(bundle, run), demands, Scope.of_verify(*images), stage, data).results
+    if bundle is not None or data is not None:
+        raise OptionError(f"{folder} holds folds: neither a bundle nor data goes with it; name the run of one fold")
+    return verify_folds(folder, demands, images[1], stage)
 
 
 def _replayed(

@@ -21,6 +21,14 @@ class Precision(StrEnum):
     MIXED_FLOAT16 = "mixed_float16"
 
 
+class Strategy(StrEnum):
+    """How a training is distributed: on one device, on all GPUs of this machine, or on the workers in TF_CONFIG."""
+
+    NONE = "none"
+    MIRRORED = "mirrored"
+    MULTI_WORKER = "multi-worker"
+
+
 class OnBadImage(StrEnum):
     """What to do with images that cannot be decoded: leave them out and name them, or refuse to start."""
 

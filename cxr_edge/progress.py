@@ -41,3 +41,8 @@ Stage = Callable[[str, int | None], AbstractContextManager[Steps]]
 def silently(title: str, steps: int | None) -> AbstractContextManager[Steps]:
     """The `Stage` that shows nothing."""
     return nullcontext(_Silent())
+
+
+def titled(stage: Stage, prefix: str) -> Stage:
+    """The stage, with a prefix before each title."""
+    return lambda title, steps: stage(f"{prefix}: {title}", steps)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from cxr_edge.choices import OnBadImage, Precision, Resize, choice_of
+from cxr_edge.choices import OnBadImage, Precision, Resize, Strategy, choice_of
 from cxr_edge.errors import OptionError
 from cxr_edge.option import Option, Panel, declared, flag_of
 
@@ -77,6 +77,15 @@ class TrainOptions:
         ),
     ]
     seed: Annotated[int, Option(Panel.TRAINING, "Of the split, the weights and the batches.", default=0, minimum=0)]
+    strategy: Annotated[
+        Strategy,
+        Option(
+            Panel.TRAINING,
+            "none (one device), mirrored (all GPUs here) or multi-worker (this is one of the workers in TF_CONFIG); "
+            "--batch-size is that of all together.",
+            metavar="STRATEGY",
+        ),
+    ] = Strategy.NONE
     hold_out_source: Annotated[
         str | None, Option(Panel.SPLIT, "Test on all images of one source, and on no other.", metavar="NAME")
     ] = None
@@ -109,6 +118,8 @@ class TrainOptions:
         if self.weights not in (IMAGENET, FROM_SCRATCH) and not Path(self.weights).is_file():
             raise OptionError(f"{self.weights}: no such weights file; --weights takes imagenet, none or an .h5 file")
         self._check_split()
+        if self.strategy is Strategy.MULTI_WORKER and self.folds is not None and self.fold is None:
+            raise OptionError("--strategy multi-worker trains one run: train the folds one by one, with --fold")
         if self.seed > 2**31 - 1:
             raise OptionError(f"--seed {self.seed}: at most {2**31 - 1}")
         if not 0 < self.learning_rate < 1:
@@ -171,6 +182,12 @@ def _typed(name: str, value: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return choice_of(kind, value, flag_of(name))
     return tuple(value) if isinstance(value, list) else value
+
+
+def require_shared_run(stated: Mapping[str, Any], run: Path | None, resuming: bool) -> None:
+    """Raises OptionError if workers would each name a new run by the time."""
+    if stated.get("strategy") is Strategy.MULTI_WORKER and run is None and not resuming:
+        raise OptionError("--strategy multi-worker needs --run: a folder that all workers share")
 
 
 def require_same(options: TrainOptions, stated: Mapping[str, Any], folder: Path) -> None:

@@ -22,6 +22,7 @@ from cxr_edge.benchmarking.record import BenchRecord
 from cxr_edge.evaluation.int8_noise import Explanation
 from cxr_edge.evaluation.operating_record import OperatingRecord
 from cxr_edge.evaluation.parity_result import VerifiedArtifact
+from cxr_edge.evaluation.pooled_parity import PooledParity
 from cxr_edge.evaluation.replay import ReplayResult
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
 from cxr_edge.inspection.inspect import Inspection
@@ -47,6 +48,7 @@ WRITTEN: dict[str, tuple[Any, str]] = {
     "metadata": (ArtifactMetadata, "metadata inside an artifact"),
     "metrics": (RunMetrics, "train --json, and metrics.json of a run"),
     "operating-point": (OperatingRecord, "operating_point of an artifact's metadata, and of a manifest's artifact"),
+    "pooled-parity": (PooledParity, "verify --json and export --json of a cross-validation"),
     "predict": (PredictionBatch, "predict --json"),
     "installed": (Installation, "installed.json of a folder that install keeps"),
     "release": (Release, "release.json of a bundle"),
@@ -57,10 +59,10 @@ WRITTEN: dict[str, tuple[Any, str]] = {
 #: What `--json` of a command may write.
 _OF_COMMAND = {
     **{name: (name,) for name in ("audit", "bench", "devices", "evaluate", "inspect", "predict")},
-    "export": ("verify", "int8-noise"),
+    "export": ("verify", "int8-noise", "pooled-parity"),
     "shrink": ("metrics",),
     "train": ("metrics", "cross-validation"),
-    "verify": ("verify", "replay"),
+    "verify": ("verify", "replay", "pooled-parity"),
 }
 #: What a training and an export leave in the folder of the run.
 _IN_RUN = {

@@ -19,7 +19,7 @@ from cxr_edge.evaluation.logits import EXACT_DB, INT8_FLOOR, centred_logits, sig
 from cxr_edge.evaluation.parity_result import ALL_PARTS, ALL_SHIFTS, ParityResult, VerifiedArtifact
 from cxr_edge.evaluation.shifts import SUITE, Shift
 from cxr_edge.records import from_json, to_json
-from cxr_edge.statistics.agreement import compare_conditions, judge_conditions
+from cxr_edge.statistics.agreement import compare_conditions, judge_conditions, scored_conditions
 from cxr_edge.statistics.intervals import sign_test
 from cxr_edge.statistics.parity import parity, with_conditions
 
@@ -56,7 +56,7 @@ def results(noise: float, drift: float = 0.0, under: str | None = None) -> Parit
         off = random.normal(size=logits.shape) * noise - (drift * np.array([1, 0, 0]) if here else 0)
         candidate.append(softmax(logits + off))
     labelled = parity(reference[0], candidate[0], np.arange(IMAGES) % 3, LABELS, Gate())
-    return with_conditions(labelled, compare_conditions(conditions(), reference, candidate, LABELS))
+    return with_conditions(labelled, compare_conditions(scored_conditions(conditions(), reference, candidate), LABELS))
 
 
 def failed(result: ParityResult) -> set[tuple[str, str | None]]:
@@ -93,7 +93,9 @@ def test_a_collapsed_artifact_fails_on_images_as_they_are() -> None:
     random = np.random.default_rng(5)
     reference = [softmax(logits_of(number)) for number in range(len(conditions()))]
     collapsed = [softmax(random.normal(size=(IMAGES, 3))) for _ in reference]
-    demands = judge_conditions(compare_conditions(conditions(), reference, collapsed, LABELS), Gate())
+    demands = judge_conditions(
+        compare_conditions(scored_conditions(conditions(), reference, collapsed), LABELS), Gate()
+    )
     assert {"all parts", "darker"} <= {demand.condition for demand in demands if demand.verdict == "failed"}
 
 
@@ -103,7 +105,7 @@ def test_copies_of_one_image_are_one_witness() -> None:
     turned = reference[0].copy()
     turned[:30:3] = [0, 1, 0]
     candidate = [reference[0], *[turned] * 3]
-    found = compare_conditions(conditions()[:4], reference, candidate, LABELS)
+    found = compare_conditions(scored_conditions(conditions()[:4], reference, candidate), LABELS)
     pooled = next(one for one in found if one.shift == ALL_SHIFTS)
     alone = next(one for one in found if (one.part, one.shift) == (ALL_PARTS, "noise"))
     assert pooled.images == 3 * alone.images
@@ -115,7 +117,7 @@ def test_copies_of_one_image_are_one_witness() -> None:
 def test_what_is_no_number_agrees_with_nothing_and_fails() -> None:
     reference = [softmax(logits_of(0))] * 4
     broken = [*reference[:3], np.full_like(reference[3], np.nan)]
-    found = compare_conditions(conditions()[:4], reference, broken, LABELS)
+    found = compare_conditions(scored_conditions(conditions()[:4], reference, broken), LABELS)
     assert found[3].agreement.value == 0
     assert found[3].signal_to_noise_db is None
     labelled = parity(reference[0], reference[0], np.arange(IMAGES) % 3, LABELS, Gate(0, 1, 1, 0, 1))

@@ -12,6 +12,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge train", "on phantoms, to see that it works"),
         ("cxr-edge train --resume", "resume the latest run"),
         ("cxr-edge train --data x-rays --folds 5", "cross-validation"),
+        ("cxr-edge train --data x-rays --run runs/two --strategy multi-worker", "with the other workers in TF_CONFIG"),
         ("cxr-edge train --like runs/first --seed 1", "as another run, but for the seed"),
         ("cxr-edge train --config train.toml", "options from a file"),
         ("cxr-edge train --data x-rays --tensorboard", "with logs for tensorboard --logdir runs"),
@@ -27,10 +28,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge export --quantize all", "float32, fp16, int8 and int8-ptq"),
         ("cxr-edge export --recipe raspberry-pi-5", "for one kind of device"),
         ("cxr-edge export --explain-int8", "which layers lose how much"),
+        ("cxr-edge export --run runs/folds", "each fold of a cross-validation, and their pooled parity"),
     ),
     "verify": (
         ("cxr-edge verify", "every artifact against the Keras model"),
         ("cxr-edge verify --data new-x-rays", "on other images too, labelled or not"),
+        ("cxr-edge verify --run runs/folds --min-agreement 0.99", "all folds of a cross-validation together"),
         ("cxr-edge verify --bundle bundle --replay", "on a device, without TensorFlow"),
     ),
     "evaluate": (

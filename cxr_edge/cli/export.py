@@ -10,7 +10,7 @@ import typer
 
 from cxr_edge.cli.export_choices import FormatChoice, QuantizationChoice
 from cxr_edge.cli.gate_options import GateOptions
-from cxr_edge.cli.options import ConfigOption, JsonOption, RunOption
+from cxr_edge.cli.options import ConfigOption, JsonOption, RunOrFoldsOption
 from cxr_edge.cli.spread import spread
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class DecisionRuleOptions:
 @spread("artifacts", "fine_tuning", "decision_rule", "gate")
 def command(
     *,
-    run: RunOption = None,
+    run: RunOrFoldsOption = None,
     artifacts: RecipeOptions,
     explain_int8: Annotated[
         bool,
@@ -143,18 +143,26 @@ def command(
     config: ConfigOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Write TFLite and ONNX artifacts of a run to its bundle, and verify them against the Keras model."""
+    """Write TFLite and ONNX artifacts of a run to its bundle, and verify them against the Keras model.
+
+    With --run on the folder of a cross-validation, each fold is exported, unless it has been, and the artifacts of all
+    folds are judged together.
+    """
     from cxr_edge.exporting.recipe_file import recipe_of_options
 
     recipe = recipe_of_options(**asdict(artifacts), gate=gate.demanded())
     # TensorFlow takes seconds to import, so only after the options are checked.
     from cxr_edge.exporting.export import ExportOptions
     from cxr_edge.runs import find_run
+    from cxr_edge.runs.cross_validation import cross_validation_named
 
     if explain_int8:
         _explain(find_run(run), recipe, data, json)
+        return
+    options = ExportOptions(recipe, **asdict(fine_tuning), **asdict(decision_rule))
+    if (cross_validation := cross_validation_named(run)) is not None:
+        _export_folds(cross_validation, options, json)
     else:
-        options = ExportOptions(recipe, **asdict(fine_tuning), **asdict(decision_rule))
         export_and_show(find_run(run), options, json)
 
 
@@ -192,6 +200,18 @@ def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) 
     if json is not None:
         write_json(json, to_json(rows))
     gate_parity(rows)
+
+
+def _export_folds(folder: Path, options: ExportOptions, json: Path | None) -> None:
+    from cxr_edge.cli.pooled_parity import report_pooled_parity
+    from cxr_edge.console import stage
+    from cxr_edge.exporting.export_folds import export_folds
+    from cxr_edge.reporting.terminal.pooled_parity import show_fold
+    from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.training.compute_device import compute_device
+
+    show(f"exporting on {compute_device()}")
+    report_pooled_parity(export_folds(folder, options, stage, show_fold), json)
 
 
 def _explain(run: Run, recipe: Recipe, data: Path | None, json: Path | None) -> None:

@@ -20,6 +20,15 @@ RunOption = Annotated[
         "--run", help="Run: its folder, or its name under runs/.", show_default="the latest under runs/", metavar="DIR"
     ),
 ]
+RunOrFoldsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        help="Run, or cross-validation: its folder, or its name under runs/.",
+        show_default="the latest run under runs/",
+        metavar="DIR",
+    ),
+]
 ArtifactOption = Annotated[
     Path | None,
     typer.Option(

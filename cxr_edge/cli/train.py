@@ -39,10 +39,11 @@ def command(
     from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.runs import latest_run, new_run
-    from cxr_edge.train_options import stated_options
+    from cxr_edge.train_options import require_shared_run, stated_options
 
-    target = latest_run() if resume and run is None else new_run(run)
     stated = stated_options(options)
+    require_shared_run(stated, run, resume)
+    target = latest_run() if resume and run is None else new_run(run)
     with interruptible(lambda: how_to_resume(target.folder)):
         show(f"training in {target.folder}")
         result = _trained(target.folder, stated, resume)

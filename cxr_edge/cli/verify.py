@@ -13,7 +13,7 @@ from cxr_edge.cli.options import (
     ArtifactsOption,
     BundleOption,
     JsonOption,
-    RunOption,
+    RunOrFoldsOption,
     SignatureOption,
     ThreadsOption,
 )
@@ -58,7 +58,7 @@ def command(
     gate: GateOptions,
     artifacts: ArtifactsOption = None,
     bundle: BundleOption = None,
-    run: RunOption = None,
+    run: RunOrFoldsOption = None,
     data: _Data = None,
     train_images: _TrainImages = 300,
     shift_images: _ShiftImages = 60,
@@ -70,12 +70,23 @@ def command(
 ) -> None:
     """Compare each artifact with the Keras model, on all parts of the split and under shifts, or with its own record.
 
-    On a device without TensorFlow, that is its recorded reference outputs. Exit status 3 if an artifact fails.
+    On a device without TensorFlow, that is its recorded reference outputs. With --run on the folder of a
+    cross-validation, the artifacts of all folds are judged together, each on its own test part. Exit status 3 if an
+    artifact fails.
     """
     from cxr_edge.errors import OptionError
     from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.runs.cross_validation import cross_validation_named
     from cxr_edge.runtimes.selection import select
 
+    if (cross_validation := cross_validation_named(run)) is not None:
+        if artifacts or bundle or data or replay or runtimes:
+            raise OptionError(
+                f"{cross_validation} holds folds: only the gate's demands, --shift-images and --json go with it; for "
+                f"the rest, name one, such as --run {cross_validation / 'fold-1'}"
+            )
+        _folds(cross_validation, gate.demanded(), shift_images, json)
+        return
     selection = select(artifacts or (), bundle, run)
     folder = selection.folder
     reason = "a file by itself" if folder is None else _without_keras(folder)
@@ -114,6 +125,14 @@ def _against_keras(
     if json is not None:
         write_json(json, to_json(rows))
     gate_parity(rows)
+
+
+def _folds(folder: Path, demands: dict[str, float], shift_images: int, json: Path | None) -> None:
+    from cxr_edge.cli.pooled_parity import report_pooled_parity
+    from cxr_edge.console import stage
+    from cxr_edge.exporting.verify_folds import verify_folds
+
+    report_pooled_parity(verify_folds(folder, demands, shift_images, stage), json)
 
 
 def _without_keras(folder: Path) -> str | None:

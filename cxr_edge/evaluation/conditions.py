@@ -49,6 +49,11 @@ class Scope:
         return cls({LABELLED_PART: None, VALIDATION: None}, {VALIDATION: 60, LABELLED_PART: 60})
 
     @classmethod
+    def of_folds(cls, shift_images: int) -> Scope:
+        """Of a fold of a cross-validation, the test part alone, which no other fold has."""
+        return cls({LABELLED_PART: None}, {LABELLED_PART: shift_images})
+
+    @classmethod
     def of_labels(cls) -> Scope:
         """Only the part with labels."""
         return cls({LABELLED_PART: None}, {})

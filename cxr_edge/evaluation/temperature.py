@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 #: Standard deviation of the prior on the temperature's logarithm: from half to double with a probability of 68 %.
 PRIOR_DEVIATION = float(np.log(2))
+#: One for all images, or one for each, `[N, 1]`.
+Temperature = float | NDArray[np.float64]
 
 
-def apply_temperature(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float32]:
+def apply_temperature(probabilities: NDArray[np.floating], temperature: Temperature) -> NDArray[np.float32]:
     """The probabilities `[N, K]` after dividing the logits by the temperature."""
     return np.asarray(np.exp(_log_scaled(probabilities, temperature)), dtype=np.float32)
 
@@ -39,7 +41,7 @@ def fit_temperature(probabilities: NDArray[np.floating], targets: NDArray[np.int
     return float(f"{np.exp(minimum.x):.4g}")
 
 
-def _log_scaled(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
+def _log_scaled(probabilities: NDArray[np.floating], temperature: Temperature) -> NDArray[np.float64]:
     logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-30)) / temperature
     logits -= logits.max(axis=1, keepdims=True)
     return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))

@@ -35,7 +35,7 @@ from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import Session, require_loadable, runtimes_for
 from cxr_edge.runtimes.selection import artifacts_of_bundle, run_of
 from cxr_edge.runtimes.trial import Trial
-from cxr_edge.statistics.agreement import compare_conditions
+from cxr_edge.statistics.agreement import ScoredCondition, compare_conditions, scored_conditions
 from cxr_edge.statistics.parity import flipped, parity, with_conditions
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 
@@ -80,7 +80,11 @@ class Reference:
         result = parity(self.probabilities[0], answers[0], self.targets, labels, gate, self.temperature)
         if len(self.conditions) == 1:
             return result
-        return with_conditions(result, compare_conditions(self.conditions, self.probabilities, answers, labels, floor))
+        return with_conditions(result, compare_conditions(self.scored(answers), labels, floor))
+
+    def scored(self, answers: Sequence[Probabilities]) -> list[ScoredCondition]:
+        """The conditions with both probabilities, those from `score` as the candidate's."""
+        return scored_conditions(self.conditions, self.probabilities, answers)
 
 
 @dataclass(frozen=True)

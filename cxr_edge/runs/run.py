@@ -113,6 +113,11 @@ class Run:
         try:
             return RunConfig.from_json(json.loads(read_bounded(self.config_file, MAX_RECORD_BYTES)))
         except FileNotFoundError:
+            fold = self.folder / "fold-1"
+            if (fold / "run.json").is_file():
+                raise RunError(
+                    f"{self.folder}: holds the folds of a cross-validation; name one, such as {fold}"
+                ) from None
             raise RunError(f"{self.folder}: not a run folder; create one with cxr-edge train") from None
         except (OSError, ValueError) as error:
             raise RunError(f"{self.config_file}: damaged ({error})") from None

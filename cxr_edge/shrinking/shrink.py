@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr_edge import __version__
+from cxr_edge.choices import Strategy
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.layouts import PARTS
 from cxr_edge.data.split import Split, run_split
@@ -102,6 +103,7 @@ def _write(teacher: Run, run: Run, config: RunConfig, options: ShrinkOptions, st
         head_epochs=0,
         epochs=options.epochs,
         learning_rate=options.learning_rate,
+        strategy=Strategy.NONE,
         tensorboard=False,
         mlflow=False,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from cxr_edge.statistics.intervals import kl_divergences, sign_test
 
 
 @dataclass(frozen=True)
-class _Scored:
+class ScoredCondition:
     """One condition with the probabilities `[n, K]` of both, and an identifying number for each image `[n]`."""
 
     part: str
@@ -29,29 +29,16 @@ class _Scored:
     identity: NDArray[np.intp]
 
 
-def compare_conditions(
+def scored_conditions(
     conditions: Sequence[Condition],
     reference: Sequence[NDArray[np.float32]],
     candidate: Sequence[NDArray[np.float32]],
-    labels: Sequence[str],
-    floor: float = FLOOR,
-) -> tuple[ConditionResult, ...]:
-    """Each condition on its own, and those of the split pooled: unshifted, under each shift, and under all shifts.
-
-    Args:
-        conditions: the scored conditions.
-        reference, candidate: probabilities `[n, K]` of each.
-        labels: K names.
-        floor: as that of `signal_to_noise`.
-
-    Returns:
-        The pooled ones first. Under all shifts together, an image counts once in the interval and the flips, by the
-        balance of its shifted copies, which are not independent.
-    """
+) -> list[ScoredCondition]:
+    """Conditions with the probabilities `[n, K]` of the reference and of the artifact."""
     # An image of a part has the same number in all conditions of the part.
     starts = {part: 1_000_000 * index for index, part in enumerate(PARTS)}
-    scored = [
-        _Scored(
+    return [
+        ScoredCondition(
             condition.part,
             condition.shift.name if condition.shift else None,
             first,
@@ -60,17 +47,42 @@ def compare_conditions(
         )
         for condition, first, second in zip(conditions, reference, candidate, strict=True)
     ]
+
+
+def pooled_over_folds(folds: Sequence[Sequence[ScoredCondition]]) -> list[ScoredCondition]:
+    """Each condition with the images of all folds, which are different images. All folds have the same conditions."""
+    numbered = [
+        [replace(entry, identity=entry.identity + 1_000_000_000 * number) for entry in fold]
+        for number, fold in enumerate(folds)
+    ]
+    return [_pooled(entries, entries[0].part, entries[0].shift) for entries in zip(*numbered, strict=True)]
+
+
+def compare_conditions(
+    scored: Sequence[ScoredCondition], labels: Sequence[str], floor: float = FLOOR
+) -> tuple[ConditionResult, ...]:
+    """Each condition on its own, and those of the split pooled: unshifted, under each shift, and under all shifts.
+
+    Args:
+        scored: the scored conditions.
+        labels: K names.
+        floor: as that of `signal_to_noise`.
+
+    Returns:
+        The pooled ones first. Under all shifts together, an image counts once in the interval and the flips, by the
+        balance of its shifted copies, which are not independent.
+    """
     own = [entry for entry in scored if entry.part in PARTS]
     shifts = list(dict.fromkeys(entry.shift for entry in own))
-    pooled = [_pooled([entry for entry in own if entry.shift == shift], shift) for shift in shifts]
+    pooled = [_pooled([entry for entry in own if entry.shift == shift], ALL_PARTS, shift) for shift in shifts]
     if any(shifts):
-        pooled.append(_pooled([entry for entry in own if entry.shift], ALL_SHIFTS))
+        pooled.append(_pooled([entry for entry in own if entry.shift], ALL_PARTS, ALL_SHIFTS))
     return tuple(_result(entry, labels, floor) for entry in [*pooled, *scored])
 
 
-def _pooled(scored: Sequence[_Scored], shift: str | None) -> _Scored:
-    return _Scored(
-        ALL_PARTS,
+def _pooled(scored: Sequence[ScoredCondition], part: str, shift: str | None) -> ScoredCondition:
+    return ScoredCondition(
+        part,
         shift,
         np.concatenate([entry.reference for entry in scored]),
         np.concatenate([entry.candidate for entry in scored]),
@@ -78,7 +90,7 @@ def _pooled(scored: Sequence[_Scored], shift: str | None) -> _Scored:
     )
 
 
-def _result(scored: _Scored, labels: Sequence[str], floor: float) -> ConditionResult:
+def _result(scored: ScoredCondition, labels: Sequence[str], floor: float) -> ConditionResult:
     reference, candidate = scored.reference, scored.candidate
     finite = np.isfinite(candidate).all(axis=1)
     # Non-finite values agree with nothing.

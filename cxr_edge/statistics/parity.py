@@ -22,7 +22,7 @@ from cxr_edge.evaluation.parity_result import (
     ParityResult,
 )
 from cxr_edge.evaluation.shifts import VERSION
-from cxr_edge.evaluation.temperature import apply_temperature
+from cxr_edge.evaluation.temperature import Temperature, apply_temperature
 from cxr_edge.intervals import Interval, wilson_interval
 from cxr_edge.statistics.agreement import judge_conditions
 from cxr_edge.statistics.intervals import kl_divergence, mcnemar, paired_difference
@@ -36,7 +36,7 @@ def parity(
     targets: NDArray[np.integer],
     labels: Sequence[str],
     gate: Gate,
-    temperature: float = 1.0,
+    temperature: Temperature = 1.0,
 ) -> ParityResult:
     """Compare probabilities on labelled images and judge them.
 
@@ -46,7 +46,8 @@ def parity(
         targets: label indices `[N]`.
         labels: K names.
         gate: the demands.
-        temperature: the one that both were scaled by, to report the calibration without it too.
+        temperature: the one that both were scaled by, to report the calibration without it too; `[N, 1]` if the images
+            come from several models.
 
     Returns:
         Figures with their intervals, and the demands, each with its figure, limit, the bound it is judged by and
@@ -120,7 +121,7 @@ def _class_parity(
 
 
 def _calibration_errors(
-    reference: Probabilities, candidate: Probabilities, targets: NDArray[np.integer], temperature: float
+    reference: Probabilities, candidate: Probabilities, targets: NDArray[np.integer], temperature: Temperature
 ) -> CalibrationErrors:
     def both(probabilities: Probabilities) -> tuple[float | None, float | None]:
         if not np.isfinite(probabilities).all():

@@ -23,19 +23,23 @@ class Augmentation:
     contrast: float = 0.20
 
 
-def augment(images: Any, seed: Any, amount: Augmentation) -> Any:
+def augmentation_draws(seed: Any, count: int) -> Any:
+    """Random numbers for `augment`, float32 `[7, count]` from -1 to 1; the same seed, int32 `[2]`, gives the same."""
+    return tf.random.stateless_uniform([7, count], seed, -1.0, 1.0)
+
+
+def augment(images: Any, draws: Any, amount: Augmentation) -> Any:
     """Augment a batch.
 
     Args:
         images: float32 `[N, S, S, 1]`, grey values 0..255.
-        seed: int32 `[2]`; the same seed gives the same augmentation.
+        draws: float32 `[7, N]`, from `augmentation_draws`.
         amount: the maximum magnitudes.
 
     Returns:
         float32 `[N, S, S, 1]`, clipped to 0..255.
     """
-    count, size = tf.shape(images)[0], tf.cast(tf.shape(images)[1], tf.float32)
-    draws = tf.random.stateless_uniform([7, count], seed, -1.0, 1.0)
+    size = tf.cast(tf.shape(images)[1], tf.float32)
     angle = draws[0] * (amount.rotation_degrees * np.pi / 180)
     scale_x, scale_y = 1 + draws[1] * amount.zoom, 1 + draws[2] * amount.zoom
     shift_x, shift_y = draws[3] * amount.shift * size, draws[4] * amount.shift * size

@@ -18,8 +18,9 @@ with quiet():
     import tensorflow as tf
     import tf_keras as keras
 
-    # TensorFlow logs the CPU's features when it initializes the devices.
-    tf.config.list_logical_devices()
+    # TensorFlow logs the CPU's features when it initializes the devices, which a worker's strategy must do itself.
+    if "TF_CONFIG" not in os.environ:
+        tf.config.list_logical_devices()
 
 if not is_verbose():
     tf.get_logger().setLevel("ERROR")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cxr_edge.processors import describe_cpu
 from cxr_edge.runtimes.gpus import nvidia_nodes
 from cxr_edge.training.backend import THREADS, tf
+from cxr_edge.training.strategy import Distribution
 from cxr_edge.wording import counted
 
 
@@ -21,13 +22,19 @@ class ComputeDevice:
         return self.name if self.unused is None else f"{self.name}; {self.unused}"
 
 
-def compute_device() -> ComputeDevice:
-    """The GPUs that TensorFlow sees, otherwise the CPU."""
+def compute_device(distribution: Distribution | None = None) -> ComputeDevice:
+    """The GPUs that TensorFlow sees, otherwise the CPU; and this process's place in a distributed training."""
+    if distribution is not None and distribution.strategy is not None:
+        gpus = tf.config.list_physical_devices("GPU")
+        device = counted(len(gpus), "GPU") if gpus else f"CPU, {describe_cpu()[0]}, {counted(THREADS, 'thread')}"
+        return ComputeDevice(f"{device}; {distribution}")
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
         # Without a distribution strategy, TensorFlow uses only the first one.
-        unused = f"{', '.join(names[1:])} stays idle: a training takes one GPU" if len(names) > 1 else None
+        unused = (
+            f"{', '.join(names[1:])} stays idle: train --strategy mirrored takes all GPUs" if len(names) > 1 else None
+        )
         return ComputeDevice(f"GPU, {names[0]}", unused)
     cpu = ComputeDevice(f"CPU, {describe_cpu()[0]}, {counted(THREADS, 'thread')}")
     if not nvidia_nodes():

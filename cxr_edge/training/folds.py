@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from cxr_edge.evaluation.run_metrics import CrossValidation, pooled, read_run_me
 from cxr_edge.files import write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
+from cxr_edge.runs.cross_validation import fold_run, is_cross_validation
 from cxr_edge.runs.lock import locked
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import TrainOptions, completed, require_same
@@ -65,30 +66,21 @@ def cross_validate(folder: Path, options: TrainOptions, progress: Progress = SIL
         return _all_folds(folder, options, progress)
 
 
-def is_cross_validation(folder: Path) -> bool:
-    """Whether a folder holds the runs of `cross_validate`."""
-    return _first_run(folder).config_file.is_file()
-
-
 def resume_folds(folder: Path, stated: Mapping[str, Any], progress: Progress = SILENT) -> CrossValidation:
     """Train the unfinished folds with the options of the first; any stated option must equal those.
 
     Raises:
         OptionError, DataError, RunError, WeightsError: as a single training.
     """
-    options = _first_run(folder).config().options
+    options = fold_run(folder, 1).config().options
     require_same(options, stated, folder)
     with locked(folder):
         return _all_folds(folder, replace(options, fold=None), progress)
 
 
-def _first_run(folder: Path) -> Run:
-    return Run(folder / "fold-1")
-
-
 def _all_folds(folder: Path, options: TrainOptions, progress: Progress) -> CrossValidation:
     count = options.folds or 0
-    runs = [Run(folder / f"fold-{number}") for number in range(1, count + 1)]
+    runs = [fold_run(folder, number) for number in range(1, count + 1)]
     for number, run in enumerate(runs, start=1):
         if run.model_file.is_file():
             continue
@@ -97,21 +89,21 @@ def _all_folds(folder: Path, options: TrainOptions, progress: Progress) -> Cross
             resume(run, {}, progress)
         else:
             train_new(run, replace(options, fold=number), progress)
-        _forget_model()
-    _check_same_images(runs)
+        forget_models()
+    require_same_images(runs)
     figures = pooled([read_run_metrics(run.metrics_file) for run in runs])
     write_json(folder / RECORD, to_json(figures))
     return figures
 
 
-def _forget_model() -> None:
-    """Otherwise each model stays in memory."""
+def forget_models() -> None:
+    """Free the memory of Keras models that are no longer used: Keras itself keeps each."""
     from cxr_edge.training.backend import keras
 
     keras.backend.clear_session()
 
 
-def _check_same_images(runs: list[Run]) -> None:
+def require_same_images(runs: Sequence[Run]) -> None:
     """Raises DataError unless the test parts together have each image once: the data changed between folds."""
     splits = [run_split(run) for run in runs]
     tested = Counter((item.path, item.sha256) for split in splits for item in split.part("test"))

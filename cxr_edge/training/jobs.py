@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cxr_edge.choices import Strategy
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import RunError
+from cxr_edge.evaluation.run_metrics import read_run_metrics
 from cxr_edge.runs import Run
+from cxr_edge.runs.history import read_history
 from cxr_edge.runs.leftovers import remove_leftovers
 from cxr_edge.runs.lock import locked
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import TrainOptions, require_same
+from cxr_edge.training.cluster import cluster_of_environment
 from cxr_edge.training.result import TrainingResult
-from cxr_edge.training.start import start_run, starting
+from cxr_edge.training.start import require_new, start_run, starting
 from cxr_edge.training.tracking import tracked
+from cxr_edge.wording import counted
+
+if TYPE_CHECKING:
+    from cxr_edge.training.strategy import Distribution
 
 
 def train_new(run: Run, options: TrainOptions, progress: Progress = SILENT) -> TrainingResult:
     """Start a run in a folder without one, and train it.
+
+    Of several workers, the chief does; the others train with it, and write nothing.
 
     Raises:
         OptionError, DataError, RunError, WeightsError, MissingDependencyError: nothing is left of the run if no epoch
             was finished.
     """
     options.check()
+    require_new(run)
+    workers = _connected(options, progress)
+    if workers is not None and not workers.is_chief:
+        return _train_with_chief(run, progress, workers)
     progress = tracked(options, progress)
     with starting(run):
         remove_leftovers(run)
         start_run(run, options, progress)
-        return train_started(run, progress)
+        return train_started(run, progress, workers)
 
 
 def resume(run: Run, stated: Mapping[str, Any], progress: Progress = SILENT) -> TrainingResult:
@@ -40,25 +54,59 @@ def resume(run: Run, stated: Mapping[str, Any], progress: Progress = SILENT) -> 
     """
     options = run.config().options
     require_same(options, stated, run.folder)
+    if run.model_file.is_file():
+        with locked(run.folder):
+            remove_leftovers(run)
+        raise RunError(f"{run.folder}: its training is finished; nothing to resume")
+    workers = _connected(options, progress)
+    if workers is not None and not workers.is_chief:
+        return _train_with_chief(run, progress, workers)
     progress = tracked(options, progress)
     with locked(run.folder):
         remove_leftovers(run)
-        if run.model_file.is_file():
-            raise RunError(f"{run.folder}: its training is finished; nothing to resume")
-        return train_started(run, progress)
+        return train_started(run, progress, workers)
 
 
-def train_started(run: Run, progress: Progress = SILENT) -> TrainingResult:
+def _connected(options: TrainOptions, progress: Progress) -> Distribution | None:
+    """The workers of a distributed training, each of which can reach the others; None if there is only this process."""
+    if options.strategy is not Strategy.MULTI_WORKER:
+        return None
+    cluster = cluster_of_environment()
+    with progress.working(f"waiting for {counted(len(cluster.workers) - 1, 'other worker')}"):
+        cluster.wait_for_peers()
+    with progress.working("starting TensorFlow"):
+        from cxr_edge.training.strategy import distribution_of
+
+        return distribution_of(options.strategy)
+
+
+def train_started(run: Run, progress: Progress = SILENT, workers: Distribution | None = None) -> TrainingResult:
     """Train a run that has its `run.json` and is held; see `cxr_edge.training.train`."""
     progress.run_started(run, run.config(), run_split(run))
     try:
+        if workers is not None:
+            workers.barrier()
         with progress.working("starting TensorFlow"):
             # Takes seconds, so only after the options and the images are checked.
             from cxr_edge.training import train
 
         result = train.train(run, progress)
+        if workers is not None:
+            workers.barrier()
     except BaseException:
         progress.run_stopped()
         raise
     progress.run_finished(result)
     return result
+
+
+def _train_with_chief(run: Run, progress: Progress, workers: Distribution) -> TrainingResult:
+    """The part of a worker that is not the chief: nothing of it is reported as a result, and nothing written."""
+    with progress.working("waiting for the chief to prepare the run"):
+        workers.barrier()
+    from cxr_edge.training import train
+
+    train.fit(run, progress)
+    with progress.working("waiting for the chief to write the model"):
+        workers.barrier()
+    return TrainingResult(run, read_run_metrics(run.metrics_file), read_history(run.history_file))

@@ -17,6 +17,7 @@ from cxr_edge.runs.history import Epoch, History, write_history
 from cxr_edge.runs.progress import Tick
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.batches import Batches
+from cxr_edge.training.strategy import ALONE, Distribution
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Phase:
     folder: Path
     #: Score to exceed: the best of the earlier phases, whose weights are already kept.
     floor: float = -np.inf
+    distribution: Distribution = ALONE
 
     def __post_init__(self) -> None:
         self._checkpoint = tf.train.Checkpoint(model=self.trained, optimizer=self.model.optimizer)
@@ -76,7 +78,8 @@ class Phase:
         try:
             record = json.loads(self._state_file.read_text(encoding="utf-8"))
             history = History.from_json(record, best_before=self.floor)
-            self.model.optimizer.build(self.model.trainable_variables)
+            with self.distribution.scope():
+                self.model.optimizer.build(self.model.trainable_variables)
             checkpoint = self.folder / self.name / f"ckpt-{history.epochs[-1].epoch}"
             self._checkpoint.restore(str(checkpoint)).expect_partial()
         except Exception as error:
@@ -109,7 +112,9 @@ class Phase:
     def _epoch(self, batches: Batches, number: int, best: float, tick: Tick) -> Epoch:
         title = f"{self.name} {number}/{self.epochs}"
         fitted = self.model.fit(
-            batches.epoch(number - 1),
+            self.distribution.epoch(batches, number - 1),
+            # Keras does not know the length of a distributed data set.
+            steps_per_epoch=batches.steps,
             initial_epoch=number - 1,
             epochs=number,
             verbose=0,

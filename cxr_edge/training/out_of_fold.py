@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.predictions import PREDICTED_PARTS, predictions_file, read_predictions, write_predictions
 from cxr_edge.data.split import Split, run_split
-from cxr_edge.errors import OptionError, RunError
+from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
 from cxr_edge.runs import Run
+from cxr_edge.runs.cross_validation import fold_runs, is_cross_validation
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 
 #: Options in which the folds may differ from the run that their probabilities represent.
-_FREE = {"data", "phantoms", "seed", "fold", "folds", "precision", "on_bad_image"}
+_FREE = {"data", "phantoms", "seed", "fold", "folds", "precision", "strategy", "on_bad_image"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ class OutOfFold:
 
 def folds_beside(run: Run) -> Path | None:
     """The folder of the cross-validation that a run is a fold of; None if it is not a fold, or a fold is unfinished."""
-    folder, folds = run.folder.resolve().parent, _folds(run.folder.resolve().parent, run.config().options.folds or 0)
+    folder = run.folder.resolve().parent
+    if run.config().options.folds is None or not is_cross_validation(folder):
+        return None
+    folds = fold_runs(folder)
     # A student of a fold may lie beside the folds, and is none of them.
     is_fold = run.folder.resolve() in [fold.folder for fold in folds]
     return folder if is_fold and all(fold.model_file.is_file() for fold in folds) else None
@@ -49,13 +53,10 @@ def out_of_fold(folder: Path, run: Run) -> OutOfFold:
         RunError: a fold is missing or unfinished.
         OptionError: the folds were trained differently.
     """
-    first = Run(folder / "fold-1")
-    if not first.config_file.is_file():
-        raise RunError(f"{folder}: holds no folds; make them with cxr-edge train --folds")
-    folds = _folds(folder, first.config().options.folds or 0)
+    folds = fold_runs(folder)
     for fold in folds:
         fold.require_model()
-    _require_same_training(first, run)
+    _require_same_training(folds[0], run)
     own_test = {item.sha256 for item in run_split(run).part("test")}
     probabilities, targets = [], []
     for fold in folds:
@@ -66,10 +67,6 @@ def out_of_fold(folder: Path, run: Run) -> OutOfFold:
         probabilities.append(apply_temperature(predicted["test"][kept], temperature))
         targets.append(split.targets("test")[kept])
     return OutOfFold(np.concatenate(probabilities), np.concatenate(targets))
-
-
-def _folds(folder: Path, count: int) -> list[Run]:
-    return [Run(folder / f"fold-{number}") for number in range(1, count + 1)]
 
 
 def _require_same_training(fold: Run, run: Run) -> None:

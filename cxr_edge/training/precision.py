@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr_edge.choices import Precision
+from cxr_edge.choices import Precision, Strategy
 from cxr_edge.errors import CacheError
 from cxr_edge.files import cache_folder, write_json
 from cxr_edge.processors import cpu_flags, describe_cpu, usable_cores
@@ -48,6 +48,9 @@ def training_policy(folder: Path, options: TrainOptions, classes: int, steps: in
         return str(options.precision)
     if tf.config.list_physical_devices("GPU"):
         return str(Precision.MIXED_FLOAT16)
+    if options.strategy is Strategy.MULTI_WORKER:
+        # Each worker would time for itself, and all of them need the same.
+        return str(Precision.FLOAT32)
     chosen_before = folder / "precision.json"
     if folder.is_dir():
         # A run without this file began in float32.

@@ -34,6 +34,14 @@ from cxr_edge.train_options import FROM_SCRATCH, TrainOptions
 from cxr_edge.training.splitting import Examined, examine, leaks, make_split
 
 
+def require_new(run: Run) -> None:
+    """Raises RunError if the folder already has a run."""
+    if run.config_file.exists():
+        raise RunError(
+            f"{run.folder}: holds a run already; resume it with cxr-edge train --resume, or name another with --run"
+        )
+
+
 @contextmanager
 def starting(run: Run) -> Iterator[None]:
     """Hold a run that does not exist yet, and remove what the body created if it ends before the first epoch does.
@@ -42,10 +50,7 @@ def starting(run: Run) -> Iterator[None]:
         RunError: the folder already has a run, or another process holds it.
     """
     with locked(run.folder):
-        if run.config_file.exists():
-            raise RunError(
-                f"{run.folder}: holds a run already; resume it with cxr-edge train --resume, or name another with --run"
-            )
+        require_new(run)
         own = [
             path
             for path in (run.config_file, run.split_file, run.start_weights, run.phantoms_folder)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -27,9 +29,10 @@ from cxr_edge.training.classifier import compiled, predict_probabilities, save_c
 from cxr_edge.training.compute_device import compute_device
 from cxr_edge.training.distill import distill
 from cxr_edge.training.dropout import CheckpointedDropout
-from cxr_edge.training.loop import Phase, cosine_decay
+from cxr_edge.training.loop import Phase, Validation, cosine_decay
 from cxr_edge.training.precision import global_policy, training_policy
 from cxr_edge.training.result import TrainingResult
+from cxr_edge.training.strategy import Distribution, distribution_of
 from cxr_edge.training.validation import validator
 from cxr_edge.training.xception import DROPOUT, base_layers, build_classifier, load_pretrained
 
@@ -38,24 +41,14 @@ def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
     """Train a started run, from its last finished epoch if it was interrupted, and write its model and metrics.
 
     Raises:
-        DataError, RunError, WeightsError.
+        DataError, OptionError, RunError, WeightsError.
     """
-    config = run.config()
-    options, split = config.options, run_split(run)
-    # A new run's images are already decoded; those of a resumed run may no longer be.
-    for part in (part for part in PARTS if not is_decoded(split, part, options.image_size)):
-        with progress.stage(f"decoding {part} images", len(split.part(part))) as tick:
-            decoded(split, part, options.image_size, partial(tick, ""))
-    classes, size = len(split.labels), options.image_size
-    steps = (options.head_epochs + options.epochs) * (len(split.part("train")) // options.batch_size)
-    policy = training_policy(run.checkpoints, options, classes, steps, progress)
-    progress.computing(compute_device(), policy)
-    with global_policy(policy):
-        history = (_fit if config.student is None else distill)(run, config, split, progress)
+    config, split = run.config(), run_split(run)
+    history, policy = fit(run, progress)
     with progress.working("testing"):
-        trained = build_classifier(size, classes, config.network)
+        trained = build_classifier(config.options.image_size, len(split.labels), config.network)
         trained.load_weights(str(run.best_weights))
-        step = compiled(trained)
+        step, size = compiled(trained), config.options.image_size
         predicted = {part: predict_probabilities(step, decoded(split, part, size)) for part in PREDICTED_PARTS}
     metrics = RunMetrics(
         metrics=classification_metrics(split.targets("test"), predicted["test"], split.labels),
@@ -72,15 +65,54 @@ def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
     return TrainingResult(run, metrics, history)
 
 
-def _fit(run: Run, config: RunConfig, split: Split, progress: Progress) -> History:
-    """Train both phases; afterwards the best weights are in the run's checkpoints."""
-    options = config.options
+def fit(run: Run, progress: Progress = SILENT) -> tuple[History, str]:
+    """Train a started run's epochs, which leaves the best weights in its checkpoints. All workers do it together.
+
+    Returns:
+        The history, and the Keras precision policy.
+
+    Raises:
+        DataError, OptionError, RunError, WeightsError: as `train`.
+    """
+    config = run.config()
+    options, split = config.options, run_split(run)
+    distribution = distribution_of(options.strategy)
+    # A new run's images are already decoded; those of a resumed run may no longer be.
+    for part in (part for part in PARTS if not is_decoded(split, part, options.image_size)):
+        with progress.stage(f"decoding {part} images", len(split.part(part))) as tick:
+            decoded(split, part, options.image_size, partial(tick, ""))
+    steps = (options.head_epochs + options.epochs) * (len(split.part("train")) // options.batch_size)
+    policy = training_policy(run.checkpoints, options, len(split.labels), steps, progress)
+    progress.computing(compute_device(distribution), policy)
+    with global_policy(policy), distribution.checkpoints(run.checkpoints) as checkpoints, distribution.watching():
+        if config.student is None:
+            history = _fit(_Fitting(config, split, checkpoints, distribution), progress)
+        else:
+            history = distill(run, config, split, progress)
+    return history, policy
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """What is trained, how, and where its checkpoints are kept."""
+
+    config: RunConfig
+    split: Split
+    checkpoints: Path
+    distribution: Distribution
+
+
+def _fit(fitting: _Fitting, progress: Progress) -> History:
+    """Train both phases; afterwards the best weights are in the checkpoints."""
+    options, split, distribution = fitting.config.options, fitting.split, fitting.distribution
     keras.utils.set_random_seed(options.seed)
     batches = training_batches(split, options.image_size, options.batch_size, options.seed)
-    model = _model(config)
-    validation = decoded(split, "validation", options.image_size)
-    validate = validator(model, validation, split.targets("validation"), split.labels)
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
+    distribution.check(batches)
+    with distribution.scope():
+        model = _model(fitting.config)
+        distribution.prepare(model)
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
+    validate = _validator(model, fitting)
 
     def run_phase(phase: Phase, batches: Batches) -> History:
         resumed = phase.resume()
@@ -88,18 +120,23 @@ def _fit(run: Run, config: RunConfig, split: Split, progress: Progress) -> Histo
         with progress.stage(phase.name, phase.epochs * batches.steps, done) as tick:
             return phase.run(batches, resumed, tick, progress.epoch_finished)
 
+    def phase_of(name: str, epochs: int, optimizer: keras.optimizers.Optimizer, floor: float = -np.inf) -> Phase:
+        model.compile(optimizer, loss, weighted_metrics=["accuracy"])
+        return Phase(name, model, model, epochs, validate, fitting.checkpoints, floor, distribution)
+
     history = History(())
     if options.head_epochs:
         _set_trainable(model, False)
-        model.compile(keras.optimizers.Adam(1e-3), loss, weighted_metrics=["accuracy"])
-        history = run_phase(Phase("head", model, model, options.head_epochs, validate, run.checkpoints), batches)
+        with distribution.scope():
+            phase = phase_of("head", options.head_epochs, keras.optimizers.Adam(1e-3))
+        history = run_phase(phase, batches)
         _set_trainable(model, True)
     steps = options.epochs * batches.steps
-    optimizer = keras.optimizers.Adam(cosine_decay(options.learning_rate, steps, warmup_steps=steps // 20))
-    model.compile(optimizer, loss, weighted_metrics=["accuracy"])
     name = "fine-tuning" if options.head_epochs else "training"
     floor = max((epoch.score for epoch in history.epochs), default=-np.inf)
-    phase = Phase(name, model, model, options.epochs, validate, run.checkpoints, floor)
+    with distribution.scope():
+        optimizer = keras.optimizers.Adam(cosine_decay(options.learning_rate, steps, warmup_steps=steps // 20))
+        phase = phase_of(name, options.epochs, optimizer, floor)
     fine_tuned = run_phase(phase, replace(batches, seed=options.seed + 1))
     return History((*history.epochs, *fine_tuned.epochs))
 
@@ -118,3 +155,22 @@ def _model(config: RunConfig) -> keras.Model:
 def _set_trainable(model: keras.Model, trainable: bool) -> None:
     for layer in base_layers(model):
         layer.trainable = trainable
+
+
+def _validator(model: keras.Model, fitting: _Fitting) -> Callable[[], Validation]:
+    """A `Phase.validate` on the validation split.
+
+    A distributed model is read from all workers at once; so its weights are copied, and each worker computes alone.
+    """
+    split, size = fitting.split, fitting.config.options.image_size
+    images, targets = decoded(split, "validation", size), split.targets("validation")
+    if fitting.distribution.strategy is None:
+        return validator(model, images, targets, split.labels)
+    copy = build_classifier(size, len(split.labels), fitting.config.network)
+    validate = validator(copy, images, targets, split.labels)
+
+    def validate_copy() -> Validation:
+        copy.set_weights(model.get_weights())
+        return validate()
+
+    return validate_copy

@@ -31,7 +31,8 @@ def _interval(figure: Interval | PairedDifference, sign: int = 1) -> str:
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
-def _drop(difference: PairedDifference, digits: int) -> list[str]:
+def drop_cells(difference: PairedDifference, digits: int) -> list[str]:
+    """A drop in points of a hundred, and its interval; a dash if there is none."""
     if difference.value is None:
         return ["-", ""]
     return [f"{0 - 100 * difference.value:.{digits}f}", _interval(difference, -1)]
@@ -70,7 +71,7 @@ def _show_paired(rows: Sequence[tuple[str, Verdict, ParityResult]], part: str) -
                 artifact,
                 percent(parity.accuracy),
                 _interval(parity.intervals.accuracy),
-                *_drop(parity.intervals.accuracy_difference, 2),
+                *drop_cells(parity.intervals.accuracy_difference, 2),
                 percent(parity.agreement),
                 f"{parity.mcnemar.p_value:.2f}",
                 "too few" if verdict == Verdict.UNDECIDED else verdict,
@@ -107,7 +108,7 @@ def _show_classes(rows: Sequence[VerifiedArtifact]) -> None:
         for own in row.parity.classes if row.parity.agreement < 1 else ():
             figures = []
             for rates in (own.sensitivity, own.specificity):
-                figures += [percent(rates.artifact.value), *_drop(rates.difference, 1)]
+                figures += [percent(rates.artifact.value), *drop_cells(rates.difference, 1)]
             lines.append([row.artifact.removeprefix("xception-"), own.label, str(own.images), *figures])
     if lines:
         columns = ["artifact", "class", "images", "sens. %", "drop", "", "spec. %", "drop", ""]

@@ -1,0 +1,59 @@
+"""The parity of a cross-validation's artifacts: of each fold on its own test part, and over all folds together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.evaluation.parity_result import ParityResult, VerifiedArtifact
+from cxr_edge.records import INLINE
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class FoldParity:
+    """A fold's artifact beside the fold's Keras model, on the fold's test part.
+
+    `sha256` is the artifact's, `model_sha256` the Keras model's.
+    """
+
+    #: From 1.
+    fold: int
+    sha256: str
+    model_sha256: str
+    parity: ParityResult = field(metadata=INLINE)
+
+
+@dataclass(frozen=True)
+class PooledArtifact:
+    """The artifacts of one name, one a fold: `pooled` is judged on every image once, by the fold that tests it.
+
+    The bytes of `pooled` are those of the largest.
+    """
+
+    pooled: VerifiedArtifact
+    folds: tuple[FoldParity, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledParity:
+    """What `verify --json` and `export --json` write for a cross-validation."""
+
+    schema: int = SCHEMA
+    data: TrainingData
+    #: The name of the bundle in each fold's folder.
+    bundle: str
+    artifacts: tuple[PooledArtifact, ...]
+    #: A human-readable line for each artifact that is not in every fold.
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def phantoms(self) -> bool:
+        """Whether the folds were trained on synthetic images."""
+        return self.data is TrainingData.PHANTOMS
+
+    @property
+    def rows(self) -> tuple[VerifiedArtifact, ...]:
+        """The pooled results."""
+        return tuple(artifact.pooled for artifact in self.artifacts)

@@ -1,0 +1,94 @@
+"""Export each fold of a cross-validation in the same way, and judge the artifacts on all test parts together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr_edge import __version__
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.bundle import listed_artifacts
+from cxr_edge.errors import CxrEdgeError, OptionError
+from cxr_edge.evaluation.pooled_parity import PooledParity
+from cxr_edge.exporting.export import Exporter, ExportOptions
+from cxr_edge.exporting.verify_folds import verify_folds
+from cxr_edge.files import MAX_RECORD_BYTES, read_bounded, sha256_of, write_json
+from cxr_edge.progress import Stage, silently, titled
+from cxr_edge.records import JsonObject, from_json, to_json
+from cxr_edge.runs import Run
+from cxr_edge.runs.cross_validation import fold_runs
+from cxr_edge.runs.lock import locked
+from cxr_edge.training.folds import forget_models
+
+#: Images of each fold's test part under each shift, as for an export of a single run.
+SHIFT_IMAGES = 60
+RECORD = "exported.json"
+
+
+@dataclass(frozen=True)
+class FoldExport:
+    """`exported.json` of a fold: how it was exported last by an export of all folds, and the SHA-256 of each file."""
+
+    cxr_edge: str
+    model_sha256: str
+    options: JsonObject
+    artifacts: dict[str, str]
+
+
+def export_folds(
+    folder: Path,
+    options: ExportOptions,
+    stage: Stage = silently,
+    on_fold: Callable[[int, int, Sequence[Artifact] | None], None] = lambda number, folds, artifacts: None,
+) -> PooledParity:
+    """Export the folds that are not exported with these options yet, and compare all of them with their Keras models.
+
+    Args:
+        folder: of a finished cross-validation.
+        options: of each fold's export; the decision rules are fitted on the cross-validation.
+        stage: shows progress.
+        on_fold: called with the fold's number, how many there are, and its new artifacts, None if it had been exported.
+
+    Raises:
+        OptionError: the options name another cross-validation for the decision rules; otherwise as `Exporter.export`.
+        RunError, ArtifactError, DataError, GateError: as `Exporter.export` and `verify_folds`.
+    """
+    if options.folds is not None:
+        raise OptionError("--folds: the decision rules of folds are fitted on their own cross-validation; leave it out")
+    runs = fold_runs(folder)
+    for run in runs:
+        run.require_model()
+    with locked(folder):
+        for number, run in enumerate(runs, start=1):
+            wanted = _key(run, options)
+            artifacts: tuple[Artifact, ...] | None = None
+            if not _is_exported(run, options, wanted):
+                exporter = Exporter(run, options, titled(stage, f"fold {number} of {len(runs)}"))
+                artifacts = exporter.export().artifacts
+                files = {artifact.name: artifact.sha256 for artifact in artifacts}
+                write_json(run.folder / RECORD, to_json(FoldExport(*wanted, files)))
+                del exporter
+                forget_models()
+            on_fold(number, len(runs), artifacts)
+        return verify_folds(folder, {}, SHIFT_IMAGES, stage, runs[0].bundle_of(options.recipe.name).name)
+
+
+def _key(run: Run, options: ExportOptions) -> tuple[str, str, JsonObject]:
+    return __version__, sha256_of(run.model_file), to_json(options)
+
+
+def _is_exported(run: Run, options: ExportOptions, wanted: tuple[str, str, JsonObject]) -> bool:
+    """Whether the fold's bundle still holds what such an export wrote."""
+    try:
+        last = from_json(FoldExport, json.loads(read_bounded(run.folder / RECORD, MAX_RECORD_BYTES)))
+        bundle = run.bundle_of(options.recipe.name)
+        listed = {artifact.name: artifact for artifact in listed_artifacts(bundle)}
+        return (last.cxr_edge, last.model_sha256, last.options) == wanted and all(
+            name in listed and listed[name].sha256 == digest == sha256_of(bundle / name)
+            for name, digest in last.artifacts.items()
+        )
+    except (OSError, ValueError, CxrEdgeError):
+        # Not exported, by an earlier version, or changed since: exporting it again puts that right.
+        return False

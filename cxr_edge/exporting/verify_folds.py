@@ -1,0 +1,153 @@
+"""Parity over a cross-validation: each fold's artifacts against its Keras model on its test part, all folds pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.errors import ArtifactError, RunError
+from cxr_edge.evaluation.conditions import LABELLED_PART, Scope
+from cxr_edge.evaluation.gate import Gate
+from cxr_edge.evaluation.logits import floor_of
+from cxr_edge.evaluation.parity_result import ALL_PARTS, FlippedImage, ParityResult, VerifiedArtifact
+from cxr_edge.evaluation.pooled_parity import FoldParity, PooledArtifact, PooledParity
+from cxr_edge.exporting.verify import Probabilities, Reference, score_bundle
+from cxr_edge.progress import Stage, silently, titled
+from cxr_edge.runs import Run
+from cxr_edge.runs.cross_validation import fold_runs
+from cxr_edge.statistics.agreement import compare_conditions, pooled_over_folds
+from cxr_edge.statistics.parity import flipped, parity, with_conditions
+from cxr_edge.training.folds import forget_models, require_same_images
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """One fold's artifact, the title of its runtime, and its probabilities under the conditions of the reference."""
+
+    fold: int
+    reference: Reference
+    artifact: Artifact
+    runtime: str
+    answers: tuple[Probabilities, ...]
+
+
+def verify_folds(
+    folder: Path, demands: dict[str, float], shift_images: int, stage: Stage = silently, bundle: str | None = None
+) -> PooledParity:
+    """Compare the exported artifacts of each fold with its Keras model, and judge them on all test parts together.
+
+    Args:
+        folder: of a finished cross-validation, each fold of which is exported.
+        demands: arguments of `Gate` that override those the artifacts were exported with.
+        shift_images: images of each test part to compare on under each shift, at most.
+        stage: shows progress.
+        bundle: the name of the bundle in each fold's folder; None for the one written last.
+
+    Raises:
+        RunError: there is no cross-validation, or a fold is unfinished or not exported.
+        ArtifactError: the folds' bundles are of different kinds or share no artifact; otherwise as `score_bundle`.
+        DataError: images are unavailable, or the data changed between the folds.
+        OptionError: a demand is not a share.
+    """
+    Gate(**demands).check()
+    runs = fold_runs(folder)
+    for run in runs:
+        run.require_model()
+    require_same_images(runs)
+    bundles = _bundles(folder, runs, bundle)
+    scope = Scope.of_folds(shift_images)
+    scored: dict[str, list[_Scored]] = {}
+    for number, path in enumerate(bundles, start=1):
+        scored_fold = score_bundle(path, scope, titled(stage, f"fold {number} of {len(bundles)}"))
+        for artifact, runtime, answers in scored_fold.artifacts:
+            row = _Scored(number, scored_fold.reference, artifact, runtime, answers)
+            scored.setdefault(artifact.name, []).append(row)
+        forget_models()
+    whole = [rows for rows in scored.values() if len(rows) == len(bundles)]
+    if not whole:
+        raise ArtifactError(f"{folder}: no artifact is in every fold; {_again(folder)}")
+    return PooledParity(
+        data=runs[0].training_data,
+        bundle=bundles[0].name,
+        artifacts=tuple(_pooled(rows, demands) for rows in whole),
+        left_out=tuple(
+            f"{name}: only in {', '.join(f'fold {row.fold}' for row in rows)}"
+            for name, rows in scored.items()
+            if len(rows) < len(bundles)
+        ),
+    )
+
+
+def _again(folder: Path) -> str:
+    return f"export all folds alike with cxr-edge export --run {folder}"
+
+
+def _bundles(folder: Path, runs: Sequence[Run], name: str | None) -> list[Path]:
+    bundles = [run.latest_bundle() if name is None else run.folder / name for run in runs]
+    for bundle in bundles:
+        if not bundle.is_dir():
+            raise RunError(f"{bundle.parent}: not exported yet; {_again(folder)}")
+    if len(names := {bundle.name for bundle in bundles}) > 1:
+        raise ArtifactError(
+            f"{folder}: the folds' latest bundles differ ({', '.join(sorted(names))}); {_again(folder)}"
+        )
+    return bundles
+
+
+def _pooled(rows: Sequence[_Scored], demands: dict[str, float]) -> PooledArtifact:
+    """The artifacts of one name, one a fold."""
+    first = rows[0].artifact
+    gates = {Gate(**{**(row.artifact.parity or {}).get("gate", {}), **demands}) for row in rows}
+    if len(gates) > 1:
+        raise ArtifactError(f"{first.name}: its folds were exported with different gates; export all folds alike")
+    (gate,), floor, labels = gates, floor_of(first), rows[0].reference.split.labels
+    if any(row.reference.split.labels != labels for row in rows):
+        raise ArtifactError(f"{first.name}: its folds have different classes; train them again")
+    pooled = VerifiedArtifact(
+        artifact=first.name,
+        bytes=max(row.artifact.bytes for row in rows),
+        runtime=rows[0].runtime,
+        part=LABELLED_PART,
+        parity=_pooled_parity(rows, gate, floor),
+        flipped=_flipped(rows),
+    )
+    folds = tuple(
+        FoldParity(
+            row.fold,
+            row.artifact.sha256,
+            row.artifact.metadata.training.model_sha256,
+            row.reference.compare(row.answers, gate, floor),
+        )
+        for row in rows
+    )
+    return PooledArtifact(pooled, folds)
+
+
+def _labelled(rows: Sequence[_Scored]) -> tuple[Probabilities, Probabilities, NDArray[np.int64]]:
+    """The probabilities `[N, K]` of the Keras models and of the artifacts on all test parts, and the labels `[N]`."""
+    return (
+        np.concatenate([row.reference.probabilities[0] for row in rows]),
+        np.concatenate([row.answers[0] for row in rows]),
+        np.concatenate([row.reference.targets for row in rows]),
+    )
+
+
+def _pooled_parity(rows: Sequence[_Scored], gate: Gate, floor: float) -> ParityResult:
+    labels = rows[0].reference.split.labels
+    temperatures = np.concatenate([np.full((len(row.answers[0]), 1), row.reference.temperature) for row in rows])
+    result = parity(*_labelled(rows), labels, gate, temperatures)
+    conditions = compare_conditions(
+        pooled_over_folds([row.reference.scored(row.answers) for row in rows]), labels, floor
+    )
+    # The test part is all that was scored: its own rows would repeat those of all parts.
+    return with_conditions(result, [condition for condition in conditions if condition.part == ALL_PARTS])
+
+
+def _flipped(rows: Sequence[_Scored]) -> tuple[FlippedImage, ...]:
+    names = [item.path for row in rows for item in row.reference.split.part(LABELLED_PART)]
+    return flipped(*_labelled(rows), rows[0].reference.split.labels, names)

@@ -1,0 +1,168 @@
+"""A cross-validation's artifacts, judged on all test parts together, and exported with one command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cxr_edge
+from cxr_edge.artifacts.bundle import listed_artifacts
+from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.artifacts.metadata import Training
+from cxr_edge.data.split import Split, SplitItem, write_split
+from cxr_edge.evaluation.gate import Gate
+from cxr_edge.evaluation.pooled_parity import PooledParity
+from cxr_edge.exporting.export import Exported, ExportOptions
+from cxr_edge.files import sha256_of, write_json
+from cxr_edge.records import from_json, to_json
+from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig
+from cxr_edge.train_options import completed
+from tests.artifacts import some_metadata
+from tests.conftest import ANY_GATE, Cli
+from tests.tiny import SIZE, WEIGHTS
+from tests.tiny_runs import LABELS, write_int8
+
+FOLDS, IMAGES = 3, 30
+#: How much the Keras model of the second fold favours the second class: images of less than 100 times this mean grey
+#: value are of another class than the artifact says. There are two of them in its test part.
+LEANING = 0.5
+DIFFERENT = 2
+
+
+def write_images(folder: Path) -> list[tuple[str, str]]:
+    """Paths and labels of flat images with grey values from 10 to 242, all but the darkest COVID-19's."""
+    folder.mkdir()
+    images = []
+    for index in range(IMAGES):
+        Image.fromarray(np.full((SIZE, SIZE), 10 + 8 * index, np.uint8)).save(folder / f"{index}.png")
+        images.append((f"{index}.png", LABELS[0]))
+    return images
+
+
+def write_fold(folder: Path, data: Path, images: list[tuple[str, str]], number: int) -> Run:
+    """A run whose test part is every third image, with int8 in its bundle and a Keras model of no use."""
+    run = Run(folder / f"fold-{number}")
+    parts = ["test" if index % FOLDS == number - 1 else ("train", "validation")[index % 2] for index in range(IMAGES)]
+    items = tuple(
+        SplitItem(path, label, part, "", sha256_of(data / path))
+        for (path, label), part in zip(images, parts, strict=True)
+    )
+    split = Split(data, LABELS, items)
+    write_split(split, run.split_file)
+    options = completed({"data": str(data), "image_size": SIZE, "folds": FOLDS, "fold": number})
+    write_json(run.config_file, to_json(RunConfig("", "", LABELS, {}, split.data_hash(), options)))
+    run.model_file.write_bytes(b"the Keras model of fold %d" % number)
+    export(run, Gate())
+    return run
+
+
+def export(run: Run, gate: Gate) -> Exported:
+    """What an export leaves, in no time."""
+    run.bundle.mkdir(exist_ok=True)
+    training = Training(TrainingData.IMAGES, {}, "0" * 64, sha256_of(run.model_file), "")
+    parity = {**(some_metadata().parity or {}), "gate": to_json(gate)}
+    write_int8(run.bundle, training=training, temperature=1.0, parity=parity)
+    return Exported(tuple(listed_artifacts(run.bundle)), ())
+
+
+@pytest.fixture
+def folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three exported folds. The Keras models compute what the artifacts do, but for the second's leaning."""
+    import tensorflow as tf
+
+    def load_classifier(run: Run) -> Callable[..., Any]:
+        leaning = np.float32([0, LEANING * (run.folder.name == "fold-2"), 0])
+        return lambda batch, training: tf.nn.softmax(tf.reduce_mean(batch, axis=(1, 2)) * WEIGHTS + leaning)
+
+    monkeypatch.setattr("cxr_edge.exporting.verify.load_classifier", load_classifier)
+    images = write_images(tmp_path / "data")
+    for number in range(1, FOLDS + 1):
+        write_fold(tmp_path / "folds", tmp_path / "data", images, number)
+    return tmp_path / "folds"
+
+
+def test_every_image_counts_once_beside_the_model_that_never_saw_it(folds: Path, cli: Cli, tmp_path: Path) -> None:
+    result = cli("verify", "--run", folds, *ANY_GATE, "--json", tmp_path / "pooled.json")
+    assert result.code == 0, result.err
+    pooled = from_json(PooledParity, json.loads((tmp_path / "pooled.json").read_text()))
+    assert [artifact.pooled.artifact for artifact in pooled.artifacts] == ["xception-int8.onnx", "xception-int8.tflite"]
+    for artifact in pooled.artifacts:
+        parity = artifact.pooled.parity
+        assert [fold.parity.images for fold in artifact.folds] == [10, 10, 10]
+        assert parity.images == IMAGES
+        assert parity.agreement == pytest.approx(1 - DIFFERENT / IMAGES)
+        # The artifact is right where the second fold's Keras model is not.
+        assert (parity.mcnemar.only_reference_right, parity.mcnemar.only_artifact_right) == (0, DIFFERENT)
+        assert [fold.parity.agreement for fold in artifact.folds] == [1, 1 - DIFFERENT / 10, 1]
+        flips = {row.label: (row.away, row.towards) for row in parity.conditions[0].flips}
+        assert flips[LABELS[1]] == (DIFFERENT, 0)
+        assert parity.conditions[0].images == IMAGES
+        assert {image.image for image in artifact.pooled.flipped} == {"1.png", "4.png"}
+        under_shift = [row for row in parity.conditions if row.shift is not None]
+        assert {row.images for row in under_shift[:-1]} == {IMAGES}
+        assert artifact.folds[1].sha256 == sha256_of(folds / "fold-2" / "bundle" / artifact.pooled.artifact)
+    assert "on 30 test images" in result.out
+
+
+def test_the_demands_are_on_all_folds_together(folds: Path, cli: Cli) -> None:
+    missed = cli("verify", "--run", folds, *ANY_GATE[2:], "--min-agreement", "0.95")
+    assert missed.code == 3
+    assert "agreement 93.3 % (limit 95.0 %)" in missed.err
+    # The second fold alone has 80 %.
+    assert cli("verify", "--run", folds, *ANY_GATE[2:], "--min-agreement", "0.93").code == 0
+
+
+def test_what_is_not_in_every_fold_is_named_and_what_does_not_fit_is_refused(folds: Path, cli: Cli) -> None:
+    (folds / "fold-2" / "bundle" / "xception-int8.onnx").unlink()
+    result = cli("verify", "--run", folds, *ANY_GATE)
+    assert result.code == 0, result.err
+    assert "not verified: xception-int8.onnx: only in fold 1, fold 3" in result.out
+    for refused in (["--replay"], ["--data", folds], ["--bundle", folds]):
+        assert "for the rest, name one" in " ".join(cli("verify", "--run", folds, *refused).err.split())
+    (folds / "fold-3" / "bundle").rename(folds / "fold-3" / "bundle-other")
+    assert "latest bundles differ" in cli("verify", "--run", folds).err
+    (folds / "fold-3" / "model.h5").unlink()
+    assert "no trained model in it" in cli("verify", "--run", folds).err
+    assert "name one, such as" in cli("bench", "--run", folds).err
+
+
+class FakeExporter:
+    """In place of minutes of calibration; remembers the folds that it exported."""
+
+    exported: ClassVar[list[str]] = []
+
+    def __init__(self, run: Run, options: ExportOptions, stage: Any) -> None:
+        self.run, self.gate = run, options.recipe.parity
+
+    def export(self) -> Exported:
+        self.exported.append(self.run.folder.name)
+        return export(self.run, self.gate)
+
+
+def test_a_fold_is_exported_once_with_the_same_options(folds: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr_edge.exporting.export_folds.Exporter", FakeExporter)
+    monkeypatch.setattr(FakeExporter, "exported", [])
+    everything = ["fold-1", "fold-2", "fold-3"]
+    first = cli("export", "--run", folds, *ANY_GATE)
+    assert (first.code, FakeExporter.exported) == (0, everything), first.err
+    assert "Parity with Keras float32 by fold" in first.out
+    # Of an interrupted export, the last fold is missing.
+    (folds / "fold-3" / "exported.json").unlink()
+    again = cli("export", "--run", folds, *ANY_GATE)
+    assert FakeExporter.exported == [*everything, "fold-3"]
+    assert "fold 2 of 3: exported before with these options" in again.out
+    with (folds / "fold-2" / "bundle" / "xception-int8.onnx").open("ab") as file:
+        file.write(b" ")
+    cli("export", "--run", folds, *ANY_GATE)
+    assert FakeExporter.exported[4:] == ["fold-2"]
+    pooled = cxr_edge.export(run=folds, qat_steps=5)
+    assert isinstance(pooled, PooledParity)
+    assert FakeExporter.exported[5:] == everything
+    assert "leave it out" in cli("export", "--run", folds, "--folds", folds).err
