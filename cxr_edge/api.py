@@ -229,10 +229,12 @@ def verify(
     )
     if replay:
         if demands or data is not None:
-            raise OptionError("the gate's demands and data are for the Keras model, and not for a replay")
+            raise OptionError("the gate's demands and data need the Keras model; leave them out of a replay")
         return _replayed([Path(path) for path in artifact], _path(bundle), _path(run), runtime, threads)
     if runtime or artifact:
-        raise OptionError("artifact and runtime go with replay; Keras is compared with a bundle, on preferred runtimes")
+        raise OptionError(
+            "artifact and runtime need replay=True; without it, a bundle is compared on preferred runtimes"
+        )
     return _beside_keras(_path(bundle), _path(run), _path(data), demands, (train_images, shift_images), stage)
 
 

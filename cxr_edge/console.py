@@ -20,6 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from cxr_edge.progress import Steps, silently
+from cxr_edge.wording import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +71,7 @@ def printable(text: str) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back output to the stderr file descriptor in the body; it is shown if the body raises.
+    """Hold back output to the stderr file descriptor in the body; it is shown if the body fails.
 
     With `--verbose` nothing is held back.
     """
@@ -83,6 +84,8 @@ def quiet() -> Iterator[None]:
         os.dup2(file.fileno(), 2)
         try:
             yield
+        except (KeyboardInterrupt, SystemExit):
+            raise
         except BaseException:
             file.seek(0)
             os.write(kept, file.read())
@@ -98,11 +101,12 @@ LOG_INTERVAL = 60.0
 
 
 class Bar:
-    """One bar: advance it, and show a short text at its end. In a log file, an occasional line."""
+    """One bar: advance it, and show a short text at its end. In a log file, an occasional line with the time left."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
-        self._logged = time.monotonic()
+        self._start = self._logged = time.monotonic()
+        self._done_before = progress.tasks[0].completed
 
     def advance(self, steps: int = 1) -> None:
         self._progress.advance(self._task, steps)
@@ -112,12 +116,22 @@ class Bar:
             note = task.fields["note"]
             self.say(f"{task.description}: {task.completed:.0f} of {task.total:.0f}{', ' + note if note else ''}")
 
+    def _time_left(self) -> str | None:
+        """By the steps of this process, which may have resumed what another began; None without any, or at the end."""
+        task = self._progress.tasks[0]
+        own = task.completed - self._done_before
+        if own <= 0 or task.remaining is None or task.remaining <= 0:
+            return None
+        return f"{duration((time.monotonic() - self._start) / own * task.remaining)} left"
+
     def note(self, text: str) -> None:
         self._progress.update(self._task, note=printable(text))
 
     def say(self, text: str) -> None:
-        """Print a permanent line above the bar; in a log file, just a line."""
-        self._progress.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        """Print a permanent line above the bar; in a log file, a line that ends with the time left."""
+        left = self._time_left() if self._progress.disable else None
+        line = printable(text) + (f"; {left}" if left else "")
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     @property
     def tick(self) -> Callable[[], None]:
@@ -204,13 +218,21 @@ def interruptible(explain: Callable[[], str]) -> Iterator[None]:
     main thread.
     """
     saying, said = threading.Lock(), False
+    # A separate stream: the body may hold back output to the stderr file descriptor.
+    stderr = os.dup(2)
 
     def say() -> None:
         nonlocal said
         with saying:
             if not said:
-                print(printable(explain()), file=sys.stderr, flush=True)
+                os.write(stderr, f"{printable(explain())}\n".encode(errors="replace"))
             said = True
+
+    def close() -> None:
+        nonlocal said
+        with saying:
+            said = True
+            os.close(stderr)
 
     def terminate(number: int, frame: FrameType | None) -> None:
         raise _Terminated(128 + number)
@@ -239,3 +261,4 @@ def interruptible(explain: Callable[[], str]) -> Iterator[None]:
         signal.set_wakeup_fd(kept_wakeup)
         signal.signal(signal.SIGTERM, kept_handler)
         os.close(writer)
+        close()

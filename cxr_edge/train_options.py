@@ -35,12 +35,12 @@ class TrainOptions:
         ),
     ]
     # Below 71 px, nothing of the image reaches Xception's last block.
-    image_size: Annotated[int, Option(Panel.DATA, "Pixels, at least 71.", default=160, phantoms=71, minimum=71)]
+    image_size: Annotated[
+        int, Option(Panel.DATA, "Width and height in pixels, at least 71.", default=160, phantoms=71, minimum=71)
+    ]
     resize: Annotated[
         Resize,
-        Option(
-            Panel.DATA, "Stretch images to a square, or keep their proportions, on black; every artifact remembers."
-        ),
+        Option(Panel.DATA, "Stretch images to a square, or pad them with black; artifacts do the same."),
     ] = Resize.STRETCH
     phantoms: Annotated[int, Option(Panel.DATA, "Phantoms per class, without --data.", default=180, minimum=10)]
     on_bad_image: Annotated[
@@ -62,10 +62,12 @@ class TrainOptions:
     ]
     epochs: Annotated[int, Option(Panel.TRAINING, "Epochs on all layers.", default=8, from_scratch=7, minimum=1)]
     head_epochs: Annotated[
-        int, Option(Panel.TRAINING, "Epochs on the head before that.", default=2, from_scratch=0, minimum=0)
+        int, Option(Panel.TRAINING, "Epochs on the head alone, before those.", default=2, from_scratch=0, minimum=0)
     ]
     batch_size: Annotated[int, Option(Panel.TRAINING, "Images per step.", default=16, minimum=2)]
-    learning_rate: Annotated[float, Option(Panel.TRAINING, "Peak, after a warm-up.", default=2e-4, from_scratch=1e-3)]
+    learning_rate: Annotated[
+        float, Option(Panel.TRAINING, "Peak learning rate, after a warm-up.", default=2e-4, from_scratch=1e-3)
+    ]
     precision: Annotated[
         Precision,
         Option(
@@ -76,13 +78,15 @@ class TrainOptions:
             metavar="PRECISION",
         ),
     ]
-    seed: Annotated[int, Option(Panel.TRAINING, "Of the split, the weights and the batches.", default=0, minimum=0)]
+    seed: Annotated[
+        int, Option(Panel.TRAINING, "Seed of the split, the weights and the batches.", default=0, minimum=0)
+    ]
     strategy: Annotated[
         Strategy,
         Option(
             Panel.TRAINING,
             "none (one device), mirrored (all GPUs here) or multi-worker (this is one of the workers in TF_CONFIG); "
-            "--batch-size is that of all together.",
+            "--batch-size counts the images of all.",
             metavar="STRATEGY",
         ),
     ] = Strategy.NONE
@@ -93,13 +97,11 @@ class TrainOptions:
         int | None,
         Option(
             Panel.SPLIT,
-            "Cross-validation: one run for each of so many test parts, and figures over all of them.",
+            "Cross-validation: one run per fold, and figures over all of them.",
             minimum=2,
         ),
     ] = None
-    fold: Annotated[
-        int | None, Option(Panel.SPLIT, "A single run, tested on this one of the folds, from 1.", minimum=1)
-    ] = None
+    fold: Annotated[int | None, Option(Panel.SPLIT, "Only this one of the folds, counted from 1.", minimum=1)] = None
 
     tensorboard: Annotated[
         bool, Option(Panel.OUTPUT, "Write TensorBoard logs to tensorboard/ in the run's folder (extra tensorboard).")
@@ -127,9 +129,9 @@ class TrainOptions:
 
     def _check_split(self) -> None:
         if self.fold is not None and self.folds is None:
-            raise OptionError("--fold says which of --folds test parts this run has: give that too")
+            raise OptionError("--fold needs --folds, the number of folds")
         if self.fold is not None and self.fold > (self.folds or 0):
-            raise OptionError(f"--fold {self.fold}: --folds {self.folds} has none of that number")
+            raise OptionError(f"--fold {self.fold}: must be at most --folds {self.folds}")
         if self.folds is not None and self.hold_out_source is not None:
             raise OptionError("--folds and --hold-out-source both choose the test part; give one of them")
         if self.data is None and (self.include or self.hold_out_source):
@@ -163,7 +165,7 @@ def completed(stated: Mapping[str, Any]) -> TrainOptions:
         OptionError: as `TrainOptions.check`.
     """
     if "phantoms" in stated and "data" in stated:
-        raise OptionError("--phantoms has no meaning together with --data")
+        raise OptionError("--phantoms and --data exclude each other")
     phantoms = stated.get("data") is None
     options = {name: option for name, (_, option) in declared(TrainOptions).items()}
     weights = stated.get("weights") or options["weights"].default_for(phantoms=phantoms, from_scratch=False)

@@ -142,7 +142,7 @@ def test_the_advised_artifact_is_the_one_nearer_to_keras_unless_it_failed() -> N
     found = advise([row("float32", near), row("int8", far), row("int8-ptq", near)])
     assert found is not None
     assert found.advised == "int8-ptq"
-    assert "int8-ptq is advised: under shift, int8-ptq agrees with Keras on" in found.why
+    assert "int8-ptq is recommended: under shift, int8-ptq agrees with Keras on" in found.why
     found = advise([row("int8", drifted), row("int8-ptq", far)])
     assert found is not None
     assert found.advised == "int8-ptq"

@@ -36,7 +36,7 @@ def test_a_file_by_itself_is_verified(alone: Path, cli: Cli, tmp_path: Path) -> 
     assert Classifier.open(alone, "onnx", 1).verify().verdict == "passed"
     result = cli("verify", "--artifact", alone, "--json", tmp_path / "x.json")
     assert result.code == 0, result.err
-    assert "a file by itself" in result.out
+    assert "a single file" in result.out
     rows = json.loads((tmp_path / "x.json").read_text())
     assert {(row["artifact"], row["images"], row["verdict"]) for row in rows} == {("xception-int8.onnx", 45, "passed")}
     assert cli("verify", "--artifact", alone, "--bundle", tmp_path).code == 2
@@ -82,7 +82,7 @@ def test_what_is_there_of_a_bundle_is_verified(own: Path, cli: Cli) -> None:
         (own / name).unlink()
     result = cli("verify", "--bundle", own)
     assert result.code == 0, result.err
-    assert "not verified: xception-float32.tflite: is not here" in result.out
+    assert "not verified: xception-float32.tflite: is missing" in result.out
     assert "float32.onnx" in result.out
 
 

@@ -205,7 +205,7 @@ def test_a_planted_shortcut_is_found_in_the_frame_and_in_the_metadata(data: Path
     assert kinds(record) == {"shortcut: frame"}
     row = next(row for row in record["shortcuts"] if row["test"] == "frame")
     assert row["balanced_accuracy"]["low"] > 0.9
-    assert "without looking at lungs" in row["sentence"]
+    assert "without looking at the lungs" in row["sentence"]
     for path in files(data, "Normal"):
         with Image.open(path) as image:
             image.save(path.with_suffix(".jpg"))
@@ -325,8 +325,8 @@ ALTERED = {
     "mirrored, turned by 90 degrees": lambda image: image.transpose(Image.Transpose.TRANSPOSE),
     "turned by 5 degrees": lambda image: image.rotate(5, Image.Resampling.BILINEAR),
     "shifted": lambda image: image.transform(image.size, Image.Transform.AFFINE, (1, 0, 7, 0, 1, -5)),
-    "cut or zoomed": lambda image: cut(image, 4),
-    "mirrored, cut or zoomed": lambda image: ImageOps.mirror(cut(image, 4)),
+    "cropped or zoomed": lambda image: cut(image, 4),
+    "mirrored, cropped or zoomed": lambda image: ImageOps.mirror(cut(image, 4)),
 }
 
 

@@ -233,7 +233,7 @@ def test_train_says_which_pictures_are_there_more_than_once(tmp_path: Path, cli:
     first, second = sorted((data / "Normal").iterdir())[:2]
     shutil.copy(first, data / "Normal" / "again.png")
     with Image.open(second) as image:
-        image.save(data / "Normal" / "saved anew.jpg", quality=80)
+        image.save(data / "Normal" / "saved again.jpg", quality=80)
     result = cli("train", "--data", data, "--weights", "none", "--image-size", 71, "--run", tmp_path / "run")
     assert result.code == 0, result.err
-    assert "2 pictures are there more than once; copies stay on one side of the split" in result.out
+    assert "2 pictures are in the data more than once; copies stay in one part of the split" in result.out

@@ -201,16 +201,16 @@ def test_auto_takes_the_fastest_once_and_remembers_it(
     monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
     first = cli("predict", picture, "--bundle", device, "--json", tmp_path / "x.json")
     assert first.code == 0
-    assert "took the fastest of" in first.out
+    assert "using the fastest of" in first.out
     (kept,) = (tmp_path / "cache").glob("fastest-*.json")
     chosen = json.loads(kept.read_text())
     found = json.loads((tmp_path / "x.json").read_text())
     assert (found["artifact"], found["chosen"] is not None) == (chosen["artifact"], True)
     second = cli("predict", picture, "--bundle", device, "--runtime", "auto")
-    assert "took the fastest of" not in second.out
+    assert "using the fastest of" not in second.out
     assert second.out.splitlines()[0] == first.out.splitlines()[0]
     kept.write_text("{")
-    assert "took the fastest of" in cli("predict", picture, "--bundle", device).out
+    assert "using the fastest of" in cli("predict", picture, "--bundle", device).out
 
 
 def test_auto_leaves_out_what_computes_something_else(
@@ -245,4 +245,4 @@ def test_auto_says_when_it_cannot_measure(device: Path, picture: Path, cli: Cli,
     result = cli("predict", picture, "--artifact", alone)
     assert result.code == 0
     others = [one for one in every_runtime() if one.provider == "cpu" and "onnx" in one.formats and one.installed()]
-    assert ("took the first that is installed" in result.out) == (len(others) > 1)
+    assert ("using the first that is installed" in result.out) == (len(others) > 1)

@@ -85,7 +85,7 @@ def test_what_may_be_chance_is_not_called_faster(
     record: BenchRecord, interval: tuple[float, float] | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     doubtful = with_winner(record, interval, Speed.UNDECIDED)
-    assert "not told apart" in doubtful.conclusion
+    assert "cannot be told apart" in doubtful.conclusion
     assert "faster" not in doubtful.conclusion
     assert "times the speed" not in doubtful.conclusion
     show_bench(doubtful)

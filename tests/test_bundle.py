@@ -191,7 +191,7 @@ def test_files_that_are_too_large_are_not_hashed(tmp_path: Path) -> None:
         # Sparse: it takes no room, and minutes to read.
         with (folder / name).open("r+b") as file:
             file.truncate(200 << 30)
-    with pytest.raises(ArtifactError, match="too much for an artifact"):
+    with pytest.raises(ArtifactError, match="too large for an artifact"):
         read_bundle(folder)
     with pytest.raises(ArtifactError, match="holds no reference inputs"):
         read_reference_images(folder)

@@ -35,6 +35,12 @@ def test_each_example_is_what_its_command_takes(command: str, typed: str, monkey
     command_named(command).make_context(command, arguments, resilient_parsing=True)
 
 
+def test_examples_fit_on_80_columns() -> None:
+    for name, examples in EXAMPLES.items():
+        width = max(len(typed) for typed, _ in examples)
+        assert width + 2 + max(len(purpose) for _, purpose in examples) <= 78, name
+
+
 def test_every_command_has_examples_and_help_shows_them(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(EXAMPLES) == set(NAMES)
     out = cli("train", "--help").out

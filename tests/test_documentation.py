@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,36 @@ def test_a_shown_command_exists_with_its_options(page: Path) -> None:
         command, rest = typed
         if command in known:
             assert set(re.findall(r"(?<!\S)--[a-z0-9-]+", rest)) <= known[command] | {"--help"}, f"{page.name}: {typed}"
+
+
+#: Phrases of the table of names to avoid in CONTRIBUTING.md that are never right in a text for users.
+AVOIDED = re.compile(
+    r"\b(mend(s|ed)?|gone on with|go on with|a (class|file|folder) a (class|file|folder)|in force|into force"
+    r"|otherwise than|told as|is to be seen|anew|in silence|are no numbers)\b"
+)
+
+
+def _shown_strings(source: Path) -> Iterator[str]:
+    text = source.read_text(encoding="utf-8")
+    if not AVOIDED.search(text):
+        return
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    nodes = list(ast.walk(ast.parse(text)))
+    # A command's docstring is its help.
+    docstrings = {id(node.body[0].value) for node in nodes if isinstance(node, documented) and _has_docstring(node)}
+    for node in nodes:
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if is_text and (id(node) not in docstrings or source.parent.name == "cli"):
+            yield str(node.value)
+
+
+def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return bool(node.body) and isinstance(node.body[0], ast.Expr)
+
+
+def test_no_text_for_users_has_a_phrase_to_avoid() -> None:
+    package = ROOT / "cxr_edge"
+    texts = [(page, page.read_text(encoding="utf-8")) for page in PAGES if page.name != "CONTRIBUTING.md"]
+    texts += [(page, page.read_text(encoding="utf-8")) for page in package.rglob("*.j2")]
+    texts += [(source, text) for source in package.rglob("*.py") for text in _shown_strings(source)]
+    assert not [f"{path.name}: {phrase[0]}" for path, text in texts for phrase in AVOIDED.finditer(text)]

@@ -18,9 +18,7 @@ def calibration(kept: int | None) -> dict[str, object]:
     return {"method": "some", "images": 512, "fine_tuning": {"steps": 300, "learning_rate": 0.002, **step}}
 
 
-@pytest.mark.parametrize(
-    ("kept", "said"), [(225, "kept is step 225 of 300"), (0, "it is what int8-ptq is"), (None, None)]
-)
+@pytest.mark.parametrize(("kept", "said"), [(225, "step 225 of 300 kept"), (0, "it equals int8-ptq"), (None, None)])
 def test_the_kept_step_is_told(kept: int | None, said: str | None, cli: Cli, tmp_path: Path) -> None:
     artifacts = [
         write_artifact(tmp_path / name, Quantization.INT8, calibration=calibration(kept))

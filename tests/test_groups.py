@@ -88,7 +88,7 @@ def test_tables_of_groups_fit_in_80_columns(
     part = out[out.index("By source") :].splitlines()
     assert max(map(len, part)) <= 80
     assert "and 5 smaller groups; --json lists all of them" in out
-    assert "no worst group: fewer than two have 30 images and more" in out
+    assert "no worst group: fewer than two groups have at least 30 images" in out
 
 
 def test_ages_are_put_into_bands(tiny: Path, cli: Cli, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_folders_have_the_columns_of_the_table_beside_them(tiny: Path, cli: Cli,
         Image.fromarray(ramp()).save(tmp_path / label / "x.png")
     refused = cli("evaluate", "--artifact", artifact, "--data", tmp_path, "--by", "view")
     assert refused.code == 2
-    assert "nothing but path, label and patient is known of the images" in refused.err
+    assert "only path, label and patient of the images are known" in refused.err
     (tmp_path / "patients.csv").write_text("path,patient_id,source,View\nCOVID-19/x.png,1,a,AP\nNormal/x.png,2,b,PA\n")
     _, groupings = evaluated(cli, tiny, tmp_path / ".", "view", "source")
     assert [group["name"] for group in groupings["view"]["groups"]] == ["AP", "PA"]

@@ -88,7 +88,7 @@ def test_predict_draws_the_evidence(bundle: Path, picture: Path, cli: Cli, tmp_p
     arguments = ["--artifact", bundle / name, "--heatmap", output, "--json", tmp_path / "x.json"]
     result = cli("predict", picture, *arguments)
     assert result.code == 0, result.err
-    assert "overlay.png: what speaks for" in result.out
+    assert "overlay.png: evidence for" in result.out
     (row,) = json.loads((tmp_path / "x.json").read_text())["rows"]
     overlay = Image.open(output)
     assert (overlay.width, overlay.mode) == (240, "RGB")

@@ -84,10 +84,10 @@ def test_columns_by_their_other_names_and_with_a_byte_order_mark(tmp_path: Path)
     ("header", "rows", "reason"),
     [
         ("path,finding", ["a.png,x"], "needs the columns path and label"),
-        ("path,label", ["a.png,x", ",x"], "line 3: without a path"),
-        ("path,label", ["a.png,"], "line 2: without a label"),
-        ("path,label", ["a.png,x", "a.png,y"], "line 3: a.png is in line 2 already"),
-        ("path,label,split", ["a.png,x,holdout"], "line 2: split holdout"),
+        ("path,label", ["a.png,x", ",x"], "line 3: no path"),
+        ("path,label", ["a.png,"], "line 2: no label"),
+        ("path,label", ["a.png,x", "a.png,y"], "line 3: a.png is already in line 2"),
+        ("path,label,split", ["a.png,x,holdout"], "line 2: unknown split holdout"),
         ("path,label,split", ["a.png,x,train", "b.png,y,"], "empty for some images, such as b.png"),
         ("path,label", [f"{index}.png,x" for index in range(9)], "two class"),
     ],
@@ -111,7 +111,7 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
 
 def test_a_flat_folder_with_labels_says_what_to_give(tmp_path: Path) -> None:
     table_of(tmp_path, ["a.png,x"]).rename(tmp_path / "labels.csv")
-    with pytest.raises(DataError, match=r"give .*labels\.csv itself"):
+    with pytest.raises(DataError, match=r"pass .*labels\.csv"):
         find_data_set(tmp_path)
 
 

@@ -84,7 +84,7 @@ def test_inspect_names_what_stays_float_and_its_price(mixed: Run, cli: Cli, tmp_
     } == FLOAT_OPERATORS
     assert (computation["integer_convolutions"], computation["float_convolutions"]) == (72, 4)
     assert computation["extra_bytes"] == 3 * sum(kernel.size for kernel in float_kernels(mixed).values())
-    assert "price of float" in result.out
+    assert "cost of float" in result.out
 
 
 def test_both_formats_agree(mixed: Run) -> None:

@@ -186,7 +186,7 @@ def test_inspect_states_the_rule_its_promise_and_how_few_images_stand_behind_it(
 
 def test_the_readme_states_the_rule() -> None:
     text = (DOCUMENT.parents[1] / "README.md").read_text(encoding="utf-8")
-    assert "is called from `called_from` on" in text and "from `suspected_from` on" in text
+    assert "at `called_from` or more" in text and "at `suspected_from` or more" in text
 
 
 def test_the_sentence_says_what_is_decided() -> None:
@@ -203,7 +203,7 @@ def test_the_sentence_says_what_is_decided() -> None:
         called, referred = point.decide(probabilities, LABELS)
         assert ((called == 0) & ~referred).tolist() == (sensitive >= first).tolist()
         if point.suspected_from < point.called_from:
-            assert point.sentence.startswith(f"COVID-19 is called from {100 * first:.3g} % on and referred from")
+            assert point.sentence.startswith(f"COVID-19 is called at {100 * first:.3g} % or more and referred at")
             assert ((called != 0) & ~referred).tolist() == ((sensitive < second) & (other >= first)).tolist()
         else:
             assert ((called != 0) & ~referred).tolist() == ((sensitive < first) & (other >= second)).tolist()
@@ -220,7 +220,9 @@ def test_an_operating_point_of_an_earlier_version_decides_as_it_did() -> None:
     called, referred = point.decide(probabilities, LABELS)
     assert called.tolist() == wanted.tolist()
     assert referred.tolist() == (probabilities[np.arange(500), wanted] < 0.437).tolist()
-    assert point.sentence.startswith("COVID-19 is called from 43.7 % on and referred from 3.6 % on; another class")
+    assert point.sentence.startswith(
+        "COVID-19 is called at 43.7 % or more and referred at 3.6 % or more; another class"
+    )
     assert operating_record_of(stored) is None
     never = operating_point_of({**stored, "refer_below": 0.0})
     assert never is not None
@@ -320,7 +322,7 @@ def test_an_export_names_the_artifact_of_a_warning_that_is_not_of_all(capsys: py
     show_exported_points({"a.tflite": recorded(30, 3, 33), "b.onnx": recorded(25, 2, 33)})
     shown = capsys.readouterr().out
     assert "Operating points on 33 COVID-19 and 300 other validation images, %" in shown
-    assert shown.count("promised of new images of the same kind") == 1
+    assert shown.count("promised for new images of the same kind") == 1
     assert "warning: b.onnx: this artifact itself misses 6 of 33" in shown
     show_exported_points({})
     assert capsys.readouterr().out == ""

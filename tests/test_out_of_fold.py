@@ -68,7 +68,7 @@ def test_predictions_are_read_as_they_were_written(folds: Path) -> None:
     write_predictions(run, split, found)
     assert predictions_file(run).read_bytes() == before
     other = replace(split, items=split.items[1:])
-    with pytest.raises(RunError, match=r"predictions\.csv: not of the images"):
+    with pytest.raises(RunError, match=r"predictions\.csv: does not match the images"):
         read_predictions(run, other)
     predictions_file(run).write_text("path,part,sha256,COVID-19,Normal\nx,test,0,many,few\n")
     with pytest.raises(RunError, match=r"predictions\.csv: cannot be read"):

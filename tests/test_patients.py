@@ -83,7 +83,7 @@ def test_the_id_is_written_nowhere(tmp_path: Path, cli: Cli) -> None:
         texts = [path.read_bytes().decode(errors="replace") for path in files]
         for text in (*texts, result.out, result.err, audited.out, audited.err):
             assert SECRET not in text
-    assert "18 lie in several: patient dicom-0001" in result.out
+    assert "18 images or patients are in several: patient dicom-0001" in result.out
     patients = json.loads((tmp_path / "audit.json").read_text())["patients"]
     assert patients["images_with_patient"] == 120
     assert len(patients["across_parts"]) == 18
@@ -132,7 +132,7 @@ def test_train_tells_of_ids_that_name_nobody(tmp_path: Path, cli: Cli) -> None:
     result = cli("train", "--data", tmp_path / "data", "--run", tmp_path / "run", "--weights", "none")
     assert result.code == 0, result.err
     assert "no patients are named" in result.out
-    assert "warning: the PatientID of 16 of 16 DICOM images names nobody" in result.out
+    assert "warning: the PatientID of 16 of 16 DICOM images identifies no patient" in result.out
     assert SECRET not in result.out
 
 

@@ -76,7 +76,7 @@ def test_answers_that_are_no_probabilities_are_refused(
     artifact = forged(tiny, tmp_path, operator)
     classifier = Classifier.open(artifact, "onnx", 1)
     for image in pictures:
-        with pytest.raises(ArtifactError, match="no probabilities"):
+        with pytest.raises(ArtifactError, match="not probabilities"):
             classifier.predict(image)
     result = cli("predict", *pictures, "--artifact", artifact, "--runtime", "onnx")
     assert result.code == 2

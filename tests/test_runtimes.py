@@ -157,7 +157,7 @@ def test_an_adapter_in_software_is_no_gpu(
     show_devices(listed)
     lines = capsys.readouterr().out.splitlines()
     (line,) = (line for line in lines if "pencil:drawn" in line)
-    assert "in software, no GPU" in line
+    assert "in software, not a GPU" in line
     assert "ready" not in line
     assert any("pencil:slow" in line and "ready: llvmpipe" in line for line in lines)
     path = tiny / "xception-float32.tflite"
@@ -344,7 +344,7 @@ def test_devices_names_the_extra_that_brings_a_runtime(cli: Cli, monkeypatch: py
 @pytest.mark.parametrize("threads", [-1, 0, 100_000])
 @pytest.mark.parametrize(("runtime", "kind"), [("litert", "tflite"), ("onnx", "onnx")])
 def test_threads_that_would_bring_a_runtime_down_are_refused(tiny: Path, runtime: str, kind: str, threads: int) -> None:
-    with pytest.raises(OptionError, match=f"--threads {threads}: from 1 to"):
+    with pytest.raises(OptionError, match=f"--threads {threads}: must be from 1 to"):
         runtime_named(runtime).load(tiny / f"xception-int8.{kind}", threads)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,17 +25,20 @@ def test_square_brackets_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     assert "[done]" in captured.err
 
 
-def test_a_log_file_gets_a_line_now_and_then(
+def test_a_log_file_gets_a_line_now_and_then_with_the_time_left(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = 0.0
+    monkeypatch.setattr("cxr_edge.console.time", SimpleNamespace(monotonic=lambda: now))
     for interval, lines in (
         (3600.0, []),
-        (0.0, ["counting: 1 of 3, so far [good]", "counting: 2 of 3, so far [good]"]),
+        (50.0, ["counting: 6 of 8, so far [good]; 2 min left", "counting: 7 of 8, so far [good]; 60 s left"]),
     ):
         monkeypatch.setattr("cxr_edge.console.LOG_INTERVAL", interval)
-        with progress_bar("counting", 3) as bar:
+        with progress_bar("counting", 8, done=5) as bar:
             bar.note("so far [good]")
             for _ in range(3):
+                now += 60
                 bar.advance()
         assert capsys.readouterr().err.splitlines()[:-1] == lines
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[1] / "examples" / "updates"
-#: In place of `cxr-edge`: the model in force is the content of a file.
+#: In place of `cxr-edge`: the active model is the content of a file.
 CXR_EDGE = """#!/bin/sh
 echo "cxr-edge $*" >> calls
 case "$1" in

@@ -46,7 +46,7 @@ def unproven(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def temperature_in_force(folder: Path) -> float:
-    """Of the bundle in force, every file of which is whole."""
+    """Of the active bundle, every file of which is whole."""
     read_bundle(bundle_in(folder))
     return read_manifest(bundle_in(folder)).shared.temperature
 
@@ -67,7 +67,7 @@ def test_release_pack_install_predict_and_rollback(
     for archive in (bundles / "one.zip", tmp_path / "bundle.zip"):
         result = cli("install", archive, "--into", device, "--require-signature", public)
         assert result.code == 0, result.err
-    assert "in force: cart, version 3" in result.out
+    assert "active: cart, version 3" in result.out
     assert "100.0" in result.out
     picture = tmp_path / "x.png"
     Image.fromarray(ramp()).save(picture)
@@ -107,7 +107,7 @@ def test_a_release_says_what_is_signed(bundles: Path) -> None:
 def test_a_version_only_grows(bundles: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(bundles / "two", tmp_path / "bundle"))
     assert release(bundle, keys[0], "cart", 2).version == 2
-    with pytest.raises(OptionError, match="take 3 or more"):
+    with pytest.raises(OptionError, match="use 3 or higher"):
         release(bundle, keys[0], "cart", 1)
     for name, version in (("../cart", 3), ("a name", 3)):
         with pytest.raises(OptionError, match="the name"):
@@ -263,7 +263,7 @@ def test_a_signed_bundle_is_taken_where_a_signature_is_required(
     with pytest.raises(ArtifactError, match="not released"):
         Classifier.open(loose, "onnx", 1)
     monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", str(tmp_path / "absent.pem"))
-    with pytest.raises(OptionError, match=r"absent\.pem: no public key"):
+    with pytest.raises(OptionError, match=r"absent\.pem: not a public key"):
         Classifier.open(bundles / "two", "litert", 1)
 
 

@@ -53,7 +53,7 @@ def test_the_folder_holds_the_page_two_models_and_phantoms(
 ) -> None:
     result = cli("web", "--bundle", web_bundle, "--out", tmp_path / "page")
     assert result.code == 0, result.err
-    assert "answers with xception-int8.onnx; xception-float32.onnx for WebGPU" in result.out
+    assert "uses xception-int8.onnx; xception-float32.onnx for WebGPU" in result.out
     page = json.loads((tmp_path / "page" / "page.json").read_text())
     assert [model["file"] for model in page["models"]] == ["xception-int8.onnx", "xception-float32.onnx"]
     assert [model["tolerance"] for model in page["models"]] == [0.05, 0.001]

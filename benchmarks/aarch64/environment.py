@@ -115,7 +115,7 @@ class Environment:
         return Machine(cpu, (str(self.emulator), "-cpu", cpu, "-L", str(self._root), str(python)), self._arm)
 
     def _once(self, folder: Path, wanted: str, make: Callable[[], None]) -> None:
-        """Make a folder, unless it is there and of what is wanted; an interrupted one is made anew."""
+        """Make a folder, unless it exists with the wanted content; an interrupted one is made again."""
         stamp = folder.parent / f"{folder.name}.made-of"
         if stamp.is_file() and stamp.read_text() == wanted:
             return

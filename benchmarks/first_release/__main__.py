@@ -112,8 +112,10 @@ def main() -> int:
     """Parse the command line and write; the exit status."""
     parser = argparse.ArgumentParser(description="Pick the images of the printed tables from the public database.")
     parser.add_argument("database", type=Path, help="folder that holds COVID, Normal and Viral Pneumonia")
-    parser.add_argument("out", type=Path, help="folder to write; it must not be there")
-    parser.add_argument("--seed", type=int, metavar="N", help="draw as many anew, instead of those measured on")
+    parser.add_argument("out", type=Path, help="new folder to write")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="draw a new sample of the same size, instead of the recorded one"
+    )
     options = parser.parse_args()
     try:
         images = read_list()

@@ -5,7 +5,7 @@
 The run's bundle should hold none, int8 and int8-ptq in both formats (`cxr-edge export --quantize all`); the peers'
 tools come with `pip install 'cxr-edge[peers]'`. All peers are calibrated on the images that ours were calibrated on.
 Everything is measured interleaved, first with one thread, then with all that are usable; OpenVINO computes what is not
-int8 in float32, as the others do. The peers' files are kept in the work folder, and made anew when a tool or the bundle
+int8 in float32, as the others do. The peers' files are kept in the work folder, and remade when a tool or the bundle
 has changed.
 """
 
@@ -137,8 +137,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path)
     parser.add_argument("--work", type=Path, help="folder of the peers' files; default: peers/ in the run")
     parser.add_argument("--images", type=int, help="test images to score on, a stratified choice; default: all")
-    parser.add_argument("--queries", type=int, default=100, help="least number of counted queries per row")
-    parser.add_argument("--seconds", type=float, default=4.0, help="least time of counted queries per row")
+    parser.add_argument("--queries", type=int, default=100, help="minimum number of measured queries per row")
+    parser.add_argument("--seconds", type=float, default=4.0, help="minimum seconds of measured queries per row")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     run = find_run(options.run)

@@ -126,7 +126,7 @@ def require_artifact_file(path: Path) -> ArtifactFormat:
     if not path.is_file():
         raise ArtifactError(f"{path}: no such artifact")
     if path.stat().st_size > MAX_ARTIFACT_BYTES:
-        raise ArtifactError(f"{path}: {path.stat().st_size >> 20} MiB are too much for an artifact; export it again")
+        raise ArtifactError(f"{path}: {path.stat().st_size >> 20} MiB, too large for an artifact; export it again")
     return kind
 
 

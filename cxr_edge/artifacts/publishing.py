@@ -73,7 +73,7 @@ def _judged(path: Path, metadata: ArtifactMetadata) -> _Others:
             notes.append(f"{other.path}: missing or changed since its export; no longer listed, export it again")
     if foreign:
         names = ", ".join(other.name for other in foreign)
-        notes.append(f"{folder}: {names} descended from another model, version or recipe; removed")
+        notes.append(f"{folder}: removed {names}, of another model, version or recipe")
     return _Others(tuple(kept), tuple(removed), tuple(notes))
 
 

@@ -55,7 +55,7 @@ def require_valid_release(release: Release) -> None:
     if not FILE_NAME.fullmatch(release.name):
         raise ValueError(f"the name {release.name[:60]!r}: letters, digits, dots, hyphens and underscores are allowed")
     if not 0 < release.version <= _MAX_VERSION:
-        raise ValueError(f"version {release.version}: a whole number from 1 on is needed")
+        raise ValueError(f"version {release.version}: must be a whole number of at least 1")
     names = [own.file for own in release.files]
     for own in release.files:
         if not FILE_NAME.fullmatch(own.file) or names.count(own.file) > 1 or not SHA256.fullmatch(own.sha256):
@@ -130,9 +130,9 @@ def _public_key(path: Path) -> Ed25519PublicKey:
     try:
         key = load_pem_public_key(read_bounded(path, _MAX_BYTES))
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        raise OptionError(f"{path}: no public key in PEM format ({first_line(error)})") from None
+        raise OptionError(f"{path}: not a public key in PEM format ({first_line(error)})") from None
     if not isinstance(key, Ed25519PublicKey):
-        raise OptionError(f"{path}: a public key of another kind than Ed25519; docs/updates.md says how to make one")
+        raise OptionError(f"{path}: not an Ed25519 public key; docs/updates.md says how to make one")
     return key
 
 
@@ -148,5 +148,7 @@ def _parsed(content: bytes, folder: Path) -> Release:
         release = from_json(Release, parse_json(content))
         require_valid_release(release)
     except ValueError as error:
-        raise ArtifactError(f"{folder / RELEASE}: no release that this version of cxr-edge knows ({error})") from None
+        raise ArtifactError(
+            f"{folder / RELEASE}: not a release that this version of cxr-edge can read ({error})"
+        ) from None
     return release

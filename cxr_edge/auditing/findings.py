@@ -62,11 +62,11 @@ def _counted(
     serious, warning, note = Severity
     rows = [
         (serious, "unreadable", unreadable, ("file", "files"), "cannot be read; repair or remove"),
-        (serious, "label conflict", conflicts, ("picture lies", "pictures lie"), "under two labels"),
+        (serious, "label conflict", conflicts, ("picture has", "pictures have"), "two labels"),
         (serious, "copies across splits", divided, ("picture is", "pictures are"), "in two parts of the split"),
         (serious, "patients across splits", shared, ("patient is", "patients are"), "in two parts of the split"),
-        (warning, "exact copies", exact, ("picture is", "pictures are"), "there more than once, byte for byte"),
-        (warning, "near copies", near, ("picture is", "pictures are"), "there more than once, as near copies"),
+        (warning, "exact copies", exact, ("picture is", "pictures are"), "in the data more than once, byte for byte"),
+        (warning, "near copies", near, ("picture is", "pictures are"), "in the data more than once, as near copies"),
         (warning, "blank", blank, ("image is", "images are"), "of one colour"),
         (note, "patients across classes", patients.across_classes, ("patient has", "patients have"), "two labels"),
         (

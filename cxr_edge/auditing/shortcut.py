@@ -91,14 +91,14 @@ def _result(
     against = f"chance {100 * chance:.0f} %"
     sentence = {
         "frame": {
-            "strong": f"the border alone gives {figure}, {against}: a model can score high without looking at lungs",
+            "strong": f"the border alone gives {figure}, {against}: a model can score high without seeing the lungs",
             "some": f"the border alone gives {figure}, {against}: a little of the class shows outside the lungs",
             "none": f"the border alone gives {figure}, {against}: no better than guessing",
         },
         "metadata": {
-            "strong": f"the file alone, unseen, gives {figure}, {against}: the classes were not made the same way",
-            "some": f"the file alone, unseen, gives {figure}, {against}; file size follows the picture, too",
-            "none": f"the file alone, unseen, gives {figure}, {against}: no better than guessing",
+            "strong": f"properties of the file alone give {figure}, {against}: the classes were not made the same way",
+            "some": f"properties of the file alone give {figure}, {against}; file size follows the picture, too",
+            "none": f"properties of the file alone give {figure}, {against}: no better than guessing",
         },
         # Disease itself can show at 16 pixels: this test is for comparison and reveals no fault in the data.
         "thumbnail": dict.fromkeys(

@@ -56,7 +56,7 @@ def across_runs(runs: Sequence[Run]) -> AcrossRuns:
         if (record.machine.cpu, record.machine.cores) != (machine.cpu, machine.cores):
             raise OptionError(
                 f"{run.option}: benched on {record.machine.cpu}, {runs[0].option} on {machine.cpu}; latencies of "
-                "different machines cannot be compared: bench both on one"
+                "different machines cannot be compared: bench both on one machine"
             )
     if len({run.config().data_sha256 for run in runs}) > 1:
         warnings.append("the runs were tested on different images: their accuracies are not paired")
@@ -66,7 +66,7 @@ def across_runs(runs: Sequence[Run]) -> AcrossRuns:
 def _measured(run: Run) -> tuple[BenchRecord, list[MeasuredArtifact]]:
     way_out = f"cxr-edge bench --run {run.option} measures it"
     if not run.bench_file.is_file():
-        raise RunError(f"{run.option}: no latency is known of it; {way_out}")
+        raise RunError(f"{run.option}: no latency was measured; {way_out}")
     record = read_record(run.bench_file)
     verified: dict[str, VerifiedArtifact] = {
         artifact.sha256: recorded(artifact) for artifact in listed_artifacts(run.latest_bundle()) if artifact.parity

@@ -19,7 +19,7 @@ def conclusion(record: BenchRecord) -> str:
     if row.speed is Speed.BASELINE:
         parts = [f"{_name(row)}, the baseline, has the lowest median: {row.p50_ms:.1f} ms"]
         close = [other.id for other in record.rows if _close(other, row)]
-        parts += [f"not told apart from it: {', '.join(close)}"] if close else []
+        parts += [f"cannot be told apart from it: {', '.join(close)}"] if close else []
     else:
         parts = [_against(row, base), *_costs(row, base)]
     return "; ".join([", ".join(parts), *([doubt] if doubt else [])]) + "."
@@ -51,7 +51,7 @@ def _against(row: Row, base: Row) -> str:
     measured = f"{row.speed_up:.2f} times its speed, {sure}"
     if row.speed is Speed.SLOWER:
         return f"{_name(row)}: slower than {_name(base)} ({measured})"
-    return f"{_name(row)}: its speed is not told apart from that of {_name(base)} ({measured})"
+    return f"{_name(row)}: its speed cannot be told apart from that of {_name(base)} ({measured})"
 
 
 def _costs(row: Row, base: Row) -> list[str]:

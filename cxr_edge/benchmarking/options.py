@@ -64,5 +64,5 @@ def parse_threads(text: str | None) -> tuple[int, ...]:
         elif re.fullmatch("[1-9][0-9]{0,5}", word.strip()):
             threads.append(int(word))
         elif text is not None:
-            raise OptionError(f"--threads {text}: numbers from 1 on, or all, with commas between them")
+            raise OptionError(f"--threads {text}: numbers of at least 1, or all, separated by commas")
     return tuple(dict.fromkeys(threads))

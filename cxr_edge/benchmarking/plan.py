@@ -46,7 +46,9 @@ def plan_bench(selection: Selection, options: BenchOptions) -> Plan:
     artifacts, runtimes = selection.artifacts, _runtimes(options.runtimes)
     passes = tuple(dict.fromkeys(options.threads)) or (usable_cores(),)
     warnings = [
-        BenchWarning(WarningKind.LEFT_OUT, name, f"{name} is not in the table: {MANIFEST} lists it, its file is gone")
+        BenchWarning(
+            WarningKind.LEFT_OUT, name, f"{name} is not in the table: {MANIFEST} lists it, but its file is missing"
+        )
         for name in selection.absent
     ]
     if options.quick and selection.folder is not None:
@@ -66,7 +68,7 @@ def plan_bench(selection: Selection, options: BenchOptions) -> Plan:
         BenchWarning(
             WarningKind.LEFT_OUT,
             artifact.name,
-            f"{artifact.name} is not in the table: none of its runtimes ({_extras(artifact)}) is chosen or installed",
+            f"{artifact.name} is not in the table: none of its runtimes ({_extras(artifact)}) is selected or installed",
         )
         for artifact in artifacts
         if artifact.path not in read

@@ -169,4 +169,4 @@ def read_record(path: Path) -> BenchRecord:
         # The sentence of an older record may claim more than its figures support.
         return from_json(BenchRecord, record).concluded()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
-        raise DataError(f"{path}: not a record of cxr-edge bench that this version reads ({error})") from None
+        raise DataError(f"{path}: not a record of cxr-edge bench that this version can read ({error})") from None

@@ -16,7 +16,7 @@ from cxr_edge.errors import CxrEdgeError, MissingDependencyError, extra_with, fi
 app = typer.Typer(
     name="cxr-edge",
     cls=Commands,
-    help="Chest X-ray classifiers, from a folder of images to int8 on a device at the edge. Not a medical device.",
+    help="Chest X-ray classifiers, from a folder of images to int8 files on an edge device. Not a medical device.",
     invoke_without_command=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -39,8 +39,8 @@ def _print_version(wanted: bool) -> None:
 def options(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version."),
-    debug: bool = typer.Option(False, "--debug", envvar=DEBUG, help="Show where an error comes from."),
-    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show also what TensorFlow and the runtimes write."),
+    debug: bool = typer.Option(False, "--debug", envvar=DEBUG, help="Show the traceback of an error."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Also show what TensorFlow and the runtimes print."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Show results and errors, no progress."),
 ) -> None:
     if debug:
@@ -67,7 +67,7 @@ def _show_error(error: object) -> None:
 
 def _show_defect(error: Exception) -> None:
     _show_error(
-        f"{type(error).__name__}: {first_line(error)}. This is a defect of cxr-edge, or of a library that it uses: "
+        f"{type(error).__name__}: {first_line(error)}. This is a bug in cxr-edge or in a library that it uses; "
         "cxr-edge --debug COMMAND shows where"
     )
 

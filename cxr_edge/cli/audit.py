@@ -14,7 +14,7 @@ def command(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            help="What train --data takes, or a folder with a labels.csv (path,label).",
+            help="Folder or table as for train --data, or a folder with a labels.csv (path,label).",
             show_default="the run's data",
             metavar="DIR|FILE.csv",
         ),
@@ -25,13 +25,13 @@ def command(
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option("--html", help="Also write the result as one self-contained page.", metavar="FILE"),
+        typer.Option("--html", help="Also write the result as a self-contained HTML page.", metavar="FILE"),
     ] = None,
-    with_images: Annotated[bool, typer.Option("--with-images", help="Show the copied pictures in the page.")] = False,
+    with_images: Annotated[bool, typer.Option("--with-images", help="Show the copied images on the page.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit status 3 if a finding is serious.")] = False,
     json: JsonOption = None,
 ) -> None:
-    """Look for what spoils a data set: unreadable files, copies, mixed-up labels and patients, shortcuts."""
+    """Find what spoils a data set: unreadable files, copies, mixed-up labels and patients, shortcuts."""
     from cxr_edge.auditing.audit import audit
     from cxr_edge.auditing.folders import find_images
     from cxr_edge.auditing.measure import measure_all
@@ -46,7 +46,7 @@ def command(
     from cxr_edge.runs import run_named
 
     if with_images and html is None:
-        raise OptionError("--with-images is about the page: name one with --html FILE")
+        raise OptionError("--with-images needs a page: add --html FILE")
     collection = find_images(folder, None if run is None else run_named(run))
     with progress_bar("reading images", len(collection.images)) as bar:
         measured = measure_all([collection.root / image.path for image in collection.images], bar.tick)

@@ -33,13 +33,13 @@ _Threads = Annotated[
     str | None,
     typer.Option(
         "--threads",
-        help="Threads of one inference; several numbers are a sweep.",
+        help="Threads per inference; several numbers make a sweep.",
         show_default="all",
         metavar="1,2,4,all",
     ),
 ]
-_Queries = Annotated[int, typer.Option("--queries", help="Minimum number of counted queries per row.", min=5)]
-_Seconds = Annotated[float, typer.Option("--seconds", help="Minimum seconds of counted queries per row.", min=0)]
+_Queries = Annotated[int, typer.Option("--queries", help="Minimum number of measured queries per row.", min=5)]
+_Seconds = Annotated[float, typer.Option("--seconds", help="Minimum seconds of measured queries per row.", min=0)]
 _Quick = Annotated[
     bool, typer.Option("--quick", help="Under 20 seconds: few queries, no Keras, no start-up, no throughput.")
 ]
@@ -54,10 +54,16 @@ _Baseline = Annotated[
 ]
 _Compare = Annotated[
     Path | None,
-    typer.Option("--compare", help="Earlier --json file; exit status 3 if a row became slower.", metavar="OLD.json"),
+    typer.Option(
+        "--compare",
+        help="Earlier --json file to compare with; exit status 3 if a row became slower.",
+        metavar="OLD.json",
+    ),
 ]
-_Markdown = Annotated[Path | None, typer.Option("--markdown", help="Also as Markdown.", metavar="FILE")]
-_Csv = Annotated[Path | None, typer.Option("--csv", help="Also as CSV.", metavar="FILE")]
+_Markdown = Annotated[
+    Path | None, typer.Option("--markdown", help="Also write the tables as Markdown.", metavar="FILE")
+]
+_Csv = Annotated[Path | None, typer.Option("--csv", help="Also write the rows as CSV.", metavar="FILE")]
 
 
 def command(

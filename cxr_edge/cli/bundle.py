@@ -23,7 +23,7 @@ def command(
     bundle: BundleOption = None,
     run: RunOption = None,
 ) -> None:
-    """Write a smaller bundle: some artifacts of another, their manifest, reference inputs and model card."""
+    """Write a smaller bundle: some of a bundle's artifacts, with manifest, reference inputs and model card."""
     from cxr_edge.artifacts.part import matching, write_part
     from cxr_edge.reporting.card.card import update_card
     from cxr_edge.reporting.terminal.tables import show

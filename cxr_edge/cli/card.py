@@ -6,9 +6,9 @@ from cxr_edge.cli.options import BundleOption, RunOption
 
 
 def command(bundle: BundleOption = None, run: RunOption = None) -> None:
-    """Write the model card of a bundle again, with what was benched, audited and evaluated since its export.
+    """Update the model card of a bundle with what was benched, audited and evaluated since its export.
 
-    Records count where they are in the run: bench.json, audit.json and evaluate*.json.
+    The records are bench.json, audit.json and evaluate*.json in the run's folder.
     """
     from cxr_edge.artifacts.release import read_release
     from cxr_edge.reporting.card.card import update_card
@@ -21,6 +21,6 @@ def command(bundle: BundleOption = None, run: RunOption = None) -> None:
     card = update_card(folder)
     for note in card.notes:
         show(note)
-    show(f"model card: {card.path}{'' if card.changed else ', as it was'}")
+    show(f"model card: {card.path}{'' if card.changed else ', unchanged'}")
     if card.changed and (release := read_release(folder)):
         show(f"warning: {release} was signed with another card; sign the bundle again under a higher version")

@@ -45,10 +45,17 @@ def command_named(name: str) -> Any:
 
     single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     settings = {"token_normalize_func": current_name}
-    single.command(name, cls=Command, epilog=epilog_of(name), context_settings=settings)(
-        spread_out(_module(name).command)
+    function = _module(name).command
+    single.command(name, cls=Command, help=_help_of(function), epilog=epilog_of(name), context_settings=settings)(
+        spread_out(function)
     )
     return typer.main.get_command(single)
+
+
+def _help_of(function: Any) -> str:
+    """Its docstring, a line per paragraph: in all but the first, typer would keep the source's line breaks."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _module(name: str) -> ModuleType:

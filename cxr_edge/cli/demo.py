@@ -15,6 +15,20 @@ if TYPE_CHECKING:
 
 def command(run: NewRunOption = None) -> None:
     """Train, export, verify and bench on phantoms, draw a heat map and write a report, in a few minutes."""
+    from cxr_edge.cli.front_page import next_command
+    from cxr_edge.console import interruptible
+    from cxr_edge.runs import new_run
+
+    target = new_run(run)
+
+    def explain() -> str:
+        return f"interrupted; next: {next_command(target)}" if target.config_file.is_file() else "interrupted"
+
+    with interruptible(explain):
+        _demo(target)
+
+
+def _demo(run: Run) -> None:
     from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
     from cxr_edge.benchmarking.bench import bench
     from cxr_edge.benchmarking.options import BenchOptions
@@ -28,13 +42,12 @@ def command(run: NewRunOption = None) -> None:
     from cxr_edge.reporting.terminal.bench import show_bench, speed_cell
     from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
     from cxr_edge.reporting.terminal.training import TrainingDisplay
-    from cxr_edge.runs import new_run
     from cxr_edge.runtimes.selection import artifacts_of_bundle
     from cxr_edge.train_options import completed
     from cxr_edge.training.jobs import train_new
 
     start = time.monotonic()
-    trained = train_new(new_run(run), completed({}), TrainingDisplay(draw_run_plots)).run
+    trained = train_new(run, completed({}), TrainingDisplay(draw_run_plots)).run
     recipe = Recipe(tuple(ArtifactFormat), (Quantization.FLOAT32, Quantization.INT8))
     export_and_show(trained, ExportOptions(recipe))
     options = BenchOptions(queries=30, seconds=0.5, starts=1, throughput_seconds=0.3, file_rounds=2)

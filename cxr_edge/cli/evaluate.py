@@ -26,7 +26,7 @@ def command(
         Path | None,
         typer.Option(
             "--artifact",
-            help="A .tflite or .onnx file by itself.",
+            help="A single .tflite or .onnx file.",
             show_default="the run's Keras model",
             metavar="FILE",
         ),
@@ -47,14 +47,14 @@ def command(
     on_bad_image: Annotated[
         OnBadImage,
         typer.Option(
-            "--on-bad-image", help="Refuse or leave out images that cannot be decoded or cannot be chest X-rays."
+            "--on-bad-image", help="Refuse, or leave out, images that cannot be decoded or cannot be chest X-rays."
         ),
     ] = OnBadImage.FAIL,
     by: _By = None,
     require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Classification metrics of an artifact, or of a run's Keras model, on labelled images."""
+    """Compute classification metrics of an artifact, or of a run's Keras model, on labelled images."""
     from cxr_edge.artifacts.kinds import TrainingData
     from cxr_edge.console import stage
     from cxr_edge.files import write_json

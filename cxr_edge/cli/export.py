@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,7 +54,7 @@ class RecipeOptions:
         list[str] | None,
         typer.Option(
             "--keep-float",
-            help="Layer to leave out of int8, named as by --explain-int8; * and ? are wildcards. Repeatable.",
+            help="Layer to keep in float, by its name in --explain-int8; * and ? are wildcards. Repeatable.",
             metavar="LAYER",
             rich_help_panel=ARTIFACTS,
         ),
@@ -61,7 +63,7 @@ class RecipeOptions:
         bool,
         typer.Option(
             "--heatmap/--no-heatmap",
-            help="Whether artifacts have the second output that predict --heatmap draws.",
+            help="Give artifacts the second output, which predict --heatmap draws.",
             rich_help_panel=ARTIFACTS,
         ),
     ] = True
@@ -75,13 +77,16 @@ class FineTuningOptions:
         int | None,
         typer.Option(
             "--qat-steps",
-            help="Steps of int8's fine-tuning, one batch each.",
+            help="Steps of int8 fine-tuning, one batch each.",
             show_default="300; phantoms 60",
             rich_help_panel=FINE_TUNING,
         ),
     ] = None
     qat_learning_rate: Annotated[
-        float, typer.Option("--qat-learning-rate", help="Its peak learning rate.", rich_help_panel=FINE_TUNING)
+        float,
+        typer.Option(
+            "--qat-learning-rate", help="Peak learning rate of int8 fine-tuning.", rich_help_panel=FINE_TUNING
+        ),
     ] = 2e-3
 
 
@@ -126,14 +131,14 @@ def command(
     artifacts: RecipeOptions,
     explain_int8: Annotated[
         bool,
-        typer.Option("--explain-int8", help="Show what each layer alone loses in int8; writes no artifact."),
+        typer.Option("--explain-int8", help="Show what each layer by itself loses in int8; write no artifact."),
     ] = False,
     fine_tuning: FineTuningOptions,
     data: Annotated[
         Path | None,
         typer.Option(
             "--data",
-            help="With --explain-int8: look at the images of this folder.",
+            help="With --explain-int8: use the images of this folder.",
             show_default="the validation split",
             metavar="DIR",
         ),
@@ -152,6 +157,7 @@ def command(
 
     recipe = recipe_of_options(**asdict(artifacts), gate=gate.demanded())
     # TensorFlow takes seconds to import, so only after the options are checked.
+    from cxr_edge.console import interruptible
     from cxr_edge.exporting.export import ExportOptions
     from cxr_edge.runs import find_run
     from cxr_edge.runs.cross_validation import cross_validation_named
@@ -160,10 +166,11 @@ def command(
         _explain(find_run(run), recipe, data, json)
         return
     options = ExportOptions(recipe, **asdict(fine_tuning), **asdict(decision_rule))
-    if (cross_validation := cross_validation_named(run)) is not None:
-        _export_folds(cross_validation, options, json)
-    else:
-        export_and_show(find_run(run), options, json)
+    with interruptible(lambda: f"interrupted; resume with {shlex.join(['cxr-edge', *sys.argv[1:]])}"):
+        if (cross_validation := cross_validation_named(run)) is not None:
+            _export_folds(cross_validation, options, json)
+        else:
+            export_and_show(find_run(run), options, json)
 
 
 def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) -> None:

@@ -30,9 +30,9 @@ def show_front_page() -> None:
 def _latest_run() -> list[str]:
     try:
         run = latest_run()
-        return [f"latest run: {run.folder} ({_of(run)})", f"next: {_next(run)}"]
+        return [f"latest run: {run.folder} ({_of(run)})", f"next: {next_command(run)}"]
     except RunError:
-        return ["no run in this folder yet; cxr-edge demo shows the whole way on synthetic images, in minutes"]
+        return ["no run in this folder yet; cxr-edge demo runs the whole pipeline on synthetic images, in minutes"]
 
 
 def _of(run: Run) -> str:
@@ -44,7 +44,8 @@ def _of(run: Run) -> str:
     return f"{images}, trained{exported}{', measured' if run.bench_file.is_file() else ''}"
 
 
-def _next(run: Run) -> str:
+def next_command(run: Run) -> str:
+    """What comes next for a run."""
     if not run.model_file.is_file():
         return f"cxr-edge train --run {run.folder} --resume"
     if not (run.latest_bundle() / "manifest.json").is_file():

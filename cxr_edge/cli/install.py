@@ -11,7 +11,7 @@ from cxr_edge.cli.options import SignatureOption
 
 
 def command(
-    archive: Annotated[Path, typer.Argument(help="Zip of cxr-edge pack.", metavar="BUNDLE.zip")],
+    archive: Annotated[Path, typer.Argument(help="Zip file that cxr-edge pack wrote.", metavar="BUNDLE.zip")],
     into: Annotated[Path, typer.Option("--into", help="Folder to install into.", metavar="DIR")],
     require_signature: SignatureOption = None,
     allow_downgrade: Annotated[
@@ -40,7 +40,7 @@ def command(
 
     installed = install(archive, into, require_signature, allow_downgrade, max_p90)
     if installed.proof is None:
-        show("this very bundle is in force already")
+        show("this bundle is active already")
     else:
         show_replay(installed.proof.replayed)
         if installed.proof.p90_ms is not None:

@@ -90,7 +90,7 @@ LikeOption = Annotated[
     ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", help="Threads of one inference.", show_default="all usable cores", min=1)
+    int | None, typer.Option("--threads", help="Threads per inference.", show_default="all usable cores", min=1)
 ]
 
 

@@ -14,7 +14,7 @@ def command(
     size: Annotated[int, typer.Option("--size", help="Width and height in pixels.", min=64)] = 256,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same images.", min=0)] = 0,
     sheet: Annotated[
-        Path | None, typer.Option("--contact-sheet", help="Also write an overview, a PNG.", metavar="FILE")
+        Path | None, typer.Option("--contact-sheet", help="Also write an overview as PNG.", metavar="FILE")
     ] = None,
 ) -> None:
     """Draw a data set of synthetic chest X-rays in three classes."""

@@ -32,7 +32,7 @@ def command(
             metavar="FILE",
         ),
     ] = None,
-    with_images: Annotated[bool, typer.Option("--with-images", help="Show the flipped images in the page.")] = False,
+    with_images: Annotated[bool, typer.Option("--with-images", help="Show the flipped images on the page.")] = False,
 ) -> None:
     """Write one self-contained HTML page: a run's training, accuracy, parity and latency, or a comparison of runs."""
     from cxr_edge.errors import OptionError

@@ -11,10 +11,10 @@ from cxr_edge.cli.options import SignatureOption
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(help="Folder that cxr-edge install keeps.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="Folder that cxr-edge install wrote to.", metavar="DIR")],
     require_signature: SignatureOption = None,
 ) -> None:
-    """Return to the bundle that was in force before."""
+    """Return to the previously active bundle."""
     from cxr_edge.reporting.terminal.updates import show_in_force
     from cxr_edge.updates.install import rollback
 

@@ -77,4 +77,4 @@ def how_to_resume(folder: Path) -> str:
     for run in (Run(folder), *map(Run, folder.glob("fold-*"))):
         if run.checkpoints.is_dir() or run.model_file.is_file():
             return f"interrupted; resume with cxr-edge train --run {folder} --resume"
-    return "interrupted before an epoch was finished: nothing is kept"
+    return "interrupted before the first epoch ended; nothing was kept"

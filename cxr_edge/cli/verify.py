@@ -27,22 +27,22 @@ _Data = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="Other images to compare on too: any folder or table, with labels or without.",
+        help="Also compare on other images: any folder or table, with or without labels.",
         metavar="DIR|FILE.csv",
     ),
 ]
 _TrainImages = Annotated[
-    int, typer.Option("--train-images", help="Images of the training part to compare on, at most.", min=1)
+    int, typer.Option("--train-images", help="Maximum number of training images to compare on.", min=1)
 ]
 _ShiftImages = Annotated[
-    int, typer.Option("--shift-images", help="Images of each part to compare on under each shift, at most.", min=1)
+    int, typer.Option("--shift-images", help="Maximum number of images per part to compare on under each shift.", min=1)
 ]
 _Replay = Annotated[
     bool,
     typer.Option(
         "--replay",
-        help="Compare the recorded reference outputs with what each runtime computes here; takes no Keras model and no "
-        "patients. The default without TensorFlow, and with --artifact.",
+        help="Compare the recorded reference outputs with what each runtime computes here; needs neither the Keras "
+        "model nor patient images. The default without TensorFlow, and with --artifact.",
     ),
 ]
 _Runtimes = Annotated[
@@ -68,9 +68,9 @@ def command(
     require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Compare each artifact with the Keras model, on all parts of the split and under shifts, or with its own record.
+    """Compare each artifact with the Keras model, on all parts of the split and under shifts, or with recorded outputs.
 
-    On a device without TensorFlow, that is its recorded reference outputs. With --run on the folder of a
+    On a device without TensorFlow, replay the recorded reference outputs. With --run on the folder of a
     cross-validation, the artifacts of all folds are judged together, each on its own test part. Exit status 3 if an
     artifact fails.
     """
@@ -89,17 +89,17 @@ def command(
         return
     selection = select(artifacts or (), bundle, run)
     folder = selection.folder
-    reason = "a file by itself" if folder is None else _without_keras(folder)
+    reason = "a single file" if folder is None else _without_keras(folder)
     if folder is None or replay or reason is not None:
         if gate.demanded() or data:
-            what = "the gate's demands are" if gate.demanded() else "--data is"
-            raise OptionError(f"{what} for the Keras model{f', but {reason}' if reason else ''}")
+            what = "the gate's demands need" if gate.demanded() else "--data needs"
+            raise OptionError(f"{what} the Keras model{f', but {reason}' if reason else ''}")
         if not replay:
-            show(f"{reason}: no comparison with the Keras model, but with the outputs recorded at export")
+            show(f"{reason}: comparing with the outputs recorded at export instead of the Keras model")
         _replay(selection, runtimes, threads, json)
         return
     if runtimes:
-        raise OptionError("--runtime goes with --replay; against Keras each format runs on its preferred runtime")
+        raise OptionError("--runtime needs --replay; against Keras each format runs on its preferred runtime")
     _against_keras(folder, gate.demanded(), (train_images, shift_images), data, json)
 
 

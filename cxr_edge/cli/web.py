@@ -27,7 +27,7 @@ def command(
 ) -> None:
     """Write a bundle as a web page that classifies X-rays in the browser, offline, and sends nothing anywhere.
 
-    The page answers with the bundle's best ONNX file, and takes a float one for WebGPU where there is one. To leave
+    The page uses the bundle's best ONNX file, and for WebGPU a float one if there is any. To leave
     that out, write a smaller bundle first, with cxr-edge bundle.
     """
     import tempfile
@@ -39,7 +39,7 @@ def command(
     from cxr_edge.web.page import built_page
 
     if out is None and not serve:
-        raise OptionError("name --out DIR, to write the page there, or --serve, to open it here")
+        raise OptionError("add --out DIR to write the page there, or --serve to open it here")
     page = built_page()
     models = models_for_browsers(artifacts_of_bundle(find_bundle(bundle, run)))
     with tempfile.TemporaryDirectory() as temporary:

@@ -113,7 +113,7 @@ def _in_words(map_: NDArray[np.float64]) -> str:
     if rest >= _TURN:
         words.append(f"turned by {rest:.0f} degree{'s' * (rest >= 1.5)}")
     if np.abs(zooms - 1).max() >= _ZOOM:
-        words.append("cut or zoomed")
+        words.append("cropped or zoomed")
     elif np.abs(shift).max() >= _SHIFT:
         words.append("shifted")
-    return ", ".join(words) or "saved anew"
+    return ", ".join(words) or "saved again"

@@ -38,7 +38,7 @@ from cxr_edge.data.fingerprint import THUMBNAIL, Fingerprint, Unreadable
 MAX_DISTANCE = 8
 MIN_CORRELATION = 0.92
 
-SAVED_ANEW = "saved anew"
+SAVED_AGAIN = "saved again"
 
 _HASH_BLOCK = 2048
 _PAIR_BLOCK = 1024
@@ -115,7 +115,7 @@ def clusters(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) ->
 class NearCopy(NamedTuple):
     """Two files that hold one picture in different bytes: their indices, their correlation, and how one was altered.
 
-    `how` is "saved anew", or text from `cxr_edge.copies.altered.what_was_done`, such as "mirrored, shifted".
+    `how` is "saved again", or text from `cxr_edge.copies.altered.what_was_done`, such as "mirrored, shifted".
     """
 
     first: int
@@ -156,9 +156,9 @@ def find_copies(files: Sequence[Fingerprint | Unreadable]) -> Copies:
     apart = np.sort(np.unique(clusters(len(seen), pairs.first, pairs.second), return_index=True)[1])
     altered = altered_pairs(thumbnails[apart])
     exact = tuple(tuple(group) for group in same_bytes.values() if len(group) > 1)
-    near = [NearCopy(group[0], other, 1.0, SAVED_ANEW) for group in same_picture.values() for other in group[1:]]
+    near = [NearCopy(group[0], other, 1.0, SAVED_AGAIN) for group in same_picture.values() for other in group[1:]]
     near += [
-        NearCopy(leaders[first], leaders[second], min(1.0, float(alike)), SAVED_ANEW)
+        NearCopy(leaders[first], leaders[second], min(1.0, float(alike)), SAVED_AGAIN)
         for first, second, alike in zip(pairs.first, pairs.second, pairs.correlation, strict=True)
     ]
     near += [

@@ -77,7 +77,7 @@ def _column(
         values = [_tag(root / path, tag) if is_one else "" for path, is_one in zip(paths, dicom, strict=True)]
     else:
         known = [*columns, *(_short_names() if any(dicom) else ())]
-        hint = nearest(name, known) if known else "nothing but path, label and patient is known of the images"
+        hint = nearest(name, known) if known else "only path, label and patient of the images are known"
         raise OptionError(f"--by {name}: there is no such column or DICOM tag; {hint}")
     banded = tag == "PatientAge"
     return Column(name, tuple(map(age_band, values)) if banded else tuple(values))

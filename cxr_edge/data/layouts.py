@@ -154,7 +154,7 @@ def _label_folders(root: Path, labels: tuple[str, ...] | None, included: set[str
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     for path in root.iterdir():
         if path.is_symlink() and not path.exists() and path.suffix == "":
-            raise DataError(f"{path}: a link to a folder that is not there")
+            raise DataError(f"{path}: a link to a folder that does not exist")
     known: dict[str, Path] = {}
     others: list[str] = []
     left_out: list[str] = []
@@ -239,8 +239,8 @@ def _read_folders(root: Path, labels: tuple[str, ...] | None, included: set[str]
         )
     if any(own.patient for own in beside.values()) and reading.rows and not any(row.patient for row in reading.rows):
         raise DataError(
-            f"{root / 'patients.csv'}: none of its paths is an image here, such as {reading.rows[0].path}; without it, "
-            "one patient's images could be trained and tested on"
+            f"{root / 'patients.csv'}: none of its paths is an image here, such as {reading.rows[0].path}; fix its "
+            "paths: without them, images of one patient could be trained and tested on"
         )
     return reading
 
@@ -260,11 +260,11 @@ def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) 
         path, name, split = row["path"], row["label"], row.get("split", "")
         part = _PARTS.get(folded(split))
         if not path or not name:
-            raise DataError(f"{table}, line {number}: without a {'label' if path else 'path'}")
+            raise DataError(f"{table}, line {number}: no {'label' if path else 'path'}")
         if path in seen:
-            raise DataError(f"{table}, line {number}: {path} is in line {seen[path]} already")
+            raise DataError(f"{table}, line {number}: {path} is already in line {seen[path]}")
         if split and part is None:
-            raise DataError(f"{table}, line {number}: split {split}; known are {', '.join(PARTS)}")
+            raise DataError(f"{table}, line {number}: unknown split {split}; choose one of {', '.join(PARTS)}")
         seen[path] = number
         if folded(name) in _LEFT_OUT - included:
             left_out[name] += 1
@@ -358,7 +358,7 @@ def find_data_set(
 def _ordered_labels(data: Path, spelled: Collection[str], labels: tuple[str, ...] | None) -> tuple[str, ...]:
     """The labels in order: the model's if there is one, otherwise those of the data's classes."""
     table = data / "labels.csv"
-    hint = f"; if {table.name} names the classes, give {table} itself" if table.is_file() else ""
+    hint = f"; if {table.name} names the classes, pass {table}" if table.is_file() else ""
     if labels is not None:
         strangers = [name for name in spelled if name not in labels]
         if strangers or not spelled:

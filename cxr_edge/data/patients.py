@@ -59,8 +59,8 @@ def dicom_patients(paths: Sequence[Path], labels: Sequence[int]) -> DicomPatient
     counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     return DicomPatients(
         names,
-        f"the PatientID of {reasons.total()} of {len(tags)} DICOM images names nobody ({counted}); name their patients "
-        "in patients.csv, or in the table's column patient_id",
+        f"the PatientID of {reasons.total()} of {len(tags)} DICOM images identifies no patient ({counted}); name their "
+        "patients in patients.csv, or in the table's column patient_id",
     )
 
 

@@ -58,6 +58,8 @@ def read_predictions(run: Run, split: Split) -> dict[str, NDArray[np.float32]]:
         raise RunError(f"{path}: cannot be read ({error})") from None
     wanted = [(item.path, item.part, item.sha256) for part in PREDICTED_PARTS for item in split.part(part)]
     if header != [*_COLUMNS, *split.labels] or images != wanted:
-        raise RunError(f"{path}: not of the images and classes of {run.split_file}; remove it to have it written again")
+        raise RunError(
+            f"{path}: does not match the images and classes of {run.split_file}; remove it to have it written again"
+        )
     validation = len(split.part("validation"))
     return {"validation": probabilities[:validation], "test": probabilities[validation:]}

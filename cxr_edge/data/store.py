@@ -201,6 +201,6 @@ class ImageStore:
         length = self._pixels.stat().st_size if self._pixels.is_file() else 0
         if length < rows * self.size**2:
             raise CacheError(
-                f"{self._pixels}: {length} bytes, and {rows * self.size**2} are wanted; remove {self.folder}, and the "
+                f"{self._pixels}: {length} bytes instead of {rows * self.size**2}; remove {self.folder}, and the "
                 "images are decoded again"
             )

@@ -34,7 +34,7 @@ def advise(rows: Sequence[VerifiedArtifact]) -> Advice | None:
     best, other = sorted(compared, key=_rank, reverse=True)[:2]
     reasons = " and ".join(f"{row.label} {_figures(row)}" for row in (best, other))
     verdicts = "".join(f"; {row.label} failed its gate" for row in (best, other) if row.verdict == Verdict.FAILED)
-    return Advice(compared, best.label, f"{best.label} is advised: under shift, {reasons}{verdicts}")
+    return Advice(compared, best.label, f"{best.label} is recommended: under shift, {reasons}{verdicts}")
 
 
 def _shifted(row: VerifiedArtifact) -> ConditionResult:
@@ -53,5 +53,7 @@ def _figures(row: VerifiedArtifact) -> str:
     ratio = shifted.signal_to_noise_db
     agrees = f"agrees with Keras on {100 * (shifted.agreement.value or 0):.1f} %"
     return (
-        f"{agrees}, its logits at {ratio:.1f} dB" if ratio is not None else f"{agrees}, with values that are no numbers"
+        f"{agrees}, its logits at {ratio:.1f} dB"
+        if ratio is not None
+        else f"{agrees}, with values that are not numbers"
     )

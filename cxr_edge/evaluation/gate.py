@@ -37,7 +37,7 @@ class Gate:
         """Raises OptionError for a share outside 0..1."""
         for name, value in asdict(self).items():
             if not 0 <= value <= 1:
-                raise OptionError(f"--{name.replace('_', '-')} {value}: a share from 0 to 1 is needed")
+                raise OptionError(f"--{name.replace('_', '-')} {value}: must be a share from 0 to 1")
 
 
 @dataclass(frozen=True)

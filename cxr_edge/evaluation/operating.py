@@ -50,15 +50,18 @@ class OperatingPoint:
         """The rule in words."""
         label, suspected, called = self.sensitive_class, shown(self.suspected_from), shown(self.called_from)
         if self.called_from <= 0:
-            return f"{label} is called from {suspected} % on, else the most probable other class; nothing is referred"
+            return (
+                f"{label} is called at {suspected} % or more, else the most probable other class; nothing is referred"
+            )
         if self.called_from <= self.suspected_from:
             return (
-                f"{label} is called from {suspected} % on, and another class from {called} % on where {label} has "
-                "less; everything else is referred to a radiologist"
+                f"{label} is called at {suspected} % or more, and another class at {called} % or more where {label} "
+                "has less; everything else is referred to a radiologist"
             )
         return (
-            f"{label} is called from {called} % on and referred from {suspected} % on; another class is called from "
-            f"{called} % on where {label} has less than {suspected} %; everything else is referred to a radiologist"
+            f"{label} is called at {called} % or more and referred at {suspected} % or more; another class is called "
+            f"at {called} % or more where {label} has less than {suspected} %; everything else is referred to a "
+            "radiologist"
         )
 
 

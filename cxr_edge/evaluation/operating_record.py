@@ -38,7 +38,7 @@ class OperatingRecord:
         """The promises in words."""
         label, missed, wrong = self.fitted.point.sensitive_class, self.fitted.missed, self.fitted.wrong_calls
         return (
-            f"promised of new images of the same kind ({100 * CONFIDENCE:.0f} % confidence, {self.fitted.basis} "
+            f"promised for new images of the same kind ({100 * CONFIDENCE:.0f} % confidence, {self.fitted.basis} "
             f"probabilities): at least {rounded_down(1 - missed.at_most)} % of {label} called or referred "
             f"({missed.kind}), at most {rounded_up(wrong.at_most)} % of the others called wrongly ({wrong.kind})"
         )
@@ -57,7 +57,7 @@ class OperatingRecord:
                 f"at most {rounded_down(1 - missed.at_most)} % can be promised{takes}"
             )
         if missed.images < FEW_IMAGES:
-            return f"only {missed.images} {label} images stand behind its sensitivity; {FEW_IMAGES} and more are wanted"
+            return f"only {missed.images} {label} images support its sensitivity; at least {FEW_IMAGES} are recommended"
         return None
 
     def _mostly_referred(self) -> str | None:

@@ -73,7 +73,7 @@ def replay(selection: Selection, runtimes: Sequence[Runtime] | None, threads: in
         ArtifactError: an artifact has no reference outputs, or no runtime reads any of them.
         MissingDependencyError: no runtime is installed.
     """
-    results, missing = [], [f"{name}: is not here" for name in selection.absent]
+    results, missing = [], [f"{name}: is missing" for name in selection.absent]
     pairs: list[tuple[Artifact, Runtime]] = []
     for artifact in selection.artifacts:
         try:
@@ -115,8 +115,8 @@ def replay_artifact(
     if result.verdict is Verdict.FAILED and not inputs.known:
         # Correct outputs for other inputs look the same; wrong inputs never look like a pass.
         raise ArtifactError(
-            f"{artifact.path}: answers otherwise than recorded, but to inputs that were drawn anew and may differ from "
-            f"those of its export; copy {REFERENCES} of its bundle beside it"
+            f"{artifact.path}: answers differently than recorded, but to inputs that were drawn again and may "
+            f"differ from those at export; copy {REFERENCES} from its bundle beside it"
         )
     return result
 

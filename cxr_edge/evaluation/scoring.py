@@ -60,10 +60,10 @@ def require_probabilities(answers: NDArray[np.floating], name: object, classes: 
     """
     if answers.ndim != 2 or (classes is not None and answers.shape[1] != classes):
         wanted = "a row per image" if classes is None else f"{classes} probabilities per image"
-        raise ArtifactError(f"{name}: answers in the shape {answers.shape}, not {wanted}; export it again")
+        raise ArtifactError(f"{name}: its output has the shape {answers.shape}, not {wanted}; export it again")
     # Written so that NaN fails.
     good = (answers.min(axis=1) >= -_TOLERANCE) & (np.abs(answers.sum(axis=1, dtype=np.float64) - 1) <= _TOLERANCE)
     if not good.all():
         row = answers[int(np.argmin(good))]
         values = ", ".join(f"{value:g}" for value in row[:10])
-        raise ArtifactError(f"{name}: answers {values}, which are no probabilities; export it again")
+        raise ArtifactError(f"{name}: answers {values}, which are not probabilities; export it again")

@@ -66,9 +66,9 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         if not 0 < self.sensitivity <= 1:
-            raise OptionError(f"--sensitivity {self.sensitivity}: a share above 0 and up to 1 is needed")
+            raise OptionError(f"--sensitivity {self.sensitivity}: must be above 0 and at most 1")
         if (self.qat_steps is not None and self.qat_steps < 2) or not 0 < self.qat_learning_rate < 1:
-            raise OptionError("--qat-steps takes 2 and more, --qat-learning-rate a number above 0 and below 1")
+            raise OptionError("--qat-steps must be at least 2, --qat-learning-rate above 0 and below 1")
 
     def fine_tuning(self, phantoms: bool) -> LearningOptions:
         """The options of the fine-tuning, for a run on phantoms or on images."""

@@ -69,7 +69,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not self.formats or not self.quantize:
-            raise OptionError("formats and quantize: name one at least")
+            raise OptionError("formats and quantize: name at least one of each")
         integers = [quantization.is_integer for quantization in self.quantize]
         if self.output_type is OutputType.INT8 and (ArtifactFormat.ONNX in self.formats or not all(integers)):
             raise OptionError("output_type int8: only int8 TFLite files end in integers; formats tflite, quantize int8")

@@ -89,7 +89,7 @@ def recipe_of_options(
         )
     if formats or quantizations or keep_float or gate or not heatmap:
         raise OptionError(
-            "--recipe stands for --format, --quantize, --keep-float, --no-heatmap and the gate; leave them "
+            "--recipe replaces --format, --quantize, --keep-float, --no-heatmap and the gate; leave them "
             "out, or change a copy of the recipe"
         )
     return read_recipe(recipe)
@@ -107,7 +107,7 @@ def _migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
     if "integer_flavour" in content:
         _known("integer_flavour", content["integer_flavour"], FLAVOURS)
         if repeated := sorted(set().union(*FLAVOURS.values()) & set(content)):
-            raise OptionError(f"integer_flavour: {', '.join(repeated)} took its place; leave it out")
+            raise OptionError(f"integer_flavour: {', '.join(repeated)} replaced it; leave it out")
     return current_recipe(content)
 
 
@@ -147,7 +147,7 @@ def _quantizations(key: str, value: Any) -> tuple[Quantization, ...]:
         except ValueError:
             raise OptionError(f"{key} {name}: {nearest(name, exportable)}") from None
         if quantizations[-1] not in exportable:
-            raise OptionError(f"{key} {name}: comes of int8 with keep_float; {nearest(name, exportable)}")
+            raise OptionError(f"{key} {name}: is written by int8 with keep_float; {nearest(name, exportable)}")
     return tuple(dict.fromkeys(quantizations))
 
 

@@ -137,7 +137,7 @@ def reference_of(
     step = compiled(model)
     probabilities = []
     conditions = conditions_of(split, size, scope, other)
-    with progress("Keras", sum(map(len, conditions))) as bar:
+    with progress("classifying with Keras", sum(map(len, conditions))) as bar:
         for condition in conditions:
             probabilities.append(apply_temperature(predict_probabilities(step, condition.pixels()), temperature))
             bar.advance(len(condition))
@@ -175,7 +175,7 @@ def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None 
         runtime, session = preferred_session(artifact.path, artifact.format)
         with progress(f"verifying {artifact.name}", reference.images) as bar:
             scored.append((artifact, runtime, reference.score(session, bar.tick)))
-    left_out = tuple(f"{name}: is not here" for name in selection.absent)
+    left_out = tuple(f"{name}: is missing" for name in selection.absent)
     return ScoredBundle(run, reference, tuple(scored), left_out)
 
 

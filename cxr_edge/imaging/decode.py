@@ -247,7 +247,7 @@ def _stretched(image: Image.Image) -> Image.Image:
     low, high = np.inf, -np.inf
     for _, values in _bands(image):
         if not np.isfinite(values).all():
-            raise ValueError("values that are no numbers")
+            raise ValueError("values that are not numbers")
         low, high = min(low, float(values.min())), max(high, float(values.max()))
     scale = 255.0 / (high - low) if high > low else 0.0
     grey = np.empty((image.height, image.width), np.uint8)

@@ -234,13 +234,13 @@ def _grey(data: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
     """uint8 `[rows, columns]` of stored values; by rows: 80 million pixels in float64 would take 640 MB."""
     black, white = _ends(data, stored)
     if not np.isfinite([black, white]).all():
-        raise ValueError("values that are no numbers")
+        raise ValueError("values that are not numbers")
     scale = 255.0 / (white - black) if white != black else 0.0
     grey = np.empty(stored.shape, np.uint8)
     for rows in _bands(stored):
         values = _shown(data, stored[rows])
         if not np.isfinite(values).all():
-            raise ValueError("values that are no numbers")
+            raise ValueError("values that are not numbers")
         grey[rows] = np.clip(np.round((values.astype(np.float64) - black) * scale), 0, 255)
     return np.subtract(255, grey, out=grey) if data.PhotometricInterpretation == "MONOCHROME1" else grey
 

@@ -130,7 +130,7 @@ def _artifact_model(path: Path, run: Run | None) -> _Model:
     artifact = classifier.artifact
     if run is not None and run.config().data_sha256 != artifact.metadata.training.data_sha256:
         raise ArtifactError(
-            f"{path}: was trained on another split than that of {run.folder}, and may know its test images; "
+            f"{path}: was trained on another split than that of {run.folder}, and may have seen its test images; "
             "name its own run with --run, or images with --data"
         )
     return _Model(

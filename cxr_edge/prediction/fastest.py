@@ -49,7 +49,7 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
         runtimes_for(artifacts[0].format)
     if not _has_references(artifacts[0]):
         # There is no record of the expected outputs, so the order of preference decides.
-        several = "no reference inputs beside it to try the runtimes on: took the first that is installed"
+        several = "no reference inputs beside it to try the runtimes on; using the first that is installed"
         return (*on_cpu[0], several if len(on_cpu) > 1 else None)
     if len(pairs) == 1:
         return (*on_cpu[0], None)
@@ -127,6 +127,6 @@ def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[
     measure([candidate for _, _, candidate in candidates], images, _QUERIES, _SECONDS)
     times = {id(candidate): candidate.figures().p50_ms for _, _, candidate in candidates}
     candidates.sort(key=lambda entry: times[id(entry[2])])
-    named = ", ".join(f"{candidate.name} {times[id(candidate)]:.1f} ms" for _, _, candidate in candidates)
+    named = ", ".join(f"{candidate.name} ({times[id(candidate)]:.1f} ms)" for _, _, candidate in candidates)
     artifact, runtime, _ = candidates[0]
-    return artifact, runtime, "; ".join([f"took the fastest of {named}", *off])
+    return artifact, runtime, "; ".join([f"using the fastest of: {named}", *off])

@@ -123,10 +123,10 @@ def _rows(
     rows = [_Row("MODEL TRAINED ON PHANTOMS: MEANS NOTHING")] if artifact.metadata.training.phantoms else []
     rows.append(_Row(f"{label} {100 * probability:.1f} %, by {artifact.name}"))
     if (heatmap > 0).any():
-        rows.append(_Row("speaks for it: average of the film to most", bar=True))
+        rows.append(_Row("evidence: average of the image to maximum", bar=True))
     else:
-        rows.append(_Row("nothing speaks for it, at any place"))
-    rows.append(_Row(f"a place of the map: {width} x {height} pixels", ruler=width))
+        rows.append(_Row("no evidence for it at any place"))
+    rows.append(_Row(f"one cell of the map: {width} x {height} pixels", ruler=width))
     return rows
 
 

@@ -97,7 +97,7 @@ def build_graph(graph: Graph, ranges: Ranges | None = None) -> keras.Model:
 
     Args:
         graph: what to build; with ranges, its kernels lie on their grids.
-        ranges: of the tensors to quantize, by `quantized_tensors`; None builds the float model. A ReLU stands behind
+        ranges: of the tensors to quantize, by `quantized_tensors`; None builds the float model. A ReLU follows
             its quantized sum then, to be fused by `cxr_edge.exporting.tflite_rewrite`.
     """
     quantized = quantized_tensors(graph) if ranges is not None else ()

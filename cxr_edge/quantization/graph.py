@@ -132,7 +132,7 @@ def with_heatmap(graph: Graph) -> Graph:
     places, and the ReLU's gates are those that the pooled features opened. What a place holds for a class is then its
     share of that logit, bias included (HiResCAM, Draelos and Carin 2020, which for this head is Grad-CAM): **the mean
     over all places, through a softmax, is the probabilities.** The mean of the classes is taken off at each place,
-    which softmax does not see, so that a map says what speaks for one class and against the others.
+    which softmax does not see, so that a map shows the evidence for one class and against the others.
     """
     by_name = {node.name: node for node in graph.nodes}
     softmax = graph.nodes[-1]

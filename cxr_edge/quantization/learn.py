@@ -121,7 +121,7 @@ def learn(
         if (number - span.start) % interval == 0 or number == span.stop:
             if not np.isfinite(float(loss)):
                 raise RunError(
-                    "int8: the learning diverged, its loss is not a number; take a lower --qat-learning-rate"
+                    "int8: the fine-tuning diverged, its loss is not a number; use a lower --qat-learning-rate"
                 )
             state.keep([(judge(student, number), student.result())])
     return state.best(), state.checks
@@ -212,7 +212,7 @@ class _State:
         flat = {f"variable_{index}": own.flat for index, own in enumerate(optimizers)}
         adams = {f"optimizer_{index}": own.optimizer for index, own in enumerate(optimizers)}
         self._checkpoint = tf.train.Checkpoint(**flat, **adams)
-        # Two are kept: a kill between writing a checkpoint and the checks leaves the one before in force.
+        # Two are kept: a kill between writing a checkpoint and the checks leaves the previous one valid.
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder / "state"), max_to_keep=2)
         self.checks = self._resumed()
 

@@ -125,7 +125,7 @@ class RangeStudent:
 
 
 class ScaleStudent(RangeStudent):
-    """Learns channel scales as well (see `channel_scales`); kernels are rounded to nearest, anew at each step.
+    """Learns channel scales as well (see `channel_scales`); kernels are rounded to nearest, again at each step.
 
     Args:
         graph: in float.

@@ -8,7 +8,7 @@ from cxr_edge.runs.config import RunConfig
 def limits(config: RunConfig) -> list[str]:
     """Known limitations of the data set."""
     if config.phantoms:
-        return ["Phantoms are drawn by rules: what holds on them says nothing about patients."]
+        return ["Phantoms are drawn by rules: results on them say nothing about patients."]
     total = sum(config.images.values())
     known = [
         f"The patients of {config.images_with_patient} of {total} images are known to the split; of the "

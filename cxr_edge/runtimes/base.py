@@ -219,9 +219,7 @@ def require_loadable(path: Path) -> None:
 def _require_possible(threads: int) -> None:
     most = max(MAX_THREADS, usable_cores())
     if not 1 <= threads <= most:
-        raise OptionError(
-            f"--threads {threads}: from 1 to {most} are possible; this machine has {usable_cores()} cores"
-        )
+        raise OptionError(f"--threads {threads}: must be from 1 to {most}; this machine has {usable_cores()} cores")
 
 
 @cache

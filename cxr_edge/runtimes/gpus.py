@@ -31,7 +31,7 @@ def webgpu_missing() -> str | None:
     """
     if sys.platform == "darwin" or webgpu_adapter() is not None:
         return None
-    return "no GPU is to be seen here: Vulkan lists none (it takes a driver, and on Linux libvulkan.so.1)"
+    return "no GPU found here: Vulkan lists none (it needs a driver, and on Linux libvulkan.so.1)"
 
 
 def webgpu_adapter() -> GPUAdapter | None:

@@ -37,7 +37,7 @@ _WAY_OUT = {
     "tensorrt": "pip uninstall onnxruntime, then pip install onnxruntime-gpu tensorrt",
     "openvino": "pip uninstall onnxruntime, then pip install onnxruntime-openvino; or bench --runtime openvino",
     "coreml": "its wheel for macOS has it",
-    "xnnpack": "its builds for Android and iOS have it, its wheels have not",
+    "xnnpack": "its builds for Android and iOS have it, its wheels do not",
 }
 _NVIDIA = ("cuda", "tensorrt")
 #: Compute int8 activations in integers on x86 too, as ONNX Runtime does on Arm. By default it uses float for some of
@@ -141,7 +141,7 @@ class _ONNXRuntime(Adapter):
             there = ", ".join(name.removesuffix("ExecutionProvider") for name in built)
             return f"not in this build of ONNX Runtime ({there}): {_WAY_OUT[provider]}"
         if provider in _NVIDIA and not nvidia_nodes():
-            return f"this build of ONNX Runtime has {PROVIDERS[provider]}, but no NVIDIA GPU is to be seen here"
+            return f"this build of ONNX Runtime has {PROVIDERS[provider]}, but no NVIDIA GPU was found here"
         return None
 
     def gpu(self, provider: str) -> GPUAdapter | None:

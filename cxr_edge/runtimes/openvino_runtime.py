@@ -60,7 +60,7 @@ class _OpenVINO(Adapter):
         if any(device.partition(".")[0] == provider.upper() for device in devices):
             return None
         seen = ", ".join(devices) or "no device"
-        return f"OpenVINO sees {seen} here and no {provider.upper()}; Intel's GPU driver brings it"
+        return f"OpenVINO sees {seen} here and no {provider.upper()}; install Intel's GPU driver"
 
     def load(self, path: Path, threads: int, provider: str) -> OpenVINOSession:
         return OpenVINOSession(path, threads, provider)

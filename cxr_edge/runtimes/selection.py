@@ -12,7 +12,7 @@ from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import MANIFEST, bundle_in, checked, listed_artifacts, read_checked_artifact
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.verdict import Verdict
-from cxr_edge.errors import ArtifactError, OptionError
+from cxr_edge.errors import ArtifactError, OptionError, RunError
 from cxr_edge.imaging import decode
 from cxr_edge.imaging.rule import same_pixels
 from cxr_edge.runtimes.base import Runtime, all_runtimes
@@ -27,7 +27,7 @@ def find_bundle(bundle: Path | None, run: Path | None = None) -> Path:
     For a folder that `cxr-edge install` manages, it is the active bundle.
 
     Raises:
-        RunError: there is no run.
+        RunError: there is neither a bundle nor a run.
         ArtifactError: the installation record is damaged.
     """
     if bundle is not None:
@@ -35,9 +35,16 @@ def find_bundle(bundle: Path | None, run: Path | None = None) -> Path:
     if run is None and ((here := bundle_in(Path())) / MANIFEST).is_file():
         return here
     # A device has no runs.
-    from cxr_edge.runs import find_run
+    from cxr_edge.runs import find_run, latest_run
 
-    return find_run(run).latest_bundle()
+    if run is not None:
+        return find_run(run).latest_bundle()
+    try:
+        return latest_run(trained=True).latest_bundle()
+    except RunError:
+        raise RunError(
+            f"{Path.cwd()}: no bundle, and no trained run under runs/; name a bundle with --bundle, or a run with --run"
+        ) from None
 
 
 def run_of(bundle: Path) -> Run:
@@ -45,6 +52,8 @@ def run_of(bundle: Path) -> Run:
     from cxr_edge.runs import Run
 
     run = Run(bundle.resolve().parent)
+    if not run.config_file.is_file():
+        raise RunError(f"{bundle}: lies outside its run's folder, which is needed here; name the bundle in the run")
     run.require_model()
     return run
 
@@ -118,12 +127,12 @@ def named_artifacts(files: Sequence[Path]) -> Selection:
     artifacts = tuple(read_checked_artifact(path) for path in dict.fromkeys(files))
     names = [artifact.name for artifact in artifacts]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise OptionError(f"two artifacts are called {twice[0]}; rename one, or name them in two commands")
+        raise OptionError(f"two artifacts are called {twice[0]}; rename one, or use two commands")
     for artifact in artifacts[1:]:
         if (artifact.image_size, artifact.resize) != (artifacts[0].image_size, artifacts[0].resize):
             raise OptionError(
                 f"{artifact.path}: takes {artifact.image_size} px images ({artifact.resize}), {artifacts[0].name} "
-                f"{artifacts[0].image_size} px ({artifacts[0].resize}); name them in two commands"
+                f"{artifacts[0].image_size} px ({artifacts[0].resize}); use two commands"
             )
     return Selection(artifacts)
 
@@ -180,10 +189,10 @@ def _present(listed: Sequence[Artifact], folder: Path) -> list[Artifact]:
 class Doubt(StrEnum):
     """Why an artifact may not answer here as it was validated."""
 
-    OTHER_PIXELS = "was trained on pixels of another imaging rule than this version of cxr-edge has"
+    OTHER_PIXELS = "was trained on pixels of another imaging rule than that of this version of cxr-edge"
     UNVERIFIED = "was never verified against the Keras model"
     FAILED = "failed its parity gate"
-    PHANTOMS = "was trained on phantoms, which are drawn: what it says of an X-ray means nothing"
+    PHANTOMS = "was trained on phantoms, which are synthetic: its answers on X-rays mean nothing"
 
 
 @dataclass(frozen=True)

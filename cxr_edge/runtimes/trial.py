@@ -68,7 +68,7 @@ class Trial:
         key = _key(sha256 or _sha256(path), runtime)
         if key in _survived:
             return
-        # A service may have no writable folder: then each process tries anew.
+        # A service may have no writable folder: then each process tries again.
         with suppress(CacheError, OSError):
             if _memory(key).exists():
                 return
@@ -91,9 +91,7 @@ class Trial:
                 self._worker.ask(Request(Ask.RUN, runtime.option, images=images))
         except ProviderError as error:
             self._close()
-            raise ArtifactError(
-                f"{path}: brings {runtime.title} down ({error}); export it again, or remove it"
-            ) from None
+            raise ArtifactError(f"{path}: crashes {runtime.title} ({error}); export it again, or remove it") from None
 
     def _close(self) -> None:
         if self._worker is not None:

@@ -33,7 +33,7 @@ def compute_device(distribution: Distribution | None = None) -> ComputeDevice:
         names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
         # Without a distribution strategy, TensorFlow uses only the first one.
         unused = (
-            f"{', '.join(names[1:])} stays idle: train --strategy mirrored takes all GPUs" if len(names) > 1 else None
+            f"{', '.join(names[1:])} is unused: train --strategy mirrored uses all GPUs" if len(names) > 1 else None
         )
         return ComputeDevice(f"GPU, {names[0]}", unused)
     cpu = ComputeDevice(f"CPU, {describe_cpu()[0]}, {counted(THREADS, 'thread')}")
@@ -41,6 +41,6 @@ def compute_device(distribution: Distribution | None = None) -> ComputeDevice:
         return cpu
     return ComputeDevice(
         cpu.name,
-        "an NVIDIA GPU is here, and TensorFlow cannot use it: see that nvidia-smi lists it, and pip install "
+        "there is an NVIDIA GPU, but TensorFlow cannot use it: check that nvidia-smi lists it, and pip install "
         "'tensorflow[and-cuda]' in the version that is installed",
     )

@@ -58,7 +58,7 @@ def cross_validate(folder: Path, options: TrainOptions, progress: Progress = SIL
         OptionError, DataError, RunError, WeightsError: as a single training.
     """
     if options.folds is None:
-        raise OptionError("--folds says how many test parts a cross-validation has")
+        raise OptionError("a cross-validation needs --folds, the number of its test parts")
     options.check()
     with locked(folder):
         if is_cross_validation(folder):

@@ -92,7 +92,7 @@ def start_run(run: Run, options: TrainOptions, progress: Progress = SILENT) -> R
 def _find_images(data: Path, options: TrainOptions) -> DataSet:
     images = with_sources(find_data_set(data, include=list(options.include)))
     if options.folds is not None and images.parts():
-        raise OptionError(f"--folds: {data} comes in parts already; fold a data set that does not")
+        raise OptionError(f"--folds: {data} is split already; --folds needs data that is not")
     return images if options.hold_out_source is None else images.hold_out(options.hold_out_source)
 
 

@@ -128,7 +128,7 @@ def _require_newer(release: Release | None, state: Installation | None, allow_do
     if state is None or not state.highest or allow_downgrade:
         return
     seen = ", ".join(f"{name}, version {version}" for name, version in sorted(state.highest.items()))
-    way_out = f"this device has seen {seen}; --allow-downgrade takes it all the same"
+    way_out = f"this device has seen {seen}; --allow-downgrade accepts it anyway"
     if release is None:
         raise ArtifactError(f"the bundle has no release, and so no version: {way_out}")
     if release.name not in state.highest:

@@ -53,10 +53,14 @@ def prove(folder: Path, max_p90_ms: float | None) -> Proof:
     replayed = replay(artifacts_of_bundle(folder), runtimes, None).results
     failed = [f"{row.artifact} on {row.runtime}" for row in replayed if row.verdict is not Verdict.PASSED]
     if failed:
-        raise GateError(f"{', '.join(failed)}: computes something else here than was recorded at export; not installed")
+        raise GateError(
+            f"{', '.join(failed)}: computes something other than what was recorded at export; not installed"
+        )
     p90 = None if max_p90_ms is None else _p90_ms(folder)
     if p90 is not None and max_p90_ms is not None and p90 > max_p90_ms:
-        raise GateError(f"p90 of one inference is {p90:.1f} ms here, and {max_p90_ms:g} ms are allowed; not installed")
+        raise GateError(
+            f"p90 of one inference is {p90:.1f} ms here, more than the {max_p90_ms:g} ms allowed; not installed"
+        )
     return Proof(replayed, p90)
 
 

@@ -49,7 +49,7 @@ def release(folder: Path, key: Path, name: str, version: int) -> Release:
     before = read_release(folder)
     if before is not None and before.name == name and before.version >= version and before != released:
         raise OptionError(
-            f"--version {version}: {folder} is released as version {before.version}; take {before.version + 1} or more"
+            f"--version {version}: {folder} is released as version {before.version}; use {before.version + 1} or higher"
         )
     content = (json.dumps(to_json(released), indent=2, ensure_ascii=False) + "\n").encode()
     # Remove the old signature first: then a kill leaves an unreleased bundle, not one that looks forged.
@@ -97,9 +97,9 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(read_bounded(path, 1 << 20), password.encode() if password else None)
     except TypeError:
-        raise OptionError(f"{path}: has a password, or none although {PASSWORD} is set") from None
+        raise OptionError(f"{path}: {PASSWORD} must be set if the key has a password, and only then") from None
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        raise OptionError(f"{path}: no private key in PEM format ({first_line(error)})") from None
+        raise OptionError(f"{path}: not a private key in PEM format ({first_line(error)})") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise OptionError(f"{path}: a private key of another kind than Ed25519; docs/updates.md says how to make one")
+        raise OptionError(f"{path}: not an Ed25519 private key; docs/updates.md says how to make one")
     return key

@@ -33,7 +33,7 @@ def log(line: str) -> None:
 
 
 class Version(NamedTuple):
-    """One state of a file: written anew under the same name, it is another version and gets another line."""
+    """One state of a file: rewritten under the same name, it is another version and gets another line."""
 
     file: str
     bytes: int

@@ -16,7 +16,7 @@ case "$1" in
     echo Yes
     ;;
   ArtifactRollback)
-    # Mender calls it after an installation that failed, too: then the model in force is the one that was. And the first
+    # Mender calls it after a failed installation, too: then the active model stays active. And the first
     # model of a device has none before it.
     if [ -e "$before" ] && ! cmp -s "$before" "$into/installed.json"; then
       cxr-edge rollback "$into" --require-signature "$key"

@@ -16,7 +16,7 @@ from cxr_edge.runs import Run
 
 @dataclass(frozen=True)
 class WrittenCard:
-    """The file, whether it is another than before, and what was left out of it, and why, a line each."""
+    """The file, whether it is another than before, and what was left out of it, and why, one per line."""
 
     path: Path
     changed: bool

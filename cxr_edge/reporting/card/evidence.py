@@ -48,7 +48,7 @@ class RunRecords:
 class Evidence:
     """A bundle, the parity of its verified artifacts at export, and its run's records; None without its run.
 
-    `notes` say what was left out, and why, a line each.
+    `notes` say what was left out, and why, one per line.
     """
 
     artifacts: tuple[Artifact, ...]
@@ -146,7 +146,7 @@ def _read(path: Path, reader: Callable[[Path], Record], notes: list[str]) -> Rec
     try:
         return reader(path)
     except (CxrEdgeError, OSError, ValueError, AttributeError, KeyError, TypeError) as error:
-        notes.append(f"{path}: no record that this version reads ({first_line(error)}); not in the model card")
+        notes.append(f"{path}: no record that this version can read ({first_line(error)}); not in the model card")
         return None
 
 

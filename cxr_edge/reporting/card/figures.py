@@ -118,7 +118,7 @@ def _decided(evaluation: Evaluation) -> str:
         f"{escaped(_data_name(evaluation))}, {escaped(evaluation.model)}, by the decision rule: of "
         f"{counted(figures.sensitive_images, f'{escaped(label)} image')}, {figures.sensitive_called} called, "
         f"{figures.sensitive_referred} referred, {figures.missed} missed; of "
-        f"{counted(figures.other_images, 'other image')}, {figures.other_right} called rightly, "
+        f"{counted(figures.other_images, 'other image')}, {figures.other_right} called correctly, "
         f"{figures.other_referred} referred, {figures.wrong_calls} called wrongly."
     )
 

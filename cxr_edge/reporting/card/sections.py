@@ -20,8 +20,8 @@ def intended_use(evidence: Evidence) -> str:
     return section(
         "Intended use",
         f"Research and engineering: classification of frontal chest X-rays, read as {size} x {size} grey values, on a "
-        "small device. The artifacts give a probability per class, and where they have a heat map, what speaks for "
-        "each class at each place.",
+        "small device. The artifacts give a probability per class, and those with a heat map the evidence for each "
+        "class at each place.",
         "Out of scope: diagnosis, triage and any other clinical use; lateral views, other body parts, CT and MR; "
         "classes other than those named above.",
     )
@@ -63,7 +63,7 @@ def known_limits(evidence: Evidence) -> str:
             for warning, count in evidence.run.config.dicom_warnings.items()
         )
     elif evidence.training.phantoms:
-        lines.append("Phantoms are drawn by rules: what holds on them says nothing about patients.")
+        lines.append("Phantoms are drawn by rules: results on them say nothing about patients.")
     else:
         lines.append("What the data leaves unknown (patients, sources) is not recorded in this bundle.")
     lines += map(escaped, fine_tuning_lines(evidence.artifacts))

@@ -38,7 +38,7 @@ def show_audit(audit: Audit) -> None:
         if (more := len(audit.sources.sources) - _SHOWN) > 0:
             show(f"  and {more} more sources; --json and --html name them all")
     show_table(
-        "Shortcuts: the class guessed without looking at lungs",
+        "Shortcuts: the class guessed without looking at the lungs",
         ["test", "balanced accuracy %", "95 % interval", "chance %", "verdict"],
         shortcut_rows(audit),
     )

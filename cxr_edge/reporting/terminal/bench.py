@@ -90,8 +90,8 @@ def _resources(record: BenchRecord) -> _Table:
         )
     columns = [*_naming(record), "MB", "start", "load", "first", "MiB", *(["mJ"] if energy else []), "img/s"]
     title = (
-        "File, start to first answer, loading, first inference (ms), peak memory, "
-        f"{'energy per query, ' if energy else ''}throughput"
+        "Size; ms from start to first answer, to load, and of the first inference; peak memory; "
+        f"{'energy per query; ' if energy else ''}throughput"
     )
     return _Table(title, columns, rows, 2)
 
@@ -116,11 +116,11 @@ def _remarks(record: BenchRecord) -> list[str]:
     queries = min(row.queries for row in record.rows)
     folder = record.from_files.folder
     lines = [
-        f"speed: against {record.baseline} with as many threads, with its 95 % interval; {queries} queries per row "
-        "and more, interleaved; decode and resize not in it",
+        f"speed: relative to {record.baseline} with as many threads, with 95 % interval; at least {queries} queries "
+        "per row, interleaved; without decode and resize",
     ]
     if any(row.speed is Speed.UNDECIDED for row in record.rows):
-        lines.append("?: not told apart from the baseline; the interval holds 1, or there were too few rounds for one")
+        lines.append("?: no difference from the baseline shown: the interval includes 1, or there were too few rounds")
     lines.append(
         f"a folder of these files: {folder.images_per_second:.1f} images/s from file to answer, "
         f"{percent(folder.share)} % of inference alone ({folder.inference_per_second:.1f})"

@@ -31,7 +31,7 @@ def show_explanation(explanation: Explanation) -> None:
     )
     show(
         f"{min(WORST, len(tensors))} of {len(tensors)} tensors, those with the most noise first; as calibrated, not "
-        "fine-tuned. Bias: mean error of a logit. Clipped: of the tensor's own error, what its range cuts off; the "
-        "rest is rounding."
+        "fine-tuned. Bias: mean error of a logit. Clipped: the share of the tensor's error that its range "
+        "cuts off; the rest is rounding."
     )
-    show(f"leave one in float: cxr-edge export --quantize int8 --keep-float {tensors[0].layer}")
+    show(f"to keep one in float: cxr-edge export --quantize int8 --keep-float {tensors[0].layer}")

@@ -16,10 +16,10 @@ def fine_tuning_sentence(metadata: ArtifactMetadata) -> str | None:
     steps, kept = tuned["steps"], tuned["kept_step"]
     if kept == 0:
         return (
-            f"none of {steps} steps of fine-tuning brought it nearer to the float model on validation images, so that "
-            f"it is what {metadata.quantization}-ptq is"
+            f"none of {steps} fine-tuning steps brought it closer to the float model on validation images, so it "
+            f"equals {metadata.quantization}-ptq"
         )
-    return f"fine-tuned; kept is step {kept} of {steps}, the nearest to the float model on validation images"
+    return f"fine-tuned; step {kept} of {steps} kept, the closest to the float model on validation images"
 
 
 def fine_tuning_lines(artifacts: Iterable[Artifact]) -> list[str]:

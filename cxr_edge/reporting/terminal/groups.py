@@ -28,7 +28,7 @@ def show_groups(grouping: Grouping) -> None:
         _show_worst(worst)
     if any(own.label is None for own in grouping.worst):
         return
-    show(f"no worst group: fewer than two have {grouping.min_images} images and more")
+    show(f"no worst group: fewer than two groups have at least {grouping.min_images} images")
 
 
 def _rows(group: Group) -> list[list[str]]:

@@ -27,14 +27,14 @@ def show_inspection(inspection: Inspection) -> None:
         *_metadata_rows(inspection.metadata),
     ]
     if inspection.computation is None:
-        rows.append(["computation", f"not looked into: {inspection.missing}"])
+        rows.append(["computation", f"not inspected: {inspection.missing}"])
     else:
         rows += _computation_rows(inspection.computation, inspection.format)
         if inspection.delegate is not None:
             rows.append(["delegate", _delegate_line(inspection.delegate)])
         rows += _verdict_rows(inspection.computation)
     rows += [[f"int8 on {option}", what] for option, what in inspection.int8_on.items()]
-    show_table(inspection.file, ["", "what it is"], rows, texts=2)
+    show_table(inspection.file, ["property", "value"], rows, texts=2)
     if inspection.metadata is not None:
         show(inspection.metadata.notice)
 
@@ -47,6 +47,7 @@ def _metadata_rows(metadata: ArtifactMetadata | None) -> list[list[str]]:
         ["labels", ", ".join(metadata.labels)],
         ["input", _tensor_line(metadata.contract.image)],
         ["output", _tensor_line(metadata.contract.probabilities)],
+        *([["output", _tensor_line(metadata.contract.heatmap)]] if metadata.contract.heatmap else []),
         ["trained on", f"{metadata.training.data}, {sum(metadata.training.images.values())}"],
         *_teacher_rows(metadata),
         ["exported by", f"cxr-edge {metadata.cxr_edge}"],
@@ -117,6 +118,6 @@ def _verdict_rows(computation: ComputationSummary) -> list[list[str]]:
         price = f"{percent(computation.float_macs / total, 2)} % of the multiply-adds"
         rows = [
             ["in float", ", ".join(names[:NAMES_SHOWN]) + more],
-            ["price of float", f"{price}, {computation.extra_bytes / 1e6:.2f} MB more than in int8"],
+            ["cost of float", f"{price}, {computation.extra_bytes / 1e6:.2f} MB more than in int8"],
         ]
     return [*rows, ["verdict", computation.verdict]]

@@ -28,7 +28,7 @@ def show_evaluated_point(evaluated: EvaluatedPoint) -> None:
     if figures.other_images:
         promised = f"; promised: at most {rounded_up(record.fitted.wrong_calls.at_most)}" if record else ""
         show(
-            f"  {counted(figures.other_images, 'other image')}: {figures.other_right} called rightly, "
+            f"  {counted(figures.other_images, 'other image')}: {figures.other_right} called correctly, "
             f"{figures.other_referred} referred, {figures.wrong_calls} called wrongly, "
             f"{percent(figures.wrong_call_share)} % (at most "
             f"{rounded_up(figures.wrong_call_share_at_most or 0.0)}{promised})"

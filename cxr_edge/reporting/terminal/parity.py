@@ -112,9 +112,7 @@ def _show_classes(rows: Sequence[VerifiedArtifact]) -> None:
             lines.append([row.artifact.removeprefix("xception-"), own.label, str(own.images), *figures])
     if lines:
         columns = ["artifact", "class", "images", "sens. %", "drop", "", "spec. %", "drop", ""]
-        show_table(
-            "Sensitivity and specificity, class by class, where any image is classed otherwise", columns, lines, texts=2
-        )
+        show_table("Sensitivity and specificity per class, where any image changed its class", columns, lines, texts=2)
 
 
 def _show_flipped(rows: Sequence[VerifiedArtifact]) -> None:
@@ -130,7 +128,7 @@ def _show_flipped(rows: Sequence[VerifiedArtifact]) -> None:
     ]
     if lines:
         columns = ["artifact", "image", "label", "Keras", "artifact's"]
-        show_table(f"Flipped images: {len(lines)}, a line each", columns, lines[:MOST_FLIPPED], texts=3)
+        show_table(f"Flipped images: {len(lines)}, one per line", columns, lines[:MOST_FLIPPED], texts=3)
         if len(lines) > MOST_FLIPPED:
             show(f"and {len(lines) - MOST_FLIPPED} more: --json FILE has them all")
 
@@ -140,12 +138,15 @@ def show_conditions(rows: Sequence[VerifiedArtifact]) -> None:
     worst = least_agreeing(rows)
     for row in worst:
         show_table(
-            f"{row.artifact} beside Keras, no labels needed; flips are images away from / towards a class",
+            f"{row.artifact} against Keras, without labels; flips are images that left / joined a class",
             condition_columns(row.parity.conditions[0]),
             [condition_cells(condition) for condition in shown_conditions(row.parity)],
         )
     if worst:
-        show("of each quantization, the file that agrees least; --json has the others, and each part under each shift")
+        show(
+            "for each quantization, the file with the lowest agreement; --json has the others, and each part under "
+            "each shift"
+        )
 
 
 def least_agreeing(rows: Sequence[VerifiedArtifact]) -> list[VerifiedArtifact]:
@@ -205,7 +206,7 @@ def advice_table(advice: Advice) -> tuple[list[str], list[list[str]]]:
 def show_advice(advice: Advice | None) -> None:
     """Print the integer artifacts side by side, and which one to use."""
     if advice is not None:
-        show_table("In integers, beside Keras: agreement, and signal-to-noise of the logits", *advice_table(advice))
+        show_table("int8 against Keras: agreement and signal-to-noise of the logits", *advice_table(advice))
         show(advice.why)
 
 
@@ -236,7 +237,7 @@ def gate_parity(rows: Sequence[VerifiedArtifact]) -> None:
             f"{row.artifact}: "
             + (
                 ", ".join(_failure(demand) for demand in row.demands if demand.verdict == Verdict.FAILED)
-                or "probabilities that are no numbers"
+                or "probabilities that are not numbers"
             )
             for row in failed
         )
@@ -276,4 +277,4 @@ def gate_replay(rows: Sequence[ReplayResult]) -> None:
     """Raises GateError naming every pair that computes something other than what was validated."""
     failed = [f"{row.artifact} on {row.runtime}" for row in rows if row.verdict == Verdict.FAILED]
     if failed:
-        raise GateError(f"computes something else here than what was validated: {', '.join(failed)}")
+        raise GateError(f"computes something other than what was validated: {', '.join(failed)}")

@@ -77,13 +77,15 @@ def show_notes(batch: PredictionBatch) -> None:
         show(answering.operating_point.sentence)
     for prediction in batch.predictions:
         if prediction.overlay is not None:
-            show(f"{prediction.overlay}: what speaks for {prediction.label}")
+            show(f"{prediction.overlay}: evidence for {prediction.label}")
         for warning in prediction.warnings:
             if warning not in answering.warnings:
                 show(f"warning: {prediction.file}: {warning}")
     if batch.skipped:
         count = len(batch.skipped)
-        show(f"warning: {count} of {count + len(batch.predictions)} images have no answer; the reasons stand above")
+        show(
+            f"warning: {count} of {count + len(batch.predictions)} images have no answer; the reasons are listed above"
+        )
     if answering.selection_note:
         show(answering.selection_note)
     for warning in answering.warnings:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from cxr_edge.machine import Machine
 
 WIDTH = 100
-PHANTOM_NOTE = "Figures come from phantoms (synthetic images): they say that the tool works, nothing about patients."
+PHANTOM_NOTE = (
+    "These figures come from phantoms (synthetic images): they show that the tool works and say nothing about patients."
+)
 
 
 def _console() -> Console:

@@ -43,7 +43,7 @@ class TrainingDisplay(Progress):
         if data.left_out:
             show(f"  left out: {', '.join(data.left_out)}")
         if parts := data.parts():
-            show(f"  given parts: {', '.join(f'{count} {part}' for part, count in parts.items())}")
+            show(f"  parts as supplied: {', '.join(f'{count} {part}' for part, count in parts.items())}")
 
     def working(self, title: str) -> AbstractContextManager[None]:
         return working(title)
@@ -102,19 +102,19 @@ def _student_line(student: Student, network: Network) -> str:
 def _remarks(config: RunConfig) -> Iterator[str]:
     """Remarks on a run's data."""
     if known := config.images_with_patient:
-        yield f"  the patients of {known} images are known; each stays on one side of the split"
+        yield f"  the patients of {known} images are known; each patient stays in one part of the split"
     elif not config.phantoms:
-        yield "  no patients are named: images of one patient may lie on both sides of the split"
+        yield "  no patients are named: images of one patient may be in several parts of the split"
     if config.patients_doubt:
         yield f"warning: {config.patients_doubt}"
     for warning, count in config.dicom_warnings.items():
         yield f"warning: {counted(count, 'DICOM image')}: {warning}"
     if leaks := config.leaks:
         named = ", ".join(leaks[:5]) + (f" and {len(leaks) - 5} more" if len(leaks) > 5 else "")
-        yield f"warning: the parts that the data came in are not apart, {len(leaks)} lie in several: {named}"
+        yield f"warning: the parts of the data overlap: {len(leaks)} images or patients are in several: {named}"
     if config.repeated:
-        sides = "" if config.given_parts else "; copies stay on one side of the split"
-        yield f"  {counted(config.repeated, 'picture is', 'pictures are')} there more than once{sides}"
+        sides = "" if config.given_parts else "; copies stay in one part of the split"
+        yield f"  {counted(config.repeated, 'picture is', 'pictures are')} in the data more than once{sides}"
     if config.sources_apart:
         yield (
             f"  warning: no image of {', '.join(config.sources_apart)} shares its source with another class: whatever "
@@ -135,6 +135,6 @@ def _kept(history: History) -> Iterator[str]:
     )
     if epoch.phase != last.phase:
         yield (
-            f"warning: no epoch of {last.phase} was better than the {epoch.phase}'s, so that its work is lost; "
+            f"warning: no epoch of {last.phase} was better than the {epoch.phase}'s, so its work is lost; "
             "try a lower --learning-rate or more --epochs"
         )

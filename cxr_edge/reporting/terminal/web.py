@@ -12,7 +12,7 @@ def show_page(written: WrittenPage, kept: bool) -> None:
     first = written.models[0]
     if kept:
         show(f"page: {written.folder}")
-    show(f"answers with {first.name}{_for_webgpu(written)}")
+    show(f"uses {first.name}{_for_webgpu(written)}")
     sizes = (written.page_bytes, written.runtime_bytes, written.model_bytes)
     page, runtime, models = (f"{size / 1e6:.1f} MB" for size in sizes)
     show(f"size: page {page}, ONNX Runtime Web {runtime}, models {models}")

@@ -61,7 +61,7 @@ export class Session {
     const outputs = await this.session.run({ image }, names);
     const ms = performance.now() - start;
     const probabilities = Array.from(outputs.probabilities.data as Float32Array);
-    if (!probabilities.every((value) => value >= 0 && value <= 1)) throw new Error("the model answers what are no probabilities");
+    if (!probabilities.every((value) => value >= 0 && value <= 1)) throw new Error("the model's answers are not probabilities");
     return { probabilities, heatmap: (outputs.heatmap?.data as Float32Array | undefined)?.slice() ?? null, ms };
   }
 }

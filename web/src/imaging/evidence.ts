@@ -1,4 +1,4 @@
-/** What speaks for a class at each place of a picture: `cxr_edge.prediction.overlay.evidence`. */
+/** The evidence for a class at each place of a picture: `cxr_edge.prediction.overlay.evidence`. */
 
 import type { Resize } from "./decode.ts";
 

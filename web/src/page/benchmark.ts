@@ -18,7 +18,7 @@ export function offerBenchmark(bundle: Bundle, filesOf: () => Promise<Files>): v
       const record = await run(bundle, filesOf, status);
       show(record);
     } catch (error) {
-      status.textContent = `The benchmark ended: ${error instanceof Error ? error.message : String(error)}`;
+      status.textContent = `The benchmark failed: ${error instanceof Error ? error.message : String(error)}`;
     } finally {
       start.disabled = false;
     }
@@ -30,7 +30,7 @@ async function run(bundle: Bundle, filesOf: () => Promise<Files>, status: HTMLEl
   const files = await filesOf();
   const candidates = candidatesOf(bundle.models, await backendsHere());
   const { measured, failed } = await measure(candidates, (text, done, total) => {
-    status.textContent = `Measuring: ${text}, step ${done + 1} of ${total}. Leave this tab in front.`;
+    status.textContent = `Measuring: ${text}, step ${done + 1} of ${total}. Keep this tab in front.`;
   });
   if (measured.length === 0) throw new Error(failed.map(({ reason }) => reason).join("; "));
   const left = failed.map(({ backend, reason }) => ` ${backend.kind} left out: ${reason}.`).join("");

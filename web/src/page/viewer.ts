@@ -6,7 +6,7 @@ import type { Grey } from "../imaging/picture.ts";
 import { byId, element, percent } from "./dom.ts";
 import { headline, type Answered } from "./results.ts";
 
-/** Colour of what speaks for the class; its opacity says how much. The hue is seen by colour-blind readers on grey. */
+/** Colour of the evidence for the class; its opacity is the amount. The hue is seen by colour-blind readers on grey. */
 const COLOUR = [255, 96, 0];
 const CONTOUR = [255, 225, 170];
 /** Longest side of what is drawn of a heat map: it is coarse, and a detector's own size takes seconds. */
@@ -69,8 +69,8 @@ export class Viewer {
     const shown = aboveAverage(evidence({ width, height, values }, size, model.resize));
     drawEvidence(this.overlay, shown, size);
     byId("heatmap-note").textContent = shown.some((value) => value > 0)
-      ? `Colour: what speaks for ${this.heatmapClass.value}, from the film's average to the strongest place; a line halfway.`
-      : `Nothing speaks for ${this.heatmapClass.value}, at any place.`;
+      ? `Colour: evidence for ${this.heatmapClass.value}, from the image's average to its maximum; the line is halfway.`
+      : `No evidence for ${this.heatmapClass.value} at any place.`;
     this.fade();
   }
 
