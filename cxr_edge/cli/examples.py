@@ -18,10 +18,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge train --data x-rays --tensorboard", "with TensorBoard logs"),
     ),
     "shrink": (
-        ("cxr-edge shrink", "the latest run in a quarter of its arithmetic"),
-        ("cxr-edge shrink runs/large --run runs/small --macs 0.1", "in a tenth"),
-        ("cxr-edge shrink runs/large --image-size 96", "fewer pixels, and more channels"),
-        ("cxr-edge shrink runs/large --unlabelled more-x-rays", "learning from images without labels too"),
+        ("cxr-edge shrink", "a quarter of the arithmetic"),
+        ("cxr-edge shrink runs/large --macs 0.1", "a tenth, of that run"),
+        ("cxr-edge shrink --image-size 96", "fewer pixels, more channels"),
+        ("cxr-edge shrink --unlabelled more-x-rays", "with images without labels"),
     ),
     "export": (
         ("cxr-edge export", "the latest run as int8 files"),

@@ -20,7 +20,7 @@ from cxr_edge.training.backend import keras
 from cxr_edge.training.batches import training_batches
 from cxr_edge.training.classifier import compiled, predict_probabilities
 
-#: Training images that the channels are judged by, and that statistics of batch norms are taken from anew.
+#: Training images that the channels are judged by, and that statistics of batch norms are computed from.
 IMAGES = 512
 #: Middle blocks by which one candidate is shorter than the one before.
 BLOCKS_APART = 2
