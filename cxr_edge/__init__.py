@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from cxr_edge.api import audit, cascade, export, open_bundle, train, verify
+    from cxr_edge.api import audit, cascade, export, open_bundle, shrink, train, verify
     from cxr_edge.artifacts.metadata import NOTICE
     from cxr_edge.errors import ArtifactError, CxrEdgeError, DataError, GateError, ImageError, OptionError
     from cxr_edge.prediction.classifier import Classifier
@@ -37,6 +37,7 @@ __all__ = [
     "cascade",
     "export",
     "open_bundle",
+    "shrink",
     "train",
     "verify",
 ]
@@ -52,7 +53,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _MODULES = {
-    "api": ("audit", "cascade", "export", "open_bundle", "train", "verify"),
+    "api": ("audit", "cascade", "export", "open_bundle", "shrink", "train", "verify"),
     "artifacts.metadata": ("NOTICE",),
     "errors": ("ArtifactError", "CxrEdgeError", "DataError", "GateError", "ImageError", "OptionError"),
     "prediction.classifier": ("Classifier",),

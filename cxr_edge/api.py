@@ -90,6 +90,40 @@ def train(
     return train_or_resume(target.folder, options, resume, progress or SILENT)
 
 
+def shrink(
+    teacher: FilePath | None = None,
+    *,
+    run: FilePath | None = None,
+    macs: float = 0.25,
+    image_size: int | None = None,
+    unlabelled: Sequence[FilePath] = (),
+    epochs: int = 20,
+    learning_rate: float = 5e-4,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Make a smaller model of a trained run: fewer blocks and channels, trained to answer as that run does.
+
+    Args:
+        teacher: a trained run; None for the latest.
+        progress: receives reports on progress; None for none.
+
+    The others are the options of `cxr-edge shrink`, with the same defaults. `train` with `resume` resumes a student.
+
+    Raises:
+        OptionError: an option is out of range, or the network would be too narrow.
+        DataError: images cannot be decoded, or changed since the teacher was trained.
+        RunError: the folder holds another run, or the teacher is not finished.
+        MissingDependencyError: the extra `train` is not installed.
+    """
+    stated = locals()
+    from cxr_edge.runs import find_run, new_run
+    from cxr_edge.runs.progress import SILENT
+    from cxr_edge.shrink_options import shrink_options
+    from cxr_edge.shrinking.shrink import shrink as make_student
+
+    return make_student(find_run(_path(teacher)), new_run(_path(run)), shrink_options(stated), progress or SILENT)
+
+
 def export(
     *,
     run: FilePath | None = None,

@@ -65,6 +65,7 @@ _OF_COMMAND = {
     "cascade": ("verify",),
     "inspect": ("inspect", "inspect-cascade"),
     "export": ("verify", "int8-noise", "pooled-parity"),
+    "shrink": ("metrics",),
     "train": ("metrics", "cross-validation"),
     "verify": ("verify", "replay", "pooled-parity"),
 }
@@ -105,7 +106,7 @@ def check_written(arguments: Sequence[str]) -> None:
         record = json.loads(path.read_text(encoding="utf-8"))
         unfit = {name: faults(name, record) for name in _OF_COMMAND[command]}
         assert not all(unfit.values()), unfit
-    if command in ("train", "export") and "--run" in options:
+    if command in ("train", "shrink", "export") and "--run" in options:
         for name, path in _files_of(Path(options["--run"])):
             assert not faults(name, json.loads(path.read_text(encoding="utf-8"))), path
 

@@ -22,7 +22,7 @@ TIERS = {
         "reporting/card", "reporting/terminal", "runs", "runtimes", "structure", "updates", "web",
     },
     "analysis": {"auditing", "copies", "reporting/html", "statistics"},
-    "workshop": {"exporting", "lowering", "quantization", "training"},
+    "workshop": {"exporting", "lowering", "quantization", "shrinking", "training"},
 }  # fmt: skip
 _TENSORFLOW = {"tensorflow", "tf_keras", "keras", "tensorflow_model_optimization", "tf2onnx", "onnx"}
 BLOCKED = {"device": {*_TENSORFLOW, "scipy", "sklearn", "matplotlib", "pandas", "jinja2"}, "analysis": _TENSORFLOW}

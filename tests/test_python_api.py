@@ -39,7 +39,8 @@ from tests.tiny import SIZE, expected, resealed, write_artifact, write_bundle, w
 ROOT = Path(__file__).parents[1]
 PUBLIC = {
     "ArtifactError", "Classifier", "CxrEdgeError", "DataError", "GateError", "ImageError", "NOTICE", "OptionError",
-    "Prediction", "SkippedImage", "__version__", "audit", "cascade", "export", "open_bundle", "train", "verify",
+    "Prediction", "SkippedImage", "__version__", "audit", "cascade", "export", "open_bundle", "shrink", "train",
+    "verify",
 }  # fmt: skip
 
 
@@ -205,6 +206,7 @@ def _options(command: str) -> set[str]:
     ("command", "of_the_terminal", "of_python"),
     [
         ("train", {"json", "config", "like"}, {"progress"}),
+        ("shrink", {"json"}, {"progress"}),
         ("export", {"json", "config", "explain_int8", "data"}, {"stage"}),
         ("cascade", {"json"}, {"stage"}),
         ("verify", {"json", "require_signature"}, {"stage"}),

@@ -99,7 +99,7 @@ def test_a_run_without_a_schema_number_is_read_whole_and_written_with_one() -> N
     assert config.skipped[0].reason == "a.png: empty"
     assert (config.images_with_patient, config.repeated, config.dicom_warnings) == (12, 2, {"no window": 3})
     written = json.loads(json.dumps(to_json(config)))
-    assert written["schema"] == 2
+    assert written["schema"] == 3
     assert RunConfig.from_json(written) == config
 
 

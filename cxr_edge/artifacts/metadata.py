@@ -20,7 +20,10 @@ NOTICE = "Not a medical device: for research and engineering, not for diagnosis.
 
 @dataclass(frozen=True)
 class Training:
-    """The run that an artifact descends from. `data_sha256` identifies its split, `model_sha256` its Keras model."""
+    """The run that an artifact descends from. `data_sha256` identifies its split, `model_sha256` its Keras model.
+
+    `teacher_sha256` identifies the Keras model that it was distilled from; None if there is none.
+    """
 
     data: TrainingData
     #: Images per class.
@@ -28,6 +31,7 @@ class Training:
     data_sha256: str
     model_sha256: str
     started: str
+    teacher_sha256: str | None = None
 
     @property
     def phantoms(self) -> bool:

@@ -14,7 +14,7 @@ from cxr_edge.cli.examples import epilog_of
 
 #: In the order of `cxr-edge --help`: on a workstation, for a device, on a device.
 NAMES = (
-    *("audit", "train", "export", "cascade", "verify", "evaluate", "bench", "report"),
+    *("audit", "train", "shrink", "export", "cascade", "verify", "evaluate", "bench", "report"),
     *("card", "bundle", "release", "pack", "install", "rollback"),
     *("predict", "web", "inspect", "devices", "phantom", "demo"),
 )

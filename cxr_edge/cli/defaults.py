@@ -38,13 +38,16 @@ def options_of_file(context: typer.Context, path: Path | None) -> Path | None:
 
 
 def options_of_run(context: typer.Context, folder: Path | None) -> Path | None:
-    """Use the options that a run was started with in place of the command's defaults. Raises RunError."""
+    """Use the options that a run was started with in place of the command's defaults. Raises OptionError, RunError."""
     if folder is None or context.resilient_parsing:
         return folder
     from cxr_edge.records import to_json
     from cxr_edge.runs import Run
 
-    options = to_json(Run(folder).config().options)
+    config = Run(folder).config()
+    if config.student is not None:
+        raise OptionError(f"{folder}: is a student, which train does not make; cxr-edge shrink makes another")
+    options = to_json(config.options)
     if options.get("data") is not None:
         # The number of phantoms in a run that uses none.
         del options["phantoms"]

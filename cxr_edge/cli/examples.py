@@ -17,6 +17,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge train --config train.toml", "options from a file"),
         ("cxr-edge train --data x-rays --tensorboard", "with TensorBoard logs"),
     ),
+    "shrink": (
+        ("cxr-edge shrink", "a quarter of the arithmetic"),
+        ("cxr-edge shrink runs/large --macs 0.1", "a tenth, of that run"),
+        ("cxr-edge shrink --image-size 96", "fewer pixels, more channels"),
+        ("cxr-edge shrink --unlabelled more-x-rays", "with images without labels"),
+    ),
     "export": (
         ("cxr-edge export", "the latest run as int8 files"),
         ("cxr-edge export --quantize all", "float32, fp16, int8 and int8-ptq"),

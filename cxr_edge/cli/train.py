@@ -44,7 +44,7 @@ def command(
     stated = stated_options(options)
     require_shared_run(stated, run, resume)
     target = latest_run() if resume and run is None else new_run(run)
-    with interruptible(lambda: _how_to_resume(target.folder)):
+    with interruptible(lambda: how_to_resume(target.folder)):
         show(f"training in {target.folder}")
         result = _trained(target.folder, stated, resume)
     if json is not None:
@@ -68,7 +68,8 @@ def _trained(folder: Path, stated: Mapping[str, Any], resuming: bool) -> RunMetr
     return trained
 
 
-def _how_to_resume(folder: Path) -> str:
+def how_to_resume(folder: Path) -> str:
+    """What an interrupted training says: the way to resume it, or what is left."""
     from cxr_edge.runs import Run
 
     if Run(folder).model_file.is_file():

@@ -32,7 +32,14 @@ def shared_metadata(
         contract=contract(size, len(split.labels), recipe.output_type, recipe.batch.size, recipe.heatmap),
         imaging=rule_of(split.resize),
         temperature=temperature,
-        training=Training(run.training_data, config.images, config.data_sha256, model_sha256, config.started),
+        training=Training(
+            run.training_data,
+            config.images,
+            config.data_sha256,
+            model_sha256,
+            config.started,
+            None if config.student is None else config.student.teacher_sha256,
+        ),
         reference_sha256=reference_sha256,
         recipe=to_json(recipe) if recipe.name else None,
     )

@@ -107,6 +107,7 @@ class Classifier:
             labels=self.labels,
             operating_point=self.operating_point,
             trained_on=self.artifact.metadata.training.data,
+            teacher_sha256=self.artifact.metadata.training.teacher_sha256,
             warnings=self.warnings,
             small_from=self.artifact.threshold if isinstance(self.artifact, Cascade) else None,
         )

@@ -78,6 +78,8 @@ class Answering:
     labels: tuple[str, ...]
     operating_point: OperatingPoint | None
     trained_on: TrainingData | None
+    #: SHA-256 of the Keras model that its own was distilled from; None if there is none.
+    teacher_sha256: str | None = None
     warnings: tuple[str, ...]
     small_from: float | None = None
 

@@ -6,7 +6,6 @@ padding, so `x / 127.5 - 1` folds into its kernel and bias too.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -55,15 +54,6 @@ def _with_batch_norm(node: Node, layer: Any) -> Node:
     )
 
 
-def _stable_names(model: keras.Model) -> dict[str, str]:
-    """Keras numbers Xception's unnamed residual layers again for each model in a process; ours start at 1."""
-    names = {}
-    for stem, name in (("conv2d", "residual_conv"), ("add", "residual_add")):
-        unnamed = [layer.name for layer in model.layers if re.fullmatch(rf"{stem}(_\d+)?", layer.name)]
-        names.update({old: f"{name}{number}" for number, old in enumerate(unnamed, start=1)})
-    return names
-
-
 def fold(model: keras.Model) -> Graph:
     """The deployment graph of a trained classifier from `cxr_edge.training.xception.build_classifier`.
 
@@ -72,7 +62,6 @@ def fold(model: keras.Model) -> Graph:
     nodes: dict[str, Node] = {}
     tensor_of: dict[str, str] = {}
     normalisation = (1.0, 0.0)
-    names = _stable_names(model)
     for layer in model.layers:
         inputs = tuple(tensor_of[parent.layer.name] for parent in layer.inbound_nodes[0].parent_nodes)
         kind = type(layer).__name__
@@ -84,7 +73,7 @@ def fold(model: keras.Model) -> Graph:
         elif kind == "BatchNormalization":
             nodes[inputs[0]] = _with_batch_norm(nodes[inputs[0]], layer)
         elif kind in ("Conv2D", "SeparableConv2D"):
-            made = _convolution(layer, names.get(layer.name, layer.name))
+            made = _convolution(layer, layer.name)
             if inputs == (IMAGE,):
                 made = [_with_input_scaled(made[0], *normalisation)]
         elif kind == "Activation":
@@ -93,8 +82,8 @@ def fold(model: keras.Model) -> Graph:
         elif kind == "MaxPooling2D":
             made = [Node(layer.name, "maxpool", (), tuple(layer.strides), tuple(layer.pool_size), layer.padding)]
         elif kind == "Add":
-            name = tensor_of[layer.name] = names.get(layer.name, layer.name)
-            nodes[name] = Node(name, "add", inputs, layer=name)
+            tensor_of[layer.name] = layer.name
+            nodes[layer.name] = Node(layer.name, "add", inputs, layer=layer.name)
             continue
         elif kind == "GlobalAveragePooling2D":
             made = [Node(layer.name, "mean", ())]
@@ -106,7 +95,7 @@ def fold(model: keras.Model) -> Graph:
             raise TypeError(f"{layer.name}: a {kind} has no place in the deployment graph")
         tensor = inputs[0] if inputs else IMAGE
         for node in made:
-            nodes[node.name] = replace(node, inputs=(tensor,), layer=names.get(layer.name, layer.name))
+            nodes[node.name] = replace(node, inputs=(tensor,), layer=layer.name)
             tensor = node.name
         tensor_of[layer.name] = tensor
     return Graph(image_size=model.input_shape[1], nodes=tuple(nodes.values()))

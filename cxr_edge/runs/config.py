@@ -8,9 +8,10 @@ from typing import Any
 
 from cxr_edge import records
 from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.runs.network import XCEPTION, Network
 from cxr_edge.train_options import TrainOptions
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,42 @@ class SkippedImage:
 
     path: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network within the budget: the blocks that it lacks, and how far its answers are from the teacher's.
+
+    The divergence is Kullback and Leibler's, in nats, averaged over validation images, before any training.
+    """
+
+    without: tuple[int, ...]
+    macs: int
+    divergence: float
+
+
+@dataclass(frozen=True)
+class Student:
+    """How a run descends from its teacher, and what its network was chosen by."""
+
+    #: The teacher's run, and the SHA-256 of its Keras model.
+    teacher: str
+    teacher_sha256: str
+    teacher_macs: int
+    #: Of its own network.
+    macs: int
+    #: The teacher's divergence from itself when one of its middle blocks is skipped, by the block's number.
+    block_sensitivity: dict[str, float]
+    candidates: tuple[Candidate, ...]
+    #: Folders of images without labels, their number, and the SHA-256 that identifies them.
+    unlabelled: tuple[str, ...] = ()
+    unlabelled_images: int = 0
+    unlabelled_sha256: str | None = None
+
+    @property
+    def share(self) -> float:
+        """Its multiply-accumulates as a share of the teacher's."""
+        return self.macs / self.teacher_macs
 
 
 @dataclass(frozen=True)
@@ -55,6 +92,9 @@ class RunConfig:
     sources_apart: tuple[str, ...] = ()
     #: Warnings about DICOM files, with the number of images.
     dicom_warnings: dict[str, int] = field(default_factory=dict)
+    network: Network = XCEPTION
+    #: None for a run that was not distilled from another one.
+    student: Student | None = None
     schema: int = SCHEMA
 
     @property
@@ -73,10 +113,13 @@ class RunConfig:
 
 
 def _migrated(record: Any) -> Any:
-    """Schema 1 had no version number; it had null for missing values, and early runs recorded less."""
+    """Schema 1 had no version number; it had null for missing values, and early runs recorded less.
+
+    Schema 3 describes the network, which was Xception before.
+    """
     if not isinstance(record, Mapping):
         raise ValueError("an object is needed")
     schema = record.get("schema", 1)
     if not isinstance(schema, int) or schema > SCHEMA:
         raise ValueError(f"its schema is {schema}, this version of cxr-edge reads those up to {SCHEMA}")
-    return record
+    return {**record, "schema": SCHEMA}

@@ -9,8 +9,9 @@ from cxr_edge.runs.run import Run
 
 
 def remove_leftovers(run: Run) -> None:
-    """Remove temporary files, and the checkpoints of a finished training. Call it only while holding the run."""
+    """Remove temporary files, and what a finished training needs no more. Call it only while holding the run."""
     for folder in (run.folder, run.checkpoints, run.quantized, *run.folder.glob("bundle*/")):
         remove_partial_files(folder)
     if run.model_file.is_file():
         shutil.rmtree(run.checkpoints, ignore_errors=True)
+        run.start_weights.unlink(missing_ok=True)

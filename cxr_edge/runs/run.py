@@ -38,6 +38,11 @@ class Run:
         return self.checkpoints / "best.h5"
 
     @property
+    def start_weights(self) -> Path:
+        """The weights that a student starts from, until it is trained."""
+        return self.folder / "start.h5"
+
+    @property
     def model_file(self) -> Path:
         return self.folder / "model.h5"
 

@@ -20,7 +20,7 @@ def load_classifier(run: Run) -> keras.Model:
     """The trained Keras model of a run, in float32. Raises RunError."""
     run.require_model()
     config = run.config()
-    model = build_classifier(config.options.image_size, len(config.labels))
+    model = build_classifier(config.options.image_size, len(config.labels), config.network)
     try:
         model.load_weights(str(run.model_file))
     except Exception as error:

@@ -43,7 +43,7 @@ def train_new(run: Run, options: TrainOptions, progress: Progress = SILENT) -> T
     with starting(run):
         remove_leftovers(run)
         start_run(run, options, progress)
-        return _train(run, progress, workers)
+        return train_started(run, progress, workers)
 
 
 def resume(run: Run, stated: Mapping[str, Any], progress: Progress = SILENT) -> TrainingResult:
@@ -64,7 +64,7 @@ def resume(run: Run, stated: Mapping[str, Any], progress: Progress = SILENT) -> 
     progress = tracked(options, progress)
     with locked(run.folder):
         remove_leftovers(run)
-        return _train(run, progress, workers)
+        return train_started(run, progress, workers)
 
 
 def _connected(options: TrainOptions, progress: Progress) -> Distribution | None:
@@ -80,7 +80,8 @@ def _connected(options: TrainOptions, progress: Progress) -> Distribution | None
         return distribution_of(options.strategy)
 
 
-def _train(run: Run, progress: Progress, workers: Distribution | None) -> TrainingResult:
+def train_started(run: Run, progress: Progress = SILENT, workers: Distribution | None = None) -> TrainingResult:
+    """Train a run that has its `run.json` and is held; see `cxr_edge.training.train`."""
     progress.run_started(run, run.config(), run_split(run))
     try:
         if workers is not None:

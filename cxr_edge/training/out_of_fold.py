@@ -34,7 +34,10 @@ def folds_beside(run: Run) -> Path | None:
     folder = run.folder.resolve().parent
     if run.config().options.folds is None or not is_cross_validation(folder):
         return None
-    return folder if all(fold.model_file.is_file() for fold in fold_runs(folder)) else None
+    folds = fold_runs(folder)
+    # A student of a fold may lie beside the folds, and is none of them.
+    is_fold = run.folder.resolve() in [fold.folder for fold in folds]
+    return folder if is_fold and all(fold.model_file.is_file() for fold in folds) else None
 
 
 def out_of_fold(folder: Path, run: Run) -> OutOfFold:

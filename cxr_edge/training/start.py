@@ -28,6 +28,7 @@ from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig, SkippedImage
 from cxr_edge.runs.lock import locked
+from cxr_edge.runs.network import XCEPTION
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import FROM_SCRATCH, TrainOptions
 from cxr_edge.training.splitting import Examined, examine, leaks, make_split
@@ -36,7 +37,9 @@ from cxr_edge.training.splitting import Examined, examine, leaks, make_split
 def require_new(run: Run) -> None:
     """Raises RunError if the folder already has a run."""
     if run.config_file.exists():
-        raise RunError(f"{run.folder}: holds a run already; resume it with --resume, or name another with --run")
+        raise RunError(
+            f"{run.folder}: holds a run already; resume it with cxr-edge train --resume, or name another with --run"
+        )
 
 
 @contextmanager
@@ -48,7 +51,11 @@ def starting(run: Run) -> Iterator[None]:
     """
     with locked(run.folder):
         require_new(run)
-        own = [path for path in (run.config_file, run.split_file, run.phantoms_folder) if not path.exists()]
+        own = [
+            path
+            for path in (run.config_file, run.split_file, run.start_weights, run.phantoms_folder)
+            if not path.exists()
+        ]
         try:
             yield
         except BaseException:
@@ -153,4 +160,5 @@ def _described(decoded: _Decoded, examined: Examined, split: Split, options: Tra
         doubt=examined.doubt(good),
         sources_apart=tuple(apart(compare_sources(sources, good.labels))[0]),
         dicom_warnings=warnings_of(good.root / item.path for item in good.items),
+        network=XCEPTION,
     )

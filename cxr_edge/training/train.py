@@ -9,30 +9,31 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxr_edge.data.cache import decoded, is_decoded
 from cxr_edge.data.layouts import PARTS
 from cxr_edge.data.predictions import PREDICTED_PARTS, write_predictions
 from cxr_edge.data.split import Split, run_split
-from cxr_edge.data.store import DecodedImages
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.run_metrics import RunMetrics
 from cxr_edge.files import write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import History, write_history
 from cxr_edge.runs.progress import SILENT, Progress
-from cxr_edge.train_options import FROM_SCRATCH, TrainOptions
+from cxr_edge.train_options import FROM_SCRATCH
 from cxr_edge.training.backend import keras
 from cxr_edge.training.batches import Batches, training_batches
 from cxr_edge.training.classifier import compiled, predict_probabilities, save_classifier
 from cxr_edge.training.compute_device import compute_device
+from cxr_edge.training.distill import distill
 from cxr_edge.training.dropout import CheckpointedDropout
 from cxr_edge.training.loop import Phase, Validation, cosine_decay
 from cxr_edge.training.precision import global_policy, training_policy
 from cxr_edge.training.result import TrainingResult
 from cxr_edge.training.strategy import Distribution, distribution_of
+from cxr_edge.training.validation import validator
 from cxr_edge.training.xception import DROPOUT, base_layers, build_classifier, load_pretrained
 
 
@@ -45,7 +46,7 @@ def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
     config, split = run.config(), run_split(run)
     history, policy = fit(run, progress)
     with progress.working("testing"):
-        trained = build_classifier(config.options.image_size, len(split.labels))
+        trained = build_classifier(config.options.image_size, len(split.labels), config.network)
         trained.load_weights(str(run.best_weights))
         step, size = compiled(trained), config.options.image_size
         predicted = {part: predict_probabilities(step, decoded(split, part, size)) for part in PREDICTED_PARTS}
@@ -60,6 +61,7 @@ def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
     # Last: a run with a model is a finished run.
     save_classifier(run, trained)
     shutil.rmtree(run.checkpoints)
+    run.start_weights.unlink(missing_ok=True)
     return TrainingResult(run, metrics, history)
 
 
@@ -83,7 +85,10 @@ def fit(run: Run, progress: Progress = SILENT) -> tuple[History, str]:
     policy = training_policy(run.checkpoints, options, len(split.labels), steps, progress)
     progress.computing(compute_device(distribution), policy)
     with global_policy(policy), distribution.checkpoints(run.checkpoints) as checkpoints, distribution.watching():
-        history = _fit(_Fitting(options, split, checkpoints, distribution), progress)
+        if config.student is None:
+            history = _fit(_Fitting(config, split, checkpoints, distribution), progress)
+        else:
+            history = distill(run, config, split, progress)
     return history, policy
 
 
@@ -91,7 +96,7 @@ def fit(run: Run, progress: Progress = SILENT) -> tuple[History, str]:
 class _Fitting:
     """What is trained, how, and where its checkpoints are kept."""
 
-    options: TrainOptions
+    config: RunConfig
     split: Split
     checkpoints: Path
     distribution: Distribution
@@ -99,12 +104,12 @@ class _Fitting:
 
 def _fit(fitting: _Fitting, progress: Progress) -> History:
     """Train both phases; afterwards the best weights are in the checkpoints."""
-    options, split, distribution = fitting.options, fitting.split, fitting.distribution
+    options, split, distribution = fitting.config.options, fitting.split, fitting.distribution
     keras.utils.set_random_seed(options.seed)
     batches = training_batches(split, options.image_size, options.batch_size, options.seed)
     distribution.check(batches)
     with distribution.scope():
-        model = _model(options, len(split.labels))
+        model = _model(fitting.config)
         distribution.prepare(model)
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
     validate = _validator(model, fitting)
@@ -136,11 +141,12 @@ def _fit(fitting: _Fitting, progress: Progress) -> History:
     return History((*history.epochs, *fine_tuned.epochs))
 
 
-def _model(options: TrainOptions, classes: int) -> keras.Model:
+def _model(config: RunConfig) -> keras.Model:
+    options = config.options
     # Training from scratch has few steps: 0.99 would leave the moving statistics near their initial values.
     momentum = 0.9 if options.weights == FROM_SCRATCH else 0.99
     dropout = CheckpointedDropout(DROPOUT, options.seed, name="dropout")
-    model = build_classifier(options.image_size, classes, momentum, dropout)
+    model = build_classifier(options.image_size, len(config.labels), config.network, momentum, dropout)
     if options.weights != FROM_SCRATCH:
         load_pretrained(model, options.weights)
     return model
@@ -156,11 +162,11 @@ def _validator(model: keras.Model, fitting: _Fitting) -> Callable[[], Validation
 
     A distributed model is read from all workers at once; so its weights are copied, and each worker computes alone.
     """
-    split, size = fitting.split, fitting.options.image_size
+    split, size = fitting.split, fitting.config.options.image_size
     images, targets = decoded(split, "validation", size), split.targets("validation")
     if fitting.distribution.strategy is None:
         return validator(model, images, targets, split.labels)
-    copy = build_classifier(size, len(split.labels))
+    copy = build_classifier(size, len(split.labels), fitting.config.network)
     validate = validator(copy, images, targets, split.labels)
 
     def validate_copy() -> Validation:
@@ -168,23 +174,3 @@ def _validator(model: keras.Model, fitting: _Fitting) -> Callable[[], Validation
         return validate()
 
     return validate_copy
-
-
-def validator(
-    model: keras.Model,
-    images: NDArray[np.uint8] | DecodedImages,
-    targets: NDArray[np.int64],
-    labels: tuple[str, ...],
-) -> Callable[[], Validation]:
-    """A `Phase.validate` that scores by balanced accuracy, ties broken by cross-entropy."""
-    step = compiled(model)
-
-    def validate() -> Validation:
-        probabilities = predict_probabilities(step, images)
-        loss = float(-np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-7)).mean())
-        metrics = classification_metrics(targets, probabilities, labels)
-        balanced = metrics.balanced_accuracy
-        score = (balanced.value or 0.0) - 1e-3 * min(loss, 100.0)
-        return Validation(loss, metrics.accuracy, balanced, score)
-
-    return validate

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from cxr_edge.artifacts.contract import IMAGE, PROBABILITIES
 from cxr_edge.errors import WeightsError, first_line
+from cxr_edge.runs.network import DOWNSAMPLING, FIRST, LAST, XCEPTION, Block, Network
 from cxr_edge.train_options import IMAGENET
 from cxr_edge.training.backend import keras
 
@@ -16,31 +19,75 @@ BASE_OUTPUT = "block14_sepconv2_act"
 
 
 def build_classifier(
-    image_size: int, classes: int, bn_momentum: float = 0.99, dropout: keras.layers.Layer | None = None
+    image_size: int,
+    classes: int,
+    network: Network = XCEPTION,
+    bn_momentum: float = 0.99,
+    dropout: keras.layers.Layer | None = None,
 ) -> keras.Model:
-    """Xception on grey images with normalisation in the graph, randomly initialised.
+    """A network on grey images with normalisation in the graph and a classification head, randomly initialised.
 
     Input `image` is `[N, S, S, 1]` with grey values 0..255, output `probabilities` float32 `[N, classes]`.
 
     Args:
         image_size: S, at least 71.
         classes: number of labels.
+        network: its blocks and their widths.
         bn_momentum: momentum of every batch norm's moving statistics; Keras's default 0.99 lags in trainings of few
             steps.
         dropout: dropout layer of the head; None for Keras's own.
     """
     image = keras.Input((image_size, image_size, 1), name=IMAGE)
-    grey = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="normalisation")(image)
-    base = keras.applications.Xception(include_top=False, weights=None, input_tensor=grey)
-    for layer in base.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = bn_momentum
-    features = keras.layers.GlobalAveragePooling2D(name="pooling")(base.output)
+    values = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="normalisation")(image)
+    for block in network.blocks:
+        values = _block(block, values, bn_momentum)
+    features = keras.layers.GlobalAveragePooling2D(name="pooling")(values)
     hidden = keras.layers.Dense(HEAD_UNITS, activation="relu", name="hidden")(features)
     hidden = (dropout or keras.layers.Dropout(DROPOUT, name="dropout"))(hidden)
     # float32 whatever the precision policy: a half-precision softmax makes close classes tie.
     probabilities = keras.layers.Dense(classes, activation="softmax", name=PROBABILITIES, dtype="float32")(hidden)
     return keras.Model(image, probabilities, name="cxr_xception")
+
+
+def _block(block: Block, values: Any, bn_momentum: float) -> Any:
+    """A block after a tensor, its layers in the order of `keras.applications.Xception`: official weights go by that."""
+    layers = keras.layers
+
+    def normalised(convolution: keras.layers.Layer, values: Any) -> Any:
+        norm = layers.BatchNormalization(momentum=bn_momentum, name=batch_norm_of(convolution.name))
+        return norm(convolution(values))
+
+    def rectified(name: str, values: Any) -> Any:
+        return layers.Activation("relu", name=f"{name}_act")(values)
+
+    if block.number == FIRST:
+        for index, (width, strides) in enumerate(zip(block.widths, (2, 1), strict=True)):
+            name = block.convolution(index)
+            full = layers.Conv2D(width, 3, strides=strides, use_bias=False, name=name)
+            values = rectified(name, normalised(full, values))
+        return values
+    residual = values
+    if block.number in DOWNSAMPLING:
+        settings = {"strides": 2, "padding": "same", "use_bias": False, "name": block.residual_convolution}
+        residual = normalised(layers.Conv2D(block.widths[-1], 1, **settings), values)
+    for index, width in enumerate(block.widths):
+        name = block.convolution(index)
+        # What block 2 reads is rectified already; in block 14 the order is the other way round.
+        if block.number != LAST and (block.number, index) != (2, 0):
+            values = rectified(name, values)
+        values = normalised(layers.SeparableConv2D(width, 3, padding="same", use_bias=False, name=name), values)
+        if block.number == LAST:
+            values = rectified(name, values)
+    if block.number == LAST:
+        return values
+    if block.number in DOWNSAMPLING:
+        values = layers.MaxPooling2D(3, strides=2, padding="same", name=f"block{block.number}_pool")(values)
+    return layers.Add(name=block.residual_sum)([values, residual])
+
+
+def batch_norm_of(convolution: str) -> str:
+    """The name of the batch norm after a convolution."""
+    return f"{convolution}_bn"
 
 
 def base_layers(model: keras.Model) -> list[keras.layers.Layer]:

@@ -47,6 +47,11 @@ def training_data(evidence: Evidence) -> str:
         f"Started {escaped(training.started)}. SHA-256 of the split and its images: `{training.data_sha256}`; of the "
         f"Keras model: `{training.model_sha256}`."
     )
+    if training.teacher_sha256 is not None:
+        lines.append(
+            "It is a student: a smaller network, trained on the same split to answer as a larger one does, the Keras "
+            f"model with the SHA-256 `{training.teacher_sha256}`."
+        )
     return section("Training data", *lines)
 
 

@@ -72,6 +72,7 @@ def _metadata_rows(metadata: ArtifactMetadata | None) -> list[list[str]]:
         ["output", _tensor_line(metadata.contract.probabilities)],
         *([["output", _tensor_line(metadata.contract.heatmap)]] if metadata.contract.heatmap else []),
         ["trained on", f"{metadata.training.data}, {sum(metadata.training.images.values())}"],
+        *_teacher_rows(metadata),
         ["exported by", f"cxr-edge {metadata.cxr_edge}"],
     ]
     if calibration := metadata.calibration:
@@ -89,6 +90,11 @@ def _metadata_rows(metadata: ArtifactMetadata | None) -> list[list[str]]:
             ]
         )
     return [*rows, *_decision_rows(metadata)]
+
+
+def _teacher_rows(metadata: ArtifactMetadata) -> list[list[str]]:
+    teacher = metadata.training.teacher_sha256
+    return [] if teacher is None else [["student of", f"the Keras model with the SHA-256 {teacher}"]]
 
 
 def _decision_rows(metadata: ArtifactMetadata) -> list[list[str]]:

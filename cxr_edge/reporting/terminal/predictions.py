@@ -67,7 +67,8 @@ def _names_of(files: Sequence[str | None]) -> dict[str | None, str]:
 
 
 def _model_of(answering: Answering) -> str:
-    return ", trained on phantoms" if answering.trained_on is TrainingData.PHANTOMS else ""
+    student = "" if answering.teacher_sha256 is None else f", student of {answering.teacher_sha256[:12]}"
+    return f"{student}, trained on phantoms" if answering.trained_on is TrainingData.PHANTOMS else student
 
 
 def show_skipped_image(skipped: SkippedImage) -> None:

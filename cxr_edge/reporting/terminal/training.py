@@ -12,8 +12,9 @@ from cxr_edge.data.split import Split
 from cxr_edge.reporting.terminal.metrics import show_metrics, show_skipped, with_bounds
 from cxr_edge.reporting.terminal.tables import show
 from cxr_edge.runs import Run
-from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.config import RunConfig, Student
 from cxr_edge.runs.history import Epoch, History
+from cxr_edge.runs.network import Network
 from cxr_edge.runs.progress import Progress, Tick
 from cxr_edge.wording import counted
 
@@ -64,6 +65,8 @@ class TrainingDisplay(Progress):
         counts = ", ".join(f"{label} {count}" for label, count in config.images.items())
         parts = ", ".join(f"{len(split.part(part))} {part}" for part in ("train", "validation", "test"))
         show(f"run {run.folder}: {counts} ({parts})")
+        if config.student is not None:
+            show(f"  {_student_line(config.student, config.network)}")
         for line in _remarks(config):
             show(line)
 
@@ -86,6 +89,14 @@ class TrainingDisplay(Progress):
         for warning in self._draw(result):
             show(f"warning: {warning}")
         show(f"model: {result.run.model_file}")
+
+
+def _student_line(student: Student, network: Network) -> str:
+    more = f", with {counted(student.unlabelled_images, 'image')} without labels" if student.unlabelled else ""
+    return (
+        f"student of {student.teacher}{more}: {student.macs / 1e6:.0f} of {student.teacher_macs / 1e6:.0f} million "
+        f"multiply-accumulates ({student.share:.2f}), {counted(len(network.middle), 'middle block')}"
+    )
 
 
 def _remarks(config: RunConfig) -> Iterator[str]:

@@ -1,0 +1,56 @@
+"""`cxr-edge shrink`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cxr_edge.cli.options import JsonOption, NewRunOption
+from cxr_edge.cli.spread import spread_declared
+
+if TYPE_CHECKING:
+    from cxr_edge.shrink_options import ShrinkOptions
+
+
+def _options() -> type[ShrinkOptions]:
+    from cxr_edge.shrink_options import ShrinkOptions
+
+    return ShrinkOptions
+
+
+@spread_declared("options", _options)
+def command(
+    options: Mapping[str, Any],
+    teacher: Annotated[
+        Path | None,
+        typer.Argument(help="Trained run: its folder, or its name under runs/.", show_default="the latest under runs/"),
+    ] = None,
+    run: NewRunOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Make a smaller model of a trained run: fewer blocks and channels, trained to answer as that run does.
+
+    The student is a run of its own, on the same split. An interrupted one is resumed by train --resume.
+    """
+    from cxr_edge.cli.train import how_to_resume
+    from cxr_edge.console import interruptible
+    from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
+    from cxr_edge.reporting.html.plots import draw_run_plots
+    from cxr_edge.reporting.terminal.tables import show
+    from cxr_edge.reporting.terminal.training import TrainingDisplay
+    from cxr_edge.runs import find_run, new_run
+    from cxr_edge.shrink_options import shrink_options
+    from cxr_edge.shrinking.shrink import shrink
+
+    student, complete = new_run(run), shrink_options(options)
+    with interruptible(lambda: how_to_resume(student.folder)):
+        source = find_run(teacher)
+        show(f"student of {source.folder} in {student.folder}")
+        result = shrink(source, student, complete, TrainingDisplay(draw_run_plots))
+    show(f"next: cxr-edge export --run {student.folder}")
+    if json is not None:
+        write_json(json, to_json(result.metrics))

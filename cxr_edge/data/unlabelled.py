@@ -1,0 +1,49 @@
+"""Images without labels, which a student learns from by its teacher's answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cxr_edge.data.decode import refuse
+from cxr_edge.data.layouts import image_files
+from cxr_edge.data.split import Split
+from cxr_edge.data.store import ImageStore
+from cxr_edge.errors import DataError
+
+
+def unlabelled_images(
+    folders: Sequence[Path], split: Split, size: int, on_image: Callable[[], None] | None = None
+) -> tuple[str, ...]:
+    """The SHA-256 of each image under some folders that is not in a split, sorted; they are in the store afterwards.
+
+    An image of the split is left out by its bytes: one that judges a student must not teach it.
+
+    Raises:
+        DataError: images cannot be decoded, or there are none.
+        CacheError: the cache is damaged, or its disk is full.
+    """
+    paths = files_in(folders)
+    digests, bad = ImageStore(size, split.resize).add(paths, on_image)
+    refuse(bad, len(paths))
+    usable = tuple(sorted(set(digests) - {item.sha256 for item in split.items}))
+    if not usable:
+        raise DataError(f"{', '.join(map(str, folders))}: no images but those of the teacher's own data")
+    return usable
+
+
+def files_in(folders: Sequence[Path]) -> list[Path]:
+    """The image files under some folders. Raises DataError if one of them is no folder, or has none."""
+    paths: list[Path] = []
+    for folder in folders:
+        here = image_files(folder) if folder.is_dir() else []
+        if not here:
+            raise DataError(f"{folder}: {'no images in this folder' if folder.is_dir() else 'no such folder'}")
+        paths += here
+    return paths
+
+
+def unlabelled_sha256(digests: Sequence[str]) -> str:
+    """SHA-256 that identifies a set of images by theirs."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()

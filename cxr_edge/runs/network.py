@@ -1,0 +1,181 @@
+"""The network of a run as data: the blocks of Xception that it has, and how wide each of their convolutions is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+#: Blocks of Xception that halve the resolution beside a residual convolution, by their numbers.
+DOWNSAMPLING = (2, 3, 4, 13)
+FIRST, LAST = 1, 14
+#: Group of the image's one channel.
+IMAGE_CHANNELS = "image"
+
+
+class Kind(StrEnum):
+    """A 3 x 3 or 1 x 1 convolution, or a depthwise 3 x 3 one and a pointwise one after it."""
+
+    FULL = "full"
+    SEPARABLE = "separable"
+    POINTWISE = "pointwise"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block under its number in Xception, and the output channels of its convolutions in their order.
+
+    Block 1 has two full convolutions, blocks 2, 3, 4 and 13 two separable ones beside a residual convolution, block 14
+    two separable ones; the others, the middle flow, add three separable ones to what they read.
+    """
+
+    number: int
+    widths: tuple[int, ...]
+
+    @property
+    def is_middle(self) -> bool:
+        """Whether it adds to what it reads: the network works without it."""
+        return self.number not in (FIRST, *DOWNSAMPLING, LAST)
+
+    @property
+    def residual_convolution(self) -> str:
+        """The name of its residual convolution, if it halves the resolution."""
+        return f"residual_conv{DOWNSAMPLING.index(self.number) + 1}"
+
+    @property
+    def residual_sum(self) -> str:
+        """The name of the sum at its end."""
+        return f"residual_add{self.number - 1}"
+
+    def convolution(self, index: int) -> str:
+        """The name of one of its convolutions, from 0."""
+        return f"block{self.number}_{'conv' if self.number == FIRST else 'sepconv'}{index + 1}"
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution by its name, with the groups of channels that it reads and writes.
+
+    Channels of tensors that are added are one group: they can only be removed together. `halvings` says how often the
+    first convolution's output is halved before it.
+    """
+
+    name: str
+    kind: Kind
+    reads: str
+    writes: str
+    halvings: int
+
+
+@dataclass(frozen=True)
+class Network:
+    """Xception, or what is left of it, between the image and the classification head.
+
+    Raises ValueError if its blocks do not fit together.
+    """
+
+    blocks: tuple[Block, ...]
+
+    def __post_init__(self) -> None:
+        numbers = [block.number for block in self.blocks]
+        if numbers != sorted(set(numbers)) or not {FIRST, *DOWNSAMPLING, LAST} <= set(numbers) <= set(
+            range(FIRST, LAST + 1)
+        ):
+            raise ValueError(
+                f"a network has blocks 1 to 4, 13 and 14, and in order some of 5 to 12 between, not {numbers}"
+            )
+        width = 0
+        for block in self.blocks:
+            if len(block.widths) != 2 + block.is_middle or min(block.widths) < 1:
+                raise ValueError(f"block {block.number} of a network cannot have the widths {block.widths}")
+            if block.is_middle and block.widths[-1] != width:
+                raise ValueError(f"block {block.number} of a network adds {block.widths[-1]} channels to {width}")
+            width = block.widths[-1]
+
+    @property
+    def middle(self) -> tuple[int, ...]:
+        """The numbers of its middle blocks, without which it works too."""
+        return tuple(block.number for block in self.blocks if block.is_middle)
+
+    def without(self, numbers: Collection[int]) -> Network:
+        """The network without some of its middle blocks."""
+        return Network(tuple(block for block in self.blocks if block.number not in numbers))
+
+    def convolutions(self) -> Iterator[Convolution]:
+        """All convolutions, in their order."""
+        reads, halvings = IMAGE_CHANNELS, 0
+        for block in self.blocks:
+            start, kind = reads, Kind.FULL if block.number == FIRST else Kind.SEPARABLE
+            for index in range(len(block.widths)):
+                name = block.convolution(index)
+                is_sum = block.is_middle and index == len(block.widths) - 1
+                yield Convolution(name, kind, reads, start if is_sum else name, halvings)
+                reads = start if is_sum else name
+            if block.number in DOWNSAMPLING:
+                halvings += 1
+                yield Convolution(block.residual_convolution, Kind.POINTWISE, start, reads, halvings)
+
+    def widths(self) -> dict[str, int]:
+        """The number of channels of each group."""
+        written = {block.convolution(index): width for block in self.blocks for index, width in enumerate(block.widths)}
+        return {convolution.writes: written[convolution.writes] for convolution in self.convolutions()}
+
+    def with_widths(self, widths: Mapping[str, int]) -> Network:
+        """The network with other widths, by group."""
+        group = {convolution.name: convolution.writes for convolution in self.convolutions()}
+        return Network(
+            tuple(
+                replace(
+                    block,
+                    widths=tuple(widths[group[block.convolution(index)]] for index in range(len(block.widths))),
+                )
+                for block in self.blocks
+            )
+        )
+
+    def costs(self, image_size: int) -> tuple[Cost, ...]:
+        """What its convolutions cost; the head has a thousandth of that and less."""
+        # The first two have no padding, the first has a stride of 2.
+        first, costs = (image_size - 1) // 2, []
+        for index, convolution in enumerate(self.convolutions()):
+            side = first if index == 0 else -(-(first - 2) // 2**convolution.halvings)
+            costs.append(Cost(convolution.kind, convolution.reads, convolution.writes, side**2))
+        return tuple(costs)
+
+    def macs(self, image_size: int) -> int:
+        """Multiply-accumulates of its convolutions for one image."""
+        return macs_of(self.costs(image_size), self.widths())
+
+
+class Cost(NamedTuple):
+    """What the multiply-accumulates of a convolution depend on: its groups, and the positions of its output."""
+
+    kind: Kind
+    reads: str
+    writes: str
+    positions: int
+
+
+def macs_of(costs: Iterable[Cost], widths: Mapping[str, int]) -> int:
+    """Multiply-accumulates of some convolutions with widths by group."""
+    total = 0
+    for kind, reads, writes, positions in costs:
+        channels = widths.get(reads, 1)
+        weights = channels * widths[writes] * (9 if kind is Kind.FULL else 1)
+        total += positions * (weights + (9 * channels if kind is Kind.SEPARABLE else 0))
+    return total
+
+
+#: Xception as published.
+XCEPTION = Network(
+    (
+        Block(1, (32, 64)),
+        Block(2, (128, 128)),
+        Block(3, (256, 256)),
+        Block(4, (728, 728)),
+        *(Block(number, (728, 728, 728)) for number in range(5, 13)),
+        Block(13, (728, 1024)),
+        Block(14, (1536, 2048)),
+    )
+)

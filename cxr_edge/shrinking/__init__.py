@@ -1,0 +1,1 @@
+"""A student of a trained run: fewer blocks and channels, chosen by measurement (TensorFlow)."""

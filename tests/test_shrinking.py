@@ -1,0 +1,251 @@
+"""Students: a network as data, fewer blocks and channels, and a run like any other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.errors import RunError
+from cxr_edge.exporting.recipe import Recipe
+from cxr_edge.files import sha256_of
+from cxr_edge.inspection.inspect import inspect
+from cxr_edge.records import from_json, to_json
+from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.history import History, read_history
+from cxr_edge.runs.network import XCEPTION, Block, Network
+from tests.artifacts import old_record, some_metadata
+from tests.conftest import ANY_GATE, Cli, few_images, plain_rounding, type_command
+from tests.small_network import SMALL, use_small_network
+from tests.tiny import ramp
+from tests.tiny_runs import write_int8, write_run
+
+
+def test_a_network_goes_to_json_and_back_and_an_old_run_has_xception() -> None:
+    assert from_json(Network, json.loads(json.dumps(to_json(SMALL)))) == SMALL
+    config = RunConfig.from_json(old_record("run.json"))
+    assert (config.network, config.student) == (XCEPTION, None)
+
+
+@pytest.mark.parametrize(
+    ("number", "block"),
+    [
+        (4, Block(5, (48, 32, 48))),
+        (4, Block(7, (48, 32, 32))),
+        (0, Block(1, (16, 32, 32))),
+        (6, Block(12, (48, 32, 32))),
+    ],
+)
+def test_blocks_that_do_not_fit_together_are_refused(number: int, block: Block) -> None:
+    blocks = list(SMALL.blocks)
+    blocks[number] = block
+    with pytest.raises(ValueError, match="network"):
+        Network(tuple(blocks))
+
+
+def test_added_tensors_share_their_channels() -> None:
+    written = {convolution.name: convolution.writes for convolution in XCEPTION.convolutions()}
+    stream = {written[name] for name in ("residual_conv3", "block4_sepconv2", "block5_sepconv3", "block12_sepconv3")}
+    assert stream == {"block4_sepconv2"}
+    assert written["residual_conv4"] == written["block13_sepconv2"]
+    narrower = XCEPTION.with_widths({**XCEPTION.widths(), "block4_sepconv2": 512})
+    assert {block.widths[-1] for block in narrower.blocks if block.is_middle} == {512}
+
+
+def test_pruning_takes_what_matters_least_in_multiples_and_meets_the_budget() -> None:
+    from cxr_edge.shrinking.widths import MULTIPLE, prune
+
+    rng = np.random.default_rng(0)
+    importance = {group: rng.random(width) for group, width in XCEPTION.widths().items()}
+    importance["block1_conv2"][:32] = 0.0
+    budget = XCEPTION.macs(128) // 2
+    result = prune(XCEPTION, importance, budget, 128)
+    assert result is not None
+    pruned, kept = result
+    assert 0.97 * budget < pruned.macs(128) <= budget
+    assert all(width % MULTIPLE == 0 or width == XCEPTION.widths()[group] for group, width in pruned.widths().items())
+    assert {group: len(channels) for group, channels in kept.items()} == pruned.widths()
+    assert kept["block1_conv2"].min() >= 32
+    assert prune(XCEPTION, importance, XCEPTION.macs(128) // 1000, 128) is None
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory, cache_of_its_own: None) -> Run:
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        use_small_network(patch)
+        options = ("--phantoms", "12", "--image-size", "80", "--epochs", "1", "--batch-size", "8")
+        assert type_command(["train", "--run", str(folder), *options]) == 0
+    return Run(folder)
+
+
+class _KilledError(BaseException):
+    """In place of SIGKILL."""
+
+
+def killed_after_an_epoch(arguments: list[str]) -> None:
+    """Type a command, whose process ends when an epoch is on the disk."""
+    from cxr_edge.training import loop
+
+    write = loop.write_history
+
+    def write_and_die(path: Path, history: History) -> None:
+        write(path, history)
+        raise _KilledError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "write_history", write_and_die)
+        with pytest.raises(_KilledError):
+            type_command(arguments)
+
+
+def shrinking(teacher: Run, folder: Path) -> list[str]:
+    return ["shrink", str(teacher.folder), "--run", str(folder), "--macs", "0.5", "--epochs", "2", "--image-size", "71"]
+
+
+@pytest.fixture(scope="module")
+def student(teacher: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Killed after its first epoch, and resumed like any other run."""
+    run = Run(tmp_path_factory.mktemp("student") / "run")
+    killed_after_an_epoch(shrinking(teacher, run.folder))
+    assert not run.model_file.exists()
+    assert type_command(["train", "--run", str(run.folder), "--resume"]) == 0
+    return run
+
+
+def test_keras_multiplies_as_often_as_the_network_says() -> None:
+    from cxr_edge.training.backend import keras
+    from cxr_edge.training.xception import build_classifier
+
+    total = 0
+    for layer in build_classifier(90, 3, SMALL).layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.SeparableConv2D):
+            total += np.prod(layer.output_shape[1:3]) * sum(np.prod(weight.shape) for weight in layer.weights)
+    assert SMALL.macs(90) == total
+
+
+def test_without_pruning_the_channels_give_the_teachers_answers(teacher: Run) -> None:
+    from cxr_edge.shrinking.importance import skipped
+    from cxr_edge.shrinking.inherit import inherit
+    from cxr_edge.training.classifier import load_classifier
+
+    model, images = load_classifier(teacher), np.random.default_rng(0).integers(0, 256, (2, 80, 80, 1))
+    everything = {group: np.arange(width) for group, width in SMALL.widths().items()}
+    wanted = model(images, training=False).numpy()
+    assert np.allclose(inherit(model, SMALL, everything, 80)(images, training=False), wanted, atol=1e-6)
+    shorter = inherit(model, SMALL.without({6}), everything, 80)(images, training=False)
+    with skipped(model, SMALL, 6):
+        assert np.allclose(model(images, training=False), shorter, atol=1e-6)
+    assert np.array_equal(model(images, training=False).numpy(), wanted)
+
+
+def test_a_student_is_a_run_of_its_own_that_names_its_teacher(teacher: Run, student: Run) -> None:
+    config, of = student.config(), teacher.config()
+    assert config.student is not None
+    assert config.student.teacher_sha256 == sha256_of(teacher.model_file)
+    assert config.network.macs(71) == config.student.macs <= SMALL.macs(80) // 2 == config.student.teacher_macs // 2
+    assert set(config.student.block_sensitivity) == {"5", "6"}
+    assert min(config.student.candidates, key=lambda candidate: candidate.divergence).macs == config.student.macs
+    assert student.split_file.read_bytes() == teacher.split_file.read_bytes()
+    assert config.data_sha256 == of.data_sha256
+    assert [epoch.phase for epoch in read_history(student.history_file).epochs] == ["distillation"] * 2
+    assert student.metrics_file.is_file() and not student.checkpoints.exists() and not student.start_weights.exists()
+
+
+_RECIPE = Recipe((ArtifactFormat.TFLITE,), (Quantization.INT8,))
+
+
+def test_what_is_exported_of_a_student_names_the_teacher(teacher: Run, student: Run) -> None:
+    from cxr_edge.data.split import run_split
+    from cxr_edge.exporting.seal import shared_metadata
+
+    shared = shared_metadata(student, run_split(student), _RECIPE, 1.0, "0" * 64, "0" * 64)
+    assert shared.training.teacher_sha256 == sha256_of(teacher.model_file)
+
+
+def test_an_artifact_of_a_student_says_so(tmp_path: Path, cli: Cli) -> None:
+    training = replace(some_metadata().training, teacher_sha256="ab" * 32)
+    run = write_run(tmp_path / "run")
+    write_int8(run.bundle, training=replace(training, model_sha256=sha256_of(run.model_file)))
+    artifact, picture = run.bundle / "xception-int8.tflite", tmp_path / "a.png"
+    Image.fromarray(ramp()).save(picture)
+    assert "ab" * 32 in cli("inspect", artifact).out
+    assert "student of abababababab" in cli("predict", picture, "--artifact", artifact).out
+    assert cli("card", "--bundle", run.bundle).code == 0
+    assert "ab" * 32 in (run.bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.exhaustive
+def test_a_student_is_exported_in_integers(student: Run, cli: Cli) -> None:
+    with few_images(), plain_rounding():
+        options = ("--quantize", "int8", "--quantize", "int8-ptq", "--qat-steps", "2")
+        exported = cli("export", "--run", student.folder, *options, *ANY_GATE)
+    assert exported.code == 0, exported.err
+    for artifact in (*student.bundle.glob("*.tflite"), *student.bundle.glob("*.onnx")):
+        computation = inspect(artifact).computation
+        assert computation is not None and computation.integer_share > 0.99
+
+
+def test_a_student_is_no_run_to_repeat(student: Run, cli: Cli) -> None:
+    result = cli("train", "--like", student.folder)
+    assert result.code == 2
+    assert "cxr-edge shrink" in result.err
+
+
+@pytest.mark.exhaustive
+def test_a_student_that_was_resumed_ends_as_one_that_nobody_killed(teacher: Run, student: Run, tmp_path: Path) -> None:
+    whole = Run(tmp_path / "run")
+    assert type_command(shrinking(teacher, whole.folder)) == 0
+    assert read_history(whole.history_file) == read_history(student.history_file)
+    with h5py.File(whole.model_file) as one, h5py.File(student.model_file) as other:
+        name = "model_weights/probabilities/probabilities/kernel:0"
+        assert np.array_equal(one[name], other[name])
+
+
+def test_a_student_needs_the_very_model_that_it_was_made_from(teacher: Run, student: Run) -> None:
+    from cxr_edge.training.distill import teacher_model
+
+    of = student.config().student
+    assert of is not None
+    teacher_model(of)
+    with pytest.raises(RunError, match="is not the model"):
+        teacher_model(replace(of, teacher_sha256="0" * 64))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--macs", "0"), "--macs 0"),
+        (("--macs", "0.001"), "too narrow"),
+        (("--image-size", "96"), "from 71 to the teacher's 80"),
+        (("--unlabelled", "nowhere"), "no such folder"),
+        (("--epochs", "0"), "--epochs 0"),
+    ],
+)
+def test_what_cannot_work_is_refused_and_leaves_nothing(
+    teacher: Run, tmp_path: Path, cli: Cli, options: tuple[str, ...], said: str
+) -> None:
+    result = cli("shrink", teacher.folder, "--run", tmp_path / "run", *options)
+    assert result.code == 2
+    assert said in result.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_unlabelled_images_are_each_there_once_and_none_is_of_the_split(teacher: Run, tmp_path: Path) -> None:
+    from cxr_edge.data.split import run_split
+    from cxr_edge.data.unlabelled import unlabelled_images
+
+    split = run_split(teacher)
+    shutil.copyfile(split.root / split.part("test")[0].path, tmp_path / "known.png")
+    grey = np.random.default_rng(0).integers(0, 256, (80, 80), dtype=np.uint8)
+    for name in ("new.png", "again.png"):
+        Image.fromarray(grey).save(tmp_path / name)
+    assert unlabelled_images([tmp_path], split, 80) == (sha256_of(tmp_path / "new.png"),)
