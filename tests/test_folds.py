@@ -95,7 +95,11 @@ def test_interrupted_folds_are_resumed(data: Path, tmp_path: Path, cli: Cli, tra
     other = cli("train", "--run", folder, "--resume", "--seed", 5)
     assert (other.code, trainer.trained) == (2, ["fold-1"])
     assert "--seed 4" in other.err
+    # What a kill leaves after a fold's model is on the disk.
+    Run(folder / "fold-1").checkpoints.mkdir()
+    (folder / "fold-1/.lock").touch()
     assert cli("train", "--run", folder, "--resume").code == 0
+    assert not Run(folder / "fold-1").checkpoints.exists() and not (folder / "fold-1/.lock").exists()
     assert trainer.trained == ["fold-1", "fold-2", "fold-3"]
     assert {Run(folder / name).config().options.seed for name in trainer.trained} == {4}
     assert (folder / "cross_validation.json").is_file()

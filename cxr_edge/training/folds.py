@@ -15,6 +15,7 @@ from cxr_edge.files import write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.cross_validation import fold_run, is_cross_validation
+from cxr_edge.runs.leftovers import remove_leftovers
 from cxr_edge.runs.lock import locked
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import TrainOptions, completed, require_same
@@ -83,6 +84,9 @@ def _all_folds(folder: Path, options: TrainOptions, progress: Progress) -> Cross
     runs = [fold_run(folder, number) for number in range(1, count + 1)]
     for number, run in enumerate(runs, start=1):
         if run.model_file.is_file():
+            # Of a process that was killed after it had written the model.
+            with locked(run.folder):
+                remove_leftovers(run)
             continue
         progress.fold(number, count)
         if run.config_file.is_file():
