@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.web_speed import served
 from cxr_edge.benchmarking.record import read_record
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 from cxr_edge.runs import Run
-from cxr_edge.web.server import PageServer
 from tests.conftest import Cli, assert_same_answers
 from tests.schemas import faults
 from tests.web import CHROMIUM, NODE, WEB, needs_browser, needs_page, needs_sources, write_web_bundle
@@ -39,18 +39,6 @@ def page(own_bundle: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyP
     result = cli("web", "--bundle", own_bundle, "--out", tmp_path / "page")
     assert result.code == 0, result.err
     return tmp_path / "page"
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    server = PageServer(folder, 0)
-    thread = threading.Thread(target=server.serve)
-    thread.start()
-    try:
-        yield server.url
-    finally:
-        server.close()
-        thread.join()
 
 
 @contextmanager

@@ -24,11 +24,10 @@ class ComputeDevice:
 
 def compute_device(distribution: Distribution | None = None) -> ComputeDevice:
     """The GPUs that TensorFlow sees, otherwise the CPU; and this process's place in a distributed training."""
-    if distribution is not None and distribution.strategy is not None:
-        gpus = tf.config.list_physical_devices("GPU")
-        device = counted(len(gpus), "GPU") if gpus else f"CPU, {describe_cpu()[0]}, {counted(THREADS, 'thread')}"
-        return ComputeDevice(f"{device}; {distribution}")
     gpus = tf.config.list_physical_devices("GPU")
+    cpu = f"CPU, {describe_cpu()[0]}, {counted(THREADS, 'thread')}"
+    if distribution is not None and distribution.strategy is not None:
+        return ComputeDevice(f"{counted(len(gpus), 'GPU') if gpus else cpu}; {distribution}")
     if gpus:
         names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
         # Without a distribution strategy, TensorFlow uses only the first one.
@@ -36,11 +35,10 @@ def compute_device(distribution: Distribution | None = None) -> ComputeDevice:
             f"{', '.join(names[1:])} is unused: train --strategy mirrored uses all GPUs" if len(names) > 1 else None
         )
         return ComputeDevice(f"GPU, {names[0]}", unused)
-    cpu = ComputeDevice(f"CPU, {describe_cpu()[0]}, {counted(THREADS, 'thread')}")
     if not nvidia_nodes():
-        return cpu
+        return ComputeDevice(cpu)
     return ComputeDevice(
-        cpu.name,
+        cpu,
         "there is an NVIDIA GPU, but TensorFlow cannot use it: check that nvidia-smi lists it, and pip install "
         "'tensorflow[and-cuda]' in the version that is installed",
     )
