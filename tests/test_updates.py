@@ -267,6 +267,14 @@ def test_a_signed_bundle_is_taken_where_a_signature_is_required(
         Classifier.open(bundles / "two", "litert", 1)
 
 
+def test_what_cannot_be_installed_is_named_by_the_file_that_holds_it(
+    bundles: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ArtifactError, match=r"unsigned\.zip: not released") as raised:
+        install(bundles / "unsigned.zip", tmp_path / "device", key=keys[1])
+    assert "incoming" not in str(raised.value)
+
+
 @pytest.mark.slow
 def test_a_bundle_that_computes_something_else_here_is_not_installed(bundles: Path, tmp_path: Path, cli: Cli) -> None:
     device = tmp_path / "device"

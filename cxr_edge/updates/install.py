@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,7 +73,10 @@ def install(
         with tempfile.TemporaryDirectory(dir=into, prefix=_INCOMING) as temporary:
             incoming = Path(temporary) / "bundle"
             incoming.mkdir()
-            release = _unpacked(content, incoming, key, lambda release: _require_newer(release, state, allow_downgrade))
+            with _named_as(archive, incoming):
+                release = _unpacked(
+                    content, incoming, key, lambda release: _require_newer(release, state, allow_downgrade)
+                )
             name = f"{release.version if release else 0}-{sha256_of(incoming / MANIFEST)[:12]}"
             if state is not None and state.active.rpartition(".")[0] == name and _is_whole(into, state.active, key):
                 return _installed(into, state, release, None)
@@ -106,6 +110,15 @@ def rollback(into: Path, key: Path | None = None) -> Installed:
         state = replace(state, active=state.previous, previous=state.active)
         write_installation(into, state)
         return _installed(into, state, release, None)
+
+
+@contextmanager
+def _named_as(archive: Path, unpacked: Path) -> Iterator[None]:
+    """Errors name the file that the user has, and not the folder that is gone when they are read."""
+    try:
+        yield
+    except ArtifactError as error:
+        raise ArtifactError(str(error).replace(str(unpacked), str(archive))) from None
 
 
 def _unpacked(
