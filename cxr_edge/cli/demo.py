@@ -60,7 +60,7 @@ def _demo(run: Run) -> None:
     except GateError as error:
         # The rest is shown all the same: so few phantoms can fail a gate by chance.
         failure = error
-    options = BenchOptions(queries=30, seconds=0.3, starts=1, throughput_seconds=0.3, file_rounds=1, folder_seconds=1.0)
+    options = BenchOptions(queries=30, seconds=0.3, starts=1, throughput_seconds=0.0, file_rounds=1, folder_seconds=1.0)
     record = bench(artifacts_of_bundle(trained.bundle), options, stage)
     show_bench(record)
     # For the run's report and the model card.
