@@ -61,7 +61,7 @@ class ComputationSummary:
             float_operators=computation.float_operators,
             integer_convolutions=computation.convolutions(integer=True),
             float_convolutions=computation.convolutions(integer=False),
-            extra_bytes=computation.float_kernel_bytes * 3 // 4,
+            extra_bytes=computation.kernel_bytes.get("float32", 0) * 3 // 4,
             weight_bytes=dict(computation.weight_bytes),
             operators=dict(computation.operators),
         )
