@@ -1,4 +1,4 @@
-"""One phantom run, trained, fine-tuned and exported once, and a way to type commands."""
+"""A phantom run and a small one, each trained, fine-tuned and exported once, and a way to type commands."""
 
 from __future__ import annotations
 

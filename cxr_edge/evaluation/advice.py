@@ -27,7 +27,7 @@ def advise(rows: Sequence[VerifiedArtifact]) -> Advice | None:
     """
     first: dict[str, VerifiedArtifact] = {}
     for row in rows:
-        if row.label.startswith(("int8", "mixed")) and row.parity.condition(ALL_PARTS, ALL_SHIFTS):
+        if row.is_integer and row.parity.condition(ALL_PARTS, ALL_SHIFTS):
             first.setdefault(row.label, row)
     if len(first) < 2:
         return None

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.gate import Demand
+from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.artifacts.parity_result import ParityResult
 from cxr_edge.artifacts.verdict import Verdict, worst
 from cxr_edge.errors import ArtifactError
@@ -50,6 +51,11 @@ class VerifiedArtifact:
     def label(self) -> str:
         """Its quantization, and the rest of its name without the network and the format."""
         return self.artifact.rpartition(".")[0].removeprefix("xception-")
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether its name says that it computes in integers, entirely or in part."""
+        return any(self.label == quantization and quantization.is_integer for quantization in Quantization)
 
     @property
     def demands(self) -> tuple[Demand, ...]:
