@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 #: The file whose tests train and export the model. Those that take long with it come next, so that no worker is left
 #: with a long one at the end.
-FIRST, LONG = "test_artifacts", ("test_bench", "test_operating", "test_gpu", "test_device", "test_heatmap")
+FIRST, LONG = "test_artifacts", ("test_cascade", "test_bench", "test_device", "test_gpu", "test_heatmap")
 #: Fixtures with the model that learned the phantoms, and with a small one of the same kinds of layers.
 MODEL, SMALL = {"run", "bundle"}, {"small_run", "small_bundle"}
 
