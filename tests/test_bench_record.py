@@ -91,7 +91,9 @@ def test_an_int8_file_on_an_accelerator_is_said_to_be_computed_in_float_there(
     row = replace(winner, id="xception-int8.onnx@onnx:cuda", baseline="xception-int8.onnx@onnx:cuda", nodes_on=nodes)
     show_bench(replace(record, rows=(row,)))
     printed = " ".join(capsys.readouterr().out.split())
-    assert "xception-int8.onnx@onnx:cuda: 424 nodes on CUDAExecutionProvider, 77 nodes on CPUExecutionProvider" in printed
+    assert (
+        "xception-int8.onnx@onnx:cuda: 424 nodes on CUDAExecutionProvider, 77 nodes on CPUExecutionProvider" in printed
+    )
     assert "int8 on onnx:cuda: no integers: it takes every convolution, in float" in printed
 
 
