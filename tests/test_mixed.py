@@ -108,7 +108,7 @@ def test_a_layer_that_is_not_there_is_named_with_its_neighbours(run: Run, cli: C
 def test_explain_int8_shows_where_noise_comes_from_on_any_images(
     run: Run, bundle: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxr_edge.exporting.explain_int8.EXPLAIN_IMAGES", 8)
+    monkeypatch.setattr("cxr_edge.quantization.explain.EXPLAIN_IMAGES", 8)
     before = {path.name: path.stat().st_mtime_ns for path in bundle.iterdir()}
     data = run.folder / "phantoms" / "Normal"
     result = cli("export", "--run", run.folder, "--explain-int8", "--data", data, "--json", tmp_path / "x.json")
