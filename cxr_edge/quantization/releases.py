@@ -1,8 +1,8 @@
 """Layers to leave in float after quantization, so that tensors between them are no longer rounded to int8.
 
-Kernels and ranges stay what calibration and fine-tuning made of them: rounding activations is what costs (see
-`experiments/int8_noise.md`), and nothing has to be learned again. A tensor stays float only if whatever writes it
-and whatever reads it does, so that freeing one tensor may take several layers.
+Kernels and ranges stay what calibration and fine-tuning made of them: rounding activations is what costs, and nothing
+has to be learned again. A tensor stays float only if whatever writes it and whatever reads it does, so that freeing one
+tensor may take several layers.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def show_accuracy_control(artifacts: Iterable[Artifact]) -> None:
         return
     rows: list[list[str]] = []
     for artifact, control in controls:
-        before = [f"{artifact.quantization} without layers in float, simulated", *_cells(control.before)]
+        before = ["no layer in float, simulated", *_cells(control.before)]
         rows += [before] if control.layers and before not in rows else []
         rows.append([artifact.name, *_cells(control.after)])
     first = controls[0][1]
