@@ -84,6 +84,22 @@ def test_a_small_drift_shows_in_all_shifts_together_where_none_alone_proves_it()
     assert {condition for name, condition in failed(result) if name == "class loss, COVID-19"} >= {ALL_SHIFTS}
 
 
+@pytest.mark.parametrize(("away", "towards", "fails"), [(5, 0, False), (6, 0, True), (7, 1, False), (31, 4, True)])
+def test_a_class_loses_images_only_by_more_flips_than_chance_makes_among_three_classes(
+    away: int, towards: int, fails: bool
+) -> None:
+    reference = softmax(logits_of(0, sure=12.0))
+    candidate = reference.copy()
+    candidate[: 3 * away : 3] = [0, 1, 0]
+    candidate[1 : 1 + 3 * towards : 3] = [1, 0, 0]
+    condition = Condition("other", None, np.zeros((IMAGES, 1, 1, 1), np.uint8), np.arange(IMAGES))
+    judged = judge_conditions(
+        compare_conditions(scored_conditions([condition], [reference], [candidate]), LABELS), Gate()
+    )
+    verdicts = {demand.name: demand.verdict for demand in judged}
+    assert (verdicts["class loss, COVID-19"] == "failed") == fails
+
+
 def test_flips_that_go_either_way_are_no_drift() -> None:
     result = results(noise=1.0)
     assert not any(name.startswith("class loss") for name, _ in failed(result))

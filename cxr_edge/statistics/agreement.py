@@ -129,8 +129,9 @@ def judge_conditions(conditions: Sequence[ConditionResult], gate: Gate) -> tuple
 
     Each demands agreement, and that no class loses images on balance, where drift shows first: agreement does not
     distinguish the direction of flips. The bound of a loss is that of the exact sign test (the Clopper-Pearson bound of
-    the share of flips away from the class). The many single shifts are judged at a confidence that holds for all of
-    them together (Bonferroni); everything else at 95 %: five flips one way and none back.
+    the share of flips away from the class). What is asked of every class, and of every single shift, is judged at a
+    confidence of 95 % that holds for all of them together (Bonferroni): with three classes, under no shift or all of
+    them, it takes six flips one way and none back.
     """
     judged = [condition for condition in conditions if condition.part not in PARTS]
     shifts = sum(condition.part == ALL_PARTS and condition.shift not in (None, ALL_SHIFTS) for condition in judged)
@@ -140,7 +141,7 @@ def judge_conditions(conditions: Sequence[ConditionResult], gate: Gate) -> tuple
             like_training = condition.part == ALL_PARTS and condition.shift is None
             limit = gate.min_agreement if like_training else gate.min_shifted_agreement
             demands.append(at_least("agreement", condition.agreement, limit, condition.name))
-        together = 1 if condition.shift in (None, ALL_SHIFTS) else shifts
+        together = len(condition.flips) * (1 if condition.shift in (None, ALL_SHIFTS) else shifts)
         for flips in condition.flips:
             bound = _loss_at_least(flips, 1 - (1 - CONFIDENCE) / together)
             demands.append(
