@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.data.split import Split, SplitItem
 from cxr_edge.errors import GateError, OptionError
@@ -27,18 +28,20 @@ from cxr_edge.exporting.tflite import int8_tflite
 from cxr_edge.exporting.verify import Reference
 from cxr_edge.intervals import Interval
 from cxr_edge.progress import silently
-from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms
+from cxr_edge.quantization.calibrate import Histogram, choose_ranges, collect_histograms
 from cxr_edge.quantization.explain import explain
-from cxr_edge.quantization.graph import quantized_tensors, with_heatmap
-from cxr_edge.quantization.quantized_graph import QuantizedGraph
+from cxr_edge.quantization.graph import Graph, quantized_tensors, with_heatmap
+from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
 from cxr_edge.quantization.releases import ranked_releases, with_layers_in_float
 from cxr_edge.quantization.rounding import round_kernels
 from cxr_edge.quantization.switchable import KERNELS, SwitchableGraph
 from cxr_edge.records import from_json, to_json
 from cxr_edge.reporting.terminal.accuracy_control import show_latency_costs
+from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
-from tests.conftest import Cli
+from tests.conftest import ANY_GATE, Cli
 from tests.graphs import small_graph, some_images, tensors_of
+from tests.small_network import use_small_network
 
 IMAGES = some_images(48)
 LABELS = ("a", "b", "c")
@@ -308,3 +311,46 @@ def test_demands_that_make_no_sense_are_refused(cli: Cli) -> None:
     with pytest.raises(OptionError, match="nothing is quantized"):
         ExportOptions(floats, accuracy=demand)
     ExportOptions(read_recipe("x86-vnni"), accuracy=demand)
+
+
+@pytest.mark.exhaustive
+def test_an_export_leaves_as_few_layers_in_float_as_the_demand_takes(
+    tmp_path: Path, cache_of_its_own: None, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.exporting.latency_cost.SECONDS", 0.0)
+    use_small_network(monkeypatch)
+    run = Run(tmp_path / "run")
+    options = ("--phantoms", "40", "--image-size", "71", "--epochs", "1", "--batch-size", "8", "--weights", "none")
+    assert cli("train", "--run", run.folder, *options).code == 0
+    export = ("export", "--run", run.folder, "--quantize", "int8-ptq", "--no-heatmap", *ANY_GATE)
+    # A range that cuts: so small a network loses next to nothing otherwise.
+    monkeypatch.setattr("cxr_edge.quantization.quantized_run.choose_ranges", cutting_one_range)
+    easy = cli(*export, "--max-disagreement", "99", "--format", "tflite")
+    assert easy.code == 0, easy.err
+    assert "no layer is left in float" in easy.out
+    before = recorded_control(run, "int8-ptq.tflite")
+    assert before.layers == ()
+    assert before.before.plain.disagreement > 10
+    strict = cli(*export, "--max-disagreement", "5")
+    assert strict.code == 0, strict.err
+    for kind in ("tflite", "onnx"):
+        control = recorded_control(run, f"mixed-ptq.{kind}")
+        assert control.layers == ("block2_sepconv1",)
+        assert control.before == before.before
+        assert control.after.meet(AccuracyDemand(max_disagreement=5))
+    assert "1 layer left in float" in strict.out
+    assert "+ block2_sepconv1" in strict.out
+
+
+def cutting_one_range(graph: Graph, histograms: dict[str, Histogram], symmetric: bool = False) -> Ranges:
+    ranges = dict(choose_ranges(graph, histograms, symmetric))
+    low, high = ranges["block2_sepconv1_depthwise"]
+    return {**ranges, "block2_sepconv1_depthwise": (low / 50, high / 50)}
+
+
+def recorded_control(run: Run, file: str) -> AccuracyControl:
+    calibration = read_artifact(run.bundle / f"xception-{file}").metadata.calibration
+    assert calibration is not None
+    control = from_json(AccuracyControl, calibration["accuracy_control"])
+    assert calibration.get("keep_float", []) == list(control.layers)
+    return control
