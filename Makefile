@@ -14,7 +14,7 @@ check: $(VENV)/.installed
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest -m 'not model and not slow' -n 2 --dist loadfile
 
-# Everything. One worker trains the model and has what needs it, the other the rest; see tests/conftest.py.
+# Everything. One worker trains the model at first, the other does without; see tests/conftest.py.
 test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .

@@ -15,10 +15,10 @@ from cxr_edge.progress import Stage, silently
 
 if TYPE_CHECKING:
     from cxr_edge.auditing.record import Audit
-    from cxr_edge.evaluation.parity_result import VerifiedArtifact
     from cxr_edge.evaluation.pooled_parity import PooledParity
     from cxr_edge.evaluation.replay import ReplayResult
     from cxr_edge.evaluation.run_metrics import CrossValidation
+    from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
     from cxr_edge.exporting.cascade import MadeCascade
     from cxr_edge.exporting.export import Exported
     from cxr_edge.runs.progress import Progress
@@ -161,7 +161,7 @@ def export(
         GateError: an artifact would be int8 in name only, or `max_drop` or `max_disagreement` cannot be met.
     """
     from cxr_edge.evaluation.accuracy_control import AccuracyDemand
-    from cxr_edge.evaluation.gate import demanded
+    from cxr_edge.evaluation.demands import demanded
     from cxr_edge.exporting.recipe_file import recipe_of_options
 
     gate = demanded(
@@ -261,7 +261,7 @@ def verify(
         OptionError, RunError: an option does not go with another; the bundle's run is unfinished.
     """
     from cxr_edge.errors import OptionError
-    from cxr_edge.evaluation.gate import demanded
+    from cxr_edge.evaluation.demands import demanded
 
     demands = demanded(
         min_agreement=min_agreement,

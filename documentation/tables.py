@@ -10,8 +10,8 @@ from typing import Any
 
 from cxr_edge.auditing.record import Audit
 from cxr_edge.benchmarking.record import Row, read_record
-from cxr_edge.evaluation.parity_result import VerifiedArtifact
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
+from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.intervals import Interval, wilson_interval
 from cxr_edge.records import from_json
 from cxr_edge.reporting.terminal.audit import class_rows, shortcut_rows

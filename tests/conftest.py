@@ -1,4 +1,4 @@
-"""One phantom run, trained, fine-tuned and exported once, and a way to type commands."""
+"""A phantom run and a small one, each trained, fine-tuned and exported once, and a way to type commands."""
 
 from __future__ import annotations
 
@@ -41,8 +41,11 @@ if TYPE_CHECKING:
     from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
 
 
-#: Half of what takes long with the trained model.
-WITH_A_COPY = ("test_bench", "test_mixed", "test_notebook", "test_recipes")
+#: The file whose tests train and export the model. Those that take long with it come next, so that no worker is left
+#: with a long one at the end.
+FIRST, LONG = "test_artifacts", ("test_cascade", "test_bench", "test_device", "test_gpu", "test_heatmap")
+#: Fixtures with the model that learned the phantoms, and with a small one of the same kinds of layers.
+MODEL, SMALL = {"run", "bundle"}, {"small_run", "small_bundle"}
 
 
 # Before xdist's own hook, which names the groups.
@@ -50,22 +53,31 @@ WITH_A_COPY = ("test_bench", "test_mixed", "test_notebook", "test_recipes")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark `model` what needs the trained model, so that `make check` goes without; `exhaustive` runs by name alone.
 
-    Of several workers (`--dist loadgroup`), one trains the model from the start; another takes the other files
-    meanwhile, and then some that need the model, of which it gets a copy.
+    Of several workers (`--dist loadgroup`), one trains the model from the start, and the others take the files that go
+    without meanwhile. What needs the model follows, a group per file for whoever is free; each worker gets a copy.
     """
     if "exhaustive" not in config.option.markexpr:
         items[:] = [item for item in items if item.get_closest_marker("exhaustive") is None]
-    items.sort(key=lambda item: 1 if not _needs_the_model(item) else 2 if item.path.stem in WITH_A_COPY else 0)
+    items.sort(key=_turn)
     for item in items:
         group = item.path.stem
-        if _needs_the_model(item):
+        if _needs(item, MODEL):
             item.add_marker("model")
-            group = "copy of the model" if item.path.stem in WITH_A_COPY else "model"
+            group += " with the model"
+        if _needs(item, SMALL):
+            item.add_marker("slow")
         item.add_marker(pytest.mark.xdist_group(group))
 
 
-def _needs_the_model(item: pytest.Item) -> bool:
-    return bool({"run", "bundle"} & set(getattr(item, "fixturenames", ())))
+def _turn(item: pytest.Item) -> int:
+    if not _needs(item, MODEL):
+        return 1
+    stem = item.path.stem
+    return 0 if stem == FIRST else 2 + LONG.index(stem) if stem in LONG else 2 + len(LONG)
+
+
+def _needs(item: pytest.Item, fixtures: set[str]) -> bool:
+    return bool(fixtures & set(getattr(item, "fixturenames", ())))
 
 
 @dataclass(frozen=True)
@@ -203,7 +215,7 @@ def plain_rounding() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def exports_on_few_images(request: pytest.FixtureRequest) -> Iterator[None]:
-    with few_images() if _needs_the_model(request.node) else nullcontext():
+    with few_images() if _needs(request.node, MODEL | SMALL) else nullcontext():
         yield
 
 
@@ -250,10 +262,42 @@ def bundle(run: Run, shared: Path) -> Path:
 
     def export() -> None:
         with few_images():
-            assert type_command(["export", "--run", str(run.folder), "--quantize", "all", *ANY_GATE]) == 0
+            # Of the usual 60 steps, enough to see both halves of the fine-tuning gain something.
+            options = ("--quantize", "all", "--qat-steps", "20", *ANY_GATE)
+            assert type_command(["export", "--run", str(run.folder), *options]) == 0
 
     _copied(shared / "exported", run.folder, export)
     return run.bundle
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory, cache_of_its_own: None, shared: Path) -> Run:
+    """A network of Xception's kinds of layers, trained on few phantoms: for what is true of any run, in seconds."""
+    from tests.small_network import use_small_network
+
+    folder = tmp_path_factory.mktemp("small") / "run"
+    options = ("--phantoms", "60", "--epochs", "10", "--batch-size", "8", "--seed", "1")
+
+    def train() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            use_small_network(patch)
+            assert type_command(["train", "--run", str(folder), *options]) == 0
+
+    _copied(shared / "small-trained", folder, train)
+    return Run(folder)
+
+
+@pytest.fixture(scope="session")
+def small_bundle(small_run: Run, shared: Path) -> Path:
+    """Every artifact of the small run."""
+
+    def export() -> None:
+        options = ("--quantize", "all", "--qat-steps", "4", *ANY_GATE)
+        with few_images(), plain_rounding():
+            assert type_command(["export", "--run", str(small_run.folder), *options]) == 0
+
+    _copied(shared / "small-exported", small_run.folder, export)
+    return small_run.bundle
 
 
 @pytest.fixture(scope="session")

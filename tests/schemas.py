@@ -22,10 +22,10 @@ from cxr_edge.benchmarking.record import BenchRecord
 from cxr_edge.evaluation.cascade_fit import CascadeFit
 from cxr_edge.evaluation.int8_noise import Explanation
 from cxr_edge.evaluation.operating_record import OperatingRecord
-from cxr_edge.evaluation.parity_result import VerifiedArtifact
 from cxr_edge.evaluation.pooled_parity import PooledParity
 from cxr_edge.evaluation.replay import ReplayResult
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
+from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.inspection.inspect import CascadeInspection, Inspection
 from cxr_edge.prediction.evaluation import Evaluation
 from cxr_edge.prediction.prediction import PredictionBatch

@@ -10,14 +10,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxr_edge.artifacts.gate import Gate
+from cxr_edge.artifacts.parity_result import ALL_PARTS, ALL_SHIFTS, ParityResult
 from cxr_edge.data.layouts import DEFAULT_LABELS
 from cxr_edge.errors import DataError
 from cxr_edge.evaluation.advice import advise
 from cxr_edge.evaluation.conditions import Condition, balanced_sample, read_other_images
-from cxr_edge.evaluation.gate import Gate
 from cxr_edge.evaluation.logits import EXACT_DB, INT8_FLOOR, centred_logits, signal_to_noise
-from cxr_edge.evaluation.parity_result import ALL_PARTS, ALL_SHIFTS, ParityResult, VerifiedArtifact
 from cxr_edge.evaluation.shifts import SUITE, Shift
+from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.records import from_json, to_json
 from cxr_edge.statistics.agreement import compare_conditions, judge_conditions, scored_conditions
 from cxr_edge.statistics.intervals import sign_test

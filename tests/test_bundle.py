@@ -97,8 +97,9 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "huge images": (field("shared", "contract", "input", "shape", value=["N", 70000, 70000, 1]), "contract"),
     "no shape": (field("shared", "contract", "input", "shape", value=[]), "contract"),
     "temperature": (field("shared", "temperature", value=0.0), "temperature"),
-    "verdict": (field("artifacts", 0, "parity", value={"verdict": "great"}), "parity.verdict"),
-    "no verdict": (field("artifacts", 0, "parity", value={}), "parity.verdict"),
+    "verdict": (field("artifacts", 0, "parity", "verdict", value="great"), "parity.verdict"),
+    "agreement": (field("artifacts", 0, "parity", "agreement", value=1.5), "parity.agreement"),
+    "empty parity": (field("artifacts", 0, "parity", value={}), "parity.runtime"),
     "threshold": (
         field("artifacts", 0, "operating_point", value={"label": "COVID-19", "threshold": -1, "refer_below": 0}),
         "operating_point.threshold cannot be -1",

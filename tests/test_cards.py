@@ -18,6 +18,7 @@ from PIL import Image
 
 from cxr_edge.artifacts.bundle import CARD, read_bundle, read_manifest
 from cxr_edge.artifacts.metadata import NOTICE
+from cxr_edge.artifacts.parity_result import RecordedParity
 from cxr_edge.artifacts.publishing import publish
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.operating import OperatingPoint
@@ -26,8 +27,9 @@ from cxr_edge.evaluation.operating_fit import Basis, FittedPoint
 from cxr_edge.evaluation.operating_record import OperatingRecord
 from cxr_edge.evaluation.promise import Promise, PromiseKind
 from cxr_edge.evaluation.run_metrics import read_run_metrics
+from cxr_edge.evaluation.verified_artifact import recorded
 from cxr_edge.files import sha256_of, write_json
-from cxr_edge.records import to_json
+from cxr_edge.records import from_json, to_json
 from cxr_edge.reporting.card.card import update_card
 from cxr_edge.runs import Run
 from cxr_edge.updates.archive import pack
@@ -112,10 +114,10 @@ def test_the_card_holds_data_rule_parity_and_what_was_never_measured(exported: R
     assert "COVID-19 is called at 79.9 % or more and referred at 0.735 % or more" in rule
     assert "at least 95.1 % of COVID-19 called or referred" in rule
     assert "| xception-int8.tflite | COVID-19 | 0.00735 | 0.799 |" in rule
-    recorded = read_bundle(exported.bundle)[0].parity
-    assert recorded is not None
-    low, high = recorded["intervals"]["accuracy"]["low"], recorded["intervals"]["accuracy"]["high"]
-    assert f"{100 * recorded['accuracy']:.1f} % ({100 * low:.1f} to {100 * high:.1f})" in section(
+    parity = recorded(read_bundle(exported.bundle)[0]).parity
+    low, high = parity.intervals.accuracy.low, parity.intervals.accuracy.high
+    assert low is not None and high is not None
+    assert f"{100 * parity.accuracy:.1f} % ({100 * low:.1f} to {100 * high:.1f})" in section(
         card, "Parity with the trained model"
     )
     assert "Keras float32" in section(card, "Accuracy by class")
@@ -186,21 +188,21 @@ def test_the_front_matter_is_yaml(exported: Run, cli: Cli) -> None:
     assert head["pipeline_tag"] == "image-classification"
     assert {"int8", "tflite", "onnx"} <= set(head["tags"])
     (metric,) = head["model-index"][0]["results"][0]["metrics"]
-    recorded = read_bundle(exported.bundle)[0].parity
-    assert recorded is not None
-    assert metric == {"type": "accuracy", "value": round(recorded["accuracy"], 4)}
+    parity = recorded(read_bundle(exported.bundle)[0]).parity
+    assert metric == {"type": "accuracy", "value": round(parity.accuracy, 4)}
 
 
 HOSTILE = ("<script>alert(1)</script>", "[a](https://example.org) | `b`", "*c* ![d](e.png) www.example.org &lt;")
 
 
 def test_labels_are_text_and_nothing_else(exported: Run, cli: Cli) -> None:
-    parity = json.dumps(some_metadata().parity)
+    text = json.dumps(to_json(some_metadata().parity))
     for label, other in zip(LABELS, HOSTILE, strict=True):
-        parity = parity.replace(json.dumps(label), json.dumps(other))
+        text = text.replace(json.dumps(label), json.dumps(other))
+    parity = from_json(RecordedParity, json.loads(text))
     training = replace(read_bundle(exported.bundle)[0].metadata.training, images=dict.fromkeys(HOSTILE, 180))
     point = {**to_json(POINT), "sensitive_class": HOSTILE[0]}
-    write_int8(exported.bundle, labels=HOSTILE, parity=json.loads(parity), training=training, operating_point=point)
+    write_int8(exported.bundle, labels=HOSTILE, parity=parity, training=training, operating_point=point)
     card = card_of(cli, exported)
     body = card.split("---\n", 2)[2]
     parser = MarkdownIt("gfm-like", {"linkify": False})

@@ -366,7 +366,7 @@ def test_two_runs_become_one_bundle_that_is_verified_against_keras(bundle: Path,
     (artifact,) = listed_artifacts(full / "bundle-cascade")
     (alone,) = (own for own in listed_artifacts(full / "bundle") if own.name == "xception-int8.tflite")
     # The same model twice: whoever answers, the figures are the model's own.
-    assert row["accuracy"] == alone.metadata.parity["accuracy"]  # type: ignore[index]
+    assert row["accuracy"] == alone.metadata.parity.result.accuracy
     assert isinstance(artifact, Cascade)
     assert artifact.entry.fitted["validation"]["differing"] == 0
     assert artifact.small.sha256 == artifact.full.sha256 == alone.sha256

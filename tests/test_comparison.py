@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cxr_edge.artifacts.bundle import read_bundle
+from cxr_edge.evaluation.verified_artifact import recorded
 from cxr_edge.files import write_json
 from cxr_edge.runs import Run
 from tests.conftest import Cli
@@ -33,12 +34,12 @@ def test_the_page_has_each_run_with_accuracy_and_latency(runs: tuple[Run, Run], 
     assert code == 0, told
     text = page.read_text()
     assert text.count("<svg") == 1 and "http-equiv" not in text and "<script" not in text
-    parity = read_bundle(runs[0].bundle)[0].parity
-    assert parity is not None
-    low, high = (100 * parity["intervals"]["accuracy"][end] for end in ("low", "high"))
+    parity = recorded(read_bundle(runs[0].bundle)[0]).parity
+    accuracy = parity.intervals.accuracy
+    assert accuracy.low is not None and accuracy.high is not None
     for p50 in ("1.25", "5.20"):
         assert f"<td>{p50}</td>" in text
-    assert text.count(f"{100 * parity['accuracy']:.1f} % ({low:.1f} to {high:.1f})") == 2
+    assert text.count(f"{100 * parity.accuracy:.1f} % ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})") == 2
     # The record of both was made on a busy machine.
     assert told.count("the machine was noisy") == 2
 

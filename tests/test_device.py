@@ -215,10 +215,12 @@ def spoil(path: Path) -> None:
     onnx.save(model, path)
 
 
-def test_verify_passes_and_fails_by_its_exit_status(run: Run, bundle: Path, cli: Cli, tmp_path: Path) -> None:
+def test_verify_passes_and_fails_by_its_exit_status(
+    small_run: Run, small_bundle: Path, cli: Cli, tmp_path: Path
+) -> None:
     output = tmp_path / "x.json"
     few = ("--train-images", 30, "--shift-images", 6)
-    copy = Run(Path(shutil.copytree(run.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("quantized"))))
+    copy = Run(Path(shutil.copytree(small_run.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("quantized"))))
     path = copy.bundle / "xception-float32.onnx"
     others = [
         read_artifact(copy.bundle / f"xception-{name}") for name in ("float32.tflite", "int8.tflite", "int8.onnx")

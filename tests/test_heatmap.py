@@ -153,10 +153,10 @@ def test_several_images_go_to_a_folder(bundle: Path, picture: Path, cli: Cli, tm
     assert {path.name for path in tmp_path.glob("*-heatmap.png")} == {"chest-heatmap.png", "other-heatmap.png"}
 
 
-def test_an_artifact_without_a_heat_map_says_so(
-    run: Run, bundle: Path, picture: Path, cli: Cli, tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("bundle*", "quantized")))
+def test_an_artifact_without_a_heat_map_says_so(small_run: Run, picture: Path, cli: Cli, tmp_path: Path) -> None:
+    folder = Path(
+        shutil.copytree(small_run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("bundle*", "quantized"))
+    )
     # In float, which is converted faster: integers without a map are `test_recipes`' Coral.
     options = ["--format", "tflite", "--quantize", "float32", "--no-heatmap"]
     assert cli("export", "--run", folder, *options, *ANY_GATE).code == 0

@@ -94,6 +94,15 @@ def test_a_verdict_weighs_work_and_weights(
         MultiplyingOperator("a", integer_macs, is_integer=True, is_convolution=True),
         MultiplyingOperator("b", 100 - integer_macs, is_integer=False, is_convolution=True),
     )
-    # Biases count for nothing.
-    weight_bytes = {"int8": int8_bytes, "float32": 100 - int8_bytes, "int32": 500}
-    assert Computation(operators, {}, weight_bytes, 0).verdict(claimed) is verdict
+    kernel_bytes = {"int8": int8_bytes, "float32": 100 - int8_bytes}
+    assert Computation(operators, {}, {}, kernel_bytes).verdict(claimed) is verdict
+
+
+def test_scales_and_biases_are_no_weights_in_float(tmp_path: Path) -> None:
+    """A network of few channels has a float scale for every few weights."""
+    network, path = Network(), tmp_path / "int8.onnx"
+    onnx.save(lower_to_onnx(network.finish(network.source), ActivationFormat(), 17, None), path)
+    computation = inspect(path).computation
+    assert computation is not None
+    assert computation.weight_bytes["float32"] > computation.weight_bytes["int8"] / 5
+    assert computation.verdict is ComputationVerdict.INT8

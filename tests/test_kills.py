@@ -25,7 +25,7 @@ def kill(job: str, folder: Path, kills: int, *more: str) -> None:
 
 @pytest.mark.slow
 def test_a_command_that_is_killed_ends_like_one_that_is_not(tmp_path: Path) -> None:
-    """The one that takes seconds; test_training kills a training in every run of the tests."""
+    """The one that takes seconds; test_training kills a training of the small network in every run of the tests."""
     kill("audit", tmp_path, 2)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from cxr_edge.evaluation.gate import Gate
+from cxr_edge.artifacts.gate import Gate
 from cxr_edge.evaluation.metrics import ClassificationMetrics, classification_metrics
 from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
 from cxr_edge.records import to_json

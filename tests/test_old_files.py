@@ -13,6 +13,7 @@ import pytest
 
 from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.bundle import listed_artifacts, read_bundle, read_manifest, write_manifest
+from cxr_edge.artifacts.gate import Gate
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.migration import current_manifest, current_metadata
 from cxr_edge.artifacts.publishing import publish
@@ -23,9 +24,9 @@ from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.metrics import ClassificationMetrics
 from cxr_edge.evaluation.operating import operating_point_of
-from cxr_edge.evaluation.parity_result import VerifiedArtifact
 from cxr_edge.evaluation.replay import ReplayResult
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
+from cxr_edge.evaluation.verified_artifact import VerifiedArtifact, recorded
 from cxr_edge.files import sha256_of
 from cxr_edge.imaging.rule import RULE, WITH_GROUPS, same_pixels
 from cxr_edge.prediction.prediction import PredictionBatch
@@ -118,6 +119,41 @@ def test_the_oldest_artifacts_need_no_temperature_no_reference_and_no_heat_map(t
     artifact = read_artifact(write_stub(tmp_path / "x.onnx", metadata))
     assert (artifact.metadata.temperature, artifact.reference, artifact.has_heatmap) == (1.0, None, False)
     assert same_pixels(artifact.metadata.imaging)
+
+
+def test_a_recorded_parity_is_read_with_all_that_was_judged(tmp_path: Path) -> None:
+    metadata = old_record("metadata-int8.tflite.json")
+    parity = read_artifact(write_stub(tmp_path / "x.tflite", metadata)).parity
+    assert parity is not None
+    assert to_json(parity) == {
+        **metadata["parity"],
+        "gate": to_json(Gate(**metadata["parity"]["gate"])),
+        "conditions": [],
+    }
+    errors = metadata["parity"]["calibration_error"]
+    del errors["reference_unscaled"], errors["artifact_unscaled"]
+    before = read_artifact(write_stub(tmp_path / "y.tflite", metadata)).parity
+    assert before is not None
+    assert before.result.calibration_error.artifact_unscaled == errors["artifact"]
+
+
+def test_a_parity_without_intervals_counts_as_never_verified(tmp_path: Path) -> None:
+    metadata = old_record("metadata-int8.tflite.json")
+    names = (
+        "runtime",
+        "images",
+        "agreement",
+        "reference_accuracy",
+        "accuracy",
+        "largest_difference",
+        "gate",
+        "verdict",
+    )
+    metadata["parity"] = {name: metadata["parity"][name] for name in names}
+    artifact = read_artifact(write_stub(tmp_path / "x.tflite", metadata))
+    assert (artifact.parity, artifact.verdict) == (None, None)
+    with pytest.raises(ArtifactError, match="never verified; export it again"):
+        recorded(artifact)
 
 
 def test_a_file_under_the_old_name_makes_way_for_the_new_one(old_bundle: Path) -> None:

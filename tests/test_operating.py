@@ -374,7 +374,7 @@ def test_each_artifact_has_its_own_and_predict_and_evaluate_use_it(
     metrics = json.loads(output.read_text())
     figures = from_json(OperatingFigures, metrics["operating_point"]["figures"])
     assert (figures.images, figures.sensitive_images) == (81, 27)
-    recorded_error = read_artifact(bundle / "xception-int8.tflite").parity["calibration_error"]["artifact"]
+    recorded_error = read_artifact(bundle / "xception-int8.tflite").parity.result.calibration_error.artifact
     assert metrics["calibration_error"]["on_its_test_split"] == pytest.approx(recorded_error)
     assert metrics["calibration_error"]["value"] == pytest.approx(recorded_error, abs=1e-6)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,10 +14,10 @@ from PIL import Image
 
 import cxr_edge
 from cxr_edge.artifacts.bundle import listed_artifacts
+from cxr_edge.artifacts.gate import Gate
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.artifacts.metadata import Training
 from cxr_edge.data.split import Split, SplitItem, write_split
-from cxr_edge.evaluation.gate import Gate
 from cxr_edge.evaluation.pooled_parity import PooledParity
 from cxr_edge.exporting.export import Exported, ExportOptions
 from cxr_edge.files import sha256_of, write_json
@@ -67,7 +68,9 @@ def export(run: Run, gate: Gate) -> Exported:
     """What an export leaves, in no time."""
     run.bundle.mkdir(exist_ok=True)
     training = Training(TrainingData.IMAGES, {}, "0" * 64, sha256_of(run.model_file), "")
-    parity = {**(some_metadata().parity or {}), "gate": to_json(gate)}
+    recorded = some_metadata().parity
+    assert recorded is not None
+    parity = replace(recorded, result=replace(recorded.result, gate=gate))
     write_int8(run.bundle, training=training, temperature=1.0, parity=parity)
     return Exported(tuple(listed_artifacts(run.bundle)), ())
 

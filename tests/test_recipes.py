@@ -130,10 +130,10 @@ def test_integers_to_the_end_go_with_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def own(run: Run, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def own(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A copy of the run, to write other bundles to."""
     folder = tmp_path_factory.mktemp("recipes") / "run"
-    shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("bundle"))
+    shutil.copytree(small_run.folder, folder, ignore=shutil.ignore_patterns("bundle"))
     return Run(folder)
 
 
@@ -196,12 +196,12 @@ def test_jetson_gets_zero_points_of_zero(own: Run, cli: Cli, tmp_path: Path) -> 
     # The first convolution, in float, makes it mixed.
     assert artifact.name == "xception-mixed-ptq.onnx"
     assert artifact.parity is not None
-    assert artifact.parity["agreement"] >= 0.9
+    assert artifact.parity.result.agreement >= 0.9
     model = onnx.load(artifact.path)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     zero_points = [
         constants[node.input[2]] for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")
     ]
-    assert len(zero_points) > 150
+    assert len(zero_points) > 50
     assert all(value.dtype == np.int8 and not value.any() for value in zero_points)
     assert [dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim] == [1, 71, 71, 1]

@@ -22,29 +22,29 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 @pytest.fixture(scope="module")
-def scored(bundle: Path) -> ScoredBundle:
-    return score_bundle(bundle, Scope.of_labels(), stage)
+def scored(small_bundle: Path) -> ScoredBundle:
+    return score_bundle(small_bundle, Scope.of_labels(), stage)
 
 
 @pytest.fixture(scope="module")
-def page(run: Run, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(small_run: Run, small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Typed as a user would, after a short bench."""
     from tests.conftest import type_command
 
     folder = tmp_path_factory.mktemp("report")
     quick = ["--runtime", "litert", "--runtime", "onnx", "--queries", "5", "--seconds", "0"]
-    assert type_command(["bench", "--run", str(run.folder), *quick]) == 0
-    assert type_command(["report", "--run", str(run.folder), "--output", str(folder / "report.html")]) == 0
+    assert type_command(["bench", "--run", str(small_run.folder), *quick]) == 0
+    assert type_command(["report", "--run", str(small_run.folder), "--output", str(folder / "report.html")]) == 0
     return folder / "report.html"
 
 
-def test_the_page_holds_the_run(page: Path, run: Run, bundle: Path) -> None:
+def test_the_page_holds_the_run(page: Path, small_run: Run, small_bundle: Path) -> None:
     text = page.read_text()
-    for artifact in read_bundle(bundle):
+    for artifact in read_bundle(small_bundle):
         assert text.count(artifact.name) >= 4, artifact.name
-    metrics = json.loads(run.metrics_file.read_text())
+    metrics = json.loads(small_run.metrics_file.read_text())
     assert f"{100 * metrics['accuracy']:.1f}" in text
-    assert run.config().data_sha256 in text
+    assert small_run.config().data_sha256 in text
     assert "Not a medical device" in text
     assert "show that the tool works and say nothing about patients" in text
     assert "operating point" in text.lower()

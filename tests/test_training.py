@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -18,7 +17,8 @@ from PIL import Image
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import read_history
-from tests.conftest import Cli, heed_interrupts
+from tests.conftest import Cli
+from tests.small_network import use_small_network
 
 
 def test_xception_learns_the_phantoms(run: Run) -> None:
@@ -62,9 +62,9 @@ def test_the_first_convolution_is_imagenets_summed_over_its_channels(tmp_path: P
     assert np.abs(features(images, training=False).numpy() - wanted).max() < 1e-4
 
 
-def train_command(data: Path, run: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "cxr_edge", "train", "--data", str(data), "--run", str(run), "--weights", "none",
-            "--image-size", "71", "--batch-size", "8", "--seed", "1", *more]  # fmt: skip
+def train_arguments(data: Path, run: Path) -> list[str]:
+    return ["train", "--data", str(data), "--run", str(run), "--weights", "none", "--image-size", "71",
+            "--batch-size", "8", "--seed", "1", "--epochs", "3"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -74,34 +74,27 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def interrupted(command: list[str], folder: Path, epochs: int, number: signal.Signals) -> tuple[int, str]:
-    """Send a signal to a training once so many epochs are finished; its exit status, and what it wrote to stderr."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
-    )
-    state, deadline = folder / "checkpoints" / "training.json", time.monotonic() + 400
-    while process.poll() is None and time.monotonic() < deadline:
-        if state.exists() and len(json.loads(state.read_text())["epochs"]) >= epochs:
-            break
-        time.sleep(0.1)
-    process.send_signal(number)
-    _, errors = process.communicate()
-    return process.returncode, errors
+def interrupted(arguments: list[str], epoch: int, by: signal.Signals) -> tuple[int, str]:
+    """Send a signal to a training of the small network in an epoch; its exit status, and what it wrote to stderr."""
+    command = [sys.executable, "-m", "tests.small_network", by.name, str(epoch), *arguments]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    return process.returncode, process.stderr
 
 
-@pytest.mark.model
+@pytest.mark.slow
 def test_a_training_resumed_from_its_last_finished_epoch_equals_one_without_a_kill(
-    few: Path, tmp_path: Path, cli: Cli
+    few: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, resuming = tmp_path / "run", [sys.executable, "-m", "cxr_edge", "train", "--resume", "--run"]
-    assert interrupted(train_command(few, folder, "--epochs", "3"), folder, 1, signal.SIGKILL)[0] == -signal.SIGKILL
+    """Of Xception, `test_kills` sees it."""
+    folder, resuming = tmp_path / "run", ["train", "--resume", "--run"]
+    assert interrupted(train_arguments(few, folder), 2, signal.SIGKILL)[0] == -signal.SIGKILL
     assert not Run(folder).model_file.exists()
     assert cli("export", "--run", folder).code == 2
     refused = cli("train", "--resume", "--run", folder, "--epochs", "9")
     assert refused.code == 2
     assert "--epochs 3" in refused.err
 
-    code, errors = interrupted([*resuming, str(folder)], folder, 2, signal.SIGINT)
+    code, errors = interrupted([*resuming, str(folder)], 3, signal.SIGINT)
     assert code == 130
     assert f"interrupted; resume with cxr-edge train --run {folder} --resume" in errors.splitlines()
 
@@ -114,7 +107,8 @@ def test_a_training_resumed_from_its_last_finished_epoch_equals_one_without_a_ki
     assert cli("train", "--resume", "--run", folder).code == 2
 
     whole = tmp_path / "whole"
-    assert cli(*train_command(few, whole, "--epochs", "3")[3:]).code == 0
+    use_small_network(monkeypatch)
+    assert cli(*train_arguments(few, whole)).code == 0
     first, second = (read_history(Run(name).history_file) for name in (folder, whole))
     assert [epoch.epoch for epoch in first.epochs] == [1, 2, 3]
     assert first == second

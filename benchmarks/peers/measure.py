@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.artifacts.gate import Gate
 from cxr_edge.benchmarking.latency import Candidate, measure, rounds_of
 from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import first_line
-from cxr_edge.evaluation.gate import Gate
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.files import write_json
 from cxr_edge.records import JsonObject

@@ -13,12 +13,13 @@ from pathlib import Path
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata, ReferenceOutputs
 from cxr_edge.artifacts.migration import current_metadata
+from cxr_edge.artifacts.parity_result import RecordedParity
 from cxr_edge.artifacts.validation import require_valid_metadata
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.choices import Resize
 from cxr_edge.errors import ArtifactError, first_line
 from cxr_edge.files import sha256_of
-from cxr_edge.records import JsonObject, from_json, parse_json
+from cxr_edge.records import from_json, parse_json
 
 #: Name of the metadata inside an artifact: an entry of the zip appended to a TFLite file, a key of ONNX' properties.
 METADATA_ENTRY = "metadata.json"
@@ -65,8 +66,8 @@ class Artifact:
         return self.metadata.quantization
 
     @property
-    def parity(self) -> JsonObject | None:
-        """Its parity with the Keras model at export, from `statistics.parity.parity`; None if it was not recorded."""
+    def parity(self) -> RecordedParity | None:
+        """Its parity with the Keras model at export; None if it was never verified."""
         return self.metadata.parity
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 
 from cxr_edge.artifacts.contract import Contract
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization, TrainingData
+from cxr_edge.artifacts.parity_result import RecordedParity
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.imaging.rule import ImagingRule
 from cxr_edge.records import JsonObject, to_json
@@ -83,8 +84,8 @@ class OwnMetadata:
     packages: dict[str, str]
     #: An `evaluation.operating_record.OperatingRecord`, or its migration; None without a class that must not be missed.
     operating_point: JsonObject | None
-    #: From `statistics.parity.parity`; None if it was never verified.
-    parity: JsonObject | None
+    #: None if it was never verified.
+    parity: RecordedParity | None
     reference_outputs: ReferenceOutputs | None
 
 
@@ -100,7 +101,7 @@ class ArtifactMetadata(OwnMetadata, SharedMetadata, _Header):
     @property
     def verdict(self) -> Verdict | None:
         """The verdict of its parity gate at export; None if it was never verified."""
-        return None if self.parity is None else Verdict(self.parity["verdict"])
+        return None if self.parity is None else self.parity.result.verdict
 
 
 def joined(shared: SharedMetadata, own: OwnMetadata) -> ArtifactMetadata:
@@ -140,8 +141,8 @@ class CascadeEntry:
     threshold: float
     #: An `evaluation.cascade_fit.CascadeFit`.
     fitted: JsonObject
-    #: The cascade's parity with the full Keras model, as `OwnMetadata.parity`.
-    parity: JsonObject
+    #: The cascade's parity with the full Keras model.
+    parity: RecordedParity
     sha256: str = ""
 
     def sealed(self, small_sha256: str, full_sha256: str) -> CascadeEntry:

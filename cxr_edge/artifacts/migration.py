@@ -2,7 +2,7 @@
 
 Schema 1, up to November 2026: float32 was called "none", the imaging rule was prose, a bundle had one operating point
 for all of its artifacts, and its manifest did not repeat how each one was calibrated. The metadata inside a file had no
-schema number. The oldest bundles have no temperature, no reference outputs and no heat map.
+schema number. The oldest bundles have no temperature, no reference outputs, no heat map and no intervals.
 
 Schema 3 is schema 2 with a cascade, and only a manifest has it.
 """
@@ -118,10 +118,21 @@ def _shared(shared: JsonObject) -> JsonObject:
     return migrated
 
 
+def _parity(parity: JsonObject | None) -> JsonObject | None:
+    """A recorded parity, if it has intervals to judge it by: without them the artifact counts as never verified."""
+    if parity is None or "intervals" not in parity:
+        return None
+    errors = parity["calibration_error"]
+    # Before there was a temperature, nothing was scaled.
+    unscaled = {f"{name}_unscaled": errors[name] for name in ("reference", "artifact")}
+    return {**parity, "calibration_error": {**unscaled, **errors}}
+
+
 def _own(entry: JsonObject, operating_point: JsonObject | None) -> JsonObject:
     own = {name: entry.get(name) for name in _OWN}
     return {
         **own,
+        "parity": _parity(own["parity"]),
         "quantization": str(Quantization(entry["quantization"])),
         "packages": entry.get("packages", {}),
         "operating_point": operating_point,

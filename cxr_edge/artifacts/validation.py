@@ -8,14 +8,13 @@ from typing import Any
 
 from cxr_edge.artifacts.contract import Contract
 from cxr_edge.artifacts.metadata import CASCADE_SCHEMA, ArtifactMetadata, CascadeEntry, Manifest, ReferenceOutputs
-from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.artifacts.parity_result import ParityResult
 from cxr_edge.records import JsonObject
 
 MAX_CLASSES, MAX_LABEL, MAX_IMAGE_SIZE, MAX_REFERENCES = 100, 100, 2048, 1000
 #: Pattern of a file name in a bundle: no folder, no hidden file, nothing special to a shell or a terminal.
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
-_SHARES = ("agreement", "accuracy", "reference_accuracy")
 
 
 def require_valid_manifest(manifest: Manifest) -> None:
@@ -51,7 +50,7 @@ def _require_cascade(manifest: Manifest, cascade: CascadeEntry) -> None:
     _require(0 < cascade.threshold <= 1, "cascade.threshold", cascade.threshold)
     fitted = cascade.fitted.get("threshold")
     _require(fitted == cascade.threshold, "cascade.threshold", f"{cascade.threshold}, which was fitted to be {fitted}")
-    _require_parity(cascade.parity)
+    _require_parity(cascade.parity.result)
     sealed = cascade.sealed(*(entries[name].sha256 for name in names))
     _require(sealed == cascade, "cascade", "another than was made: its threshold, files or figures were changed")
 
@@ -68,7 +67,7 @@ def require_valid_metadata(metadata: ArtifactMetadata) -> None:
     reference = metadata.reference_sha256
     _require(reference is None or SHA256.fullmatch(reference) is not None, "reference_sha256", reference)
     if metadata.parity is not None:
-        _require_parity(metadata.parity)
+        _require_parity(metadata.parity.result)
     if metadata.operating_point is not None:
         _require_point(metadata.operating_point, labels)
     if metadata.reference_outputs is not None:
@@ -83,13 +82,9 @@ def _require_known(contract: Contract, classes: int) -> None:
     _require(known, "contract", "one that this version of cxr-edge does not know")
 
 
-def _require_parity(parity: JsonObject) -> None:
-    _require(parity.get("verdict") in set(Verdict), "parity.verdict", parity.get("verdict"))
-    for name in _SHARES:
-        _require(_is_share(parity.get(name)), f"parity.{name}", parity.get(name))
-    _require(type(parity.get("images")) is int, "parity.images", parity.get("images"))
-    for name in ("calibration_error", "gate"):
-        _require(isinstance(parity.get(name, {}), dict), f"parity.{name}", parity.get(name))
+def _require_parity(parity: ParityResult) -> None:
+    for name in ("agreement", "accuracy", "reference_accuracy"):
+        _require(_is_share(getattr(parity, name)), f"parity.{name}", getattr(parity, name))
 
 
 def _require_point(point: JsonObject, labels: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -14,3 +15,9 @@ class Verdict(StrEnum):
 
 
 PASSED, FAILED, UNDECIDED = Verdict.PASSED, Verdict.FAILED, Verdict.UNDECIDED
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst verdict; passed if there are none."""
+    known = set(verdicts)
+    return next((verdict for verdict in (Verdict.FAILED, Verdict.UNDECIDED) if verdict in known), Verdict.PASSED)

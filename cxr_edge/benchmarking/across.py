@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cxr_edge.artifacts.bundle import listed_artifacts
 from cxr_edge.benchmarking.record import BenchRecord, Row, read_record
 from cxr_edge.errors import OptionError, RunError
-from cxr_edge.evaluation.parity_result import VerifiedArtifact, recorded
+from cxr_edge.evaluation.verified_artifact import VerifiedArtifact, recorded
 from cxr_edge.intervals import Interval
 from cxr_edge.machine import Machine
 from cxr_edge.runs import Run

@@ -203,7 +203,7 @@ def _targets(common: _Bench, threads: int) -> tuple[list[Target], list[BenchWarn
             refusal = error
             left_out.append(_refused(artifact, runtime, error))
     if plan.keras is not None:
-        accuracies = [artifact.parity["reference_accuracy"] for artifact in plan.artifacts if artifact.parity]
+        accuracies = [artifact.parity.result.reference_accuracy for artifact in plan.artifacts if artifact.parity]
         targets.insert(0, keras_target(plan.keras, threads, accuracies[0] if accuracies else None))
     if refusal is not None and not targets:
         raise refusal

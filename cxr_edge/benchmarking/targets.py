@@ -126,7 +126,7 @@ def artifact_target(source: ArtifactSource, threads: int, images: NDArray[np.uin
     start = time.perf_counter()
     session = source.load(threads)
     loaded = time.perf_counter() - start
-    parity = artifact.parity or {}
+    parity = None if artifact.parity is None else artifact.parity.result
     facts = Facts(
         id=f"{artifact.name}@{runtime.option}",
         artifact=artifact.name,
@@ -134,8 +134,8 @@ def artifact_target(source: ArtifactSource, threads: int, images: NDArray[np.uin
         threads=threads,
         quantization=artifact.quantization,
         bytes=artifact.bytes,
-        accuracy=parity.get("accuracy"),
-        agreement=parity.get("agreement"),
+        accuracy=None if parity is None else parity.accuracy,
+        agreement=None if parity is None else parity.agreement,
         verdict=artifact.verdict,
         ran_on=session.ran_on,
         sha256=artifact.sha256,

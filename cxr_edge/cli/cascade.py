@@ -54,7 +54,7 @@ def command(
     from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
     from cxr_edge.artifacts.metadata import NOTICE
     from cxr_edge.console import stage
-    from cxr_edge.evaluation.parity_result import recorded
+    from cxr_edge.evaluation.verified_artifact import recorded
     from cxr_edge.exporting.cascade import CascadeOptions, cascade_of_runs
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json

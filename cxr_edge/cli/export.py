@@ -210,7 +210,7 @@ def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) 
     from cxr_edge.console import stage
     from cxr_edge.evaluation.advice import advise
     from cxr_edge.evaluation.operating_record import operating_record_of
-    from cxr_edge.evaluation.parity_result import recorded
+    from cxr_edge.evaluation.verified_artifact import recorded
     from cxr_edge.exporting.export import Exporter
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json

@@ -69,6 +69,6 @@ class GateOptions:
 
     def demanded(self) -> dict[str, float]:
         """The stated demands."""
-        from cxr_edge.evaluation.gate import demanded
+        from cxr_edge.evaluation.demands import demanded
 
         return demanded(**asdict(self))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cxr_edge.artifacts.parity_result import ALL_PARTS, ALL_SHIFTS, ConditionResult
 from cxr_edge.artifacts.verdict import Verdict
-from cxr_edge.evaluation.parity_result import ALL_PARTS, ALL_SHIFTS, ConditionResult, VerifiedArtifact
+from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ def advise(rows: Sequence[VerifiedArtifact]) -> Advice | None:
     """
     first: dict[str, VerifiedArtifact] = {}
     for row in rows:
-        if row.label.startswith(("int8", "mixed")) and row.parity.condition(ALL_PARTS, ALL_SHIFTS):
+        if row.is_integer and row.parity.condition(ALL_PARTS, ALL_SHIFTS):
             first.setdefault(row.label, row)
     if len(first) < 2:
         return None

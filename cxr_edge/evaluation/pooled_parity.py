@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cxr_edge.artifacts.kinds import TrainingData
-from cxr_edge.evaluation.parity_result import ParityResult, VerifiedArtifact
+from cxr_edge.artifacts.parity_result import ParityResult
+from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.records import INLINE
 
 SCHEMA = 1

@@ -11,11 +11,12 @@ from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, checked, listed_arti
 from cxr_edge.artifacts.cascade import SMALL_REFERENCES, Cascade, Member, require_fit_together
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import CascadeEntry
+from cxr_edge.artifacts.parity_result import RecordedParity
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError, OptionError
 from cxr_edge.evaluation.cascade_fit import Answers, CascadeFit, fit_cascade
 from cxr_edge.evaluation.conditions import LABELLED_PART, VALIDATION, Scope
-from cxr_edge.evaluation.gate import Gate
+from cxr_edge.evaluation.demands import gate_of
 from cxr_edge.evaluation.logits import floor_of
 from cxr_edge.evaluation.operating_record import OperatingRecord, operating_record_of
 from cxr_edge.exporting.verify import Probabilities, Reference, preferred_session, reference_of
@@ -90,14 +91,14 @@ def cascade_of_runs(
         Answers(first, second, reference.targets).combined(fit.threshold)
         for first, second in zip(*(own.answers for own in scored), strict=True)
     ]
-    gate = Gate(**(pair[1].parity or {}).get("gate", {}))
+    gate = gate_of(pair[1], {})
     parity = reference.compare(combined, gate, floor_of(pair[1]))
     entry = CascadeEntry(
         small=_name(Member.SMALL, pair[0]),
         full=_name(Member.FULL, pair[1]),
         threshold=fit.threshold,
         fitted=to_json(fit),
-        parity={"runtime": scored[1].runtime, "part": LABELLED_PART, **to_json(parity)},
+        parity=RecordedParity(scored[1].runtime, LABELLED_PART, parity),
     )
     _write(folder, entry, *pair)
     notes = update_card(folder).notes

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import OwnMetadata, ReferenceOutputs, SharedMetadata, joined
+from cxr_edge.artifacts.parity_result import RecordedParity
 from cxr_edge.artifacts.publishing import Published, publish
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
@@ -237,7 +238,7 @@ class Exporter:
             calibration=self.controlled.described(quantization, control),
             packages=package_versions(),
             operating_point=None if record is None else to_json(record),
-            parity={"runtime": runtime, "part": LABELLED_PART, **to_json(parity)},
+            parity=RecordedParity(runtime, LABELLED_PART, parity),
             reference_outputs=ReferenceOutputs(runtime, _rows(outputs), _rows(reference.outputs)),
         )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from cxr_edge.artifacts.gate import Gate
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.errors import OptionError
-from cxr_edge.evaluation.gate import Gate
 from cxr_edge.lowering.activations import ActivationFormat, ActivationType
 
 #: ONNX opsets: 13 brought scales per channel, 18 is the newest that tf2onnx supports.

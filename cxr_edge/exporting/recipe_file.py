@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cxr_edge
+from cxr_edge.artifacts.gate import Gate
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.migration import FLAVOURS, current_recipe
 from cxr_edge.choices import nearest
 from cxr_edge.errors import OptionError
-from cxr_edge.evaluation.gate import Gate
 from cxr_edge.exporting.recipe import OPSETS, Batch, DenseWeights, OutputType, Recipe
 from cxr_edge.files import MAX_RECORD_BYTES, read_bounded
 from cxr_edge.lowering.activations import ActivationType

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.cascade import Cascade
+from cxr_edge.artifacts.gate import Gate
 from cxr_edge.artifacts.kinds import ArtifactFormat
-from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.artifacts.parity_result import ParityResult
+from cxr_edge.artifacts.verdict import Verdict, worst
 from cxr_edge.data.split import Split, run_split
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.conditions import (
@@ -24,11 +26,11 @@ from cxr_edge.evaluation.conditions import (
     conditions_of,
     read_other_images,
 )
-from cxr_edge.evaluation.gate import Gate, worst
+from cxr_edge.evaluation.demands import gate_of
 from cxr_edge.evaluation.logits import FLOOR, floor_of
-from cxr_edge.evaluation.parity_result import ParityResult, VerifiedArtifact, recorded
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import apply_temperature
+from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.files import sha256_of
 from cxr_edge.processors import usable_cores
 from cxr_edge.progress import Stage
@@ -245,10 +247,10 @@ def compare_bundle(scored: ScoredBundle, demands: dict[str, float]) -> list[Veri
     names = [item.path for item in split.part(LABELLED_PART)]
     verified = []
     for artifact, runtime, answers in scored.artifacts:
-        gate = Gate(**{**(artifact.parity or {}).get("gate", {}), **demands})
+        gate = gate_of(artifact, demands)
         result = reference.compare(answers, gate, floor_of(artifact))
-        if not result.conditions and artifact.parity is not None and artifact.parity.get("conditions"):
-            result = with_conditions(result, recorded(artifact).parity.conditions)
+        if not result.conditions and artifact.parity is not None and artifact.parity.result.conditions:
+            result = with_conditions(result, artifact.parity.result.conditions)
         verified.append(
             VerifiedArtifact(
                 artifact=artifact.name,

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.gate import Gate
+from cxr_edge.artifacts.parity_result import ALL_PARTS, ParityResult
 from cxr_edge.errors import ArtifactError, RunError
 from cxr_edge.evaluation.conditions import LABELLED_PART, Scope
-from cxr_edge.evaluation.gate import Gate
+from cxr_edge.evaluation.demands import gate_of
 from cxr_edge.evaluation.logits import floor_of
-from cxr_edge.evaluation.parity_result import ALL_PARTS, FlippedImage, ParityResult, VerifiedArtifact
 from cxr_edge.evaluation.pooled_parity import FoldParity, PooledArtifact, PooledParity
+from cxr_edge.evaluation.verified_artifact import FlippedImage, VerifiedArtifact
 from cxr_edge.exporting.verify import Probabilities, Reference, score_bundle
 from cxr_edge.progress import Stage, silently, titled
 from cxr_edge.runs import Run
@@ -102,7 +104,7 @@ def _bundles(folder: Path, runs: Sequence[Run], name: str | None) -> list[Path]:
 def _pooled(rows: Sequence[_Scored], demands: dict[str, float]) -> PooledArtifact:
     """The artifacts of one name, one a fold."""
     first = rows[0].artifact
-    gates = {Gate(**{**(row.artifact.parity or {}).get("gate", {}), **demands}) for row in rows}
+    gates = {gate_of(row.artifact, demands) for row in rows}
     if len(gates) > 1:
         raise ArtifactError(f"{first.name}: its folds were exported with different gates; export all folds alike")
     (gate,), floor, labels = gates, floor_of(first), rows[0].reference.split.labels

@@ -41,13 +41,13 @@ class Computation:
         multiplying: the operators with a kernel, in execution order.
         operators: the number of each kind, the most frequent first.
         weight_bytes: of all constants, by NumPy's name of their type.
-        float_kernel_bytes: of float32 kernels only, without biases and scales.
+        kernel_bytes: of kernels only, without biases, scales and zero points.
     """
 
     multiplying: tuple[MultiplyingOperator, ...]
     operators: Mapping[str, int]
     weight_bytes: Mapping[str, int]
-    float_kernel_bytes: int
+    kernel_bytes: Mapping[str, int]
 
     @property
     def integer_macs(self) -> int:
@@ -74,9 +74,12 @@ class Computation:
 
     @property
     def integer_weight_share(self) -> float:
-        """Share of the file's weight bytes that are int8 (ignoring int32 biases, which every int8 file has)."""
-        small = sum(self.weight_bytes.get(dtype, 0) for dtype in ("int8", "uint8"))
-        total = small + sum(self.weight_bytes.get(dtype, 0) for dtype in ("float16", "float32", "float64"))
+        """Share of the kernels' bytes that are int8.
+
+        Without biases and scales, which every int8 file has: of a small network they are a fifth.
+        """
+        small = sum(self.kernel_bytes.get(dtype, 0) for dtype in ("int8", "uint8"))
+        total = small + sum(self.kernel_bytes.get(dtype, 0) for dtype in ("float16", "float32", "float64"))
         return small / total if total else 0.0
 
     def verdict(self, claimed: Quantization) -> ComputationVerdict:

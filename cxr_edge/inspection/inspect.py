@@ -10,9 +10,10 @@ from cxr_edge.artifacts.bundle import bundle_in, is_listed, listed_artifacts, re
 from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata
+from cxr_edge.artifacts.parity_result import ParityResult
 from cxr_edge.errors import ArtifactError, MissingDependencyError, extra_with
 from cxr_edge.evaluation.cascade_fit import CascadeFit, cascade_fit_of
-from cxr_edge.evaluation.parity_result import ParityResult, recorded
+from cxr_edge.evaluation.verified_artifact import recorded
 from cxr_edge.files import sha256_of
 from cxr_edge.inspection.computation import Computation, ComputationVerdict
 from cxr_edge.inspection.delegate import DelegateReport, delegate_report
@@ -60,7 +61,7 @@ class ComputationSummary:
             float_operators=computation.float_operators,
             integer_convolutions=computation.convolutions(integer=True),
             float_convolutions=computation.convolutions(integer=False),
-            extra_bytes=computation.float_kernel_bytes * 3 // 4,
+            extra_bytes=computation.kernel_bytes.get("float32", 0) * 3 // 4,
             weight_bytes=dict(computation.weight_bytes),
             operators=dict(computation.operators),
         )

@@ -41,18 +41,18 @@ def computation_of_onnx(path: Path) -> Computation:
 
     optimized, original = _optimized(path), onnx.load(str(path))
     weight_bytes: Counter[str] = Counter()
-    float_kernel_bytes = 0
+    kernel_bytes: Counter[str] = Counter()
     for initializer in original.graph.initializer:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(initializer.data_type))
         size = math.prod(initializer.dims) * dtype.itemsize
         weight_bytes[dtype.name] += size
-        if dtype.name == "float32" and len(initializer.dims) > 1:
-            float_kernel_bytes += size
+        if len(initializer.dims) > 1:
+            kernel_bytes[dtype.name] += size
     return Computation(
         multiplying=tuple(_multiplying(optimized, _output_places(original), path)),
         operators=dict(Counter(node.op_type for node in optimized.graph.node).most_common()),
         weight_bytes=dict(weight_bytes),
-        float_kernel_bytes=float_kernel_bytes,
+        kernel_bytes=dict(kernel_bytes),
     )
 
 

@@ -15,15 +15,18 @@ def computation_of_tflite(model: TFLiteFile) -> Computation:
     """Count the computation of a TFLite file: integer if input, kernel and output are all int8."""
     constants = [(tensor.dtype, tensor.data) for tensor in model.tensors if tensor.data is not None]
     weight_bytes: Counter[str] = Counter()
+    kernel_bytes: Counter[str] = Counter()
     for dtype, data in constants:
         weight_bytes[dtype] += data.nbytes
+        if data.ndim > 1:
+            kernel_bytes[dtype] += data.nbytes
     return Computation(
         multiplying=tuple(
             _multiplying(model, operator) for operator in model.operators if operator.kind in _WITH_KERNEL
         ),
         operators=dict(Counter(operator.kind for operator in model.operators).most_common()),
         weight_bytes=dict(weight_bytes),
-        float_kernel_bytes=sum(data.nbytes for dtype, data in constants if dtype == "float32" and data.ndim > 1),
+        kernel_bytes=dict(kernel_bytes),
     )
 
 

@@ -75,5 +75,4 @@ def evaluated_point(
 
 def recorded_calibration_error(artifact: Artifact) -> float | None:
     """The calibration error on the test split at export; None if not recorded."""
-    recorded: dict[str, float | None] = (artifact.parity or {}).get("calibration_error", {})
-    return recorded.get("artifact")
+    return None if artifact.parity is None else artifact.parity.result.calibration_error.artifact

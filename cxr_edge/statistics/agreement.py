@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from cxr_edge.artifacts.gate import Demand, Gate
+from cxr_edge.artifacts.parity_result import ALL_PARTS, ALL_SHIFTS, ClassFlips, ConditionResult
 from cxr_edge.data.layouts import PARTS
 from cxr_edge.evaluation.conditions import Condition
-from cxr_edge.evaluation.gate import Demand, Gate, at_least, not_proven_above
+from cxr_edge.evaluation.demands import at_least, not_proven_above
 from cxr_edge.evaluation.logits import FLOOR, signal_to_noise
-from cxr_edge.evaluation.parity_result import ALL_PARTS, ALL_SHIFTS, ClassFlips, ConditionResult
 from cxr_edge.intervals import CONFIDENCE, Interval, wilson_interval
 from cxr_edge.statistics.intervals import kl_divergences, sign_test
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from cxr_edge.evaluation.parity_result import McNemarTest, PairedDifference
+from cxr_edge.artifacts.parity_result import McNemarTest, PairedDifference
 from cxr_edge.intervals import CONFIDENCE
 
 RESAMPLES = 2000

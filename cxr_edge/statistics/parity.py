@@ -8,21 +8,22 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.verdict import Verdict
-from cxr_edge.evaluation.calibration import expected_calibration_error
-from cxr_edge.evaluation.gate import Demand, Gate, at_least, at_most, worst
-from cxr_edge.evaluation.parity_result import (
+from cxr_edge.artifacts.gate import Demand, Gate
+from cxr_edge.artifacts.parity_result import (
     CalibrationErrors,
     ClassParity,
     ConditionResult,
-    FlippedImage,
     PairedDifference,
     PairedRates,
     ParityIntervals,
     ParityResult,
 )
+from cxr_edge.artifacts.verdict import Verdict, worst
+from cxr_edge.evaluation.calibration import expected_calibration_error
+from cxr_edge.evaluation.demands import at_least, at_most
 from cxr_edge.evaluation.shifts import VERSION
 from cxr_edge.evaluation.temperature import Temperature, apply_temperature
+from cxr_edge.evaluation.verified_artifact import FlippedImage
 from cxr_edge.intervals import Interval, wilson_interval
 from cxr_edge.statistics.agreement import judge_conditions
 from cxr_edge.statistics.intervals import kl_divergence, mcnemar, paired_difference

@@ -16,8 +16,8 @@ from cxr_edge.benchmarking.record import BenchRecord, read_record
 from cxr_edge.data.layouts import PARTS
 from cxr_edge.data.split import split_items
 from cxr_edge.errors import ArtifactError, CxrEdgeError, first_line
-from cxr_edge.evaluation.parity_result import VerifiedArtifact, recorded
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
+from cxr_edge.evaluation.verified_artifact import VerifiedArtifact, recorded
 from cxr_edge.files import MAX_RECORD_BYTES, read_bounded, sha256_of
 from cxr_edge.prediction.evaluation import Evaluation
 from cxr_edge.records import from_json, parse_json

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from cxr_edge.artifacts.parity_result import ClassParity, PairedDifference
 from cxr_edge.benchmarking.record import BenchRecord
-from cxr_edge.evaluation.parity_result import ClassParity, PairedDifference
 from cxr_edge.prediction.evaluation import TEST_SPLIT, Evaluation
 from cxr_edge.reporting.card.evidence import Evidence
 from cxr_edge.reporting.card.markdown import escaped, section, table

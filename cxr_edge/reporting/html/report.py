@@ -17,8 +17,8 @@ from cxr_edge.evaluation.metrics import confusion_matrix
 from cxr_edge.evaluation.operating import operating_point_of
 from cxr_edge.evaluation.operating_figures import operating_figures
 from cxr_edge.evaluation.operating_record import operating_record_of
-from cxr_edge.evaluation.parity_result import VerifiedArtifact
 from cxr_edge.evaluation.temperature import apply_temperature
+from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.machine import describe_machine
 from cxr_edge.reporting.html import report_plots
 from cxr_edge.reporting.html.pages import page, thumbnail

@@ -8,7 +8,7 @@ from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.evaluation.cascade_fit import CascadeFigures, CascadeFit
 from cxr_edge.evaluation.operating import USUAL_LABEL, operating_point_of, shown
-from cxr_edge.evaluation.parity_result import VerifiedArtifact
+from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.reporting.terminal.metrics import with_bounds
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
 from cxr_edge.wording import counted

@@ -80,13 +80,14 @@ def _metadata_rows(metadata: ArtifactMetadata | None) -> list[list[str]]:
         rows.append(["calibration", f"{calibration['method']}, {calibration['images']} images{kept}"])
     if sentence := fine_tuning_sentence(metadata):
         rows.append(["fine-tuning", sentence])
-    if parity := metadata.parity:
+    if metadata.parity:
+        parity = metadata.parity.result
         rows.append(
             [
                 "parity",
-                f"{parity['verdict']}: agreement {percent(parity['agreement'])} %, accuracy "
-                f"{percent(parity['accuracy'])} % (Keras {percent(parity['reference_accuracy'])} %) on "
-                f"{counted(parity['images'], 'image')}",
+                f"{parity.verdict}: agreement {percent(parity.agreement)} %, accuracy "
+                f"{percent(parity.accuracy)} % (Keras {percent(parity.reference_accuracy)} %) on "
+                f"{counted(parity.images, 'image')}",
             ]
         )
     return [*rows, *_decision_rows(metadata)]

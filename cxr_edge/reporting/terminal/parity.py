@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cxr_edge.artifacts.gate import Demand
+from cxr_edge.artifacts.parity_result import ALL_PARTS, ConditionResult, PairedDifference, ParityResult
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.errors import GateError
 from cxr_edge.evaluation.advice import Advice
-from cxr_edge.evaluation.gate import Demand
-from cxr_edge.evaluation.parity_result import (
-    ALL_PARTS,
-    ConditionResult,
-    PairedDifference,
-    ParityResult,
-    VerifiedArtifact,
-)
 from cxr_edge.evaluation.replay import ReplayResult
+from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.intervals import Interval
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent, show, show_table
 

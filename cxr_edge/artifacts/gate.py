@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.errors import OptionError
-from cxr_edge.intervals import Interval
-
-#: A rounding error in a subtraction must not decide over one image more or less.
-_SLACK = 1e-9
 
 
 @dataclass(frozen=True)
@@ -58,36 +53,3 @@ class Demand:
     def wants_more(self) -> bool:
         """Whether the figure must be at least the limit, rather than at most."""
         return "agreement" in self.name
-
-
-def at_least(name: str, figure: Interval, limit: float, condition: str | None = None) -> Demand:
-    """Failed if the share misses its limit, passed if its lower bound meets it, otherwise undecided: too few images."""
-    assert figure.value is not None and figure.low is not None
-    missed, proven = figure.value < limit - _SLACK, figure.low >= limit - _SLACK
-    return Demand(name, figure.value, limit, figure.low, _verdict(missed, proven), condition)
-
-
-def at_most(name: str, value: float, limit: float, bound: float) -> Demand:
-    """The same for a drop and its upper bound."""
-    return Demand(name, value, limit, bound, _verdict(value > limit + _SLACK, bound <= limit + _SLACK))
-
-
-def not_proven_above(name: str, value: float, limit: float, bound: float, condition: str) -> Demand:
-    """A loss fails only if it is also significantly above 0: a single flip among few images is no drift."""
-    missed = value > limit + _SLACK and bound > 0
-    return Demand(name, value, limit, bound, _verdict(missed, not missed), condition)
-
-
-def _verdict(missed: bool, proven: bool) -> Verdict:
-    return Verdict.FAILED if missed else Verdict.PASSED if proven else Verdict.UNDECIDED
-
-
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The worst verdict; passed if there are none."""
-    known = set(verdicts)
-    return next((verdict for verdict in (Verdict.FAILED, Verdict.UNDECIDED) if verdict in known), Verdict.PASSED)
-
-
-def demanded(**demands: float | None) -> dict[str, float]:
-    """The demands that were set, as arguments of `Gate`."""
-    return {name: value for name, value in demands.items() if value is not None}

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
 
-from cxr_edge.artifacts.artifact import Artifact
+from cxr_edge.artifacts.gate import Demand, Gate
 from cxr_edge.artifacts.verdict import Verdict
-from cxr_edge.errors import ArtifactError
-from cxr_edge.evaluation.gate import Demand, Gate, worst
 from cxr_edge.intervals import Interval
-from cxr_edge.records import INLINE, from_json
+from cxr_edge.records import INLINE
 
 #: The part of a condition that pools all parts of the split, and the shift of one that pools all shifts of the suite.
 ALL_PARTS, ALL_SHIFTS = "all parts", "all shifts"
@@ -147,55 +143,9 @@ class ParityResult:
 
 
 @dataclass(frozen=True)
-class FlippedImage:
-    """An image whose top class changed, with both probability vectors."""
+class RecordedParity:
+    """The parity of an artifact at export: on a runtime, on a part of the split."""
 
-    image: str
-    label: str
-    reference: tuple[float, ...]
-    artifact: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class VerifiedArtifact:
-    """An artifact's parity; `on_other` is its parity on the other images, if those have labels.
-
-    A row of `verify --json` and `export --json`.
-    """
-
-    DERIVED: ClassVar[Mapping[str, str]] = {"verdict": "verdict"}
-
-    artifact: str
-    bytes: int
     runtime: str
     part: str
-    parity: ParityResult = field(metadata=INLINE)
-    flipped: tuple[FlippedImage, ...] = ()
-    on_other: ParityResult | None = None
-
-    @property
-    def verdict(self) -> Verdict:
-        """The worse verdict of the two."""
-        return worst([self.parity.verdict, *([self.on_other.verdict] if self.on_other else [])])
-
-    @property
-    def label(self) -> str:
-        """Its quantization, and the rest of its name without the network and the format."""
-        return self.artifact.rpartition(".")[0].removeprefix("xception-")
-
-    @property
-    def demands(self) -> tuple[Demand, ...]:
-        """Every demand on it."""
-        return self.parity.demands + (self.on_other.demands if self.on_other else ())
-
-
-def recorded(artifact: Artifact) -> VerifiedArtifact:
-    """The parity recorded at export. Raises ArtifactError for an artifact that was not verified then."""
-    parity = artifact.parity
-    try:
-        if parity is None:
-            raise ValueError("never verified")
-        result = from_json(ParityResult, parity)
-        return VerifiedArtifact(artifact.name, artifact.bytes, parity["runtime"], parity["part"], result)
-    except (ValueError, KeyError) as error:
-        raise ArtifactError(f"{artifact.path}: holds no readable verdict ({error}); export it again") from None
+    result: ParityResult = field(metadata=INLINE)
