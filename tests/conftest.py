@@ -182,7 +182,7 @@ def few_images() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            Scope, "of_export", lambda: Scope({"test": None, "validation": None}, {"validation": 6, "test": 6})
+            Scope, "of_export", lambda phantoms: Scope({"test": None, "validation": None}, {"validation": 6, "test": 6})
         )
         for name, images in (
             ("quantized_run.CALIBRATION_IMAGES", 128),

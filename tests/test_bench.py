@@ -208,7 +208,7 @@ def test_auto_takes_the_fastest_once_and_remembers_it(
     (kept,) = (tmp_path / "cache").glob("fastest-*.json")
     chosen = json.loads(kept.read_text())
     found = json.loads((tmp_path / "x.json").read_text())
-    assert (found["artifact"], found["chosen"] is not None) == (chosen["artifact"], True)
+    assert (found["artifact"], found["selection_note"] is not None) == (chosen["artifact"], True)
     second = cli("predict", picture, "--bundle", device, "--runtime", "auto")
     assert "using the fastest of" not in second.out
     assert second.out.splitlines()[0] == first.out.splitlines()[0]

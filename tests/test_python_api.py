@@ -265,10 +265,13 @@ def test_records_keep_the_keys_that_older_ones_had(tiny: Path, pictures: list[Pa
     output = tmp_path / "x.json"
     assert cli("predict", *pictures, "--bundle", tiny, "--json", output).code == 0
     record, old = json.loads(output.read_text()), old_record("predict.json")
-    assert record.keys() >= old.keys()
+    assert record.keys() >= old.keys() - {"chosen"} | {"selection_note"}
     assert record["rows"][0].keys() >= old["rows"][0].keys() - {"overlay", "heatmap"}
     again = PredictionBatch.from_json(record)
     assert json.loads(json.dumps(to_json(again))) == record
+    second = {**record, "schema": 2, "chosen": "the fastest"}
+    del second["selection_note"]
+    assert PredictionBatch.from_json(second).answering.selection_note == "the fastest"
     older = PredictionBatch.from_json(old)
     assert (older.answering.warnings, older.predictions[0].decision) == ((), "Normal")
     heatmap = older.predictions[0].heatmap

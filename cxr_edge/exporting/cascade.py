@@ -25,7 +25,7 @@ from cxr_edge.progress import Stage, silently
 from cxr_edge.records import to_json
 from cxr_edge.reporting.card.card import update_card
 from cxr_edge.runs import Run, run_named
-from cxr_edge.training.classifier import load_classifier
+from cxr_edge.training.classifier import compiled, load_classifier
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,9 @@ def _rule_of(full: Artifact) -> OperatingRecord | None:
 
 def _reference(run: Run, full: Artifact, stage: Stage) -> Reference:
     split, temperature = run_split(run), full.metadata.temperature
-    return reference_of(load_classifier(run), split, full.image_size, temperature, Scope.of_export(), stage)
+    return reference_of(
+        compiled(load_classifier(run)), split, full.image_size, temperature, Scope.of_export(run.phantoms), stage
+    )
 
 
 def _scored(artifact: Artifact, reference: Reference, stage: Stage) -> _Scored:

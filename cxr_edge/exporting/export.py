@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ from cxr_edge.training.classifier import compiled, load_classifier, predict_prob
 
 #: Stem of every artifact's file name.
 NAME = "xception"
-#: Steps of fine-tuning on phantoms, as in the demo: enough to see that it works.
+#: Steps of fine-tuning on phantoms: enough to see that it works.
 PHANTOM_STEPS = 60
 
 
@@ -145,11 +146,15 @@ class Exporter:
         return operating_demand(self.run, self.split, options.sensitive_class, options.sensitivity, options.folds)
 
     @cached_property
+    def _step(self) -> Any:
+        return compiled(self.model)
+
+    @cached_property
     def _validation(self) -> NDArray[np.float32]:
         return self._predicted(np.asarray(decoded(self.split, VALIDATION, self.image_size)))
 
     def _predicted(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return predict_probabilities(compiled(self.model), images)
+        return predict_probabilities(self._step, images)
 
     def export(self) -> Exported:
         """Write and verify every requested artifact; a failed gate shows in its `verdict` and does not raise here.
@@ -185,7 +190,14 @@ class Exporter:
         _ = self.demand
         inputs = reference_images(self.image_size)
         reference = _Reference(
-            reference_of(self.model, self.split, self.image_size, self.temperature, Scope.of_export(), self.stage),
+            reference_of(
+                self._step,
+                self.split,
+                self.image_size,
+                self.temperature,
+                Scope.of_export(self.run.phantoms),
+                self.stage,
+            ),
             inputs,
             packed(inputs),
             apply_temperature(self._predicted(inputs), self.temperature),

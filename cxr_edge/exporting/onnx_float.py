@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import tempfile
 from collections import Counter
@@ -20,6 +21,9 @@ def converted_by_tf2onnx(tflite: bytes, opset: int) -> onnx.ModelProto:
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    # Else it copies the whole model before each of its optimizations, two thirds of a conversion, to go on without one
+    # that fails.
+    os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"
     converted: onnx.ModelProto
     with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
         file.write(tflite)

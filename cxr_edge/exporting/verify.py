@@ -156,7 +156,7 @@ def preferred_session(path: Path, kind: ArtifactFormat, signed_activations: bool
 
 
 def reference_of(
-    model: Any,
+    step: Any,
     split: Split,
     size: int,
     temperature: float,
@@ -164,8 +164,7 @@ def reference_of(
     progress: Stage,
     other: OtherImages | None = None,
 ) -> Reference:
-    """Run the images of a split that the scope selects, and the other images, through the Keras model."""
-    step = compiled(model)
+    """Run the images of a split that the scope selects, and the other images, through a `compiled` Keras model."""
     probabilities = []
     conditions = conditions_of(split, size, scope, other)
     with progress("classifying with Keras", sum(map(len, conditions))) as bar:
@@ -197,7 +196,7 @@ def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None 
         raise ArtifactError(f"{folder}: was exported from another model than {run.model_file}; export again")
     split, size = run_split(run), artifacts[0].image_size
     other = None if data is None else read_other_images(data, split.labels, size, split.resize)
-    reference = reference_of(load_classifier(run), split, size, shared.temperature, scope, progress, other)
+    reference = reference_of(compiled(load_classifier(run)), split, size, shared.temperature, scope, progress, other)
     scored = []
     with Trial() as trial:
         for artifact in artifacts:

@@ -16,7 +16,7 @@ from cxr_edge.evaluation.operating import OperatingPoint, current_point
 from cxr_edge.records import INLINE, OMITTED, JsonObject, from_json
 from cxr_edge.records import to_json as written
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Answering:
     sha256: str
     runtime: str
     ran_on: str
-    selection_note: str | None = field(metadata={"key": "chosen"})
+    selection_note: str | None
     labels: tuple[str, ...]
     operating_point: OperatingPoint | None
     trained_on: TrainingData | None
@@ -101,11 +101,18 @@ class PredictionBatch:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> PredictionBatch:
-        """From this schema, or the first, which had no version number, at most one warning, and no note on phantoms."""
+        """From this schema, or an earlier one.
+
+        The second called the selection note `chosen`. The first also had no version number, at most one warning, and no
+        note on phantoms.
+        """
         return from_json(cls, _current(value))
 
 
 def _current(value: JsonObject) -> JsonObject:
+    if "selection_note" in value:
+        return value
+    value = {**value, "selection_note": value.get("chosen")}
     if "schema" in value:
         return value
     point, warning = value["operating_point"], value["warning"]

@@ -6,7 +6,7 @@ import type { Backend } from "../engine/backend.ts";
 import { element } from "./dom.ts";
 import { isAnswered, type Result } from "./results.ts";
 
-const SCHEMA = 2;
+const SCHEMA = 3;
 
 /** What answers. */
 export interface Answering {
@@ -24,7 +24,7 @@ export function resultsJson({ bundle, model, backend, opened }: Answering, resul
     sha256: model.sha256,
     runtime: `ONNX Runtime Web ${backend.kind === "wasm" ? "WebAssembly" : "WebGPU"}`,
     ran_on: opened.ranOn,
-    chosen: null,
+    selection_note: null,
     labels: model.labels,
     operating_point: model.operatingPoint && pointOf(model.operatingPoint),
     trained_on: bundle.trainedOn,
