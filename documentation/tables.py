@@ -269,6 +269,29 @@ def precision() -> str:
     return markdown_table(["model", "precision", "ms per image of a training step", "of float32's time"], rows)
 
 
+def web_speed() -> str:
+    """Of the model and the student, in a browser, by `benchmarks.web_speed`."""
+    records = [(path, read_record(path)) for path in (RESULTS / "web").glob("*.json")]
+    rows = []
+    for path, record in sorted(records, key=lambda own: (own[1].image_size, own[0].name)):
+        by_threads = sorted(record.rows, key=lambda row: row.threads)
+        times = [f"{value:.1f}" for row in by_threads for value in (row.p50_ms, row.p90_ms)]
+        model = "student" if path.name.startswith("student-") else "Xception"
+        rows.append([f"{record.image_size} px", model, *times])
+    columns = ["images", "model", "1 thread, p50 ms", "p90 ms", "2 threads, p50 ms", "p90 ms"]
+    return markdown_table(columns, rows)
+
+
+def cuda_nodes() -> str:
+    """What ONNX Runtime's CUDA provider takes, by `benchmarks.cuda_nodes`."""
+    rows = []
+    for row in _json(RESULTS / "cuda_nodes.json")["rows"]:
+        own, left = (row["nodes"].get(f"{name}ExecutionProvider", {}) for name in ("CUDA", "CPU"))
+        parts = ", ".join(f"{count} {operator}" for operator, count in left.items()) or "none"
+        rows.append([f"`{row['artifact']}`", str(own["Conv"]), str(sum(own.values())), parts])
+    return markdown_table(["file", "convolutions on CUDA", "nodes on CUDA", "nodes on the CPU"], rows)
+
+
 def same_integers() -> str:
     rows = [
         [f"`{row['quantization']}`", row["runtime"], percent(row["agreement"]), f"{row['largest_difference']:.3f}"]
@@ -358,6 +381,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "arm": arm,
     "audited-classes": audited_classes,
     "commands-cost": commands_cost,
+    "cuda-nodes": cuda_nodes,
     "folds": folds,
     "from-files": from_files,
     "headline": headline,
@@ -371,4 +395,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "same-integers": same_integers,
     "shifted": shifted,
     "shortcuts": shortcuts,
+    "web-speed": web_speed,
 }

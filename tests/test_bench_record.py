@@ -80,6 +80,23 @@ def test_the_last_line_has_the_interval_and_the_noise(record: BenchRecord, capsy
         assert "rounds spread by 40 %" in line
 
 
+def test_an_int8_file_on_an_accelerator_is_said_to_be_computed_in_float_there(
+    record: BenchRecord, capsys: pytest.CaptureFixture[str]
+) -> None:
+    winner = record.winner
+    assert winner.quantization.is_integer
+    show_bench(record)
+    assert "int8 on" not in capsys.readouterr().out
+    nodes = {"CUDAExecutionProvider": 424, "CPUExecutionProvider": 77}
+    row = replace(winner, id="xception-int8.onnx@onnx:cuda", baseline="xception-int8.onnx@onnx:cuda", nodes_on=nodes)
+    show_bench(replace(record, rows=(row,)))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert (
+        "xception-int8.onnx@onnx:cuda: 424 nodes on CUDAExecutionProvider, 77 nodes on CPUExecutionProvider" in printed
+    )
+    assert "int8 on onnx:cuda: no integers: it takes every convolution, in float" in printed
+
+
 @pytest.mark.parametrize("interval", [(0.9, 1.3), None])
 def test_what_may_be_chance_is_not_called_faster(
     record: BenchRecord, interval: tuple[float, float] | None, capsys: pytest.CaptureFixture[str]

@@ -40,6 +40,7 @@ _WAY_OUT = {
     "xnnpack": "its builds for Android and iOS have it, its wheels do not",
 }
 _NVIDIA = ("cuda", "tensorrt")
+_NVIDIA_LIBRARIES = "CUDA 13 and cuDNN 9 for ONNX Runtime 1.31"
 #: Compute int8 activations in integers on x86 too, as ONNX Runtime does on Arm. By default it uses float for some of
 #: them on x86, which is faster: there is no good kernel for signed by signed 8-bit products.
 SIGNED_ACTIVATIONS = ("session.qdqisint8allowed", "1")
@@ -110,7 +111,7 @@ class ONNXRuntimeSession:
         if active[:1] != [asked]:
             raise ProviderError(
                 f"{path}: asked for {asked}, ONNX Runtime fell back to {', '.join(active)}; its libraries "
-                f"({'CUDA 12, cuDNN 9' if provider in _NVIDIA else asked}) were not found or do not fit"
+                f"({_NVIDIA_LIBRARIES if provider in _NVIDIA else asked}) were not found or do not fit"
             )
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -176,7 +177,11 @@ RUNTIME = Runtime(
     preference=2,
     adapter=_ONNXRuntime(),
     accelerators=(
-        Provider("cuda", "CUDA", "no integers: it has no QLinearConv, so in float, or on the CPU; not run"),
+        Provider(
+            "cuda",
+            "CUDA",
+            "no integers: it takes every convolution, in float, and leaves the int32 biases to the CPU; not run",
+        ),
         Provider(
             "tensorrt",
             "TensorRT",

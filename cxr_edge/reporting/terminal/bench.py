@@ -15,6 +15,7 @@ from cxr_edge.benchmarking.ratios import Speed
 from cxr_edge.benchmarking.record import BenchRecord, Row
 from cxr_edge.records import JsonObject, to_json
 from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, machine_line, markdown_table, percent, show, show_table
+from cxr_edge.runtimes.base import every_runtime
 from cxr_edge.wording import counted
 
 
@@ -126,15 +127,25 @@ def _remarks(record: BenchRecord) -> list[str]:
         f"{percent(folder.share)} % of inference alone ({folder.inference_per_second:.1f})"
     )
     lines += [_cascade_remark(record, row) for row in record.rows if row.escalated is not None]
-    for row in record.rows:
-        if row.nodes_on:
-            parts = ", ".join(f"{count} nodes on {name}" for name, count in row.nodes_on.items())
-            lines.append(f"{row.id}: {parts}")
+    lines += [remark for row in record.rows for remark in _accelerator_remarks(row)]
     lines.append(noise_remark(record.noise))
     lines += [f"note: {warning.text}" for warning in record.warnings]
     if record.trained_on is TrainingData.PHANTOMS:
         lines.append(f"Accuracy: {PHANTOM_NOTE}")
     return lines
+
+
+def _accelerator_remarks(row: Row) -> list[str]:
+    """What an accelerator took, and, of an int8 file, what it computes it in."""
+    remarks = []
+    if row.nodes_on:
+        parts = ", ".join(f"{count} nodes on {name}" for name, count in row.nodes_on.items())
+        remarks.append(f"{row.id}: {parts}")
+    option = row.id.rpartition("@")[2]
+    known = next((each.int8 for each in every_runtime() if each.option == option), None)
+    if known is not None and row.quantization.is_integer:
+        remarks.append(f"int8 on {option}: {known}")
+    return remarks
 
 
 def _cascade_remark(record: BenchRecord, row: Row) -> str:
