@@ -137,6 +137,8 @@ def export(
     sensitive_class: str | None = None,
     sensitivity: float = 0.95,
     folds: FilePath | None = None,
+    max_drop: float | None = None,
+    max_disagreement: float | None = None,
     min_agreement: float | None = None,
     max_accuracy_drop: float | None = None,
     max_sensitivity_drop: float | None = None,
@@ -156,8 +158,9 @@ def export(
         OptionError: an option is unknown, out of range, or does not go with another.
         RunError: there is no such run, or its training is not finished.
         MissingDependencyError: the extra `train` is not installed.
-        GateError: an artifact would be int8 in name only.
+        GateError: an artifact would be int8 in name only, or `max_drop` or `max_disagreement` cannot be met.
     """
+    from cxr_edge.evaluation.accuracy_control import AccuracyDemand
     from cxr_edge.evaluation.demands import demanded
     from cxr_edge.exporting.recipe_file import recipe_of_options
 
@@ -168,13 +171,14 @@ def export(
         min_shifted_agreement=min_shifted_agreement,
         max_class_loss=max_class_loss,
     )
+    accuracy = AccuracyDemand(max_drop, max_disagreement)
     wanted = recipe_of_options(recipe, list(format), list(quantize), list(keep_float), heatmap, gate)
     # TensorFlow takes seconds to import, so only after the options are checked.
     from cxr_edge.exporting.export import Exporter, ExportOptions
     from cxr_edge.runs import find_run
     from cxr_edge.runs.cross_validation import cross_validation_named
 
-    options = ExportOptions(wanted, qat_steps, qat_learning_rate, sensitive_class, sensitivity, _path(folds))
+    options = ExportOptions(wanted, qat_steps, qat_learning_rate, sensitive_class, sensitivity, _path(folds), accuracy)
     if (cross_validation := cross_validation_named(_path(run))) is not None:
         from cxr_edge.exporting.export_folds import export_folds
 

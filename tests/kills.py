@@ -62,6 +62,12 @@ def _folds(material: Path, folder: Path) -> list[object]:
     return ["train", "--data", material / "data", "--run", folder, *_TRAIN, "--folds", 2]
 
 
+def _shrink(material: Path, folder: Path) -> list[object]:
+    if (folder / "run.json").exists():
+        return ["train", "--resume", "--run", folder]
+    return ["shrink", material / "run", "--run", folder, "--macs", "0.5", "--epochs", "3"]
+
+
 def _records_verdict(folder: Path) -> str:
     """Raises ValueError for half a record. What has the name of one is whole; temporary files have others."""
     for path in folder.rglob("*.json"):
@@ -146,6 +152,7 @@ def _copy_bundle(material: Path, folder: Path) -> None:
 JOBS = {
     "train": Job(_train, _run_verdict, _run_result),
     "folds": Job(_folds, _run_verdict, _run_result),
+    "shrink": Job(_shrink, _run_verdict, _run_result),
     "export": Job(
         lambda material, folder: ["export", "--run", folder, *_EXPORT], _bundle_verdict, _exported_result, _copy_run
     ),
@@ -272,7 +279,7 @@ def kill(name: str, folder: Path, kills: int, seed: int, is_full: bool) -> dict[
             print(killed, dict(left), ended, dict(differing), file=sys.stderr, flush=True)
             continue
         # A training that was killed after its model was on the disk has nothing to resume.
-        is_over = name == "train" and (current / "model.h5").exists()
+        is_over = name in ("train", "shrink") and (current / "model.h5").exists()
         assert status == 0 or is_over, (folder / f"{current.name}.log").read_text()[-2000:]
         ended += 1
         result = job.result(current)
@@ -286,12 +293,12 @@ def kill(name: str, folder: Path, kills: int, seed: int, is_full: bool) -> dict[
 
 
 def _material(name: str, folder: Path, is_full: bool) -> None:
-    """Images, and for an export a finished run; what does not start TensorFlow in this process."""
+    """Images, and a finished run where one is needed; what does not start TensorFlow in this process."""
     from cxr_edge.phantoms.data_set import write_phantoms
 
     os.environ["CXR_EDGE_CACHE"] = str(folder / "cache")
     write_phantoms(folder / "data", 10, size=80)
-    if name == "export":
+    if name in ("export", "shrink"):
         trained = Killer(JOBS["train"], folder, is_full)
         assert trained.start(trained.prepare(folder / "run"), _Moment())[0] == 0, (folder / "run.log").read_text()
 
@@ -300,7 +307,7 @@ def _import_what_takes_long(name: str) -> None:
     """But for what starts threads, which a fork would lose."""
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    if name in ("train", "folds", "export"):
+    if name in ("train", "folds", "shrink", "export"):
         import tensorflow  # noqa: F401
         import tf_keras  # noqa: F401
     else:

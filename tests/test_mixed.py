@@ -109,7 +109,7 @@ def test_a_layer_that_is_not_there_is_named_with_its_neighbours(small_run: Run, 
 def test_explain_int8_shows_where_noise_comes_from_on_any_images(
     small_run: Run, small_bundle: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxr_edge.exporting.explain_int8.EXPLAIN_IMAGES", 8)
+    monkeypatch.setattr("cxr_edge.quantization.explain.EXPLAIN_IMAGES", 8)
     before = {path.name: path.stat().st_mtime_ns for path in small_bundle.iterdir()}
     data = small_run.folder / "phantoms" / "Normal"
     result = cli("export", "--run", small_run.folder, "--explain-int8", "--data", data, "--json", tmp_path / "x.json")

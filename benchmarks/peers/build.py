@@ -70,8 +70,8 @@ PEERS = (
         ("tensorflow",), conversions.tflite_converter, _TFLITE,
     ),
     Peer(
-        "ai_edge_quantizer", "ai-edge-quantizer", "litert", _FLOAT_TFLITE,
-        ("ai-edge-quantizer",), conversions.ai_edge_quantizer, _TFLITE,
+        "litert_quantizer", "litert-quantizer", "litert", _FLOAT_TFLITE,
+        ("litert-quantizer",), conversions.litert_quantizer, _TFLITE,
     ),
     Peer(
         "nncf_onnx", "NNCF, from ONNX", "openvino_runtime", _FLOAT_ONNX,

@@ -149,16 +149,16 @@ def tflite_converter(source: Source, path: Path) -> None:
     path.write_bytes(converter.convert())
 
 
-def ai_edge_quantizer(source: Source, path: Path) -> None:
+def litert_quantizer(source: Source, path: Path) -> None:
     """Our float32 TFLite file by the recipe for static int8."""
-    from ai_edge_quantizer import qtyping, quantizer, recipe
-    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from litert_quantizer import qtyping, quantizer, recipe
+    from litert_quantizer.algorithm_manager import AlgorithmName
 
     quantizing = quantizer.Quantizer(str(source.artifact("float32", "tflite")), recipe.static_wi8_ai8())
-    # Without this, the recipe would give the probabilities out as int8.
-    quantizing.update_quantization_recipe(
-        ".*", qtyping.TFLOperationName.OUTPUT, algorithm_key=AlgorithmName.NO_QUANTIZE
-    )
+    # Without this, the recipe would give the probabilities out as int8, and the heat map's division, whose divisor may
+    # be 0 in int8, would fail; it is in float in our own files, too.
+    for kept in (qtyping.TFLOperationName.OUTPUT, qtyping.TFLOperationName.DIV):
+        quantizing.update_quantization_recipe(".*", kept, algorithm_key=AlgorithmName.NO_QUANTIZE)
     ranges = quantizing.calibrate({"serving_default": [{"image": image} for image in source.single_images()]})
     path.write_bytes(quantizing.quantize(ranges).quantized_model)
 

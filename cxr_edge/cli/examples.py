@@ -28,6 +28,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge export --quantize all", "float32, fp16, int8 and int8-ptq"),
         ("cxr-edge export --recipe raspberry-pi-5", "for one kind of device"),
         ("cxr-edge export --explain-int8", "how much each layer loses in int8"),
+        ("cxr-edge export --max-drop 0.5", "as few layers in float as that takes"),
         ("cxr-edge export --run runs/folds", "each fold, and their pooled parity"),
     ),
     "cascade": (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cxr_edge.runs import Run
 
 #: Where help shows an option.
-ARTIFACTS, FINE_TUNING, DECISION = "Artifacts", "Fine-tuning", "Decision rule"
+ARTIFACTS, ACCURACY, FINE_TUNING, DECISION = "Artifacts", "Accuracy control", "Fine-tuning", "Decision rule"
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,31 @@ class RecipeOptions:
             rich_help_panel=ARTIFACTS,
         ),
     ] = True
+
+
+@dataclass(frozen=True)
+class AccuracyOptions:
+    """What int8 may lose before layers are left in float for it."""
+
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-drop",
+            help="Leave the fewest layers in float with which int8 loses at most so many points of accuracy on "
+            "validation images, as they are and under shift.",
+            metavar="POINTS",
+            rich_help_panel=ACCURACY,
+        ),
+    ] = None
+    max_disagreement: Annotated[
+        float | None,
+        typer.Option(
+            "--max-disagreement",
+            help="The same for the share of images with another class than the Keras model's, in points.",
+            metavar="POINTS",
+            rich_help_panel=ACCURACY,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +149,7 @@ class DecisionRuleOptions:
     ] = None
 
 
-@spread("artifacts", "fine_tuning", "decision_rule", "gate")
+@spread("artifacts", "accuracy", "fine_tuning", "decision_rule", "gate")
 def command(
     *,
     run: RunOrFoldsOption = None,
@@ -133,6 +158,7 @@ def command(
         bool,
         typer.Option("--explain-int8", help="Show what each layer by itself loses in int8; write no artifact."),
     ] = False,
+    accuracy: AccuracyOptions,
     fine_tuning: FineTuningOptions,
     data: Annotated[
         Path | None,
@@ -153,8 +179,13 @@ def command(
     With --run on the folder of a cross-validation, each fold is exported, unless it has been, and the artifacts of all
     folds are judged together.
     """
+    from cxr_edge.errors import OptionError
+    from cxr_edge.evaluation.accuracy_control import AccuracyDemand
     from cxr_edge.exporting.recipe_file import recipe_of_options
 
+    demand = AccuracyDemand(**asdict(accuracy))
+    if explain_int8 and demand.is_stated:
+        raise OptionError("--explain-int8 writes no artifact; leave out --max-drop and --max-disagreement")
     recipe = recipe_of_options(**asdict(artifacts), gate=gate.demanded())
     # TensorFlow takes seconds to import, so only after the options are checked.
     from cxr_edge.console import interruptible
@@ -165,7 +196,7 @@ def command(
     if explain_int8:
         _explain(find_run(run), recipe, data, json)
         return
-    options = ExportOptions(recipe, **asdict(fine_tuning), **asdict(decision_rule))
+    options = ExportOptions(recipe, **asdict(fine_tuning), **asdict(decision_rule), accuracy=demand)
     with interruptible(lambda: f"interrupted; resume with {shlex.join(['cxr-edge', *sys.argv[1:]])}"):
         if (cross_validation := cross_validation_named(run)) is not None:
             _export_folds(cross_validation, options, json)
@@ -183,6 +214,7 @@ def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) 
     from cxr_edge.exporting.export import Exporter
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
+    from cxr_edge.reporting.terminal.accuracy_control import show_accuracy_control, show_latency_costs
     from cxr_edge.reporting.terminal.fine_tuning import fine_tuning_lines
     from cxr_edge.reporting.terminal.operating import show_exported_points
     from cxr_edge.reporting.terminal.parity import gate_parity, show_advice, show_parity
@@ -206,6 +238,9 @@ def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) 
     show(f"model card: {exporter.bundle / CARD}")
     if json is not None:
         write_json(json, to_json(rows))
+    show_accuracy_control(exported.artifacts)
+    for quantization, costs in exporter.latency_costs().items():
+        show_latency_costs(quantization, costs)
     gate_parity(rows)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ from cxr_edge.exporting.recipe import OutputType, Recipe
 from cxr_edge.progress import Stage
 from cxr_edge.quantization.graph import Graph, with_heatmap, with_temperature
 from cxr_edge.quantization.quantized_graph import QuantizedGraph
-from cxr_edge.quantization.quantized_run import QuantizedRun
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -24,13 +23,20 @@ class Converter:
     Args:
         recipe: the requirements on them.
         graph: the run's deployment graph, in float.
-        quantized: the source of int8 files.
+        integers: the int8 graph of an integer quantization.
         temperature: the divisor of the logits.
         stage: shows the current step.
     """
 
-    def __init__(self, recipe: Recipe, graph: Graph, quantized: QuantizedRun, temperature: float, stage: Stage) -> None:
-        self.recipe, self.graph, self.quantized, self.temperature = recipe, graph, quantized, temperature
+    def __init__(
+        self,
+        recipe: Recipe,
+        graph: Graph,
+        integers: Callable[[Quantization], QuantizedGraph],
+        temperature: float,
+        stage: Stage,
+    ) -> None:
+        self.recipe, self.graph, self.integers, self.temperature = recipe, graph, integers, temperature
         self.stage = stage
         self.batch = recipe.batch.size
         self._float32: bytes | None = None
@@ -82,7 +88,7 @@ class Converter:
 
     def _quantized_graph(self, quantization: Quantization) -> QuantizedGraph:
         """The graph to convert, with the temperature folded in, and the heat map if requested."""
-        quantized = self.quantized.quantized_graph(quantization.is_fine_tuned)
+        quantized = self.integers(quantization)
         graph, logits = with_temperature(quantized.graph, self.temperature)
         # Kernel, bias and range shrink alike, so the integers stay those that were fine-tuned.
         ranges = {

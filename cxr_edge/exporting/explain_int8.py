@@ -16,11 +16,8 @@ from cxr_edge.exporting.export import Exporter, ExportOptions
 from cxr_edge.exporting.recipe import Recipe
 from cxr_edge.imaging.decode import load_image
 from cxr_edge.progress import Stage, silently
-from cxr_edge.quantization.explain import explain, rows_of
+from cxr_edge.quantization.explain import drawn, explain, rows_of
 from cxr_edge.runs import Run
-
-#: A few images suffice to show a tensor's noise; each row of the table takes a forward pass over all of them.
-EXPLAIN_IMAGES = 64
 
 
 def explain_int8(run: Run, recipe: Recipe, data: Path | None, stage: Stage = silently) -> Explanation:
@@ -46,7 +43,7 @@ def explain_int8(run: Run, recipe: Recipe, data: Path | None, stage: Stage = sil
 
 def _validation_images(exporter: Exporter) -> NDArray[np.uint8]:
     images = decoded(exporter.split, VALIDATION, exporter.image_size)
-    return np.asarray(images[_drawn(len(images))])
+    return np.asarray(images[drawn(len(images))])
 
 
 def _images_of(data: Path, exporter: Exporter) -> NDArray[np.uint8]:
@@ -54,10 +51,5 @@ def _images_of(data: Path, exporter: Exporter) -> NDArray[np.uint8]:
     paths = image_files(data)
     if not paths:
         raise DataError(f"{data}: no images in it")
-    images = [load_image(paths[index], exporter.image_size, exporter.split.resize) for index in _drawn(len(paths))]
+    images = [load_image(paths[index], exporter.image_size, exporter.split.resize) for index in drawn(len(paths))]
     return np.stack(images)[..., None]
-
-
-def _drawn(count: int) -> NDArray[np.int64]:
-    """Indices of a seeded sample of images, in ascending order."""
-    return np.sort(np.random.default_rng(0).permutation(count)[:EXPLAIN_IMAGES])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,17 @@ from cxr_edge.artifacts.publishing import Published, publish
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import GateError, OptionError
+from cxr_edge.evaluation.accuracy_control import AccuracyDemand, LatencyCost
 from cxr_edge.evaluation.conditions import LABELLED_PART, VALIDATION, Scope
 from cxr_edge.evaluation.logits import FLOOR, INT8_FLOOR
 from cxr_edge.evaluation.reference_images import packed, reference_images
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
+from cxr_edge.exporting.controlled_run import ControlledRun
 from cxr_edge.exporting.convert import Converter
+from cxr_edge.exporting.latency_cost import latency_costs
 from cxr_edge.exporting.operating_demand import OperatingDemand, operating_demand
-from cxr_edge.exporting.recipe import DenseWeights, Recipe
+from cxr_edge.exporting.recipe import DenseWeights, OutputType, Recipe
 from cxr_edge.exporting.seal import sealed, shared_metadata
 from cxr_edge.exporting.verify import Reference, preferred_session, reference_of
 from cxr_edge.inspection.computation import ComputationVerdict
@@ -37,6 +41,7 @@ from cxr_edge.machine import package_versions
 from cxr_edge.progress import Stage, silently
 from cxr_edge.quantization.fold import fold
 from cxr_edge.quantization.learn import LearningOptions
+from cxr_edge.quantization.quantized_graph import QuantizedGraph
 from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
 from cxr_edge.records import to_json
 from cxr_edge.reporting.card.card import update_card
@@ -65,12 +70,16 @@ class ExportOptions:
     sensitivity: float = 0.95
     #: A cross-validation to fit the operating points on; None for the run's own, or the validation split.
     folds: Path | None = None
+    #: What int8 may lose on validation images; layers are left in float for it.
+    accuracy: AccuracyDemand = field(default_factory=AccuracyDemand)
 
     def __post_init__(self) -> None:
         if not 0 < self.sensitivity <= 1:
             raise OptionError(f"--sensitivity {self.sensitivity}: must be above 0 and at most 1")
         if (self.qat_steps is not None and self.qat_steps < 2) or not 0 < self.qat_learning_rate < 1:
             raise OptionError("--qat-steps must be at least 2, --qat-learning-rate above 0 and below 1")
+        if self.accuracy.is_stated:
+            _require_layers_to_keep(self.recipe)
 
     def fine_tuning(self, phantoms: bool) -> LearningOptions:
         """The options of the fine-tuning, for a run on phantoms or on images."""
@@ -116,6 +125,7 @@ class Exporter:
             self.recipe.symmetric_activations,
         )
         self.quantized = QuantizedRun(run, self.graph, variant, options.fine_tuning(run.phantoms), stage)
+        self.controlled = ControlledRun(self.quantized, self.recipe, options.accuracy, stage)
 
     @cached_property
     def temperature(self) -> float:
@@ -124,7 +134,10 @@ class Exporter:
 
     @cached_property
     def converter(self) -> Converter:
-        return Converter(self.recipe, self.graph, self.quantized, self.temperature, self.stage)
+        return self._converter(self.controlled.graph)
+
+    def _converter(self, integers: Callable[[Quantization], QuantizedGraph]) -> Converter:
+        return Converter(self.recipe, self.graph, integers, self.temperature, self.stage)
 
     @cached_property
     def demand(self) -> OperatingDemand | None:
@@ -150,10 +163,25 @@ class Exporter:
             MissingDependencyError: there is no runtime to verify a format with.
             OptionError: the operating points cannot be fitted as demanded; see `operating_demand`.
             RunError: likewise, or another process is working on the run.
+            GateError: an artifact would be int8 in name only, or what is demanded of int8 cannot be met.
         """
         with locked(self.run.folder):
             remove_leftovers(self.run)
             return self._export()
+
+    def latency_costs(self) -> dict[Quantization, tuple[LatencyCost, ...]]:
+        """What the layers cost that `export` left in float for the accuracy demand, on this machine."""
+
+        def tflite(quantization: Quantization, releases: int) -> bytes:
+            converter = self._converter(lambda own: self.controlled.graph(own, releases))
+            return converter.model_bytes(ArtifactFormat.TFLITE, quantization)
+
+        images = reference_images(self.image_size)
+        return {
+            quantization: latency_costs(control, partial(tflite, quantization), images, self.stage)
+            for quantization, control in self.controlled.controls.items()
+            if control.layers
+        }
 
     def _export(self) -> Exported:
         for kind in self.recipe.formats:
@@ -181,6 +209,7 @@ class Exporter:
         artifacts: list[Artifact] = []
         notes: list[str] = []
         for quantization in self.recipe.quantize:
+            self.controlled.meet(quantization, reference.split)
             for kind in self.recipe.formats:
                 published = self._published(kind, quantization, reference, shared)
                 notes += published.notes
@@ -192,7 +221,7 @@ class Exporter:
         self, kind: ArtifactFormat, quantization: Quantization, reference: _Reference, shared: SharedMetadata
     ) -> Published:
         content = self.converter.model_bytes(kind, quantization)
-        path = self.bundle / f"{NAME}-{self.recipe.yields(quantization)}.{kind}"
+        path = self.bundle / f"{NAME}-{self.controlled.yields(quantization)}.{kind}"
         with tempfile.TemporaryDirectory() as folder:
             converted = Path(folder) / path.name
             converted.write_bytes(content)
@@ -205,23 +234,34 @@ class Exporter:
     ) -> OwnMetadata:
         """The metadata for a converted file that has none yet, from its outputs."""
         runtime, session = preferred_session(file, kind, self.recipe.activation_type is ActivationType.INT8)
-        if quantization.is_integer and not self.recipe.yields(quantization).is_mixed:
+        yields = self.controlled.yields(quantization)
+        if quantization.is_integer and not yields.is_mixed:
             _require_integers(file, kind, name)
         with self.stage(f"verifying {name}", reference.split.images) as steps:
             probabilities = reference.split.score(session, steps.tick)
         floor = INT8_FLOOR if self.recipe.output_type == "int8" else FLOOR
+        control = self.controlled.judged(quantization, name, reference.split, probabilities)
         parity = reference.split.compare(probabilities, self.recipe.parity, floor)
         outputs = score_images(session, reference.inputs)
         record = None if self.demand is None else self.demand.record(reference.split.of_part(probabilities, VALIDATION))
         return OwnMetadata(
             format=kind,
-            quantization=self.recipe.yields(quantization),
-            calibration=self.quantized.described(quantization),
+            quantization=yields,
+            calibration=self.controlled.described(quantization, control),
             packages=package_versions(),
             operating_point=None if record is None else to_json(record),
             parity=RecordedParity(runtime, LABELLED_PART, parity),
             reference_outputs=ReferenceOutputs(runtime, _rows(outputs), _rows(reference.outputs)),
         )
+
+
+def _require_layers_to_keep(recipe: Recipe) -> None:
+    """Raises OptionError if a recipe's artifacts have no layers to leave in float."""
+    where = f"recipe {recipe.name}" if recipe.name else "these options"
+    if recipe.output_type is OutputType.INT8:
+        raise OptionError(f"--max-drop, --max-disagreement: {where} is for a device that computes no layer in float")
+    if not any(quantization.is_integer for quantization in recipe.quantize):
+        raise OptionError("--max-drop, --max-disagreement: nothing is quantized here; add --quantize int8 or int8-ptq")
 
 
 def _rows(probabilities: NDArray[np.float32]) -> tuple[tuple[float, ...], ...]:

@@ -7,16 +7,15 @@ everything, and whether a tensor's range cuts or is too wide.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.evaluation.int8_noise import Noise, NoiseSource
 from cxr_edge.quantization.graph import Graph
 from cxr_edge.quantization.quantized_graph import QuantizedGraph
 from cxr_edge.quantization.simulate import fake_quantize, images_of, interpret, kernels_of
+from cxr_edge.quantization.switchable import KERNELS, SwitchableGraph
 from cxr_edge.training.backend import tf
 
 _GROUPS = {
@@ -27,8 +26,14 @@ _GROUPS = {
     "mean": "pooled features and logits",
     "dense": "pooled features and logits",
 }
-_KERNELS = "kernels"
+#: A few images suffice to show a tensor's noise; each row of the table takes a forward pass over all of them.
+EXPLAIN_IMAGES = 64
 _BATCH = 8
+
+
+def drawn(count: int) -> NDArray[np.int64]:
+    """Indices of a seeded sample of images to explain with, in ascending order."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:EXPLAIN_IMAGES])
 
 
 def explain(
@@ -48,14 +53,14 @@ def explain(
     Returns:
         Everything, then the groups, then the tensors, each with those that lose most first.
     """
-    names = [name for name in quantized.ranges if name != IMAGE and name in {node.name for node in reference.nodes}]
-    logits = _switchable_logits(reference, quantized, names, images)
-    expected = logits([])
+    switchable = SwitchableGraph(reference, quantized)
+    names = switchable.names
+    expected = switchable.logits(images, ())
     clipped = _clipped_shares(reference, quantized, names, images)
     layers = {node.name: _layer_of(reference, node.name) for node in reference.nodes}
     rows = []
     for source, name, on in _subsets(reference, names):
-        error = logits(on) - expected
+        error = switchable.logits(images, on) - expected
         noise = float((error**2).sum())
         rows.append(
             Noise(
@@ -74,43 +79,6 @@ def explain(
     return sorted(rows, key=lambda row: (order.index(row.source), np.inf if row.snr_db is None else row.snr_db))
 
 
-def _switchable_logits(
-    reference: Graph, quantized: QuantizedGraph, names: Sequence[str], images: NDArray[np.uint8]
-) -> Callable[[Sequence[str]], NDArray[np.float64]]:
-    """The centred logits `[N, K]` with what is named in int8 and the rest in float."""
-    switches = {name: tf.Variable(0.0) for name in [*names, _KERNELS]}
-    original, rounded = kernels_of(reference), kernels_of(quantized.graph)
-    biases = {node.name: node.bias for node in quantized.graph.nodes}
-
-    def activation(name: str, value: Any) -> Any:
-        if name not in switches:
-            return value
-        return value + switches[name] * (fake_quantize(value, *quantized.ranges[name]) - value)
-
-    def mixed(on: Any, off: Any) -> Any:
-        return off + switches[_KERNELS] * (on - off)
-
-    @tf.function(input_signature=[images_of(reference)], autograph=False)  # type: ignore[untyped-decorator]
-    def step(batch: tf.Tensor) -> tf.Tensor:
-        tensors = interpret(
-            reference,
-            tf.cast(batch, tf.float32),
-            lambda node: mixed(rounded(node), original(node)),
-            lambda node: mixed(biases[node.name], node.bias),
-            activation,
-        )
-        return tensors[reference.nodes[-1].inputs[0]]
-
-    def logits(on: Sequence[str]) -> NDArray[np.float64]:
-        for name, switch in switches.items():
-            switch.assign(1.0 if name in on else 0.0)
-        rows = [step(images[start : start + _BATCH]).numpy() for start in range(0, len(images), _BATCH)]
-        values = np.concatenate(rows).astype(np.float64)
-        return np.asarray(values - values.mean(axis=1, keepdims=True))
-
-    return logits
-
-
 def rows_of(quantized: QuantizedGraph) -> int:
     """How many rows `explain` has."""
     names = [node.name for node in quantized.graph.nodes if node.name in quantized.ranges]
@@ -121,8 +89,8 @@ def _subsets(graph: Graph, names: Sequence[str]) -> list[tuple[NoiseSource, str,
     """Source and name of each row, with what is in int8 in it."""
     kinds = {node.name: node.kind for node in graph.nodes}
     subsets = [
-        (NoiseSource.ALL, "everything", [*names, _KERNELS]),
-        (NoiseSource.GROUP, "kernels and biases", [_KERNELS]),
+        (NoiseSource.ALL, "everything", [*names, KERNELS]),
+        (NoiseSource.GROUP, "kernels and biases", [KERNELS]),
     ]
     for group in dict.fromkeys(_GROUPS.values()):
         members = [name for name in names if _GROUPS[kinds[name]] == group]

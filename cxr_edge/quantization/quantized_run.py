@@ -92,7 +92,7 @@ class QuantizedRun:
 
     def _calibrated(self) -> QuantizedGraph:
         key = {"method": CALIBRATION_METHOD, "images": CALIBRATION_IMAGES, **self._key()}
-        return self._kept(self._path(Quantization.INT8_PTQ), key, self._calibrate)
+        return self._kept(self.file(Quantization.INT8_PTQ), key, self._calibrate)
 
     def _calibrate(self) -> QuantizedGraph:
         images = self.calibration_images()
@@ -117,7 +117,7 @@ class QuantizedRun:
 
     def _fine_tuned(self) -> QuantizedGraph:
         key = {"method": FINE_TUNING_METHOD, "start": CALIBRATION_METHOD, **asdict(self.options), **self._key()}
-        path = self._path(Quantization.INT8)
+        path = self.file(Quantization.INT8)
         checkpoints = path.with_name(f"{path.stem}-checkpoints")
 
         def made() -> QuantizedGraph:
@@ -149,14 +149,15 @@ class QuantizedRun:
     def _key(self) -> JsonObject:
         return {"model": self.model_hash, "cxr_edge": __version__, **self.variant.key()}
 
-    def _path(self, quantization: Quantization) -> Path:
+    def file(self, quantization: Quantization) -> Path:
+        """Where the int8 graph is kept."""
         variant = json.dumps(self.variant.key(), sort_keys=True)
         suffix = f"-{hashlib.sha256(variant.encode()).hexdigest()[:8]}" if self.variant.key() else ""
         return self.run.quantized / f"{quantization}{suffix}.npz"
 
     @property
     def _history_file(self) -> Path:
-        path = self._path(Quantization.INT8)
+        path = self.file(Quantization.INT8)
         return path.with_name(f"{path.stem}-history.json")
 
     def checks(self) -> tuple[Check, ...]:

@@ -8,6 +8,7 @@ from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.evaluation.advice import advise
 from cxr_edge.evaluation.pooled_parity import PooledParity
+from cxr_edge.reporting.terminal.accuracy_control import show_accuracy_control
 from cxr_edge.reporting.terminal.parity import drop_cells, show_advice, show_left_out, show_parity
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
 
@@ -42,3 +43,4 @@ def show_fold(number: int, folds: int, artifacts: Sequence[Artifact] | None) -> 
     """Print what was exported of a fold; None for one that was exported before."""
     what = "exported before with these options" if artifacts is None else ", ".join(each.name for each in artifacts)
     show(f"fold {number} of {folds}: {what}")
+    show_accuracy_control(artifacts or ())

@@ -1,0 +1,87 @@
+"""The int8 graphs of a run, with the layers in float that accuracy control leaves there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cxr_edge.artifacts.kinds import Quantization
+from cxr_edge.errors import GateError
+from cxr_edge.evaluation.accuracy_control import AccuracyControl, AccuracyDemand
+from cxr_edge.exporting.accuracy_control import AccuracySearch, losses_of
+from cxr_edge.exporting.recipe import Recipe
+from cxr_edge.exporting.verify import Probabilities, Reference
+from cxr_edge.files import sha256_of
+from cxr_edge.progress import Stage
+from cxr_edge.quantization.quantized_graph import QuantizedGraph
+from cxr_edge.quantization.quantized_run import QuantizedRun
+from cxr_edge.quantization.releases import with_layers_in_float
+from cxr_edge.records import JsonObject, to_json
+
+
+class ControlledRun:
+    """What an int8 artifact is made of and called, once `meet` has found which layers stay in float for its demand.
+
+    Args:
+        quantized: the run's int8 graphs.
+        recipe: names the layers that are in float in any case.
+        demand: what int8 may lose; without one, nothing changes.
+        stage: shows progress.
+    """
+
+    def __init__(self, quantized: QuantizedRun, recipe: Recipe, demand: AccuracyDemand, stage: Stage) -> None:
+        self.quantized, self.recipe, self.demand, self.stage = quantized, recipe, demand, stage
+        #: By quantization, as far as `meet` was called.
+        self.controls: dict[Quantization, AccuracyControl] = {}
+
+    def meet(self, quantization: Quantization, reference: Reference) -> None:
+        """Find the layers that stay in float. Raises GateError if the demand cannot be met."""
+        if not self.demand.is_stated or not quantization.is_integer:
+            return
+        graph, file = self._quantized(quantization), self.quantized.file(quantization)
+        record = file.with_name(f"{file.stem}-accuracy-control.json")
+        search = AccuracySearch(graph, self.recipe.keep_float, reference, record, sha256_of(file), self.stage)
+        self.controls[quantization] = search.control(self.demand)
+
+    def graph(self, quantization: Quantization, releases: int | None = None) -> QuantizedGraph:
+        """The int8 graph to convert, with the first of its releases in float; None for all."""
+        graph, control = self._quantized(quantization), self.controls.get(quantization)
+        if control is None:
+            return graph
+        layers = [layer for release in control.releases[:releases] for layer in release.layers]
+        return with_layers_in_float(graph, [*self.recipe.keep_float, *layers])
+
+    def yields(self, quantization: Quantization) -> Quantization:
+        """The quantization that an artifact gets: with layers left in float it is mixed."""
+        control = self.controls.get(quantization)
+        return quantization.mixed() if control is not None and control.layers else self.recipe.yields(quantization)
+
+    def judged(
+        self, quantization: Quantization, name: str, reference: Reference, answers: Sequence[Probabilities]
+    ) -> AccuracyControl | None:
+        """The control with what a converted file itself loses, by its answers; None without a demand.
+
+        Raises:
+            GateError: the file misses the demand that its simulation meets.
+        """
+        control = self.controls.get(quantization)
+        if control is None:
+            return None
+        losses = losses_of(reference, answers)
+        if not losses.meet(self.demand):
+            raise GateError(
+                f"{name}: with {len(control.layers)} layers in float, {self.demand} on validation images was met when "
+                f"simulated, but the file has a {losses}; demand a little less"
+            )
+        return replace(control, after=losses)
+
+    def described(self, quantization: Quantization, control: AccuracyControl | None) -> JsonObject | None:
+        """How an artifact came by its integers, with what it was judged; see `QuantizedRun.described`."""
+        description = self.quantized.described(quantization)
+        if description is None or control is None:
+            return description
+        kept = {"keep_float": [*self.recipe.keep_float, *control.layers]} if control.layers else {}
+        return {**description, **kept, "accuracy_control": to_json(control)}
+
+    def _quantized(self, quantization: Quantization) -> QuantizedGraph:
+        return self.quantized.quantized_graph(quantization.is_fine_tuned)

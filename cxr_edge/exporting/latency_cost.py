@@ -1,0 +1,63 @@
+"""What each layer left in float costs in latency: files with more and more of them, measured in turn."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_edge.artifacts.kinds import ArtifactFormat
+from cxr_edge.benchmarking.latency import Candidate, measure, rounds_of
+from cxr_edge.benchmarking.ratios import paired_ratio, ratio_interval
+from cxr_edge.evaluation.accuracy_control import AccuracyControl, LatencyCost
+from cxr_edge.exporting.verify import preferred_session
+from cxr_edge.intervals import Interval
+from cxr_edge.progress import Stage
+
+#: Files beside the one with no layer in float, each of which takes a conversion: more releases are put together.
+MOST_FILES = 8
+QUERIES, SECONDS = 50, 2.0
+
+
+def latency_costs(
+    control: AccuracyControl, tflite: Callable[[int], bytes], images: NDArray[np.uint8], stage: Stage
+) -> tuple[LatencyCost, ...]:
+    """Latency of a TFLite file with none, some and all of the layers in float, on the runtime that verifies it.
+
+    Args:
+        control: which layers, in which order.
+        tflite: the file's content with the first releases of a number in float.
+        images: to ask about, uint8 `[N, S, S, 1]`.
+        stage: shows progress.
+    """
+    count = len(control.releases)
+    steps = sorted({0, *(int(end) for end in np.linspace(0, count, min(count, MOST_FILES) + 1)[1:].round())})
+    contents = [tflite(number) for number in steps]
+    candidates = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, content in zip(steps, contents, strict=True):
+            path = Path(folder) / f"{number}.{ArtifactFormat.TFLITE}"
+            path.write_bytes(content)
+            start = time.perf_counter()
+            title, session = preferred_session(path, ArtifactFormat.TFLITE)
+            candidates.append(Candidate(path.name, title, session, time.perf_counter() - start))
+        with stage("measuring latency", rounds_of(QUERIES) * len(candidates)) as bar:
+            measure(candidates, images, QUERIES, SECONDS, bar.tick)
+    rounds = [candidate.figures().rounds_ms for candidate in candidates]
+    costs = []
+    for index, (number, own) in enumerate(zip(steps, candidates, strict=True)):
+        added = control.releases[steps[index - 1] if index else 0 : number]
+        low, high = ratio_interval(rounds[index], rounds[0], paired=True) or (None, None)
+        costs.append(
+            LatencyCost(
+                tuple(layer for release in added for layer in release.layers),
+                len(contents[index]),
+                own.figures().p50_ms,
+                Interval(paired_ratio(rounds[index], rounds[0]), low, high),
+            )
+        )
+    return tuple(costs)
