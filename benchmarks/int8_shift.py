@@ -25,6 +25,7 @@ from cxr_edge.artifacts.bundle import read_bundle, read_manifest
 from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
+from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.conditions import read_other_images
 from cxr_edge.evaluation.logits import centred_logits, signal_to_noise
 from cxr_edge.evaluation.scoring import score_images
@@ -172,7 +173,12 @@ def files_of(run: Run, peers: Path | None) -> list[File]:
     for peer in PEERS:
         if peer.name not in reasons:
             runtime = runtime_named(peer.runtime)
-            session = runtime.load(peer.path(peers), usable_cores())
+            try:
+                session = runtime.load(peer.path(peers), usable_cores())
+            except ArtifactError as error:
+                # What its tool wrote is reported; the others are measured.
+                show(f"{peer.title}: {error}")
+                continue
             files.append(File(peer.title, runtime.title, session, peer.name not in _WITHOUT_TEMPERATURE))
     return files
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from cxr_edge.reporting.terminal.tables import markdown_table, percent
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 SMALL, LARGE = RESULTS / "radiography-128px", RESULTS / "radiography-299px"
+STUDENT = RESULTS / "student-128px"
 
 
 def _json(path: Path) -> Any:
@@ -88,27 +89,68 @@ def parity() -> str:
 
 def shifted() -> str:
     """int8 on images nobody tuned on, by `benchmarks.int8_shift`."""
+    records = [_json(path) for path in sorted((RESULTS / "int8-shift").glob("*.json"))]
+    return _shift_table([(_trained_as(record), row) for record in records for row in _by_images(record)])
+
+
+def student_shifted() -> str:
+    """A student's files against its own float model, likewise."""
+    return _shift_table([("student", row) for row in _by_images(_json(STUDENT / "int8-shift.json"))])
+
+
+def _trained_as(record: Any) -> str:
+    return f"{record['training']['image_size']} px, seed {record['training']['seed']}"
+
+
+def _by_images(record: Any) -> list[Any]:
+    return sorted(record["rows"], key=lambda row: row["images_of"])
+
+
+def _shift_table(named_rows: list[tuple[str, Any]]) -> str:
     rows = []
-    for path in sorted((RESULTS / "int8-shift").glob("*.json")):
-        record = _json(path)
-        training = record["training"]
-        for row in sorted(record["rows"], key=lambda row: row["images_of"]):
-            recalls = [row[name].get("COVID-19", 0.0) for name in ("float_sensitivity", "sensitivity")]
-            rows.append(
-                [
-                    f"{training['image_size']} px, seed {training['seed']}",
-                    f"{row['images_of']} ({row['images']})",
-                    f"{row['file']}, {row['runtime']}",
-                    " / ".join(percent(value) for value in (row["float_accuracy"], row["accuracy"])),
-                    " / ".join(percent(value) for value in recalls),
-                    f"{percent(row['agreement'])} ({row['lost']} / {row['won']})",
-                    f"{row['signal_to_noise_db']:.1f}",
-                    f"{row['log_odds_error_mean']:+.2f}, {row['log_odds_error_sd']:.2f}",
-                ]
-            )
+    for model, row in named_rows:
+        recalls = [row[name].get("COVID-19", 0.0) for name in ("float_sensitivity", "sensitivity")]
+        rows.append(
+            [
+                model,
+                f"{row['images_of']} ({row['images']})",
+                f"{row['file']}, {row['runtime']}",
+                " / ".join(percent(value) for value in (row["float_accuracy"], row["accuracy"])),
+                " / ".join(percent(value) for value in recalls),
+                f"{percent(row['agreement'])} ({row['lost']} / {row['won']})",
+                f"{row['signal_to_noise_db']:.1f}",
+                f"{row['log_odds_error_mean']:+.2f}, {row['log_odds_error_sd']:.2f}",
+            ]
+        )
     columns = ["model", "images", "file", "accuracy %, float / int8", "COVID-19 recall %, float / int8"]
     columns += ["same class % (lost / won)", "logits, dB", "log-odds error, mean, sd"]
     return markdown_table(columns, rows)
+
+
+def student_speed() -> str:
+    """A student's int8 files beside its teacher's, interleaved, by `cxr-edge bench`."""
+    records = [read_record(STUDENT / f"bench-{name}.json") for name in ("litert", "onnx")]
+    rows = [row for record in records for row in record.rows]
+    return _interleaved(sorted(rows, key=lambda row: (row.runtime, row.threads, row.artifact)))
+
+
+def cascade_speed() -> str:
+    """A cascade beside its full model on X-rays, interleaved, by `cxr-edge bench`."""
+    return _interleaved(read_record(STUDENT / "cascade.json").rows)
+
+
+def _interleaved(rows: Iterable[Row]) -> str:
+    lines = []
+    for row in rows:
+        ratio = (
+            "1" if row.ratio_interval is None else "{:.2f} ({:.2f} to {:.2f})".format(row.ratio, *row.ratio_interval)
+        )
+        escalated = "-" if row.escalated is None else percent(row.escalated)
+        times = [f"{value:.2f}" for value in (row.p50_ms, row.mean_ms, row.p99_ms)]
+        size = f"{row.bytes / 1e6:.1f}"
+        lines.append([f"`{row.artifact}`", row.runtime, str(row.threads), size, *times, ratio, escalated])
+    columns = ["file", "runtime", "threads", "MB", "p50 ms", "mean ms", "p99 ms", "of the full model's time"]
+    return markdown_table([*columns, "to the full model %"], lines)
 
 
 def latency() -> str:
@@ -380,6 +422,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "arm": arm,
     "audited-classes": audited_classes,
+    "cascade-speed": cascade_speed,
     "commands-cost": commands_cost,
     "cuda-nodes": cuda_nodes,
     "folds": folds,
@@ -395,5 +438,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "same-integers": same_integers,
     "shifted": shifted,
     "shortcuts": shortcuts,
+    "student-shifted": student_shifted,
+    "student-speed": student_speed,
     "web-speed": web_speed,
 }

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import read_artifact
+from cxr_edge.artifacts.contract import PROBABILITIES
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.runs import Run
 
@@ -133,15 +134,18 @@ def quantize_static_tuned(source: Source, path: Path) -> None:
 def tflite_converter(source: Source, path: Path) -> None:
     """The float model with batch norms folded, post-training int8 by a representative data set."""
     from cxr_edge.quantization.build import build_graph
-    from cxr_edge.training.backend import tf
+    from cxr_edge.training.backend import keras, tf
 
     images = source.single_images()
+    model = build_graph(source.exporter.graph)
+    # Else the output would be called by its layer, which is not named as the contract has it.
+    named = keras.Model(model.inputs, {PROBABILITIES: model.outputs[0]})
 
     def representative_dataset() -> Iterator[list[NDArray[np.float32]]]:
         for image in images:
             yield [image.astype(np.float32)]
 
-    converter = tf.lite.TFLiteConverter.from_keras_model(build_graph(source.exporter.graph))
+    converter = tf.lite.TFLiteConverter.from_keras_model(named)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative_dataset
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
