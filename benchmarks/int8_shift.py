@@ -27,7 +27,7 @@ from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.conditions import read_other_images
-from cxr_edge.evaluation.logits import centred_logits, signal_to_noise
+from cxr_edge.evaluation.logits import FLOOR, INT8_FLOOR, centred_logits, signal_to_noise
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import apply_temperature
 from cxr_edge.files import write_json
@@ -109,8 +109,10 @@ def compared(file: File, images: ImageSet, labels: tuple[str, ...], temperature:
     float_right, right = expected == images.targets, top == images.targets
     lost, won = int((float_right & ~right).sum()), int((right & ~float_right).sum())
     change = paired_difference(float_right, right)
+    # Some tools give probabilities out in 8 bits, whose zeros have no logarithm.
+    floor = INT8_FLOOR if len(np.unique(probabilities)) <= 256 else FLOOR
     # In units of the float model's own logits.
-    wanted, answered = centred_logits(reference) * factor, centred_logits(probabilities) * factor
+    wanted, answered = (centred_logits(values, floor) * factor for values in (reference, probabilities))
     best = np.sort(wanted, axis=1)
     unsure = best[:, -1] - best[:, -2] < UNSURE
     covid, normal = labels.index(COVID), labels.index(NORMAL)
@@ -134,7 +136,7 @@ def compared(file: File, images: ImageSet, labels: tuple[str, ...], temperature:
         sensitivity={label: float(right[rows].mean()) for label, rows in members if rows.any()},
         agreement=float((expected == top).mean()),
         agreement_low=agreement.low or 0.0,
-        signal_to_noise_db=signal_to_noise(reference, probabilities),
+        signal_to_noise_db=signal_to_noise(reference, probabilities, floor),
         unsure_images=int(unsure.sum()),
         log_odds_error_mean=float(errors.mean()) if unsure.any() else 0.0,
         log_odds_error_sd=float(errors.std()) if unsure.any() else 0.0,
@@ -174,7 +176,8 @@ def files_of(run: Run, peers: Path | None) -> list[File]:
         if peer.name not in reasons:
             runtime = runtime_named(peer.runtime)
             try:
-                session = runtime.load(peer.path(peers), usable_cores())
+                # `load` demands an artifact of ours.
+                session = runtime.load_here(peer.path(peers), usable_cores())
             except ArtifactError as error:
                 # What its tool wrote is reported; the others are measured.
                 show(f"{peer.title}: {error}")

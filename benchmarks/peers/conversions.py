@@ -133,12 +133,13 @@ def quantize_static_tuned(source: Source, path: Path) -> None:
 
 def tflite_converter(source: Source, path: Path) -> None:
     """The float model with batch norms folded, post-training int8 by a representative data set."""
+    from cxr_edge.exporting.tflite_rewrite import finish_float
     from cxr_edge.quantization.build import build_graph
     from cxr_edge.training.backend import keras, tf
 
     images = source.single_images()
     model = build_graph(source.exporter.graph)
-    # Else the output would be called by its layer, which is not named as the contract has it.
+    # Else the signature would call the output by its layer, which is not named as the contract has it.
     named = keras.Model(model.inputs, {PROBABILITIES: model.outputs[0]})
 
     def representative_dataset() -> Iterator[list[NDArray[np.float32]]]:
@@ -150,7 +151,7 @@ def tflite_converter(source: Source, path: Path) -> None:
     converter.representative_dataset = representative_dataset
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.uint8
-    path.write_bytes(converter.convert())
+    path.write_bytes(finish_float(converter.convert(), PROBABILITIES))
 
 
 def litert_quantizer(source: Source, path: Path) -> None:
@@ -158,13 +159,15 @@ def litert_quantizer(source: Source, path: Path) -> None:
     from litert_quantizer import qtyping, quantizer, recipe
     from litert_quantizer.algorithm_manager import AlgorithmName
 
+    from cxr_edge.exporting.tflite_rewrite import finish_float
+
     quantizing = quantizer.Quantizer(str(source.artifact("float32", "tflite")), recipe.static_wi8_ai8())
     # Without this, the recipe would give the probabilities out as int8, and the heat map's division, whose divisor may
     # be 0 in int8, would fail; it is in float in our own files, too.
     for kept in (qtyping.TFLOperationName.OUTPUT, qtyping.TFLOperationName.DIV):
         quantizing.update_quantization_recipe(".*", kept, algorithm_key=AlgorithmName.NO_QUANTIZE)
     ranges = quantizing.calibrate({"serving_default": [{"image": image} for image in source.single_images()]})
-    path.write_bytes(quantizing.quantize(ranges).quantized_model)
+    path.write_bytes(finish_float(bytes(quantizing.quantize(ranges).quantized_model), PROBABILITIES))
 
 
 def nncf_from(kind: str) -> Callable[[Source, Path], None]:

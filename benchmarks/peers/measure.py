@@ -74,7 +74,8 @@ def _load(row: Row, plan: Plan) -> Session:
         from cxr_edge.training.keras_model import KerasSession
 
         return KerasSession(Run(Path(plan.run)), plan.threads)
-    return runtime_named(row.runtime).load(Path(row.file), plan.threads)
+    # A peer's file is no artifact of ours, which is what `load` demands.
+    return runtime_named(row.runtime).load_here(Path(row.file), plan.threads)
 
 
 def run_plan(plan: Plan) -> dict[str, JsonObject]:
