@@ -1,11 +1,13 @@
-"""The arithmetic of the comparison with other tools, on made-up latencies."""
+"""The arithmetic of the comparison with other tools, on made-up latencies, and their files, which are no artifacts."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.peers.measure import stratified
+from benchmarks.peers.measure import Plan, Row, run_plan, stratified
 from benchmarks.peers.targets import Target, judge_latency, judge_size
 
 TARGET = Target("ours / theirs", 0.85, ("ours", "ours too"), ("theirs", "theirs too"))
@@ -62,3 +64,15 @@ def test_the_choice_of_test_images_keeps_the_classes_shares() -> None:
     assert np.array_equal(chosen, np.unique(chosen))
     assert np.array_equal(chosen, stratified(targets, 50))
     assert np.array_equal(stratified(targets, 1000), np.arange(200))
+
+
+def test_a_file_in_openvinos_own_format_is_scored_and_timed(small_bundle: Path, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    ours, theirs = small_bundle / "xception-float32.onnx", tmp_path / "theirs.xml"
+    openvino.save_model(openvino.convert_model(ours), theirs, compress_to_fp16=False)
+    rows = [Row("ours", "ours", "onnx_runtime", str(ours), ours=True)]
+    rows += [Row("theirs", "theirs", "openvino_runtime", str(theirs), ours=False)]
+    plan = Plan(str(small_bundle.parent), rows, threads=1, images=6, score=True, queries=5, seconds=0.0)
+    results = run_plan(plan)
+    assert results["theirs"]["agreement"] == 1.0
+    assert np.shape(results["theirs"]["blocks"])[1] > 0
