@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.build import PEERS, build_peers
+from benchmarks.peers.session import peer_session
 from cxr_edge import __version__
 from cxr_edge.artifacts.bundle import read_bundle, read_manifest
 from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
-from cxr_edge.errors import ArtifactError
+from cxr_edge.errors import first_line
 from cxr_edge.evaluation.conditions import read_other_images
 from cxr_edge.evaluation.logits import FLOOR, INT8_FLOOR, centred_logits, signal_to_noise
 from cxr_edge.evaluation.scoring import score_images
@@ -110,7 +111,7 @@ def compared(file: File, images: ImageSet, labels: tuple[str, ...], temperature:
     lost, won = int((float_right & ~right).sum()), int((right & ~float_right).sum())
     change = paired_difference(float_right, right)
     # Some tools give probabilities out in 8 bits, whose zeros have no logarithm.
-    floor = INT8_FLOOR if len(np.unique(probabilities)) <= 256 else FLOOR
+    floor = INT8_FLOOR if probabilities[probabilities > 0].min() >= INT8_FLOOR else FLOOR
     # In units of the float model's own logits.
     wanted, answered = (centred_logits(values, floor) * factor for values in (reference, probabilities))
     best = np.sort(wanted, axis=1)
@@ -174,15 +175,14 @@ def files_of(run: Run, peers: Path | None) -> list[File]:
         show(f"{name}: {reason}")
     for peer in PEERS:
         if peer.name not in reasons:
-            runtime = runtime_named(peer.runtime)
             try:
-                # `load` demands an artifact of ours.
-                session = runtime.load_here(peer.path(peers), usable_cores())
-            except ArtifactError as error:
-                # What its tool wrote is reported; the others are measured.
-                show(f"{peer.title}: {error}")
+                session = peer_session(peer.runtime, peer.path(peers), usable_cores())
+            except Exception as error:
+                # Whatever a runtime raises about what a tool wrote is reported; the others are measured.
+                show(f"{peer.title}: {first_line(error)}")
                 continue
-            files.append(File(peer.title, runtime.title, session, peer.name not in _WITHOUT_TEMPERATURE))
+            with_temperature = peer.name not in _WITHOUT_TEMPERATURE
+            files.append(File(peer.title, runtime_named(peer.runtime).title, session, with_temperature))
     return files
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import read_artifact
-from cxr_edge.artifacts.contract import PROBABILITIES
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.runs import Run
 
@@ -133,25 +132,21 @@ def quantize_static_tuned(source: Source, path: Path) -> None:
 
 def tflite_converter(source: Source, path: Path) -> None:
     """The float model with batch norms folded, post-training int8 by a representative data set."""
-    from cxr_edge.exporting.tflite_rewrite import finish_float
     from cxr_edge.quantization.build import build_graph
-    from cxr_edge.training.backend import keras, tf
+    from cxr_edge.training.backend import tf
 
     images = source.single_images()
-    model = build_graph(source.exporter.graph)
-    # Else the signature would call the output by its layer, which is not named as the contract has it.
-    named = keras.Model(model.inputs, {PROBABILITIES: model.outputs[0]})
 
     def representative_dataset() -> Iterator[list[NDArray[np.float32]]]:
         for image in images:
             yield [image.astype(np.float32)]
 
-    converter = tf.lite.TFLiteConverter.from_keras_model(named)
+    converter = tf.lite.TFLiteConverter.from_keras_model(build_graph(source.exporter.graph))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative_dataset
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.uint8
-    path.write_bytes(finish_float(converter.convert(), PROBABILITIES))
+    path.write_bytes(converter.convert())
 
 
 def litert_quantizer(source: Source, path: Path) -> None:
@@ -159,15 +154,13 @@ def litert_quantizer(source: Source, path: Path) -> None:
     from litert_quantizer import qtyping, quantizer, recipe
     from litert_quantizer.algorithm_manager import AlgorithmName
 
-    from cxr_edge.exporting.tflite_rewrite import finish_float
-
     quantizing = quantizer.Quantizer(str(source.artifact("float32", "tflite")), recipe.static_wi8_ai8())
     # Without this, the recipe would give the probabilities out as int8, and the heat map's division, whose divisor may
     # be 0 in int8, would fail; it is in float in our own files, too.
     for kept in (qtyping.TFLOperationName.OUTPUT, qtyping.TFLOperationName.DIV):
         quantizing.update_quantization_recipe(".*", kept, algorithm_key=AlgorithmName.NO_QUANTIZE)
     ranges = quantizing.calibrate({"serving_default": [{"image": image} for image in source.single_images()]})
-    path.write_bytes(finish_float(bytes(quantizing.quantize(ranges).quantized_model), PROBABILITIES))
+    path.write_bytes(quantizing.quantize(ranges).quantized_model)
 
 
 def nncf_from(kind: str) -> Callable[[Source, Path], None]:

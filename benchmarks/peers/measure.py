@@ -14,11 +14,13 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.peers.session import peer_session
 from cxr_edge.artifacts.gate import Gate
 from cxr_edge.benchmarking.latency import Candidate, measure, rounds_of
 from cxr_edge.console import progress_bar
@@ -74,8 +76,8 @@ def _load(row: Row, plan: Plan) -> Session:
         from cxr_edge.training.keras_model import KerasSession
 
         return KerasSession(Run(Path(plan.run)), plan.threads)
-    # A peer's file is no artifact of ours, which is what `load` demands.
-    return runtime_named(row.runtime).load_here(Path(row.file), plan.threads)
+    load = runtime_named(row.runtime).load if row.ours else partial(peer_session, row.runtime)
+    return load(Path(row.file), plan.threads)
 
 
 def run_plan(plan: Plan) -> dict[str, JsonObject]:

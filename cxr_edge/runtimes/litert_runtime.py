@@ -32,13 +32,16 @@ class LiteRTSession:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
         (image,) = self._interpreter.get_input_details()
-        outputs = {detail["name"]: detail for detail in self._interpreter.get_output_details()}
+        outputs = self._outputs()
         probabilities = outputs[PROBABILITIES]
         self._image, self._probabilities = image["index"], probabilities["index"]
         self._heatmap = outputs.get(HEATMAP, {}).get("index")
         self._batch = int(image["shape"][0])
         #: Scale and zero point of integer probabilities.
         self._quantization = None if probabilities["dtype"] == np.float32 else probabilities["quantization"]
+
+    def _outputs(self) -> dict[str, Any]:
+        return {detail["name"]: detail for detail in self._interpreter.get_output_details()}
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if len(images) != self._batch:
