@@ -129,7 +129,7 @@ def _shift_table(named_rows: list[tuple[str, Any]]) -> str:
 
 def student_speed() -> str:
     """A student's int8 files beside its teacher's, interleaved, by `cxr-edge bench`."""
-    records = [read_record(STUDENT / f"bench-{name}.json") for name in ("litert", "onnx")]
+    records = [read_record(STUDENT / f"latency-{name}.json") for name in ("litert", "onnx")]
     rows = [row for record in records for row in record.rows]
     return _interleaved(sorted(rows, key=lambda row: (row.runtime, row.threads, row.artifact)))
 
