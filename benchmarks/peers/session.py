@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from cxr_edge.runtimes.litert_runtime import LiteRTSession
 class _BySignature(LiteRTSession):
     """Of a TFLite file whose signature names the outputs, perhaps after a layer, and whose tensors do not."""
 
-    def _outputs(self) -> dict[str, Any]:
+    def _outputs(self) -> Mapping[str, Any]:
         details = self._interpreter.get_signature_runner().get_output_details()
         return {PROBABILITIES: next(own for name, own in details.items() if name.startswith(PROBABILITIES))}
 

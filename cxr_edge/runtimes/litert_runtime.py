@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ class LiteRTSession:
         #: Scale and zero point of integer probabilities.
         self._quantization = None if probabilities["dtype"] == np.float32 else probabilities["quantization"]
 
-    def _outputs(self) -> dict[str, Any]:
+    def _outputs(self) -> Mapping[str, Any]:
         return {detail["name"]: detail for detail in self._interpreter.get_output_details()}
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
