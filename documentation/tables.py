@@ -93,6 +93,21 @@ def shifted() -> str:
     return _shift_table([(_trained_as(record), row) for record in records for row in _by_images(record)])
 
 
+def peers_shifted() -> str:
+    """Other tools' files of the same models on new images, by `benchmarks.int8_shift`.
+
+    Without tf2onnx's conversion of the Keras model, which computes something else here (half of its answers).
+    """
+    records = [_json(path) for path in sorted((RESULTS / "int8-shift-peers").glob("*.json"))]
+    rows = [
+        (_trained_as(record), row)
+        for record in records
+        for row in record["rows"]
+        if row["images_of"] == "second_release" and row["file"] != "tf2onnx.from_keras QAT"
+    ]
+    return _shift_table(rows)
+
+
 def student_shifted() -> str:
     """A student's files against its own float model, likewise."""
     return _shift_table([("student", row) for row in _by_images(_json(STUDENT / "int8-shift.json"))])
@@ -434,6 +449,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "parity": parity,
     "peer-targets": peer_targets,
     "peers": peers,
+    "peers-shifted": peers_shifted,
     "precision": precision,
     "same-integers": same_integers,
     "shifted": shifted,
