@@ -193,6 +193,7 @@ def cascade(
     quantize: str = "int8",
     format: str = "tflite",
     min_agreement: float = 0.995,
+    min_shifted_agreement: float = 0.9,
     output: FilePath | None = None,
     stage: Stage = silently,
 ) -> MadeCascade:
@@ -219,7 +220,10 @@ def cascade(
     from cxr_edge.exporting.cascade import CascadeOptions, cascade_of_runs
 
     options = CascadeOptions(
-        choice_of(Quantization, quantize, "--quantize"), choice_of(ArtifactFormat, format, "--format"), min_agreement
+        choice_of(Quantization, quantize, "--quantize"),
+        choice_of(ArtifactFormat, format, "--format"),
+        min_agreement,
+        min_shifted_agreement,
     )
     return cascade_of_runs(Path(small), Path(full), options, _path(output), stage)
 

@@ -26,14 +26,14 @@ from cxr_edge.benchmarking.compare import compare
 from cxr_edge.benchmarking.options import BenchOptions
 from cxr_edge.benchmarking.plan import plan_bench
 from cxr_edge.benchmarking.record import read_record
-from cxr_edge.evaluation.cascade_fit import Answers, fit_cascade
+from cxr_edge.evaluation.cascade_fit import Answers, CascadeDemands, CascadeFit, cascade_fit_of, fit_cascade
 from cxr_edge.evaluation.operating import OperatingPoint
 from cxr_edge.evaluation.operating_figures import operating_figures
 from cxr_edge.evaluation.operating_fit import Basis, FittedPoint
 from cxr_edge.evaluation.operating_record import OperatingRecord
 from cxr_edge.evaluation.promise import Promise, PromiseKind
 from cxr_edge.evaluation.replay import compared_with_recorded
-from cxr_edge.records import from_json
+from cxr_edge.records import from_json, to_json
 from cxr_edge.reporting.card.card import update_card
 from cxr_edge.runtimes.base import runtime_named
 from cxr_edge.runtimes.loaded import joined, load_artifact, parted
@@ -404,10 +404,22 @@ def rule(images: Answers, sensitivity: float = 0.95) -> OperatingRecord:
     return OperatingRecord(fitted, operating_figures(point, images.full, images.targets, LABELS))
 
 
+def fitted(
+    images: Answers,
+    decided_by: OperatingRecord | None = None,
+    *,
+    agreement: float = 0.995,
+    shifted: dict[str, Answers] | None = None,
+    shifted_agreement: float = 0.9,
+) -> CascadeFit:
+    demands = CascadeDemands(agreement, shifted_agreement)
+    return fit_cascade(images, shifted or {}, images, LABELS, decided_by, demands)
+
+
 def test_the_threshold_lies_above_the_mistakes_but_for_as_many_as_the_promise_allows() -> None:
     images = answers(1200, wrong=(0.89, 0.8, 0.7))
     # Of 1200 images, one may differ for a bound of 0.5 % with 95 % confidence.
-    fit = fit_cascade(images, images, LABELS, None, 0.995)
+    fit = fitted(images)
     assert (fit.differing.kind, fit.differing.allowed) == (PromiseKind.GUARANTEED, 1)
     assert fit.threshold == 0.801
     assert (fit.validation.differing, fit.validation.escalated) == (1, 2)
@@ -416,7 +428,7 @@ def test_the_threshold_lies_above_the_mistakes_but_for_as_many_as_the_promise_al
 
 def test_with_few_images_the_best_promise_there_is_is_named() -> None:
     images = answers(300, wrong=(0.7,))
-    fit = fit_cascade(images, images, LABELS, None, 0.995)
+    fit = fitted(images)
     assert fit.differing.kind is PromiseKind.BEST_AVAILABLE
     assert fit.validation.differing == 0
     (warning,) = fit.warnings
@@ -429,8 +441,8 @@ def test_a_sensitive_class_that_the_small_model_misses_raises_the_threshold() ->
     missed = np.arange(0, 300, 3)
     images.small[missed] = np.float32([0.05, 0.75, 0.2])
     images.full[missed] = np.float32([0.4, 0.5, 0.1])
-    lenient = fit_cascade(images, images, LABELS, rule(images, 0.8), 0.995)
-    strict = fit_cascade(images, images, LABELS, rule(images), 0.995)
+    lenient = fitted(images, rule(images, 0.8))
+    strict = fitted(images, rule(images))
     assert lenient.threshold <= 0.75 < strict.threshold
     assert strict.missed is not None
     assert strict.validation.missed == 0
@@ -440,10 +452,44 @@ def test_a_sensitive_class_that_the_small_model_misses_raises_the_threshold() ->
 def test_no_threshold_where_the_small_model_errs_with_most_confidence() -> None:
     images = answers(600, wrong=(0.95, 0.94))
     with pytest.raises(GateError, match="no threshold keeps what is demanded"):
-        fit_cascade(images, images, LABELS, None, 0.995)
+        fitted(images)
 
 
 def test_the_lowest_probability_that_counts_is_a_half() -> None:
     images = answers(900, confidence=0.45)
     images.small[0] = np.float32([0.9, 0.05, 0.05])
-    assert fit_cascade(images, images, LABELS, None, 0.99).threshold == 0.5
+    assert fitted(images, agreement=0.99).threshold == 0.5
+
+
+def test_the_shift_on_which_the_small_model_errs_most_confidently_raises_the_threshold() -> None:
+    images = answers(600, confidence=0.95)
+    # Of 600 images, 47 may differ for a bound of 10 % with 95 % confidence.
+    shifted = {"blur": answers(600, wrong=(0.7,) * 48), "jpeg": answers(600, wrong=(0.85, *[0.8] * 47, 0.75))}
+    fit = fitted(images, shifted=shifted)
+    assert fit.threshold == 0.801
+    assert fit.unshifted_threshold == 0.5
+    blur, jpeg = fit.shifts
+    assert (blur.shift, blur.threshold, blur.differing.allowed) == ("blur", 0.7, 47)
+    assert (jpeg.shift, jpeg.threshold, jpeg.figures.differing, jpeg.figures.escalated) == ("jpeg", 0.801, 1, 48)
+    assert jpeg.differing.kind is PromiseKind.GUARANTEED
+    assert "at least 90.1 % under each shift (guaranteed)" in fit.promise
+    assert fitted(images, shifted=shifted, shifted_agreement=0.5).threshold == 0.5
+
+
+def test_a_shift_that_makes_the_cascade_slow_is_named() -> None:
+    images = answers(600)
+    images.small[::3] = np.float32([0.8, 0.1, 0.1])
+    jpeg = answers(600, wrong=(0.85,) * 60)
+    (warning,) = fitted(images, shifted={"jpeg": jpeg}).warnings
+    assert warning.startswith("33 % of the validation images go on to the full model")
+    assert '"jpeg"' in warning
+    assert not fitted(images).warnings
+    with pytest.raises(GateError, match=r'under "jpeg".*lower --min-shifted-agreement'):
+        fitted(images, shifted={"jpeg": answers(600, wrong=(0.95,) * 60)})
+
+
+def test_a_fit_of_an_earlier_version_has_no_shifts() -> None:
+    images = answers(1200)
+    record = to_json(fitted(images, shifted={"jpeg": images}))
+    del record["shifts"], record["unshifted_threshold"]
+    assert cascade_fit_of(record).shifts == ()

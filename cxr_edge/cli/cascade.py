@@ -25,6 +25,13 @@ _Agreement = Annotated[
         help="Minimum share of images that get the full model's class, promised with 95 % confidence.",
     ),
 ]
+_Shifted = Annotated[
+    float,
+    typer.Option(
+        "--min-shifted-agreement",
+        help="The same under each shift of the suite: noise, JPEG, borders and others.",
+    ),
+]
 _Output = Annotated[
     Path | None,
     typer.Option(
@@ -43,13 +50,15 @@ def command(
     quantize: Annotated[OneQuantization, typer.Option("--quantize", help="Of both files.")] = USUAL_QUANTIZATION,
     format: Annotated[OneFormat, typer.Option("--format", help="Of both files.")] = USUAL_FORMAT,
     min_agreement: _Agreement = 0.995,
+    min_shifted_agreement: _Shifted = 0.9,
     output: _Output = None,
     json: JsonOption = None,
 ) -> None:
     """Join two models in one bundle: the small one answers, and where it is unsure, the full one does.
 
-    The threshold is fitted on the validation images alone, to the demanded agreement with the full model and to the
-    sensitivity that its decision rule promises. Exit status 3 if there is none, or if the whole fails its parity gate.
+    The threshold is fitted on the validation images alone, as they are and under shifts, to the demanded agreement with
+    the full model and to the sensitivity that its decision rule promises. Exit status 3 if there is none, or if the
+    whole fails its parity gate.
     """
     from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
     from cxr_edge.artifacts.metadata import NOTICE
@@ -62,7 +71,7 @@ def command(
     from cxr_edge.reporting.terminal.parity import gate_parity, show_parity
     from cxr_edge.reporting.terminal.tables import show
 
-    options = CascadeOptions(Quantization(quantize), ArtifactFormat(format), min_agreement)
+    options = CascadeOptions(Quantization(quantize), ArtifactFormat(format), min_agreement, min_shifted_agreement)
     made = cascade_of_runs(small, full, options, output, stage)
     for note in made.notes:
         show(note)

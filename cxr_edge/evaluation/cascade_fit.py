@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,10 +37,25 @@ class CascadeFigures:
 
 
 @dataclass(frozen=True)
+class ShiftedFit:
+    """What one shift demands of the threshold, and what the cascade does under it, on shifted validation images.
+
+    `threshold` is the lowest that keeps the promise of the share `differing` under this shift.
+    """
+
+    shift: str
+    threshold: float
+    differing: Promise
+    figures: CascadeFigures
+
+
+@dataclass(frozen=True)
 class CascadeFit:
     """A threshold, and its promises: the share `differing` from the full model, and the share `missed` of the sensitive
     class by the full model's decision rule, None without one. `validation` and `test` are parts of the split; only the
-    first was used to fit.
+    first was used to fit, as it is and under each of the `shifts`.
+
+    Fits of earlier versions have no `shifts`, and no `unshifted_threshold`, the lowest that images as they are need.
     """
 
     threshold: float
@@ -48,12 +63,17 @@ class CascadeFit:
     missed: Promise | None
     validation: CascadeFigures
     test: CascadeFigures
+    unshifted_threshold: float | None = None
+    shifts: tuple[ShiftedFit, ...] = ()
 
     @property
     def promise(self) -> str:
         """The promises in words."""
         same = rounded_down(1 - self.differing.at_most)
         parts = [f"at least {same} % get the full model's class ({self.differing.kind})"]
+        if self.shifts:
+            weakest = max((own.differing for own in self.shifts), key=lambda promise: promise.at_most)
+            parts.append(f"at least {rounded_down(1 - weakest.at_most)} % under each shift ({weakest.kind})")
         if self.missed is not None:
             caught = rounded_down(1 - self.missed.at_most)
             parts.append(f"at least {caught} % of the sensitive class are called or referred ({self.missed.kind})")
@@ -64,12 +84,28 @@ class CascadeFit:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Demands that this many images cannot support."""
-        demands = (("an agreement", "", self.differing), ("a sensitivity", " of the sensitive class", self.missed))
-        return tuple(
-            _too_few(what, which, promise)
-            for what, which, promise in demands
-            if promise is not None and promise.kind is PromiseKind.BEST_AVAILABLE
+        """Demands that this many images cannot support, and a shift that makes the cascade slow."""
+        demands = [("an agreement", "", self.differing), ("a sensitivity", " of the sensitive class", self.missed)]
+        # All shifts have the same images.
+        demands += [("an agreement", " under each shift", own.differing) for own in self.shifts[:1]]
+        return (
+            *(
+                _too_few(what, which, promise)
+                for what, which, promise in demands
+                if promise is not None and promise.kind is PromiseKind.BEST_AVAILABLE
+            ),
+            *self._price(),
+        )
+
+    def _price(self) -> tuple[str, ...]:
+        escalated = self.validation.escalated / self.validation.images
+        if self.unshifted_threshold is None or self.threshold == self.unshifted_threshold or escalated <= COSTLY:
+            return ()
+        worst = max(self.shifts, key=lambda own: own.threshold)
+        return (
+            f"{100 * escalated:.0f} % of the validation images go on to the full model, because the small one is sure "
+            f'of other answers under "{worst.shift}" (without shifts, the threshold would be '
+            f"{shown(self.unshifted_threshold)} %); a small model that was distilled on such images costs less",
         )
 
 
@@ -79,6 +115,10 @@ def _too_few(what: str, which: str, promise: Promise) -> str:
         f"{what} of {shown(1 - promise.demanded)} % was demanded; with {promise.images} validation images{which}, "
         f"at most {rounded_down(1 - promise.at_most)} % can be promised{takes}"
     )
+
+
+#: The share of unshifted images that go on to the full model above which a cascade is called slow.
+COSTLY = 0.25
 
 
 def cascade_fit_of(value: JsonObject) -> CascadeFit:
@@ -94,49 +134,89 @@ class Answers:
     full: NDArray[np.float32]
     targets: NDArray[np.int64]
 
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """The small model's top probability `[N]`."""
+        return np.asarray(self.small.max(axis=1), np.float64)
+
     def combined(self, threshold: float) -> NDArray[np.float32]:
         """The cascade's probabilities `[N, K]`."""
         return np.where(is_unsure(self.small, threshold)[:, None], self.full, self.small)
 
 
+@dataclass(frozen=True)
+class CascadeDemands:
+    """Lower bounds of the share of images with the full model's class: of images as they are, and under each shift."""
+
+    agreement: float
+    shifted_agreement: float
+
+
 def fit_cascade(
-    validation: Answers, test: Answers, labels: Sequence[str], rule: OperatingRecord | None, agreement: float
+    validation: Answers,
+    shifted: Mapping[str, Answers],
+    test: Answers,
+    labels: Sequence[str],
+    rule: OperatingRecord | None,
+    demands: CascadeDemands,
 ) -> CascadeFit:
-    """The lowest threshold that keeps its promises on the validation images.
+    """The lowest threshold that keeps its promises on the validation images, as they are and under each shift.
 
     It lies above the small model's confidence in all its answers with another class than the full model's, except as
     many as may differ: an order statistic, so the bound is exact. It is raised until the sensitive class is missed no
     more often than the decision rule's promise allows, where every miss of the full model counts, answered or not.
+    Each shift has an order statistic of its own, and the highest threshold counts: a higher one never breaks a promise.
 
     Args:
         validation: artifacts' own answers to images that neither model was trained on.
+        shifted: likewise under shifts, by the shift's name.
         test: others, for figures only.
         labels: K names.
         rule: the full model's decision rule with its demanded sensitivity; None for none.
-        agreement: the demanded lower bound of the share of images with the full model's class.
+        demands: what is to be promised.
 
     Raises:
         GateError: the small model would answer none of the images.
     """
-    confidence = validation.small.max(axis=1).astype(np.float64)
-    differs = validation.small.argmax(axis=1) != validation.full.argmax(axis=1)
-    differing = Promise.by_order_statistic(len(confidence), round(1 - agreement, 9))
-    threshold = max(LEAST_CALLED, _above(confidence[differs], differing.allowed))
-    missed = None
+    unshifted, differing = _agreeing(validation, demands.agreement)
+    missed, point = None, None
     if rule is not None:
+        point = rule.fitted.point
         missed = _most_missed(validation, labels, rule)
-        lost = _missed(validation.small, validation.targets, labels, rule.fitted.point)
-        lost_by_full = _missed(validation.full, validation.targets, labels, rule.fitted.point)
-        threshold = max(threshold, _above(confidence[lost & ~lost_by_full], missed.allowed - int(lost_by_full.sum())))
-    if not (confidence >= threshold).any():
-        raise GateError(
-            f"no threshold keeps what is demanded: on {len(confidence)} validation images, the small model errs where "
-            "it is most confident, and the full one would answer all; take a small model that is nearer to the full "
-            "one, or lower --min-agreement"
-        )
-    point = None if rule is None else rule.fitted.point
+        lost = _missed(validation.small, validation.targets, labels, point)
+        by_full = _missed(validation.full, validation.targets, labels, point)
+        confidence = validation.confidence[lost & ~by_full]
+        unshifted = max(unshifted, _above(confidence, missed.allowed - int(by_full.sum())))
+    alone = {shift: _agreeing(answers, demands.shifted_agreement) for shift, answers in shifted.items()}
+    threshold = max(unshifted, *(own for own, _ in alone.values()), LEAST_CALLED)
+    if not (validation.confidence >= threshold).any():
+        raise GateError(_nothing_answered(len(validation.targets), unshifted, alone))
+    fits = tuple(
+        ShiftedFit(shift, *alone[shift], _figures(answers, threshold, labels, point))
+        for shift, answers in shifted.items()
+    )
     figures = (_figures(answers, threshold, labels, point) for answers in (validation, test))
-    return CascadeFit(threshold, differing, missed, *figures)
+    return CascadeFit(threshold, differing, missed, *figures, unshifted, fits)
+
+
+def _agreeing(answers: Answers, agreement: float) -> tuple[float, Promise]:
+    """The lowest threshold that keeps the promise of an agreement, and that promise."""
+    differing = Promise.by_order_statistic(len(answers.targets), round(1 - agreement, 9))
+    differs = answers.small.argmax(axis=1) != answers.full.argmax(axis=1)
+    return max(LEAST_CALLED, _above(answers.confidence[differs], differing.allowed)), differing
+
+
+def _nothing_answered(images: int, unshifted: float, alone: Mapping[str, tuple[float, Promise]]) -> str:
+    worst = max(alone, key=lambda shift: alone[shift][0], default=None)
+    if worst is None or unshifted >= alone[worst][0]:
+        where, option = "", "--min-agreement"
+    else:
+        where, option = f' under "{worst}"', "--min-shifted-agreement"
+    return (
+        f"no threshold keeps what is demanded: on {images} validation images{where}, the small model errs where it is "
+        "most confident, and the full one would answer all; take a small model that is nearer to the full one, or "
+        f"lower {option}"
+    )
 
 
 def _above(confidence: NDArray[np.float64], allowed: int) -> float:

@@ -9,16 +9,18 @@ from pathlib import Path
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, checked, listed_artifacts, write_cascade_manifest
 from cxr_edge.artifacts.cascade import SMALL_REFERENCES, Cascade, Member, require_fit_together
+from cxr_edge.artifacts.gate import Gate
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import CascadeEntry
 from cxr_edge.artifacts.parity_result import RecordedParity
-from cxr_edge.data.split import run_split
+from cxr_edge.data.split import Split, run_split
 from cxr_edge.errors import ArtifactError, OptionError
-from cxr_edge.evaluation.cascade_fit import Answers, CascadeFit, fit_cascade
-from cxr_edge.evaluation.conditions import LABELLED_PART, VALIDATION, Scope
+from cxr_edge.evaluation.cascade_fit import Answers, CascadeDemands, CascadeFit, fit_cascade
+from cxr_edge.evaluation.conditions import LABELLED_PART, VALIDATION, Condition, Scope, conditions_of
 from cxr_edge.evaluation.demands import gate_of
 from cxr_edge.evaluation.logits import floor_of
 from cxr_edge.evaluation.operating_record import OperatingRecord, operating_record_of
+from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.exporting.verify import Probabilities, Reference, preferred_session, reference_of
 from cxr_edge.files import new_folder, sha256_of
 from cxr_edge.progress import Stage, silently
@@ -30,15 +32,24 @@ from cxr_edge.training.classifier import compiled, load_classifier
 
 @dataclass(frozen=True)
 class CascadeOptions:
-    """Which artifacts of two runs, and the demanded agreement with the full one. Raises OptionError out of range."""
+    """Which artifacts of two runs, and the demanded agreement with the full one, on images as they are and under each
+    shift. Raises OptionError out of range.
+    """
 
     quantization: Quantization = Quantization.INT8
     format: ArtifactFormat = ArtifactFormat.TFLITE
     min_agreement: float = 0.995
+    min_shifted_agreement: float = Gate.min_shifted_agreement
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_agreement <= 1:
-            raise OptionError(f"--min-agreement {self.min_agreement}: a share above 0 and up to 1 is needed")
+        for name in ("min_agreement", "min_shifted_agreement"):
+            if not 0 < (share := getattr(self, name)) <= 1:
+                raise OptionError(f"--{name.replace('_', '-')} {share}: a share above 0 and up to 1 is needed")
+
+    @property
+    def demands(self) -> CascadeDemands:
+        """What the threshold is fitted to."""
+        return CascadeDemands(self.min_agreement, self.min_shifted_agreement)
 
 
 @dataclass(frozen=True)
@@ -52,11 +63,14 @@ class MadeCascade:
 
 @dataclass(frozen=True)
 class _Scored:
-    """A model of the cascade, the title of its runtime, and its probabilities under each condition of the reference."""
+    """A model of the cascade, the title of its runtime, and its probabilities: under each condition of the reference,
+    and of the validation images under each shift.
+    """
 
     artifact: Artifact
     runtime: str
     answers: tuple[Probabilities, ...]
+    shifted: tuple[Probabilities, ...]
 
 
 def cascade_of_runs(
@@ -84,9 +98,10 @@ def cascade_of_runs(
     if folder.exists():
         raise OptionError(f"--output {folder}: exists already; name another folder, or remove it")
     reference = _reference(runs[1], pair[1], stage)
-    scored = [_scored(artifact, reference, stage) for artifact in pair]
+    scored = [_scored(artifact, reference, runs[1].phantoms, stage) for artifact in pair]
     validation, test = (_answers(reference, scored, part) for part in (VALIDATION, LABELLED_PART))
-    fit = fit_cascade(validation, test, pair[1].labels, rule, options.min_agreement)
+    shifted = _shifted_answers(reference.split, scored, runs[1].phantoms)
+    fit = fit_cascade(validation, shifted, test, pair[1].labels, rule, options.demands)
     combined = [
         Answers(first, second, reference.targets).combined(fit.threshold)
         for first, second in zip(*(own.answers for own in scored), strict=True)
@@ -144,11 +159,32 @@ def _reference(run: Run, full: Artifact, stage: Stage) -> Reference:
     )
 
 
-def _scored(artifact: Artifact, reference: Reference, stage: Stage) -> _Scored:
+def _scored(artifact: Artifact, reference: Reference, phantoms: bool, stage: Stage) -> _Scored:
     runtime, session = preferred_session(artifact.path, artifact.format)
-    with stage(f"asking {artifact.path.parent.parent.name}/{artifact.name}", reference.images) as bar:
+    conditions = _shifted_validation(reference.split, artifact.image_size, phantoms)
+    images = reference.images + sum(map(len, conditions))
+    with stage(f"asking {artifact.path.parent.parent.name}/{artifact.name}", images) as bar:
         answers = reference.score(session, bar.tick, [artifact.image_size])
-    return _Scored(artifact, runtime, answers)
+        shifted = tuple(score_images(session, condition.pixels(), bar.tick) for condition in conditions)
+    return _Scored(artifact, runtime, answers, shifted)
+
+
+def _shifted_validation(split: Split, size: int, phantoms: bool) -> tuple[Condition, ...]:
+    """All validation images under each shift: an agreement is promised by their number. Of phantoms, as few as the gate
+    looks at.
+    """
+    most = Scope.of_export(phantoms).shifted[VALIDATION] if phantoms else len(split.part(VALIDATION))
+    return conditions_of(split, size, Scope({}, {VALIDATION: most}))
+
+
+def _shifted_answers(split: Split, scored: list[_Scored], phantoms: bool) -> dict[str, Answers]:
+    """By the name of the shift. Which images they are does not depend on the size."""
+    targets, answers = split.targets(VALIDATION), {}
+    conditions = _shifted_validation(split, scored[1].artifact.image_size, phantoms)
+    for condition, *both in zip(conditions, *(own.shifted for own in scored), strict=True):
+        assert condition.shift is not None
+        answers[condition.shift.name] = Answers(*both, targets[condition.rows])
+    return answers
 
 
 def _answers(reference: Reference, scored: list[_Scored], part: str) -> Answers:

@@ -118,7 +118,11 @@ def cascade(evidence: Evidence) -> str:
             str(own.images),
             *(f"{100 * count / own.images:.1f} %" for count in (own.escalated, own.images - own.differing, own.right)),
         ]
-        for part, own in (("validation", fit.validation), ("test", fit.test))
+        for part, own in (
+            ("validation", fit.validation),
+            *((f"validation, {own.shift}", own.figures) for own in fit.shifts),
+            ("test", fit.test),
+        )
     ]
     small, full = (artifact.small.metadata.training, artifact.full.metadata.training)
     return section(

@@ -16,8 +16,13 @@ from cxr_edge.wording import counted
 
 def show_fit(fit: CascadeFit) -> None:
     """The threshold, what it does on the validation and test images, and what it promises."""
-    rows = [_row("validation", fit.validation), _row("test", fit.test)]
-    columns = ["part", "images", "to full %", "same class %", "right %", "full's right %", "missed (full's)"]
+    needed = "-" if fit.unshifted_threshold is None else shown(fit.unshifted_threshold)
+    rows = [
+        _row("validation", needed, fit.validation),
+        *(_row(f"validation, {own.shift}", shown(own.threshold), own.figures) for own in fit.shifts),
+        _row("test", "-", fit.test),
+    ]
+    columns = ["part", "needs %", "images", "to full %", "same class %", "right %", "full's right %", "missed (full's)"]
     show_table("Cascade against its full model", columns, rows, texts=1)
     for line in fit_lines(fit):
         show(line)
@@ -44,8 +49,8 @@ def fit_lines(fit: CascadeFit) -> list[str]:
     ]
 
 
-def _row(part: str, figures: CascadeFigures) -> list[str]:
+def _row(part: str, needed: str, figures: CascadeFigures) -> list[str]:
     images = figures.images
     shares = (figures.escalated, images - figures.differing, figures.right, figures.full_right)
     missed = "-" if figures.missed is None else f"{figures.missed} ({figures.full_missed})"
-    return [part, str(images), *(percent(share / images) for share in shares), missed]
+    return [part, needed, str(images), *(percent(share / images) for share in shares), missed]
