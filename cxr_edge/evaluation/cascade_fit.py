@@ -188,15 +188,15 @@ def fit_cascade(
         confidence = validation.confidence[lost & ~by_full]
         unshifted = max(unshifted, _above(confidence, missed.allowed - int(by_full.sum())))
     alone = {shift: _agreeing(answers, demands.shifted_agreement) for shift, answers in shifted.items()}
-    threshold = max(unshifted, *(own for own, _ in alone.values()), LEAST_CALLED)
+    threshold = max(unshifted, *(needed for needed, _ in alone.values()), LEAST_CALLED)
     if not (validation.confidence >= threshold).any():
         raise GateError(_nothing_answered(len(validation.targets), unshifted, alone))
     fits = tuple(
         ShiftedFit(shift, *alone[shift], _figures(answers, threshold, labels, point))
         for shift, answers in shifted.items()
     )
-    figures = (_figures(answers, threshold, labels, point) for answers in (validation, test))
-    return CascadeFit(threshold, differing, missed, *figures, unshifted, fits)
+    own, other = (_figures(answers, threshold, labels, point) for answers in (validation, test))
+    return CascadeFit(threshold, differing, missed, own, other, unshifted, fits)
 
 
 def _agreeing(answers: Answers, agreement: float) -> tuple[float, Promise]:

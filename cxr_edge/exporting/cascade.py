@@ -181,9 +181,9 @@ def _shifted_answers(split: Split, scored: list[_Scored], phantoms: bool) -> dic
     """By the name of the shift. Which images they are does not depend on the size."""
     targets, answers = split.targets(VALIDATION), {}
     conditions = _shifted_validation(split, scored[1].artifact.image_size, phantoms)
-    for condition, *both in zip(conditions, *(own.shifted for own in scored), strict=True):
+    for condition, small, full in zip(conditions, scored[0].shifted, scored[1].shifted, strict=True):
         assert condition.shift is not None
-        answers[condition.shift.name] = Answers(*both, targets[condition.rows])
+        answers[condition.shift.name] = Answers(small, full, targets[condition.rows])
     return answers
 
 
