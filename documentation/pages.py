@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from documentation.chart import latency_against_accuracy
 from documentation.commands import command_pages
 from documentation.picture import way
 from documentation.tables import TABLES
+from documentation.tradeoff import tradeoff_picture, tradeoff_table
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -23,9 +23,10 @@ def generated_pages() -> dict[Path, str]:
         KeyError: a page asks for a table that there is none of.
     """
     pages = {DOCS / "commands" / name: text for name, text in command_pages().items()}
-    pages |= {DOCS / "way.svg": way(), DOCS / "latency.svg": latency_against_accuracy()}
+    pages |= {DOCS / "way.svg": way(), DOCS / "tradeoff.svg": tradeoff_picture()}
+    tables = {**TABLES, "tradeoff": tradeoff_table}
     for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
         text = path.read_text(encoding="utf-8")
         if path not in pages and _TABLE.search(text):
-            pages[path] = _TABLE.sub(lambda match: f"{match[1]}\n{TABLES[match['name']]()}\n{match[3]}", text)
+            pages[path] = _TABLE.sub(lambda match: f"{match[1]}\n{tables[match['name']]()}\n{match[3]}", text)
     return pages

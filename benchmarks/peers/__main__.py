@@ -3,10 +3,10 @@
     python -m benchmarks.peers [--run DIR] [--work DIR] [--images N] [--queries N] [--seconds S] [--json FILE]
 
 The run's bundle should hold none, int8 and int8-ptq in both formats (`cxr-edge export --quantize all`); the peers'
-tools come with `pip install 'cxr-edge[peers]'`. All peers are calibrated on the images that ours were calibrated on.
-Everything is measured interleaved, first with one thread, then with all that are usable; OpenVINO computes what is not
-int8 in float32, as the others do. The peers' files are kept in the work folder, and remade when a tool or the bundle
-has changed.
+tools come with `pip install 'cxr-edge[peers]'`, but for the `litert` command (`pipx install 'litert-cli[quantize]'`).
+All peers are calibrated on the images that ours were calibrated on. Everything is measured interleaved, first with one
+thread, then with all that are usable; OpenVINO computes what is not int8 in float32, as the others do. The peers' files
+are kept in the work folder, and remade when a tool or the bundle has changed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from __future__ import annotations
 import argparse
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers.build import PEERS, build_peers
+from benchmarks.peers.build import PEERS, build_peers, versions_of
 from benchmarks.peers.measure import KERAS, Plan, Row, measure_rows
 from benchmarks.peers.report import show_rows, show_targets
 from benchmarks.peers.targets import LATENCY_TARGETS, judge_latency, judge_size
@@ -125,11 +124,11 @@ def compare(run: Run, work: Path, images: int | None, queries: int, seconds: flo
 
 def _peer_versions() -> dict[str, str]:
     """Of every package that makes a peer's file, those installed."""
-    versions = {}
-    for name in sorted({name for peer in PEERS for name in peer.packages}):
-        with suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions
+    versions: dict[str, str] = {}
+    for peer in PEERS:
+        with suppress(RuntimeError):
+            versions |= versions_of(peer)
+    return dict(sorted(versions.items()))
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ makes one of them, as `build_peers` does in a separate process.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,8 @@ class Peer:
     build: Callable[[Source, Path], None]
     #: Of the files it consists of; the last is the one that a runtime is given.
     suffixes: tuple[str, ...]
+    #: A command with an environment of its own, which has the distributions; empty for this environment.
+    command: str = ""
 
     def path(self, work: Path) -> Path:
         return work / f"{self.name}{self.suffixes[-1]}"
@@ -73,6 +76,11 @@ PEERS = (
         "litert_quantizer", "litert-quantizer", "litert", _FLOAT_TFLITE,
         ("litert-quantizer",), conversions.litert_quantizer, _TFLITE,
     ),
+    # It pins an older LiteRT than this project's: pipx install 'litert-cli[quantize]'.
+    Peer(
+        "litert_command", "litert quantize", "litert", _FLOAT_TFLITE,
+        ("litert-cli", "ai-edge-quantizer"), conversions.litert_command, _TFLITE, "litert",
+    ),
     Peer(
         "nncf_onnx", "NNCF, from ONNX", "openvino_runtime", _FLOAT_ONNX,
         ("nncf", "openvino"), conversions.nncf_from("onnx"), _OPENVINO,
@@ -89,11 +97,33 @@ def _key(peer: Peer, artifacts: list[Artifact]) -> JsonObject:
     made_from = [artifact for artifact in artifacts if (artifact.quantization, artifact.format) == peer.source]
     if not made_from:
         raise RuntimeError("the bundle lacks xception-{}.{}: export it".format(*peer.source))
+    return {"source_sha256": made_from[0].sha256, "packages": versions_of(peer)}
+
+
+def versions_of(peer: Peer) -> dict[str, str]:
+    """Of the distributions that make the peer's file. Raises RuntimeError for one that is missing."""
+    if peer.command:
+        return _versions_elsewhere(peer)
     try:
-        versions = {package: metadata.version(package) for package in peer.packages}
+        return {package: metadata.version(package) for package in peer.packages}
     except metadata.PackageNotFoundError as missing:
         raise RuntimeError(f"{missing.name} is not installed here: pip install 'cxr-edge[peers]'") from None
-    return {"source_sha256": made_from[0].sha256, "packages": versions}
+
+
+_ASK = "import json, sys; from importlib.metadata import version; print(json.dumps([version(n) for n in sys.argv[1:]]))"
+
+
+def _versions_elsewhere(peer: Peer) -> dict[str, str]:
+    """From the interpreter beside the command, whose environment it is."""
+    program = shutil.which(peer.command)
+    if program is None:
+        raise RuntimeError(f"{peer.command} is not on the PATH: pipx install 'litert-cli[quantize]'")
+    asked = [Path(program).resolve().with_name("python"), "-c", _ASK, *peer.packages]
+    try:
+        answer = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        raise RuntimeError(f"{program}: {', '.join(peer.packages)} are not installed beside it") from None
+    return dict(zip(peer.packages, json.loads(answer), strict=True))
 
 
 def build_peers(run: Run, work: Path) -> dict[str, str]:

@@ -7,9 +7,11 @@ Each function writes to a path it is given, and may leave other files beside it.
 from __future__ import annotations
 
 import math
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.files import write_json
 from cxr_edge.runs import Run
 
 if TYPE_CHECKING:
@@ -161,6 +164,50 @@ def litert_quantizer(source: Source, path: Path) -> None:
         quantizing.update_quantization_recipe(".*", kept, algorithm_key=AlgorithmName.NO_QUANTIZE)
     ranges = quantizing.calibrate({"serving_default": [{"image": image} for image in source.single_images()]})
     path.write_bytes(quantizing.quantize(ranges).quantized_model)
+
+
+#: litert-quantizer's recipe `static_wi8_ai8`, without what fails or rounds the probabilities; see `litert_quantizer`.
+_STATIC_INT8 = [
+    {
+        "regex": ".*",
+        "operation": "*",
+        "algorithm_key": "min_max_uniform_quantize",
+        "op_config": {
+            "activation_tensor_config": {
+                "num_bits": 8,
+                "symmetric": False,
+                "granularity": "TENSORWISE",
+                "dtype": "INT",
+            },
+            "weight_tensor_config": {"num_bits": 8, "symmetric": True, "granularity": "CHANNELWISE", "dtype": "INT"},
+            "compute_precision": "INTEGER",
+        },
+    },
+    *(
+        {"regex": ".*", "operation": kept, "algorithm_key": "no_quantize", "op_config": {"compute_precision": "FLOAT"}}
+        for kept in ("OUTPUT", "DIV")
+    ),
+]
+_CALIBRATION = """
+import pathlib
+import numpy
+
+def get_calibration_data():
+    images = numpy.load(pathlib.Path(__file__).with_name("images.npy"))
+    return {"serving_default": [{"image": image} for image in images]}
+"""
+
+
+def litert_command(source: Source, path: Path) -> None:
+    """Our float32 TFLite file by Google's `litert quantize`, which runs in an environment of its own."""
+    with TemporaryDirectory(dir=path.parent) as name:
+        folder = Path(name)
+        (folder / "calibration.py").write_text(_CALIBRATION, encoding="utf-8")
+        write_json(folder / "recipe.json", _STATIC_INT8)
+        np.save(folder / "images.npy", np.stack(source.single_images()))
+        files = ("--custom-recipe", folder / "recipe.json", "--calibration-data", folder / "calibration.py")
+        model = source.artifact("float32", "tflite").resolve()
+        subprocess.run(["litert", "quantize", model, *files, "--output", path], check=True)
 
 
 def nncf_from(kind: str) -> Callable[[Source, Path], None]:
