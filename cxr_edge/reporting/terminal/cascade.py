@@ -15,14 +15,23 @@ from cxr_edge.wording import counted
 
 
 def show_fit(fit: CascadeFit) -> None:
-    """The threshold, what it does on the validation and test images, and what it promises."""
+    """The threshold, what it does on the validation images, under each shift, and on the test images, and its promises."""
     needed = "-" if fit.unshifted_threshold is None else shown(fit.unshifted_threshold)
     rows = [
         _row("validation", needed, fit.validation),
-        *(_row(f"validation, {own.shift}", shown(own.threshold), own.figures) for own in fit.shifts),
+        *(_row(own.shift, shown(own.threshold), own.figures) for own in fit.shifts),
         _row("test", "-", fit.test),
     ]
-    columns = ["part", "needs %", "images", "to full %", "same class %", "right %", "full's right %", "missed (full's)"]
+    columns = [
+        "part or shift",
+        "needs %",
+        "images",
+        "to full %",
+        "same class %",
+        "right %",
+        "full's right %",
+        "missed (full's)",
+    ]
     show_table("Cascade against its full model", columns, rows, texts=1)
     for line in fit_lines(fit):
         show(line)
