@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from documentation.card import root_card
 from documentation.commands import command_pages
 from documentation.picture import way
 from documentation.tables import TABLES
@@ -24,6 +25,7 @@ def generated_pages() -> dict[Path, str]:
     """
     pages = {DOCS / "commands" / name: text for name, text in command_pages().items()}
     pages |= {DOCS / "way.svg": way(), DOCS / "tradeoff.svg": tradeoff_picture()}
+    pages[ROOT / "MODEL_CARD.md"] = root_card()
     tables = {**TABLES, "tradeoff": tradeoff_table}
     for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
         text = path.read_text(encoding="utf-8")

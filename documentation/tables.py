@@ -90,7 +90,7 @@ def parity() -> str:
 def shifted() -> str:
     """int8 on images nobody tuned on, by `benchmarks.int8_shift`."""
     records = [_json(path) for path in sorted((RESULTS / "int8-shift").glob("*.json"))]
-    return _shift_table([(_trained_as(record), row) for record in records for row in _by_images(record)])
+    return _shift_table([(trained_as(record), row) for record in records for row in _by_images(record)])
 
 
 def peers_shifted() -> str:
@@ -100,7 +100,7 @@ def peers_shifted() -> str:
     """
     records = [_json(path) for path in sorted((RESULTS / "int8-shift-peers").glob("*.json"))]
     rows = [
-        (_trained_as(record), row)
+        (trained_as(record), row)
         for record in records
         for row in record["rows"]
         if row["images_of"] == "second_release" and row["file"] != "tf2onnx.from_keras QAT"
@@ -113,7 +113,7 @@ def student_shifted() -> str:
     return _shift_table([("student", row) for row in _by_images(_json(STUDENT / "int8-shift.json"))])
 
 
-def _trained_as(record: Any) -> str:
+def trained_as(record: Any) -> str:
     return f"{record['training']['image_size']} px, seed {record['training']['seed']}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from cxr_edge.intervals import Interval, wilson_interval
 from cxr_edge.records import JsonObject
@@ -27,8 +26,9 @@ class _Measured:
     points: tuple[JsonObject, ...]
 
 
-def _measured(folder: Path = RESULTS / "tradeoff") -> _Measured:
+def _measured() -> _Measured:
     """Raises ValueError if records are of different images or machines: their points are not to be compared."""
+    folder = RESULTS / "tradeoff"
     records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
     latest = {
         (point["title"], point["runtime"]): point

@@ -15,7 +15,7 @@ from cxr_edge.wording import counted
 
 
 def show_fit(fit: CascadeFit) -> None:
-    """The threshold, what it does on the validation images, under each shift, and on the test images, and its promises."""
+    """The threshold, what it does on validation images, shifted too, and on test images, and what it promises."""
     needed = "-" if fit.unshifted_threshold is None else shown(fit.unshifted_threshold)
     rows = [
         _row("validation", needed, fit.validation),
