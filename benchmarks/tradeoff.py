@@ -213,6 +213,11 @@ def show_points(points: list[Point], images_of: str) -> None:
     show_table(f"{points[0].images} images of {images_of}, {THREADS} thread", columns, rows, texts=2)
 
 
+def _short(word: str) -> str:
+    """A path by its last two names: a bundle's own says nothing, and the rest is of this machine."""
+    return "/".join(Path(word).parts[-2:])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", type=Path, action="append", required=True, help="repeatable")
@@ -244,7 +249,7 @@ def main() -> None:
         record = TradeoffRecord(
             cxr_edge=__version__,
             date=datetime.now(UTC).isoformat(timespec="seconds"),
-            command=("python", "-m", "benchmarks.tradeoff", *(Path(word).name for word in sys.argv[1:])),
+            command=("python", "-m", "benchmarks.tradeoff", *map(_short, sys.argv[1:])),
             machine=describe_machine(),
             threads=THREADS,
             images_of=options.data.name,

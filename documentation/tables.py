@@ -154,6 +154,49 @@ def cascade_speed() -> str:
     return _interleaved(read_record(STUDENT / "cascade.json").rows)
 
 
+def _cascade_demands() -> Any:
+    return _json(STUDENT / "cascade-shift.json")["demands"]
+
+
+def cascade_shift() -> str:
+    """What a cascade costs by what is demanded under each shift, by `benchmarks.cascade_shift`."""
+    rows = []
+    for own in _cascade_demands():
+        demand = own["shifted_agreement"]
+        named = "-" if demand is None else f"{percent(demand, 0)} %"
+        if own["threshold"] is None:
+            rows.append([named, "none", *["-"] * 5])
+            continue
+        for images_of in dict.fromkeys(cell["images_of"] for cell in own["cells"]):
+            cells = [cell for cell in own["cells"] if cell["images_of"] == images_of]
+            plain, *shifted = cells
+            worst = max(shifted, key=lambda cell: int(cell["differing"]))
+            rows.append(
+                [
+                    named,
+                    f"{100 * own['threshold']:.5g}",
+                    f"{images_of} ({plain['images']})",
+                    percent(plain["escalated"] / plain["images"]),
+                    percent(1 - plain["differing"] / plain["images"]),
+                    percent(sum(cell["escalated"] for cell in shifted) / (len(shifted) * plain["images"])),
+                    f"{percent(1 - worst['differing'] / worst['images'])} ({worst['shift']})",
+                ]
+            )
+    columns = ["demanded under each shift", "threshold %", "images", "to the full model %", "same class %"]
+    return markdown_table([*columns, "under shifts: to the full model %", "same class under the worst %"], rows)
+
+
+def cascade_shift_needs() -> str:
+    """What a pair does under each shift of the test images, by `benchmarks.cascade_shift`."""
+    rows = []
+    for cell in _cascade_demands()[0]["cells"]:
+        if cell["images_of"] == "test":
+            shares = [cell[name] / cell["images"] for name in ("full_right", "small_right", "needed")]
+            rows.append([cell["shift"] or "as they are", *map(percent, shares)])
+    columns = ["shift", "teacher right %", "student right %", "must go on %"]
+    return markdown_table(columns, rows)
+
+
 def _interleaved(rows: Iterable[Row]) -> str:
     lines = []
     for row in rows:
@@ -437,6 +480,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "arm": arm,
     "audited-classes": audited_classes,
+    "cascade-shift": cascade_shift,
+    "cascade-shift-needs": cascade_shift_needs,
     "cascade-speed": cascade_speed,
     "commands-cost": commands_cost,
     "cuda-nodes": cuda_nodes,

@@ -13,7 +13,9 @@ from documentation.pages import generated_pages
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(DOCS.rglob("*.md"))
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "MODEL_CARD.md")] + sorted(
+    DOCS.rglob("*.md")
+)
 
 
 def test_what_is_generated_is_not_stale() -> None:
