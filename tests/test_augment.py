@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from cxr_edge.phantoms.drawing import draw_phantom
-from cxr_edge.training.augment import Augmentation, augment, augmentation_draws
-from cxr_edge.training.batches import Batches
+from cxr_edge.train_options import completed
+from cxr_edge.training.augment import MILD, Augmentation, augment, augmentation_draws
+from cxr_edge.training.batches import Batches, augmentation_of
 
 COUNT, SIZE = 80, 64
 NOTHING = Augmentation(
@@ -109,3 +111,10 @@ def test_a_batch_has_the_classes_in_equal_parts_and_images_without_label_once() 
         targets = np.concatenate([labels for _, labels in batch])
         assert targets.sum(axis=0).tolist() == [6, 6, 6]
         assert (targets.sum(axis=1) == 0).sum() == 6
+
+
+def test_a_training_from_scratch_gets_mild_changes_alone(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.h5"
+    weights.touch()
+    assert augmentation_of(completed({"phantoms": 12})) == MILD
+    assert augmentation_of(completed({"phantoms": 12, "weights": str(weights)})) == Augmentation()
