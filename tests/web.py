@@ -48,12 +48,6 @@ needs_page = pytest.mark.skipif(
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
 
-@pytest.fixture
-def installed_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The built page, found whether or not `make web` has installed it too."""
-    monkeypatch.syspath_prepend(WEB)
-
-
 def _model() -> bytes:
     """A heat map of 3 x 3 places by their brightness, and its mean through a softmax."""
     nodes = [
