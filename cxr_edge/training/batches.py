@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import Split
 from cxr_edge.data.store import DecodedImages
+from cxr_edge.processors import usable_cores
 from cxr_edge.training.augment import Augmentation, augment, augmentation_draws
 from cxr_edge.training.backend import tf
 
@@ -80,7 +81,14 @@ class Batches:
 
         # One core prepares 600 images of 299 px per second, two 1300; a GPU may need more. The order is preserved.
         elements = tf.data.Dataset.range(self.steps * share.parts)
-        return elements.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(4)
+        return elements.map(prepare, num_parallel_calls=usable_cores()).prefetch(4).with_options(_options())
+
+
+def _options() -> Any:
+    """Without autotuning, whose thread many an epoch waited for at its end, asleep for 1 to 7 s."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def class_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
