@@ -26,10 +26,17 @@ web: $(VENV)/.installed
 	cd web && npm ci --ignore-scripts --no-audit --no-fund && npm run check && npm run build
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable web
 
-# No broken link, no page outside the navigation; into site/.
+# No broken link, no page outside the navigation; into site/. With a live demo, if its page has been built by make web.
+PAGE := web/cxr_edge_web/files.json
 docs: $(VENV)/.installed-docs
 	$(VENV)/bin/python -m documentation
+	@if [ -e $(PAGE) ]; then $(MAKE) --no-print-directory live-demo/page.json; else \
+	  echo "no live demo: make web builds the page that it takes, and needs Node.js"; fi
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
+# A small network is trained for it, in less than a minute.
+live-demo/page.json: $(PAGE) documentation/live_demo.py
+	$(VENV)/bin/python -m documentation.live_demo
 
 $(VENV)/.installed-docs: $(VENV)/.installed requirements/docs.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt

@@ -30,14 +30,14 @@ from cxr_edge.training.backend import tf
 imported = time.monotonic()
 from cxr_edge.cli import main
 from cxr_edge.training import loop
-found = {"import_s": imported - start}
+figures = {"import_s": imported - start}
 def begin(self, batch, logs=None):
-    found["to_first_step_s"] = time.monotonic() - imported
+    figures["to_first_step_s"] = time.monotonic() - imported
 def end(self, batch, logs=None):
-    found["to_its_end_s"] = time.monotonic() - imported
-    print(json.dumps(found), flush=True)
+    figures["to_its_end_s"] = time.monotonic() - imported
+    print(json.dumps(figures), flush=True)
     os._exit(0)
-loop._Progress.on_train_batch_begin, loop._Progress.on_train_batch_end = begin, end
+loop._Ticker.on_train_batch_begin, loop._Ticker.on_train_batch_end = begin, end
 sys.argv[0] = "cxr-edge"
 main()
 """

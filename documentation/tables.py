@@ -339,6 +339,44 @@ def web_speed() -> str:
     return markdown_table(columns, rows)
 
 
+def web_answers() -> str:
+    """Of the page beside the package, on the same files and the same model, by `benchmarks.web_answers`."""
+    rows = []
+    for path in sorted((RESULTS / "web" / "answers").glob("*.json")):
+        record = _json(path)
+        for row in record["rows"]:
+            margin = row["margin_where_top_differs"]
+            rows.append(
+                [
+                    f"`{record['artifact']}`",
+                    f"{row['files']} ({row['images']})",
+                    str(row["same_decoded"]),
+                    str(row["same_resized"]),
+                    f"{row['same_top']}{'' if margin is None else f' (others: margin up to {margin:.2f})'}",
+                    str(row["same_decision"]),
+                    f"{row['largest_difference']:.4f}" if row["largest_difference"] >= 5e-5 else "under 0.0001",
+                ]
+            )
+    columns = ["model", "files", "same pixels decoded", "same model input", "same class", "same decision"]
+    return markdown_table([*columns, "largest difference of a probability"], rows)
+
+
+def browser_decoders() -> str:
+    """How far a browser's own decoder is from the page's and the package's pixels, by `benchmarks.web_answers`."""
+    record = _json(RESULTS / "web" / "answers" / "int8-128px.json")
+    rows = [
+        [
+            f"{row['files']} ({row['images']})",
+            str(row["browser_decoder_same"]),
+            str(row["browser_decoder_largest"]),
+            f"{row['browser_decoder_mean']:.1f}",
+        ]
+        for row in record["rows"]
+    ]
+    columns = [f"files, decoded by {record['browser']}", "same pixels", "largest difference, grey values"]
+    return markdown_table([*columns, "mean, of the other files"], rows)
+
+
 def cuda_nodes() -> str:
     """What ONNX Runtime's CUDA provider takes, by `benchmarks.cuda_nodes`."""
     rows = []
@@ -437,6 +475,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "arm": arm,
     "audited-classes": audited_classes,
+    "browser-decoders": browser_decoders,
     "cascade-speed": cascade_speed,
     "commands-cost": commands_cost,
     "cuda-nodes": cuda_nodes,
@@ -456,5 +495,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "shortcuts": shortcuts,
     "student-shifted": student_shifted,
     "student-speed": student_speed,
+    "web-answers": web_answers,
     "web-speed": web_speed,
 }

@@ -108,8 +108,7 @@ def test_the_shares_of_a_batch_are_the_batch_augmented_alike() -> None:
 
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (13, 12, 12, 1), dtype=np.uint8)
-    targets, weights = np.eye(13, dtype=np.float32), np.ones(13, np.float32)
-    batches = Batches(images, targets, weights, batch_size=6, seed=3)
+    batches = Batches(images, np.arange(13), 13, batch_size=6, seed=3)
     whole = list(batches.epoch(2).as_numpy_iterator())
     # Of three replicas, the first worker has two.
     first = list(batches.epoch(2, Share(0, 2, 3)).as_numpy_iterator())

@@ -85,7 +85,7 @@ def test_no_thread_is_waited_for_at_the_end_of_an_epoch() -> None:
     """tf.data's autotuning has one that sleeps for seconds, in one of two epochs or so."""
     from cxr_edge.training.batches import Batches
 
-    batches = Batches(np.zeros((9, 8, 8, 1), np.uint8), np.zeros((9, 3), np.float32), np.ones(9, np.float32), 4, seed=0)
+    batches = Batches(np.zeros((9, 8, 8, 1), np.uint8), np.arange(9) % 3, classes=3, batch_size=4, seed=0)
     assert batches.epoch(0).options().autotune.enabled is False
     assert len(list(batches.epoch(0))) == 2
 

@@ -13,9 +13,14 @@ import pytest
 
 from cxr_edge.artifacts.bundle import read_bundle
 from cxr_edge.files import sha256_of, write_json
+from cxr_edge.web.folder import write_page
+from cxr_edge.web.page import built_page
 from cxr_edge.web.server import PageServer
 from tests.conftest import Cli
 from tests.web import write_web_bundle
+
+#: A file of ONNX Runtime Web, as web/build.mjs names it.
+FOR_WEBGPU = "ort/ort.webgpu.min.mjs"
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +30,15 @@ def web_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package with a page of two files, in place of the one that takes Node.js to build."""
+    """A package with a page of three files, in place of the one that takes Node.js to build."""
     package = tmp_path / "site" / "cxr_edge_web"
     (package / "page" / "ort").mkdir(parents=True)
     (package / "__init__.py").write_text("")
     policy = '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'">'
     (package / "page" / "index.html").write_text(f"<!doctype html>{policy}")
-    (package / "page" / "ort" / "ort.mjs").write_text("export {};")
-    files = ("index.html", "ort/ort.mjs")
+    files = ("index.html", "ort/ort.mjs", FOR_WEBGPU)
+    for name in files[1:]:
+        (package / "page" / name).write_text("export {};")
     write_json(
         package / "files.json",
         [
@@ -58,7 +64,7 @@ def test_the_folder_holds_the_page_two_models_and_phantoms(
     assert [model["file"] for model in page["models"]] == ["xception-int8.onnx", "xception-float32.onnx"]
     assert [model["tolerance"] for model in page["models"]] == [0.05, 0.001]
     assert all((tmp_path / "page" / "examples" / name).is_file() for name in page["examples"])
-    assert (tmp_path / "page" / "ort" / "ort.mjs").is_file()
+    assert (tmp_path / "page" / "ort" / "ort.mjs").is_file() and (tmp_path / "page" / FOR_WEBGPU).is_file()
     # A bundle of its own, which the command line reads too.
     assert len(read_bundle(tmp_path / "page" / "model")) == 2
     again = cli("web", "--bundle", web_bundle, "--out", tmp_path / "page")
@@ -72,6 +78,14 @@ def test_other_content_is_another_version(cli: Cli, web_bundle: Path, stand_in: 
         assert cli("web", "--bundle", bundle, "--out", tmp_path / name).code == 0
     versions = [json.loads((tmp_path / name / "page.json").read_text())["version"] for name in "abc"]
     assert versions[0] == versions[1] != versions[2]
+    # int8 does not run on WebGPU.
+    assert (tmp_path / "c" / "ort" / "ort.mjs").is_file() and not (tmp_path / "c" / FOR_WEBGPU).exists()
+
+
+def test_further_warnings_come_before_those_about_the_model(web_bundle: Path, stand_in: Path, tmp_path: Path) -> None:
+    write_page(built_page(), (read_bundle(web_bundle)[0],), tmp_path / "page", ("a demo",))
+    warnings = json.loads((tmp_path / "page" / "page.json").read_text())["models"][0]["warnings"]
+    assert warnings[0] == "a demo" and "phantoms" in warnings[1]
 
 
 def test_without_the_page_the_way_to_it_is_named(

@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import csv
-import http.server
 import json
-import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +16,15 @@ from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 from cxr_edge.runs import Run
 from tests.conftest import Cli, assert_same_answers
 from tests.schemas import faults
-from tests.web import CHROMIUM, NODE, WEB, needs_browser, needs_page, needs_sources, write_web_bundle
+from tests.web import (
+    WEB,
+    needs_browser,
+    needs_page,
+    needs_sources,
+    served_plainly,
+    used,
+    write_web_bundle,
+)
 
 pytestmark = [needs_sources, needs_page, needs_browser, pytest.mark.slow]
 
@@ -39,42 +40,6 @@ def page(own_bundle: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyP
     result = cli("web", "--bundle", own_bundle, "--out", tmp_path / "page")
     assert result.code == 0, result.err
     return tmp_path / "page"
-
-
-@contextmanager
-def served_plainly(folder: Path) -> Iterator[str]:
-    """By a server that sets no headers of its own."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *arguments: object) -> None: ...
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def used(url: str, folder: Path, *steps: str, files: list[Path] | None = None, **others: str) -> dict[str, Any]:
-    """What was seen of the page after some of the steps of web/tests/page.mjs."""
-    (folder / "downloads").mkdir(exist_ok=True)
-    task = {
-        "url": url,
-        "chromium": CHROMIUM,
-        "steps": steps,
-        "files": list(map(str, files or [])),
-        "downloads": str(folder / "downloads"),
-        **others,
-    }
-    (folder / "task.json").write_text(json.dumps(task))
-    command = [str(NODE), str(WEB / "tests" / "page.mjs"), str(folder / "task.json")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
-    return seen
 
 
 @pytest.fixture

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -39,12 +46,6 @@ needs_page = pytest.mark.skipif(
     not (WEB / PACKAGE / "files.json").is_file(), reason="needs the page that make web builds"
 )
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-
-
-@pytest.fixture
-def installed_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The built page, found whether or not `make web` has installed it too."""
-    monkeypatch.syspath_prepend(WEB)
 
 
 def _model() -> bytes:
@@ -99,3 +100,39 @@ def write_web_bundle(folder: Path) -> Path:
         artifacts.append(read_artifact(path))
     write_manifest(folder, artifacts[0].metadata.shared, artifacts)
     return folder
+
+
+@contextmanager
+def served_plainly(folder: Path) -> Iterator[str]:
+    """By a server that sets no headers of its own."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *arguments: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def used(url: str, folder: Path, *steps: str, files: list[Path] | None = None, **others: str) -> dict[str, Any]:
+    """What was seen of the page after some of the steps of web/tests/page.mjs."""
+    (folder / "downloads").mkdir(exist_ok=True)
+    task = {
+        "url": url,
+        "chromium": CHROMIUM,
+        "steps": steps,
+        "files": list(map(str, files or [])),
+        "downloads": str(folder / "downloads"),
+        **others,
+    }
+    (folder / "task.json").write_text(json.dumps(task))
+    command = [str(NODE), str(WEB / "tests" / "page.mjs"), str(folder / "task.json")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = json.loads(done.stdout)
+    return seen

@@ -17,7 +17,8 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class Epoch:
-    """Results of an epoch: on the augmented and weighted training images, and afterwards on the validation split.
+    """Results of an epoch: on augmented training images, with the classes in equal parts, and afterwards on the
+    validation split.
 
     Of a student, loss and accuracy are against its teacher's answers, on the validation split against the labels.
     """

@@ -53,9 +53,9 @@ def channel_importance(
     loss_of = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
 
     @tf.function  # type: ignore[untyped-decorator]
-    def estimates(images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> list[tf.Tensor]:
+    def estimates(images: tf.Tensor, targets: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            loss = loss_of(targets, model(images, training=False), weights)
+            loss = loss_of(targets, model(images, training=False))
         gradients = tape.gradient(loss, gates)
         return [
             tf.square(factor * by_factor + offset * by_offset)
@@ -63,8 +63,8 @@ def channel_importance(
         ]
 
     scores = {group: np.zeros(width) for group, width in network.widths().items()}
-    for images, targets, weights in batches.epoch(0).take(steps):
-        for convolution, estimate in zip(convolutions, estimates(images, targets, weights), strict=True):
+    for images, targets in batches.epoch(0).take(steps):
+        for convolution, estimate in zip(convolutions, estimates(images, targets), strict=True):
             scores[convolution.writes] += estimate.numpy().astype(np.float64) / steps
         on_step()
     return scores

@@ -57,5 +57,5 @@ def take_statistics_anew(model: keras.Model, batches: Batches, steps: int) -> No
     def step(images: tf.Tensor) -> None:
         model(tf.image.resize(images, model.input_shape[1:3], antialias=True), training=True)
 
-    for images, _, _ in batches.epoch(0).take(steps):
+    for images, _ in batches.epoch(0).take(steps):
         step(images)

@@ -1,4 +1,4 @@
-"""Training images in shuffled, augmented batches."""
+"""Training images in shuffled, augmented batches in which each class is as frequent as any other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import Split
 from cxr_edge.data.store import DecodedImages
 from cxr_edge.processors import usable_cores
-from cxr_edge.training.augment import Augmentation, augment, augmentation_draws
+from cxr_edge.train_options import FROM_SCRATCH, TrainOptions
+from cxr_edge.training.augment import MILD, Augmentation, augment, augmentation_draws
 from cxr_edge.training.backend import tf
 
 
@@ -30,16 +31,14 @@ WHOLE = Share()
 
 @dataclass(frozen=True)
 class Batches:
-    """Training images with their targets.
-
-    `images` is uint8 `[N, S, S, 1]`, `targets` float32 `[N, ...]` (one-hot labels), `weights` float32 `[N]`.
-    """
+    """Training images, uint8 `[N, S, S, 1]`, with their label indices, int64 `[N]`: -1 where there is none."""
 
     images: NDArray[np.uint8] | DecodedImages
-    targets: NDArray[np.float32]
-    weights: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    classes: int
     batch_size: int
     seed: int
+    augmentation: Augmentation = MILD
 
     @property
     def steps(self) -> int:
@@ -52,34 +51,41 @@ class Batches:
         return min(self.batch_size, len(self.images))
 
     def epoch(self, number: int, share: Share = WHOLE) -> Any:
-        """The shuffled, augmented batches of an epoch, which depend only on the seed and the number, resumed or not.
+        """The batches of an epoch, which depend only on the seed and the number, resumed or not.
+
+        Images of a rare class come several times per epoch, each time augmented otherwise; of a frequent one, some come
+        in the next. Images without a label come once.
 
         Args:
             number: from 0.
             share: what of each batch is wanted; its parts follow each other.
+
+        Returns:
+            A TensorFlow data set of images, float32 `[B, S, S, 1]`, and one-hot labels, float32 `[B, K]`: all 0
+            without one.
         """
-        order = np.random.default_rng([self.seed, number]).permutation(len(self.images))
+        order = _balanced(self.labels, np.random.default_rng([self.seed, number]))
         batches = order[: self.steps * self.size].reshape(self.steps, self.size)
         # Images are read in the order of the disk; within a batch their order has no meaning.
         batches.sort(axis=1)
 
-        def gather(step: Any, part: Any) -> tuple[Any, Any, Any]:
+        def gather(step: Any, part: Any) -> tuple[Any, Any]:
             rows = batches[step][part :: share.of]
-            return self.images[rows], self.targets[rows], self.weights[rows]
+            return self.images[rows], self.labels[rows]
 
-        def prepare(index: Any) -> tuple[Any, Any, Any]:
+        def prepare(index: Any) -> tuple[Any, Any]:
             step, part = index // share.parts, share.first + index % share.parts
-            types = [tf.uint8, tf.float32, tf.float32]
-            images, targets, weights = tf.numpy_function(gather, [step, part], types)
+            images, labels = tf.numpy_function(gather, [step, part], [tf.uint8, tf.int64])
             images.set_shape([self.size // share.of, *self.images.shape[1:]])
-            targets.set_shape([self.size // share.of, *self.targets.shape[1:]])
-            weights.set_shape([self.size // share.of])
+            labels.set_shape([self.size // share.of])
             seed = tf.stack([tf.cast(self.seed, tf.int32), tf.cast(number * 1_000_003 + step, tf.int32)])
             # Drawn for the whole batch: an image is augmented alike whoever gets it.
-            draws = augmentation_draws(seed, self.size)[:, part :: share.of]
-            return augment(tf.cast(images, tf.float32), draws, Augmentation()), targets, weights
+            draws = augmentation_draws(seed, self.size, self.images.shape[1]).share(part, share.of)
+            images = augment(tf.cast(images, tf.float32), draws, self.augmentation)
+            return images, tf.one_hot(labels, self.classes)
 
-        # One core prepares 600 images of 299 px per second, two 1300; a GPU may need more. The order is preserved.
+        # One core prepares 200 images of 299 px per second, mildly augmented 450; a GPU may need several. The
+        # order is preserved.
         elements = tf.data.Dataset.range(self.steps * share.parts)
         return elements.map(prepare, num_parallel_calls=usable_cores()).prefetch(4).with_options(_options())
 
@@ -91,21 +97,35 @@ def _options() -> Any:
     return options
 
 
-def class_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-    """float32 `[K]`: inverse class frequency, mean weight 1 over the images."""
-    counts = np.bincount(targets, minlength=classes)
-    weights: NDArray[np.float32] = (len(targets) / (classes * np.maximum(counts, 1))).astype(np.float32)
-    return weights
+def _balanced(labels: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+    """As many indices as there are labels, shuffled: all those without a label, and the classes in equal parts.
+
+    A class is used up before any of its images comes again.
+    """
+    classes = np.unique(labels[labels >= 0])
+    share = -(-np.count_nonzero(labels >= 0) // max(1, len(classes)))
+    rows = [np.flatnonzero(labels < 0)]
+    for label in classes:
+        own = np.flatnonzero(labels == label)
+        rounds = -(-share // len(own))
+        rows.append(np.concatenate([random.permutation(own) for _ in range(rounds)])[:share])
+    return random.permutation(np.concatenate(rows))[: len(labels)]
 
 
-def training_batches(split: Split, image_size: int, batch_size: int, seed: int) -> Batches:
-    """The training part of a split as one-hot targets weighted by class."""
-    targets = split.targets("train")
-    classes = len(split.labels)
+def augmentation_of(options: TrainOptions) -> Augmentation:
+    """That of a training. From scratch, a few hundred steps learn nothing from images as varied as the full one's."""
+    return MILD if options.weights == FROM_SCRATCH else Augmentation()
+
+
+def training_batches(
+    split: Split, image_size: int, batch_size: int, seed: int, augmentation: Augmentation = MILD
+) -> Batches:
+    """The training part of a split."""
     return Batches(
         images=decoded(split, "train", image_size),
-        targets=np.eye(classes, dtype=np.float32)[targets],
-        weights=class_weights(targets, classes)[targets],
+        labels=split.targets("train"),
+        classes=len(split.labels),
         batch_size=batch_size,
         seed=seed,
+        augmentation=augmentation,
     )

@@ -23,7 +23,7 @@ from cxr_edge.runs.config import RunConfig, Student
 from cxr_edge.runs.history import History
 from cxr_edge.runs.progress import Progress
 from cxr_edge.training.backend import keras, tf
-from cxr_edge.training.batches import Batches, training_batches
+from cxr_edge.training.batches import Batches, augmentation_of, training_batches
 from cxr_edge.training.classifier import load_classifier
 from cxr_edge.training.dropout import CheckpointedDropout
 from cxr_edge.training.loop import Phase, cosine_decay
@@ -53,18 +53,18 @@ class Distiller(keras.Model):  # type: ignore[misc]
         return list(self._means.values())
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        images, _, weights = data
+        images, _ = data
         wanted = self.teacher(images, training=False)
         if images.shape[1:3] != self._size:
             images = tf.image.resize(images, self._size, antialias=True)
         with tf.GradientTape() as tape:
             answers = self.student(images, training=True)
             distances = _divergences(wanted, answers)
-            loss = tf.reduce_mean(weights * distances)
+            loss = tf.reduce_mean(distances)
         self.optimizer.minimize(loss, self.student.trainable_variables, tape=tape)
         same = tf.equal(tf.argmax(wanted, axis=1), tf.argmax(answers, axis=1))
-        self._means["loss"].update_state(distances, weights)
-        self._means["accuracy"].update_state(tf.cast(same, tf.float32), weights)
+        self._means["loss"].update_state(distances)
+        self._means["accuracy"].update_state(tf.cast(same, tf.float32))
         return {name: mean.result() for name, mean in self._means.items()}
 
 
@@ -117,7 +117,7 @@ def distillation_batches(config: RunConfig, split: Split, size: int) -> Batches:
     """The training images of a student, and those without labels, at its teacher's size. Raises DataError."""
     student, options = config.student, config.options
     assert student is not None
-    batches = training_batches(split, size, options.batch_size, options.seed + 1)
+    batches = training_batches(split, size, options.batch_size, options.seed + 1, augmentation_of(options))
     if not student.unlabelled:
         return batches
     digests = unlabelled_images([Path(folder) for folder in student.unlabelled], split, size)
@@ -130,6 +130,5 @@ def distillation_batches(config: RunConfig, split: Split, size: int) -> Batches:
     return replace(
         batches,
         images=ImageStore(size, split.resize).images([*labelled, *digests]),
-        targets=np.concatenate([batches.targets, np.zeros((len(digests), len(split.labels)), np.float32)]),
-        weights=np.concatenate([batches.weights, np.ones(len(digests), np.float32)]),
+        labels=np.concatenate([batches.labels, np.full(len(digests), -1)]),
     )

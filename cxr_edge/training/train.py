@@ -24,7 +24,7 @@ from cxr_edge.runs.history import History, write_history
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import FROM_SCRATCH
 from cxr_edge.training.backend import keras
-from cxr_edge.training.batches import Batches, training_batches
+from cxr_edge.training.batches import Batches, augmentation_of, training_batches
 from cxr_edge.training.classifier import compiled, predict_probabilities, save_classifier
 from cxr_edge.training.compute_device import compute_device
 from cxr_edge.training.distill import distill
@@ -106,7 +106,7 @@ def _fit(fitting: _Fitting, progress: Progress) -> History:
     """Train both phases; afterwards the best weights are in the checkpoints."""
     options, split, distribution = fitting.config.options, fitting.split, fitting.distribution
     keras.utils.set_random_seed(options.seed)
-    batches = training_batches(split, options.image_size, options.batch_size, options.seed)
+    batches = training_batches(split, options.image_size, options.batch_size, options.seed, augmentation_of(options))
     distribution.check(batches)
     with distribution.scope():
         model = _model(fitting.config)
@@ -121,7 +121,7 @@ def _fit(fitting: _Fitting, progress: Progress) -> History:
             return phase.run(batches, resumed, tick, progress.epoch_finished)
 
     def phase_of(name: str, epochs: int, optimizer: keras.optimizers.Optimizer, floor: float = -np.inf) -> Phase:
-        model.compile(optimizer, loss, weighted_metrics=["accuracy"])
+        model.compile(optimizer, loss, metrics=["accuracy"])
         return Phase(name, model, model, epochs, validate, fitting.checkpoints, floor, distribution)
 
     history = History(())

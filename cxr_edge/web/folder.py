@@ -26,6 +26,11 @@ SCHEMA = 1
 PAGE, MODEL, EXAMPLES = "page.json", "model", "examples"
 #: Side in pixels of the phantoms, and their patient's seed, which no reference input uses.
 _SIDE, _SEED = 512, 9100
+#: The files of ONNX Runtime Web that only WebGPU needs: two thirds of it.
+_WEBGPU = {
+    f"ort/{name}"
+    for name in ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm")
+}
 
 
 @dataclass(frozen=True)
@@ -92,13 +97,16 @@ def models_for_browsers(selection: Selection) -> tuple[Artifact, ...]:
     return (best, floating[0]) if best.quantization.is_integer and floating else (best,)
 
 
-def write_page(page: BuiltPage, models: tuple[Artifact, ...], target: Path) -> WrittenPage:
-    """Write the folder that any static server can serve.
+def write_page(
+    page: BuiltPage, models: tuple[Artifact, ...], target: Path, warnings: tuple[str, ...] = ()
+) -> WrittenPage:
+    """Write the folder that any static server can serve; what only WebGPU needs is left out if no model is float.
 
     Args:
         page: from `built_page`.
         models: of one bundle; the first is what the page answers with.
         target: a new folder, or an empty one.
+        warnings: to show with every answer, before those about the models; one line each.
 
     Raises:
         ArtifactError: an artifact is damaged, or not released by its owner.
@@ -106,17 +114,19 @@ def write_page(page: BuiltPage, models: tuple[Artifact, ...], target: Path) -> W
     """
     for model in models:
         require_loadable(model.path)
+    for_webgpu = not all(model.quantization.is_integer for model in models)
+    files = tuple(file for file in page.files if for_webgpu or file.file not in _WEBGPU)
     with new_folder(target) as folder:
-        for file in page.files:
+        for file in files:
             (folder / file.file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(page.folder / file.file, folder / file.file)
         write_part(models, folder / MODEL)
-        write_json(folder / PAGE, to_json(_record(page, models, _draw_examples(folder / EXAMPLES))))
-    runtime = sum(file.bytes for file in page.files if _is_runtime(file))
+        write_json(folder / PAGE, to_json(_record(files, models, warnings, _draw_examples(folder / EXAMPLES))))
+    runtime = sum(file.bytes for file in files if _is_runtime(file))
     return WrittenPage(
         folder=target,
         models=models,
-        page_bytes=sum(file.bytes for file in page.files) - runtime,
+        page_bytes=sum(file.bytes for file in files) - runtime,
         runtime_bytes=runtime,
         model_bytes=sum(model.bytes for model in models),
     )
@@ -136,17 +146,19 @@ def _draw_examples(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _record(page: BuiltPage, models: tuple[Artifact, ...], examples: tuple[str, ...]) -> PageRecord:
-    content = " ".join([__version__, *(file.sha256 for file in page.files), *(model.sha256 for model in models)])
+def _record(
+    files: tuple[PageFile, ...], models: tuple[Artifact, ...], warnings: tuple[str, ...], examples: tuple[str, ...]
+) -> PageRecord:
+    hashes = (*(file.sha256 for file in files), *(model.sha256 for model in models))
     return PageRecord(
         cxr_edge=__version__,
-        version=hashlib.sha256(content.encode()).hexdigest()[:16],
+        version=hashlib.sha256(" ".join([__version__, *hashes, *warnings]).encode()).hexdigest()[:16],
         models=tuple(
             PageModel(
                 file=model.name,
                 is_integer=model.quantization.is_integer,
                 tolerance=model.quantization.tolerance,
-                warnings=tuple(map(str, warnings_about_answers(model))),
+                warnings=(*warnings, *map(str, warnings_about_answers(model))),
             )
             for model in models
         ),

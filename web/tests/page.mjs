@@ -17,6 +17,7 @@ const seen = { console: [], hosts: [] };
 
 const browser = await chromium.launch({ executablePath: task.chromium, args: FLAGS });
 try {
+  seen.browser = `Chromium ${browser.version()}`;
   const context = await browser.newContext({ viewport: { width: 1200, height: 900 }, acceptDownloads: true });
   context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
@@ -63,6 +64,26 @@ async function faults(page) {
     .map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(" ")).join(", ")}`);
 }
 
+/** Run in the page. The luminance is Pillow's. */
+async function comparedPixels(content) {
+  const grey = ({ data }) =>
+    Uint8Array.from({ length: data.length / 4 }, (_, at) => (data[4 * at] * 19595 + data[4 * at + 1] * 38470 + data[4 * at + 2] * 7471 + 32768) >> 16);
+  const all = (canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const own = grey(all(document.getElementById("picture")));
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", own));
+  const sha256 = Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const bytes = Uint8Array.from(atob(content), (character) => character.charCodeAt(0));
+  const bitmap = await createImageBitmap(new Blob([bytes]));
+  const { width, height } = document.getElementById("picture");
+  if (bitmap.width !== width || bitmap.height !== height) return { sha256, largest: null, mean: null };
+  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  const others = grey(all(canvas));
+  const differences = own.map((value, at) => Math.abs(value - others[at]));
+  const largest = differences.reduce((most, value) => Math.max(most, value), 0);
+  return { sha256, largest, mean: differences.reduce((sum, value) => sum + value, 0) / differences.length };
+}
+
 function STEPS() {
   return {
     async load(page) {
@@ -94,6 +115,21 @@ function STEPS() {
         const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
         return data.some((value, index) => index % 4 === 3 && value > 0);
       });
+    },
+
+    /** The decoded pixels that the page shows of each file, beside those of the browser's own decoder. */
+    async pixels(page) {
+      seen.pixels = [];
+      for (const [index, item] of (await page.locator("#list li").all()).entries()) {
+        const button = item.locator("button");
+        if ((await button.count()) === 0) {
+          seen.pixels.push(null);
+          continue;
+        }
+        await button.click();
+        const content = (await readFile(task.files[index])).toString("base64");
+        seen.pixels.push(await page.evaluate(comparedPixels, content));
+      }
     },
 
     async accessibility(page) {

@@ -49,7 +49,7 @@ export function showReady(model: Model, opened: Opened): void {
 function verdictOf(model: Model): string {
   if (model.verdict === null) return "never verified against its Keras model";
   const agreement = model.agreement === null ? "" : `, ${(100 * model.agreement).toFixed(1)} % agreement with it`;
-  return `parity with its Keras model ${model.verdict}${agreement}`;
+  return `parity with its Keras model: ${model.verdict}${agreement}`;
 }
 
 function replayOf({ replay }: Opened): [string, "good" | "bad"] {
