@@ -140,6 +140,16 @@ def test_the_state_of_an_interrupted_phase_knows_what_the_phases_before_reached(
     assert [epoch.kept for epoch in history.epochs] == [False, True, False]
 
 
+def test_scores_of_schema_2_become_comparable_with_those_of_a_resumed_training() -> None:
+    record = to_json(History.from_json(SCHEMA_1_HISTORY))
+    rows = [{**row, "score": 0.5, "validation_loss": 0.9 - index / 10} for index, row in enumerate(record["epochs"])]
+    history = History.from_json({"epochs": rows, "schema": 2})
+    assert [epoch.score for epoch in history.epochs] == pytest.approx([-0.9, -0.8, -0.7, -0.6, -0.5])
+    assert history.kept == 3
+    with pytest.raises(ValueError, match="schema is 4"):
+        History.from_json({"epochs": rows, "schema": 4})
+
+
 def test_old_metrics_get_the_intervals_that_their_counts_have() -> None:
     classes = [
         {"label": label, "precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 10, "auc": 0.9} for label in LABELS

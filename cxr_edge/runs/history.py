@@ -12,7 +12,7 @@ from cxr_edge.errors import RunError
 from cxr_edge.files import MAX_RECORD_BYTES, read_bounded, write_json
 from cxr_edge.intervals import Interval
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Epoch:
     validation_loss: float
     validation_accuracy: Interval
     validation_balanced_accuracy: Interval
-    #: Ranks the epochs; higher is better.
+    #: Ranks the epochs; higher is better: the negative cross-entropy on the validation split, averaged over classes.
     score: float
     #: Whether its weights were the best so far. The model has those of the last such epoch.
     kept: bool
@@ -78,9 +78,11 @@ def write_history(path: Path, history: History) -> None:
 
 def _migrated(record: Any, best_before: float) -> Any:
     if isinstance(record, dict):
-        if record.get("schema") != SCHEMA:
-            raise ValueError(f"its schema is {record.get('schema')}, this version of cxr-edge reads {SCHEMA} and 1")
-        return record
+        if record.get("schema") not in (2, SCHEMA):
+            raise ValueError(
+                f"its schema is {record.get('schema')}, this version of cxr-edge reads those up to {SCHEMA}"
+            )
+        return record if record["schema"] == SCHEMA else _scored_by_loss(record)
     # Schema 1: a list of rows without intervals or a mark for kept epochs, which are those that exceeded every earlier
     # score.
     if not isinstance(record, list) or not all(isinstance(row, dict) for row in record):
@@ -92,4 +94,10 @@ def _migrated(record: Any, best_before: float) -> Any:
         for name in ("validation_accuracy", "validation_balanced_accuracy"):
             rows[-1][name] = {"value": row.get(name)}
         best = max(best, score)
-    return {"epochs": rows}
+    return _scored_by_loss({"epochs": rows})
+
+
+def _scored_by_loss(record: Any) -> Any:
+    """Schema 2 ranked epochs by balanced accuracy, which a resumed training cannot compare with its own scores."""
+    epochs = [{**row, "score": -float(row["validation_loss"])} for row in record["epochs"]]
+    return {**record, "epochs": epochs, "schema": SCHEMA}
