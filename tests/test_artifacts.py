@@ -215,6 +215,18 @@ def test_equal_exports_are_equal_bytes(small_run: Run, small_bundle: Path, cli: 
     assert len(read_bundle(small_bundle)) == len(EVERY)
 
 
+@pytest.mark.exhaustive
+def test_equal_fine_tunings_are_equal_bytes(run: Run, cli: Cli, tmp_path: Path) -> None:
+    """Of the full network: sums of a small one are too short for their order to show."""
+    contents = set()
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("quantized", "bundle*"))
+        assert cli("export", "--run", folder, "--format", "tflite", "--qat-steps", "6", *ANY_GATE).code == 0
+        contents.add((folder / "bundle/xception-int8.tflite").read_bytes())
+    assert len(contents) == 1
+
+
 @pytest.fixture
 def copied(run: Run, bundle: Path, tmp_path: Path) -> Run:
     """A copy of the run to spoil."""

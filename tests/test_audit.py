@@ -452,6 +452,7 @@ def test_a_finding_takes_several_lines_and_none_is_written_as_an_escape(capsys: 
     show_audit(audit)
     printed = capsys.readouterr().out
     assert r"\n" not in printed
+    assert printed.index("Pictures that are in the data more than once:") < printed.index(audit.findings[0].severity)
     assert max(map(len, printed.splitlines())) <= 100
     for finding in audit.findings:
         assert f"{finding.severity}: {finding.text}" in " ".join(printed.split())

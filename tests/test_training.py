@@ -81,6 +81,15 @@ def interrupted(arguments: list[str], epoch: int, by: signal.Signals) -> tuple[i
     return process.returncode, process.stderr
 
 
+def test_no_thread_is_waited_for_at_the_end_of_an_epoch() -> None:
+    """tf.data's autotuning has one that sleeps for seconds, in one of two epochs or so."""
+    from cxr_edge.training.batches import Batches
+
+    batches = Batches(np.zeros((9, 8, 8, 1), np.uint8), np.arange(9) % 3, classes=3, batch_size=4, seed=0)
+    assert batches.epoch(0).options().autotune.enabled is False
+    assert len(list(batches.epoch(0))) == 2
+
+
 @pytest.mark.slow
 def test_a_training_resumed_from_its_last_finished_epoch_equals_one_without_a_kill(
     few: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch

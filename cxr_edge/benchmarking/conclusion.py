@@ -20,7 +20,7 @@ def conclusion(record: BenchRecord) -> str:
         lowest = f"mean: {row.mean_ms:.1f} ms" if record.by_mean else f"median: {row.p50_ms:.1f} ms"
         parts = [f"{_name(row)}, the baseline, has the lowest {lowest}"]
         close = [other.id for other in record.rows if _close(other, row)]
-        parts += [f"cannot be told apart from it: {', '.join(close)}"] if close else []
+        parts += [f"which cannot be told apart from that of {', '.join(close)}"] if close else []
     else:
         parts = [_against(row, base), *_costs(row, base)]
     return "; ".join([", ".join(parts), *([doubt] if doubt else [])]) + "."

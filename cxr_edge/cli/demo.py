@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: As much as a few minutes on two cores have room for, and enough for a model that tells the classes apart.
 _TRAINING = {"phantoms": 140, "epochs": 6}
-_QAT_STEPS = 24
+_QAT_STEPS = 16
 
 
 def command(run: NewRunOption = None) -> None:
@@ -60,7 +60,9 @@ def _demo(run: Run) -> None:
     except GateError as error:
         # The rest is shown all the same: so few phantoms can fail a gate by chance.
         failure = error
-    options = BenchOptions(queries=30, seconds=0.3, starts=1, throughput_seconds=0.0, file_rounds=1, folder_seconds=1.0)
+    options = BenchOptions(
+        queries=25, seconds=0.25, starts=1, throughput_seconds=0.0, file_rounds=1, folder_seconds=1.0
+    )
     record = bench(artifacts_of_bundle(trained.bundle), options, stage)
     show_bench(record)
     # For the run's report and the model card.

@@ -28,7 +28,7 @@ class FoldParity:
 
 @dataclass(frozen=True)
 class PooledArtifact:
-    """The artifacts of one name, one a fold: `pooled` is judged on every image once, by the fold that tests it.
+    """The artifacts of one name, one per fold: `pooled` is judged on every image once, by the fold that tests it.
 
     The bytes of `pooled` are those of the largest.
     """

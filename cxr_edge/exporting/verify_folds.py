@@ -102,7 +102,7 @@ def _bundles(folder: Path, runs: Sequence[Run], name: str | None) -> list[Path]:
 
 
 def _pooled(rows: Sequence[_Scored], demands: dict[str, float]) -> PooledArtifact:
-    """The artifacts of one name, one a fold."""
+    """The artifacts of one name, one per fold."""
     first = rows[0].artifact
     gates = {gate_of(row.artifact, demands) for row in rows}
     if len(gates) > 1:

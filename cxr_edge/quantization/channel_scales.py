@@ -78,4 +78,4 @@ def with_channel_scales(graph: Graph, scales: ChannelScales) -> Graph:
         bias = node.bias if node.bias is None or written is None else (node.bias * written).astype(np.float32)
         return replace(node, kernel=kernel.astype(np.float32), bias=bias)
 
-    return replace(graph, nodes=tuple(scaled(node) for node in graph.nodes))
+    return graph.changed(scaled)

@@ -54,7 +54,7 @@ def with_channel_shifts(graph: Graph, shifts: ChannelShifts) -> Graph:
             return replace(node, bias=np.asarray(bias - shifts[node.inputs[0]] @ node.kernel[0, 0], np.float32))
         return node
 
-    return replace(graph, nodes=tuple(map(shifted, graph.nodes)))
+    return graph.changed(shifted)
 
 
 def shifts_on_grid(graph: Graph, ranges: Ranges) -> dict[str, NDArray[np.float64]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.artifacts.contract import HEATMAP, IMAGE
 from cxr_edge.errors import OptionError
+from cxr_edge.quantization.parallel import on_all_cores
 
 _KEPT_KINDS = ("conv", "depthwise", "dense", "add")
 
@@ -25,7 +26,7 @@ class Node:
 
     `kernel` is `[H, W, I, O]` for conv, `[H, W, C]` for depthwise, `[I, O]` for dense; `bias` is `[O]`. `layer` is the
     Keras layer that it comes from; `in_float` leaves it out of the quantization, `per_tensor` gives its int8 kernel one
-    scale instead of one a channel.
+    scale instead of one per channel.
     """
 
     name: str
@@ -55,6 +56,10 @@ class Graph:
             for name in node.inputs:
                 readers[name].append(node)
         return readers
+
+    def changed(self, change: Callable[[Node], Node]) -> Graph:
+        """With each node changed by itself, several at a time."""
+        return replace(self, nodes=tuple(on_all_cores(change, self.nodes)))
 
 
 def quantized_tensors(graph: Graph) -> tuple[str, ...]:

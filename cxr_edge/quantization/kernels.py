@@ -61,7 +61,7 @@ def round_kernel(node: Node, covariance: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def _rounded(weights: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Groups of weights `[G, O, I]` rounded to integers, column after column, those with the largest variance first.
+    """Groups of weights `[G, O, I]` rounded to integers, input after input, the largest variance first.
 
     Each group has inputs of its own, `[G, I, I]`.
     """
@@ -71,24 +71,24 @@ def _rounded(weights: NDArray[np.float64], covariance: NDArray[np.float64]) -> N
     diagonal = np.diagonal(matrix, axis1=1, axis2=2)
     damping = DAMPING * np.maximum(diagonal.mean(axis=1, keepdims=True), 1e-12)
     matrix[:, np.arange(count), np.arange(count)] = diagonal + damping
-    # Rows of this factor say how an error in one column is made up for by those after it.
-    upper = np.linalg.cholesky(np.linalg.inv(matrix)).transpose(0, 2, 1)
-    remaining = np.take_along_axis(weights, order[:, None], axis=2)
+    # Columns of this factor say how an error in one input is made up for by those after it.
+    lower = np.linalg.cholesky(np.linalg.inv(matrix))
+    # [G, I, O]: what is worked on, the weights of one input, lies together in memory.
+    remaining = np.take_along_axis(weights.transpose(0, 2, 1), order[:, :, None], axis=1)
     # Where the largest weight lies: it is an integer already, and stays.
     fixed = np.abs(remaining) >= LARGEST - 1e-3
-    anchor = np.where(fixed, np.sign(remaining) * LARGEST, 0.0)
-    points = np.empty_like(remaining)
+    points = np.where(fixed, np.sign(remaining) * LARGEST, 0.0)
     for start in range(0, count, _BLOCK):
         stop = min(start + _BLOCK, count)
-        errors = np.empty((groups, outputs, stop - start))
-        for column in range(start, stop):
-            value = np.clip(np.round(remaining[..., column]), -LARGEST, LARGEST)
-            value = np.where(fixed[..., column], anchor[..., column], value)
-            points[..., column] = value
-            error = (remaining[..., column] - value) / upper[:, column, column, None]
-            remaining[..., column + 1 : stop] -= error[..., None] * upper[:, None, column, column + 1 : stop]
-            errors[..., column - start] = error
-        remaining[..., stop:] -= errors @ upper[:, start:stop, stop:]
+        errors = np.empty((groups, stop - start, outputs))
+        for row in range(start, stop):
+            value = np.clip(np.round(remaining[:, row]), -LARGEST, LARGEST)
+            value = np.where(fixed[:, row], points[:, row], value)
+            points[:, row] = value
+            error = (remaining[:, row] - value) / lower[:, row, row, None]
+            remaining[:, row + 1 : stop] -= error[:, None] * lower[:, row + 1 : stop, row, None]
+            errors[:, row - start] = error
+        remaining[:, stop:] -= lower[:, stop:, start:stop] @ errors
     result = np.empty_like(points)
-    np.put_along_axis(result, order[:, None], points, axis=2)
-    return result
+    np.put_along_axis(result, order[:, :, None], points, axis=1)
+    return result.transpose(0, 2, 1)

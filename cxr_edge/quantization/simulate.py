@@ -116,8 +116,8 @@ def fake_quantize(value: Any, low: Any, high: Any) -> Any:
     def gradient(upstream: Any) -> tuple[Any, Any, Any]:
         bottom, top = (-zero_point - 0.5) * step, (ACTIVATION_STEPS - zero_point + 0.5) * step
         within = tf.cast((value >= bottom) & (value <= top), value.dtype)
-        of_step = tf.reduce_sum(upstream * (result - value * within)) / step
-        return upstream * within, -of_step / ACTIVATION_STEPS, of_step / ACTIVATION_STEPS
+        of_bound = tf.reduce_sum(upstream * (result - value * within)) / step / ACTIVATION_STEPS
+        return upstream * within, -of_bound, of_bound
 
     return result, gradient
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import Split
 from cxr_edge.data.store import DecodedImages
+from cxr_edge.processors import usable_cores
 from cxr_edge.train_options import FROM_SCRATCH, TrainOptions
 from cxr_edge.training.augment import MILD, Augmentation, augment, augmentation_draws
 from cxr_edge.training.backend import tf
@@ -86,7 +87,14 @@ class Batches:
         # One core prepares 200 images of 299 px per second, mildly augmented 450; a GPU may need several. The
         # order is preserved.
         elements = tf.data.Dataset.range(self.steps * share.parts)
-        return elements.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(4)
+        return elements.map(prepare, num_parallel_calls=usable_cores()).prefetch(4).with_options(_options())
+
+
+def _options() -> Any:
+    """Without autotuning, whose thread many an epoch waited for at its end, asleep for 1 to 7 s."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def _balanced(labels: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:

@@ -42,7 +42,12 @@ def show_audit(audit: Audit) -> None:
         ["test", "balanced accuracy %", "95 % interval", "chance %", "verdict"],
         shortcut_rows(audit),
     )
-    for lines, what in ((_unreadable_lines(audit), "unreadable"), (_copy_lines(audit), "copies")):
+    for title, lines, what in (
+        ("Images that cannot be read:", _unreadable_lines(audit), "unreadable"),
+        ("Pictures that are in the data more than once:", _copy_lines(audit), "copies"),
+    ):
+        if lines:
+            show(title)
         for line in lines[:_SHOWN]:
             show(f"  {line}")
         if len(lines) > _SHOWN:

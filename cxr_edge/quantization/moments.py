@@ -1,0 +1,113 @@
+"""Mean and covariance of what each kernel of a graph reads.
+
+Summed in float64: in float32, sums over a hundred thousand places are off by more than the smallest variances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from cxr_edge.quantization.graph import Node
+from cxr_edge.quantization.parallel import on_all_cores
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over the places of a node's inputs: of products, of values, and their number."""
+
+    products: Array
+    values: Array
+    places: int
+
+    def mean(self) -> Array:
+        """Of each input of an output channel: `[I]`; for depthwise `[C, H * W]`."""
+        return np.asarray(self.values / self.places)
+
+    def covariance(self) -> Array:
+        """`[I, I]`; for depthwise `[C, H * W, H * W]`."""
+        mean = self.mean()
+        return np.asarray(self.products / self.places - mean[..., :, None] * mean[..., None, :])
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.products + other.products, self.values + other.values, self.places + other.places)
+
+
+def moments_of(nodes: Sequence[Node], inputs: Sequence[NDArray[np.float32]]) -> list[Moments]:
+    """Of what each node reads: `[N, H, W, C]`, for dense `[N, I]`."""
+    return on_all_cores(_moments, nodes, inputs)
+
+
+def _moments(node: Node, value: NDArray[np.float32]) -> Moments:
+    assert node.kernel is not None
+    if node.kind == "dense":
+        return _of_rows(value)
+    window = node.kernel.shape[:2]
+    padding = [_padding(*own, node.padding) for own in zip(value.shape[1:3], window, node.strides, strict=True)]
+    if node.kind == "depthwise":
+        return _of_depthwise(value.astype(np.float64), window, node.strides, padding)
+    patches = sliding_window_view(np.pad(value, [(0, 0), *padding, (0, 0)]), window, (1, 2))
+    patches = patches[:, :: node.strides[0], :: node.strides[1]].transpose(0, 1, 2, 4, 5, 3)
+    return _of_rows(patches.reshape(-1, node.kernel[..., 0].size))
+
+
+def _of_rows(rows: NDArray[np.float32]) -> Moments:
+    wide = rows.astype(np.float64)
+    return Moments(wide.T @ wide, wide.sum(axis=0), len(wide))
+
+
+def _of_depthwise(
+    value: Array, window: tuple[int, int], strides: tuple[int, int], padding: Sequence[tuple[int, int]]
+) -> Moments:
+    """Two places of a window lie equally far apart wherever the window is: each distance is multiplied once."""
+    count, height, width, channels = value.shape
+    (top, bottom), (left, right) = padding
+    places = list(np.ndindex(window))
+    rows, columns = (
+        (size + sum(own) - reach) // stride + 1
+        for size, own, reach, stride in zip((height, width), padding, window, strides, strict=True)
+    )
+
+    def under(place: tuple[int, int], of_pixels: Array) -> Array:
+        """The sum over the pixels that lie under a place of the window, `[C]`."""
+        row, column = place
+        return np.asarray(of_pixels[row :: strides[0], column :: strides[1]][:rows, :columns].sum(axis=(0, 1)))
+
+    def multiplied(down: int, across: int) -> Array:
+        """Of each pixel, padding included, its product with the one so far away: `[H, W, C]`, summed over images."""
+        tall, wide = max(height - down, 0), max(width - abs(across), 0)
+        first, second = max(-across, 0), max(across, 0)
+        sums = np.zeros((height + top + bottom, width + left + right, channels))
+        sums[top : top + tall, left + first : left + first + wide] = np.einsum(
+            "nhwc,nhwc->hwc",
+            value[:, :tall, first : first + wide],
+            value[:, down : down + tall, second : second + wide],
+        )
+        return sums
+
+    pixels = np.pad(value.sum(axis=0), [*padding, (0, 0)])
+    products = np.empty((channels, len(places), len(places)))
+    distances: dict[tuple[int, int], Array] = {}
+    for index, place in enumerate(places):
+        for other, far in enumerate(places[index:], index):
+            distance = (far[0] - place[0], far[1] - place[1])
+            if distance not in distances:
+                distances[distance] = multiplied(*distance)
+            products[:, index, other] = products[:, other, index] = under(place, distances[distance])
+    values = np.stack([under(place, pixels) for place in places], axis=1)
+    return Moments(products, values, count * rows * columns)
+
+
+def _padding(size: int, reach: int, stride: int, kind: str) -> tuple[int, int]:
+    """Pixels of zero before and after, as TensorFlow adds them."""
+    if kind == "valid":
+        return 0, 0
+    total = max((-(-size // stride) - 1) * stride + reach - size, 0)
+    return total // 2, total - total // 2
