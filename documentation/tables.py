@@ -108,6 +108,36 @@ def peers_shifted() -> str:
     return _shift_table(rows)
 
 
+def generalization() -> str:
+    """Two trainings on the same images, by `benchmarks.generalization`: the earlier one and the new."""
+    rows = []
+    for path in sorted((RESULTS / "generalization").glob("*.json")):
+        record = _json(path)
+        before, now = record["training"]
+        by_run = {
+            name: {row["images_of"]: row for row in record["rows"] if row["run"] == name} for name in (before, now)
+        }
+        seed = record["training"][now]["seed"]
+        for images, row in by_run[now].items():
+            accuracies = [percent(by_run[name][images]["accuracy"]["value"]) for name in (before, now)]
+            recalls = [
+                percent(by_run[name][images]["recall"].get("COVID-19", {}).get("value")) for name in (before, now)
+            ]
+            difference = [f"{100 * row['difference'][bound]:+.1f}" for bound in ("value", "low", "high")]
+            rows.append(
+                [
+                    images,
+                    str(seed),
+                    str(row["images"]),
+                    *accuracies,
+                    f"{difference[0]} ({difference[1]} to {difference[2]})",
+                    *recalls,
+                ]
+            )
+    columns = ["images", "seed", "number", "before %", "now %", "difference, points (95 %)"]
+    return markdown_table([*columns, "COVID-19 before %", "now %"], rows)
+
+
 def student_shifted() -> str:
     """A student's files against its own float model, likewise."""
     return _shift_table([("student", row) for row in _by_images(_json(STUDENT / "int8-shift.json"))])
@@ -528,6 +558,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "from-files": from_files,
     "headline": headline,
     "heatmap": heatmap,
+    "generalization": generalization,
     "input-pipeline": input_pipeline,
     "latency": latency,
     "parity": parity,
