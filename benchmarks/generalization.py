@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.int8_shift import trained_as
 from cxr_edge import __version__
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
@@ -25,8 +26,7 @@ from cxr_edge.evaluation.conditions import read_other_images
 from cxr_edge.evaluation.shifts import SUITE
 from cxr_edge.files import write_json
 from cxr_edge.intervals import Interval, wilson_interval
-from cxr_edge.records import to_json
-from cxr_edge.reporting.terminal.tables import show_table
+from cxr_edge.reporting.terminal.tables import percent, show_table
 from cxr_edge.runs import Run
 from cxr_edge.statistics.intervals import paired_difference
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
@@ -108,15 +108,10 @@ def main() -> None:
         record = {
             "cxr_edge": __version__,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "training": {run.folder.name: _training(run) for run in runs},
+            "training": {run.folder.name: trained_as(run) for run in runs},
             "rows": [asdict(row) for row in rows],
         }
         write_json(options.json, record)
-
-
-def _training(run: Run) -> dict[str, object]:
-    kept = {"image_size", "head_epochs", "epochs", "batch_size", "learning_rate", "precision", "seed"}
-    return {name: value for name, value in to_json(run.config().options).items() if name in kept}
 
 
 def _recall(row: Row) -> str:
@@ -126,8 +121,7 @@ def _recall(row: Row) -> str:
 def _percent(interval: Interval | None) -> str:
     if interval is None or interval.value is None:
         return "-"
-    value, low, high = (100 * (part or 0.0) for part in (interval.value, interval.low, interval.high))
-    return f"{value:.1f} ({low:.1f} to {high:.1f})"
+    return f"{percent(interval.value)} ({percent(interval.low)} to {percent(interval.high)})"
 
 
 if __name__ == "__main__":

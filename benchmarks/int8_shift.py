@@ -35,7 +35,7 @@ from cxr_edge.files import write_json
 from cxr_edge.intervals import wilson_interval
 from cxr_edge.machine import describe_machine
 from cxr_edge.processors import usable_cores
-from cxr_edge.records import to_json
+from cxr_edge.records import JsonObject, to_json
 from cxr_edge.reporting.terminal.tables import show, show_table
 from cxr_edge.runs import Run, find_run
 from cxr_edge.runtimes.base import Session, runtime_named, runtimes_for
@@ -186,6 +186,11 @@ def files_of(run: Run, peers: Path | None) -> list[File]:
     return files
 
 
+def trained_as(run: Run) -> JsonObject:
+    """The options of a run that say how it was trained, for a record."""
+    return {name: value for name, value in to_json(run.config().options).items() if name in _TRAINING}
+
+
 def show_rows(rows: list[Row]) -> None:
     """One table per set of images."""
     for name in dict.fromkeys(row.images_of for row in rows):
@@ -219,7 +224,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     run = find_run(options.run)
-    shared, config = read_manifest(run.bundle).shared, run.config()
+    shared = read_manifest(run.bundle).shared
     sets = image_sets(run, options.data)
     files = files_of(run, None if options.no_peers else options.work or run.folder / "peers")
     rows = [compared(file, images, shared.labels, shared.temperature) for images in sets for file in files]
@@ -229,7 +234,7 @@ def main() -> None:
             "cxr_edge": __version__,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": to_json(describe_machine()),
-            "training": {name: value for name, value in to_json(config.options).items() if name in _TRAINING},
+            "training": trained_as(run),
             "temperature": shared.temperature,
             "rows": [asdict(row) for row in rows],
         }

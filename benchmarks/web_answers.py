@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.web_speed import CHROMIUM, USER, int8_of, served
+from benchmarks.web_speed import USER, int8_of, programs, served
 from cxr_edge import __version__
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.data.layouts import find_data_set
@@ -230,9 +230,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    node, chromium = shutil.which("node"), next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if node is None or chromium is None:
-        sys.exit("error: Node.js and Chromium are needed")
+    node, chromium = programs()
     with tempfile.TemporaryDirectory() as folder:
         try:
             images = some_images(arguments.data, arguments.images, arguments.seed)

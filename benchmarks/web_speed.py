@@ -92,15 +92,21 @@ def measured_for_size(artifact: Artifact, size: int, folder: Path, node: str, ch
     return {**record, "warnings": [*record["warnings"], to_json(warning)]}
 
 
+def programs() -> tuple[str, str]:
+    """Where Node.js and Chromium are. Exits with an error if one is missing."""
+    node, chromium = shutil.which("node"), next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if node is None or chromium is None:
+        sys.exit("error: Node.js and Chromium are needed")
+    return node, chromium
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="default: what the model was trained for")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    node, chromium = shutil.which("node"), next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if node is None or chromium is None:
-        sys.exit("error: Node.js and Chromium are needed")
+    node, chromium = programs()
     with tempfile.TemporaryDirectory() as folder:
         try:
             artifact, size = int8_of(arguments.bundle), arguments.image_size
