@@ -42,7 +42,10 @@ $(VENV)/.installed-docs: $(VENV)/.installed requirements/docs.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
 	touch $@
 
+# After an install that broke off, on a full disk for one, from the start: pip takes what it left half-unpacked for
+# installed.
 $(VENV)/.installed: requirements/dev.txt pyproject.toml
+	if [ -e $@ ]; then rm $@; else rm -rf $(VENV); fi
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
