@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import read_bundle
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.choices import Precision
-from cxr_edge.files import write_json
-from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.network import XCEPTION, Block, Network
 from cxr_edge.train_options import completed
@@ -53,15 +50,9 @@ def fraction_of_xception(image_size: int) -> int:
 
 def trained(folder: Path) -> Run:
     """A run with the small network, on phantoms."""
-    from cxr_edge.training.jobs import train_started
-    from cxr_edge.training.start import start_run, starting
+    from cxr_edge.training.jobs import train_new
 
-    run = Run(folder)
-    with starting(run):
-        config = start_run(run, completed(_TRAINING))
-        write_json(run.config_file, to_json(replace(config, network=NETWORK)))
-        train_started(run)
-    return run
+    return train_new(Run(folder), completed(_TRAINING), network=NETWORK).run
 
 
 def exported(run: Run) -> Artifact:

@@ -54,10 +54,24 @@ def test_a_shown_command_exists_with_its_options(page: Path) -> None:
         path.stem: set(re.findall(r"`(--?[a-z0-9-]+)`", path.read_text(encoding="utf-8")))
         for path in (DOCS / "commands").glob("*.md")
     }
-    for typed in re.findall(r"cxr-edge ([a-z]+)([^`\n#&|]*)", page.read_text(encoding="utf-8")):
+    for typed in re.findall(r"cxr-edge ([a-z]+)([^`\n#&|]*)", _unbroken(page)):
         command, rest = typed
         if command in known:
             assert set(re.findall(r"(?<!\S)--[a-z0-9-]+", rest)) <= known[command] | {"--help"}, f"{page.name}: {typed}"
+
+
+@pytest.mark.parametrize("page", [*DOCS.glob("*.md"), ROOT / "README.md"], ids=lambda path: path.name)
+def test_a_shown_benchmark_exists_with_its_options(page: Path) -> None:
+    for module, rest in re.findall(r"python -m (benchmarks\.[a-z_0-9]+)([^`\n#&|]*)", _unbroken(page)):
+        path = ROOT / module.replace(".", "/")
+        source = (path / "__main__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
+        known = set(re.findall(r'add_argument\(\s*"(--[a-z0-9-]+)"', source))
+        assert set(re.findall(r"(?<!\S)--[a-z0-9-]+", rest)) <= known, f"{page.name}: {module}{rest}"
+
+
+def _unbroken(page: Path) -> str:
+    """A page's text with each command on one line."""
+    return re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
 
 
 #: Phrases of the table of names to avoid in CONTRIBUTING.md that are never right in a text for users.

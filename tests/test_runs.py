@@ -29,10 +29,12 @@ from cxr_edge.option import Option, Panel
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.records import to_json
 from cxr_edge.reporting.html.plots import draw_run_plots
+from cxr_edge.reporting.terminal.training import TrainingDisplay
 from cxr_edge.runs import Run, new_run, run_named
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import History, read_history
 from cxr_edge.runs.lock import locked
+from cxr_edge.runs.network import XCEPTION
 from cxr_edge.runs.progress import Progress
 from cxr_edge.train_options import completed, stated_options
 from cxr_edge.training.jobs import train_new
@@ -316,6 +318,26 @@ def test_only_what_a_failed_start_made_is_removed(tmp_path: Path, monkeypatch: p
     with pytest.raises(KeyboardInterrupt):
         train_new(Run(tmp_path / "run"), options)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
+def test_another_network_than_xception_is_in_the_run_and_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    networks = []
+
+    def interrupted(run: Run, progress: Progress) -> TrainingResult:
+        networks.append(run.config().network)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cxr_edge.training.train.train", interrupted)
+    write_phantoms(tmp_path / "data", 5, size=64)
+    options = completed({"data": str(tmp_path / "data"), "weights": "none", "image_size": 71})
+    smaller = XCEPTION.without(range(7, 13))
+    for number, network in enumerate((XCEPTION, smaller)):
+        with pytest.raises(KeyboardInterrupt):
+            train_new(Run(tmp_path / f"run{number}"), options, TrainingDisplay(lambda run: []), network)
+    assert networks == [XCEPTION, smaller]
+    assert capsys.readouterr().out.count("a smaller Xception: 2 of 8 middle blocks, 309 of 550 million") == 1
 
 
 def test_weights_that_cannot_be_had_are_known_before_an_image_is_decoded(

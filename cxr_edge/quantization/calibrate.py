@@ -9,7 +9,7 @@ clipped value is always off to the same side, and was what stood out. No percent
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,7 +122,6 @@ def collect_histograms(
     images: NDArray[np.uint8],
     batch_size: int,
     on_batch: Tick | None = None,
-    only: Sequence[str] | None = None,
 ) -> dict[str, Histogram]:
     """Histograms of every tensor to be quantized, over uint8 images `[N, S, S, 1]`; two passes in float32.
 
@@ -131,10 +130,8 @@ def collect_histograms(
         images: the representative data set.
         batch_size: images at a time.
         on_batch: called after each batch of each pass.
-        only: the tensors that are wanted; None for all.
     """
-    names = _quantized_but_image(graph) if only is None else tuple(only)
-    kernels = kernels_of(graph)
+    names, kernels = _quantized_but_image(graph), kernels_of(graph)
 
     @tf.function(input_signature=[images_of(graph)], autograph=False)  # type: ignore[untyped-decorator]
     def extremes(batch: tf.Tensor) -> tf.Tensor:
@@ -146,22 +143,42 @@ def collect_histograms(
     @tf.function(input_signature=[images_of(graph), ends], autograph=False)  # type: ignore[untyped-decorator]
     def count(batch: tf.Tensor, bounds: tf.Tensor) -> tf.Tensor:
         tensors = interpret(graph, tf.cast(batch, tf.float32), kernels)
-        return tf.stack(
-            [
-                tf.histogram_fixed_width(tensors[name], bounds[index], nbins=BINS, dtype=tf.int32)
-                for index, name in enumerate(names)
-            ]
-        )
+        return tf.stack([_counted(tensors[name], bounds[index]) for index, name in enumerate(names)])
 
     outer = np.stack(_over_batches(extremes, images, batch_size, on_batch))
-    bounds = np.stack([outer[:, :, 0].min(axis=0), outer[:, :, 1].max(axis=0)], axis=1)
-    bounds[:, 1] = np.maximum(bounds[:, 1], bounds[:, 0] + 1e-6)
+    bounds = _apart(np.stack([outer[:, :, 0].min(axis=0), outer[:, :, 1].max(axis=0)], axis=1))
     rows = _over_batches(lambda batch: count(batch, bounds.astype(np.float32)), images, batch_size, on_batch)
     counts = np.asarray(np.sum(rows, axis=0, dtype=np.int64))
     return {
         name: Histogram(float(low), float(high), row)
         for name, (low, high), row in zip(names, bounds, counts, strict=True)
     }
+
+
+def histogram_of(
+    graph: Graph, name: str, images: NDArray[np.uint8], batch_size: int, on_batch: Tick | None = None
+) -> Histogram:
+    """As `collect_histograms`, of one tensor with few values, which are kept: one pass."""
+    kernels = kernels_of(graph)
+
+    @tf.function(input_signature=[images_of(graph)], autograph=False)  # type: ignore[untyped-decorator]
+    def step(batch: tf.Tensor) -> tf.Tensor:
+        return interpret(graph, tf.cast(batch, tf.float32), kernels)[name]
+
+    values = np.concatenate(_over_batches(step, images, batch_size, on_batch))
+    (bounds,) = _apart(np.array([[values.min(), values.max()]]))
+    counts = _counted(values, bounds.astype(np.float32)).numpy().astype(np.int64)
+    return Histogram(float(bounds[0]), float(bounds[1]), counts)
+
+
+def _counted(values: Any, bounds: Any) -> Any:
+    return tf.histogram_fixed_width(values, bounds, nbins=BINS, dtype=tf.int32)
+
+
+def _apart(bounds: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Lower and upper bounds `[N, 2]` with some room between them."""
+    bounds[:, 1] = np.maximum(bounds[:, 1], bounds[:, 0] + 1e-6)
+    return bounds
 
 
 def choose_ranges(graph: Graph, histograms: dict[str, Histogram], symmetric: bool = False) -> Ranges:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cxr_edge.evaluation.int8_noise import Noise, NoiseSource
 from cxr_edge.quantization.graph import Graph
 from cxr_edge.quantization.quantized_graph import QuantizedGraph
-from cxr_edge.quantization.simulate import fake_quantize, images_of, interpret, kernels_of
+from cxr_edge.quantization.simulate import images_of, interpret, kernels_of, on_grid
 from cxr_edge.quantization.switchable import KERNELS, SwitchableGraph
 from cxr_edge.training.backend import tf
 
@@ -117,7 +117,7 @@ def _clipped_shares(
         for name in names:
             low, high = quantized.ranges[name]
             value = tensors[name]
-            squared = (fake_quantize(value, low, high) - value) ** 2
+            squared = (on_grid(value, low, high) - value) ** 2
             past = tf.cast((value < low) | (value > high), tf.float32)
             rows.append([tf.reduce_sum(squared), tf.reduce_sum(squared * past)])
         return tf.stack(rows)

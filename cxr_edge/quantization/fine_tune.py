@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.progress import Stage
-from cxr_edge.quantization.calibrate import calibration_batch, choose_ranges, collect_histograms
+from cxr_edge.quantization.calibrate import calibration_batch, choose_ranges, histogram_of
 from cxr_edge.quantization.channel_scales import with_channel_scales
 from cxr_edge.quantization.graph import Graph, quantized_tensors, with_heatmap
 from cxr_edge.quantization.learn import Check, LearningOptions, learn
-from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
+from cxr_edge.quantization.quantized_graph import QuantizedGraph
 from cxr_edge.quantization.rounding import ROUNDING_IMAGES, round_kernels
 from cxr_edge.quantization.student import RangeStudent, ScaleStudent
 from cxr_edge.quantization.teacher import Teacher
@@ -87,10 +87,9 @@ def _rounded(material: Material, scaled: QuantizedGraph, progress: Stage) -> Qua
     unseen = sorted(set(scaled.ranges) - set(quantized_tensors(graph)))
     rounding = images[:ROUNDING_IMAGES]
     batch_size = calibration_batch(graph.image_size)
-    batches = (2 * -(-len(images) // batch_size) if unseen else 0) + -(-len(rounding) // batch_size)
+    batches = len(unseen) * -(-len(images) // batch_size) + -(-len(rounding) // batch_size)
     with progress("fine-tuning int8: rounding kernels", batches) as bar:
-        ranges: Ranges = scaled.ranges
-        if unseen:
-            histograms = collect_histograms(with_heatmap(graph), images, batch_size, bar.tick, unseen)
-            ranges = {**ranges, **choose_ranges(graph, histograms, material.symmetric)}
+        mapped = with_heatmap(graph)
+        histograms = {name: histogram_of(mapped, name, images, batch_size, bar.tick) for name in unseen}
+        ranges = {**scaled.ranges, **choose_ranges(graph, histograms, material.symmetric)}
         return round_kernels(graph, ranges, rounding, batch_size, bar.tick)

@@ -36,8 +36,8 @@ from cxr_edge.quantization.teacher import Teacher
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.batches import Batches
 
-#: How often the result so far is judged and saved.
-CHECKS = 4
+#: How often the result so far is judged and saved, and the fewest steps between: judging costs as much as two of them.
+CHECKS, MIN_STEPS_BETWEEN = 4, 8
 #: Images on which it is judged, as they are and shifted.
 MOST_JUDGED = 128
 
@@ -130,7 +130,7 @@ def learn(
         start = [(judge(student, span.start), student.result())]
         state.keep(start if rival is None else [(judge(RangeStudent(rival), 0), rival), *start])
     step = _training_step(student, teacher, optimizers)
-    interval = -(-len(span) // CHECKS)
+    interval = max(-(-len(span) // CHECKS), MIN_STEPS_BETWEEN)
     for number, images in _images(batches, state.checks[-1].step, span.stop):
         loss = step(images)
         bar.advance()

@@ -5,12 +5,12 @@ Summed in float64: in float32, sums over a hundred thousand places are off by mo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from cxr_edge.quantization.graph import Node
@@ -50,17 +50,49 @@ def _moments(node: Node, value: NDArray[np.float32]) -> Moments:
     if node.kind == "dense":
         return _of_rows(value)
     window = node.kernel.shape[:2]
+    if node.kind == "conv" and window == (1, 1):
+        return _of_rows(value[:, :: node.strides[0], :: node.strides[1]].reshape(-1, value.shape[-1]))
     padding = [_padding(*own, node.padding) for own in zip(value.shape[1:3], window, node.strides, strict=True)]
-    if node.kind == "depthwise":
-        return _of_depthwise(value.astype(np.float64), window, node.strides, padding)
-    patches = sliding_window_view(np.pad(value, [(0, 0), *padding, (0, 0)]), window, (1, 2))
-    patches = patches[:, :: node.strides[0], :: node.strides[1]].transpose(0, 1, 2, 4, 5, 3)
-    return _of_rows(patches.reshape(-1, node.kernel[..., 0].size))
+    of_windows = _of_depthwise if node.kind == "depthwise" else _of_convolution
+    return of_windows(value.astype(np.float64), window, node.strides, padding)
 
 
 def _of_rows(rows: NDArray[np.float32]) -> Moments:
     wide = rows.astype(np.float64)
     return Moments(wide.T @ wide, wide.sum(axis=0), len(wide))
+
+
+def _of_convolution(
+    value: Array, window: tuple[int, int], strides: tuple[int, int], padding: Sequence[tuple[int, int]]
+) -> Moments:
+    """Cut out as patches, each pixel would be there once per place: columns are multiplied, row of pixels by row."""
+    pixels = np.ascontiguousarray(np.pad(value, [(0, 0), *padding, (0, 0)]).transpose(1, 2, 0, 3))
+    height, width, count, channels = pixels.shape
+    rows, columns = (
+        (size - reach) // stride + 1 for size, reach, stride in zip((height, width), window, strides, strict=True)
+    )
+
+    def over(first: int, of_rows: Array) -> Array:
+        """The sum over the rows of pixels that lie under a row of the window."""
+        return np.asarray(of_rows[first :: strides[0]][:rows].sum(axis=0))
+
+    # What lies under each column of the window, in each row of pixels: [H, columns * N, C].
+    strips = [pixels[:, first :: strides[1]][:, :columns].reshape(height, -1, channels) for first in range(window[1])]
+    products = np.empty((*window, channels, *window, channels))
+    for column, other_column in itertools.combinations_with_replacement(range(window[1]), 2):
+        for down in range(1 - window[0], window[0]):
+            start, stop = max(-down, 0), height - max(down, 0)
+            multiplied = (
+                strips[column][start:stop].transpose(0, 2, 1) @ strips[other_column][start + down : stop + down]
+            )
+            for row in range(start, window[0] - max(down, 0)):
+                own = over(row - start, multiplied)
+                products[row, column, :, row + down, other_column] = own
+                products[row + down, other_column, :, row, column] = own.T
+    sums = [strip.sum(axis=1) for strip in strips]
+    values = np.stack([over(row, own) for row in range(window[0]) for own in sums])
+    inputs = values.size
+    return Moments(products.reshape(inputs, inputs), values.reshape(inputs), count * rows * columns)
 
 
 def _of_depthwise(

@@ -13,7 +13,7 @@ from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.quantization.kernels import nearest, round_kernel
 from cxr_edge.quantization.moments import Moments, moments_of
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
-from cxr_edge.quantization.simulate import fake_quantize, images_of, interpret, kernels_of
+from cxr_edge.quantization.simulate import images_of, interpret, kernels_of, on_grid
 from cxr_edge.training.backend import tf
 
 #: Of the representative data set, the first images serve: rounding needs no tails.
@@ -69,7 +69,7 @@ def _input_moments(
             graph,
             tf.cast(batch, tf.float32),
             kernels,
-            activation=lambda name, value: fake_quantize(value, *ranges[name]) if name in ranges else value,
+            activation=lambda name, value: on_grid(value, *ranges[name]) if name in ranges else value,
         )
         return [tensors[node.inputs[0]] for node in nodes]
 

@@ -100,6 +100,21 @@ def step_of(bounds: Any) -> Any:
     return (high - low) / ACTIVATION_STEPS
 
 
+def on_grid(value: Any, low: float, high: float) -> Any:
+    """As `fake_quantize`, where nothing is learned: a gradient by hand takes long to trace, used or not."""
+    return _on_grid(value, *_grid(tf.constant(low), tf.constant(high)))
+
+
+def _grid(low: Any, high: Any) -> tuple[Any, Any]:
+    """Step and zero point of the grid between two bounds."""
+    step = step_of((low, high))
+    return step, tf.round(-low / step)
+
+
+def _on_grid(value: Any, step: Any, zero_point: Any) -> Any:
+    return (tf.clip_by_value(tf.round(value / step) + zero_point, 0.0, ACTIVATION_STEPS) - zero_point) * step
+
+
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def fake_quantize(value: Any, low: Any, high: Any) -> Any:
     """A tensor rounded to the grid between two bounds, of which 0 is a point.
@@ -109,9 +124,8 @@ def fake_quantize(value: Any, low: Any, high: Any) -> Any:
     error. The zero point is not learned. By hand, because TensorFlow's own chain of gradients keeps six copies of every
     activation.
     """
-    step = step_of((low, high))
-    zero_point = tf.round(-low / step)
-    result = (tf.clip_by_value(tf.round(value / step) + zero_point, 0.0, ACTIVATION_STEPS) - zero_point) * step
+    step, zero_point = _grid(low, high)
+    result = _on_grid(value, step, zero_point)
 
     def gradient(upstream: Any) -> tuple[Any, Any, Any]:
         bottom, top = (-zero_point - 0.5) * step, (ACTIVATION_STEPS - zero_point + 0.5) * step

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cxr_edge.artifacts.contract import IMAGE
 from cxr_edge.quantization.graph import Graph
 from cxr_edge.quantization.quantized_graph import QuantizedGraph
-from cxr_edge.quantization.simulate import fake_quantize, images_of, interpret, kernels_of
+from cxr_edge.quantization.simulate import images_of, interpret, kernels_of, on_grid
 from cxr_edge.training.backend import tf
 
 #: Names the kernels and biases, all of them, among the tensors that are switched.
@@ -42,7 +42,7 @@ class SwitchableGraph:
         def activation(name: str, value: Any) -> Any:
             if name not in switches:
                 return value
-            return value + switches[name] * (fake_quantize(value, *quantized.ranges[name]) - value)
+            return value + switches[name] * (on_grid(value, *quantized.ranges[name]) - value)
 
         def mixed(on: Any, off: Any) -> Any:
             return off + switches[KERNELS] * (on - off)

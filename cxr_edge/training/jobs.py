@@ -13,6 +13,7 @@ from cxr_edge.runs import Run
 from cxr_edge.runs.history import read_history
 from cxr_edge.runs.leftovers import remove_leftovers
 from cxr_edge.runs.lock import locked
+from cxr_edge.runs.network import XCEPTION, Network
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import TrainOptions, require_same
 from cxr_edge.training.cluster import cluster_of_environment
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from cxr_edge.training.strategy import Distribution
 
 
-def train_new(run: Run, options: TrainOptions, progress: Progress = SILENT) -> TrainingResult:
-    """Start a run in a folder without one, and train it.
+def train_new(
+    run: Run, options: TrainOptions, progress: Progress = SILENT, network: Network = XCEPTION
+) -> TrainingResult:
+    """Start a run in a folder without one, and train it; its network is Xception unless another one is passed.
 
     Of several workers, the chief does; the others train with it, and write nothing.
 
@@ -42,7 +45,7 @@ def train_new(run: Run, options: TrainOptions, progress: Progress = SILENT) -> T
     progress = tracked(options, progress)
     with starting(run):
         remove_leftovers(run)
-        start_run(run, options, progress)
+        start_run(run, options, progress, network)
         return train_started(run, progress, workers)
 
 

@@ -28,7 +28,7 @@ from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig, SkippedImage
 from cxr_edge.runs.lock import locked
-from cxr_edge.runs.network import XCEPTION
+from cxr_edge.runs.network import XCEPTION, Network
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import FROM_SCRATCH, TrainOptions
 from cxr_edge.training.splitting import Examined, examine, leaks, make_split
@@ -66,7 +66,7 @@ def starting(run: Run) -> Iterator[None]:
             raise
 
 
-def start_run(run: Run, options: TrainOptions, progress: Progress = SILENT) -> RunConfig:
+def start_run(run: Run, options: TrainOptions, progress: Progress = SILENT, network: Network = XCEPTION) -> RunConfig:
     """Find, decode and split the images of a new run, and write `run.json` and `split.csv`.
 
     Raises:
@@ -83,7 +83,7 @@ def start_run(run: Run, options: TrainOptions, progress: Progress = SILENT) -> R
     examined = examine(decoded.good, decoded.fingerprints)
     fold = None if options.fold is None or options.folds is None else (options.fold, options.folds)
     split = replace(make_split(decoded.good, examined, options.seed, fold=fold), resize=options.resize)
-    config = _described(decoded, examined, split, options)
+    config = replace(_described(decoded, examined, split, options), network=network)
     write_split(split, run.split_file)
     write_json(run.config_file, to_json(config))
     return config
@@ -160,5 +160,4 @@ def _described(decoded: _Decoded, examined: Examined, split: Split, options: Tra
         doubt=examined.doubt(good),
         sources_apart=tuple(apart(compare_sources(sources, good.labels))[0]),
         dicom_warnings=warnings_of(good.root / item.path for item in good.items),
-        network=XCEPTION,
     )

@@ -14,7 +14,7 @@ from cxr_edge.reporting.terminal.tables import show
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig, Student
 from cxr_edge.runs.history import Epoch, History
-from cxr_edge.runs.network import Network
+from cxr_edge.runs.network import XCEPTION, Network
 from cxr_edge.runs.progress import Progress, Tick
 from cxr_edge.wording import counted
 
@@ -67,6 +67,8 @@ class TrainingDisplay(Progress):
         show(f"run {run.folder}: {counts} ({parts})")
         if config.student is not None:
             show(f"  {_student_line(config.student, config.network)}")
+        elif config.network != XCEPTION:
+            show(f"  {_network_line(config.network, config.options.image_size)}")
         for line in _remarks(config):
             show(line)
 
@@ -96,6 +98,14 @@ def _student_line(student: Student, network: Network) -> str:
     return (
         f"student of {student.teacher}{more}: {student.macs / 1e6:.0f} of {student.teacher_macs / 1e6:.0f} million "
         f"multiply-accumulates ({student.share:.2f}), {counted(len(network.middle), 'middle block')}"
+    )
+
+
+def _network_line(network: Network, image_size: int) -> str:
+    macs, whole = (each.macs(image_size) / 1e6 for each in (network, XCEPTION))
+    return (
+        f"a smaller Xception: {len(network.middle)} of {len(XCEPTION.middle)} middle blocks, {macs:.0f} of {whole:.0f} "
+        "million multiply-accumulates"
     )
 
 
