@@ -1,6 +1,6 @@
 """How fast could int8 Xception be here? The best rate of a pointwise convolution on each runtime, one thread.
 
-    python benchmarks/pointwise_bound.py [--json FILE]
+    python -m benchmarks.pointwise_bound [--json FILE]
 
 Pointwise convolutions are nearly all of Xception's multiply-accumulates. The bound is the time they take at the best
 rate that a runtime reaches on them alone, with nothing else to do: depthwise convolutions, sums, pooling and

@@ -1,6 +1,6 @@
 """Do the int8 TFLite file and the int8 ONNX file lowered from it answer alike, on a run's test split?
 
-    python benchmarks/same_integers.py [--run DIR] [--json FILE]
+    python -m benchmarks.same_integers [--run DIR] [--json FILE]
 
 LiteRT is the reference; ONNX Runtime and, where installed, OpenVINO run the ONNX file.
 """

@@ -1,6 +1,6 @@
 """Does mixed precision pay on this machine? Times training steps of Xception under each policy, interleaved.
 
-    python benchmarks/training_precision.py [--image-size 224] [--batch-size 8] [--rounds 5] [--json FILE]
+    python -m benchmarks.training_precision [--image-size 224] [--batch-size 8] [--rounds 5] [--json FILE]
 
 What it said on a CPU is in benchmarks/results/training_precision_*.json.
 """
