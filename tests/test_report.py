@@ -44,7 +44,9 @@ def test_the_page_holds_the_run(page: Path, small_run: Run, small_bundle: Path) 
         assert text.count(artifact.name) >= 4, artifact.name
     metrics = json.loads(small_run.metrics_file.read_text())
     assert f"{100 * metrics['accuracy']:.1f}" in text
-    assert small_run.config().data_sha256 in text
+    config = small_run.config()
+    assert config.data_sha256 in text
+    assert f"{config.network.described(config.options.image_size)}, {config.options.image_size} px" in text
     assert "Not a medical device" in text
     assert "show that the tool works and say nothing about patients" in text
     assert "operating point" in text.lower()

@@ -337,7 +337,7 @@ def test_another_network_than_xception_is_in_the_run_and_is_shown(
         with pytest.raises(KeyboardInterrupt):
             train_new(Run(tmp_path / f"run{number}"), options, TrainingDisplay(lambda run: []), network)
     assert networks == [XCEPTION, smaller]
-    assert capsys.readouterr().out.count("a smaller Xception: 2 of 8 middle blocks, 309 of 550 million") == 1
+    assert capsys.readouterr().out.count("network: a smaller Xception (2 of 8 middle blocks, 309 of 550 million") == 1
 
 
 def test_weights_that_cannot_be_had_are_known_before_an_image_is_decoded(

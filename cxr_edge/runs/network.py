@@ -147,6 +147,14 @@ class Network:
         """Multiply-accumulates of its convolutions for one image."""
         return macs_of(self.costs(image_size), self.widths())
 
+    def described(self, image_size: int) -> str:
+        """What it is, in words: Xception, or how much of it."""
+        if self == XCEPTION:
+            return "Xception"
+        macs, whole = (each.macs(image_size) / 1e6 for each in (self, XCEPTION))
+        blocks = f"{len(self.middle)} of {len(XCEPTION.middle)} middle blocks"
+        return f"a smaller Xception ({blocks}, {macs:.0f} of {whole:.0f} million multiply-accumulates)"
+
 
 class Cost(NamedTuple):
     """What the multiply-accumulates of a convolution depend on: its groups, and the positions of its output."""

@@ -13,7 +13,7 @@ from cxr_edge.runs import Run
 from cxr_edge.runs.history import read_history
 from cxr_edge.runs.leftovers import remove_leftovers
 from cxr_edge.runs.lock import locked
-from cxr_edge.runs.network import XCEPTION, Network
+from cxr_edge.runs.network import Network
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import TrainOptions, require_same
 from cxr_edge.training.cluster import cluster_of_environment
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def train_new(
-    run: Run, options: TrainOptions, progress: Progress = SILENT, network: Network = XCEPTION
+    run: Run, options: TrainOptions, progress: Progress = SILENT, network: Network | None = None
 ) -> TrainingResult:
     """Start a run in a folder without one, and train it; its network is Xception unless another one is passed.
 

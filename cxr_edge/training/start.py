@@ -66,8 +66,12 @@ def starting(run: Run) -> Iterator[None]:
             raise
 
 
-def start_run(run: Run, options: TrainOptions, progress: Progress = SILENT, network: Network = XCEPTION) -> RunConfig:
+def start_run(
+    run: Run, options: TrainOptions, progress: Progress = SILENT, network: Network | None = None
+) -> RunConfig:
     """Find, decode and split the images of a new run, and write `run.json` and `split.csv`.
+
+    Its network is Xception unless another one is passed.
 
     Raises:
         OptionError, WeightsError: before any image is read.
@@ -83,7 +87,7 @@ def start_run(run: Run, options: TrainOptions, progress: Progress = SILENT, netw
     examined = examine(decoded.good, decoded.fingerprints)
     fold = None if options.fold is None or options.folds is None else (options.fold, options.folds)
     split = replace(make_split(decoded.good, examined, options.seed, fold=fold), resize=options.resize)
-    config = replace(_described(decoded, examined, split, options), network=network)
+    config = replace(_described(decoded, examined, split, options), network=network or XCEPTION)
     write_split(split, run.split_file)
     write_json(run.config_file, to_json(config))
     return config

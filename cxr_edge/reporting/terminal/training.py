@@ -68,7 +68,7 @@ class TrainingDisplay(Progress):
         if config.student is not None:
             show(f"  {_student_line(config.student, config.network)}")
         elif config.network != XCEPTION:
-            show(f"  {_network_line(config.network, config.options.image_size)}")
+            show(f"  network: {config.network.described(config.options.image_size)}")
         for line in _remarks(config):
             show(line)
 
@@ -98,14 +98,6 @@ def _student_line(student: Student, network: Network) -> str:
     return (
         f"student of {student.teacher}{more}: {student.macs / 1e6:.0f} of {student.teacher_macs / 1e6:.0f} million "
         f"multiply-accumulates ({student.share:.2f}), {counted(len(network.middle), 'middle block')}"
-    )
-
-
-def _network_line(network: Network, image_size: int) -> str:
-    macs, whole = (each.macs(image_size) / 1e6 for each in (network, XCEPTION))
-    return (
-        f"a smaller Xception: {len(network.middle)} of {len(XCEPTION.middle)} middle blocks, {macs:.0f} of {whole:.0f} "
-        "million multiply-accumulates"
     )
 
 
