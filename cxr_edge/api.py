@@ -94,7 +94,8 @@ def shrink(
     teacher: FilePath | None = None,
     *,
     run: FilePath | None = None,
-    macs: float = 0.25,
+    macs: float | None = None,
+    latency: float | None = None,
     image_size: int | None = None,
     unlabelled: Sequence[FilePath] = (),
     epochs: int = 20,
@@ -110,7 +111,8 @@ def shrink(
     The others are the options of `cxr-edge shrink`, with the same defaults. `train` with `resume` resumes a student.
 
     Raises:
-        OptionError: an option is out of range, or the network would be too narrow.
+        OptionError: an option is out of range, or no network is as small or as fast.
+        GateError: the machine is too noisy to measure latency.
         DataError: images cannot be decoded, or changed since the teacher was trained.
         RunError: the folder holds another run, or the teacher is not finished.
         MissingDependencyError: the extra `train` is not installed.
