@@ -34,8 +34,8 @@ class ShrinkOptions:
         float | None,
         Option(
             Panel.TRAINING,
-            "Instead of --macs: int8 latency of the student as a share of the teacher's, measured on this machine, one "
-            "thread.",
+            "Instead of --macs: int8 latency of the student as a share of the teacher's, measured on this machine with "
+            "one thread.",
         ),
     ] = None
     image_size: Annotated[

@@ -15,7 +15,7 @@ from cxr_edge.wording import counted
 
 #: Middle blocks by which one candidate is shorter than the one before.
 BLOCKS_APART = 2
-#: Most rounds of measurements, and how far below its budget a network may stay before a wider one is tried.
+#: Most rounds of measurements, and how far below the budget a network may stay before another width is tried.
 ROUNDS, SLACK = 5, 0.03
 
 
@@ -106,7 +106,8 @@ def within_latency(
 ) -> list[Narrowed]:
     """The widest networks of the shapes that are as fast as demanded.
 
-    A wider network is a slower one: its width is found by bisection, whose next point is guessed from the last one.
+    The first round measures each shape at its least widths; those that are too slow are out. Of the others, a wider
+    network is a slower one: the width is found by interpolation between two that were measured.
 
     Args:
         shapes: depths and input sizes.
@@ -124,15 +125,15 @@ def within_latency(
         if not proposals:
             break
         for (index, proposal), latency in zip(proposals.items(), measure(list(proposals.values())), strict=True):
-            searches[index].learn(replace(proposal, latency=latency))
-    widest = [max(fitting, key=lambda own: own.macs) for search in searches if (fitting := search.fitting())]
-    if not widest:
+            searches[index].measured.append(replace(proposal, latency=latency))
+    within = [widest for search in searches if (widest := search.widest()) is not None]
+    if not within:
         fastest = min((own for search in searches for own in search.measured), key=lambda own: own.share)
         raise OptionError(
             f"--latency {share}: the fastest network takes {fastest.share:.3f} of the teacher's latency "
             f"({fastest.shape}); take more, or fewer pixels"
         )
-    return widest
+    return within
 
 
 class _Search:
@@ -142,7 +143,7 @@ class _Search:
         shape: of the networks.
         importance: of the channels.
         share: of the teacher's latency, demanded.
-        guess: multiply-accumulates to begin with.
+        guess: how many multiply-accumulates may take that long.
     """
 
     def __init__(self, shape: Shape, importance: Importance, share: float, guess: int) -> None:
@@ -150,23 +151,30 @@ class _Search:
         self.least, self.most = least_macs(shape.network, shape.image_size), shape.network.macs(shape.image_size)
         self.measured: list[Narrowed] = []
 
-    def fitting(self) -> list[Narrowed]:
-        """The measured networks within the budget."""
-        return [own for own in self.measured if own.share <= self.wanted]
+    def widest(self) -> Narrowed | None:
+        """The widest of the measured networks within the budget."""
+        fitting = [own for own in self.measured if own.share <= self.wanted]
+        return max(fitting, key=lambda own: own.macs, default=None)
 
     def proposal(self) -> Narrowed | None:
         """The network to measure next; None if there is nothing to gain."""
-        if any(own.share >= (1 - SLACK) * self.wanted for own in self.fitting()):
-            return None
-        proposal = _narrowed(self.shape, self.importance, max(self.least, min(self.most, self.guess)))
+        macs = self.least
+        if self.measured:
+            widest = self.widest()
+            if widest is None or widest.share >= (1 - SLACK) * self.wanted:
+                return None
+            macs = max(self.least, min(self.most, self._macs_beyond(widest)))
+        proposal = _narrowed(self.shape, self.importance, macs)
         assert proposal is not None
         return None if any(own.network == proposal.network for own in self.measured) else proposal
 
-    def learn(self, measured: Narrowed) -> None:
-        """Guess the next number of multiply-accumulates: for the middle of the slack, as if latency grew with them."""
-        self.measured.append(measured)
-        self.guess = int(measured.macs * (1 - SLACK / 2) * self.wanted / measured.share)
-        low = max((own.macs for own in self.fitting()), default=0)
-        too_slow = [own.macs for own in self.measured if own.share > self.wanted]
-        if self.guess <= low or (too_slow and self.guess >= min(too_slow)):
-            self.guess = (low + min(too_slow, default=self.most)) // 2
+    def _macs_beyond(self, widest: Narrowed) -> int:
+        """Multiply-accumulates for the middle of the slack, on a line through the widest that fits and a neighbour."""
+        if len(self.measured) == 1:
+            return self.guess
+        too_slow = [own for own in self.measured if own.macs > widest.macs]
+        narrower = [own for own in self.measured if own.macs < widest.macs]
+        other = min(too_slow, key=lambda own: own.macs) if too_slow else max(narrower, key=lambda own: own.macs)
+        slope = (other.share - widest.share) / (other.macs - widest.macs)
+        # Of two that both fit, noise can turn the slope.
+        return widest.macs + int(((1 - SLACK / 2) * self.wanted - widest.share) / slope) if slope > 0 else self.most
