@@ -54,8 +54,8 @@ class _OwnImages:
 class Stopwatch:
     """Measures networks against their teacher, each as a TFLite file in int8, one image at a time on one thread.
 
-    Integer kernels take as long whatever the weights and ranges are. So nothing is calibrated for it: a network has
-    its teacher's weights, and the teacher's ranges.
+    Integer kernels take equally long whatever the weights and ranges are, so no network is calibrated on its own: it has
+    the weights that it inherits, and the ranges of its teacher's tensors.
 
     Args:
         teacher: trained.
@@ -80,25 +80,29 @@ class Stopwatch:
             self._teacher = self._loaded(graph)
         self._spread = 0.0
         # A noisy machine is noticed here, not minutes later.
-        self([])
+        self._measure([self._teacher])
 
     def __call__(self, networks: Sequence[Narrowed]) -> list[Interval]:
         """The latency of each network as a share of the teacher's. Raises GateError if the machine is too noisy."""
+        self._teacher = replace(self._teacher, seconds=[])
+        candidates = []
         with self._progress.stage("converting networks", len(networks)) as tick:
-            candidates = [replace(self._teacher, seconds=[])]
             for own in networks:
-                size = own.shape.image_size
-                candidates.append(self._loaded(fold(inherit(self._model, own.network, own.kept, size))))
+                graph = fold(inherit(self._model, own.network, own.kept, own.shape.image_size))
+                candidates.append(self._loaded(graph))
                 tick("")
+        self._measure([self._teacher, *candidates])
+        rounds_ms = self._teacher.figures().rounds_ms
+        return [interleaved_ratio(candidate.figures().rounds_ms, rounds_ms) for candidate in candidates]
+
+    def _measure(self, candidates: list[Candidate]) -> None:
         with self._progress.stage("measuring latency", rounds_of(QUERIES) * len(candidates)) as tick:
             before = read_clock()
             measure(candidates, np.arange(IMAGES, dtype=np.uint8), QUERIES, SECONDS, partial(tick, ""))
             noise = judge_noise([candidate.figures().spread for candidate in candidates], before, read_clock())
         if noise.noisy:
             raise GateError(f"--latency: {noise_remark(noise)}; stop what else runs here, or take --macs")
-        self._teacher, *others = candidates
         self._spread = max(self._spread, noise.spread)
-        return [interleaved_ratio(own.figures().rounds_ms, self._teacher.figures().rounds_ms) for own in others]
 
     def record(self, share: Interval) -> MeasuredLatency:
         """The latency of the chosen network, with what it was measured on."""
