@@ -54,8 +54,8 @@ class _OwnImages:
 class Stopwatch:
     """Measures networks against their teacher, each as a TFLite file in int8, one image at a time on one thread.
 
-    Integer kernels take equally long whatever the numbers are, so no network is calibrated on its own: it has the weights
-    that it inherits, and the ranges of its teacher's tensors.
+    Integer kernels take equally long whatever the numbers are, so no network is calibrated on its own: it has the
+    weights that it inherits, and the ranges of its teacher's tensors.
 
     Args:
         teacher: trained.
