@@ -272,9 +272,9 @@ def test_a_student_that_was_resumed_ends_as_one_that_nobody_killed(teacher: Run,
     whole = Run(tmp_path / "run")
     assert type_command(shrinking(teacher, whole.folder)) == 0
     assert read_history(whole.history_file) == read_history(student.history_file)
-    with h5py.File(whole.model_file) as one, h5py.File(student.model_file) as other:
+    with h5py.File(whole.model_file) as whole_file, h5py.File(student.model_file) as resumed_file:
         name = "model_weights/probabilities/probabilities/kernel:0"
-        assert np.array_equal(one[name], other[name])
+        assert np.array_equal(whole_file[name], resumed_file[name])
 
 
 def test_a_student_needs_the_very_model_that_it_was_made_from(teacher: Run, student: Run) -> None:
@@ -288,7 +288,7 @@ def test_a_student_needs_the_very_model_that_it_was_made_from(teacher: Run, stud
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--macs", "0"), "--macs 0"),
         (("--latency", "1.5"), "--latency 1.5"),
@@ -300,11 +300,11 @@ def test_a_student_needs_the_very_model_that_it_was_made_from(teacher: Run, stud
     ],
 )
 def test_what_cannot_work_is_refused_and_leaves_nothing(
-    teacher: Run, tmp_path: Path, cli: Cli, options: tuple[str, ...], said: str
+    teacher: Run, tmp_path: Path, cli: Cli, options: tuple[str, ...], message: str
 ) -> None:
     result = cli("shrink", teacher.folder, "--run", tmp_path / "run", *options)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
     assert not (tmp_path / "run").exists()
 
 
