@@ -72,7 +72,7 @@ def main() -> None:
     arguments = parser.parse_args()
     run = find_run(arguments.run)
     recipe = Recipe(tuple(ArtifactFormat), (Quantization.FLOAT32, Quantization.INT8_PTQ))
-    exporters = [Exporter(run, ExportOptions(replace(recipe, heatmap=wanted))) for wanted in (False, True)]
+    exporters = [Exporter(run, ExportOptions(replace(recipe, heatmap=heatmap))) for heatmap in (False, True)]
     size = exporters[0].image_size
     rows, places = [], []
     with tempfile.TemporaryDirectory() as folder:

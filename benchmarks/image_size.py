@@ -44,21 +44,21 @@ def with_image_size(artifact: Artifact, size: int, folder: Path) -> Artifact:
     return written
 
 
-def _resized(model: onnx.ModelProto, wanted: Contract) -> onnx.ModelProto:
+def _resized(model: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
     del model.metadata_props[:]
     shapes = {
-        spec.name: spec.shape for spec in (wanted.image, wanted.probabilities, wanted.heatmap) if spec is not None
+        spec.name: spec.shape for spec in (contract.image, contract.probabilities, contract.heatmap) if spec is not None
     }
     for value in (*model.graph.input, *model.graph.output):
         for dimension, side in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
             if isinstance(side, int):
                 dimension.dim_value = side
     targets = {
-        node.input[1] for node in model.graph.node if node.op_type == "Reshape" and wanted.image.name in node.input
+        node.input[1] for node in model.graph.node if node.op_type == "Reshape" and contract.image.name in node.input
     }
     for constant in model.graph.initializer:
         if constant.name in targets:
-            shape = np.array([0, 1, wanted.image_size, wanted.image_size], dtype=np.int64)
+            shape = np.array([0, 1, contract.image_size, contract.image_size], dtype=np.int64)
             constant.CopyFrom(numpy_helper.from_array(shape, constant.name))
     for node in model.graph.node:
         if node.op_type == "MaxPool":

@@ -113,11 +113,11 @@ def compared(file: File, images: ImageSet, labels: tuple[str, ...], temperature:
     # Some tools give probabilities out in 8 bits, whose zeros have no logarithm.
     floor = INT8_FLOOR if probabilities[probabilities > 0].min() >= INT8_FLOOR else FLOOR
     # In units of the float model's own logits.
-    wanted, answered = (centred_logits(values, floor) * factor for values in (reference, probabilities))
-    best = np.sort(wanted, axis=1)
+    reference_logits, logits = (centred_logits(values, floor) * factor for values in (reference, probabilities))
+    best = np.sort(reference_logits, axis=1)
     unsure = best[:, -1] - best[:, -2] < UNSURE
     covid, normal = labels.index(COVID), labels.index(NORMAL)
-    errors = ((answered - wanted)[:, covid] - (answered - wanted)[:, normal])[unsure]
+    errors = ((logits - reference_logits)[:, covid] - (logits - reference_logits)[:, normal])[unsure]
     agreement = wilson_interval(int((expected == top).sum()), len(top))
     members = [(label, images.targets == index) for index, label in enumerate(labels)]
     return Row(

@@ -145,8 +145,8 @@ def shown(artifact: Artifact, cases: Sequence[Case], folder: Path, node: str, ch
 def resized_by_page(artifact: Artifact, cases: Sequence[Case], folder: Path, node: str) -> list[bytes | None]:
     """The pixels that the model takes, by the page's code; None of a file that it does not decode."""
     size, resize = artifact.image_size, artifact.metadata.imaging.resize
-    wanted = [{"file": str(case.file), "size": size, "resize": resize} for case in cases]
-    (folder / "cases.json").write_text(json.dumps(wanted))
+    requests = [{"file": str(case.file), "size": size, "resize": resize} for case in cases]
+    (folder / "cases.json").write_text(json.dumps(requests))
     subprocess.run([node, str(PIXELS), str(folder / "cases.json"), str(folder / "pixels")], check=True)
     answers = [json.loads(line) for line in (folder / "pixels").read_text().splitlines()]
     return [base64.b64decode(answer["model"]) if "model" in answer else None for answer in answers]

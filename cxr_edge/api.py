@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cxr_edge.evaluation.replay import ReplayResult
     from cxr_edge.evaluation.run_metrics import CrossValidation
     from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
-    from cxr_edge.exporting.cascade import MadeCascade
+    from cxr_edge.exporting.cascade import CascadeExport
     from cxr_edge.exporting.export import Exported
     from cxr_edge.runs.progress import Progress
     from cxr_edge.runtimes.selection import Selection
@@ -94,7 +94,8 @@ def shrink(
     teacher: FilePath | None = None,
     *,
     run: FilePath | None = None,
-    macs: float = 0.25,
+    macs: float | None = None,
+    latency: float | None = None,
     image_size: int | None = None,
     unlabelled: Sequence[FilePath] = (),
     epochs: int = 20,
@@ -110,7 +111,8 @@ def shrink(
     The others are the options of `cxr-edge shrink`, with the same defaults. `train` with `resume` resumes a student.
 
     Raises:
-        OptionError: an option is out of range, or the network would be too narrow.
+        OptionError: an option is out of range, or no network is as small or as fast.
+        GateError: the machine is too noisy to measure latency.
         DataError: images cannot be decoded, or changed since the teacher was trained.
         RunError: the folder holds another run, or the teacher is not finished.
         MissingDependencyError: the extra `train` is not installed.
@@ -172,13 +174,13 @@ def export(
         max_class_loss=max_class_loss,
     )
     accuracy = AccuracyDemand(max_drop, max_disagreement)
-    wanted = recipe_of_options(recipe, list(format), list(quantize), list(keep_float), heatmap, gate)
+    parsed = recipe_of_options(recipe, list(format), list(quantize), list(keep_float), heatmap, gate)
     # TensorFlow takes seconds to import, so only after the options are checked.
     from cxr_edge.exporting.export import Exporter, ExportOptions
     from cxr_edge.runs import find_run
     from cxr_edge.runs.cross_validation import cross_validation_named
 
-    options = ExportOptions(wanted, qat_steps, qat_learning_rate, sensitive_class, sensitivity, _path(folds), accuracy)
+    options = ExportOptions(parsed, qat_steps, qat_learning_rate, sensitive_class, sensitivity, _path(folds), accuracy)
     if (cross_validation := cross_validation_named(_path(run))) is not None:
         from cxr_edge.exporting.export_folds import export_folds
 
@@ -196,7 +198,7 @@ def cascade(
     min_shifted_agreement: float = 0.9,
     output: FilePath | None = None,
     stage: Stage = silently,
-) -> MadeCascade:
+) -> CascadeExport:
     """Write a bundle in which a small model answers, and a full one where the small one is unsure.
 
     Args:

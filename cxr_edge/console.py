@@ -217,21 +217,21 @@ def interruptible(explain: Callable[[], str]) -> Iterator[None]:
     for threads. So a thread writes the line, and ends the process if that takes longer than `GRACE`. Enter it in the
     main thread.
     """
-    saying, said = threading.Lock(), False
+    lock, finished = threading.Lock(), False
     # A separate stream: the body may hold back output to the stderr file descriptor.
     stderr = os.dup(2)
 
     def say() -> None:
-        nonlocal said
-        with saying:
-            if not said:
+        nonlocal finished
+        with lock:
+            if not finished:
                 os.write(stderr, f"{printable(explain())}\n".encode(errors="replace"))
-            said = True
+            finished = True
 
     def close() -> None:
-        nonlocal said
-        with saying:
-            said = True
+        nonlocal finished
+        with lock:
+            finished = True
             os.close(stderr)
 
     def terminate(number: int, frame: FrameType | None) -> None:

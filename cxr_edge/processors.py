@@ -36,5 +36,5 @@ def describe_cpu() -> tuple[str, list[str]]:
     if not named:
         return platform.processor() or platform.machine(), []
     flags = cpu_flags()
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
-    return named.get("model name", platform.machine()), [flag for flag in wanted if flag in flags]
+    relevant = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
+    return named.get("model name", platform.machine()), [flag for flag in relevant if flag in flags]

@@ -184,10 +184,10 @@ def _read_float(value: Any) -> float:
 
 
 def _simple_reader(kind: Any) -> _Reader:
-    wanted = SIMPLE.get(kind, str(kind))
+    expected = SIMPLE.get(kind, str(kind))
 
     def read(value: Any) -> Any:
-        _require(type(value) is kind, wanted, value)
+        _require(type(value) is kind, expected, value)
         return value
 
     return read
@@ -311,6 +311,6 @@ def _read_dataclass(kind: Any, value: Any) -> Any:
     return kind(**values)
 
 
-def _require(right: bool, wanted: str, value: Any) -> None:
+def _require(right: bool, expected: str, value: Any) -> None:
     if not right:
-        raise _MisfitError(("", f": {wanted} is needed, not {str(value)[:60]!r}"))
+        raise _MisfitError(("", f": {expected} is needed, not {str(value)[:60]!r}"))

@@ -505,7 +505,7 @@ def headline_figures() -> HeadlineFigures:
 def headline() -> str:
     """The figures that the README shows."""
     own, floating = _int8_and_float()
-    targets = {(one["title"], one["threads"]): one for one in _json(LARGE / "peers.json")["targets"]}
+    targets = {(target["title"], target["threads"]): target for target in _json(LARGE / "peers.json")["targets"]}
     nncf = targets["our fastest int8 / NNCF", 1]
     static = targets["our int8 ONNX / quantize_static", 1]
     fastest = read_record(SMALL / "bench.json").winner

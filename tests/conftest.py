@@ -333,14 +333,14 @@ def device(bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "device"))
 
 
-def assert_same_answers(bundle: Path, found: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
+def assert_same_answers(bundle: Path, probabilities: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
     """Probabilities `[N, K]` of one bundle differ by rounding alone, and so do the classes.
 
     With the temperature taken out: one that is fitted on few images, all of them right, is low, and turns a step of an
     int8 logit into several hundredths of a probability.
     """
     temperature = read_manifest(bundle).shared.temperature
-    plain, other = (apply_temperature(one, 1 / temperature) for one in (found, wanted))
+    plain, other = (apply_temperature(rows, 1 / temperature) for rows in (probabilities, expected))
     assert np.abs(plain - other).max() <= 0.02
     second, first = np.sort(other, axis=1)[:, -2:].T
     decided = first - second > 0.02

@@ -164,5 +164,5 @@ def fuzz(case: Case, folder: Path, seed: int, count: int) -> tuple[Counter[str],
 if __name__ == "__main__":
     # What is tried in another process first would hide a crash.
     Trial.require_known = lambda self, path, runtime, sha256=None: None  # type: ignore[method-assign]
-    found, wrong = fuzz(CASES[sys.argv[1]], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
-    print(json.dumps([found, wrong]))
+    outcomes, faults = fuzz(CASES[sys.argv[1]], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    print(json.dumps([outcomes, faults]))

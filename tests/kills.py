@@ -265,7 +265,7 @@ def kill(name: str, folder: Path, kills: int, seed: int, is_full: bool) -> dict[
     whole = killer.prepare(folder / "whole")
     status, seconds, changes = killer.start(whole, _Moment())
     assert status == 0, (folder / "whole.log").read_text()[-2000:]
-    wanted, left, killed, ended, differing = job.result(whole), Counter[str](), 0, 0, Counter[str]()
+    expected, left, killed, ended, differing = job.result(whole), Counter[str](), 0, 0, Counter[str]()
     current = killer.prepare(folder / "0")
     while killed < kills or current is not None:
         moment = _Moment()
@@ -283,7 +283,7 @@ def kill(name: str, folder: Path, kills: int, seed: int, is_full: bool) -> dict[
         assert status == 0 or is_over, (folder / f"{current.name}.log").read_text()[-2000:]
         ended += 1
         result = job.result(current)
-        differing.update(path for path in {*wanted, *result} if wanted.get(path) != result.get(path))
+        differing.update(path for path in {*expected, *result} if expected.get(path) != result.get(path))
         shutil.rmtree(current)
         current = killer.prepare(folder / str(ended)) if killed < kills else None  # type: ignore[assignment]
     return {

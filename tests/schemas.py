@@ -24,7 +24,7 @@ from cxr_edge.evaluation.int8_noise import Explanation
 from cxr_edge.evaluation.operating_record import OperatingRecord
 from cxr_edge.evaluation.pooled_parity import PooledParity
 from cxr_edge.evaluation.replay import ReplayResult
-from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics
+from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, StudentMetrics
 from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.inspection.inspect import CascadeInspection, Inspection
 from cxr_edge.prediction.evaluation import Evaluation
@@ -57,6 +57,7 @@ WRITTEN: dict[str, tuple[Any, str]] = {
     "release": (Release, "release.json of a bundle"),
     "replay": (tuple[ReplayResult, ...], "verify --replay --json, and verify --json without TensorFlow"),
     "run": (RunConfig, "run.json of a run"),
+    "student": (StudentMetrics, "shrink --json"),
     "verify": (tuple[VerifiedArtifact, ...], "verify --json, export --json and cascade --json"),
 }
 #: What `--json` of a command may write.
@@ -65,7 +66,7 @@ _OF_COMMAND = {
     "cascade": ("verify",),
     "inspect": ("inspect", "inspect-cascade"),
     "export": ("verify", "int8-noise", "pooled-parity"),
-    "shrink": ("metrics",),
+    "shrink": ("student",),
     "train": ("metrics", "cross-validation"),
     "verify": ("verify", "replay", "pooled-parity"),
 }

@@ -54,7 +54,7 @@ def test_another_output_fails(there: dict[str, Outcome], here: dict[str, Outcome
 
 @pytest.mark.parametrize("command", ["verify", "predict", "bench"])
 @pytest.mark.parametrize("side", ["Arm", "x86"])
-def test_a_crash_is_told_and_hides_nothing_else(command: str, side: str) -> None:
+def test_a_crash_is_reported_and_hides_nothing_else(command: str, side: str) -> None:
     arm, x86 = outcomes(CLEAR), outcomes(CLEAR)
     (arm if side == "Arm" else x86)[command] = Outcome(None, "SIGSEGV: last words")
     changes = compare(arm, x86)

@@ -158,7 +158,7 @@ def test_a_demand_that_no_layer_in_float_meets_ends_with_the_nearest(reference: 
 
 
 @pytest.mark.slow
-def test_what_was_found_is_kept_for_other_demands_and_forgotten_for_another_graph(
+def test_a_search_is_kept_for_other_demands_and_repeated_for_another_graph(
     sensitive: QuantizedGraph, reference: Reference, searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(searched, tmp_path, dirs_exist_ok=True)

@@ -122,9 +122,11 @@ def test_copies_of_one_image_are_one_witness() -> None:
     turned = reference[0].copy()
     turned[:30:3] = [0, 1, 0]
     candidate = [reference[0], *[turned] * 3]
-    found = compare_conditions(scored_conditions(conditions()[:4], reference, candidate), LABELS)
-    pooled = next(one for one in found if one.shift == ALL_SHIFTS)
-    alone = next(one for one in found if (one.part, one.shift) == (ALL_PARTS, "noise"))
+    comparisons = compare_conditions(scored_conditions(conditions()[:4], reference, candidate), LABELS)
+    pooled = next(comparison for comparison in comparisons if comparison.shift == ALL_SHIFTS)
+    alone = next(
+        comparison for comparison in comparisons if (comparison.part, comparison.shift) == (ALL_PARTS, "noise")
+    )
     assert pooled.images == 3 * alone.images
     assert pooled.flips[0] == alone.flips[0]
     assert (pooled.flips[0].away, pooled.flips[1].towards) == (10, 10)
@@ -134,11 +136,11 @@ def test_copies_of_one_image_are_one_witness() -> None:
 def test_what_is_no_number_agrees_with_nothing_and_fails() -> None:
     reference = [softmax(logits_of(0))] * 4
     broken = [*reference[:3], np.full_like(reference[3], np.nan)]
-    found = compare_conditions(scored_conditions(conditions()[:4], reference, broken), LABELS)
-    assert found[3].agreement.value == 0
-    assert found[3].signal_to_noise_db is None
+    comparisons = compare_conditions(scored_conditions(conditions()[:4], reference, broken), LABELS)
+    assert comparisons[3].agreement.value == 0
+    assert comparisons[3].signal_to_noise_db is None
     labelled = parity(reference[0], reference[0], np.arange(IMAGES) % 3, LABELS, Gate(0, 1, 1, 0, 1))
-    assert with_conditions(labelled, found).verdict == "failed"
+    assert with_conditions(labelled, comparisons).verdict == "failed"
 
 
 def test_a_result_survives_its_json_and_older_ones_are_read() -> None:
@@ -156,14 +158,14 @@ def test_the_advised_artifact_is_the_one_nearer_to_keras_unless_it_failed() -> N
         return VerifiedArtifact(f"xception-{label}.onnx", 1, "ONNX Runtime", "test", result)
 
     near, far, drifted = results(noise=0.1), results(noise=0.5), results(noise=0.01, drift=2.0, under="noise")
-    found = advise([row("float32", near), row("int8", far), row("int8-ptq", near)])
-    assert found is not None
-    assert found.advised == "int8-ptq"
-    assert "int8-ptq is recommended: under shift, int8-ptq agrees with Keras on" in found.why
-    found = advise([row("int8", drifted), row("int8-ptq", far)])
-    assert found is not None
-    assert found.advised == "int8-ptq"
-    assert "int8 failed its gate" in found.why
+    advice = advise([row("float32", near), row("int8", far), row("int8-ptq", near)])
+    assert advice is not None
+    assert advice.advised == "int8-ptq"
+    assert "int8-ptq is recommended: under shift, int8-ptq agrees with Keras on" in advice.why
+    advice = advise([row("int8", drifted), row("int8-ptq", far)])
+    assert advice is not None
+    assert advice.advised == "int8-ptq"
+    assert "int8 failed its gate" in advice.why
     assert advise([row("float32", near), row("int8", near)]) is None
 
 
@@ -209,9 +211,9 @@ def test_other_images_may_lie_in_any_folder_or_table(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
     def targets(name: str) -> list[int] | None:
-        found = read_other_images(tmp_path / name, LABELS, 71, "stretch")
-        assert found.images.shape == (len(found.paths), 71, 71, 1)
-        return None if found.targets is None else found.targets.tolist()
+        others = read_other_images(tmp_path / name, LABELS, 71, "stretch")
+        assert others.images.shape == (len(others.paths), 71, 71, 1)
+        return None if others.targets is None else others.targets.tolist()
 
     assert targets("classes") == [0, 2]
     assert targets("labelled.csv") == [2]

@@ -101,14 +101,14 @@ def test_a_device_with_one_runtime_verifies_what_that_reads(
     assert "cxr-edge[onnx]" in result.err
 
 
-def test_a_missing_bundle_is_the_first_thing_told(cli: Cli, tmp_path: Path) -> None:
+def test_a_missing_bundle_is_reported_first(cli: Cli, tmp_path: Path) -> None:
     result = cli("verify", "--bundle", tmp_path / "nope")
     assert (result.code, result.out) == (2, "")
     assert "nope: not a bundle" in result.err
 
 
 @pytest.mark.parametrize(
-    ("names", "wanted"),
+    ("names", "files"),
     [
         (["int8.tflite"], {"xception-int8.tflite"}),
         (["xception-fp16.onnx"], {"xception-fp16.onnx"}),
@@ -119,15 +119,13 @@ def test_a_missing_bundle_is_the_first_thing_told(cli: Cli, tmp_path: Path) -> N
         ),
     ],
 )
-def test_a_part_of_a_bundle_is_a_bundle(
-    own: Path, cli: Cli, tmp_path: Path, names: list[str], wanted: set[str]
-) -> None:
+def test_a_part_of_a_bundle_is_a_bundle(own: Path, cli: Cli, tmp_path: Path, names: list[str], files: set[str]) -> None:
     part = tmp_path / "parts" / "small"
     options = [option for name in names for option in ("--only", name)]
     result = cli("bundle", "--bundle", own, *options, "--output", part)
     assert result.code == 0, result.err
-    assert {artifact.name for artifact in read_bundle(part)} == wanted
-    assert {path.name for path in part.iterdir()} == {*wanted, "manifest.json", "reference.npz", "MODEL_CARD.md"}
+    assert {artifact.name for artifact in read_bundle(part)} == files
+    assert {path.name for path in part.iterdir()} == {*files, "manifest.json", "reference.npz", "MODEL_CARD.md"}
     assert [path.name for path in part.parent.iterdir()] == ["small"]
     assert cli("verify", "--bundle", part).code == 0
     again = cli("bundle", "--bundle", own, *options, "--output", part)

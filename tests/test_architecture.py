@@ -93,6 +93,40 @@ def test_classes_and_functions_fit_on_a_page() -> None:
     assert not long, "split these, each on its own seam"
 
 
+#: Names that say how a thing came about and not what it is; CONTRIBUTING.md has more.
+VAGUE = {"found", "one", "chosen", "given", "got", "told", "said"}
+#: Folders of the repository that have Python files of ours.
+SOURCES = ("benchmarks", "cxr_edge", "documentation", "examples", "tests", "web")
+
+
+def _names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Lines and names of variables, arguments, functions and classes."""
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Name(id=name, ctx=ast.Store())
+                | ast.arg(arg=name)
+                | ast.FunctionDef(name=name)
+                | ast.ClassDef(name=name)
+                | ast.ExceptHandler(name=str(name))
+                | ast.alias(asname=str(name))
+            ):
+                yield node.lineno, name
+
+
+@pytest.mark.slow
+def test_things_are_named_for_what_they_are() -> None:
+    vague = [
+        f"{path.relative_to(PACKAGE.parent).as_posix()}:{line}: {name}"
+        for folder in SOURCES
+        for path in sorted((PACKAGE.parent / folder).rglob("*.py"))
+        if "node_modules" not in path.parts
+        for line, name in _names(ast.parse(path.read_text(encoding="utf-8")))
+        if name.strip("_") in VAGUE
+    ]
+    assert not vague, "name each for what it is, such as artifact, interval or message"
+
+
 def test_few_dicts_of_anything_are_left() -> None:
     texts = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
     assert sum(text.count("dict[str, Any]") for text in texts) < 12, "what flows between parts is a dataclass"

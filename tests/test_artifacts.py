@@ -62,9 +62,9 @@ def test_contract_of_every_artifact_on_every_runtime(
         if artifact.format not in runtime.formats:
             continue
         session = runtime.load(artifact.path, threads=1)
-        one, four = session.run(images[:1]), session.run(images[:4])
-        assert (one.dtype, one.shape, four.shape) == (np.float32, (1, 3), (4, 3))
-        assert np.abs(four[:1] - one).max() < 1e-5
+        single, four = session.run(images[:1]), session.run(images[:4])
+        assert (single.dtype, single.shape, four.shape) == (np.float32, (1, 3), (4, 3))
+        assert np.abs(four[:1] - single).max() < 1e-5
         assert np.abs(four.sum(axis=1) - 1).max() < 1e-5
         assert np.abs(four - keras_probabilities[:4]).max() < tolerance, runtime.title
 
@@ -128,11 +128,11 @@ def test_int8_files_are_a_quarter(bundle: Path, kind: str, quantization: str) ->
 
 @pytest.mark.parametrize("quantization", ["int8", "int8-ptq"])
 def test_both_formats_hold_the_same_integers(bundle: Path, images: NDArray[np.uint8], quantization: str) -> None:
-    found = [
+    probabilities = [
         score_images(runtimes_for(kind)[0].load(bundle / f"xception-{quantization}.{kind}", 2), images)
         for kind in FORMATS
     ]
-    assert_same_answers(bundle, found[0], found[1])
+    assert_same_answers(bundle, probabilities[0], probabilities[1])
 
 
 def test_onnx_runtime_runs_integers_only(bundle: Path, tmp_path: Path) -> None:
@@ -171,12 +171,12 @@ VERDICTS = {"float32": "float", "fp16": "float", "int8": "int8", "int8-ptq": "in
 def test_inspect_tells_int8_from_float(bundle: Path, cli: Cli, tmp_path: Path, name: str) -> None:
     result = cli("inspect", bundle / name, "--json", tmp_path / "x.json")
     assert result.code == 0
-    found = json.loads((tmp_path / "x.json").read_text())
-    assert found["computation"]["verdict"] == VERDICTS[found["metadata"]["quantization"]]
+    record = json.loads((tmp_path / "x.json").read_text())
+    assert record["computation"]["verdict"] == VERDICTS[record["metadata"]["quantization"]]
     # Xception at 71 px, one channel; the same in every file.
-    total = found["computation"]["integer_macs"] + found["computation"]["float_macs"]
+    total = record["computation"]["integer_macs"] + record["computation"]["float_macs"]
     assert total == pytest.approx(EXPECTED_MACS, rel=0.001)
-    assert found["sha256"] in result.out.replace("\n", "") or found["sha256"][:20] in result.out
+    assert record["sha256"] in result.out.replace("\n", "") or record["sha256"][:20] in result.out
 
 
 #: 2.4 million of them are the heat map's.
@@ -200,9 +200,9 @@ def test_inspect_catches_int8_in_name_only(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "int8.tflite").write_bytes(converter.convert())
     for kind in FORMATS:
         assert cli("inspect", tmp_path / f"int8.{kind}", "--json", tmp_path / "x.json").code == 0
-        found = json.loads((tmp_path / "x.json").read_text())
-        assert found["metadata"] is None
-        assert found["computation"]["verdict"] == "float despite its name", kind
+        record = json.loads((tmp_path / "x.json").read_text())
+        assert record["metadata"] is None
+        assert record["computation"]["verdict"] == "float despite its name", kind
 
 
 def test_equal_exports_are_equal_bytes(small_run: Run, small_bundle: Path, cli: Cli) -> None:

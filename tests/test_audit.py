@@ -89,8 +89,8 @@ def test_exact_and_near_copies_are_found_in_one_class(data: Path, cli: Cli) -> N
     with Image.open(fifth) as image:
         image.save(folder / "again.png", compress_level=1)
     record = audited(cli, data, "--strict")
-    found = {frozenset(Path(file["path"]).name for file in row["files"]): row["kind"] for row in record["copies"]}
-    assert found == {
+    copies = {frozenset(Path(file["path"]).name for file in row["files"]): row["kind"] for row in record["copies"]}
+    assert copies == {
         frozenset({first.name, "exact.png"}): "exact",
         frozenset({second.name, "encoded.jpg"}): "near",
         frozenset({third.name, "scaled.png"}): "near",
@@ -262,7 +262,7 @@ def test_ten_thousand_empty_files_end_in_a_clear_result(tmp_path: Path, cli: Cli
     assert "Traceback" not in outcome.err
 
 
-def test_bad_usage_is_told(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
+def test_bad_usage_is_reported(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
     assert cli("audit").code == 2
     assert "nowhere" in cli("audit", tmp_path / "nowhere").err
     assert cli("audit", phantoms, "--run", tmp_path).code == 2
@@ -271,24 +271,24 @@ def test_bad_usage_is_told(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
 
 
 @pytest.mark.slow
-def test_copies_saved_anew_stay_on_one_side_of_the_split(data: Path) -> None:
+def test_copies_saved_again_stay_on_one_side_of_the_split(data: Path) -> None:
     for path in files(data, "Normal")[:10]:
         with Image.open(path) as image:
             image.save(path.with_suffix(".jpg"), quality=80)
-    found = find_data_set(data)
-    known = examined(found)
+    data_set = find_data_set(data)
+    known = examined(data_set)
     for seed in range(3):
-        sides = {item.path: item.part for item in make_split(found, known, seed).items}
+        sides = {item.path: item.part for item in make_split(data_set, known, seed).items}
         for path in files(data, "Normal")[:20]:
             assert sides[f"Normal/{path.stem}.png"] == sides[f"Normal/{path.name}"]
-    assert known.doubt(found) is None
+    assert known.doubt(data_set) is None
 
 
-def test_train_is_told_of_one_picture_under_two_labels(data: Path) -> None:
+def test_one_picture_under_two_labels_is_doubted(data: Path) -> None:
     with Image.open(files(data, "Normal")[0]) as image:
         image.save(data / "COVID-19" / "twin.jpg", quality=80)
-    found = find_data_set(data)
-    assert "COVID-19/twin.jpg" in (examined(found).doubt(found) or "")
+    data_set = find_data_set(data)
+    assert "COVID-19/twin.jpg" in (examined(data_set).doubt(data_set) or "")
 
 
 def test_every_pair_within_the_distance_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,9 +299,9 @@ def test_every_pair_within_the_distance_is_looked_at(monkeypatch: pytest.MonkeyP
     hashes = generator.integers(0, 2**63, 40).astype(np.uint64)
     hashes[33] = hashes[2] ^ np.uint64(2**MAX_DISTANCE - 1)
     hashes[20] = hashes[5] ^ np.uint64(2 ** (MAX_DISTANCE + 1) - 1)
-    found = near_pairs(hashes, np.stack([thumbnail] * 40))
-    assert list(zip(found.first, found.second, strict=True)) == [(2, 33)]
-    assert found.correlation[0] == pytest.approx(1, abs=1e-5)
+    pairs = near_pairs(hashes, np.stack([thumbnail] * 40))
+    assert list(zip(pairs.first, pairs.second, strict=True)) == [(2, 33)]
+    assert pairs.correlation[0] == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.slow
@@ -332,23 +332,23 @@ ALTERED = {
 
 @pytest.mark.slow
 def test_altered_copies_are_found_and_named(data: Path, cli: Cli) -> None:
-    wanted = {}
+    expected = {}
     for index, (how, change) in enumerate(ALTERED.items()):
         original = files(data, "Normal")[index]
         with Image.open(original) as image:
             change(image).save(data / "Normal" / f"z{index}.jpg", quality=80)
-        wanted[frozenset({original.name, f"z{index}.jpg"})] = how
+        expected[frozenset({original.name, f"z{index}.jpg"})] = how
     record = audited(cli, data)
-    found = {
+    copies = {
         frozenset(Path(file["path"]).name for file in row["files"]): row["near_pairs"][0]["how"]
         for row in record["copies"]
     }
-    assert found == wanted
+    assert copies == expected
     assert kinds(record, "warning") == {"near copies"}
 
 
 @pytest.mark.slow
-def test_a_mirrored_copy_is_kept_on_its_side_and_told_of_on_the_other(
+def test_a_mirrored_copy_is_kept_on_its_side_and_reported_across_parts(
     data: Path, phantoms: Path, tmp_path: Path, cli: Cli
 ) -> None:
     root = in_parts(phantoms, tmp_path / "parts")
@@ -364,14 +364,14 @@ def test_a_mirrored_copy_is_kept_on_its_side_and_told_of_on_the_other(
     for path in files(data, "Normal")[:10]:
         with Image.open(path) as image:
             ImageOps.mirror(image).save(path.with_suffix(".jpg"), quality=80)
-    found = find_data_set(data)
-    sides = {item.path: item.part for item in split_of(found, 0).items}
+    data_set = find_data_set(data)
+    sides = {item.path: item.part for item in split_of(data_set, 0).items}
     for path in files(data, "Normal")[:20]:
         assert sides[f"Normal/{path.stem}.png"] == sides[f"Normal/{path.name}"]
     with Image.open(files(data, "Normal")[30]) as image:
         ImageOps.mirror(image).save(data / "COVID-19" / "twin.jpg", quality=80)
-    found = find_data_set(data)
-    assert "COVID-19/twin.jpg" in (examined(found).doubt(found) or "")
+    data_set = find_data_set(data)
+    assert "COVID-19/twin.jpg" in (examined(data_set).doubt(data_set) or "")
 
 
 @pytest.mark.slow
@@ -395,15 +395,15 @@ def test_two_images_are_enough_to_see_that_one_is_mirrored(phantoms: Path, tmp_p
     assert find_copies(measure_all([first])).near == ()
 
 
-def test_an_alignment_tells_the_map(phantoms: Path) -> None:
+def test_an_alignment_has_the_map(phantoms: Path) -> None:
     with Image.open(files(phantoms, "Normal")[0]) as image:
-        one = image.resize((64, 64))
-    other = one.transform((64, 64), Image.Transform.AFFINE, (1, 0, 3, 0, 1, -2), Image.Resampling.BILINEAR)
-    pair = np.stack([np.asarray(one), np.asarray(other)])
-    found = align(pair, np.array([0]), np.array([1]), np.eye(2)[None])
-    assert found.maps[0] == pytest.approx(np.array([[1, 0, 3], [0, 1, -2]]), abs=0.1)
-    assert found.correlation[0] > MIN_LOCAL_CORRELATION
-    assert what_was_done(found.maps) == ["shifted"]
+        original = image.resize((64, 64))
+    shifted = original.transform((64, 64), Image.Transform.AFFINE, (1, 0, 3, 0, 1, -2), Image.Resampling.BILINEAR)
+    pair = np.stack([np.asarray(original), np.asarray(shifted)])
+    alignment = align(pair, np.array([0]), np.array([1]), np.eye(2)[None])
+    assert alignment.maps[0] == pytest.approx(np.array([[1, 0, 3], [0, 1, -2]]), abs=0.1)
+    assert alignment.correlation[0] > MIN_LOCAL_CORRELATION
+    assert what_was_done(alignment.maps) == ["shifted"]
     blank = np.full((2, 64, 64), 9, dtype=np.uint8)
     assert align(blank, np.array([0]), np.array([1]), np.eye(2)[None]).correlation[0] == 0
 
@@ -412,12 +412,12 @@ def test_what_is_measured(tmp_path: Path) -> None:
     pixels = np.full((100, 200), 128, dtype=np.uint8)
     pixels[:20], pixels[:, 150:] = 0, 255
     Image.fromarray(pixels).save(tmp_path / "image.png")
-    found = measure(tmp_path / "image.png")
-    assert isinstance(found, Measurement)
-    assert (found.width, found.height, found.mode, found.format) == (200, 100, "L", "PNG")
-    assert found.mean == pytest.approx(pixels.mean())
-    assert found.std == pytest.approx(pixels.std())
-    assert found.black == pytest.approx(0.15) and found.white == pytest.approx(0.25)
+    measurement = measure(tmp_path / "image.png")
+    assert isinstance(measurement, Measurement)
+    assert (measurement.width, measurement.height, measurement.mode, measurement.format) == (200, 100, "L", "PNG")
+    assert measurement.mean == pytest.approx(pixels.mean())
+    assert measurement.std == pytest.approx(pixels.std())
+    assert measurement.black == pytest.approx(0.15) and measurement.white == pytest.approx(0.25)
 
     framed = np.random.default_rng(0).integers(0, 256, (100, 100)).astype(np.uint8)
     assert border_share(framed) == 0
@@ -476,7 +476,7 @@ def test_dicom_tags_are_warned_of_as_in_training(data: Path, cli: Cli, tmp_path:
 
 
 @pytest.mark.slow
-def test_what_plus_one_means_is_said_where_it_stands(data: Path, cli: Cli) -> None:
+def test_what_plus_one_means_is_explained_where_it_is_printed(data: Path, cli: Cli) -> None:
     assert "+N" not in cli("audit", data).out
     path = files(data, "Normal")[0]
     with Image.open(path) as image:
@@ -491,10 +491,10 @@ def test_dicom_files_are_measured_like_others(tmp_path: Path) -> None:
 
     pixels = np.random.default_rng(0).integers(0, 256, (64, 96)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
-    found, wanted = measure_all([written(tmp_path / "IM0001", pixels, 8), tmp_path / "x.png"])
-    assert isinstance(found, Measurement) and isinstance(wanted, Measurement)
-    assert (found.width, found.height, found.mode, found.format) == (96, 64, "MONOCHROME2", "DICOM")
-    assert (found.mean, found.phash) == (wanted.mean, wanted.phash)
+    dicom, png = measure_all([written(tmp_path / "IM0001", pixels, 8), tmp_path / "x.png"])
+    assert isinstance(dicom, Measurement) and isinstance(png, Measurement)
+    assert (dicom.width, dicom.height, dicom.mode, dicom.format) == (96, 64, "MONOCHROME2", "DICOM")
+    assert (dicom.mean, dicom.phash) == (png.mean, png.phash)
 
 
 def test_letters_near_the_edge_are_marks_and_others_are_not() -> None:
@@ -509,8 +509,8 @@ def test_letters_near_the_edge_are_marks_and_others_are_not() -> None:
 def test_balanced_accuracy_weighs_classes_evenly() -> None:
     targets = np.repeat([0, 1], [90, 10])
     right = targets == 0
-    found = balanced_accuracy(right, targets, np.arange(100))
-    assert found == Interval(0.5, 0.5, 0.5)
+    accuracy = balanced_accuracy(right, targets, np.arange(100))
+    assert accuracy == Interval(0.5, 0.5, 0.5)
     half = np.arange(100) % 2 == 0
     alone, in_pairs = (
         balanced_accuracy(half, np.zeros(100, dtype=np.int64), np.arange(100) // size) for size in (1, 2)

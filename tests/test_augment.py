@@ -105,7 +105,7 @@ def test_a_batch_has_the_classes_in_equal_parts_and_images_without_label_once() 
     batches = Batches(images, labels, 3, batch_size=6, seed=0)
     epochs = [list(batches.epoch(number).as_numpy_iterator()) for number in (0, 0, 1)]
     for first, again, other in zip(*epochs, strict=True):
-        assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
+        assert all(np.array_equal(array, repeated) for array, repeated in zip(first, again, strict=True))
         assert not np.array_equal(first[0], other[0])
     for batch in (epochs[0], epochs[2]):
         targets = np.concatenate([labels for _, labels in batch])

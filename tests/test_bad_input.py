@@ -200,11 +200,11 @@ def test_what_training_decoded_is_not_decoded_again(
     split = run_split(Run(tmp_path / "run"))
     assert len(list((tmp_path / "cache").iterdir())) == 1
     monkeypatch.setattr("cxr_edge.imaging.decode.open_grey", None)
-    found = {}
+    images_by_part = {}
     for part in ("train", "validation", "test"):
-        found[part] = np.asarray(decoded(split, part, 71))
+        images_by_part[part] = np.asarray(decoded(split, part, 71))
     monkeypatch.undo()
-    for part, images in found.items():
+    for part, images in images_by_part.items():
         for item, image in zip(split.part(part), images, strict=True):
             assert np.array_equal(image[..., 0], load_image(tmp_path / "data" / item.path, 71))
 
@@ -220,9 +220,9 @@ def test_evaluate_refuses_bad_images_unless_asked_to_leave_them_out(device: Path
     result = cli(*arguments, "--on-bad-image", "skip", "--json", output)
     assert result.code == 0
     assert "text.png" in result.out
-    found = json.loads(output.read_text())
-    assert found["images"] == 12
-    assert [one["path"] for one in found["skipped"]] == ["Normal/text.png"]
+    record = json.loads(output.read_text())
+    assert record["images"] == 12
+    assert [image["path"] for image in record["skipped"]] == ["Normal/text.png"]
 
 
 @pytest.mark.slow

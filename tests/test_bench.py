@@ -68,9 +68,9 @@ def test_a_machine_that_slows_down_leaves_paired_ratios_alone() -> None:
 
 @pytest.mark.slow
 def test_throughput_uses_every_core_it_is_given() -> None:
-    found = throughput(lambda threads: Sleeper(0.04), IMAGES, cores=4, seconds=1.2, batches=False)
-    assert found.images_per_second == pytest.approx(100, rel=0.25)
-    assert found.how == "4 x 1 thread"
+    rate = throughput(lambda threads: Sleeper(0.04), IMAGES, cores=4, seconds=1.2, batches=False)
+    assert rate.images_per_second == pytest.approx(100, rel=0.25)
+    assert rate.how == "4 x 1 thread"
 
 
 @pytest.mark.slow
@@ -78,12 +78,12 @@ def test_the_folder_is_decoded_while_it_is_classified(tmp_path: Path) -> None:
     files = [tmp_path / f"{index}.png" for index in range(12)]
     for index, path in enumerate(files):
         Image.fromarray(draw_phantom("Normal", index, 256).pixels).save(path)
-    found = measure_files(files, Sleeper(0.1), some_artifact(tmp_path / "a.onnx"), repeats=1, cores=2, seconds=0.1)
-    stages = {stage.stage: stage.p50_ms for stage in found.stages}
+    times = measure_files(files, Sleeper(0.1), some_artifact(tmp_path / "a.onnx"), repeats=1, cores=2, seconds=0.1)
+    stages = {stage.stage: stage.p50_ms for stage in times.stages}
     assert stages["inference"] == pytest.approx(100, rel=0.3)
     assert stages["whole"] >= stages["decode"] + stages["inference"]
     # A sleeping model leaves the cores to the decoder.
-    assert found.folder.share > 0.85
+    assert times.folder.share > 0.85
 
 
 @pytest.mark.slow
@@ -121,7 +121,7 @@ def test_jetsons_rail_is_added_up(tmp_path: Path) -> None:
     assert meter.joules() - before == pytest.approx(10 * (time.monotonic() - start), rel=0.2)
 
 
-def test_noise_is_told(tmp_path: Path) -> None:
+def test_noise_is_reported(tmp_path: Path) -> None:
     throttle = tmp_path / "devices/system/cpu/cpu0/thermal_throttle"
     throttle.mkdir(parents=True)
     (throttle / "core_throttle_count").write_text("3")
@@ -143,12 +143,11 @@ def record(small_run: Run, small_bundle: Path, tmp_path_factory: pytest.TempPath
         small_run.folder, folder / "run", ignore=shutil.ignore_patterns("phantoms", "quantized", "bundle-*")
     )
     run = Run(folder / "run")
-    kept = [one for one in read_bundle(run.bundle) if one.quantization in ("float32", "int8")]
+    kept = [artifact for artifact in read_bundle(run.bundle) if artifact.quantization in ("float32", "int8")]
     write_manifest(run.bundle, read_manifest(run.bundle).shared, kept)
     outputs = [f"--{kind}={folder / f'bench.{kind}'}" for kind in ("json", "markdown", "csv")]
     assert type_command(["bench", "--run", str(run.folder), "--queries", "25", "--seconds", "0", *outputs]) == 0
-    found = json.loads((folder / "bench.json").read_text())
-    return {**found, "folder": str(folder)}
+    return {**json.loads((folder / "bench.json").read_text()), "folder": str(folder)}
 
 
 def test_every_pair_is_in_the_record(record: dict[str, Any], small_run: Run) -> None:
@@ -206,9 +205,9 @@ def test_auto_takes_the_fastest_once_and_remembers_it(
     assert first.code == 0
     assert "using the fastest of" in first.out
     (kept,) = (tmp_path / "cache").glob("fastest-*.json")
-    chosen = json.loads(kept.read_text())
-    found = json.loads((tmp_path / "x.json").read_text())
-    assert (found["artifact"], found["selection_note"] is not None) == (chosen["artifact"], True)
+    remembered = json.loads(kept.read_text())
+    prediction = json.loads((tmp_path / "x.json").read_text())
+    assert (prediction["artifact"], prediction["selection_note"] is not None) == (remembered["artifact"], True)
     second = cli("predict", picture, "--bundle", device, "--runtime", "auto")
     assert "using the fastest of" not in second.out
     assert second.out.splitlines()[0] == first.out.splitlines()[0]
@@ -237,7 +236,7 @@ def test_auto_leaves_out_what_computes_something_else(
     assert "computes what was recorded" in result.err
 
 
-def test_a_start_that_fails_is_told(tiny: Path, picture: Path) -> None:
+def test_a_failed_start_is_reported(tiny: Path, picture: Path) -> None:
     failed = startup(tiny / "xception-int8.onnx", "onnx:coreml", 1, picture, 1)
     assert isinstance(failed, DidNotStart)
     assert "coreml" in failed.reason
@@ -247,5 +246,9 @@ def test_auto_says_when_it_cannot_measure(device: Path, picture: Path, cli: Cli,
     alone = Path(shutil.copy(device / "xception-int8.onnx", tmp_path / "alone.onnx"))
     result = cli("predict", picture, "--artifact", alone)
     assert result.code == 0
-    others = [one for one in every_runtime() if one.provider == "cpu" and "onnx" in one.formats and one.installed()]
+    others = [
+        runtime
+        for runtime in every_runtime()
+        if runtime.provider == "cpu" and "onnx" in runtime.formats and runtime.installed()
+    ]
     assert ("using the first that is installed" in result.out) == (len(others) > 1)

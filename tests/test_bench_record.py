@@ -43,7 +43,7 @@ def test_a_record_of_schema_2_is_read_with_all_that_it_says(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"schema": 1, "rows": []}', '{"schema": 4}', '{"schema": 3}'])
-def test_what_is_no_record_is_told(content: str, tmp_path: Path) -> None:
+def test_what_is_no_record_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(DataError, match="not a record"):
         read_record(tmp_path / "x.json")

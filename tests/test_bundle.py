@@ -119,10 +119,10 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
 def test_a_manifest_that_cannot_be_is_refused_by_its_field(bundle_copy: Path, case: str) -> None:
     path = bundle_copy / MANIFEST
     manifest = json.loads(path.read_text())
-    change, said = FORGED[case]
+    change, message = FORGED[case]
     change(manifest)
     path.write_text(json.dumps(manifest))
-    with pytest.raises(ArtifactError, match=re.escape(said)):
+    with pytest.raises(ArtifactError, match=re.escape(message)):
         Classifier.open(bundle_copy)
 
 

@@ -19,19 +19,19 @@ def test_it_is_the_mean_distance_of_confidence_and_accuracy_over_bins() -> None:
     random = np.random.default_rng(0)
     probabilities, targets = random.dirichlet([0.5, 0.5, 0.5], 500), random.integers(0, 3, 500)
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
-    wanted = 0.0
+    expected = 0.0
     for low in np.arange(BINS) / BINS:
         inside = (confidence >= low) & (confidence < low + 1 / BINS)
         if inside.any():
-            wanted += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
-    assert expected_calibration_error(probabilities, targets) == pytest.approx(wanted)
+            expected += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
+    assert expected_calibration_error(probabilities, targets) == pytest.approx(expected)
     error = calibration_error(probabilities, targets)
-    assert error.value == pytest.approx(wanted)
+    assert error.value == pytest.approx(expected)
     assert error == calibration_error(probabilities, targets)
 
 
 def test_a_calibrated_model_stays_below_what_chance_allows_and_a_boasting_one_does_not() -> None:
-    below = [(one := calibration_error(*drawn(200, 0.8, 0.8, seed))).value <= one.by_chance for seed in range(20)]
+    below = [(error := calibration_error(*drawn(200, 0.8, 0.8, seed))).value <= error.by_chance for seed in range(20)]
     assert np.mean(below) >= 0.8
     boasting = calibration_error(*drawn(200, 0.95, 0.8))
     assert boasting.value > boasting.by_chance

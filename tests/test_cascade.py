@@ -114,11 +114,11 @@ def test_a_session_answers_a_batch_and_takes_each_picture_at_both_sizes(cascade:
     (artifact,) = listed_artifacts(cascade)
     images = [np.concatenate([grey(size, value) for value in (0, 255, 60)]) for size in (71, 96)]
     rows = joined(images)
-    assert all(np.array_equal(one, other) for one, other in zip(parted(rows, (71, 96)), images, strict=True))
+    assert all(np.array_equal(part, image) for part, image in zip(parted(rows, (71, 96)), images, strict=True))
     answers = load_artifact(artifact, runtime_named("litert"), 1).run(rows)
-    wanted = expected(images[0]).reshape(3, 3)
-    wanted[[0, 2]] = expected(images[1], FULL_WEIGHTS).reshape(3, 3)[[0, 2]]
-    assert np.allclose(answers, wanted, atol=1e-5)
+    probabilities = expected(images[0]).reshape(3, 3)
+    probabilities[[0, 2]] = expected(images[1], FULL_WEIGHTS).reshape(3, 3)[[0, 2]]
+    assert np.allclose(answers, probabilities, atol=1e-5)
 
 
 def test_evaluate_scores_the_cascade_as_one(cascade: Path, pictures: list[Path], cli: Cli, tmp_path: Path) -> None:

@@ -75,8 +75,8 @@ def started_options(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What `train` was about to start with."""
     seen: list[dict[str, Any]] = []
 
-    def remember(folder: Path, given: Any, resuming: bool) -> dict[str, Any]:
-        seen.append(dict(given))
+    def remember(folder: Path, stated: Any, resuming: bool) -> dict[str, Any]:
+        seen.append(dict(stated))
         return {}
 
     monkeypatch.setattr("cxr_edge.cli.train._trained", remember)
@@ -94,7 +94,7 @@ def test_options_come_from_a_file_and_typed_ones_before_them(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("image-siz = 96", "did you mean image-size?"),
         ("image-size = 'large'", "image-size"),
@@ -102,15 +102,15 @@ def test_options_come_from_a_file_and_typed_ones_before_them(
         (None, "cannot be read"),
     ],
 )
-def test_a_file_that_says_nothing_of_use_is_refused(
-    cli: Cli, tmp_path: Path, started_options: list[dict[str, Any]], content: str | None, said: str
+def test_an_unusable_options_file_is_refused(
+    cli: Cli, tmp_path: Path, started_options: list[dict[str, Any]], content: str | None, message: str
 ) -> None:
     file = tmp_path / "train.toml"
     if content is not None:
         file.write_text(content)
     result = cli("train", "--config", file)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
     assert not started_options
 
 

@@ -30,8 +30,8 @@ def compared(cli: Cli, runs: tuple[Run, Run], output: Path, *options: object) ->
 
 def test_the_page_has_each_run_with_accuracy_and_latency(runs: tuple[Run, Run], cli: Cli, tmp_path: Path) -> None:
     page = tmp_path / "comparison.html"
-    code, told = compared(cli, runs, page)
-    assert code == 0, told
+    code, printed = compared(cli, runs, page)
+    assert code == 0, printed
     text = page.read_text()
     assert text.count("<svg") == 1 and "http-equiv" not in text and "<script" not in text
     parity = recorded(read_bundle(runs[0].bundle)[0]).parity
@@ -41,7 +41,7 @@ def test_the_page_has_each_run_with_accuracy_and_latency(runs: tuple[Run, Run], 
         assert f"<td>{p50}</td>" in text
     assert text.count(f"{100 * parity.accuracy:.1f} % ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})") == 2
     # The record of both was made on a busy machine.
-    assert told.count("the machine was noisy") == 2
+    assert printed.count("the machine was noisy") == 2
 
 
 def test_what_cannot_be_compared_is_refused(runs: tuple[Run, Run], cli: Cli, tmp_path: Path) -> None:
@@ -49,15 +49,15 @@ def test_what_cannot_be_compared_is_refused(runs: tuple[Run, Run], cli: Cli, tmp
     record = json.loads(runs[1].bench_file.read_text())
     record["machine"]["cpu"] = "another"
     write_json(runs[1].bench_file, record)
-    code, told = compared(cli, runs, page)
-    assert code == 2 and "machines cannot be compared" in told
+    code, printed = compared(cli, runs, page)
+    assert code == 2 and "machines cannot be compared" in printed
     record["rows"] = record["rows"][1:]
     write_json(runs[1].bench_file, {**record, "rows": [{**row, "winner": True} for row in record["rows"]]})
-    code, told = compared(cli, runs, page)
-    assert code == 2 and "benched before its artifacts were exported" in told
+    code, printed = compared(cli, runs, page)
+    assert code == 2 and "benched before its artifacts were exported" in printed
     runs[1].bench_file.unlink()
-    code, told = compared(cli, runs, page)
-    assert code == 2 and f"cxr-edge bench --run {runs[1].folder}" in told
-    code, told = compared(cli, runs, page, "--with-images")
-    assert code == 2 and "single run" in told
+    code, printed = compared(cli, runs, page)
+    assert code == 2 and f"cxr-edge bench --run {runs[1].folder}" in printed
+    code, printed = compared(cli, runs, page, "--with-images")
+    assert code == 2 and "single run" in printed
     assert not page.exists()

@@ -78,8 +78,8 @@ def test_split_is_stratified_and_the_same_for_the_same_seed(phantoms: Path) -> N
     split = make_split(data, known, seed=4, validation=0.25, test=0.25)
     assert split == make_split(data, known, seed=4, validation=0.25, test=0.25)
     assert split != make_split(data, known, seed=5, validation=0.25, test=0.25)
-    for part, wanted in zip(PARTS, (6, 3, 3), strict=True):
-        assert np.bincount(split.targets(part)).tolist() == [wanted] * 3
+    for part, images in zip(PARTS, (6, 3, 3), strict=True):
+        assert np.bincount(split.targets(part)).tolist() == [images] * 3
 
 
 def test_patients_and_copies_stay_on_one_side(phantoms: Path, tmp_path: Path) -> None:

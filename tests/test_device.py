@@ -70,8 +70,8 @@ def test_device_commands_run_without_tensorflow(tiny_device: Path, picture: Path
     assert result.returncode == 0, result.stderr
 
 
-def test_predict_says_the_same_on_both_formats(device: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
-    found = []
+def test_predict_answers_alike_on_both_formats(device: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
+    rows = []
     for name, runtime in (("xception-int8.tflite", "litert"), ("xception-int8.onnx", "onnx")):
         output = tmp_path / "x.json"
         result = cli("predict", picture, "--artifact", device / name, "--runtime", runtime, "--json", output)
@@ -79,9 +79,9 @@ def test_predict_says_the_same_on_both_formats(device: Path, picture: Path, cli:
         assert "Not a medical device" in result.out
         (row,) = json.loads(output.read_text())["rows"]
         assert sum(row["probabilities"]) == pytest.approx(1, abs=1e-5)
-        found.append(row)
-    assert found[0]["label"] == found[1]["label"]
-    assert_same_answers(device, *(np.float32([row["probabilities"]]) for row in found))
+        rows.append(row)
+    assert rows[0]["label"] == rows[1]["label"]
+    assert_same_answers(device, *(np.float32([row["probabilities"]]) for row in rows))
 
 
 def test_predict_stops_at_a_bad_image_where_it_is_told_to(tiny: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_predict_resizes_as_the_artifact_was_trained(device: Path, cli: Cli, tmp
     Image.fromarray(np.pad(low, ((18, 18), (0, 0)))).save(tmp_path / "padded.png")
     stretching, padding = device / "xception-float32.onnx", tmp_path / "x.onnx"
     model = onnx.load(stretching)
-    (entry,) = [one for one in model.metadata_props if one.key == METADATA_KEY]
+    (entry,) = [prop for prop in model.metadata_props if prop.key == METADATA_KEY]
     metadata = json.loads(entry.value)
     assert metadata["imaging"] == to_json(RULE)
     entry.value = json.dumps({**metadata, "imaging": to_json(rule_of("pad"))})
@@ -112,8 +112,8 @@ def test_predict_resizes_as_the_artifact_was_trained(device: Path, cli: Cli, tmp
         )
         assert result.code == 0
         assert "another imaging rule" not in result.out
-        found: list[float] = json.loads((tmp_path / "x.json").read_text())["rows"][0]["probabilities"]
-        return found
+        answer: list[float] = json.loads((tmp_path / "x.json").read_text())["rows"][0]["probabilities"]
+        return answer
 
     assert probabilities("low.png", padding) == probabilities("padded.png", stretching)
     assert probabilities("low.png", padding) != probabilities("low.png", stretching)
@@ -150,17 +150,17 @@ def test_an_older_artifact_says_which_files_it_was_not_trained_to_see(device: Pa
     plain = written(tmp_path / "data/Normal/IM0001", pixels, 8)
     windowed = written(tmp_path / "data/COVID-19/IM0002", pixels, 8, **grouped(window_item(100, 200)))
     older, model = tmp_path / "older.onnx", onnx.load(device / "xception-float32.onnx")
-    (entry,) = [one for one in model.metadata_props if one.key == METADATA_KEY]
+    (entry,) = [prop for prop in model.metadata_props if prop.key == METADATA_KEY]
     metadata = {name: value for name, value in json.loads(entry.value).items() if name != "schema"}
     entry.value = json.dumps({**metadata, "imaging": SECOND_RULE})
     onnx.save(model, older)
-    for artifact, wanted in ((older, [windowed]), (device / "xception-float32.onnx", [])):
+    for artifact, windowed_files in ((older, [windowed]), (device / "xception-float32.onnx", [])):
         result = cli("predict", plain, windowed, "--artifact", artifact, "--runtime", "onnx")
         assert result.code == 0, result.err
-        assert [path for path in (plain, windowed) if f"{path}: read by the window" in result.out] == wanted
+        assert [path for path in (plain, windowed) if f"{path}: read by the window" in result.out] == windowed_files
         result = cli("evaluate", "--artifact", artifact, "--data", tmp_path / "data")
         assert result.code == 0, result.err
-        assert (f"1 of 2 images, such as {windowed}" in result.out) == bool(wanted)
+        assert (f"1 of 2 images, such as {windowed}" in result.out) == bool(windowed_files)
         assert "another imaging rule" not in result.out
 
 
@@ -168,9 +168,9 @@ def test_evaluate_an_artifact_on_a_folder(run: Run, device: Path, cli: Cli, tmp_
     output = tmp_path / "x.json"
     artifact = device / "xception-int8.onnx"
     assert cli("evaluate", "--artifact", artifact, "--data", run.folder / "phantoms", "--json", output).code == 0
-    found = json.loads(output.read_text())
-    assert found["images"] == 540
-    assert found["accuracy"] >= 0.9
+    record = json.loads(output.read_text())
+    assert record["images"] == 540
+    assert record["accuracy"] >= 0.9
 
 
 @pytest.mark.slow

@@ -120,7 +120,7 @@ def test_bundles_of_earlier_versions_see_the_pixels_they_were_trained_on(rule: d
         assert not decode.reads_otherwise(read(), path)
 
 
-def test_a_file_that_an_earlier_version_read_otherwise_is_told(tmp_path: Path) -> None:
+def test_a_file_that_an_earlier_version_read_differently_is_warned_of(tmp_path: Path) -> None:
     windowed, identity, rescaled = grouped(window_item(2000, 1000)), grouped(rescale_item(1, 0)), rescale_item(-1, 9)
     files = {
         written(tmp_path / "window", ramp(), **windowed): True,
@@ -176,12 +176,12 @@ def test_a_big_endian_palette_is_read_as_a_little_endian_one(indices_in: str, en
     dtype, _, vr = indices_in.partition(" ")
     tables = COLOURS if entries_in == "<u2" else COLOURS >> 8
     shades = np.round(COLOURS.T * (255 / 65535)) if entries_in == "<u2" else tables.T
-    wanted = luma(shades.astype(np.uint8)[np.arange(64 * 64).reshape(64, 64) % 256])
+    expected = luma(shades.astype(np.uint8)[np.arange(64 * 64).reshape(64, 64) % 256])
     for path in palettes(tmp_path, tables, dtype, entries_in, vr or "OW").values():
-        assert np.array_equal(grey(path), wanted), path.name
+        assert np.array_equal(grey(path), expected), path.name
 
 
-def test_what_was_trained_on_big_endian_palettes_as_little_endian_ones_is_told(tmp_path: Path) -> None:
+def test_a_model_trained_on_misread_big_endian_palettes_is_warned_of(tmp_path: Path) -> None:
     second = from_json(ImagingRule, current_rule(SECOND_RULE))
     third = replace(RULE, version=2, dicom=WITH_GROUPS)
     assert same_pixels(third)
@@ -217,9 +217,9 @@ def test_without_a_window_deep_values_are_stretched_without_padding() -> None:
 def test_padding_does_not_take_part_in_the_stretch(tmp_path: Path) -> None:
     values = ramp(1000, 3000, np.int16)
     values[:, :8] = -2000
-    wanted = np.clip(np.round((values - 1000.0 - (values[0, 8] - 1000)) * 255 / (3000 - values[0, 8])), 0, 255)
+    expected = np.clip(np.round((values - 1000.0 - (values[0, 8] - 1000)) * 255 / (3000 - values[0, 8])), 0, 255)
     pixels = grey(written(tmp_path / "x.dcm", values, 16, PixelPaddingValue=-2000))
-    assert np.array_equal(pixels, wanted)
+    assert np.array_equal(pixels, expected)
 
 
 def test_several_windows_mean_the_first() -> None:
@@ -265,7 +265,7 @@ def grouped(shared: Dataset, frame: Dataset | None = None) -> dict[str, Any]:
 
 def test_rescale_and_window_in_functional_groups(tmp_path: Path) -> None:
     values = ramp()
-    wanted = window(values * 0.5 - 200, 500, 900)
+    expected = window(values * 0.5 - 200, 500, 900)
     rescale, voi = rescale_item(0.5, -200), window_item(500, 900)
     both = item(**{element.keyword: element.value for element in (*rescale, *voi)})
     for name, tags in {
@@ -280,7 +280,7 @@ def test_rescale_and_window_in_functional_groups(tmp_path: Path) -> None:
         },
         "outside is empty": {**grouped(both), "WindowCenter": None, "WindowWidth": None, "VOILUTSequence": []},
     }.items():  # fmt: skip
-        assert np.array_equal(grey(written(tmp_path / name, values, **tags)), wanted), name
+        assert np.array_equal(grey(written(tmp_path / name, values, **tags)), expected), name
     # A LUT outside is a modality LUT too, and the group's rescale no part of it.
     falling = np.linspace(60000, 100, 4096).round()
     outside = {"ModalityLUTSequence": [lookup_table(falling, 0, 16)], "WindowCenter": 30000, "WindowWidth": 40000}
@@ -341,8 +341,8 @@ def test_a_voi_lut_is_preferred_to_a_window(tmp_path: Path, bits: int, packed: s
     curve = np.round(np.linspace(0, 1, count) ** 2 * top)
     tags = {"WindowCenter": 100, "WindowWidth": 10, "RescaleSlope": 1, "RescaleIntercept": -100}
     path = written(tmp_path / "x.dcm", values, VOILUTSequence=[lookup_table(curve, 500, bits, packed)], **tags)
-    wanted = curve[np.clip(values.astype(int) - 100 - 500, 0, count - 1)] * 255 / top
-    assert np.array_equal(grey(path), np.round(wanted))
+    expected = curve[np.clip(values.astype(int) - 100 - 500, 0, count - 1)] * 255 / top
+    assert np.array_equal(grey(path), np.round(expected))
 
 
 def test_a_modality_lut(tmp_path: Path) -> None:

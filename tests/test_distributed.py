@@ -193,14 +193,14 @@ def assert_trained_alike(first: Run, second: Run) -> None:
 
 @pytest.mark.exhaustive
 def test_two_workers_train_as_one_does_and_only_the_chief_writes(tmp_path: Path, workers: Workers) -> None:
-    one, two, mirrored = (Run(tmp_path / name) for name in ("one", "two", "mirrored"))
-    workers.alone("train", *OPTIONS, "--epochs", 2, "--run", one.folder)
+    single, two, mirrored = (Run(tmp_path / name) for name in ("single", "two", "mirrored"))
+    workers.alone("train", *OPTIONS, "--epochs", 2, "--run", single.folder)
     workers.start("train", *OPTIONS, "--epochs", 2, "--strategy", "multi-worker", "--run", two.folder)
     assert [code for code, _ in workers.ends()] == [0, 0]
-    assert sorted(path.name for path in two.folder.iterdir()) == sorted(path.name for path in one.folder.iterdir())
-    assert_trained_alike(one, two)
+    assert sorted(path.name for path in two.folder.iterdir()) == sorted(path.name for path in single.folder.iterdir())
+    assert_trained_alike(single, two)
     workers.alone("train", *OPTIONS, "--epochs", 2, "--run", mirrored.folder, replicas=2)
-    assert_trained_alike(one, mirrored)
+    assert_trained_alike(single, mirrored)
 
 
 @pytest.mark.exhaustive

@@ -56,11 +56,11 @@ def require_endurance(artifact: Path, runtime: str, count: int) -> None:
     result = subprocess.run(
         [sys.executable, "-c", _PREDICT, str(artifact), runtime, str(count)], capture_output=True, text=True, check=True
     )
-    found = json.loads(result.stdout.splitlines()[-1])
-    assert found["differing"] == 0
-    resident = [tenth["resident"] for tenth in found["tenths"][1:]]
+    record = json.loads(result.stdout.splitlines()[-1])
+    assert record["differing"] == 0
+    resident = [tenth["resident"] for tenth in record["tenths"][1:]]
     slope = np.polyfit(range(len(resident)), resident, 1)[0] / (count / 10)
-    p99 = [round(tenth["p99_ms"], 2) for tenth in found["tenths"]]
+    p99 = [round(tenth["p99_ms"], 2) for tenth in record["tenths"]]
     print(f"{artifact.name} on {runtime}, {count} predictions: {slope:.1f} bytes each; p99 of each tenth {p99} ms")
     # Less than a gigabyte in ten million predictions, or what an allocator's noise is in few.
     assert slope < max(100, 4e6 / count)

@@ -18,14 +18,14 @@ def calibration(kept: int | None) -> dict[str, object]:
     return {"method": "some", "images": 512, "fine_tuning": {"steps": 300, "learning_rate": 0.002, **step}}
 
 
-@pytest.mark.parametrize(("kept", "said"), [(225, "step 225 of 300 kept"), (0, "it equals int8-ptq"), (None, None)])
-def test_the_kept_step_is_told(kept: int | None, said: str | None, cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kept", "phrase"), [(225, "step 225 of 300 kept"), (0, "it equals int8-ptq"), (None, None)])
+def test_the_kept_step_is_reported(kept: int | None, phrase: str | None, cli: Cli, tmp_path: Path) -> None:
     artifacts = [
         write_artifact(tmp_path / name, Quantization.INT8, calibration=calibration(kept))
         for name in ("x.tflite", "y.onnx")
     ]
-    assert [said in line for line in fine_tuning_lines(artifacts) if said] == ([True] if said else [])
+    assert [phrase in line for line in fine_tuning_lines(artifacts) if phrase] == ([True] if phrase else [])
     assert fine_tuning_lines([some_artifact(tmp_path / "z.onnx", calibration=None)]) == []
     result = cli("inspect", artifacts[0].path)
     assert result.code == 0, result.err
-    assert (said is not None) == ("fine-tuning" in " ".join(result.out.split()))
+    assert (phrase is not None) == ("fine-tuning" in " ".join(result.out.split()))

@@ -54,8 +54,8 @@ def test_patients_of_the_list_are_numbered_and_not_named() -> None:
 def test_pictures_are_known_at_another_size(database: Path, tmp_path: Path) -> None:
     images = [listed("COVID", 1), listed("Normal", 0), listed("Viral Pneumonia", 2, "person1")]
     write(database, images, tmp_path / "out")
-    found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
-    assert found == {image.path for image in images}
+    files = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
+    assert files == {image.path for image in images}
     with (tmp_path / "out" / "patients.csv").open() as file:
         assert list(csv.DictReader(file)) == [{"path": images[2].path, "patient_id": "person1"}]
     with pytest.raises(OptionError, match="is there already"):

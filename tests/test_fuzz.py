@@ -106,7 +106,7 @@ JSON = st.recursive(
 def places_of(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Where every value in a JSON value is."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [place, *(found for key, own in inside for found in places_of(own, (*place, key)))]
+    return [place, *(deeper for key, own in inside for deeper in places_of(own, (*place, key)))]
 
 
 def few(examples: int) -> Any:

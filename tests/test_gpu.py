@@ -65,9 +65,9 @@ def assert_as_on_the_cpu(path: Path, option: str, tolerance: float, images: np.n
     """Probabilities and heat maps within a tolerance; what it ran on."""
     runtime = runtime_named(option)
     session, cpu = runtime.load(path, 1), runtime_named(runtime.extra).load(path, 1)
-    for own, wanted in zip(session.explain(images), cpu.explain(images), strict=True):
-        scale = max(1.0, float(np.abs(wanted).max()))
-        assert np.abs(own - wanted).max() <= tolerance * scale
+    for own, expected in zip(session.explain(images), cpu.explain(images), strict=True):
+        scale = max(1.0, float(np.abs(expected).max()))
+        assert np.abs(own - expected).max() <= tolerance * scale
     return session.ran_on
 
 

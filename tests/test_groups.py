@@ -107,18 +107,18 @@ def test_the_band_of_an_age(age: str, band: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "told"),
+    ("column", "hint"),
     [("sexx", "did you mean Sex?"), ("path", "Choose one of Sex, age"), ("label", "Choose one of"),
      ("patient_id", "Choose one of"), ("PatientWeight", "no such column or DICOM tag")],
 )  # fmt: skip
 def test_an_unknown_column_is_refused_with_the_nearest(
-    tiny: Path, cli: Cli, tmp_path: Path, column: str, told: str
+    tiny: Path, cli: Cli, tmp_path: Path, column: str, hint: str
 ) -> None:
     rows = [{**row, "patient_id": f"p{index}"} for index, row in enumerate(some_rows()[34:36])]
     table = write_table(tmp_path, rows)
     result = cli("evaluate", "--artifact", tiny / "xception-float32.onnx", "--data", table, "--by", column)
     assert result.code == 2
-    assert f"--by {column}: " in result.err and told in result.err
+    assert f"--by {column}: " in result.err and hint in result.err
 
 
 def test_folders_have_the_columns_of_the_table_beside_them(tiny: Path, cli: Cli, tmp_path: Path) -> None:

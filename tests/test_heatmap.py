@@ -27,9 +27,9 @@ CLASSES = len(LABELS)
 
 
 def explained(path: Path, images: NDArray[np.uint8], runtime: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    session = next(one for one in all_runtimes() if one.name == runtime).load(path, threads=2)
-    found = [session.explain(images[index : index + 1]) for index in range(len(images))]
-    return np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
+    session = next(candidate for candidate in all_runtimes() if candidate.name == runtime).load(path, threads=2)
+    answers = [session.explain(images[index : index + 1]) for index in range(len(images))]
+    return np.concatenate([answer[0] for answer in answers]), np.concatenate([answer[1] for answer in answers])
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +53,17 @@ def test_the_mean_of_the_map_is_the_logits(
     probabilities, maps = explained(bundle / f"xception-{quantization}.{kind}", images[:12], runtime)
     assert (maps.dtype, maps.shape) == (np.float32, (12, 3, 3, CLASSES))
     logits = maps.mean(axis=(1, 2))
-    found = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert np.abs(found - probabilities).max() < {"float32": 1e-3, "fp16": 0.02, "int8": 0.06}[quantization]
+    from_maps = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.abs(from_maps - probabilities).max() < {"float32": 1e-3, "fp16": 0.02, "int8": 0.06}[quantization]
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
 def test_int8_sees_what_float_sees(bundle: Path, images: NDArray[np.uint8], kind: str) -> None:
     runtime = {"tflite": "litert", "onnx": "onnx_runtime"}[kind]
-    (_, wanted), (_, found) = (
+    (_, float_maps), (_, int8_maps) = (
         explained(bundle / f"xception-{quantization}.{kind}", images, runtime) for quantization in ("float32", "int8")
     )
-    assert np.corrcoef(wanted.reshape(-1), found.reshape(-1))[0, 1] > 0.97
+    assert np.corrcoef(float_maps.reshape(-1), int8_maps.reshape(-1))[0, 1] > 0.97
 
 
 def test_the_map_of_a_padded_image_lies_where_the_image_did() -> None:

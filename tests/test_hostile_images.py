@@ -41,7 +41,7 @@ print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 
 
 def read_apart(path: Path) -> tuple[str, float]:
-    """What a process of its own says of a file, and the megabytes that it took."""
+    """What a separate process prints of a file, and the megabytes that it took."""
     result = subprocess.run(
         [sys.executable, "-c", _READ, str(path)],
         capture_output=True,
@@ -50,8 +50,8 @@ def read_apart(path: Path) -> tuple[str, float]:
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
     )
     assert result.returncode == 0, result.stderr
-    *said, peak = result.stdout.splitlines()
-    return "\n".join(said), int(peak) / 1024
+    *lines, peak = result.stdout.splitlines()
+    return "\n".join(lines), int(peak) / 1024
 
 
 needs_linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc tells the memory")
@@ -60,8 +60,8 @@ needs_linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason=
 @needs_linux
 def test_a_link_to_a_device_without_end_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.png").symlink_to("/dev/zero")
-    said, megabytes = read_apart(tmp_path / "x.png")
-    assert "x.png: not a regular file" in said
+    message, megabytes = read_apart(tmp_path / "x.png")
+    assert "x.png: not a regular file" in message
     assert megabytes < 300
 
 
@@ -222,8 +222,8 @@ def test_a_deflated_file_does_not_fill_the_memory(plain: Path, tmp_path: Path) -
     zeros = [b"\x09\0\x01\0OB\0\0" + struct.pack("<I", 3 * 2**28), *[bytes(2**20)] * (3 * 2**8)]
     bomb = deflated(plain, tmp_path / "x.dcm", zeros)
     assert bomb.stat().st_size < 2**23
-    said, megabytes = read_apart(bomb)
-    assert "x.dcm: refused, inflates to more than 256 MiB" in said
+    message, megabytes = read_apart(bomb)
+    assert "x.dcm: refused, inflates to more than 256 MiB" in message
     assert megabytes < 600
     with pytest.raises(ImageError, match="before its pixels"):
         dicom_facts(bomb)
@@ -231,8 +231,8 @@ def test_a_deflated_file_does_not_fill_the_memory(plain: Path, tmp_path: Path) -
 
 def test_elements_without_end_are_refused(plain: Path, tmp_path: Path) -> None:
     # The smallest have 8 bytes; with 64 the time that the test takes is an eighth, and what is refused is the bytes.
-    one = struct.pack("<HH2sH", 9, 0x10, b"LO", 56) + bytes(56)
-    bomb = with_elements(plain, tmp_path / "x.dcm", one * 2**18)
+    element = struct.pack("<HH2sH", 9, 0x10, b"LO", 56) + bytes(56)
+    bomb = with_elements(plain, tmp_path / "x.dcm", element * 2**18)
     for read in (lambda: load_image(bomb, 64), lambda: dicom_facts(bomb)):
         with pytest.raises(ImageError, match="more than 5 MiB of a DICOM file before its pixels"):
             read()

@@ -46,8 +46,8 @@ def test_every_format_in_every_mode_it_has(tmp_path: Path, grey: Image.Image, su
     picture.save(tmp_path / f"x.{suffix}", **options)
     result = load_image(tmp_path / f"x.{suffix}", 128).astype(int)
     # One bit is dithered; JPEG is lossy.
-    wanted = np.asarray(picture.convert("L") if mode == "1" else grey, int)
-    assert np.abs(result - wanted).max() <= (10 if suffix == "jpg" else 1)
+    expected = np.asarray(picture.convert("L") if mode == "1" else grey, int)
+    assert np.abs(result - expected).max() <= (10 if suffix == "jpg" else 1)
 
 
 @pytest.mark.parametrize("kind", ["png 16 bit", "tif 16 bit", "tif 32 bit", "tif float"])
@@ -62,9 +62,9 @@ def test_deep_grey_is_stretched_from_its_own_minimum_to_its_own_maximum(
         "float": (pixels / 700).astype(np.float32),
     }[depth]
     Image.fromarray(values).save(tmp_path / f"x.{suffix}")
-    wanted = np.round((pixels - pixels.min()) * 255 / (pixels.max() - pixels.min()))
+    expected = np.round((pixels - pixels.min()) * 255 / (pixels.max() - pixels.min()))
     # Thousandths of single precision may fall on the other side of a half.
-    assert np.abs(load_image(tmp_path / f"x.{suffix}", 128) - wanted).max() <= (depth == "float")
+    assert np.abs(load_image(tmp_path / f"x.{suffix}", 128) - expected).max() <= (depth == "float")
     Image.fromarray(np.full((80, 80), 9000, values.dtype)).save(tmp_path / f"y.{suffix}")
     assert not load_image(tmp_path / f"y.{suffix}", 80).any()
 

@@ -44,8 +44,8 @@ def killed(job: str, folder: Path, kills: int) -> tuple[list[str], str, list[str
         [sys.executable, "-c", _KILLER, job, str(folder), str(kills)], capture_output=True, text=True, timeout=3000
     )
     assert result.returncode == 0, result.stderr
-    found, last, names = json.loads(result.stdout)
-    return found, last, names
+    left, last, names = json.loads(result.stdout)
+    return left, last, names
 
 
 COUNTS = pytest.mark.parametrize("kills", [30, pytest.param(1000, marks=pytest.mark.exhaustive)])
@@ -54,8 +54,8 @@ COUNTS = pytest.mark.parametrize("kills", [30, pytest.param(1000, marks=pytest.m
 @pytest.mark.slow
 @COUNTS
 def test_an_export_that_is_killed_leaves_a_bundle_that_is_whole_or_none(tmp_path: Path, kills: int) -> None:
-    found, last, names = killed("publish", tmp_path / "bundle", kills)
-    assert set(found) <= {"whole", "no manifest"}
+    left, last, names = killed("publish", tmp_path / "bundle", kills)
+    assert set(left) <= {"whole", "no manifest"}
     assert last == "whole"
     assert [name for name in names if "partial" in name] == []
 
@@ -64,5 +64,5 @@ def test_an_export_that_is_killed_leaves_a_bundle_that_is_whole_or_none(tmp_path
 @COUNTS
 @pytest.mark.parametrize("job", ["publish again", "record", "cache"])
 def test_a_job_that_is_killed_leaves_nothing_torn(tmp_path: Path, job: str, kills: int) -> None:
-    found, last, _ = killed(job, tmp_path / "folder", kills)
-    assert {*found, last} == {"whole"}
+    left, last, _ = killed(job, tmp_path / "folder", kills)
+    assert {*left, last} == {"whole"}

@@ -16,11 +16,11 @@ def kill(job: str, folder: Path, kills: int, *more: str) -> None:
     command = [sys.executable, "-m", "tests.kills", job, str(folder), str(kills), "0", *more]
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert result.returncode == 0, result.stderr
-    told = json.loads(result.stdout.splitlines()[-1])
-    print(job, told)
-    assert told["kills"] == kills
-    assert set(told["left"]) == {"whole"}
-    assert told["differing"] == {}
+    report = json.loads(result.stdout.splitlines()[-1])
+    print(job, report)
+    assert report["kills"] == kills
+    assert set(report["left"]) == {"whole"}
+    assert report["differing"] == {}
 
 
 @pytest.mark.slow

@@ -115,7 +115,7 @@ def test_a_flat_folder_with_labels_says_what_to_give(tmp_path: Path) -> None:
         find_data_set(tmp_path)
 
 
-def given(root: Path, parts: dict[str, str], images: int = 12) -> Path:
+def write_parts(root: Path, parts: dict[str, str], images: int = 12) -> Path:
     for part, folder in parts.items():
         for label in ("NORMAL", "PNEUMONIA"):
             pictures(root, [f"{folder}/{label}/{part} {index}.png" for index in range(images)])
@@ -123,7 +123,7 @@ def given(root: Path, parts: dict[str, str], images: int = 12) -> Path:
 
 
 def test_parts_that_are_given_are_kept(tmp_path: Path) -> None:
-    data = find_data_set(given(tmp_path, {"train": "Train", "validation": "val", "test": "test"}))
+    data = find_data_set(write_parts(tmp_path, {"train": "Train", "validation": "val", "test": "test"}))
     assert data.labels == ("Viral Pneumonia", "Normal")
     assert data.parts() == {"train": 24, "validation": 24, "test": 24}
     assert data.folders["Normal"] == "Train/NORMAL, val/NORMAL, test/NORMAL"
@@ -134,7 +134,7 @@ def test_parts_that_are_given_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_what_is_not_given_is_drawn_from_the_training_part(tmp_path: Path, seed: int) -> None:
-    root = given(tmp_path, {"train": "train", "test": "test"}, images=20)
+    root = write_parts(tmp_path, {"train": "train", "test": "test"}, images=20)
     patients = [f"train/{label}/train {index}.png,{label}{index // 2}" for label in ("NORMAL", "PNEUMONIA")
                 for index in range(20)]  # fmt: skip
     (root / "patients.csv").write_text("\n".join(["path,patient_id", *patients]) + "\n")
@@ -148,7 +148,7 @@ def test_what_is_not_given_is_drawn_from_the_training_part(tmp_path: Path, seed:
 
 
 def test_given_parts_that_are_not_apart_are_named(tmp_path: Path) -> None:
-    root = given(tmp_path, {"train": "train", "test": "test"})
+    root = write_parts(tmp_path, {"train": "train", "test": "test"})
     shutil.copy(root / "train/NORMAL/train 0.png", root / "test/NORMAL/copy.png")
     patients = ["train/PNEUMONIA/train 1.png,p1", "test/PNEUMONIA/test 5.png,p1", "train/PNEUMONIA/train 2.png,p2"]
     (root / "patients.csv").write_text("\n".join(["path,patient_id", *patients]) + "\n")
@@ -159,10 +159,10 @@ def test_given_parts_that_are_not_apart_are_named(tmp_path: Path) -> None:
 
 
 def test_a_given_test_part_may_lack_a_class_and_others_may_not(tmp_path: Path) -> None:
-    root = given(tmp_path, {"train": "train", "test": "test"})
+    root = write_parts(tmp_path, {"train": "train", "test": "test"})
     shutil.rmtree(root / "test/NORMAL")
     assert {item.label for item in split_of(find_data_set(root), 0).part("test")} == {"Viral Pneumonia"}
-    given(root, {"validation": "validation"})
+    write_parts(root, {"validation": "validation"})
     shutil.rmtree(root / "validation/NORMAL")
     with pytest.raises(DataError, match="Normal"):
         split_of(find_data_set(root), 0)

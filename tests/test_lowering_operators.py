@@ -27,11 +27,11 @@ every_format = pytest.mark.parametrize("activations", FORMATS.values(), ids=FORM
 def check(network: Network, content: bytes, activations: ActivationFormat, step: float, tolerance: int) -> None:
     """The heat maps of both runtimes differ by `tolerance` integers of a scale of `step`, and are not all the same."""
     images = network.images()
-    _, wanted = run_tflite(content, images)
+    _, expected = run_tflite(content, images)
     probabilities, heatmap = run_onnx(lower_to_onnx(content, activations, 17, None), images)
-    assert heatmap.shape == wanted.shape
-    assert len(np.unique(wanted)) > 3
-    assert np.abs(heatmap - wanted).max() / step <= tolerance + 1e-3
+    assert heatmap.shape == expected.shape
+    assert len(np.unique(expected)) > 3
+    assert np.abs(heatmap - expected).max() / step <= tolerance + 1e-3
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
@@ -204,11 +204,11 @@ def test_softmax_is_float(activations: ActivationFormat) -> None:
     network = Network(symmetric=activations.symmetric)
     content = network.finish(network.source, logits=network.mean(network.source, scale=0.25))
     images = network.images()
-    wanted, _ = run_tflite(content, images)
+    expected, _ = run_tflite(content, images)
     probabilities, _ = run_onnx(lower_to_onnx(content, activations, 17, None), images)
     # A step of a logit is 0.25, of which a probability changes by a quarter at the most.
-    assert np.abs(probabilities - wanted).max() <= 0.25 / 4
-    assert len(np.unique(wanted)) > 3
+    assert np.abs(probabilities - expected).max() <= 0.25 / 4
+    assert len(np.unique(expected)) > 3
 
 
 @every_format

@@ -30,17 +30,17 @@ def test_metrics_agree_with_scikit_learn(scored: tuple[np.ndarray, np.ndarray]) 
     targets, probabilities = scored
     predicted = probabilities.argmax(axis=1)
     metrics = classification_metrics(targets, probabilities, LABELS)
-    found = to_json(metrics)
-    assert ClassificationMetrics.from_json(found) == metrics
-    assert found["accuracy"] == pytest.approx(reference.accuracy_score(targets, predicted))
-    assert found["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(targets, predicted))
-    assert found["confusion_matrix"] == reference.confusion_matrix(targets, predicted).tolist()
+    record = to_json(metrics)
+    assert ClassificationMetrics.from_json(record) == metrics
+    assert record["accuracy"] == pytest.approx(reference.accuracy_score(targets, predicted))
+    assert record["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(targets, predicted))
+    assert record["confusion_matrix"] == reference.confusion_matrix(targets, predicted).tolist()
     auc = reference.roc_auc_score(targets, probabilities, multi_class="ovr", average="macro")
-    assert found["macro_auc"] == pytest.approx(auc)
-    wanted = reference.precision_recall_fscore_support(targets, predicted)
-    for index, row in enumerate(found["classes"]):
+    assert record["macro_auc"] == pytest.approx(auc)
+    expected = reference.precision_recall_fscore_support(targets, predicted)
+    for index, row in enumerate(record["classes"]):
         figures = [row["precision"], row["recall"], row["f1"], row["support"]]
-        assert figures == pytest.approx([column[index] for column in wanted])
+        assert figures == pytest.approx([column[index] for column in expected])
 
 
 def test_a_class_that_does_not_occur_has_no_figures() -> None:
@@ -54,17 +54,17 @@ def shifted(flips: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """100 images the reference has right, and a candidate that gets `flips` of them wrong."""
     targets = np.zeros(100, dtype=np.int64)
     expected = np.tile(np.float32([0.8, 0.1, 0.1]), (100, 1))
-    found = expected.copy()
-    found[:flips] = [0.1, 0.8, 0.1]
-    return expected, found, targets
+    candidate = expected.copy()
+    candidate[:flips] = [0.1, 0.8, 0.1]
+    return expected, candidate, targets
 
 
 def test_parity_counts_flips_and_judges() -> None:
     loose = {"max_accuracy_drop": 1.0, "max_sensitivity_drop": 1.0}
-    found = parity(*shifted(2), LABELS, Gate(min_agreement=0.9, **loose))
-    assert found.verdict == "passed"
-    assert found.agreement == pytest.approx(0.98)
-    assert found.largest_difference == pytest.approx(0.7)
+    result = parity(*shifted(2), LABELS, Gate(min_agreement=0.9, **loose))
+    assert result.verdict == "passed"
+    assert result.agreement == pytest.approx(0.98)
+    assert result.largest_difference == pytest.approx(0.7)
     # 98 of 100 is over 0.95, and not shown to be: Wilson's interval begins at 0.93.
     assert parity(*shifted(2), LABELS, Gate(min_agreement=0.95, **loose)).verdict == "not enough images"
     assert parity(*shifted(3), LABELS, Gate(min_agreement=0.98, **loose)).verdict == "failed"
@@ -75,9 +75,9 @@ def test_parity_counts_flips_and_judges() -> None:
 def test_no_loss_in_few_images_proves_little() -> None:
     # The rule of three: none of 100 lost shows a loss of under 3 per cent, not of under 2.
     assert parity(*shifted(0), LABELS, Gate(0.9, 0.03, 0.03)).verdict == "passed"
-    found = parity(*shifted(0), LABELS, Gate(0.9, 0.02, 0.03))
-    assert found.verdict == "not enough images"
-    (undecided,) = [demand for demand in found.demands if demand.verdict != "passed"]
+    result = parity(*shifted(0), LABELS, Gate(0.9, 0.02, 0.03))
+    assert result.verdict == "not enough images"
+    (undecided,) = [demand for demand in result.demands if demand.verdict != "passed"]
     assert undecided.name == "accuracy drop"
     assert undecided.bound == pytest.approx(1 - 0.05 ** (1 / 100))
 
@@ -85,9 +85,9 @@ def test_no_loss_in_few_images_proves_little() -> None:
 def test_a_drop_in_one_small_class_is_seen() -> None:
     targets = np.repeat([0, 1], [190, 10])
     expected = np.eye(3, dtype=np.float32)[targets]
-    found = expected.copy()
-    found[190:193] = [1, 0, 0]
-    result = parity(expected, found, targets, LABELS, Gate(0.9, 0.05, 0.05))
+    candidate = expected.copy()
+    candidate[190:193] = [1, 0, 0]
+    result = parity(expected, candidate, targets, LABELS, Gate(0.9, 0.05, 0.05))
     failed = [demand.name for demand in result.demands if demand.verdict == "failed"]
     assert failed == [f"sensitivity drop, {LABELS[1]}"]
     row = result.classes[1]
@@ -102,8 +102,8 @@ def test_intervals_and_tests_agree_with_a_reference() -> None:
     random = np.random.default_rng(0)
     first, second = random.random(300) < 0.9, random.random(300) < 0.85
     targets = np.zeros(300, dtype=np.int64)
-    expected, found = (np.eye(3, dtype=np.float32)[(~right).astype(int)] for right in (first, second))
-    result = parity(expected, found, targets, LABELS, Gate())
+    expected, candidate = (np.eye(3, dtype=np.float32)[(~right).astype(int)] for right in (first, second))
+    result = parity(expected, candidate, targets, LABELS, Gate())
     interval = result.intervals.accuracy_difference
     spread = np.std(second.astype(float) - first, ddof=1) / np.sqrt(300)
     assert interval.value == pytest.approx(second.mean() - first.mean())
@@ -122,13 +122,13 @@ def test_divergence_and_calibration_error() -> None:
     result = parity(honest, boasting, targets, LABELS, Gate())
     assert result.calibration_error.reference == pytest.approx(0, abs=1e-6)
     assert result.calibration_error.artifact == pytest.approx(0.18, abs=1e-6)
-    wanted = 0.8 * math.log(0.8 / 0.98) + 0.2 * math.log(0.1 / 0.01)
-    assert result.divergence == pytest.approx(wanted, abs=1e-5)
+    divergence = 0.8 * math.log(0.8 / 0.98) + 0.2 * math.log(0.1 / 0.01)
+    assert result.divergence == pytest.approx(divergence, abs=1e-5)
 
 
 def test_flipped_images_are_named_with_both_answers() -> None:
-    expected, found, targets = shifted(2)
-    rows = flipped(expected, found, targets, LABELS, [f"{index}.png" for index in range(100)])
+    expected, candidate, targets = shifted(2)
+    rows = flipped(expected, candidate, targets, LABELS, [f"{index}.png" for index in range(100)])
     assert [row.image for row in rows] == ["0.png", "1.png"]
     assert rows[0].label == LABELS[0]
     assert rows[0].reference == pytest.approx([0.8, 0.1, 0.1])
@@ -136,9 +136,9 @@ def test_flipped_images_are_named_with_both_answers() -> None:
 
 
 def test_parity_fails_on_what_is_not_a_number() -> None:
-    expected, found, targets = shifted(0)
-    found[5] = np.nan
-    assert parity(expected, found, targets, LABELS, Gate(0.0, 1.0, 1.0)).verdict == "failed"
+    expected, candidate, targets = shifted(0)
+    candidate[5] = np.nan
+    assert parity(expected, candidate, targets, LABELS, Gate(0.0, 1.0, 1.0)).verdict == "failed"
 
 
 def test_a_temperature_makes_probabilities_honest() -> None:
@@ -150,9 +150,9 @@ def test_a_temperature_makes_probabilities_honest() -> None:
     assert fit_temperature(boasting, targets) == pytest.approx(2, rel=0.05)
     assert np.abs(apply_temperature(boasting, 2) - honest).max() < 1e-4
     assert np.array_equal(apply_temperature(boasting, 3).argmax(axis=1), boasting.argmax(axis=1))
-    found = parity(honest.astype(np.float32), honest.astype(np.float32), targets, LABELS, Gate(), temperature=2)
-    assert found.calibration_error.reference < 0.03
-    assert found.calibration_error.artifact_unscaled > 0.08
+    result = parity(honest.astype(np.float32), honest.astype(np.float32), targets, LABELS, Gate(), temperature=2)
+    assert result.calibration_error.reference < 0.03
+    assert result.calibration_error.artifact_unscaled > 0.08
 
 
 def test_no_mistake_is_no_reason_for_certainty() -> None:
@@ -176,9 +176,9 @@ def test_mistakes_enough_outweigh_the_prior(scale: float) -> None:
     logits = random.normal(size=(400, 3)) * 3
     honest = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     targets = np.array([random.choice(3, p=row) for row in honest])
-    found = apply_temperature(honest, scale)
+    probabilities = apply_temperature(honest, scale)
     grid = np.exp(np.linspace(np.log(0.2), np.log(5), 2000))
     rows = np.arange(len(targets))
-    likelihoods = [np.log(apply_temperature(found, temperature)[rows, targets]).sum() for temperature in grid]
+    likelihoods = [np.log(apply_temperature(probabilities, temperature)[rows, targets]).sum() for temperature in grid]
     likeliest = grid[int(np.argmax(likelihoods))]
-    assert fit_temperature(found, targets) == pytest.approx(likeliest, rel=0.03)
+    assert fit_temperature(probabilities, targets) == pytest.approx(likeliest, rel=0.03)

@@ -139,8 +139,8 @@ def test_ten_lines_in_the_documentation_decide_as_the_package_does() -> None:
     for point in random_points(random):
         called, referred = point.decide(probabilities, labels)
         for row, index, left in zip(probabilities.tolist(), called, referred, strict=True):
-            wanted = REFER if left else labels[index]
-            assert space["decide"](to_json(point), list(labels), row) == wanted, (point, row)
+            decision = REFER if left else labels[index]
+            assert space["decide"](to_json(point), list(labels), row) == decision, (point, row)
 
 
 @pytest.mark.parametrize(("point", "decisions"), [
@@ -216,10 +216,10 @@ def test_an_operating_point_of_an_earlier_version_decides_as_it_did() -> None:
     probabilities = np.random.default_rng(0).dirichlet([0.6, 0.6, 0.6], 500)
     # As it was written: called from its threshold on, before all others, and referred where less probable than that.
     others = np.where(np.arange(3) == 0, -1, probabilities)
-    wanted = np.where(probabilities[:, 0] >= 0.036, 0, others.argmax(axis=1))
+    expected = np.where(probabilities[:, 0] >= 0.036, 0, others.argmax(axis=1))
     called, referred = point.decide(probabilities, LABELS)
-    assert called.tolist() == wanted.tolist()
-    assert referred.tolist() == (probabilities[np.arange(500), wanted] < 0.437).tolist()
+    assert called.tolist() == expected.tolist()
+    assert referred.tolist() == (probabilities[np.arange(500), expected] < 0.437).tolist()
     assert point.sentence.startswith(
         "COVID-19 is called at 43.7 % or more and referred at 3.6 % or more; another class"
     )
@@ -274,14 +274,14 @@ def test_a_record_is_read_as_it_was_written() -> None:
     assert operating_record_of(value) == record
 
 
-def test_an_artifact_that_breaks_its_promise_is_told() -> None:
+def test_an_artifact_that_breaks_its_promise_is_warned_of() -> None:
     assert recorded(30, 2, 33).warnings == ()
     (warning,) = recorded(25, 2, 33).warnings
     assert "misses 6 of 33 COVID-19 images" in warning
     assert not recorded(30, 2, 33).broken_on(OperatingFigures(0, 0, 0, 10, 10, 0))
 
 
-def test_a_rule_that_refers_most_images_is_told() -> None:
+def test_a_rule_that_refers_most_images_is_warned_of() -> None:
     few = recorded(3, 30, 33)
     mostly = OperatingRecord(few.fitted, OperatingFigures(33, 3, 30, 300, 90, 205))
     assert ["% of the validation images are referred" in line for line in mostly.warnings] == [True]

@@ -34,12 +34,12 @@ def written(folder: Path, split: Split, **options: Any) -> Run:
     write_split(split, run.split_file)
     run.model_file.touch()
     random = np.random.default_rng(len(folder.name))
-    found = {}
+    predictions = {}
     for part in ("validation", "test"):
         logits = random.normal(size=(len(split.part(part)), 2))
         logits[np.arange(len(logits)), split.targets(part)] += 2
-        found[part] = apply_temperature(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), 1)
-    write_predictions(run, split, found)
+        predictions[part] = apply_temperature(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), 1)
+    write_predictions(run, split, predictions)
     return run
 
 
@@ -63,9 +63,11 @@ def test_predictions_are_read_as_they_were_written(folds: Path) -> None:
     run = Run(folds / "fold-1")
     split = run_split(run)
     before = predictions_file(run).read_bytes()
-    found = read_predictions(run, split)
-    assert [len(found[part]) for part in ("validation", "test")] == [len(split.part(p)) for p in ("validation", "test")]
-    write_predictions(run, split, found)
+    predictions = read_predictions(run, split)
+    assert [len(predictions[part]) for part in ("validation", "test")] == [
+        len(split.part(p)) for p in ("validation", "test")
+    ]
+    write_predictions(run, split, predictions)
     assert predictions_file(run).read_bytes() == before
     other = replace(split, items=split.items[1:])
     with pytest.raises(RunError, match=r"predictions\.csv: does not match the images"):
@@ -78,18 +80,18 @@ def test_predictions_are_read_as_they_were_written(folds: Path) -> None:
 def test_every_image_is_there_once_but_those_the_run_is_tested_on(folds: Path) -> None:
     run = Run(folds / "fold-2")
     assert folds_beside(run) == folds.resolve()
-    found = out_of_fold(folds, run)
-    wanted, targets = [], []
+    pooled = out_of_fold(folds, run)
+    probabilities, targets = [], []
     for number in (1, 3):
         fold = Run(folds / f"fold-{number}")
         split = run_split(fold)
         predicted = read_predictions(fold, split)
         # Each with the temperature that its own validation part asks for.
         temperature = fit_temperature(predicted["validation"], split.targets("validation"))
-        wanted.append(apply_temperature(predicted["test"], temperature))
+        probabilities.append(apply_temperature(predicted["test"], temperature))
         targets.append(split.targets("test"))
-    assert np.array_equal(found.probabilities, np.concatenate(wanted))
-    assert np.array_equal(found.targets, np.concatenate(targets))
+    assert np.array_equal(pooled.probabilities, np.concatenate(probabilities))
+    assert np.array_equal(pooled.targets, np.concatenate(targets))
 
 
 def test_a_run_of_its_own_takes_the_folds_it_is_given(folds: Path, tmp_path: Path) -> None:

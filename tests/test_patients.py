@@ -111,22 +111,22 @@ def anonymous() -> Iterator[tuple[str, list[dict[str, str]], str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("tags", "said"), [case[1:] for case in anonymous()], ids=[case[0] for case in anonymous()])
-def test_an_id_that_names_nobody_keeps_nothing_together(tmp_path: Path, tags: list[dict[str, str]], said: str) -> None:
+@pytest.mark.parametrize(("tags", "doubt"), [case[1:] for case in anonymous()], ids=[case[0] for case in anonymous()])
+def test_an_id_that_names_nobody_keeps_nothing_together(tmp_path: Path, tags: list[dict[str, str]], doubt: str) -> None:
     for label in ("a", "b"):
         for index, own in enumerate(tags):
             own = {name: value.replace("CLASS", label).replace("x", label) for name, value in own.items()}
             picture(tmp_path / label / f"{index}.dcm", **own)
     data = find_data_set(tmp_path)
     assert all(len(paths) == 1 for paths in together(data))
-    assert said in (data.patients_doubt or "")
+    assert doubt in (data.patients_doubt or "")
     assert "of 20 DICOM images" in (data.patients_doubt or "")
     assert "patients.csv" in (data.patients_doubt or "")
     split_of(data, 0)
 
 
 @pytest.mark.usefixtures("instant_training")
-def test_train_tells_of_ids_that_name_nobody(tmp_path: Path, cli: Cli) -> None:
+def test_train_warns_of_ids_that_name_nobody(tmp_path: Path, cli: Cli) -> None:
     for index in range(16):
         picture(tmp_path / "data" / "ab"[index % 2] / f"{index}.dcm", PatientID=SECRET)
     result = cli("train", "--data", tmp_path / "data", "--run", tmp_path / "run", "--weights", "none")

@@ -59,10 +59,10 @@ def test_sizes_are_compared_within_a_format() -> None:
 
 def test_the_choice_of_test_images_keeps_the_classes_shares() -> None:
     targets = np.repeat([0, 1, 2], [20, 60, 120])
-    chosen = stratified(targets, 50)
-    assert np.bincount(targets[chosen]).tolist() == [5, 15, 30]
-    assert np.array_equal(chosen, np.unique(chosen))
-    assert np.array_equal(chosen, stratified(targets, 50))
+    indices = stratified(targets, 50)
+    assert np.bincount(targets[indices]).tolist() == [5, 15, 30]
+    assert np.array_equal(indices, np.unique(indices))
+    assert np.array_equal(indices, stratified(targets, 50))
     assert np.array_equal(stratified(targets, 1000), np.arange(200))
 
 

@@ -133,8 +133,8 @@ def answers(language: Language, cases: Path) -> dict[str, list[str]]:
     completed = subprocess.run([*language.command, cases], capture_output=True, text=True, check=True)
     topics: dict[str, list[str]] = {}
     for line in completed.stdout.splitlines():
-        topic, _, said = line.partition("\t")
-        topics.setdefault(topic, []).append(said)
+        topic, _, answer = line.partition("\t")
+        topics.setdefault(topic, []).append(answer)
     return topics
 
 
@@ -142,8 +142,8 @@ def answers(language: Language, cases: Path) -> dict[str, list[str]]:
 def test_resized_pixels_are_those_of_imaging(cases: Path) -> None:
     names = sorted(os.listdir(cases / "pictures"))
     for name, (pixels, size, resize) in zip(names, pictures(), strict=True):
-        wanted = resized(Image.fromarray(pixels), size, resize)
-        assert (cases / "resized" / name).read_bytes() == wanted.tobytes(), name
+        expected = resized(Image.fromarray(pixels), size, resize)
+        assert (cases / "resized" / name).read_bytes() == expected.tobytes(), name
 
 
 def test_luma_is_that_of_pillow(answers: dict[str, list[str]]) -> None:
@@ -153,21 +153,21 @@ def test_luma_is_that_of_pillow(answers: dict[str, list[str]]) -> None:
 def test_orientation_is_that_of_exif(language: Language, answers: dict[str, list[str]]) -> None:
     if language.phone == "Android":
         pytest.skip("Android turns pictures itself")
-    wanted = []
+    expected = []
     for orientation in range(1, 9):
         grey = Image.fromarray(np.uint8([[1, 2, 3], [4, 5, 6]]))
         grey.getexif()[0x0112] = orientation
         turned = np.asarray(ImageOps.exif_transpose(grey))
-        wanted.append(f"{turned.shape[1]}\t{turned.shape[0]}\t{turned.ravel().tolist()}")
-    assert answers["turned"] == wanted
+        expected.append(f"{turned.shape[1]}\t{turned.shape[0]}\t{turned.ravel().tolist()}")
+    assert answers["turned"] == expected
 
 
 def test_decisions_are_those_of_the_rule(cases: Path, answers: dict[str, list[str]]) -> None:
     labels = read_manifest(cases).shared.labels
     called, referred = POINT.decide(probabilities(), labels)
-    wanted = [REFER if refer else labels[at] for at, refer in zip(called, referred, strict=True)]
-    assert {REFER, *labels} == set(wanted)
-    assert answers["decision"] == wanted
+    expected = [REFER if refer else labels[at] for at, refer in zip(called, referred, strict=True)]
+    assert {REFER, *labels} == set(expected)
+    assert answers["decision"] == expected
 
 
 def test_reference_inputs_are_those_of_the_bundle(cases: Path, answers: dict[str, list[str]]) -> None:
@@ -185,4 +185,4 @@ def test_manifest_is_read_and_what_is_unknown_refused(language: Language, answer
     if language.phone == "Android":
         words.insert(0, "is not the file that manifest.json describes")
     assert len(answers["refused"]) == len(words)
-    assert all(word in said for word, said in zip(words, answers["refused"], strict=True)), answers["refused"]
+    assert all(word in reason for word, reason in zip(words, answers["refused"], strict=True)), answers["refused"]

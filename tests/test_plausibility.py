@@ -112,13 +112,13 @@ def test_tags_of_another_picture_are_heeded(tags: dict[str, str], refused: bool,
 
     path = written(tmp_path / "IM0001", PHANTOM, 8, **tags)
     (answer,) = Classifier.open(tiny / "xception-float32.onnx", "onnx", 1).stream(path)
-    told = list(tags.values())[-1]
+    tag_value = list(tags.values())[-1]
     if refused:
         assert isinstance(answer, SkippedImage)
-        assert f"refused, not a radiograph (Modality is {told})" in answer.reason
+        assert f"refused, not a radiograph (Modality is {tag_value})" in answer.reason
     else:
         assert not isinstance(answer, SkippedImage)
-        assert told in answer.warnings[-1]
+        assert tag_value in answer.warnings[-1]
     chest = written(tmp_path / "IM0002", PHANTOM, 8, Modality="DX", BodyPartExamined="CHEST")
     assert open_plausible(chest).warnings == ()
 

@@ -98,9 +98,9 @@ def test_importing_the_package_imports_nothing_else() -> None:
     # A module that is None is one that cannot be imported any more: telemetry.
     code = "import sys; before = set(sys.modules); import cxr_edge; "
     code += "print(*(name for name, module in sys.modules.items() if module and name not in before))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert {name.partition(".")[0] for name in found.stdout.split()} <= {"cxr_edge", *sys.stdlib_module_names}
-    assert "cxr_edge.prediction" not in found.stdout
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {name.partition(".")[0] for name in completed.stdout.split()} <= {"cxr_edge", *sys.stdlib_module_names}
+    assert "cxr_edge.prediction" not in completed.stdout
 
 
 def test_the_classifier_is_imported_in_less_than_0_3_s() -> None:
@@ -134,8 +134,8 @@ def test_files_and_arrays_get_the_same_answers(tiny: Path, pictures: list[Path],
     classifier = Classifier.open(tiny, runtime, threads=1)
     arrays = np.stack([np.asarray(Image.open(path)) for path in pictures])
     of_files, of_arrays = classifier.predict(pictures), classifier.predict(arrays[..., None])
-    wanted = expected(np.stack([load_image(path, SIZE) for path in pictures])[..., None])
-    assert np.allclose([prediction.probabilities for prediction in of_files], wanted, atol=1e-4)
+    probabilities = expected(np.stack([load_image(path, SIZE) for path in pictures])[..., None])
+    assert np.allclose([prediction.probabilities for prediction in of_files], probabilities, atol=1e-4)
     assert [prediction.probabilities for prediction in of_files] == [own.probabilities for own in of_arrays]
     assert [prediction.file for prediction in of_files] == [str(path) for path in pictures]
     assert {prediction.file for prediction in of_arrays} == {None}
@@ -310,8 +310,8 @@ def test_a_folder_with_a_bad_image_loses_nothing_but_that(
 def test_predict_fails_where_no_image_can_be_read(tiny: Path, cli: Cli, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_text("no image")
-    one = cli("predict", tmp_path / "a.png", "--bundle", tiny, "--runtime", "onnx")
-    assert (one.code, one.out) == (2, "")
+    single = cli("predict", tmp_path / "a.png", "--bundle", tiny, "--runtime", "onnx")
+    assert (single.code, single.out) == (2, "")
     both = cli("predict", tmp_path, "--bundle", tiny, "--runtime", "onnx")
     assert both.code == 2
     assert "2 of 2 images" in both.err

@@ -222,7 +222,7 @@ def test_inputs_that_hardly_vary_can_be_rounded_by() -> None:
 
 @pytest.mark.parametrize("name", ["separable_pointwise", "separable_depthwise", "hidden"])
 @pytest.mark.parametrize("per_tensor", [False, True])
-def test_a_rounded_kernel_lies_on_the_grid_that_its_own_largest_weight_tells(name: str, per_tensor: bool) -> None:
+def test_a_rounded_kernel_is_on_the_grid_of_its_own_largest_weight(name: str, per_tensor: bool) -> None:
     (node,) = (replace(node, per_tensor=per_tensor) for node in small_graph().nodes if node.name == name)
     assert node.kernel is not None
     inputs = 9 if node.kind == "depthwise" else node.kernel.shape[-2]
@@ -269,13 +269,13 @@ def test_the_gradient_of_a_bound_is_that_of_the_rounding_error_with_the_integers
         rounded = scaled + tf.stop_gradient(tf.round(scaled) - scaled)
         return (tf.clip_by_value(rounded + zero, 0.0, 255.0) - zero) * step
 
-    found = []
+    gradients = []
     for function in (held, lambda low, high: fake_quantize(values, low, high)):
         low, high = tf.Variable(-1.5), tf.Variable(2.5)
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(weights * function(low, high))
-        found.append([float(gradient) for gradient in tape.gradient(loss, [low, high])])
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-3)
+        gradients.append([float(gradient) for gradient in tape.gradient(loss, [low, high])])
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -289,7 +289,7 @@ def test_the_simulation_is_what_tflite_computes(tmp_path: Path) -> None:
     whole = QuantizedGraph(with_heatmap(quantized.graph), quantized.ranges)
     interpreter = Interpreter(model_content=int8_tflite(whole))
     interpreter.allocate_tensors()
-    (ends,) = (one for one in interpreter.get_output_details() if len(one["shape"]) == 2)
+    (ends,) = (output for output in interpreter.get_output_details() if len(output["shape"]) == 2)
     rows = []
     for image in IMAGES:
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
@@ -398,7 +398,7 @@ def test_a_learning_that_was_interrupted_ends_where_it_would_have(
 
 
 @pytest.mark.slow
-def test_a_learning_of_another_model_starts_anew(
+def test_learning_starts_again_for_another_model(
     tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]
 ) -> None:
     graph, start = badly_calibrated

@@ -25,15 +25,15 @@ from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from tests.conftest import ANY_GATE, Cli, plain_rounding
 
-WANTED = {
+EXPECTED = {
     "x86-vnni", "x86-avx2", "raspberry-pi-4", "raspberry-pi-5", "jetson-orin", "android", "coral-edge-tpu", "browser",
 }  # fmt: skip
 LEAST = 'device = "a box"\nwhy = "because"\nformats = ["tflite"]\nquantize = ["int8-ptq"]\n'
 
 
 def test_every_recipe_is_there_and_valid() -> None:
-    assert {path.stem for path in recipes_folder().glob("*.toml")} >= WANTED
-    for name in WANTED:
+    assert {path.stem for path in recipes_folder().glob("*.toml")} >= EXPECTED
+    for name in EXPECTED:
         recipe = read_recipe(name)
         assert recipe.name == name
         assert recipe.device
@@ -57,7 +57,7 @@ def test_a_wheel_holds_the_recipes_and_depends_on_the_sources_alone(tmp_path: Pa
         path.chmod(0o600)
     assert built(clone, tmp_path / "second").read_bytes() == first.read_bytes()
     with zipfile.ZipFile(first) as wheel:
-        assert {f"cxr_edge/recipes/{name}.toml" for name in WANTED} <= set(wheel.namelist())
+        assert {f"cxr_edge/recipes/{name}.toml" for name in EXPECTED} <= set(wheel.namelist())
 
 
 @pytest.mark.parametrize(

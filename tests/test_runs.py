@@ -179,9 +179,9 @@ def test_intervals_agree_with_a_reference() -> None:
     from scipy import stats
 
     for hits, count in ((0, 5), (3, 5), (5, 5), (180, 200)):
-        wanted = stats.binomtest(hits, count).proportion_ci(0.95, method="wilson")
+        expected = stats.binomtest(hits, count).proportion_ci(0.95, method="wilson")
         interval = wilson_interval(hits, count)
-        assert (interval.low, interval.high) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
+        assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
     assert wilson_interval(0, 0).value is wilson_interval(0, 0).low is None
 
 

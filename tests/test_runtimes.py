@@ -131,9 +131,11 @@ def test_a_whole_bundle_is_measured_where_an_accelerator_refuses_a_part_of_it(
     assert result.code == 0, result.err
     record = json.loads(output.read_text())
     assert {row["id"] for row in record["rows"]} == {"xception-float32.tflite@pencil:drawn"}
-    told = [own["text"] for own in record["warnings"] if own["subject"] == "xception-int8.tflite@pencil:drawn"]
-    assert told == ["xception-int8.tflite@pencil:drawn is not in the table: no integers fit on xception-int8.tflite"]
-    assert told[0] in " ".join(result.out.split())
+    warnings = [own["text"] for own in record["warnings"] if own["subject"] == "xception-int8.tflite@pencil:drawn"]
+    assert warnings == [
+        "xception-int8.tflite@pencil:drawn is not in the table: no integers fit on xception-int8.tflite"
+    ]
+    assert warnings[0] in " ".join(result.out.split())
     # Named by itself it is an error, and so is a bundle of which nothing is left.
     alone = tmp_path / "alone"
     write_part([read_artifact(tiny / "xception-int8.tflite")], alone)
@@ -169,10 +171,10 @@ def test_inspect_says_what_accelerators_do_with_int8(pencil: Path, tiny: Path, c
     output = tmp_path / "x.json"
     result = cli("inspect", tiny / "xception-int8.tflite", "--json", output)
     assert result.code == 0, result.err
-    told = json.loads(output.read_text())["int8_on"]
-    assert told["pencil:slow"] == "as slow as it gets"
-    assert told["litert:gpu"].startswith("refused")
-    assert not any(option.startswith("onnx") for option in told)
+    notes = json.loads(output.read_text())["int8_on"]
+    assert notes["pencil:slow"] == "as slow as it gets"
+    assert notes["litert:gpu"].startswith("refused")
+    assert not any(option.startswith("onnx") for option in notes)
     assert "int8 on pencil:slow" in result.out
     assert cli("inspect", tiny / "xception-float32.tflite", "--json", output).code == 0
     assert json.loads(output.read_text())["int8_on"] == {}
@@ -184,7 +186,7 @@ def test_of_each_gpu_it_is_known_what_it_does_with_int8(option: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_driver_that_dies_is_told_and_the_others_are_still_asked(pencil: Path) -> None:
+def test_a_driver_that_dies_is_reported_and_the_others_are_still_asked(pencil: Path) -> None:
     states = accelerator_states([runtime for runtime in every_runtime() if runtime.name == "by_hand"][1:])
     assert states["pencil:slow"].missing is None
     assert "killed by signal 6" in str(states["pencil:dies_asked"].missing)
@@ -237,7 +239,7 @@ def test_a_driver_that_dies_at_the_end_takes_no_result_with_it(
     assert isinstance(startup(path, "pencil:dies_ending", 1, picture, 1), StartUp)
 
 
-def test_what_cannot_be_loaded_there_is_told_here(tmp_path: Path, pencil: Path) -> None:
+def test_a_file_that_litert_cannot_load_is_named(tmp_path: Path, pencil: Path) -> None:
     (tmp_path / "x.tflite").write_bytes(b"nonsense")
     with pytest.raises(ArtifactError, match=r"x\.tflite"):
         runtime_named("litert").load(tmp_path / "x.tflite", 1)

@@ -50,7 +50,7 @@ def test_a_shift_changes_every_image_for_itself(shift: Shift) -> None:
     assert (shifted.dtype, shifted.shape) == (np.uint8, images.shape)
     assert np.array_equal(images, before)
     assert np.array_equal(shift.apply(images[1:]), shifted[1:])
-    assert all(not np.array_equal(one, other) for one, other in zip(shifted, images, strict=True))
+    assert all(not np.array_equal(image, original) for image, original in zip(shifted, images, strict=True))
 
 
 def test_noise_is_drawn_from_the_seed_and_the_image() -> None:

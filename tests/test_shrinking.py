@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -13,20 +15,27 @@ import pytest
 from PIL import Image
 
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
-from cxr_edge.errors import RunError
+from cxr_edge.benchmarking.noise import Clock
+from cxr_edge.errors import OptionError, RunError
 from cxr_edge.exporting.recipe import Recipe
 from cxr_edge.files import sha256_of
 from cxr_edge.inspection.inspect import inspect
+from cxr_edge.intervals import Interval
 from cxr_edge.records import from_json, to_json
 from cxr_edge.runs import Run
-from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.config import MeasuredLatency, RunConfig
 from cxr_edge.runs.history import History, read_history
 from cxr_edge.runs.network import XCEPTION, Block, Network
+from cxr_edge.runs.progress import SILENT
 from tests.artifacts import old_record, some_metadata
 from tests.conftest import ANY_GATE, Cli, few_images, plain_rounding, type_command
 from tests.small_network import SMALL, use_small_network
 from tests.tiny import ramp
 from tests.tiny_runs import write_int8, write_run
+
+if TYPE_CHECKING:
+    from cxr_edge.shrinking.budget import Narrowed
+    from cxr_edge.shrinking.importance import Importance
 
 
 def test_a_network_goes_to_json_and_back_and_an_old_run_has_xception() -> None:
@@ -75,6 +84,64 @@ def test_pruning_takes_what_matters_least_in_multiples_and_meets_the_budget() ->
     assert {group: len(channels) for group, channels in kept.items()} == pruned.widths()
     assert kept["block1_conv2"].min() >= 32
     assert prune(XCEPTION, importance, XCEPTION.macs(128) // 1000, 128) is None
+
+
+def random_importance() -> Importance:
+    rng = np.random.default_rng(0)
+    return {group: rng.random(width) for group, width in XCEPTION.widths().items()}
+
+
+FULL = XCEPTION.macs(128)
+
+
+def latency_of(network: Narrowed) -> Interval:
+    """A machine on which the first layers take time of their own, and on which middle blocks run at half the speed."""
+    slow = network.macs - network.network.without(network.network.middle).macs(network.shape.image_size)
+    return Interval(0.05 * (network.shape.image_size / 128) ** 2 + 0.6 * (network.macs + slow) / FULL)
+
+
+def test_what_is_slower_than_its_multiply_accumulates_say_becomes_narrower() -> None:
+    from cxr_edge.shrinking.budget import SLACK, shapes_of, within_latency
+
+    asked: list[int] = []
+
+    def measured(networks: Sequence[Narrowed]) -> list[Interval]:
+        asked.append(len(networks))
+        return [latency_of(network) for network in networks]
+
+    shapes = shapes_of(XCEPTION, XCEPTION.middle, (128, 96))
+    assert len(shapes) == 10 and len({shape.without for shape in shapes}) == 5
+    within = within_latency(shapes, random_importance(), FULL, 0.2, measured)
+    assert [network.shape for network in within] == shapes
+    for network in within:
+        assert network.latency == latency_of(network)
+        assert network.share <= 0.2
+        assert network.share >= (1 - SLACK) * 0.2 or network.network == network.shape.network
+    deep, *_, shallow = (network.macs for network in within if network.shape.image_size == 128)
+    assert deep < 0.8 * shallow
+    assert asked[:2] == [10, 10] and sum(asked) <= 35
+
+
+def test_a_network_that_needs_no_pruning_stays_whole_and_one_that_cannot_be_as_fast_is_no_candidate() -> None:
+    from cxr_edge.shrinking.budget import shapes_of, within_latency
+
+    shapes = shapes_of(XCEPTION, XCEPTION.middle, (128, 96))
+    times = {shape: 0.1 if shape.image_size == 96 else 0.9 for shape in shapes}
+    within = within_latency(
+        shapes, random_importance(), FULL, 0.5, lambda networks: [Interval(times[own.shape]) for own in networks]
+    )
+    assert [(network.shape, network.network) for network in within] == [
+        (shape, shape.network) for shape in shapes if shape.image_size == 96
+    ]
+
+
+def test_a_latency_that_no_network_reaches_is_refused_with_the_least_that_can_be_had() -> None:
+    from cxr_edge.shrinking.budget import shapes_of, within_latency
+
+    shapes = shapes_of(XCEPTION, XCEPTION.middle, (128, 96))
+    with pytest.raises(OptionError, match=r"--latency 0\.02: .* 0\.03\d of .* \(96 px, 8 blocks fewer\)") as refused:
+        within_latency(shapes, random_importance(), FULL, 0.02, lambda networks: list(map(latency_of, networks)))
+    assert refused.value.exit_code == 2
 
 
 @pytest.fixture(scope="module")
@@ -205,9 +272,9 @@ def test_a_student_that_was_resumed_ends_as_one_that_nobody_killed(teacher: Run,
     whole = Run(tmp_path / "run")
     assert type_command(shrinking(teacher, whole.folder)) == 0
     assert read_history(whole.history_file) == read_history(student.history_file)
-    with h5py.File(whole.model_file) as one, h5py.File(student.model_file) as other:
+    with h5py.File(whole.model_file) as whole_file, h5py.File(student.model_file) as resumed_file:
         name = "model_weights/probabilities/probabilities/kernel:0"
-        assert np.array_equal(one[name], other[name])
+        assert np.array_equal(whole_file[name], resumed_file[name])
 
 
 def test_a_student_needs_the_very_model_that_it_was_made_from(teacher: Run, student: Run) -> None:
@@ -221,9 +288,11 @@ def test_a_student_needs_the_very_model_that_it_was_made_from(teacher: Run, stud
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--macs", "0"), "--macs 0"),
+        (("--latency", "1.5"), "--latency 1.5"),
+        (("--latency", "0.5", "--macs", "0.5"), "one budget"),
         (("--macs", "0.001"), "too narrow"),
         (("--image-size", "96"), "from 71 to the teacher's 80"),
         (("--unlabelled", "nowhere"), "no such folder"),
@@ -231,12 +300,90 @@ def test_a_student_needs_the_very_model_that_it_was_made_from(teacher: Run, stud
     ],
 )
 def test_what_cannot_work_is_refused_and_leaves_nothing(
-    teacher: Run, tmp_path: Path, cli: Cli, options: tuple[str, ...], said: str
+    teacher: Run, tmp_path: Path, cli: Cli, options: tuple[str, ...], message: str
 ) -> None:
     result = cli("shrink", teacher.folder, "--run", tmp_path / "run", *options)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
     assert not (tmp_path / "run").exists()
+
+
+class FakeStopwatch:
+    """Of a machine on which a network without middle blocks is fast, and any other is not."""
+
+    def __init__(self, model: Any, split: Any, budget: float, progress: Any) -> None:
+        self.budget = budget
+
+    def __call__(self, networks: Sequence[Narrowed]) -> list[Interval]:
+        return [Interval(own.macs / SMALL.macs(80) if own.shape.without else 0.9, 0.1, 0.9) for own in networks]
+
+    def record(self, share: Interval) -> MeasuredLatency:
+        measured = {"teacher_p50_ms": 8.0, "spread": 0.01, "runtime": "LiteRT", "threads": 1, "cpu": "some CPU"}
+        return MeasuredLatency(budget=self.budget, share=share, **measured)  # type: ignore[arg-type]
+
+
+def test_a_student_by_latency_is_the_one_that_was_measured_to_be_fast_enough(
+    teacher: Run, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.shrinking.latency.Stopwatch", FakeStopwatch)
+    # Of the teacher's 80 px, a smaller share would be below the least size, and is left out.
+    monkeypatch.setattr("cxr_edge.shrink_options._SEARCHED_SIZES", (1.0, 0.9, 0.75))
+    run, record = Run(tmp_path / "run"), tmp_path / "student.json"
+    result = cli("shrink", teacher.folder, "--run", run.folder, "--latency", "0.5", "--epochs", "1", "--json", record)
+    assert result.code == 0, result.err
+    config = run.config()
+    assert config.student is not None and config.student.latency is not None
+    assert {(own.without, own.image_size) for own in config.student.candidates} == {((5, 6), 80), ((5, 6), 72)}
+    best = min(config.student.candidates, key=lambda candidate: candidate.divergence)
+    assert (config.options.image_size, config.student.macs) == (best.image_size, best.macs)
+    assert config.student.latency.share == best.latency and 0.4 < config.student.share <= 0.5
+    assert json.loads(record.read_text())["latency"] == json.loads(run.config_file.read_text())["student"]["latency"]
+    assert "of the teacher's int8 latency, 8.00 ms on LiteRT, 1 thread" in " ".join(result.out.split())
+
+
+def test_a_student_by_multiply_accumulates_records_no_latency(student: Run) -> None:
+    record = json.loads(student.config_file.read_text())["student"]
+    assert "latency" not in record
+    assert all(set(candidate) == {"without", "macs", "divergence"} for candidate in record["candidates"])
+
+
+def test_no_student_is_chosen_by_the_times_of_a_noisy_machine(
+    teacher: Run, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.benchmarking.noise.NOISY_SPREAD", -1.0)
+    monkeypatch.setattr("cxr_edge.shrinking.latency.SECONDS", 0.0)
+    monkeypatch.setattr("cxr_edge.benchmarking.latency.WARM_UP_SECONDS", 0.0)
+    result = cli("shrink", teacher.folder, "--run", tmp_path / "run", "--latency", "0.5")
+    assert result.code == 3
+    assert "too noisy" in result.err and "--macs" in result.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_networks_of_several_sizes_are_measured_in_int8_beside_their_teacher(
+    teacher: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cxr_edge.data.split import run_split
+    from cxr_edge.shrinking.budget import Narrowed, Shape
+    from cxr_edge.shrinking.latency import Stopwatch
+    from cxr_edge.training.classifier import load_classifier
+
+    monkeypatch.setattr("cxr_edge.benchmarking.noise.NOISY_SPREAD", 100.0)
+    monkeypatch.setattr("cxr_edge.shrinking.latency.read_clock", lambda: Clock(None, None, None))
+    monkeypatch.setattr("cxr_edge.shrinking.latency.SECONDS", 0.0)
+    monkeypatch.setattr("cxr_edge.benchmarking.latency.WARM_UP_SECONDS", 0.0)
+    stopwatch = Stopwatch(load_classifier(teacher), run_split(teacher), 0.5, SILENT)
+    everything = {group: np.arange(width) for group, width in SMALL.widths().items()}
+    networks = []
+    for size, without in ((80, ()), (71, (5, 6))):
+        network = SMALL.without(without)
+        networks.append(Narrowed(Shape(network, without, size), network, everything, network.macs(size)))
+    whole, smaller = stopwatch(networks)
+    assert whole.value is not None and smaller.value is not None and smaller.low is not None
+    assert 0 < smaller.value < whole.value
+    record = stopwatch.record(smaller)
+    assert (record.budget, record.share, record.runtime, record.threads) == (0.5, smaller, "LiteRT", 1)
+    assert record.teacher_p50_ms > 0
 
 
 def test_unlabelled_images_are_each_there_once_and_none_is_of_the_split(teacher: Run, tmp_path: Path) -> None:

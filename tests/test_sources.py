@@ -58,12 +58,12 @@ def database(phantoms: Path, tmp_path: Path) -> Path:
 
 def test_sources_are_those_of_the_workbooks(database: Path) -> None:
     data = with_sources(find_data_set(database))
-    found = {item.path: item.source for item in data.items}
-    assert found["COVID/images/COVID-1.png"] == "https://eurorad.org"
-    assert found["COVID/images/COVID-2.png"] == "https://bimcv.cipf.es/bimcv-projects/bimcv-covid19"
-    assert found["Normal/images/Normal-3.png"] == RSNA
-    assert found["Viral Pneumonia/images/Viral Pneumonia-8.png"] == CHILDREN
-    assert None not in found.values()
+    sources = {item.path: item.source for item in data.items}
+    assert sources["COVID/images/COVID-1.png"] == "https://eurorad.org"
+    assert sources["COVID/images/COVID-2.png"] == "https://bimcv.cipf.es/bimcv-projects/bimcv-covid19"
+    assert sources["Normal/images/Normal-3.png"] == RSNA
+    assert sources["Viral Pneumonia/images/Viral Pneumonia-8.png"] == CHILDREN
+    assert None not in sources.values()
 
 
 def test_images_that_no_workbook_names_have_no_source(phantoms: Path, database: Path) -> None:
@@ -109,21 +109,21 @@ def test_the_audit_tells_classes_that_share_no_source(database: Path, tmp_path: 
     record, html = tmp_path / "audit.json", tmp_path / "audit.html"
     result = cli("audit", database, "--json", record, "--html", html, "--strict")
     assert result.code == 3
-    found = json.loads(record.read_text())
-    sources = found["sources"]
+    audit = json.loads(record.read_text())
+    sources = audit["sources"]
     assert sources["images_with_source"] == 24
     assert list(sources["sources"]) == [CHILDREN, RSNA, "https://bimcv.cipf.es/bimcv-projects/bimcv-covid19",
                                         "https://eurorad.org"]  # fmt: skip
     assert sources["sources"][CHILDREN] == {"COVID-19": 0, "Viral Pneumonia": 8, "Normal": 2}
     assert sources["shared"] == {"COVID-19": 0, "Viral Pneumonia": 1, "Normal": 0.25}
-    told = {finding["severity"]: finding["text"] for finding in found["findings"] if finding["kind"] == "sources"}
-    assert told["serious"].startswith("no image of COVID-19 shares its source")
-    assert told["warning"].startswith("less than half of the images of Normal share")
+    texts = {finding["severity"]: finding["text"] for finding in audit["findings"] if finding["kind"] == "sources"}
+    assert texts["serious"].startswith("no image of COVID-19 shares its source")
+    assert texts["warning"].startswith("less than half of the images of Normal share")
     assert "eurorad" in result.out
     assert "eurorad" in html.read_text()
 
 
-def test_an_unknown_source_is_told_with_the_table_that_names_none_such(phantoms: Path) -> None:
+def test_an_unknown_source_is_refused_with_the_table_and_the_nearest_name(phantoms: Path) -> None:
     rows = [f"{label}/{path.name},{label},siteA" for label in LABELS for path in sorted((phantoms / label).iterdir())]
     (phantoms / "sites.csv").write_text("path,label,source\n" + "\n".join(rows) + "\n")
     data = find_data_set(phantoms / "sites.csv")
@@ -135,9 +135,9 @@ def test_an_unknown_source_is_told_with_the_table_that_names_none_such(phantoms:
 def test_sources_that_every_class_has_are_no_finding() -> None:
     labels = ("A", "B")
     images = [(labels[index % 2], f"s{index % 3}") for index in range(60)]
-    found = compare_sources(images, labels)
-    assert found.association == pytest.approx(0, abs=0.01)
-    assert apart(found) == ([], [])
+    comparison = compare_sources(images, labels)
+    assert comparison.association == pytest.approx(0, abs=0.01)
+    assert apart(comparison) == ([], [])
     # Nothing can be said of one class, or of no source.
     assert apart(compare_sources(images[::2], labels)) == ([], [])
     assert apart(compare_sources([("A", None), ("B", "")], labels)) == ([], [])

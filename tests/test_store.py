@@ -136,7 +136,7 @@ def test_fingerprints_come_later_where_they_were_not_asked_for(phantoms: Path, d
     store.add(paths)
     digests, _ = store.add(paths, fingerprints=True)
     assert len(decodes) == 10
-    assert [one.sha256 for one in store.fingerprints(digests)] == digests
+    assert [fingerprint.sha256 for fingerprint in store.fingerprints(digests)] == digests
     assert np.array_equal(store.fingerprints(digests[3:4])[0].thumbnail, load_image(paths[3], 64))
     decodes.clear()
     store.add(paths, fingerprints=True)

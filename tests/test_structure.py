@@ -87,7 +87,7 @@ def function(model: onnx.ModelProto) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (external_weights, "weights in another file"),
         (external_constant, "weights in another file"),
@@ -105,7 +105,7 @@ def function(model: onnx.ModelProto) -> None:
     ],
 )
 def test_a_forged_onnx_file_is_refused_before_it_is_loaded(
-    tiny: Path, tmp_path: Path, cli: Cli, change: Callable[[onnx.ModelProto], None], said: str
+    tiny: Path, tmp_path: Path, cli: Cli, change: Callable[[onnx.ModelProto], None], message: str
 ) -> None:
     model = onnx.load(tiny / "xception-float32.onnx")
     change(model)
@@ -116,7 +116,7 @@ def test_a_forged_onnx_file_is_refused_before_it_is_loaded(
         lambda: Classifier.open(path),
         lambda: Classifier.open(path, "openvino"),
     ):
-        with pytest.raises(ArtifactError, match=said):
+        with pytest.raises(ArtifactError, match=message):
             use()
 
 

@@ -28,7 +28,7 @@ EPOCHS = (_epoch("head", 1), _epoch("fine-tuning", 1), _epoch("fine-tuning", 2))
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training that takes no time, and reports its epochs; the first time it is interrupted after the first."""
     interrupted = []
 
@@ -56,7 +56,7 @@ def _train_twice(cli: Callable[..., Any], run: Path, option: str) -> None:
     assert resumed.code == 0, resumed.err
 
 
-def test_tensorboard_shows_every_epoch_once(cli: Callable[..., Any], told: None, tmp_path: Path) -> None:
+def test_tensorboard_shows_every_epoch_once(cli: Callable[..., Any], quick_training: None, tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     _train_twice(cli, tmp_path / "run", "--tensorboard")
     logs = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
@@ -68,7 +68,7 @@ def test_tensorboard_shows_every_epoch_once(cli: Callable[..., Any], told: None,
 
 
 def test_mlflow_has_one_run_with_options_and_figures(
-    cli: Callable[..., Any], told: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Callable[..., Any], quick_training: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")

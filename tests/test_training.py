@@ -58,8 +58,8 @@ def test_the_first_convolution_is_imagenets_summed_over_its_channels(tmp_path: P
     load_pretrained(grey, str(tmp_path / "no_top.h5"))
     images = np.random.default_rng(0).integers(0, 256, (2, 71, 71, 1)).astype(np.float32)
     features = keras.Model(grey.input, grey.get_layer("pooling").output)
-    wanted = colour(np.repeat(images, 3, axis=-1) / 127.5 - 1, training=False).numpy()
-    assert np.abs(features(images, training=False).numpy() - wanted).max() < 1e-4
+    expected = colour(np.repeat(images, 3, axis=-1) / 127.5 - 1, training=False).numpy()
+    assert np.abs(features(images, training=False).numpy() - expected).max() < 1e-4
 
 
 def train_arguments(data: Path, run: Path) -> list[str]:
@@ -121,9 +121,9 @@ def test_a_training_resumed_from_its_last_finished_epoch_equals_one_without_a_ki
     first, second = (read_history(Run(name).history_file) for name in (folder, whole))
     assert [epoch.epoch for epoch in first.epochs] == [1, 2, 3]
     assert first == second
-    with h5py.File(Run(folder).model_file) as one, h5py.File(Run(whole).model_file) as other:
+    with h5py.File(Run(folder).model_file) as resumed, h5py.File(Run(whole).model_file) as other:
         name = "model_weights/probabilities/probabilities/kernel:0"
-        assert np.array_equal(one[name], other[name])
+        assert np.array_equal(resumed[name], other[name])
 
 
 def bad_inputs(few: Path, folder: Path) -> dict[str, tuple[list[str], str]]:

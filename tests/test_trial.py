@@ -82,7 +82,7 @@ COMMANDS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("command", "program", "said"),
+    ("command", "program", "message"),
     # How a trial ends is the same for all.
     [*((command, CRASH, "killed by signal 11") for command in COMMANDS), (COMMANDS[0], HANG, "killed by signal 9")],
 )
@@ -94,7 +94,7 @@ def test_a_file_that_kills_its_runtime_is_one_line_of_every_command(
     crashing: Callable[[str], None],
     command: tuple[str, ...],
     program: str,
-    said: str,
+    message: str,
 ) -> None:
     # Asking for accelerators takes a process for each.
     monkeypatch.setattr("cxr_edge.prediction.fastest.every_runtime", all_runtimes)
@@ -116,7 +116,7 @@ def test_a_file_that_kills_its_runtime_is_one_line_of_every_command(
     crashing(program)
     result = cli(*arguments)
     assert result.code in (2, 3)
-    assert said in result.err
+    assert message in result.err
     assert len([line for line in result.err.splitlines() if line.startswith("error: ")]) == 1
     assert not (tmp_path / "device").exists() or not any((tmp_path / "device").glob("bundles/*"))
 

@@ -124,9 +124,9 @@ def test_an_older_version_another_model_and_an_unsigned_one_are_refused(
     pack(other, tmp_path / "other.zip")
     install(bundles / "unsigned.zip", device)
     install(bundles / "two.zip", device)
-    for archive, said in ((bundles / "one.zip", "an older one"), (tmp_path / "other.zip", "another model"),
-                          (bundles / "unsigned.zip", "no release")):  # fmt: skip
-        with pytest.raises(ArtifactError, match=f"{said}.*--allow-downgrade"):
+    for archive, reason in ((bundles / "one.zip", "an older one"), (tmp_path / "other.zip", "another model"),
+                            (bundles / "unsigned.zip", "no release")):  # fmt: skip
+        with pytest.raises(ArtifactError, match=f"{reason}.*--allow-downgrade"):
             install(archive, device)
         assert temperature_in_force(device) == 2.0
     install(bundles / "one.zip", device, allow_downgrade=True)

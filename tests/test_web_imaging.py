@@ -208,8 +208,8 @@ def compared(case: dict[str, Any], answer: dict[str, Any]) -> None:
     grey = open_grey(path)
     own = unpacked(answer["grey"]).reshape(answer["height"], answer["width"])
     assert np.array_equal(own, np.asarray(grey)), path.name
-    wanted = resized(grey, case["size"], case["resize"])
-    assert np.array_equal(unpacked(answer["model"]).reshape(wanted.shape), wanted), path.name
+    expected = resized(grey, case["size"], case["resize"])
+    assert np.array_equal(unpacked(answer["model"]).reshape(expected.shape), expected), path.name
     own_evidence = unpacked(answer["evidence"], np.float32).reshape(own.shape)
     assert np.abs(own_evidence - evidence(HEATMAP, grey.size, case["resize"])).max() < 1e-5, path.name
 

@@ -83,23 +83,23 @@ def test_answers_are_those_of_predict(
 def _compare(bundle: Path, files: list[Path], downloads: Path, cli: Cli, target: Path) -> None:
     artifact = bundle / "xception-int8.onnx"
     assert cli("predict", *files, "--artifact", artifact, "--runtime", "onnx", "--json", target).code == 0
-    wanted, own = (json.loads(path.read_text()) for path in (target, downloads / "results.json"))
+    predicted, own = (json.loads(path.read_text()) for path in (target, downloads / "results.json"))
     assert not faults("predict", own)
     for key in ("artifact", "sha256", "labels", "operating_point", "warnings", "notice", "trained_on"):
-        assert own[key] == wanted[key], key
-    assert len(own["rows"]) == len(wanted["rows"])
-    for row, expected in zip(own["rows"], wanted["rows"], strict=True):
+        assert own[key] == predicted[key], key
+    assert len(own["rows"]) == len(predicted["rows"])
+    for row, expected in zip(own["rows"], predicted["rows"], strict=True):
         assert row["file"] == Path(expected["file"]).name
         assert (row["label"], row["decision"], row["warnings"]) == tuple(
             expected[key] for key in ("label", "decision", "warnings")
         )
         assert row["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
     reasons = [skipped["reason"] for skipped in own["skipped"]]
-    assert reasons[0] == wanted["skipped"][0]["reason"].replace(str(files[0].parent) + "/", "")
+    assert reasons[0] == predicted["skipped"][0]["reason"].replace(str(files[0].parent) + "/", "")
     assert "5-text.png" in reasons[1]
     with (downloads / "results.csv").open(newline="") as file:
         lines = list(csv.reader(file))
-    assert lines[0] == ["file", "label", "decision", *wanted["labels"], "warnings", "error"]
+    assert lines[0] == ["file", "label", "decision", *predicted["labels"], "warnings", "error"]
     assert len(lines) == 1 + len(files)
 
 
@@ -154,7 +154,7 @@ def test_another_model_than_the_manifests_is_refused(page: Path, tmp_path: Path)
     assert seen["status"].startswith("No model: model/xception-int8.onnx: refused")
 
 
-def test_another_answer_than_was_recorded_is_told(page: Path, tmp_path: Path) -> None:
+def test_answers_other_than_the_recorded_ones_are_warned_of(page: Path, tmp_path: Path) -> None:
     path = page / "model" / "manifest.json"
     manifest = json.loads(path.read_text())
     for artifact in manifest["artifacts"]:
@@ -178,9 +178,9 @@ def test_two_hundred_phantoms_get_the_classes_of_predict(
     own = json.loads((tmp_path / "downloads" / "results.json").read_text())
     artifact, target = bundle / own["artifact"], tmp_path / "predict.json"
     assert cli("predict", *files, "--artifact", artifact, "--runtime", "onnx", "--json", target).code == 0
-    found, wanted = (
+    on_page, predicted = (
         np.float32([row["probabilities"] for row in record["rows"]]) for record in (own, json.loads(target.read_text()))
     )
-    print(f"largest difference of a probability on {len(files)} phantoms: {np.abs(found - wanted).max():.4f}")
-    assert len(found) == len(files) == 200
-    assert_same_answers(bundle, found, wanted)
+    print(f"largest difference of a probability on {len(files)} phantoms: {np.abs(on_page - predicted).max():.4f}")
+    assert len(on_page) == len(files) == 200
+    assert_same_answers(bundle, on_page, predicted)

@@ -24,8 +24,8 @@ def output_of(command: list[str], cwd: Path | None = None, env: dict[str, str] |
         words = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         last = words[-1] if words else f"exit status {done.returncode}"
         # As apt-get and pip mark theirs.
-        told = next((line for line in words if line.startswith(("E:", "ERROR:"))), last)
-        raise SetupError(f"{' '.join(command[:4])} ... failed: {told}")
+        cause = next((line for line in words if line.startswith(("E:", "ERROR:"))), last)
+        raise SetupError(f"{' '.join(command[:4])} ... failed: {cause}")
     return done.stdout
 
 
@@ -70,8 +70,8 @@ class Apt:
 
     def fetch_with_dependencies(self, *packages: str) -> list[Path]:
         """The .deb files of arm64 packages and of all they depend on."""
-        wanted = [f"{package}:arm64" for package in packages]
-        self._get("install", "--yes", "--download-only", "--no-install-recommends", *wanted)
+        qualified_names = [f"{package}:arm64" for package in packages]
+        self._get("install", "--yes", "--download-only", "--no-install-recommends", *qualified_names)
         return [file for file in self._archives.glob("*.deb") if file.stem.endswith(("_arm64", "_all"))]
 
     def _get(self, *arguments: str) -> None:

@@ -114,17 +114,17 @@ class Environment:
         python = self._root / "usr" / "bin" / f"python{PYTHON}"
         return Machine(cpu, (str(self.emulator), "-cpu", cpu, "-L", str(self._root), str(python)), self._arm)
 
-    def _once(self, folder: Path, wanted: str, make: Callable[[], None]) -> None:
-        """Make a folder, unless it exists with the wanted content; an interrupted one is made again."""
+    def _once(self, folder: Path, content: str, make: Callable[[], None]) -> None:
+        """Make a folder, unless it exists with this content; an interrupted one is made again."""
         stamp = folder.parent / f"{folder.name}.made-of"
-        if stamp.is_file() and stamp.read_text() == wanted:
+        if stamp.is_file() and stamp.read_text() == content:
             return
         print(f"fetching {folder.relative_to(self._folder)}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         stamp.unlink(missing_ok=True)
         folder.mkdir(parents=True)
         make()
-        stamp.write_text(wanted)
+        stamp.write_text(content)
 
     def _debian(self) -> Apt:
         self._apt = self._apt or Apt(self._folder / "apt", self._mirror)

@@ -16,17 +16,17 @@ _CUDNN_FUNCTION = re.compile(rb"(?<=\0)cudnn[A-Z]\w+(?=\0)")
 def functions_of(provider: Path) -> dict[str, set[str]]:
     """What a provider's shared library calls, by the library that should have it. Needs `nm`."""
     listed = subprocess.run(["nm", "-D", "--undefined-only", str(provider)], capture_output=True, text=True, check=True)
-    wanted: dict[str, set[str]] = defaultdict(set)
+    functions: dict[str, set[str]] = defaultdict(set)
     for line in listed.stdout.splitlines():
         name, _, library = line.split()[-1].partition("@")
         if library.startswith("libcu"):
-            wanted[library].add(name)
+            functions[library].add(name)
         elif not library and name.startswith("cu"):
-            wanted[_DRIVER].add(name)
-    wanted[_CUDNN] = {name.decode() for name in _CUDNN_FUNCTION.findall(provider.read_bytes())}
+            functions[_DRIVER].add(name)
+    functions[_CUDNN] = {name.decode() for name in _CUDNN_FUNCTION.findall(provider.read_bytes())}
     for library in _needed(provider):
-        wanted.setdefault(library, set())
-    return wanted
+        functions.setdefault(library, set())
+    return functions
 
 
 def _needed(provider: Path) -> list[str]:

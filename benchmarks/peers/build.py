@@ -149,8 +149,8 @@ def build_peers(run: Run, work: Path) -> dict[str, str]:
             continue
         log = work / f"{peer.name}.log"
         with tempfile.TemporaryDirectory(dir=work, prefix=".building-") as folder:
-            made = peer.path(Path(folder))
-            command = [sys.executable, "-m", "benchmarks.peers.build", str(run.folder), peer.name, str(made)]
+            output = peer.path(Path(folder))
+            command = [sys.executable, "-m", "benchmarks.peers.build", str(run.folder), peer.name, str(output)]
             with working(f"building {peer.title}"), log.open("w", encoding="utf-8") as file:
                 status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
             if status:
@@ -158,14 +158,14 @@ def build_peers(run: Run, work: Path) -> dict[str, str]:
                 continue
             for suffix in peer.suffixes:
                 with replacing(work / f"{peer.name}{suffix}") as temporary:
-                    made.with_suffix(suffix).replace(temporary)
+                    output.with_suffix(suffix).replace(temporary)
         write_json(note, key)
     return reasons
 
 
 def _last_words(status: int, log: Path) -> str:
-    said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return f"killed by signal {-status}" if status < 0 else (said or [f"exit status {status}"])[-1][:200]
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return f"killed by signal {-status}" if status < 0 else (lines or [f"exit status {status}"])[-1][:200]
 
 
 def main() -> None:

@@ -46,8 +46,8 @@ class Source:
         calibration = read_artifact(self.artifact(Quantization.INT8, ArtifactFormat.TFLITE)).metadata.calibration
         assert calibration is not None
         recipe = Recipe(tuple(ArtifactFormat), (Quantization.INT8,))
-        made = calibration["fine_tuning"]
-        return Exporter(self.run, ExportOptions(recipe, made["steps"], made["learning_rate"]))
+        fine_tuning = calibration["fine_tuning"]
+        return Exporter(self.run, ExportOptions(recipe, fine_tuning["steps"], fine_tuning["learning_rate"]))
 
     def single_images(self) -> list[NDArray[np.uint8]]:
         """The calibration images as batches of one, uint8 `[1, S, S, 1]`."""

@@ -29,14 +29,14 @@ def matching(artifacts: Sequence[Artifact], names: Sequence[str]) -> list[Artifa
             raise OptionError(
                 f"{artifact.path}: a cascade is one artifact, without parts; its models are in their own runs' bundles"
             )
-    wanted: list[Artifact] = []
+    selected: list[Artifact] = []
     for name in names:
-        meant = [artifact for artifact in artifacts if name in _names_of(artifact)]
-        if not meant:
+        matches = [artifact for artifact in artifacts if name in _names_of(artifact)]
+        if not matches:
             there = ", ".join(artifact.name for artifact in artifacts)
             raise OptionError(f"--only {name}: no such artifact in the bundle; it holds {there}")
-        wanted += meant
-    return [artifact for artifact in artifacts if artifact in wanted]
+        selected += matches
+    return [artifact for artifact in artifacts if artifact in selected]
 
 
 def _names_of(artifact: Artifact) -> set[str]:

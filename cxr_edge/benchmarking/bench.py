@@ -217,13 +217,13 @@ def _refused(artifact: Artifact, runtime: Runtime, error: CxrEdgeError) -> Bench
     return BenchWarning(WarningKind.LEFT_OUT, row, f"{row} is not in the table: {reason}")
 
 
-def _baseline(targets: Sequence[Target], wanted: str | None) -> Target:
-    if wanted is not None:
+def _baseline(targets: Sequence[Target], name: str | None) -> Target:
+    if name is not None:
         for target in targets:
-            if wanted in (target.facts.artifact, target.facts.id):
+            if name in (target.facts.artifact, target.facts.id):
                 return target
         raise OptionError(
-            f"--baseline {wanted}: choose one of {', '.join(sorted(target.facts.id for target in targets))}"
+            f"--baseline {name}: choose one of {', '.join(sorted(target.facts.id for target in targets))}"
         )
     floats = [target for target in targets if target.facts.quantization is Quantization.FLOAT32]
     return (floats or list(targets))[0]

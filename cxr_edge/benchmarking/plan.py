@@ -64,7 +64,7 @@ def plan_bench(selection: Selection, options: BenchOptions) -> Plan:
         for name in selection.absent
     ]
     if options.quick and selection.folder is not None:
-        artifacts = _most_wanted(artifacts, runtimes)
+        artifacts = _quick_artifacts(artifacts, runtimes)
     cascade = next((artifact for artifact in artifacts if isinstance(artifact, Cascade)), None)
     if cascade is not None:
         if refused := [runtime.option for runtime in runtimes if runtime.provider != CPU]:
@@ -113,10 +113,10 @@ def _extras(artifact: Artifact) -> str:
     return " or ".join(runtime.extra for runtime in all_runtimes() if artifact.format in runtime.formats)
 
 
-def _most_wanted(artifacts: tuple[Artifact, ...], runtimes: Sequence[Runtime]) -> tuple[Artifact, ...]:
+def _quick_artifacts(artifacts: tuple[Artifact, ...], runtimes: Sequence[Runtime]) -> tuple[Artifact, ...]:
     read = [each for each in artifacts if any(each.format in runtime.formats for runtime in runtimes)]
-    wanted = {best_of(read or artifacts)[0].quantization, Quantization.FLOAT32}
-    return tuple(artifact for artifact in artifacts if artifact.quantization in wanted)
+    quantizations = {best_of(read or artifacts)[0].quantization, Quantization.FLOAT32}
+    return tuple(artifact for artifact in artifacts if artifact.quantization in quantizations)
 
 
 def _keras_run(selection: Selection, threads: Sequence[int], options: BenchOptions) -> tuple[Run | None, str | None]:

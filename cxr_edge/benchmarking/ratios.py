@@ -8,6 +8,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_edge.intervals import Interval
+
 _RESAMPLES = 1000
 #: With fewer rounds, an interval would look tighter than it is.
 LEAST_ROUNDS = 5
@@ -76,3 +78,9 @@ def ratio_interval(
         ratios = average(upper[first], axis=1) / average(lower[second], axis=1)
     low, high = np.percentile(ratios, [2.5, 97.5])
     return float(low), float(high)
+
+
+def interleaved_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """`paired_ratio` with its interval, without bounds if there were too few rounds."""
+    low, high = ratio_interval(ours, theirs, paired=True) or (None, None)
+    return Interval(paired_ratio(ours, theirs), low, high)

@@ -29,8 +29,8 @@ DEBUG = "CXR_EDGE_DEBUG"
 DEFECT = 1
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(__version__)
         raise typer.Exit
 

@@ -72,15 +72,15 @@ def command(
     from cxr_edge.reporting.terminal.tables import show
 
     options = CascadeOptions(Quantization(quantize), ArtifactFormat(format), min_agreement, min_shifted_agreement)
-    made = cascade_of_runs(small, full, options, output, stage)
-    for note in made.notes:
+    export = cascade_of_runs(small, full, options, output, stage)
+    for note in export.notes:
         show(note)
-    rows = [recorded(made.cascade)]
-    show_sensitivity([made.cascade], rows)
-    show_parity(rows, phantoms=made.cascade.metadata.training.phantoms)
-    show_fit(made.fit)
-    folder = made.cascade.path
-    show(f"bundle: {folder}, {made.cascade.bytes / 1e6:.1f} MB; next: cxr-edge bench --bundle {folder}")
+    rows = [recorded(export.cascade)]
+    show_sensitivity([export.cascade], rows)
+    show_parity(rows, phantoms=export.cascade.metadata.training.phantoms)
+    show_fit(export.fit)
+    folder = export.cascade.path
+    show(f"bundle: {folder}, {export.cascade.bytes / 1e6:.1f} MB; next: cxr-edge bench --bundle {folder}")
     show(NOTICE)
     if json is not None:
         write_json(json, to_json(rows))

@@ -33,8 +33,8 @@ class Command(TyperCommand):
             if possibilities := getattr(error, "possibilities", None):
                 from difflib import get_close_matches
 
-                wanted = str(getattr(error, "option_name", ""))
-                vars(error)["possibilities"] = get_close_matches(wanted, possibilities, cutoff=_ALIKE)
+                option = str(getattr(error, "option_name", ""))
+                vars(error)["possibilities"] = get_close_matches(option, possibilities, cutoff=_ALIKE)
             raise
 
 

@@ -20,6 +20,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "shrink": (
         ("cxr-edge shrink", "a quarter of the arithmetic"),
         ("cxr-edge shrink runs/large --macs 0.1", "a tenth, of that run"),
+        ("cxr-edge shrink --latency 0.3", "0.3 of its int8 latency, measured"),
         ("cxr-edge shrink --image-size 96", "fewer pixels, more channels"),
         ("cxr-edge shrink --unlabelled more-x-rays", "with images without labels"),
     ),

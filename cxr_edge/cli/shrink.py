@@ -37,6 +37,7 @@ def command(
     """
     from cxr_edge.cli.train import how_to_resume
     from cxr_edge.console import interruptible
+    from cxr_edge.evaluation.run_metrics import StudentMetrics
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
     from cxr_edge.reporting.html.plots import draw_run_plots
@@ -53,4 +54,5 @@ def command(
         result = shrink(source, student, complete, TrainingDisplay(draw_run_plots))
     show(f"next: cxr-edge export --run {student.folder}")
     if json is not None:
-        write_json(json, to_json(result.metrics))
+        made = result.run.config().student
+        write_json(json, to_json(StudentMetrics(metrics=result.metrics, latency=made.latency if made else None)))

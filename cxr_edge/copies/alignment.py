@@ -182,12 +182,12 @@ def _shifted(moving: Floats, fixed: Floats, matrices: NDArray[np.float64]) -> Ma
     """Maps with the shift from the peak of cross-correlation, using the better of each matrix and its negative."""
     size = moving.shape[-1]
     padded = (2 * size, 2 * size)
-    wanted = np.conj(fft.rfft2(fixed, padded))
+    spectrum = np.conj(fft.rfft2(fixed, padded))
     best, peak = np.zeros((len(matrices), 2, 3)), np.full(len(matrices), -np.inf)
     for sign in (1, -1):
         maps = np.concatenate([sign * matrices, np.zeros((len(matrices), 2, 1))], axis=2)
         moved = _warped(moving[None], maps)[0].reshape(moving.shape)
-        surface = fft.irfft2(fft.rfft2(moved, padded) * wanted, padded).reshape(len(maps), -1)
+        surface = fft.irfft2(fft.rfft2(moved, padded) * spectrum, padded).reshape(len(maps), -1)
         shift = np.stack(np.divmod(surface.argmax(axis=1), 2 * size)[::-1], axis=1).astype(np.float64)
         shift[shift >= size] -= 2 * size
         maps[:, :, 2] = np.einsum("pij,pj->pi", maps[:, :, :2], shift)

@@ -68,9 +68,9 @@ def read_columns(names: Sequence[str], root: Path, table: Path | None, paths: Se
 def _column(
     name: str, columns: dict[str, list[str]], root: Path, paths: Sequence[str], dicom: Sequence[bool]
 ) -> Column:
-    wanted = {folded(alias) for alias in _names_of(name)}
-    tag = next((tag for tag in GROUP_TAGS if folded(tag) in wanted), None)
-    own = next((column for column in columns if folded(column) in wanted), None)
+    aliases = {folded(alias) for alias in _names_of(name)}
+    tag = next((tag for tag in GROUP_TAGS if folded(tag) in aliases), None)
+    own = next((column for column in columns if folded(column) in aliases), None)
     if own is not None:
         values = columns[own]
     elif tag is not None and any(dicom):

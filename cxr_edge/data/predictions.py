@@ -56,8 +56,8 @@ def read_predictions(run: Run, split: Split) -> dict[str, NDArray[np.float32]]:
         probabilities = np.array([row[len(_COLUMNS) :] for row in rows], dtype=np.float32)
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
-    wanted = [(item.path, item.part, item.sha256) for part in PREDICTED_PARTS for item in split.part(part)]
-    if header != [*_COLUMNS, *split.labels] or images != wanted:
+    expected = [(item.path, item.part, item.sha256) for part in PREDICTED_PARTS for item in split.part(part)]
+    if header != [*_COLUMNS, *split.labels] or images != expected:
         raise RunError(
             f"{path}: does not match the images and classes of {run.split_file}; remove it to have it written again"
         )

@@ -52,8 +52,8 @@ class DecodedImages:
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
         pixels: NDArray[np.uint8] = self.stored[self.rows[index]]
         images = pixels.reshape(-1, *self.stored.shape[1:])
-        for image, wanted in zip(images, np.ravel(self.checksums[index]), strict=True):
-            if zlib.crc32(image) != wanted:
+        for image, checksum in zip(images, np.ravel(self.checksums[index]), strict=True):
+            if zlib.crc32(image) != checksum:
                 raise CacheError(
                     f"{self.path}: pixels in it were changed after they were written; remove {self.path.parent}, and "
                     "the images are decoded again"
@@ -144,7 +144,7 @@ class ImageStore:
         # Pixels without their index are useless, but another process may still be reading them.
         with self._index.writing(when_new=lambda: self._pixels.unlink(missing_ok=True)) as connection:
             present = dict(connection.execute("SELECT sha256, row FROM images"))
-            told = {
+            fingerprints = {
                 digest: (mark.phash.to_bytes(8), mark.thumbnail.tobytes()) if mark else (None, None)
                 for digest, (_, mark) in fresh.items()
             }
@@ -160,13 +160,13 @@ class ImageStore:
             connection.executemany(
                 "INSERT INTO images VALUES (?, ?, ?, ?, ?)",
                 [
-                    (digest, first + place, zlib.crc32(fresh[digest][0].tobytes()), *told[digest])
+                    (digest, first + place, zlib.crc32(fresh[digest][0].tobytes()), *fingerprints[digest])
                     for place, digest in enumerate(new)
                 ],
             )
             connection.executemany(
                 "UPDATE images SET phash = ?, thumbnail = ? WHERE sha256 = ? AND phash IS NULL",
-                [(*told[digest], digest) for digest in fresh if digest in present],
+                [(*fingerprints[digest], digest) for digest in fresh if digest in present],
             )
 
     def fingerprints(self, digests: Sequence[str]) -> list[Fingerprint]:
@@ -189,12 +189,14 @@ class ImageStore:
             CacheError: the file of pixels is shorter than its index says.
         """
         rows = self._index.rows()
-        wanted = np.array([rows[digest] for digest in digests], dtype=np.int64)
+        row_numbers = np.array([rows[digest] for digest in digests], dtype=np.int64)
         count = max(rows.values(), default=-1) + 1
         self._check_length(count)
         stored = np.memmap(self._pixels, np.uint8, "r", shape=(count, self.size, self.size, 1))
         checksums = self._index.checksums()
-        return DecodedImages(stored, wanted, np.array([checksums[row] for row in wanted], dtype=np.int64), self._pixels)
+        return DecodedImages(
+            stored, row_numbers, np.array([checksums[row] for row in row_numbers], dtype=np.int64), self._pixels
+        )
 
     def _check_length(self, rows: int) -> None:
         """Raises CacheError if the file of pixels has fewer rows than its index."""

@@ -69,18 +69,18 @@ def reference_inputs(artifact: Artifact) -> ReferenceInputs:
 
 
 def _inputs_of_file(artifact: Artifact) -> ReferenceInputs:
-    path, wanted = artifact.path.parent / REFERENCES, artifact.metadata.reference_sha256
-    if artifact.reference is None or wanted is None:
+    path, digest = artifact.path.parent / REFERENCES, artifact.metadata.reference_sha256
+    if artifact.reference is None or digest is None:
         raise ArtifactError(
             f"{artifact.path}: has no reference outputs (exported by an older version?); export it again"
         )
-    if _is_of_small(path.parent, wanted):
+    if _is_of_small(path.parent, digest):
         path = path.with_name(SMALL_REFERENCES)
     if not path.is_file():
         drawn = reference_images(artifact.image_size)
-        known = hashlib.sha256(packed(drawn)).hexdigest() == wanted
+        known = hashlib.sha256(packed(drawn)).hexdigest() == digest
         return ReferenceInputs(drawn[: len(artifact.reference.probabilities)], known)
-    return ReferenceInputs(_read(path, wanted, artifact.image_size), True)
+    return ReferenceInputs(_read(path, digest, artifact.image_size), True)
 
 
 def checked_reference_files(folder: Path) -> list[str]:

@@ -13,6 +13,7 @@ from cxr_edge.errors import RunError
 from cxr_edge.evaluation.metrics import ClassificationMetrics, metrics_of
 from cxr_edge.files import MAX_RECORD_BYTES, read_bounded
 from cxr_edge.records import INLINE
+from cxr_edge.runs.config import MeasuredLatency
 
 SCHEMA = 2
 
@@ -43,6 +44,15 @@ class RunMetrics:
             precision_policy=str(record.get("precision_policy", "float32")),
             metrics=ClassificationMetrics.from_json(record),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentMetrics:
+    """What `shrink --json` writes: the figures of the student, and the latency that its network was chosen by, if it
+    was."""
+
+    metrics: RunMetrics = field(metadata=INLINE)
+    latency: MeasuredLatency | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

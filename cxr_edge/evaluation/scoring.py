@@ -59,8 +59,8 @@ def require_probabilities(answers: NDArray[np.floating], name: object, classes: 
         ArtifactError: the shape is wrong, a value is outside 0..1, or a row does not sum to 1.
     """
     if answers.ndim != 2 or (classes is not None and answers.shape[1] != classes):
-        wanted = "a row per image" if classes is None else f"{classes} probabilities per image"
-        raise ArtifactError(f"{name}: its output has the shape {answers.shape}, not {wanted}; export it again")
+        expected = "a row per image" if classes is None else f"{classes} probabilities per image"
+        raise ArtifactError(f"{name}: its output has the shape {answers.shape}, not {expected}; export it again")
     # Written so that NaN fails.
     good = (answers.min(axis=1) >= -_TOLERANCE) & (np.abs(answers.sum(axis=1, dtype=np.float64) - 1) <= _TOLERANCE)
     if not good.all():

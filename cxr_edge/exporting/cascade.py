@@ -53,7 +53,7 @@ class CascadeOptions:
 
 
 @dataclass(frozen=True)
-class MadeCascade:
+class CascadeExport:
     """The cascade written, how its threshold was fitted, and remarks on its model card, a line each."""
 
     cascade: Cascade
@@ -75,7 +75,7 @@ class _Scored:
 
 def cascade_of_runs(
     small: Path, full: Path, options: CascadeOptions, output: Path | None = None, stage: Stage = silently
-) -> MadeCascade:
+) -> CascadeExport:
     """Write a bundle in which the small model answers, and the full one where the small one is unsure.
 
     Args:
@@ -119,7 +119,7 @@ def cascade_of_runs(
     notes = update_card(folder).notes
     (cascade,) = listed_artifacts(folder)
     assert isinstance(cascade, Cascade)
-    return MadeCascade(cascade, fit, notes)
+    return CascadeExport(cascade, fit, notes)
 
 
 def _run_of(path: Path) -> Run:

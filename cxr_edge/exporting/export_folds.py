@@ -62,13 +62,13 @@ def export_folds(
         run.require_model()
     with locked(folder):
         for number, run in enumerate(runs, start=1):
-            wanted = _key(run, options)
+            key = _key(run, options)
             artifacts: tuple[Artifact, ...] | None = None
-            if not _is_exported(run, options, wanted):
+            if not _is_exported(run, options, key):
                 exporter = Exporter(run, options, titled(stage, f"fold {number} of {len(runs)}"))
                 artifacts = exporter.export().artifacts
                 files = {artifact.name: artifact.sha256 for artifact in artifacts}
-                write_json(run.folder / RECORD, to_json(FoldExport(*wanted, files)))
+                write_json(run.folder / RECORD, to_json(FoldExport(*key, files)))
                 del exporter
                 forget_models()
             on_fold(number, len(runs), artifacts)
@@ -79,13 +79,13 @@ def _key(run: Run, options: ExportOptions) -> tuple[str, str, JsonObject]:
     return __version__, sha256_of(run.model_file), to_json(options)
 
 
-def _is_exported(run: Run, options: ExportOptions, wanted: tuple[str, str, JsonObject]) -> bool:
+def _is_exported(run: Run, options: ExportOptions, key: tuple[str, str, JsonObject]) -> bool:
     """Whether the fold's bundle still holds what such an export wrote."""
     try:
         last = from_json(FoldExport, json.loads(read_bounded(run.folder / RECORD, MAX_RECORD_BYTES)))
         bundle = run.bundle_of(options.recipe.name)
         listed = {artifact.name: artifact for artifact in listed_artifacts(bundle)}
-        return (last.cxr_edge, last.model_sha256, last.options) == wanted and all(
+        return (last.cxr_edge, last.model_sha256, last.options) == key and all(
             name in listed and listed[name].sha256 == digest == sha256_of(bundle / name)
             for name, digest in last.artifacts.items()
         )

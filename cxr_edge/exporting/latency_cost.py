@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.benchmarking.latency import Candidate, measure, rounds_of
-from cxr_edge.benchmarking.ratios import paired_ratio, ratio_interval
+from cxr_edge.benchmarking.ratios import interleaved_ratio
 from cxr_edge.evaluation.accuracy_control import AccuracyControl, LatencyCost
 from cxr_edge.exporting.verify import preferred_session
-from cxr_edge.intervals import Interval
 from cxr_edge.progress import Stage
 
 #: Files beside the one with no layer in float, each of which takes a conversion: more releases are put together.
@@ -51,13 +50,12 @@ def latency_costs(
     costs = []
     for index, (number, own) in enumerate(zip(steps, candidates, strict=True)):
         added = control.releases[steps[index - 1] if index else 0 : number]
-        low, high = ratio_interval(rounds[index], rounds[0], paired=True) or (None, None)
         costs.append(
             LatencyCost(
                 tuple(layer for release in added for layer in release.layers),
                 len(contents[index]),
                 own.figures().p50_ms,
-                Interval(paired_ratio(rounds[index], rounds[0]), low, high),
+                interleaved_ratio(rounds[index], rounds[0]),
             )
         )
     return tuple(costs)

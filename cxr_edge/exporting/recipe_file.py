@@ -193,6 +193,6 @@ def _require_known(content: Iterable[str], known: Iterable[str], prefix: str) ->
             raise OptionError(f"unknown key {prefix}{key}: {nearest(key, known)}")
 
 
-def _require(right: bool, key: str, value: Any, wanted: str) -> None:
+def _require(right: bool, key: str, value: Any, expected: str) -> None:
     if not right:
-        raise OptionError(f"{key} = {value!r}: {wanted} is needed")
+        raise OptionError(f"{key} = {value!r}: {expected} is needed")

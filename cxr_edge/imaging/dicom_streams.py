@@ -27,12 +27,12 @@ def refuse_bombs(data: Dataset) -> None:
         raise ValueError(f"a frame in more than {_MOST_FRAGMENTS} fragments")
     # The first fragment is a table of offsets, often empty.
     stream = b"".join(fragments[1:])
-    wanted = (int(data.Rows), int(data.Columns), int(data.get("SamplesPerPixel", 1)))
+    declared = (int(data.Rows), int(data.Columns), int(data.get("SamplesPerPixel", 1)))
     if data.file_meta.TransferSyntaxUID.name == "RLE Lossless":
-        _refuse_runs(stream, wanted[0] * wanted[1])
+        _refuse_runs(stream, declared[0] * declared[1])
         return
     size = _jpeg_2000_size(stream) if b"\xff\x4f\xff\x51" in stream[:256] else _jpeg_size(stream)
-    if size is not None and size != wanted:
+    if size is not None and size != declared:
         raise ValueError(f"a frame of {size[1]} x {size[0]} pixels in {size[2]} planes, where the tags say otherwise")
     if stream.count(b"\xff\xda") > _MOST_SCANS and size is not None and b"\xff\x4f\xff\x51" not in stream[:256]:
         raise ValueError(f"a JPEG of more than {_MOST_SCANS} scans")

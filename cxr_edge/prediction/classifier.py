@@ -64,16 +64,16 @@ class Classifier:
             MissingDependencyError, OptionError, ProviderError: the runtime is not installed, not known, or not here.
         """
         path, count = bundle_in(Path(bundle_or_file)), threads or usable_cores()
-        wanted = None if runtime == AUTO else runtime_named(runtime)
+        selected_runtime = None if runtime == AUTO else runtime_named(runtime)
         is_file = not path.is_dir() and path.suffix.lower().lstrip(".") in set(ArtifactFormat)
-        able = [read_checked_artifact(path)] if is_file else best_artifacts(path, wanted)
-        if wanted is None:
-            artifact, wanted, selection_note = fastest(able, count)
+        able = [read_checked_artifact(path)] if is_file else best_artifacts(path, selected_runtime)
+        if selected_runtime is None:
+            artifact, selected_runtime, selection_note = fastest(able, count)
         else:
             artifact, selection_note = able[0], None
-        if artifact.format not in wanted.formats:
-            raise OptionError(f"{wanted.title} does not read .{artifact.format} files ({artifact.name})")
-        return cls(artifact if is_file else checked(artifact), wanted, count, selection_note)
+        if artifact.format not in selected_runtime.formats:
+            raise OptionError(f"{selected_runtime.title} does not read .{artifact.format} files ({artifact.name})")
+        return cls(artifact if is_file else checked(artifact), selected_runtime, count, selection_note)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -212,8 +212,8 @@ def _over_batches(
     for start in range(0, len(images), batch_size):
         # TensorFlow's optimizer complains about the many outputs when it first sees them, and does without.
         with quiet():
-            made = step(np.asarray(images[start : start + batch_size]))
-        rows.append([row.numpy() for row in made] if isinstance(made, list) else made.numpy())
+            outputs = step(np.asarray(images[start : start + batch_size]))
+        rows.append([row.numpy() for row in outputs] if isinstance(outputs, list) else outputs.numpy())
         if on_batch:
             on_batch()
     return rows

@@ -65,7 +65,7 @@ def fold(model: keras.Model) -> Graph:
     for layer in model.layers:
         inputs = tuple(tensor_of[parent.layer.name] for parent in layer.inbound_nodes[0].parent_nodes)
         kind = type(layer).__name__
-        made: list[Node] = []
+        layer_nodes: list[Node] = []
         if kind == "InputLayer":
             tensor_of[layer.name] = IMAGE
         elif kind == "Rescaling":
@@ -73,28 +73,28 @@ def fold(model: keras.Model) -> Graph:
         elif kind == "BatchNormalization":
             nodes[inputs[0]] = _with_batch_norm(nodes[inputs[0]], layer)
         elif kind in ("Conv2D", "SeparableConv2D"):
-            made = _convolution(layer, layer.name)
+            layer_nodes = _convolution(layer, layer.name)
             if inputs == (IMAGE,):
-                made = [_with_input_scaled(made[0], *normalisation)]
+                layer_nodes = [_with_input_scaled(layer_nodes[0], *normalisation)]
         elif kind == "Activation":
             assert layer.activation is keras.activations.relu
-            made = [Node(layer.name, "relu", ())]
+            layer_nodes = [Node(layer.name, "relu", ())]
         elif kind == "MaxPooling2D":
-            made = [Node(layer.name, "maxpool", (), tuple(layer.strides), tuple(layer.pool_size), layer.padding)]
+            layer_nodes = [Node(layer.name, "maxpool", (), tuple(layer.strides), tuple(layer.pool_size), layer.padding)]
         elif kind == "Add":
             tensor_of[layer.name] = layer.name
             nodes[layer.name] = Node(layer.name, "add", inputs, layer=layer.name)
             continue
         elif kind == "GlobalAveragePooling2D":
-            made = [Node(layer.name, "mean", ())]
+            layer_nodes = [Node(layer.name, "mean", ())]
         elif kind == "Dense":
-            made = [Node(layer.name, "dense", (), kernel=layer.kernel.numpy(), bias=layer.bias.numpy())]
+            layer_nodes = [Node(layer.name, "dense", (), kernel=layer.kernel.numpy(), bias=layer.bias.numpy())]
             after = {keras.activations.relu: "relu", keras.activations.softmax: "softmax"}[layer.activation]
-            made.append(Node(f"{layer.name}_{after}", after, ()))
+            layer_nodes.append(Node(f"{layer.name}_{after}", after, ()))
         elif kind != "Dropout":
             raise TypeError(f"{layer.name}: a {kind} has no place in the deployment graph")
         tensor = inputs[0] if inputs else IMAGE
-        for node in made:
+        for node in layer_nodes:
             nodes[node.name] = replace(node, inputs=(tensor,), layer=layer.name)
             tensor = node.name
         tensor_of[layer.name] = tensor

@@ -120,7 +120,7 @@ class QuantizedRun:
         path = self.file(Quantization.INT8)
         checkpoints = path.with_name(f"{path.stem}-checkpoints")
 
-        def made() -> QuantizedGraph:
+        def fine_tuned() -> QuantizedGraph:
             size, calibrated = self.config.image_size, self._calibrated()
             material = Material(
                 with_shifts_on_grid(self.equalized_graph(), calibrated.ranges),
@@ -134,7 +134,7 @@ class QuantizedRun:
             write_json(self._history_file, [asdict(check) for check in checks])
             return graph
 
-        graph = self._kept(path, key, made)
+        graph = self._kept(path, key, fine_tuned)
         # Of a process that was killed after its result was on the disk, too.
         shutil.rmtree(checkpoints, ignore_errors=True)
         return graph

@@ -29,11 +29,11 @@ class Teacher:
 
     def loss(self, answers: list[Any], outputs: list[Any]) -> Any:
         """Of what the int8 graph has for `names` beside the float graph's `outputs`."""
-        wanted, features, *sums = outputs
+        teacher_logits, features, *sums = outputs
         logits, own_features, *own_sums = answers
-        difference = _centred(logits) - _centred(wanted)
-        ratio = tf.nn.log_softmax(wanted / _TEMPERATURE) - tf.nn.log_softmax(logits / _TEMPERATURE)
-        divergence = tf.reduce_sum(tf.nn.softmax(wanted / _TEMPERATURE) * ratio, axis=-1)
+        difference = _centred(logits) - _centred(teacher_logits)
+        ratio = tf.nn.log_softmax(teacher_logits / _TEMPERATURE) - tf.nn.log_softmax(logits / _TEMPERATURE)
+        divergence = tf.reduce_sum(tf.nn.softmax(teacher_logits / _TEMPERATURE) * ratio, axis=-1)
         loss = _LOGITS_WEIGHT * tf.reduce_mean(tf.reduce_sum(difference**2, axis=-1)) + tf.reduce_mean(divergence)
         loss += _relative_error(own_features, features)
         errors = [_relative_error(own, value) for own, value in zip(own_sums, sums, strict=True)]

@@ -8,6 +8,8 @@ from typing import Any
 
 from cxr_edge import records
 from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.intervals import Interval
+from cxr_edge.records import FIGURE
 from cxr_edge.runs.network import XCEPTION, Network
 from cxr_edge.train_options import TrainOptions
 
@@ -26,12 +28,32 @@ class SkippedImage:
 class Candidate:
     """A network within the budget: the blocks that it lacks, and how far its answers are from the teacher's.
 
-    The divergence is Kullback and Leibler's, in nats, averaged over validation images, before any training.
+    The divergence is Kullback and Leibler's, in nats, averaged over validation images, before any training. If the
+    budget is one of latency, there is also the input size, and the measured share of the teacher's latency.
     """
 
     without: tuple[int, ...]
     macs: int
     divergence: float
+    image_size: int | None = None
+    latency: Interval | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredLatency:
+    """The int8 latency that a student's network was chosen by: measured in turn with the teacher's, one image at a
+    time, before the distillation.
+    """
+
+    #: As demanded and as measured, a share of the teacher's.
+    budget: float
+    share: Interval = field(metadata=FIGURE)
+    teacher_p50_ms: float
+    #: As for `bench`: by how much the rounds differed.
+    spread: float
+    runtime: str
+    threads: int
+    cpu: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +73,8 @@ class Student:
     unlabelled: tuple[str, ...] = ()
     unlabelled_images: int = 0
     unlabelled_sha256: str | None = None
+    #: None if the budget is one of multiply-accumulates.
+    latency: MeasuredLatency | None = None
 
     @property
     def share(self) -> float:

@@ -26,7 +26,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunError: another process holds it.
     """
-    made = not folder.is_dir()
+    created = not folder.is_dir()
     handle = _acquired(folder / NAME)
     try:
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
@@ -38,7 +38,7 @@ def locked(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             (folder / NAME).unlink()
         os.close(handle)
-        if made and not any(folder.iterdir()):
+        if created and not any(folder.iterdir()):
             folder.rmdir()
 
 

@@ -131,8 +131,8 @@ class Worker:
             return "it does not answer"
         self._printed.seek(0)
         lines = self._printed.read().decode(errors="replace").strip().splitlines()
-        said = f": {lines[-1][:200]}" if lines else ""
-        return (f"killed by signal {-status}" if status < 0 else f"exit status {status}") + said
+        last_line = f": {lines[-1][:200]}" if lines else ""
+        return (f"killed by signal {-status}" if status < 0 else f"exit status {status}") + last_line
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -239,9 +239,9 @@ def every_runtime() -> list[Runtime]:
 
 def runtime_named(name: str) -> Runtime:
     """A runtime by its name on the command line, such as `onnx` or `onnx:cuda`. Raises OptionError if unknown."""
-    wanted, _, provider = name.lower().replace("-", "_").replace(" ", "_").partition(":")
+    bare_name, _, provider = name.lower().replace("-", "_").replace(" ", "_").partition(":")
     for runtime in every_runtime():
-        if wanted in (runtime.name, runtime.package, runtime.extra) and runtime.provider == (provider or CPU):
+        if bare_name in (runtime.name, runtime.package, runtime.extra) and runtime.provider == (provider or CPU):
             return runtime
     raise OptionError(f"runtime {name}: {nearest(name, (runtime.option for runtime in every_runtime()))}")
 

@@ -81,9 +81,9 @@ def _session(path: Path, options: Any, provider: str, threads: int) -> Any:
             raise ProviderError(
                 f"{path}: WebGPU leaves a part of it to the CPU (it has no integers); take a float32 artifact"
             ) from None
-    wanted = [(PROVIDERS[provider], _provider_options(provider, threads))]
+    providers = [(PROVIDERS[provider], _provider_options(provider, threads))]
     # By default it would fall back to another provider if one fails, and print that to stdout.
-    return onnxruntime.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
+    return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
 
 
 class ONNXRuntimeSession:

@@ -70,8 +70,8 @@ def adapters() -> tuple[GPUAdapter, ...]:
     except OSError:
         return ()
     instance = ctypes.c_void_p()
-    wanted = _InstanceCreateInfo(type=_INSTANCE_CREATE_INFO)
-    if library.vkCreateInstance(ctypes.byref(wanted), None, ctypes.byref(instance)) != _SUCCESS:
+    create_info = _InstanceCreateInfo(type=_INSTANCE_CREATE_INFO)
+    if library.vkCreateInstance(ctypes.byref(create_info), None, ctypes.byref(instance)) != _SUCCESS:
         return ()
     try:
         seen = [_adapter(library, device) for device in _devices(library, instance)]

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import Split
-from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.conditions import VALIDATION
-from cxr_edge.runs.config import Candidate, RunConfig
+from cxr_edge.runs.config import Candidate, MeasuredLatency, RunConfig
 from cxr_edge.runs.network import Network
 from cxr_edge.runs.progress import Progress
+from cxr_edge.shrink_options import DEFAULT_MACS, ShrinkOptions
+from cxr_edge.shrinking.budget import Narrowed, shapes_of, within_latency, within_macs
 from cxr_edge.shrinking.importance import Importance, channel_importance, ranked, skipped
 from cxr_edge.shrinking.inherit import inherit, take_statistics_anew
-from cxr_edge.shrinking.widths import Kept, prune
 from cxr_edge.statistics.intervals import kl_divergence
+from cxr_edge.train_options import TrainOptions
 from cxr_edge.training.backend import keras
 from cxr_edge.training.batches import training_batches
 from cxr_edge.training.classifier import compiled, predict_probabilities
 
 #: Training images that the channels are judged by, and that statistics of batch norms are computed from.
 IMAGES = 512
-#: Middle blocks by which one candidate is shorter than the one before.
-BLOCKS_APART = 2
 
 
 @dataclass(frozen=True)
@@ -31,71 +35,109 @@ class Plan:
     """A student's network and its weights, and what it was chosen by: see `runs.config.Student`."""
 
     network: Network
+    image_size: int
     model: keras.Model
     teacher_macs: int
     block_sensitivity: dict[int, float]
     candidates: tuple[Candidate, ...]
+    latency: MeasuredLatency | None
 
 
-def plan(
-    teacher: RunConfig, model: keras.Model, split: Split, macs: float, image_size: int, progress: Progress
-) -> Plan:
+@dataclass(frozen=True)
+class _Tried:
+    """A candidate with inherited weights, and how far its answers are from the teacher's."""
+
+    narrowed: Narrowed
+    divergence: float
+    model: keras.Model
+
+
+def plan(teacher: RunConfig, model: keras.Model, split: Split, options: ShrinkOptions, progress: Progress) -> Plan:
     """The network that answers most like the teacher on the validation split, before any training.
 
     Candidates lack middle blocks, first those without which the teacher answers most alike, and each is pruned to the
-    budget.
+    budget; if that is one of latency, at several input sizes.
 
     Args:
         teacher: the configuration of its run.
         model: the teacher's.
         split: of both.
-        macs: the budget, as a share of the teacher's multiply-accumulates.
-        image_size: of the student, in pixels.
+        options: the budget, and the input size.
         progress: receives reports.
 
     Raises:
-        OptionError: the network would be too narrow.
+        OptionError: no network is within the budget.
+        GateError: the machine is too noisy to measure latency.
+        MissingDependencyError: LiteRT is not installed to measure it.
     """
-    network, options = teacher.network, teacher.options
-    batches = training_batches(split, options.image_size, options.batch_size, options.seed)
-    steps = min(batches.steps, -(-IMAGES // options.batch_size))
-    answer, images = compiled(model), decoded(split, VALIDATION, options.image_size)
-    wanted = predict_probabilities(answer, images)
-    sensitivity = {}
-    with progress.stage("measuring blocks", len(network.middle)) as tick:
-        for number in network.middle:
-            with skipped(model, network, number):
-                sensitivity[number] = kl_divergence(wanted, predict_probabilities(answer, images))
-            tick(f"block {number}: {sensitivity[number]:.4f}")
-    with progress.stage("measuring channels", steps) as tick:
-        importance = channel_importance(model, network, batches, steps, partial(tick, ""))
-    full = network.macs(options.image_size)
-    pruned = _pruned(network, ranked(network.middle, sensitivity), importance, int(macs * full), image_size)
-    if not pruned:
-        raise OptionError(
-            f"--macs {macs}: at {image_size} px the network would be too narrow; take more, or fewer pixels"
-        )
-    tried = []
-    with progress.stage("trying networks", len(pruned)) as tick:
-        for without, (narrower, kept) in pruned.items():
-            small = inherit(model, narrower, kept, image_size)
-            take_statistics_anew(small, batches, steps)
-            answers = predict_probabilities(compiled(small), decoded(split, VALIDATION, image_size))
-            candidate = Candidate(without, narrower.macs(image_size), kl_divergence(wanted, answers))
-            tried.append((candidate, narrower, small))
-            tick(f"{len(without)} blocks fewer: {candidate.divergence:.4f}")
-    _, chosen, start = min(tried, key=lambda entry: entry[0].divergence)
-    return Plan(chosen, start, full, sensitivity, tuple(candidate for candidate, _, _ in tried))
+    network, trained = teacher.network, teacher.options
+    stopwatch = None
+    if options.latency is not None:
+        # Brings the converter, which takes seconds; and comes first, so that a noisy machine is noticed at once.
+        from cxr_edge.shrinking.latency import Stopwatch
+
+        stopwatch = Stopwatch(model, split, options.latency, progress)
+    judge = _Judge(model, network, split, trained, progress)
+    sensitivity, importance = judge.block_sensitivity(), judge.channel_importance()
+    shapes = shapes_of(network, ranked(network.middle, sensitivity), options.image_sizes(trained))
+    full = network.macs(trained.image_size)
+    if stopwatch is None:
+        within = within_macs(shapes, importance, full, options.macs or DEFAULT_MACS)
+    else:
+        within = within_latency(shapes, importance, full, stopwatch.budget, stopwatch)
+    tried = judge.tried(within)
+    best = min(tried, key=lambda own: own.divergence)
+    latency = best.narrowed.latency
+    return Plan(
+        network=best.narrowed.network,
+        image_size=best.narrowed.shape.image_size,
+        model=best.model,
+        teacher_macs=full,
+        block_sensitivity=sensitivity,
+        candidates=tuple(own.narrowed.candidate(own.divergence) for own in tried),
+        latency=None if stopwatch is None or latency is None else stopwatch.record(latency),
+    )
 
 
-def _pruned(
-    network: Network, drops: list[int], importance: Importance, budget: int, image_size: int
-) -> dict[tuple[int, ...], tuple[Network, Kept]]:
-    """Networks within the budget, by the blocks that they lack."""
-    pruned = {}
-    for count in range(0, len(drops) + 1, BLOCKS_APART):
-        without = tuple(sorted(drops[:count]))
-        result = prune(network.without(without), importance, budget, image_size)
-        if result is not None:
-            pruned[without] = result
-    return pruned
+class _Judge:
+    """Compares answers to the validation images with the teacher's."""
+
+    def __init__(
+        self, model: keras.Model, network: Network, split: Split, trained: TrainOptions, progress: Progress
+    ) -> None:
+        self._model, self._network, self._split, self._progress = model, network, split, progress
+        self._batches = training_batches(split, trained.image_size, trained.batch_size, trained.seed)
+        self._steps = min(self._batches.steps, -(-IMAGES // trained.batch_size))
+        self._step, self._size = compiled(model), trained.image_size
+        self._wanted = self._answers(self._step, self._size)
+
+    def _answers(self, step: Any, size: int) -> NDArray[np.float32]:
+        return predict_probabilities(step, decoded(self._split, VALIDATION, size))
+
+    def block_sensitivity(self) -> dict[int, float]:
+        """The teacher's divergence from itself without each of its middle blocks, by their numbers."""
+        sensitivity = {}
+        with self._progress.stage("measuring blocks", len(self._network.middle)) as tick:
+            for number in self._network.middle:
+                with skipped(self._model, self._network, number):
+                    sensitivity[number] = kl_divergence(self._wanted, self._answers(self._step, self._size))
+                tick(f"block {number}: {sensitivity[number]:.4f}")
+        return sensitivity
+
+    def channel_importance(self) -> Importance:
+        """Of the teacher's channels."""
+        with self._progress.stage("measuring channels", self._steps) as tick:
+            return channel_importance(self._model, self._network, self._batches, self._steps, partial(tick, ""))
+
+    def tried(self, candidates: Sequence[Narrowed]) -> list[_Tried]:
+        """The candidates with what they inherit, and how far their answers are from the teacher's."""
+        tried = []
+        with self._progress.stage("trying networks", len(candidates)) as tick:
+            for narrowed in candidates:
+                size = narrowed.shape.image_size
+                model = inherit(self._model, narrowed.network, narrowed.kept, size)
+                take_statistics_anew(model, self._batches, self._steps)
+                divergence = kl_divergence(self._wanted, self._answers(compiled(model), size))
+                tried.append(_Tried(narrowed, divergence, model))
+                tick(f"{narrowed.shape}: {divergence:.4f}")
+        return tried

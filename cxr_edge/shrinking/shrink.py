@@ -15,6 +15,7 @@ from cxr_edge.data.cache import decoded
 from cxr_edge.data.layouts import PARTS
 from cxr_edge.data.split import Split, run_split
 from cxr_edge.data.unlabelled import files_in, unlabelled_images, unlabelled_sha256
+from cxr_edge.evaluation.conditions import VALIDATION
 from cxr_edge.files import replacing, sha256_of, write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
@@ -27,7 +28,7 @@ from cxr_edge.training.result import TrainingResult
 from cxr_edge.training.start import starting
 
 if TYPE_CHECKING:
-    from cxr_edge.training.backend import keras
+    from cxr_edge.shrinking.plan import Plan
 
 
 def shrink(teacher: Run, run: Run, options: ShrinkOptions, progress: Progress = SILENT) -> TrainingResult:
@@ -42,7 +43,7 @@ def shrink(teacher: Run, run: Run, options: ShrinkOptions, progress: Progress = 
         progress: receives reports.
 
     Raises:
-        OptionError, DataError, RunError: nothing is left of the run if no epoch was finished.
+        OptionError, DataError, GateError, RunError: nothing is left of the run if no epoch was finished.
     """
     teacher.require_model()
     options.check(teacher.config().options)
@@ -55,31 +56,34 @@ def shrink(teacher: Run, run: Run, options: ShrinkOptions, progress: Progress = 
 def _start(teacher: Run, run: Run, options: ShrinkOptions, progress: Progress) -> None:
     """Choose the student's network, and write the run."""
     config, split = teacher.config(), run_split(teacher)
-    size = options.image_size or config.options.image_size
-    for own in dict.fromkeys((config.options.image_size, size)):
-        with progress.stage("decoding", len(split.items)) as tick:
-            for part in PARTS:
-                decoded(split, part, own, partial(tick, ""))
-    digests = _decode_unlabelled(options, split, config.options.image_size, progress)
+    teacher_size = config.options.image_size
+    for size in dict.fromkeys((teacher_size, *options.image_sizes(config.options))):
+        # Training decodes what else it needs, once the size is known.
+        parts = PARTS if size == teacher_size else (VALIDATION,)
+        with progress.stage("decoding", sum(len(split.part(part)) for part in parts)) as tick:
+            for part in parts:
+                decoded(split, part, size, partial(tick, ""))
+    digests = _decode_unlabelled(options, split, teacher_size, progress)
     with progress.working("starting TensorFlow"):
         # Takes seconds, so only after the options and the images are checked.
         from cxr_edge.shrinking.plan import plan
         from cxr_edge.training.classifier import load_classifier
 
         model = load_classifier(teacher)
-    planned = plan(config, model, split, options.macs, size, progress)
+    planned = plan(config, model, split, options, progress)
     student = Student(
         teacher=str(teacher.folder.resolve()),
         teacher_sha256=sha256_of(teacher.model_file),
         teacher_macs=planned.teacher_macs,
-        macs=planned.network.macs(size),
+        macs=planned.network.macs(planned.image_size),
         block_sensitivity={str(number): value for number, value in planned.block_sensitivity.items()},
         candidates=planned.candidates,
         unlabelled=options.unlabelled,
         unlabelled_images=len(digests),
         unlabelled_sha256=unlabelled_sha256(digests) if digests else None,
+        latency=planned.latency,
     )
-    _write(teacher, run, replace(config, network=planned.network, student=student), options, planned.model)
+    _write(teacher, run, replace(config, network=planned.network, student=student), options, planned)
 
 
 def _decode_unlabelled(options: ShrinkOptions, split: Split, size: int, progress: Progress) -> tuple[str, ...]:
@@ -90,16 +94,16 @@ def _decode_unlabelled(options: ShrinkOptions, split: Split, size: int, progress
         return unlabelled_images(folders, split, size, partial(tick, ""))
 
 
-def _write(teacher: Run, run: Run, config: RunConfig, options: ShrinkOptions, start: keras.Model) -> None:
+def _write(teacher: Run, run: Run, config: RunConfig, options: ShrinkOptions, planned: Plan) -> None:
     """Write a student's split, its start and last its `run.json`: from then on it can be resumed."""
     if config.phantoms:
         shutil.copytree(teacher.phantoms_folder, run.phantoms_folder, dirs_exist_ok=True)
     shutil.copyfile(teacher.split_file, run.split_file)
     with replacing(run.start_weights) as temporary:
-        start.save_weights(str(temporary), save_format="h5")
+        planned.model.save_weights(str(temporary), save_format="h5")
     training = replace(
         config.options,
-        image_size=options.image_size or config.options.image_size,
+        image_size=planned.image_size,
         head_epochs=0,
         epochs=options.epochs,
         learning_rate=options.learning_rate,

@@ -30,8 +30,7 @@ def prune(network: Network, importance: Importance, budget: int, image_size: int
     Returns:
         The network and its channels; None if it exceeds the budget at its least widths.
     """
-    widths = network.widths()
-    least = {group: min(width, _multiple(LEAST_SHARE * width)) for group, width in widths.items()}
+    widths, least = network.widths(), _least_widths(network)
     orders = {group: np.argsort(importance[group], kind="stable") for group in widths}
     removed = {group: np.concatenate([[0.0], np.cumsum(importance[group][orders[group]])]) for group in widths}
     costs = network.costs(image_size)
@@ -53,6 +52,15 @@ def prune(network: Network, importance: Importance, budget: int, image_size: int
         macs -= saved
     kept = {group: np.sort(order[full[group] - widths[group] :]) for group, order in orders.items()}
     return network.with_widths(widths), kept
+
+
+def least_macs(network: Network, image_size: int) -> int:
+    """Multiply-accumulates of a network at its least widths."""
+    return network.with_widths(_least_widths(network)).macs(image_size)
+
+
+def _least_widths(network: Network) -> dict[str, int]:
+    return {group: min(width, _multiple(LEAST_SHARE * width)) for group, width in network.widths().items()}
 
 
 def _multiple(width: float) -> int:

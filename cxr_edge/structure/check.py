@@ -70,19 +70,19 @@ def _escaped(error: Exception) -> str:
 
 
 def _require_ends(structure: GraphStructure, contract: Contract) -> None:
-    wanted = (contract.probabilities, *([contract.heatmap] if contract.heatmap else []))
+    specs = (contract.probabilities, *([contract.heatmap] if contract.heatmap else []))
     require(len(structure.inputs) == 1, f"{len(structure.inputs)} inputs, not one")
     outputs = {output.name: output for output in structure.outputs}
-    require(len(outputs) == len(wanted), f"{len(outputs)} outputs, not {len(wanted)}")
+    require(len(outputs) == len(specs), f"{len(outputs)} outputs, not {len(specs)}")
     _require_end(structure.inputs[0], contract.image)
-    for end in wanted:
+    for end in specs:
         require(end.name in outputs, f"no output is called {end.name}")
         _require_end(outputs[end.name], end)
 
 
-def _require_end(end: TensorSpec, wanted: TensorSpec) -> None:
+def _require_end(end: TensorSpec, spec: TensorSpec) -> None:
     """Check an input or output, except for the number of images and sizes that the graph leaves dynamic."""
-    sizes = zip(end.shape[1:], wanted.shape[1:], strict=False)
-    fits = len(end.shape) == len(wanted.shape) and all(size in (ANY, own) for size, own in sizes)
-    same = (end.name, end.type) == (wanted.name, wanted.type)
-    require(same and fits, f"{end.name[:60]} is {end.type} {end.shape}, its metadata say {wanted.type} {wanted.shape}")
+    sizes = zip(end.shape[1:], spec.shape[1:], strict=False)
+    fits = len(end.shape) == len(spec.shape) and all(size in (ANY, own) for size, own in sizes)
+    same = (end.name, end.type) == (spec.name, spec.type)
+    require(same and fits, f"{end.name[:60]} is {end.type} {end.shape}, its metadata say {spec.type} {spec.shape}")

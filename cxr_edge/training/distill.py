@@ -54,24 +54,24 @@ class Distiller(keras.Model):  # type: ignore[misc]
 
     def train_step(self, data: Any) -> dict[str, Any]:
         images, _ = data
-        wanted = self.teacher(images, training=False)
+        targets = self.teacher(images, training=False)
         if images.shape[1:3] != self._size:
             images = tf.image.resize(images, self._size, antialias=True)
         with tf.GradientTape() as tape:
             answers = self.student(images, training=True)
-            distances = _divergences(wanted, answers)
+            distances = _divergences(targets, answers)
             loss = tf.reduce_mean(distances)
         self.optimizer.minimize(loss, self.student.trainable_variables, tape=tape)
-        same = tf.equal(tf.argmax(wanted, axis=1), tf.argmax(answers, axis=1))
+        same = tf.equal(tf.argmax(targets, axis=1), tf.argmax(answers, axis=1))
         self._means["loss"].update_state(distances)
         self._means["accuracy"].update_state(tf.cast(same, tf.float32))
         return {name: mean.result() for name, mean in self._means.items()}
 
 
-def _divergences(wanted: Any, answers: Any) -> Any:
-    """Kullback and Leibler's, in nats: float32 `[N]` of probabilities `[N, K]` from those that are wanted."""
-    logarithms = [tf.math.log(tf.maximum(tf.cast(values, tf.float32), _FLOOR)) for values in (wanted, answers)]
-    return tf.reduce_sum(wanted * (logarithms[0] - logarithms[1]), axis=1)
+def _divergences(targets: Any, answers: Any) -> Any:
+    """Kullback and Leibler's, in nats: float32 `[N]` of probabilities `[N, K]` from their targets."""
+    logarithms = [tf.math.log(tf.maximum(tf.cast(values, tf.float32), _FLOOR)) for values in (targets, answers)]
+    return tf.reduce_sum(targets * (logarithms[0] - logarithms[1]), axis=1)
 
 
 def distill(run: Run, config: RunConfig, split: Split, progress: Progress) -> History:

@@ -51,16 +51,16 @@ def training_policy(folder: Path, options: TrainOptions, classes: int, steps: in
     if options.strategy is Strategy.MULTI_WORKER:
         # Each worker would time for itself, and all of them need the same.
         return str(Precision.FLOAT32)
-    chosen_before = folder / "precision.json"
+    choice_file = folder / "precision.json"
     if folder.is_dir():
         # A run without this file began in float32.
-        return _read(chosen_before) or str(Precision.FLOAT32)
+        return _read(choice_file) or str(Precision.FLOAT32)
     if steps < MEASURED_FROM or not cpu_flags() & _BFLOAT16:
         return str(Precision.FLOAT32)
     policy = _faster(options.image_size, options.batch_size, classes, progress)
     if policy is not Precision.FLOAT32:
         folder.mkdir(parents=True)
-        write_json(chosen_before, {"policy": policy})
+        write_json(choice_file, {"policy": policy})
     return str(policy)
 
 

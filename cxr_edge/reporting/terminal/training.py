@@ -66,7 +66,8 @@ class TrainingDisplay(Progress):
         parts = ", ".join(f"{len(split.part(part))} {part}" for part in ("train", "validation", "test"))
         show(f"run {run.folder}: {counts} ({parts})")
         if config.student is not None:
-            show(f"  {_student_line(config.student, config.network)}")
+            for line in _student_lines(config.student, config.network, config.options.image_size):
+                show(f"  {line}")
         elif config.network != XCEPTION:
             show(f"  network: {config.network.described(config.options.image_size)}")
         for line in _remarks(config):
@@ -93,12 +94,19 @@ class TrainingDisplay(Progress):
         show(f"model: {result.run.model_file}")
 
 
-def _student_line(student: Student, network: Network) -> str:
+def _student_lines(student: Student, network: Network, image_size: int) -> Iterator[str]:
     more = f", with {counted(student.unlabelled_images, 'image')} without labels" if student.unlabelled else ""
-    return (
+    yield (
         f"student of {student.teacher}{more}: {student.macs / 1e6:.0f} of {student.teacher_macs / 1e6:.0f} million "
         f"multiply-accumulates ({student.share:.2f}), {counted(len(network.middle), 'middle block')}"
     )
+    if (measured := student.latency) is not None:
+        bounds = f" ({measured.share.low:.2f} to {measured.share.high:.2f})" if measured.share.low is not None else ""
+        yield (
+            f"at {image_size} px {measured.share.value:.2f}{bounds} of the teacher's int8 latency, "
+            f"{measured.teacher_p50_ms:.2f} ms on {measured.runtime}, {counted(measured.threads, 'thread')}; rounds "
+            f"spread by {100 * measured.spread:.1f} %"
+        )
 
 
 def _remarks(config: RunConfig) -> Iterator[str]:
