@@ -333,6 +333,11 @@ def device(bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "device"))
 
 
+#: Most that rounding moved a probability by in these tests: 0.021, on one of 200 phantoms, between ONNX Runtime's kernels for
+#: WebAssembly and its native ones.
+_ROUNDING = 0.03
+
+
 def assert_same_answers(bundle: Path, probabilities: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
     """Probabilities `[N, K]` of one bundle differ by rounding alone, and so do the classes.
 
@@ -341,9 +346,9 @@ def assert_same_answers(bundle: Path, probabilities: NDArray[np.float32], expect
     """
     temperature = read_manifest(bundle).shared.temperature
     plain, other = (apply_temperature(rows, 1 / temperature) for rows in (probabilities, expected))
-    assert np.abs(plain - other).max() <= 0.02
+    assert np.abs(plain - other).max() <= _ROUNDING
     second, first = np.sort(other, axis=1)[:, -2:].T
-    decided = first - second > 0.02
+    decided = first - second > _ROUNDING
     assert np.array_equal(plain.argmax(axis=1)[decided], other.argmax(axis=1)[decided])
     assert decided.mean() > 0.5
 
