@@ -333,7 +333,7 @@ def device(bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "device"))
 
 
-#: Most that rounding moved a probability by in these tests: 0.021, on one of 200 phantoms, between ONNX Runtime's kernels for
+#: A probability was moved by up to 0.021 by rounding: on one of 200 phantoms, between ONNX Runtime's kernels for
 #: WebAssembly and its native ones.
 _ROUNDING = 0.03
 
