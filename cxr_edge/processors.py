@@ -6,6 +6,9 @@ import os
 import platform
 from pathlib import Path
 
+#: With one of these, an x86 CPU adds products of 8-bit integers in 32 bits, by VPDPBUSD or its like.
+_VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+
 
 def usable_cores() -> int:
     """Cores this process may run on, which in a container can be fewer than the machine has."""
@@ -38,3 +41,13 @@ def describe_cpu() -> tuple[str, list[str]]:
     flags = cpu_flags()
     relevant = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
     return named.get("model name", platform.machine()), [flag for flag in relevant if flag in flags]
+
+
+def adds_products_in_16_bits() -> bool:
+    """Whether the fast kernels for uint8 activations and int8 kernels saturate here: on x86 without VNNI.
+
+    Their VPMADDUBSW adds two products in 16 bits, where 2 * 255 * 127 does not fit.
+    https://oneapi-src.github.io/oneDNN/dev_guide_int8_computations.html. Also assumed of an x86 CPU whose instruction
+    sets cannot be read, outside Linux: right answers before fast ones.
+    """
+    return platform.machine().lower() in ("x86_64", "amd64") and not cpu_flags() & _VNNI
