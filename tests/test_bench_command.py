@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxr_edge import processors
 from cxr_edge.runtimes.base import Runtime
 from tests.conftest import Cli, Outcome
 
@@ -73,6 +74,20 @@ def test_a_file_by_itself_is_measured(tiny: Path, tmp_path: Path, bench: Bench, 
     assert {row["artifact"] for row in record["rows"]} == {f"alone.{kind}"}
     assert "keras" in left_out(record)
     assert str(tmp_path) not in json.dumps(record)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx_vnni"}], ids=["without VNNI", "with VNNI"])
+def test_a_runtime_whose_sums_saturate_here_is_doubtful(
+    tiny: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch, flags: set[str]
+) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    monkeypatch.setattr(processors, "cpu_flags", lambda: flags)
+    monkeypatch.setattr(processors.platform, "machine", lambda: "x86_64")
+    result, record = bench("--artifact", tiny / "xception-int8.onnx", "--runtime", "openvino", "--runtime", "onnx")
+    assert result.code == 0, result.err
+    doubtful = [warning["subject"] for warning in record["warnings"] if warning["kind"] == "doubtful"]
+    assert ("openvino" in doubtful) == ("avx_vnni" not in flags)
 
 
 def test_files_are_named_one_by_one_or_by_their_bundle(tiny: Path, tmp_path: Path, bench: Bench) -> None:

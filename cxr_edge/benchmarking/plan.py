@@ -13,7 +13,7 @@ from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.benchmarking.options import KERAS, BenchOptions
 from cxr_edge.benchmarking.record import BenchWarning, WarningKind
 from cxr_edge.errors import MissingDependencyError, OptionError
-from cxr_edge.processors import usable_cores
+from cxr_edge.processors import adds_products_in_16_bits, usable_cores
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import CPU, Runtime, all_runtimes, runtime_named
 from cxr_edge.runtimes.selection import Selection, best_of, warning_about
@@ -21,6 +21,10 @@ from cxr_edge.runtimes.selection import Selection, best_of, warning_about
 _WHAT_COUNTS = (
     "how long a cascade takes depends on the images: these figures hold where as many are unsure; measure it on your "
     "own with --images"
+)
+_SATURATES = (
+    "OpenVINO: this CPU has no VNNI, so the sums of an int8 file can saturate, unless its kernels are of reduced "
+    "range (recipe x86-avx2); cxr-edge verify --replay --runtime openvino shows whether answers suffer"
 )
 
 
@@ -93,6 +97,9 @@ def plan_bench(selection: Selection, options: BenchOptions) -> Plan:
     ]
     doubts = [warning for artifact in artifacts if (warning := warning_about(artifact))]
     warnings += [BenchWarning(WarningKind.DOUBTFUL, doubt.artifact, str(doubt)) for doubt in doubts]
+    in_integers = {runtime.option for artifact, runtime in pairs if artifact.quantization.is_integer}
+    if "openvino" in in_integers and adds_products_in_16_bits():
+        warnings.append(BenchWarning(WarningKind.DOUBTFUL, "openvino", _SATURATES))
     return Plan(tuple(pairs), run, passes, tuple(warnings), selection.folder is not None, cascade)
 
 

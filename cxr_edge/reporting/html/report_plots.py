@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -24,6 +26,9 @@ def svg(figure: Figure) -> str:
     with matplotlib.rc_context({"svg.hashsalt": "cxr-edge", "svg.fonttype": "path"}):
         figure.savefig(text, format="svg", metadata={"Date": None})
     drawing = text.getvalue()
+    # Matplotlib names a clipping path after all digits of its corners, the last of which depend on the processor.
+    for name, corners in re.findall(r'<clipPath id="(\w+)">(.*?)</clipPath>', drawing, re.DOTALL):
+        drawing = drawing.replace(name, f"p{hashlib.sha256(corners.encode()).hexdigest()[:10]}")
     return drawing[drawing.index("<svg") :]
 
 
