@@ -103,11 +103,15 @@ def test_importing_the_package_imports_nothing_else() -> None:
     assert "cxr_edge.prediction" not in completed.stdout
 
 
-def test_the_classifier_is_imported_in_less_than_0_3_s() -> None:
-    # Of its own time: other work on the machine is not its fault.
-    code = "from time import process_time as t; t0 = t(); from cxr_edge import Classifier; print(t() - t0)"
-    results = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for _ in range(3)]
-    assert min(float(result.stdout) for result in results) < 0.3
+def test_the_classifier_is_imported_in_little_more_than_numpy_and_pillow() -> None:
+    """Of its own time: other work on the machine is not its fault. TensorFlow alone takes twenty times as long."""
+
+    def seconds(imports: str) -> float:
+        code = f"from time import process_time as t; t0 = t(); {imports}; print(t() - t0)"
+        results = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for _ in range(3)]
+        return min(float(result.stdout) for result in results)
+
+    assert seconds("from cxr_edge import Classifier") < 2.5 * seconds("import numpy, PIL.Image")
 
 
 @pytest.mark.slow
