@@ -56,6 +56,7 @@ def test_a_misspelt_name_gets_the_nearest(cli: Cli) -> None:
     unknown = cli("export", "--quantize", "int9")
     assert unknown.code == 2
     assert "int8-ptq" in unknown.err
+    assert "'none', 'mirrored'" in cli("train", "--strategy", "mirored").err
     assert nearest("covid-19", ("COVID-19", "Normal")).startswith("did you mean COVID-19?")
     assert nearest("zzz", ("COVID-19", "Normal")) == "Choose one of COVID-19, Normal"
 

@@ -40,12 +40,11 @@ class Command(TyperCommand):
 
 def command_named(name: str) -> Any:
     """A command with all of its options."""
-    from cxr_edge.cli.export_choices import current_name
     from cxr_edge.cli.spread import spread_out
 
     single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    settings = {"token_normalize_func": current_name}
-    function = _module(name).command
+    module = _module(name)
+    function, settings = module.command, getattr(module, "CONTEXT_SETTINGS", None)
     single.command(name, cls=Command, help=_help_of(function), epilog=epilog_of(name), context_settings=settings)(
         spread_out(function)
     )

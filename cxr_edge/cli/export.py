@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_edge.cli.export_choices import FormatChoice, QuantizationChoice
+from cxr_edge.cli.export_choices import FormatChoice, QuantizationChoice, current_name
 from cxr_edge.cli.gate_options import GateOptions
 from cxr_edge.cli.options import ConfigOption, JsonOption, RunOrFoldsOption
 from cxr_edge.cli.spread import spread
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cxr_edge.exporting.recipe import Recipe
     from cxr_edge.runs import Run
 
+#: What typer takes with the command.
+CONTEXT_SETTINGS = {"token_normalize_func": current_name}
 #: Where help shows an option.
 ARTIFACTS, ACCURACY, FINE_TUNING, DECISION = "Artifacts", "Accuracy control", "Fine-tuning", "Decision rule"
 
