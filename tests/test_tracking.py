@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,22 @@ def test_tensorboard_shows_every_epoch_once(cli: Callable[..., Any], quick_train
     assert steps["test/accuracy"] == steps["test/recall/COVID-19"] == [3]
     (accuracy,) = logs.Tensors("test/accuracy")
     assert accuracy.tensor_proto.float_val == [1.0]
+
+
+def test_tensorboard_leaves_the_start_of_tensorflow_to_the_training() -> None:
+    """Started by TensorBoard, TensorFlow would print what it misses in the processor and that there is no GPU."""
+    pytest.importorskip("tensorboard")
+    code = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from cxr_edge.training.tensorboard_logs import TensorBoardLogs
+
+TensorBoardLogs().run_started(SimpleNamespace(tensorboard=Path("logs")), SimpleNamespace(options=None), None)
+print("tensorflow" in sys.modules)
+"""
+    started = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert started.stdout == "False\n"
 
 
 def test_mlflow_has_one_run_with_options_and_figures(

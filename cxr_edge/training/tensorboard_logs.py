@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cxr_edge.console import quiet
 from cxr_edge.data.split import Split
 from cxr_edge.runs import Run
@@ -19,23 +21,28 @@ with quiet():
 class TensorBoardLogs(Progress):
     """Writes each epoch to `tensorboard/` in the run; a resumed run adds to it."""
 
-    _writer: Writer
+    _writer: Writer | None = None
+    _folder: Path
     _options: TrainOptions
 
     def run_started(self, run: Run, config: RunConfig, split: Split) -> None:
-        self._writer, self._options = Writer(str(run.tensorboard)), config.options
+        self._folder, self._options = run.tensorboard, config.options
 
     def epoch_finished(self, epoch: Epoch, epochs: int) -> None:
         self._write(figures_of_epoch(epoch), step_of(epoch, self._options))
 
     def run_finished(self, result: TrainingResult) -> None:
         self._write(figures_of_test(result.metrics), len(result.history.epochs))
-        self._writer.close()
+        self.run_stopped()
 
     def run_stopped(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def _write(self, figures: dict[str, float], step: int) -> None:
+        if self._writer is None:
+            # Not before: it imports TensorFlow, which by now has been started quietly.
+            self._writer = Writer(str(self._folder))
         for name, value in figures.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
