@@ -34,9 +34,16 @@ def tflite_probabilities(bundle: Path, images: NDArray[np.uint8]) -> NDArray[np.
     return score_images(runtime_named("litert").load(bundle / "xception-int8.tflite", 2), images)
 
 
-def lowered(bundle: Path, folder: Path, activations: ActivationFormat, opset: int = 17) -> Path:
+def lowered(
+    bundle: Path,
+    folder: Path,
+    activations: ActivationFormat,
+    opset: int = 17,
+    representative: NDArray[np.uint8] | None = None,
+) -> Path:
     path = folder / "lowered.onnx"
-    onnx.save(lower_to_onnx((bundle / "xception-int8.tflite").read_bytes(), activations, opset, None), path)
+    tflite = (bundle / "xception-int8.tflite").read_bytes()
+    onnx.save(lower_to_onnx(tflite, activations, opset, None, representative), path)
     return path
 
 
@@ -58,7 +65,7 @@ def test_both_activation_types_answer_as_the_tflite_file(
 def test_a_reduced_range_stays_close(
     bundle: Path, tmp_path: Path, images: NDArray[np.uint8], tflite_probabilities: NDArray[np.float32]
 ) -> None:
-    path = lowered(bundle, tmp_path, ActivationFormat(reduced_range=True))
+    path = lowered(bundle, tmp_path, ActivationFormat(reduced_range=True), representative=images[:8])
     constants = [numpy_helper.to_array(initializer) for initializer in onnx.load(path).graph.initializer]
     kernels = [values for values in constants if values.dtype == np.int8 and values.ndim > 1]
     assert len(kernels) == 77

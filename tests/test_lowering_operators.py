@@ -92,6 +92,34 @@ def test_a_convolution(activations: ActivationFormat, kind: str) -> None:
     check(network, network.finish(target), activations, step=4, tolerance=1)
 
 
+@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D"])
+def test_biases_make_up_for_what_a_reduced_range_shifts(kind: str) -> None:
+    network = Network()
+    images, height, width, channels = network.shape
+    depthwise = kind == "DEPTHWISE_CONV_2D"
+    scales = [0.02] * channels
+    # Of both layers, whose sums shift by something else.
+    bias = network.constant([40] * channels, "int32", scale=scales)
+    for integer in (3, 7):
+        # All odd, and of the sign of the pixels that they meet: every rounding shifts the sum in the same direction.
+        kernel = np.resize([integer, -integer], (1, 1, 1, channels) if depthwise else (channels, 1, 1, channels))
+        constant = network.constant(kernel, scale=scales, channel_axis=3 if depthwise else 0)
+        target = network.tensor(
+            (images, height, width, channels), scale=0.25 if depthwise else 1.0, name=f"by{integer}"
+        )
+        options = {"padding": VALID, "strideH": 1, "strideW": 1, **({"depthMultiplier": 1} if depthwise else {})}
+        options_type = "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions"
+        network.operator(kind, [network.source, constant, bias], target, options_type, **options)
+    content, pictures = network.finish(target), network.images() // 4 + 190
+    _, expected = run_tflite(content, pictures)
+
+    def mean_error(representative: Any) -> float:
+        model = lower_to_onnx(content, FORMATS["uint8-reduced"], 17, None, representative)
+        return float(np.abs((run_onnx(model, pictures)[1] - expected).mean(axis=(0, 1, 2))).max())
+
+    assert mean_error(pictures) <= 0.1 * mean_error(None)
+
+
 @pytest.mark.parametrize(
     ("name", "zero_point"),
     [(name, zero_point) for name in FORMATS for zero_point in ((0,) if "symmetric" in name else (-128, -5, 0))],

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.console import quiet
 from cxr_edge.exporting.recipe import OutputType, Recipe
@@ -16,6 +19,9 @@ from cxr_edge.quantization.quantized_graph import QuantizedGraph
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+#: Images of the representative data set for the biases of a reduced range: means need no more.
+CORRECTION_IMAGES = 32
+
 
 class Converter:
     """Makes the content of artifacts; whatever they share is computed once.
@@ -24,6 +30,7 @@ class Converter:
         recipe: the requirements on them.
         graph: the run's deployment graph, in float.
         integers: the int8 graph of an integer quantization.
+        representative: the representative data set, uint8 `[N, S, S, 1]`.
         temperature: the divisor of the logits.
         stage: shows the current step.
     """
@@ -33,10 +40,12 @@ class Converter:
         recipe: Recipe,
         graph: Graph,
         integers: Callable[[Quantization], QuantizedGraph],
+        representative: Callable[[], NDArray[np.uint8]],
         temperature: float,
         stage: Stage,
     ) -> None:
         self.recipe, self.graph, self.integers, self.temperature = recipe, graph, integers, temperature
+        self.representative = representative
         self.stage = stage
         self.batch = recipe.batch.size
         self._float32: bytes | None = None
@@ -68,7 +77,8 @@ class Converter:
         with self._converting(f"{quantization} to ONNX"):
             opset = self.recipe.opset
             if quantization.is_integer:
-                model = lower_to_onnx(tflite, self.recipe.activations, opset, self.batch)
+                images = self.representative()[:CORRECTION_IMAGES] if self.recipe.reduced_range else None
+                model = lower_to_onnx(tflite, self.recipe.activations, opset, self.batch, images)
             else:
                 if self._float_onnx is None:
                     self._float_onnx = converted_by_tf2onnx(tflite, opset)

@@ -137,7 +137,8 @@ class Exporter:
         return self._converter(self.controlled.graph)
 
     def _converter(self, integers: Callable[[Quantization], QuantizedGraph]) -> Converter:
-        return Converter(self.recipe, self.graph, integers, self.temperature, self.stage)
+        representative = self.quantized.calibration_images
+        return Converter(self.recipe, self.graph, integers, representative, self.temperature, self.stage)
 
     @cached_property
     def demand(self) -> OperatingDemand | None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from cxr_edge.artifacts.contract import ANY, HEATMAP, IMAGE, PROBABILITIES
@@ -20,6 +22,7 @@ from cxr_edge.lowering.arithmetic import lower_add, lower_product, lower_reshape
 from cxr_edge.lowering.conversions import lower_dequantize, lower_quantize
 from cxr_edge.lowering.convolutions import lower_convolution, lower_depthwise_convolution, lower_fully_connected
 from cxr_edge.lowering.pooling import lower_max_pool, lower_mean
+from cxr_edge.lowering.reduced_range import in_reduced_range, input_means
 from cxr_edge.lowering.softmax import lower_softmax
 from cxr_edge.lowering.translation import Translation
 
@@ -41,7 +44,13 @@ HANDLERS: Mapping[str, Callable[[Translation, Operator], None]] = {
 }
 
 
-def lower_to_onnx(tflite: bytes, activations: ActivationFormat, opset: int, batch: int | None) -> onnx.ModelProto:
+def lower_to_onnx(
+    tflite: bytes,
+    activations: ActivationFormat,
+    opset: int,
+    batch: int | None,
+    representative: NDArray[np.uint8] | None = None,
+) -> onnx.ModelProto:
     """An ONNX model with the integers of an int8 TFLite file.
 
     Input `image` uint8 `[N, S, S, 1]`, output `probabilities` float32 `[N, K]`, as in every artifact, and `heatmap` if
@@ -53,11 +62,16 @@ def lower_to_onnx(tflite: bytes, activations: ActivationFormat, opset: int, batc
         activations: the integers to write.
         opset: opset version of the operators.
         batch: the only N that the file accepts; None for any.
+        representative: images of the representative data set, uint8 `[N, S, S, 1]`, on which the biases of a reduced
+            range are corrected; None to leave them.
 
     Raises:
         ArtifactError: the file contains something that this lowering does not support.
     """
-    translation = Translation(read_tflite(tflite), activations)
+    model = read_tflite(tflite)
+    if activations.reduced_range:
+        model = in_reduced_range(model, {} if representative is None else input_means(tflite, model, representative))
+    translation = Translation(model, activations)
     (image,), (probabilities, *_) = translation.model.inputs, translation.model.outputs
     translation.values[image] = IMAGE
     for operator in translation.model.operators:

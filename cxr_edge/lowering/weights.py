@@ -1,4 +1,4 @@
-"""Kernels and biases, with the TFLite file's integers, unchanged or halved."""
+"""Kernels and biases, with the TFLite file's integers."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def add_kernel(translation: Translation, index: int, axes: tuple[int, ...] | Non
         return translation.builder.constant(f"t{index}", _ordered(tensor.data, axes))
     if tensor.data is None or tensor.dtype != "int8" or not len(tensor.scales) or np.any(tensor.zero_points):
         raise ArtifactError(f"tensor {tensor.name}: not a symmetric int8 kernel")
-    integers, scales = _in_range(translation, tensor.data, _scales(tensor))
+    scales = _scales(tensor)
     inputs = [
-        translation.builder.constant(f"t{index}", _ordered(integers, axes)),
+        translation.builder.constant(f"t{index}", _ordered(tensor.data, axes)),
         translation.builder.constant(f"t{index}_scale", scales),
         translation.builder.constant(f"t{index}_zero_point", np.zeros_like(scales, dtype=np.int8)),
     ]
@@ -53,10 +53,9 @@ def add_bias(translation: Translation, index: int) -> list[str]:
     if translation.activations.symmetric:
         # TensorRT does not support int32 DequantizeLinear; it rounds the bias itself.
         return [translation.builder.constant(f"t{index}", (tensor.data * _scales(tensor)).astype(np.float32))]
-    integers, scales = _in_range(translation, tensor.data, _scales(tensor))
     inputs = [
-        translation.builder.constant(f"t{index}", integers),
-        translation.builder.constant(f"t{index}_scale", scales),
+        translation.builder.constant(f"t{index}", tensor.data),
+        translation.builder.constant(f"t{index}_scale", _scales(tensor)),
     ]
     return [translation.builder.node("DequantizeLinear", inputs, f"t{index}_dequantized", **_channel_axis(tensor))]
 
@@ -73,10 +72,3 @@ def _scales(tensor: Tensor) -> Any:
 def _channel_axis(tensor: Tensor) -> dict[str, Any]:
     # A node's attributes may be of any type.
     return {"axis": 0} if len(tensor.scales) > 1 else {}
-
-
-def _in_range(translation: Translation, integers: NDArray[Any], scales: Any) -> tuple[NDArray[Any], Any]:
-    """Halved for a reduced range, including the bias: its step is the kernel's times the input's."""
-    if not translation.activations.reduced_range:
-        return integers, scales
-    return np.round(integers / 2).astype(integers.dtype), scales * np.float32(2)
