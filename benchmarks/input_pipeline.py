@@ -62,17 +62,20 @@ def waiting(run_folder: Path, steps: int, rounds: int) -> JsonObject:
     """
     from cxr_edge.data.split import run_split
     from cxr_edge.runs import Run
+    from cxr_edge.training.adam import FusedAdam
     from cxr_edge.training.backend import keras
     from cxr_edge.training.batches import training_batches
+    from cxr_edge.training.precision import training_step
     from cxr_edge.training.xception import build_classifier
 
     run = Run(run_folder)
     options = run.config().options
     batches = training_batches(run_split(run), options.image_size, options.batch_size, options.seed)
     model = build_classifier(options.image_size, len(run.config().labels))
-    model.compile(keras.optimizers.Adam(1e-5), keras.losses.CategoricalCrossentropy())
+    model.compile(FusedAdam(1e-5), keras.losses.CategoricalCrossentropy())
+    step = training_step(model)
     ready = next(iter(batches.epoch(0)))
-    model.train_on_batch(*ready)
+    step(*ready)
     waited, stepped = [], []
 
     def fed(number: int) -> float:
@@ -82,7 +85,7 @@ def waiting(run_folder: Path, steps: int, rounds: int) -> JsonObject:
             before = time.perf_counter()
             batch = next(images)
             between = time.perf_counter()
-            model.train_on_batch(*batch)
+            step(*batch)
             waited.append(between - before)
             stepped.append(time.perf_counter() - before)
         return time.perf_counter() - begin
@@ -90,7 +93,7 @@ def waiting(run_folder: Path, steps: int, rounds: int) -> JsonObject:
     def idle(number: int) -> float:
         begin = time.perf_counter()
         for _ in range(steps):
-            model.train_on_batch(*ready)
+            step(*ready)
         return time.perf_counter() - begin
 
     ratios = []

@@ -1,8 +1,6 @@
 """Does mixed precision pay on this machine? Times training steps of Xception under each policy, interleaved.
 
-    python -m benchmarks.training_precision [--image-size 224] [--batch-size 8] [--rounds 5] [--json FILE]
-
-What it said on a CPU is in benchmarks/results/training_precision_*.json.
+python -m benchmarks.training_precision [--image-size 224] [--batch-size 8] [--rounds 5] [--json FILE]
 """
 
 from __future__ import annotations

@@ -379,24 +379,22 @@ def commands_cost() -> str:
 
 
 def input_pipeline() -> str:
-    rows = []
-    for size in (128, 299):
-        record = _json(RESULTS / f"input_pipeline_{size}px.json")
-        cells = [f"{record[cache]['to_first_step_s']:.1f}" for cache in ("empty_cache", "full_cache")]
-        rows.append([f"{size} px", *cells, percent(record["waiting"]["waiting_share"], 2)])
+    record = _json(RESULTS / "input_pipeline_128px.json")
+    cells = [f"{record[cache]['to_first_step_s']:.1f}" for cache in ("empty_cache", "full_cache")]
     columns = ["model", "first step after, s", "when decoded before, s", "of a step spent waiting for images %"]
-    return markdown_table(columns, rows)
+    return markdown_table(columns, [["128 px", *cells, percent(record["waiting"]["waiting_share"], 2)]])
 
 
-def precision() -> str:
+def training_step() -> str:
     rows = []
-    for size in (71, 224):
-        record = _json(RESULTS / f"training_precision_{size}px.json")
-        rows += [
-            [f"{size} px", row["policy"], f"{row['ms_an_image']:.1f}", f"{row['ratio_to_float32']:.2f}"]
-            for row in record["rows"]
-        ]
-    return markdown_table(["model", "precision", "ms per image of a training step", "of float32's time"], rows)
+    for row in _json(RESULTS / "training_step.json")["rows"]:
+        first, step = (
+            [f"{row[name][whose]:.{digits}f}" for whose in ("keras", "ours")]
+            for name, digits in (("first_step_s", 1), ("step_s", 2))
+        )
+        rows.append([f"{row['image_size']} px", *first, *step, f"{row['ratio']:.2f}"])
+    columns = ["model", "first step, Keras's own, s", "ours, s", "each other step, Keras's own, s", "ours, s", "ratio"]
+    return markdown_table(columns, rows)
 
 
 def web_speed() -> str:
@@ -565,12 +563,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "peer-targets": peer_targets,
     "peers": peers,
     "peers-shifted": peers_shifted,
-    "precision": precision,
     "same-integers": same_integers,
     "shifted": shifted,
     "shortcuts": shortcuts,
     "student-shifted": student_shifted,
     "student-speed": student_speed,
+    "training-step": training_step,
     "web-answers": web_answers,
     "web-speed": web_speed,
 }

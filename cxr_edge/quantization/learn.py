@@ -193,7 +193,9 @@ class _Judge:
         """Traced once per student, which takes seconds: what it learns is in variables."""
         if student is not self._student:
             self._student = student
-            self._step = _traced_once(student.start.graph, lambda images: student.tensors(images)[self._logits])
+            self._step = _traced_once(
+                student.start.graph, lambda images: student.tensors(images, learning=False)[self._logits]
+            )
         return self._step
 
     def __call__(self, student: RangeStudent, number: int) -> Check:

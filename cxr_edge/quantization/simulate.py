@@ -100,9 +100,9 @@ def step_of(bounds: Any) -> Any:
     return (high - low) / ACTIVATION_STEPS
 
 
-def on_grid(value: Any, low: float, high: float) -> Any:
+def on_grid(value: Any, low: Any, high: Any) -> Any:
     """As `fake_quantize`, where nothing is learned: a gradient by hand takes long to trace, used or not."""
-    return _on_grid(value, *_grid(tf.constant(low), tf.constant(high)))
+    return _on_grid(value, *_grid(tf.convert_to_tensor(low), tf.convert_to_tensor(high)))
 
 
 def _grid(low: Any, high: Any) -> tuple[Any, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,13 +21,36 @@ from cxr_edge.quantization.simulate import (
     interpret,
     kernels_of,
     linear,
+    on_grid,
     passing,
     step_of,
 )
 from cxr_edge.training.backend import tf
+from cxr_edge.training.pointwise import pointwise_convolution
 
 #: The biases' rate beside that of the bounds' logarithms, in units of their tensor's range; and the channel scales'.
 BIAS_RATE, SCALE_RATE = 0.1, 5.0
+
+
+@dataclass(frozen=True)
+class _Operations:
+    """What a student's graph is computed with; the results are the same, the gradients are not."""
+
+    quantize: Callable[[Any, Any, Any], Any]
+    linear: Callable[[Node, Any, Any], Any]
+    passing: Callable[[Any, Any, float], Any]
+
+
+def _learnable(node: Node, value: Any, kernel: Any) -> Any:
+    """As `linear`, with a gradient that a CPU computes quickly."""
+    if node.kind == "conv" and node.strides == (1, 1) and tuple(kernel.shape[:2]) == (1, 1):
+        return pointwise_convolution(value, kernel)
+    return linear(node, value, kernel)
+
+
+_LEARNING = _Operations(fake_quantize, _learnable, passing)
+#: Gradients by hand take long to trace, used or not.
+_JUDGING = _Operations(on_grid, linear, lambda value, *_: value)
 
 
 class RangeStudent:
@@ -54,9 +79,17 @@ class RangeStudent:
         bounds = [*self.high.values()] if self.symmetric else [*self.low.values(), *self.high.values()]
         return [(bounds, 1.0), (list(self.bias.values()), BIAS_RATE)]
 
-    def tensors(self, images: Any) -> Tensors:
-        """Every tensor of the int8 graph for float32 images `[N, S, S, 1]`."""
-        return interpret(self.start.graph, images, self._kernels, self._bias, self._activation)
+    def tensors(self, images: Any, learning: bool = True) -> Tensors:
+        """Every tensor of the int8 graph for float32 images `[N, S, S, 1]`.
+
+        Args:
+            images: grey values 0..255.
+            learning: whether gradients will be taken.
+        """
+        operations = _LEARNING if learning else _JUDGING
+        activation = partial(self._activation, operations)
+        layer = partial(self._layer, operations)
+        return interpret(self.start.graph, images, self._kernel, self._bias, activation, layer)
 
     def unscaled(self, name: str, value: Any) -> Any:
         """A tensor's value in the units that the start's graph has it in."""
@@ -113,15 +146,21 @@ class RangeStudent:
     def _bias(self, node: Node) -> Any:
         return self._learned_bias(node)
 
-    def _activation(self, name: str, value: Any) -> Any:
+    def _kernel(self, node: Node) -> Any:
+        return self._kernels(node)
+
+    def _layer(self, operations: _Operations, node: Node, value: Any, kernel: Any) -> Any:
+        return operations.linear(node, value, kernel)
+
+    def _activation(self, operations: _Operations, name: str, value: Any) -> Any:
         if name not in self.low:
             return value
         bounds = self._range(name)
         if name not in self._shifts:
-            return fake_quantize(value, *bounds)
+            return operations.quantize(value, *bounds)
         # What reads it takes the shift off again, whatever the kernel.
         shift = self._shift(name, bounds)
-        return fake_quantize(value + shift, *bounds) - shift
+        return operations.quantize(value + shift, *bounds) - shift
 
 
 class ScaleStudent(RangeStudent):
@@ -144,9 +183,6 @@ class ScaleStudent(RangeStudent):
     def learned(self) -> list[tuple[list[Any], float]]:
         return [*super().learned(), (list(self.scales.values()), SCALE_RATE)]
 
-    def tensors(self, images: Any) -> Tensors:
-        return interpret(self.start.graph, images, self._kernel, self._bias, self._activation, self._layer)
-
     def unscaled(self, name: str, value: Any) -> Any:
         scale = self._scale(name)
         return value if scale is None else value / scale
@@ -168,12 +204,12 @@ class ScaleStudent(RangeStudent):
             kernel = kernel * written
         return tf.stop_gradient(kernel if node.in_float else fake_round(kernel, node.per_tensor))
 
-    def _layer(self, node: Node, value: Any, kernel: Any) -> Any:
+    def _layer(self, operations: _Operations, node: Node, value: Any, kernel: Any) -> Any:
         """Rounding is passed over by the gradient (straight-through estimator)."""
         written, read = self.scales.get(self._groups[node.name]), self.scales.get(self._groups[node.inputs[0]])
-        value = value if read is None else passing(value, read, -1.0)
-        value = linear(node, value, kernel)
-        return value if written is None else passing(value, written, 1.0)
+        value = value if read is None else operations.passing(value, read, -1.0)
+        value = operations.linear(node, value, kernel)
+        return value if written is None else operations.passing(value, written, 1.0)
 
     def _bias(self, node: Node) -> Any:
         bias, written = self._learned_bias(node), self._scale(node.name)

@@ -22,6 +22,7 @@ from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig, Student
 from cxr_edge.runs.history import History
 from cxr_edge.runs.progress import Progress
+from cxr_edge.training.adam import FusedAdam
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.batches import Batches, augmentation_of, training_batches
 from cxr_edge.training.classifier import load_classifier
@@ -94,7 +95,7 @@ def distill(run: Run, config: RunConfig, split: Split, progress: Progress) -> Hi
         raise RunError(f"{run.start_weights}: cannot be read ({first_line(error)}); make the student again") from None
     distiller = Distiller(model, teacher)
     steps = options.epochs * batches.steps
-    distiller.compile(keras.optimizers.Adam(cosine_decay(options.learning_rate, steps, warmup_steps=steps // 20)))
+    distiller.compile(FusedAdam(cosine_decay(options.learning_rate, steps, warmup_steps=steps // 20)))
     images = decoded(split, "validation", options.image_size)
     validate = validator(model, images, split.targets("validation"), split.labels)
     phase = Phase("distillation", distiller, model, options.epochs, validate, run.checkpoints)

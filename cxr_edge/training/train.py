@@ -23,6 +23,7 @@ from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import History, write_history
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import FROM_SCRATCH
+from cxr_edge.training.adam import FusedAdam
 from cxr_edge.training.backend import keras
 from cxr_edge.training.batches import Batches, augmentation_of, training_batches
 from cxr_edge.training.classifier import compiled, predict_probabilities, save_classifier
@@ -128,14 +129,14 @@ def _fit(fitting: _Fitting, progress: Progress) -> History:
     if options.head_epochs:
         _set_trainable(model, False)
         with distribution.scope():
-            phase = phase_of("head", options.head_epochs, keras.optimizers.Adam(1e-3))
+            phase = phase_of("head", options.head_epochs, FusedAdam(1e-3))
         history = run_phase(phase, batches)
         _set_trainable(model, True)
     steps = options.epochs * batches.steps
     name = "fine-tuning" if options.head_epochs else "training"
     floor = max((epoch.score for epoch in history.epochs), default=-np.inf)
     with distribution.scope():
-        optimizer = keras.optimizers.Adam(cosine_decay(options.learning_rate, steps, warmup_steps=steps // 20))
+        optimizer = FusedAdam(cosine_decay(options.learning_rate, steps, warmup_steps=steps // 20))
         phase = phase_of(name, options.epochs, optimizer, floor)
     fine_tuned = run_phase(phase, replace(batches, seed=options.seed + 1))
     return History((*history.epochs, *fine_tuned.epochs))

@@ -11,6 +11,7 @@ from cxr_edge.errors import WeightsError, first_line
 from cxr_edge.runs.network import DOWNSAMPLING, FIRST, LAST, XCEPTION, Block, Network
 from cxr_edge.train_options import IMAGENET
 from cxr_edge.training.backend import keras
+from cxr_edge.training.pointwise import SeparableConv2D
 
 HEAD_UNITS = 128
 DROPOUT = 0.3
@@ -75,7 +76,7 @@ def _block(block: Block, values: Any, bn_momentum: float) -> Any:
         # What block 2 reads is rectified already; in block 14 the order is the other way round.
         if block.number != LAST and (block.number, index) != (2, 0):
             values = rectified(name, values)
-        values = normalised(layers.SeparableConv2D(width, 3, padding="same", use_bias=False, name=name), values)
+        values = normalised(SeparableConv2D(width, 3, padding="same", use_bias=False, name=name), values)
         if block.number == LAST:
             values = rectified(name, values)
     if block.number == LAST:
