@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from cxr_edge.quantization.learn import Check, LearningOptions, learn
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
 from cxr_edge.quantization.rounding import round_kernels
 from cxr_edge.quantization.simulate import fake_quantize, fake_round, interpret, step_of
-from cxr_edge.quantization.student import RangeStudent, ScaleStudent
+from cxr_edge.quantization.student import LEARNING, RangeStudent, ScaleStudent
 from cxr_edge.quantization.teacher import Teacher
 from cxr_edge.training.backend import tf
 from cxr_edge.training.batches import Batches
@@ -446,6 +447,15 @@ def test_a_student_with_no_scales_yet_computes_what_its_graph_does() -> None:
     np.testing.assert_allclose(logits[1], logits[0], atol=1e-4)
 
 
+@pytest.mark.slow
+def test_a_student_is_judged_by_what_it_learns_with() -> None:
+    for student in students(calibrated(small_graph())):
+        for variable in (variable for variables, _ in student.learned() for variable in variables):
+            variable.assign(np.random.default_rng(1).normal(size=variable.shape, scale=0.1))
+        logits = [student.tensors(tf.cast(IMAGES, tf.float32), learning)["logits"] for learning in (True, False)]
+        np.testing.assert_allclose(*logits, rtol=1e-6, atol=1e-6)
+
+
 def students(start: QuantizedGraph) -> tuple[RangeStudent, ScaleStudent]:
     return RangeStudent(start), ScaleStudent(start.graph, start.ranges)
 
@@ -479,7 +489,7 @@ def test_the_gradient_of_a_scale_is_that_of_the_kernel_with_the_rounding_passed_
         def bias(node: Node) -> tf.Tensor:
             return node.bias * scales.get(groups[node.name], 1.0)
 
-        return interpret(graph, images, kernel, bias, student._activation)
+        return interpret(graph, images, kernel, bias, partial(student._activation, LEARNING))
 
     gradients = []
     for tensors in (through_the_kernel, lambda: student.tensors(images)):

@@ -33,7 +33,7 @@ BIAS_RATE, SCALE_RATE = 0.1, 5.0
 
 
 @dataclass(frozen=True)
-class _Operations:
+class Operations:
     """What a student's graph is computed with; the results are the same, the gradients are not."""
 
     quantize: Callable[[Any, Any, Any], Any]
@@ -48,9 +48,9 @@ def _learnable(node: Node, value: Any, kernel: Any) -> Any:
     return linear(node, value, kernel)
 
 
-_LEARNING = _Operations(fake_quantize, _learnable, passing)
+LEARNING = Operations(fake_quantize, _learnable, passing)
 #: Gradients by hand take long to trace, used or not.
-_JUDGING = _Operations(on_grid, linear, lambda value, *_: value)
+JUDGING = Operations(on_grid, linear, lambda value, *_: value)
 
 
 class RangeStudent:
@@ -86,7 +86,7 @@ class RangeStudent:
             images: grey values 0..255.
             learning: whether gradients will be taken.
         """
-        operations = _LEARNING if learning else _JUDGING
+        operations = LEARNING if learning else JUDGING
         activation = partial(self._activation, operations)
         layer = partial(self._layer, operations)
         return interpret(self.start.graph, images, self._kernel, self._bias, activation, layer)
@@ -149,10 +149,10 @@ class RangeStudent:
     def _kernel(self, node: Node) -> Any:
         return self._kernels(node)
 
-    def _layer(self, operations: _Operations, node: Node, value: Any, kernel: Any) -> Any:
+    def _layer(self, operations: Operations, node: Node, value: Any, kernel: Any) -> Any:
         return operations.linear(node, value, kernel)
 
-    def _activation(self, operations: _Operations, name: str, value: Any) -> Any:
+    def _activation(self, operations: Operations, name: str, value: Any) -> Any:
         if name not in self.low:
             return value
         bounds = self._range(name)
@@ -204,7 +204,7 @@ class ScaleStudent(RangeStudent):
             kernel = kernel * written
         return tf.stop_gradient(kernel if node.in_float else fake_round(kernel, node.per_tensor))
 
-    def _layer(self, operations: _Operations, node: Node, value: Any, kernel: Any) -> Any:
+    def _layer(self, operations: Operations, node: Node, value: Any, kernel: Any) -> Any:
         """Rounding is passed over by the gradient (straight-through estimator)."""
         written, read = self.scales.get(self._groups[node.name]), self.scales.get(self._groups[node.inputs[0]])
         value = value if read is None else operations.passing(value, read, -1.0)
