@@ -380,9 +380,8 @@ def commands_cost() -> str:
 
 def input_pipeline() -> str:
     record = _json(RESULTS / "input_pipeline_128px.json")
-    cells = [f"{record[cache]['to_first_step_s']:.1f}" for cache in ("empty_cache", "full_cache")]
-    columns = ["model", "first step after, s", "when decoded before, s", "of a step spent waiting for images %"]
-    return markdown_table(columns, [["128 px", *cells, percent(record["waiting"]["waiting_share"], 2)]])
+    columns = ["model", "of a step spent waiting for images %"]
+    return markdown_table(columns, [["128 px", percent(record["waiting"]["waiting_share"], 2)]])
 
 
 def training_step() -> str:
