@@ -30,6 +30,7 @@ from cxr_edge.evaluation.temperature import apply_temperature
 from cxr_edge.imaging.rule import STRETCH
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import History
+from cxr_edge.runs.network import XCEPTION
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.runtimes.accelerators import Reply, Request
 from cxr_edge.training.result import TrainingResult
@@ -243,6 +244,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tmp_path_factory: pytest.TempPathFactory, cache_of_its_own: None, shared: Path) -> Run:
     """Trained on phantoms with the defaults of a bare `cxr-edge train`: minutes, and it has really learned them.
 
+    Its network has two of Xception's eight middle blocks, which are all alike: half of the arithmetic.
+
     Whoever works on what comes after the training may name such a run in `CXR_EDGE_TEST_RUN`, to be copied instead.
     """
     folder = tmp_path_factory.mktemp("runs") / "phantoms"
@@ -250,7 +253,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, cache_of_its_own: None, shared
         return Run(Path(shutil.copytree(trained, folder)))
 
     def train() -> None:
-        assert type_command(["train", "--run", str(folder)]) == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("cxr_edge.training.start.XCEPTION", XCEPTION.without(range(7, 13)))
+            assert type_command(["train", "--run", str(folder)]) == 0
 
     _copied(shared / "trained", folder, train)
     return Run(folder)

@@ -59,7 +59,7 @@ def test_both_activation_types_answer_as_the_tflite_file(
     session = ONNXRuntimeSession(path, 2, as_on_arm=activation_type is ActivationType.INT8)
     assert_same_answers(bundle, score_images(session, images), tflite_probabilities)
     computation = computation_of(path, ArtifactFormat.ONNX)
-    assert (computation.convolutions(integer=True), computation.convolutions(integer=False)) == (75, 1)
+    assert (computation.convolutions(integer=True), computation.convolutions(integer=False)) == (39, 1)
 
 
 def test_a_reduced_range_stays_close(
@@ -68,7 +68,7 @@ def test_a_reduced_range_stays_close(
     path = lowered(bundle, tmp_path, ActivationFormat(reduced_range=True), representative=images[:8])
     constants = [numpy_helper.to_array(initializer) for initializer in onnx.load(path).graph.initializer]
     kernels = [values for values in constants if values.dtype == np.int8 and values.ndim > 1]
-    assert len(kernels) == 77
+    assert len(kernels) == 41
     # VPMADDUBSW adds two products of an unsigned and a signed byte in 16 bits.
     assert all(2 * 255 * int(np.abs(kernel.astype(int)).max()) <= 32767 for kernel in kernels)
     probabilities = score_images(runtime_named("onnx").load(path, 2), images)

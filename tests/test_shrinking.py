@@ -69,6 +69,11 @@ def test_added_tensors_share_their_channels() -> None:
     assert {block.widths[-1] for block in narrower.blocks if block.is_middle} == {512}
 
 
+def test_the_whole_network_has_xceptions_published_arithmetic() -> None:
+    """8.4 billion multiply-accumulates at 299 px, as the EfficientNet paper lists it (Tan and Le, 2019, table 2)."""
+    assert XCEPTION.macs(299) == pytest.approx(8.4e9, rel=0.01)
+
+
 def test_pruning_takes_what_matters_least_in_multiples_and_meets_the_budget() -> None:
     from cxr_edge.shrinking.widths import MULTIPLE, prune
 
