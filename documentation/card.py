@@ -38,7 +38,7 @@ def root_card() -> str:
         _folds(),
         _new_images(),
         _shortcuts(audit),
-        section("Parity with the trained model", "The files of the model at 128 px:", tables.parity()),
+        section("Parity with the trained model", "The files of the model at 128 px. *Not enough images*: no limit is missed, but the test part is too small for proof:", tables.parity()),
         _latency(bench),
         section("More", "[All results](docs/results.md), each with its command and its record."),
     )
@@ -145,7 +145,7 @@ def _new_images() -> str:
         "Other images",
         "Fine-tuned int8 TFLite files on images of the database's later release (`second_release`) and of other origin "
         "(`external`), which nothing was trained or fitted on; accuracy with 95 % intervals, sensitivity by "
-        "class:",
+        "class (-: no images of it):",
         table(["images", "model", "number", "accuracy", *_CLASSES], sorted(rows)),
         "No figure on its own collection says how a model does in another hospital.",
     )
@@ -158,9 +158,10 @@ def _shortcuts(audit: Audit) -> str:
     findings = [f"**{own.severity}**: {own.text}" for own in audit.findings if own.severity is not Severity.NOTE]
     return section(
         "Shortcuts in the training data",
-        "How well small models guess the class without seeing the lungs:",
+        "How well small models guess the class from the border alone (`frame`) or from properties of the file "
+        "(`metadata`); for comparison, from the whole image at 16 x 16 pixels (`thumbnail`):",
         tables.shortcuts(),
-        "What else [the audit](docs/audit.md) found:",
+        "The findings of [the audit](docs/audit.md):",
         bullets(findings),
     )
 

@@ -347,7 +347,7 @@ def heatmap() -> str:
         density = sum(place["density"] for place in places) / len(places)
         name = own["artifact"].replace("none.", "float32.")
         rows.append([f"`{name}`", f"{own['ratio']:.3f}", f"{follows} of {patients}", f"{density:.2f}"])
-    columns = ["artifact", "latency with the map, of that without", "follows the disease to the other lung"]
+    columns = ["artifact", "latency with the map / without", "follows the disease to the other lung"]
     return markdown_table([*columns, "density on the opacities, times chance"], rows)
 
 
