@@ -53,6 +53,13 @@ def test_a_resumed_training_keeps_its_policy_on_another_machine(
     policy(tmp_path / "run")
     monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx2"})
     assert policy(tmp_path / "run") == "mixed_bfloat16"
+    # A GPU or not, the run goes on as it began.
+    assert policy(tmp_path / "on a CPU", steps=1) == "float32"
+    monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    assert [policy(tmp_path / name) for name in ("run", "on a CPU")] == ["mixed_bfloat16", "float32"]
+    assert policy(tmp_path / "on a GPU") == "mixed_float16"
+    monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: [])
+    assert policy(tmp_path / "on a GPU") == "mixed_float16"
 
 
 def test_a_training_that_began_before_there_was_a_choice_stays_in_float32(timings: list[float], tmp_path: Path) -> None:
@@ -68,4 +75,3 @@ def test_nothing_is_timed_where_it_cannot_pay(
     monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx2", "avx512f"})
     assert policy(tmp_path / "without bfloat16") == "float32"
     assert len(timings) == 1
-    assert not any((tmp_path / name).exists() for name in ("short", "named", "without bfloat16"))

@@ -47,21 +47,20 @@ def training_policy(folder: Path, options: TrainOptions, classes: int, steps: in
     """
     if options.precision is not Precision.AUTO:
         return str(options.precision)
-    if tf.config.list_physical_devices("GPU"):
-        return str(Precision.MIXED_FLOAT16)
-    if options.strategy is Strategy.MULTI_WORKER:
-        # Each worker would time for itself, and all of them need the same.
-        return str(Precision.FLOAT32)
     choice_file = folder / "precision.json"
-    if folder.is_dir():
-        # A run without this file began in float32.
-        return _read(choice_file) or str(Precision.FLOAT32)
-    if steps < MEASURED_FROM or not cpu_flags() & _BFLOAT16:
-        return str(Precision.FLOAT32)
-    policy = _faster(options.image_size, options.batch_size, classes, progress)
-    if policy is not Precision.FLOAT32:
-        folder.mkdir(parents=True)
-        write_json(choice_file, {"policy": policy})
+    if earlier := _read(choice_file):
+        return earlier
+    has_gpu = bool(tf.config.list_physical_devices("GPU"))
+    if options.strategy is Strategy.MULTI_WORKER:
+        # Each worker would choose for itself, and all of them need the same.
+        return str(Precision.MIXED_FLOAT16 if has_gpu else Precision.FLOAT32)
+    # A run of an earlier version, without this file, began in float32 or on a GPU.
+    is_long = not folder.is_dir() and steps >= MEASURED_FROM
+    policy = Precision.MIXED_FLOAT16 if has_gpu else Precision.FLOAT32
+    if not has_gpu and is_long and cpu_flags() & _BFLOAT16:
+        policy = _faster(options.image_size, options.batch_size, classes, progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(choice_file, {"policy": policy})
     return str(policy)
 
 
