@@ -218,6 +218,31 @@ def test_other_images_may_lie_in_any_folder_or_table(tmp_path: Path) -> None:
     assert targets("classes") == [0, 2]
     assert targets("labelled.csv") == [2]
     assert targets("flat") is targets("strange") is targets("list.csv") is None
-    for missing in ("empty", "nowhere"):
+    (tmp_path / "header.csv").write_text("path\n")
+    for missing in ("empty", "nowhere", "header.csv"):
         with pytest.raises(DataError, match=missing):
             targets(missing)
+
+
+def test_what_lies_beside_other_images_is_left_out(tmp_path: Path) -> None:
+    # Below a folder that is itself named masks.
+    root = tmp_path / "masks"
+    for name in ("classes/COVID/images/a.png", "classes/COVID/masks/a.png", "classes/sheet.png", "flat/c.png"):
+        written(root / name)
+    for name in ("b.png", "masks/b.png"):
+        written(root / "strange/Effusion" / name)
+    (root / "flat/._c.png").write_bytes(b"what macOS puts beside a copy")
+
+    def paths(name: str) -> tuple[str, ...]:
+        return read_other_images(root / name, LABELS, 71, "stretch").paths
+
+    assert paths("classes") == ("COVID/images/a.png",)
+    assert paths("strange") == ("Effusion/b.png",)
+    assert paths("flat") == ("c.png",)
+
+
+def test_a_damaged_table_does_not_lose_its_labels(tmp_path: Path) -> None:
+    written(tmp_path / "a.png")
+    (tmp_path / "twice.csv").write_text("path,label\na.png,normal\na.png,normal\n")
+    with pytest.raises(DataError, match="already in line 2"):
+        read_other_images(tmp_path / "twice.csv", LABELS, 71, "stretch")

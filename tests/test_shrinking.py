@@ -288,7 +288,7 @@ def test_a_student_needs_the_very_model_that_it_was_made_from(teacher: Run, stud
     of = student.config().student
     assert of is not None
     teacher_model(of)
-    with pytest.raises(RunError, match="is not the model"):
+    with pytest.raises(RunError, match="not the model that the student was made from"):
         teacher_model(replace(of, teacher_sha256="0" * 64))
 
 
@@ -400,4 +400,6 @@ def test_unlabelled_images_are_each_there_once_and_none_is_of_the_split(teacher:
     grey = np.random.default_rng(0).integers(0, 256, (80, 80), dtype=np.uint8)
     for name in ("new.png", "again.png"):
         Image.fromarray(grey).save(tmp_path / name)
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(255 - grey).save(tmp_path / "masks" / "new.png")
     assert unlabelled_images([tmp_path], split, 80) == (sha256_of(tmp_path / "new.png"),)

@@ -103,6 +103,10 @@ class DataSet:
         return replace(self, items=tuple(moved))
 
 
+class UnknownClassesError(DataError):
+    """The classes of a data set are not those of a trained model."""
+
+
 def folded(name: str) -> str:
     """A class or file name without the usual differences in spelling: case, spaces, punctuation."""
     return "".join(character for character in name.casefold() if character.isalnum())
@@ -141,6 +145,15 @@ def image_files(folder: Path) -> list[Path]:
             if (named and path.is_symlink()) or (path.is_file() and (named or is_dicom(path))):
                 paths.append(path)
     return sorted(paths)
+
+
+def x_ray_files(folder: Path) -> list[Path]:
+    """`image_files` without folders named `masks`, which the COVID-19 Radiography Database has beside `images`.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    return [path for path in image_files(folder) if "masks" not in path.relative_to(folder).parts[:-1]]
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -240,7 +253,7 @@ def _read_folders(root: Path, labels: tuple[str, ...] | None, included: set[str]
     if any(own.patient for own in beside.values()) and reading.rows and not any(row.patient for row in reading.rows):
         raise DataError(
             f"{root / 'patients.csv'}: none of its paths is an image here, such as {reading.rows[0].path}; fix its "
-            "paths: without them, images of one patient could be trained and tested on"
+            "paths: otherwise, images of one patient could be used both to train and to test"
         )
     return reading
 
@@ -278,7 +291,7 @@ def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) 
     if None in parts and len(parts) > 1:
         without = next(row.path for row in reading.rows if row.part is None)
         raise DataError(
-            f"{table}: the column split is empty for some images, such as {without}; fill it for all or none"
+            f"{table}: the column split is empty for some images, such as {without}; fill it in for all images or none"
         )
     reading.left_out = list(left_out)
     return reading
@@ -323,6 +336,7 @@ def find_data_set(
         include: names of optional classes to read (`Lung_Opacity`).
 
     Raises:
+        UnknownClassesError: with `labels`, there are other classes, or none.
         DataError: the data does not exist, a folder or table cannot be read, there are fewer than two classes, or a
             class has too few images to split.
     """
@@ -362,13 +376,13 @@ def _ordered_labels(data: Path, spelled: Collection[str], labels: tuple[str, ...
     if labels is not None:
         strangers = [name for name in spelled if name not in labels]
         if strangers or not spelled:
-            raise DataError(
+            raise UnknownClassesError(
                 f"{data}: classes {', '.join(strangers) or 'missing'}; the model knows {', '.join(labels)}{hint}"
             )
         return labels
     if len(spelled) < 2:
         classes = ", ".join(spelled) or "none"
-        raise DataError(f"{data}: at least two class folders with images are needed, found {classes}{hint}")
+        raise DataError(f"{data}: at least two classes with images are needed, found {classes}{hint}")
     names = tuple(label for label in DEFAULT_LABELS if label in spelled)
     return names + tuple(sorted(set(spelled) - set(names)))
 

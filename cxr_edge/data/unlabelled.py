@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cxr_edge.data.decode import refuse
-from cxr_edge.data.layouts import image_files
+from cxr_edge.data.layouts import x_ray_files
 from cxr_edge.data.split import Split
 from cxr_edge.data.store import ImageStore
 from cxr_edge.errors import DataError
@@ -29,7 +29,7 @@ def unlabelled_images(
     refuse(bad, len(paths))
     usable = tuple(sorted(set(digests) - {item.sha256 for item in split.items}))
     if not usable:
-        raise DataError(f"{', '.join(map(str, folders))}: no images but those of the teacher's own data")
+        raise DataError(f"{', '.join(map(str, folders))}: no images other than the teacher's own data")
     return usable
 
 
@@ -37,7 +37,7 @@ def files_in(folders: Sequence[Path]) -> list[Path]:
     """The image files under some folders. Raises DataError if one of them is no folder, or has none."""
     paths: list[Path] = []
     for folder in folders:
-        here = image_files(folder) if folder.is_dir() else []
+        here = x_ray_files(folder) if folder.is_dir() else []
         if not here:
             raise DataError(f"{folder}: {'no images in this folder' if folder.is_dir() else 'no such folder'}")
         paths += here

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.decode import decode_all, refuse
-from cxr_edge.data.layouts import IMAGE_SUFFIXES, PARTS, TABLE_SUFFIX, find_data_set, image_files
+from cxr_edge.data.layouts import PARTS, TABLE_SUFFIX, UnknownClassesError, find_data_set, x_ray_files
 from cxr_edge.data.split import Split
 from cxr_edge.data.store import DecodedImages
 from cxr_edge.data.table import read_table
@@ -124,35 +124,32 @@ def read_other_images(
 ) -> OtherImages:
     """Images of any folder or table: labelled if its classes are the model's, otherwise without labels.
 
-    Images directly in the folder have no label; a table needs only a column of paths.
+    Where there are class folders, what lies beside them is left out; a table needs only a column of paths.
 
     Raises:
-        DataError: there are no images, or some cannot be decoded.
+        DataError: there are no images, some cannot be decoded, or a table or folder cannot be read.
     """
     root, paths, targets = _listed(data, tuple(labels))
+    if not paths:
+        raise DataError(f"{data}: no images in it")
     images = np.empty((len(paths), size, size, 1), dtype=np.uint8)
     refuse(decode_all([root / path for path in paths], size, images, on_image, resize), len(paths))
     return OtherImages(data, f"data {data.stem}", images, paths, targets)
 
 
 def _listed(data: Path, labels: tuple[str, ...]) -> tuple[Path, tuple[str, ...], NDArray[np.int64] | None]:
-    if data.suffix.lower() == TABLE_SUFFIX:
-        rows = read_table(data, ("path",))
-        if not all(row.get("label") for row in rows):
-            return data.parent, tuple(row["path"] for row in rows), None
-    elif not data.is_dir():
+    is_table = data.suffix.lower() == TABLE_SUFFIX
+    if not is_table and not data.is_dir():
         raise DataError(f"{data}: no such folder or table")
-    elif direct := sorted(path.name for path in data.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES):
-        return data, tuple(direct), None
+    rows = read_table(data, ("path",)) if is_table else []
+    if is_table and not all(row.get("label") for row in rows):
+        return data.parent, tuple(row["path"] for row in rows), None
     try:
         known = find_data_set(data, labels)
-    except DataError:
-        # Its classes are not the model's; agreement needs no labels.
-        if data.suffix.lower() == TABLE_SUFFIX:
+    except UnknownClassesError:
+        # Agreement needs no labels.
+        if is_table:
             return data.parent, tuple(row["path"] for row in rows), None
-        paths = tuple(path.relative_to(data).as_posix() for path in image_files(data) if "masks" not in path.parts)
-        if not paths:
-            raise
-        return data, paths, None
+        return data, tuple(path.relative_to(data).as_posix() for path in x_ray_files(data)), None
     items = [item for item in known.items if item.part in (None, "test") or "test" not in known.parts()]
     return known.root, tuple(item.path for item in items), np.array([item.label for item in items], dtype=np.int64)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.data.cache import decoded
-from cxr_edge.data.layouts import image_files
+from cxr_edge.data.layouts import x_ray_files
 from cxr_edge.errors import DataError
 from cxr_edge.evaluation.conditions import VALIDATION
 from cxr_edge.evaluation.int8_noise import Explanation
@@ -26,11 +26,12 @@ def explain_int8(run: Run, recipe: Recipe, data: Path | None, stage: Stage = sil
     Args:
         run: a trained run.
         recipe: determines the layers left in float, and the activations.
-        data: a folder or table of images to look at; None for the run's validation split.
+        data: a folder of images, labelled or not; None for the run's validation split.
         stage: shows progress.
 
     Raises:
         DataError: there are no images.
+        ImageError: an image cannot be read.
     """
     exporter = Exporter(run, ExportOptions(recipe), stage)
     quantized = exporter.quantized.quantized_graph(fine_tuned=False)
@@ -48,7 +49,9 @@ def _validation_images(exporter: Exporter) -> NDArray[np.uint8]:
 
 def _images_of(data: Path, exporter: Exporter) -> NDArray[np.uint8]:
     """A sample of a folder's images, uint8 `[N, S, S, 1]`. Raises DataError if there are none."""
-    paths = image_files(data)
+    if not data.is_dir():
+        raise DataError(f"{data}: no such folder")
+    paths = x_ray_files(data)
     if not paths:
         raise DataError(f"{data}: no images in it")
     images = [load_image(paths[index], exporter.image_size, exporter.split.resize) for index in drawn(len(paths))]
