@@ -79,15 +79,15 @@ def train(
         MissingDependencyError: the extra `train` is not installed.
     """
     stated = locals()
-    from cxr_edge.runs import latest_run, new_run
+    from cxr_edge.runs import latest_started, new_run
     from cxr_edge.runs.progress import SILENT
     from cxr_edge.train_options import require_shared_run, stated_options
     from cxr_edge.training.folds import train_or_resume
 
     options = stated_options(stated)
     require_shared_run(options, _path(run), resume)
-    target = latest_run() if resume and run is None else new_run(_path(run))
-    return train_or_resume(target.folder, options, resume, progress or SILENT)
+    folder = latest_started() if resume and run is None else new_run(_path(run)).folder
+    return train_or_resume(folder, options, resume, progress or SILENT)
 
 
 def shrink(

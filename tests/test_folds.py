@@ -40,6 +40,7 @@ class Trainer:
     def __call__(self, run: Run, progress: Progress) -> TrainingResult:
         if run.folder.name == self.interrupted_in:
             run.checkpoints.mkdir()
+            run.best_weights.touch()
             raise KeyboardInterrupt
         split = run_split(run)
         probabilities = np.eye(3)[split.targets("test")]
@@ -82,7 +83,10 @@ def test_figures_are_those_of_all_folds(data: Path, tmp_path: Path, cli: Cli, tr
 
     again = cli("train", "--data", data, "--run", folder, *ARGUMENTS)
     assert again.code == 2
-    assert "--resume" in again.err
+    assert "already holds folds; resume with" in again.err
+    # Nor is a single run started beside folds, or folds beside a run.
+    assert "already holds folds" in cli("train", "--data", data, "--run", folder, *ARGUMENTS[:4]).err
+    assert "already holds a run" in cli("train", "--data", data, "--run", folder / "fold-1", *ARGUMENTS).err
 
 
 @pytest.mark.slow
@@ -103,6 +107,21 @@ def test_interrupted_folds_are_resumed(data: Path, tmp_path: Path, cli: Cli, tra
     assert trainer.trained == ["fold-1", "fold-2", "fold-3"]
     assert {Run(folder / name).config().options.seed for name in trainer.trained} == {4}
     assert (folder / "cross_validation.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_latest_training_may_be_a_cross_validation(
+    data: Path, tmp_path: Path, cli: Cli, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer.interrupted_in = "older"
+    assert cli("train", "--data", data, "--run", "runs/older", *ARGUMENTS[:4]).code == 130
+    trainer.interrupted_in = "fold-2"
+    assert cli("train", "--data", data, "--run", "runs/folds", *ARGUMENTS).code == 130
+    trainer.interrupted_in = ""
+    resumed = cli("train", "--resume")
+    assert resumed.code == 0, resumed.err
+    assert trainer.trained == ["fold-1", "fold-2", "fold-3"]
 
 
 @pytest.mark.slow

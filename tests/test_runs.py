@@ -150,6 +150,8 @@ def test_scores_of_schema_2_become_comparable_with_those_of_a_resumed_training()
     assert history.kept == 3
     with pytest.raises(ValueError, match="schema is 4"):
         History.from_json({"epochs": rows, "schema": 4})
+    with pytest.raises(ValueError, match="not a list of epochs"):
+        History.from_json({"schema": 2})
 
 
 def test_old_metrics_get_the_intervals_that_their_counts_have() -> None:
@@ -308,6 +310,10 @@ def test_of_two_at_once_one_holds_the_folder(tmp_path: Path) -> None:
 
 def test_only_what_a_failed_start_made_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(run: Run, progress: Progress) -> TrainingResult:
+        # What a training has made before its first epoch ends.
+        run.mlflow_run_file.write_text("the identifier of a run on a server")
+        for folder in (run.tensorboard, run.checkpoints):
+            folder.mkdir()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cxr_edge.training.train.train", interrupted)

@@ -39,7 +39,8 @@ def quick_training(monkeypatch: pytest.MonkeyPatch) -> None:
             interrupted.append(run)
             progress.epoch_finished(EPOCHS[0], 1)
             # What an interrupted training leaves, so that it can be resumed.
-            run.checkpoints.mkdir()
+            run.checkpoints.mkdir(exist_ok=True)
+            run.best_weights.touch()
             raise KeyboardInterrupt
         for epoch in EPOCHS[1:]:
             progress.epoch_finished(epoch, 2)

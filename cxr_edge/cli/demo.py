@@ -24,13 +24,16 @@ _QAT_STEPS = 16
 def command(run: NewRunOption = None) -> None:
     """Train, export, verify and bench on phantoms, draw a heat map and write a report, in a few minutes."""
     from cxr_edge.cli.front_page import next_command
+    from cxr_edge.cli.train import how_to_resume
     from cxr_edge.console import interruptible
     from cxr_edge.runs import new_run
 
     target = new_run(run)
 
     def explain() -> str:
-        return f"interrupted; next: {next_command(target)}" if target.config_file.is_file() else "interrupted"
+        if target.model_file.is_file():
+            return f"interrupted; next: {next_command(target)}"
+        return how_to_resume(target.folder)
 
     with interruptible(explain):
         _demo(target)

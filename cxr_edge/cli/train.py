@@ -38,15 +38,15 @@ def command(
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.tables import show
-    from cxr_edge.runs import latest_run, new_run
+    from cxr_edge.runs import latest_started, new_run
     from cxr_edge.train_options import require_shared_run, stated_options
 
     stated = stated_options(options)
     require_shared_run(stated, run, resume)
-    target = latest_run() if resume and run is None else new_run(run)
-    with interruptible(lambda: how_to_resume(target.folder)):
-        show(f"training in {target.folder}")
-        result = _trained(target.folder, stated, resume)
+    folder = latest_started() if resume and run is None else new_run(run).folder
+    with interruptible(lambda: how_to_resume(folder)):
+        show(f"training in {folder}")
+        result = _trained(folder, stated, resume)
     if json is not None:
         write_json(json, to_json(result))
 
@@ -75,6 +75,6 @@ def how_to_resume(folder: Path) -> str:
     if Run(folder).model_file.is_file():
         return "interrupted; the model is complete"
     for run in (Run(folder), *map(Run, folder.glob("fold-*"))):
-        if run.checkpoints.is_dir() or run.model_file.is_file():
+        if run.best_weights.is_file() or run.model_file.is_file():
             return f"interrupted; resume with cxr-edge train --run {folder} --resume"
     return "interrupted before the first epoch ended; nothing was kept"

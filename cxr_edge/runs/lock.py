@@ -39,7 +39,9 @@ def locked(folder: Path) -> Iterator[None]:
             (folder / NAME).unlink()
         os.close(handle)
         if created and not any(folder.iterdir()):
-            folder.rmdir()
+            # Unless another process has just begun to hold it.
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _now() -> str:
@@ -60,7 +62,7 @@ def _acquired(path: Path) -> int:
                 return handle
         except BlockingIOError:
             os.close(handle)
-            raise RunError(f"{path.parent}: in use by {_holder(path)}; wait for it to end, or end it") from None
+            raise RunError(f"{path.parent}: in use by {_holder(path)}; wait for it to finish, or stop it") from None
         except FileNotFoundError:
             pass
         os.close(handle)

@@ -66,7 +66,7 @@ class Run:
 
     @property
     def audit_file(self) -> Path:
-        """The record of an audit of its data, if `audit --json` was told to put it here; for the model card."""
+        """The record of an audit of its data, if `audit --json` was told to write it here; for the model card."""
         return self.folder / "audit.json"
 
     @property
@@ -171,6 +171,23 @@ def latest_run(trained: bool = False) -> Run:
             "or name a folder with --run"
         )
     return max(runs, key=lambda run: (run.config().started, run.folder.name))
+
+
+def latest_started() -> Path:
+    """The folder of the run or cross-validation under `runs/` that was started last.
+
+    Raises:
+        RunError: there is none.
+    """
+    folds = {path.parent.parent for path in RUNS.glob("*/fold-1/run.json")}
+    if not folds:
+        return latest_run().folder
+
+    def started(folder: Path) -> tuple[str, str]:
+        runs = folder.glob("fold-*/run.json") if folder in folds else [folder / "run.json"]
+        return max(Run(path.parent).config().started for path in runs), folder.name
+
+    return max(folds | {path.parent for path in RUNS.glob("*/run.json")}, key=started)
 
 
 def find_run(folder: Path | None) -> Run:

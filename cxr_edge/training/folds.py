@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr_edge.data.split import run_split
-from cxr_edge.errors import DataError, OptionError, RunError
+from cxr_edge.errors import DataError, OptionError
 from cxr_edge.evaluation.run_metrics import CrossValidation, pooled, read_run_metrics
 from cxr_edge.files import write_json
 from cxr_edge.records import to_json
@@ -21,6 +21,7 @@ from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import TrainOptions, completed, require_same
 from cxr_edge.training.jobs import resume, train_new
 from cxr_edge.training.result import TrainingResult
+from cxr_edge.training.start import require_new
 
 RECORD = "cross_validation.json"
 
@@ -62,8 +63,7 @@ def cross_validate(folder: Path, options: TrainOptions, progress: Progress = SIL
         raise OptionError("a cross-validation needs --folds, the number of its test parts")
     options.check()
     with locked(folder):
-        if is_cross_validation(folder):
-            raise RunError(f"{folder}: holds folds already; resume them with --resume, or name another with --run")
+        require_new(Run(folder))
         return _all_folds(folder, options, progress)
 
 

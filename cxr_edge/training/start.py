@@ -27,6 +27,7 @@ from cxr_edge.phantoms.drawing import LABELS
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig, SkippedImage
+from cxr_edge.runs.cross_validation import is_cross_validation
 from cxr_edge.runs.lock import locked
 from cxr_edge.runs.network import XCEPTION, Network
 from cxr_edge.runs.progress import SILENT, Progress
@@ -35,10 +36,12 @@ from cxr_edge.training.splitting import Examined, examine, leaks, make_split
 
 
 def require_new(run: Run) -> None:
-    """Raises RunError if the folder already has a run."""
-    if run.config_file.exists():
+    """Raises RunError if the folder already has a run, or the folds of a cross-validation."""
+    content = "a run" if run.config_file.exists() else "folds" if is_cross_validation(run.folder) else None
+    if content is not None:
         raise RunError(
-            f"{run.folder}: holds a run already; resume it with cxr-edge train --resume, or name another with --run"
+            f"{run.folder}: already holds {content}; resume with cxr-edge train --run {run.folder} --resume, or name "
+            "another folder with --run"
         )
 
 
@@ -51,16 +54,16 @@ def starting(run: Run) -> Iterator[None]:
     """
     with locked(run.folder):
         require_new(run)
-        own = [
-            path
-            for path in (run.config_file, run.split_file, run.start_weights, run.phantoms_folder)
-            if not path.exists()
-        ]
+        created = (
+            *(run.config_file, run.split_file, run.start_weights, run.phantoms_folder, run.checkpoints),
+            *(run.tensorboard, run.mlflow_run_file),
+        )
+        own = [path for path in created if not path.exists()]
         try:
             yield
         except BaseException:
             # A finished run has no checkpoints either; a later failure must not remove it.
-            if not run.checkpoints.exists() and not run.model_file.exists():
+            if not run.best_weights.exists() and not run.model_file.exists():
                 for path in own:
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             raise
@@ -136,7 +139,7 @@ def _decode(data: DataSet, options: TrainOptions, progress: Progress) -> _Decode
     for label, images_left in good.counts().items():
         if bad and images_left < MIN_IMAGES_PER_CLASS:
             raise DataError(
-                f"{options.data}, {label}: {images_left or 'no'} images are left, each class needs at least "
+                f"{options.data}, {label}: images left: {images_left}; each class needs at least "
                 f"{MIN_IMAGES_PER_CLASS}; {len(bad)} of {count} cannot be used, such as {next(iter(bad.values()))}"
             )
     skipped = tuple(SkippedImage(data.items[index].path, reason) for index, reason in bad.items())
