@@ -11,7 +11,7 @@ import pytest
 
 from cxr_edge.data.predictions import predictions_file, read_predictions, write_predictions
 from cxr_edge.data.split import Split, SplitItem, run_split, write_split
-from cxr_edge.errors import OptionError, RunError
+from cxr_edge.errors import DataError, OptionError, RunError
 from cxr_edge.evaluation.operating_fit import Basis
 from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
 from cxr_edge.exporting.operating_demand import operating_demand
@@ -19,6 +19,7 @@ from cxr_edge.files import write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.network import XCEPTION
 from cxr_edge.train_options import completed
 from cxr_edge.training.out_of_fold import folds_beside, out_of_fold
 
@@ -75,6 +76,13 @@ def test_predictions_are_read_as_they_were_written(folds: Path) -> None:
     predictions_file(run).write_text("path,part,sha256,COVID-19,Normal\nx,test,0,many,few\n")
     with pytest.raises(RunError, match=r"predictions\.csv: cannot be read"):
         read_predictions(run, split)
+    # Longer than any cell: a quote that is not closed.
+    predictions_file(run).write_text('"' + before.decode() * 50)
+    with pytest.raises(RunError, match=r"predictions\.csv: cannot be read"):
+        read_predictions(run, split)
+    run.split_file.write_text('"' + run.split_file.read_text() * 50)
+    with pytest.raises(DataError, match=r"split\.csv: cannot be read"):
+        run_split(run)
 
 
 def test_every_image_is_there_once_but_those_the_run_is_tested_on(folds: Path) -> None:
@@ -114,6 +122,12 @@ def test_folds_that_do_not_stand_for_the_run_are_refused(folds: Path, tmp_path: 
     split = split_with(tmp_path / "data", 0)
     with pytest.raises(OptionError, match="--image-size 71"):
         out_of_fold(folds, written(tmp_path / "run", split, image_size=96))
+    smaller = written(tmp_path / "smaller", split)
+    write_json(smaller.config_file, to_json(replace(smaller.config(), network=XCEPTION.without([7]))))
+    with pytest.raises(OptionError, match="its network is not that of"):
+        out_of_fold(folds, smaller)
+    # Where it was logged makes no difference.
+    assert len(out_of_fold(folds, written(tmp_path / "logged", split, tensorboard=True)).targets) == 60
     with pytest.raises(RunError, match="holds no folds"):
         out_of_fold(tmp_path, Run(folds / "fold-1"))
     Run(folds / "fold-3").model_file.unlink()

@@ -23,6 +23,7 @@ _COLUMNS = ("path", "part", "sha256")
 
 
 def predictions_file(run: Run) -> Path:
+    """The path of `predictions.csv` in a run's folder; it need not exist."""
     return run.folder / "predictions.csv"
 
 
@@ -54,7 +55,7 @@ def read_predictions(run: Run, split: Split) -> dict[str, NDArray[np.float32]]:
             header, *rows = list(csv.reader(file))
         images = [tuple(row[: len(_COLUMNS)]) for row in rows]
         probabilities = np.array([row[len(_COLUMNS) :] for row in rows], dtype=np.float32)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
     expected = [(item.path, item.part, item.sha256) for part in PREDICTED_PARTS for item in split.part(part)]
     if header != [*_COLUMNS, *split.labels] or images != expected:

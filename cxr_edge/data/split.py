@@ -1,4 +1,4 @@
-"""Stratified train/validation/test split that keeps a patient, and copies of one picture, in one part; `split.csv`."""
+"""The split of a run as data, and its file `split.csv`; `training.splitting` makes it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def split_items(path: Path, labels: tuple[str, ...]) -> tuple[SplitItem, ...]:
         require_bounded(path, MAX_TABLE_BYTES)
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
     if not rows or tuple(rows[0]) != _COLUMNS or any(len(row) != len(_COLUMNS) for row in rows):
         raise DataError(f"{path}: not a split table with the columns {', '.join(_COLUMNS)}")

@@ -13,12 +13,13 @@ from cxr_edge.data.predictions import PREDICTED_PARTS, predictions_file, read_pr
 from cxr_edge.data.split import Split, run_split
 from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
+from cxr_edge.option import flag_of
 from cxr_edge.runs import Run
 from cxr_edge.runs.cross_validation import fold_runs, is_cross_validation
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 
 #: Options in which the folds may differ from the run that their probabilities represent.
-_FREE = {"data", "phantoms", "seed", "fold", "folds", "precision", "strategy", "on_bad_image"}
+_FREE = {"data", "phantoms", "seed", "fold", "folds", "precision", "strategy", "on_bad_image", "tensorboard", "mlflow"}
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,13 @@ def _require_same_training(fold: Run, run: Run) -> None:
     theirs, own = fold.config(), run.config()
     if theirs.labels != own.labels:
         raise OptionError(f"{fold.folder}: its classes are not those of {run.folder}")
+    if theirs.network != own.network:
+        raise OptionError(f"{fold.folder}: its network is not that of {run.folder}")
     for name, value in asdict(own.options).items():
         other = getattr(theirs.options, name)
         if name not in _FREE and other != value:
             raise OptionError(
-                f"{fold.folder} was trained with --{name.replace('_', '-')} {other}, {run.folder} with {value}: its "
+                f"{fold.folder} was trained with {flag_of(name)} {other}, {run.folder} with {value}: its "
                 "probabilities do not stand for that run's"
             )
 
