@@ -116,7 +116,7 @@ def test_an_unusable_options_file_is_refused(
 
 
 def test_a_run_is_repeated_with_the_options_it_had(
-    cli: Cli, tmp_path: Path, started_options: list[dict[str, Any]]
+    cli: Cli, tmp_path: Path, started_options: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(tmp_path / "first")
     config = replace(RunConfig.from_json(old_record("run.json")), options=completed({"seed": 7, "epochs": 2}))
@@ -130,6 +130,22 @@ def test_a_run_is_repeated_with_the_options_it_had(
     assert (like_and_file["seed"], like_and_file["epochs"], like_and_file["phantoms"]) == (7, 3, 12)
     assert "data" not in like
     assert cli("train", "--like", tmp_path / "nowhere").code == 2
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    run.folder.rename("runs/first")
+    assert cli("train", "--like", "first").code == 0
+    assert started_options[-1] == {**like, "seed": 7}
+
+
+def test_an_option_that_would_be_ignored_is_refused(cli: Cli, tmp_path: Path, tiny: Path) -> None:
+    for arguments, message in (
+        (("export", "--data", tmp_path), "--data needs --explain-int8"),
+        (("verify", "--bundle", tiny, "--run", tmp_path), "--bundle and --run both name a bundle"),
+        (("predict", "a.png", "--bundle", tiny, "--run", tmp_path), "--bundle and --run both name a bundle"),
+        (("verify", "--artifact", tiny / "xception-int8.onnx", "--data", tmp_path), "but only single files were named"),
+    ):
+        result = cli(*arguments)
+        assert (result.code, message in result.err) == (2, True), result.err
 
 
 def test_json_to_standard_output_leaves_nothing_else_there(cli: Cli) -> None:
@@ -151,6 +167,10 @@ def test_the_front_page_shows_the_way_and_the_latest_run(
     out = cli().out
     assert "latest run: runs/first" in out
     assert "next: cxr-edge train --run runs/first --resume" in out
+    Path("runs/first/run.json").write_text("{")
+    damaged = cli()
+    assert damaged.code == 0
+    assert "latest run: runs/first/run.json: damaged" in damaged.out
 
 
 def test_quiet_shows_no_progress_and_verbose_holds_nothing_back(

@@ -42,9 +42,9 @@ def options_of_run(context: typer.Context, folder: Path | None) -> Path | None:
     if folder is None or context.resilient_parsing:
         return folder
     from cxr_edge.records import to_json
-    from cxr_edge.runs import Run
+    from cxr_edge.runs import run_named
 
-    config = Run(folder).config()
+    config = run_named(folder).config()
     if config.student is not None:
         raise OptionError(f"{folder}: is a student, which train does not make; cxr-edge shrink makes another")
     options = to_json(config.options)

@@ -65,7 +65,7 @@ class RecipeOptions:
         bool,
         typer.Option(
             "--heatmap/--no-heatmap",
-            help="Give artifacts the second output, which predict --heatmap draws.",
+            help="Give artifacts a second output, the heat map that predict --heatmap draws.",
             rich_help_panel=ARTIFACTS,
         ),
     ] = True
@@ -79,7 +79,7 @@ class AccuracyOptions:
         float | None,
         typer.Option(
             "--max-drop",
-            help="Leave the fewest layers in float with which int8 loses at most so many points of accuracy on "
+            help="Keep only as many layers in float as int8 needs to lose at most this many points of accuracy on "
             "validation images, as they are and under shift.",
             metavar="POINTS",
             rich_help_panel=ACCURACY,
@@ -188,6 +188,8 @@ def command(
     demand = AccuracyDemand(**asdict(accuracy))
     if explain_int8 and demand.is_stated:
         raise OptionError("--explain-int8 writes no artifact; leave out --max-drop and --max-disagreement")
+    if data is not None and not explain_int8:
+        raise OptionError("--data needs --explain-int8: an export is of the run's own data")
     recipe = recipe_of_options(**asdict(artifacts), gate=gate.demanded())
     # TensorFlow takes seconds to import, so only after the options are checked.
     from cxr_edge.console import interruptible

@@ -6,7 +6,7 @@ from cxr_edge import __version__
 from cxr_edge.artifacts.metadata import NOTICE
 from cxr_edge.errors import RunError
 from cxr_edge.reporting.terminal.tables import show
-from cxr_edge.runs import Run, latest_run
+from cxr_edge.runs import RUNS, Run, latest_run
 
 WAY = (
     ("cxr-edge train --data DIR", "a folder of chest X-rays, one folder per class, to a model"),
@@ -31,7 +31,9 @@ def _latest_run() -> list[str]:
     try:
         run = latest_run()
         return [f"latest run: {run.folder} ({_of(run)})", f"next: {next_command(run)}"]
-    except RunError:
+    except RunError as error:
+        if any(RUNS.glob("*/run.json")):
+            return [f"latest run: {error}"]
         return ["no run in this folder yet; cxr-edge demo runs the whole pipeline on synthetic images, in minutes"]
 
 

@@ -80,7 +80,7 @@ def command(
     from cxr_edge.runtimes.selection import select
 
     if (cross_validation := cross_validation_named(run)) is not None:
-        if artifacts or bundle or data or replay or runtimes:
+        if artifacts or bundle or data or replay or runtimes or threads:
             raise OptionError(
                 f"{cross_validation} holds folds: only the gate's demands, --shift-images and --json go with it; for "
                 f"the rest, name one, such as --run {cross_validation / 'fold-1'}"
@@ -89,17 +89,20 @@ def command(
         return
     selection = select(artifacts or (), bundle, run)
     folder = selection.folder
-    reason = "a single file" if folder is None else _without_keras(folder)
+    reason = "only single files were named" if folder is None else _without_keras(folder)
     if folder is None or replay or reason is not None:
         if gate.demanded() or data:
             what = "the gate's demands need" if gate.demanded() else "--data needs"
-            raise OptionError(f"{what} the Keras model{f', but {reason}' if reason else ''}")
+            raise OptionError(f"{what} the Keras model{f', but {reason}' if reason else '; leave out --replay'}")
         if not replay:
             show(f"{reason}: comparing with the outputs recorded at export instead of the Keras model")
         _replay(selection, runtimes, threads, json)
         return
-    if runtimes:
-        raise OptionError("--runtime needs --replay; against Keras each format runs on its preferred runtime")
+    if runtimes or threads:
+        raise OptionError(
+            f"--{'runtime' if runtimes else 'threads'} needs --replay; against Keras each format runs on its preferred "
+            "runtime, on all cores"
+        )
     _against_keras(folder, gate.demanded(), (train_images, shift_images), data, json)
 
 

@@ -27,9 +27,12 @@ def find_bundle(bundle: Path | None, run: Path | None = None) -> Path:
     For a folder that `cxr-edge install` manages, it is the active bundle.
 
     Raises:
+        OptionError: both a bundle and a run are named.
         RunError: there is neither a bundle nor a run.
         ArtifactError: the installation record is damaged.
     """
+    if bundle is not None and run is not None:
+        raise OptionError("--bundle and --run both name a bundle; use only one of them")
     if bundle is not None:
         return bundle_in(bundle)
     if run is None and ((here := bundle_in(Path())) / MANIFEST).is_file():
