@@ -30,6 +30,16 @@ FIGURE = {"figure": True}
 SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", types.NoneType: "null"}
 
 
+def schema_of(record: Any, latest: int) -> int:
+    """The schema number of a record, 1 where it has none. Raises ValueError for one that is not an object, or newer."""
+    if not isinstance(record, Mapping):
+        raise ValueError("an object is needed")
+    schema = record.get("schema", 1)
+    if not isinstance(schema, int) or schema > latest:
+        raise ValueError(f"its schema is {schema}, this version of cxr-edge reads those up to {latest}")
+    return schema
+
+
 def to_json(value: Any) -> Any:
     """A dataclass, or any of its values, as plain dicts, lists and strings."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -262,6 +272,10 @@ def _union_reader(choices: tuple[Any, ...]) -> _Reader:
     return read
 
 
+#: What the interval of a figure holds, in this order.
+_BOUNDS = ("low", "high")
+
+
 class _FieldReader(NamedTuple):
     name: str
     key: str
@@ -297,8 +311,13 @@ def _read_dataclass(kind: Any, value: Any) -> Any:
         if field.is_inline:
             values[field.name] = field.read(value)
         elif field.is_figure:
-            low, high = value.get(f"{key}_interval") or (None, None)
-            values[field.name] = field.read({"value": value.get(key), "low": low, "high": high})
+            interval = value.get(f"{key}_interval")
+            pair = [None, None] if interval is None else interval
+            try:
+                _require(isinstance(pair, list) and len(pair) == len(_BOUNDS), "a pair of bounds", interval)
+                values[field.name] = field.read({"value": value.get(key), **dict(zip(_BOUNDS, pair, strict=True))})
+            except _MisfitError as error:
+                raise error.inside(f".{key}") from None
         elif key in value:
             try:
                 values[field.name] = field.read(value[key])

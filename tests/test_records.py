@@ -17,7 +17,8 @@ from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata, Manifest, Training, joined
 from cxr_edge.artifacts.migration import current_manifest
 from cxr_edge.exporting.seal import sealed
-from cxr_edge.records import from_json, to_json
+from cxr_edge.intervals import Interval
+from cxr_edge.records import FIGURE, from_json, to_json
 from documentation.json_schema import json_schema
 from tests.artifacts import old_record, some_metadata
 from tests.schemas import SCHEMAS, WRITTEN, check_written, faults, schema_path
@@ -35,6 +36,22 @@ class Point:
     name: str = field(metadata={"key": "title"})
     colours: tuple[Colour, ...] = ()
     note: str | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure."""
+
+    share: Interval = field(metadata=FIGURE)
+
+
+def test_a_figure_without_a_pair_of_bounds_is_refused() -> None:
+    figure = Measured(Interval(0.5, 0.4, 0.6))
+    assert from_json(Measured, to_json(figure)) == figure
+    assert from_json(Measured, {"share": 0.5}) == Measured(Interval(0.5))
+    for interval in (5, [0.5], "ab"):
+        with pytest.raises(ValueError, match="share: a pair of bounds is needed"):
+            from_json(Measured, {"share": 0.5, "share_interval": interval})
 
 
 @pytest.mark.parametrize("name", WRITTEN)

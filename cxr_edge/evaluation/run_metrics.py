@@ -12,7 +12,7 @@ from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.errors import RunError
 from cxr_edge.evaluation.metrics import ClassificationMetrics, metrics_of
 from cxr_edge.files import MAX_RECORD_BYTES, read_bounded
-from cxr_edge.records import INLINE
+from cxr_edge.records import INLINE, schema_of
 from cxr_edge.runs.config import MeasuredLatency
 
 SCHEMA = 2
@@ -38,7 +38,7 @@ class RunMetrics:
     def from_json(cls, record: Any) -> RunMetrics:
         """From `metrics.json` of this or any earlier version. Raises ValueError, which says what is wrong."""
         # Schema 1 had no version number and no intervals; either schema holds what the metrics are computed from.
-        _check_schema(record)
+        schema_of(record, SCHEMA)
         return cls(
             data=_data_of(record),
             precision_policy=str(record.get("precision_policy", "float32")),
@@ -77,7 +77,7 @@ class CrossValidation:
     def from_json(cls, record: Any) -> CrossValidation:
         """From `cross_validation.json` of this or any earlier version. Raises ValueError, which says what is wrong."""
         # Schema 1 had no version number, and intervals in another form; both schemas hold the data behind them.
-        _check_schema(record)
+        schema_of(record, SCHEMA)
         return cls(
             data=_data_of(record),
             fold_accuracy=tuple(float(accuracy) for accuracy in record.get("fold_accuracy", ())),
@@ -103,12 +103,6 @@ def read_run_metrics(path: Path) -> RunMetrics:
         return RunMetrics.from_json(json.loads(read_bounded(path, MAX_RECORD_BYTES)))
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
-
-
-def _check_schema(record: Any) -> None:
-    schema = record.get("schema", 1) if isinstance(record, dict) else None
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise ValueError(f"its schema is {schema}, this version of cxr-edge reads those up to {SCHEMA}")
 
 
 def _data_of(record: Mapping[str, Any]) -> TrainingData:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +40,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredLatency:
-    """The int8 latency that a student's network was chosen by: measured in turn with the teacher's, one image at a
+    """The int8 latency that a student's network was chosen by: measured alternately with the teacher's, one image at a
     time, before the distillation.
     """
 
@@ -141,9 +140,5 @@ def _migrated(record: Any) -> Any:
 
     Schema 3 describes the network, which was Xception before.
     """
-    if not isinstance(record, Mapping):
-        raise ValueError("an object is needed")
-    schema = record.get("schema", 1)
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise ValueError(f"its schema is {schema}, this version of cxr-edge reads those up to {SCHEMA}")
+    records.schema_of(record, SCHEMA)
     return {**record, "schema": SCHEMA}

@@ -78,11 +78,7 @@ def write_history(path: Path, history: History) -> None:
 
 def _migrated(record: Any, best_before: float) -> Any:
     if isinstance(record, dict):
-        if record.get("schema") not in (2, SCHEMA):
-            raise ValueError(
-                f"its schema is {record.get('schema')}, this version of cxr-edge reads those up to {SCHEMA}"
-            )
-        return record if record["schema"] == SCHEMA else _scored_by_loss(record)
+        return record if records.schema_of(record, SCHEMA) == SCHEMA else _scored_by_loss(record)
     # Schema 1: a list of rows without intervals or a mark for kept epochs, which are those that exceeded every earlier
     # score.
     if not isinstance(record, list) or not all(isinstance(row, dict) for row in record):
@@ -99,5 +95,8 @@ def _migrated(record: Any, best_before: float) -> Any:
 
 def _scored_by_loss(record: Any) -> Any:
     """Schema 2 ranked epochs by balanced accuracy, which a resumed training cannot compare with its own scores."""
-    epochs = [{**row, "score": -float(row["validation_loss"])} for row in record["epochs"]]
+    try:
+        epochs = [{**row, "score": -float(row["validation_loss"])} for row in record["epochs"]]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a list of epochs ({error})") from None
     return {**record, "epochs": epochs, "schema": SCHEMA}
