@@ -74,7 +74,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         OptionError: `path` already exists and is not an empty folder.
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise OptionError(f"{path}: is there already; name a new folder")
+        raise OptionError(f"{path}: already exists; name a new folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as name:
         filled = Path(name) / path.name

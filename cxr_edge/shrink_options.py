@@ -26,7 +26,7 @@ class ShrinkOptions:
         float | None,
         Option(
             Panel.TRAINING,
-            "Multiply-accumulates of the student as a share of the teacher's at its size.",
+            "Multiply-accumulates of the student as a share of the teacher's, each at its own image size.",
             shown_default=f"{DEFAULT_MACS}, without --latency",
         ),
     ] = None
@@ -48,9 +48,7 @@ class ShrinkOptions:
     ] = None
     unlabelled: Annotated[
         tuple[str, ...],
-        Option(
-            Panel.DATA, "Folder of more images to learn from, whose labels are not needed; repeatable.", metavar="DIR"
-        ),
+        Option(Panel.DATA, "Folder of additional, unlabelled images to learn from; repeatable.", metavar="DIR"),
     ] = ()
     epochs: Annotated[int, Option(Panel.TRAINING, "Epochs of distillation.", minimum=1)] = 20
     learning_rate: Annotated[float, Option(Panel.TRAINING, "Peak, after a warm-up.")] = 5e-4
@@ -61,15 +59,15 @@ class ShrinkOptions:
             raise OptionError("--macs, --latency: a student has one budget; leave one of them out")
         for flag, share in (("--macs", self.macs), ("--latency", self.latency)):
             if share is not None and not 0 < share <= 1:
-                raise OptionError(f"{flag} {share}: a share above 0 and up to 1 is needed")
+                raise OptionError(f"{flag} {share}: must be a share above 0 and at most 1")
         if self.image_size is not None and not _SMALLEST <= self.image_size <= teacher.image_size:
             raise OptionError(
                 f"--image-size {self.image_size}: choose from {_SMALLEST} to the teacher's {teacher.image_size}"
             )
         if self.epochs < 1:
-            raise OptionError(f"--epochs {self.epochs}: at least 1 is needed")
+            raise OptionError(f"--epochs {self.epochs}: must be at least 1")
         if not 0 < self.learning_rate < 1:
-            raise OptionError(f"--learning-rate {self.learning_rate}: choose one above 0 and below 1")
+            raise OptionError(f"--learning-rate {self.learning_rate}: must be above 0 and below 1")
 
     def image_sizes(self, teacher: TrainOptions) -> tuple[int, ...]:
         """The input sizes that the student's is chosen from, in pixels, the largest first."""

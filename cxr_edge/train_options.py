@@ -28,7 +28,7 @@ class TrainOptions:
         str | None,
         Option(
             Panel.DATA,
-            "Folder with one folder per class (in train/, validation/, test/, where it is split already), or a table "
+            "Folder with one folder per class (inside train/, validation/ and test/ if already split), or a table "
             "of path,label[,patient_id,source,split].",
             metavar="DIR|FILE.csv",
             shown_default="phantoms",
@@ -62,7 +62,14 @@ class TrainOptions:
     ]
     epochs: Annotated[int, Option(Panel.TRAINING, "Epochs on all layers.", default=8, from_scratch=7, minimum=1)]
     head_epochs: Annotated[
-        int, Option(Panel.TRAINING, "Epochs on the head alone, before those.", default=2, from_scratch=0, minimum=0)
+        int,
+        Option(
+            Panel.TRAINING,
+            "Epochs on the head alone, before those on all layers.",
+            default=2,
+            from_scratch=0,
+            minimum=0,
+        ),
     ]
     batch_size: Annotated[int, Option(Panel.TRAINING, "Images per step.", default=16, minimum=2)]
     learning_rate: Annotated[
@@ -72,8 +79,8 @@ class TrainOptions:
         Precision,
         Option(
             Panel.TRAINING,
-            "auto (mixed_float16 on a GPU, on a CPU the faster of the other two), float32, mixed_bfloat16 or "
-            "mixed_float16.",
+            "auto (mixed_float16 on a GPU; on a CPU float32 or mixed_bfloat16, whichever is faster), float32, "
+            "mixed_bfloat16 or mixed_float16.",
             default=Precision.AUTO,
             metavar="PRECISION",
         ),
@@ -86,7 +93,7 @@ class TrainOptions:
         Option(
             Panel.TRAINING,
             "none (one device), mirrored (all GPUs here) or multi-worker (this is one of the workers in TF_CONFIG); "
-            "--batch-size counts the images of all.",
+            "--batch-size is the total over all of them.",
             metavar="STRATEGY",
         ),
     ] = Strategy.NONE
@@ -101,7 +108,7 @@ class TrainOptions:
             minimum=2,
         ),
     ] = None
-    fold: Annotated[int | None, Option(Panel.SPLIT, "Only this one of the folds, counted from 1.", minimum=1)] = None
+    fold: Annotated[int | None, Option(Panel.SPLIT, "Train only this fold, counted from 1.", minimum=1)] = None
 
     tensorboard: Annotated[
         bool, Option(Panel.OUTPUT, "Write TensorBoard logs to tensorboard/ in the run's folder (extra tensorboard).")
@@ -116,16 +123,16 @@ class TrainOptions:
         for name, (_, option) in declared(TrainOptions).items():
             value = getattr(self, name)
             if option.minimum is not None and value is not None and value < option.minimum:
-                raise OptionError(f"{flag_of(name)} {value}: at least {option.minimum} is needed")
+                raise OptionError(f"{flag_of(name)} {value}: must be at least {option.minimum}")
         if self.weights not in (IMAGENET, FROM_SCRATCH) and not Path(self.weights).is_file():
             raise OptionError(f"{self.weights}: no such weights file; --weights takes imagenet, none or an .h5 file")
         self._check_split()
         if self.strategy is Strategy.MULTI_WORKER and self.folds is not None and self.fold is None:
             raise OptionError("--strategy multi-worker trains one run: train the folds one by one, with --fold")
         if self.seed > 2**31 - 1:
-            raise OptionError(f"--seed {self.seed}: at most {2**31 - 1}")
+            raise OptionError(f"--seed {self.seed}: must be at most {2**31 - 1}")
         if not 0 < self.learning_rate < 1:
-            raise OptionError(f"--learning-rate {self.learning_rate}: choose one above 0 and below 1")
+            raise OptionError(f"--learning-rate {self.learning_rate}: must be above 0 and below 1")
 
     def _check_split(self) -> None:
         if self.fold is not None and self.folds is None:
@@ -133,7 +140,7 @@ class TrainOptions:
         if self.fold is not None and self.fold > (self.folds or 0):
             raise OptionError(f"--fold {self.fold}: must be at most --folds {self.folds}")
         if self.folds is not None and self.hold_out_source is not None:
-            raise OptionError("--folds and --hold-out-source both choose the test part; give one of them")
+            raise OptionError("--folds and --hold-out-source both choose the test part; use only one of them")
         if self.data is None and (self.include or self.hold_out_source):
             raise OptionError("--include and --hold-out-source need --data")
 
@@ -165,7 +172,7 @@ def completed(stated: Mapping[str, Any]) -> TrainOptions:
         OptionError: as `TrainOptions.check`.
     """
     if "phantoms" in stated and "data" in stated:
-        raise OptionError("--phantoms and --data exclude each other")
+        raise OptionError("--phantoms and --data cannot be combined")
     phantoms = stated.get("data") is None
     options = {name: option for name, (_, option) in declared(TrainOptions).items()}
     weights = stated.get("weights") or options["weights"].default_for(phantoms=phantoms, from_scratch=False)

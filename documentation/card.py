@@ -38,7 +38,12 @@ def root_card() -> str:
         _folds(),
         _new_images(),
         _shortcuts(audit),
-        section("Parity with the trained model", "The files of the model at 128 px. *Not enough images*: no limit is missed, but the test part is too small for proof:", tables.parity()),
+        section(
+            "Parity with the trained model",
+            "The files of the model at 128 px. *Not enough images*: no limit is missed, but the test part is too small "
+            "for proof:",
+            tables.parity(),
+        ),
         _latency(bench),
         section("More", "[All results](docs/results.md), each with its command and its record."),
     )

@@ -159,7 +159,7 @@ def test_a_class_of_which_too_little_is_left_is_named(tmp_path: Path, started: C
         path.write_bytes(b"")
     result = started("--data", tmp_path / "data", "--run", tmp_path / "run")
     assert result.code == 2
-    assert "Normal: 2 images are left" in result.err
+    assert "Normal: images left: 2; each class needs" in result.err
     assert "empty" in result.err
     assert not (tmp_path / "run").exists()
 

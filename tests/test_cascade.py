@@ -340,9 +340,9 @@ def test_a_signed_cascade_is_packed_installed_and_rolled_back(
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"labels": ("a", "b", "c")}, "two labels"),
-        ({"training": replace(some_metadata().training, data_sha256="0" * 64)}, "two splits of the data"),
-        ({"imaging": replace(some_metadata().imaging, resize="pad")}, "two rules of reading images"),
+        ({"labels": ("a", "b", "c")}, "different labels"),
+        ({"training": replace(some_metadata().training, data_sha256="0" * 64)}, "different splits of the data"),
+        ({"imaging": replace(some_metadata().imaging, resize="pad")}, "different rules of reading images"),
         ({"reference_outputs": None}, "other reference inputs"),
     ],
 )

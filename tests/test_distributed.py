@@ -55,6 +55,7 @@ def test_the_first_worker_is_the_chief_unless_one_is_named(monkeypatch: pytest.M
         "{}",
         config_of(["a:1"], 1),
         config_of(["a"], 0),
+        config_of(["a:65536"], 0),
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
     ],
 )
@@ -119,7 +120,7 @@ def test_the_shares_of_a_batch_are_the_batch_augmented_alike() -> None:
             for values, own in zip(batch, share, strict=True):
                 assert np.array_equal(own, values[part::3])
     Distribution(SimpleNamespace(num_replicas_in_sync=3)).check(batches)
-    with pytest.raises(OptionError, match="--batch-size 6: 4 replicas train at once"):
+    with pytest.raises(OptionError, match="--batch-size 6: must be a multiple of 4, the number of replicas"):
         Distribution(SimpleNamespace(num_replicas_in_sync=4)).check(batches)
 
 

@@ -58,7 +58,7 @@ def test_pictures_are_known_at_another_size(database: Path, tmp_path: Path) -> N
     assert files == {image.path for image in images}
     with (tmp_path / "out" / "patients.csv").open() as file:
         assert list(csv.DictReader(file)) == [{"path": images[2].path, "patient_id": "person1"}]
-    with pytest.raises(OptionError, match="is there already"):
+    with pytest.raises(OptionError, match="already exists"):
         write(database, images, tmp_path / "out")
 
 

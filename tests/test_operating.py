@@ -301,7 +301,7 @@ def test_an_evaluation_shows_the_rule_its_figures_and_a_broken_promise(capsys: p
     assert "48 of 600 images are referred (8.0 %); 97.8 % of what is called is right" in shown
     assert "warning" not in shown
     show_evaluated_point(evaluated(record, OperatingFigures(300, 230, 30, 0, 0, 0)))
-    assert "warning: more COVID-19 is missed than was promised" in capsys.readouterr().out
+    assert "warning: more COVID-19 images are missed than promised" in capsys.readouterr().out
 
 
 def test_one_image_is_not_counted_as_several(capsys: pytest.CaptureFixture[str]) -> None:

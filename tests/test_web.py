@@ -68,7 +68,7 @@ def test_the_folder_holds_the_page_two_models_and_phantoms(
     # A bundle of its own, which the command line reads too.
     assert len(read_bundle(tmp_path / "page" / "model")) == 2
     again = cli("web", "--bundle", web_bundle, "--out", tmp_path / "page")
-    assert again.code == 2 and "is there already" in again.err
+    assert again.code == 2 and "already exists" in again.err
 
 
 def test_other_content_is_another_version(cli: Cli, web_bundle: Path, stand_in: Path, tmp_path: Path) -> None:

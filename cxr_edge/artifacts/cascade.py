@@ -74,8 +74,8 @@ def require_fit_together(small: Artifact, full: Artifact) -> None:
     ):
         if ours != theirs:
             raise ArtifactError(
-                f"{small.path} and {full.path} have two {what}, {ours} and {theirs}; a cascade takes two models of the "
-                "same labels, reading and split, so that neither has seen the other's test images"
+                f"{small.path} and {full.path} have different {what} ({ours}; {theirs}); a cascade needs models of the "
+                "same labels, image reading and split, so that neither has seen the other's test images"
             )
     counts = [0 if own.reference is None else len(own.reference.keras) for own in (small, full)]
     if 0 in counts or counts[0] != counts[1]:

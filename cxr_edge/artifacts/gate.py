@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.errors import OptionError
+from cxr_edge.option import flag_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Gate:
         """Raises OptionError for a share outside 0..1."""
         for name, value in asdict(self).items():
             if not 0 <= value <= 1:
-                raise OptionError(f"--{name.replace('_', '-')} {value}: must be a share from 0 to 1")
+                raise OptionError(f"{flag_of(name)} {value}: must be a share from 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,11 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     try:
         app()
+    except SystemExit as end:
+        # Typer ends an interrupted command with its status, and without a word.
+        if isinstance(end.__context__, typer.Exit) and isinstance(end.__context__.__cause__, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+        raise
     except CxrEdgeError as error:
         _show_error(error)
         sys.exit(error.exit_code)

@@ -47,8 +47,10 @@ _Output = Annotated[
 def command(
     small: _Small,
     full: _Full,
-    quantize: Annotated[OneQuantization, typer.Option("--quantize", help="Of both files.")] = USUAL_QUANTIZATION,
-    format: Annotated[OneFormat, typer.Option("--format", help="Of both files.")] = USUAL_FORMAT,
+    quantize: Annotated[
+        OneQuantization, typer.Option("--quantize", help="Quantization of both files.")
+    ] = USUAL_QUANTIZATION,
+    format: Annotated[OneFormat, typer.Option("--format", help="Format of both files.")] = USUAL_FORMAT,
     min_agreement: _Agreement = 0.995,
     min_shifted_agreement: _Shifted = 0.9,
     output: _Output = None,

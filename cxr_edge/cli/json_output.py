@@ -37,6 +37,7 @@ def _standard_output() -> Iterator[Path]:
         os.dup2(kept, 1)
         os.close(kept)
         if result.is_file():
-            stdout.write(result.read_text(encoding="utf-8"))
+            # JSON is UTF-8, whatever the terminal's encoding.
+            stdout.buffer.write(result.read_bytes())
             stdout.flush()
         shutil.rmtree(folder, ignore_errors=True)

@@ -20,6 +20,7 @@ def command(
     """Draw a data set of synthetic chest X-rays in three classes."""
     from cxr_edge.console import progress_bar
     from cxr_edge.errors import DataError
+    from cxr_edge.files import replacing
     from cxr_edge.phantoms.data_set import contact_sheet, write_phantoms
     from cxr_edge.phantoms.drawing import LABELS
     from cxr_edge.reporting.terminal.tables import show
@@ -30,5 +31,6 @@ def command(
     with progress_bar("drawing phantoms", len(LABELS) * images) as bar:
         write_phantoms(folder, images, size, seed, bar.tick)
     if sheet is not None:
-        contact_sheet(seed=seed).save(sheet, format="PNG")
+        with replacing(sheet) as temporary:
+            contact_sheet(seed=seed).save(temporary, format="PNG")
     show(f"{folder}: {counted(images, 'image')} of {size} x {size} pixels in each of {', '.join(LABELS)}")

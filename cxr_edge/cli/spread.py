@@ -63,7 +63,7 @@ def spread_declared(parameter: str, kind: Callable[[], type[Any]]) -> Callable[[
 
 
 def _declared_options(kind: type[Any]) -> _Spread:
-    # Needed by `train` alone.
+    # Needed by `train` and `shrink` alone.
     from cxr_edge.option import declared, flag_of
 
     options, declarations = [], declared(kind)

@@ -17,7 +17,7 @@ from cxr_edge.processors import usable_cores
 
 def _changed(root: Path, items: Sequence[str]) -> DataError:
     return DataError(
-        f"{root}: {len(items)} images are missing or changed since the split was written, the first is {items[0]}; put "
+        f"{root}: images are missing or changed since the split was written: {len(items)}, such as {items[0]}; put "
         "them back, or train a new run on the data as it is now"
     )
 
@@ -46,7 +46,7 @@ def is_decoded(split: Split, part: str, size: int) -> bool:
 
 
 def decoded(split: Split, part: str, size: int, on_image: Callable[[], None] | None = None) -> DecodedImages:
-    """The images of one part of a split, `[N, size, size, 1]`, in the order of `split.part(part)`.
+    """The uint8 images of one part of a split, `[N, size, size, 1]`, in the order of `split.part(part)`.
 
     Raises:
         DataError: images cannot be decoded, or changed since the split was written.
@@ -56,6 +56,9 @@ def decoded(split: Split, part: str, size: int, on_image: Callable[[], None] | N
     _check_unchanged(split.root, items)
     store = ImageStore(size, split.resize)
     lacking = [items[index] for index in store.lacks([item.sha256 for item in items])]
+    if on_image is not None:
+        for _ in range(len(items) - len(lacking)):
+            on_image()
     if lacking:
         digests, bad = store.add([split.root / item.path for item in lacking], on_image)
         refuse(bad, len(items))

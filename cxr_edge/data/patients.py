@@ -73,8 +73,8 @@ def _nobody(tags: dict[int, PatientTags], labels: Sequence[int]) -> dict[tuple[s
         images[labels[index]] += 1
         shares[labels[index], own.patient] += 1
         sexes[own.patient].add(own.sex)
-    reasons = {patient: "with one for both sexes" for patient, known in sexes.items() if {"F", "M"} <= known}
+    reasons = {patient: "with one ID for both sexes" for patient, known in sexes.items() if {"F", "M"} <= known}
     for (label, patient), count in shares.items():
         if count > 1 and 2 * count > images[label]:
-            reasons[patient] = "with one for more than half of a class"
-    return {**reasons, **{patient: "without one" for patient in sexes if not patient[0]}}
+            reasons[patient] = "with one ID for more than half of a class"
+    return {**reasons, **{patient: "without an ID" for patient in sexes if not patient[0]}}

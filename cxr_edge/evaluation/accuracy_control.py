@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cxr_edge.errors import OptionError
+from cxr_edge.evaluation.demands import SLACK
 from cxr_edge.intervals import Interval
 from cxr_edge.records import FIGURE
-
-#: A rounding error in a subtraction must not decide over one image more or less.
-_SLACK = 1e-9
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class Losses:
 
     def meet(self, demand: AccuracyDemand) -> bool:
         """Whether the demand is met, by the figures themselves: a few hundred images cannot prove it."""
-        return self.excess(demand) <= _SLACK
+        return self.excess(demand) <= SLACK
 
     def __str__(self) -> str:
         return "; ".join(

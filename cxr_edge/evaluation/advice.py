@@ -12,7 +12,7 @@ from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 
 @dataclass(frozen=True)
 class Advice:
-    """The compared labels (`VerifiedArtifact.label`), the recommended one, and the reason in one sentence."""
+    """The compared artifacts, the label (`VerifiedArtifact.label`) of the recommended one, and the reason."""
 
     compared: tuple[VerifiedArtifact, ...]
     advised: str

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from cxr_edge.artifacts.cascade import is_unsure
 from cxr_edge.errors import GateError
-from cxr_edge.evaluation.binomial import CONFIDENCE, clopper_pearson_upper, fewest_images
+from cxr_edge.evaluation.binomial import CONFIDENCE, clopper_pearson_upper
 from cxr_edge.evaluation.operating import OperatingPoint, shown
 from cxr_edge.evaluation.operating_fit import LEAST_CALLED, just_above
-from cxr_edge.evaluation.operating_record import OperatingRecord, rounded_down
+from cxr_edge.evaluation.operating_record import OperatingRecord, rounded_down, too_few_images
 from cxr_edge.evaluation.promise import Promise, PromiseKind
 from cxr_edge.records import JsonObject, from_json
 
@@ -78,7 +78,7 @@ class CascadeFit:
             caught = rounded_down(1 - self.missed.at_most)
             parts.append(f"at least {caught} % of the sensitive class are called or referred ({self.missed.kind})")
         return (
-            f"promised of new images of the same kind ({100 * CONFIDENCE:.0f} % confidence, "
+            f"promised for new images of the same kind ({100 * CONFIDENCE:.0f} % confidence, "
             f"{self.validation.images} validation images): {', '.join(parts)}"
         )
 
@@ -90,7 +90,7 @@ class CascadeFit:
         demands += [("an agreement", " under each shift", own.differing) for own in self.shifts[:1]]
         return (
             *(
-                _too_few(what, which, promise)
+                too_few_images(what, f"validation images{which}", promise)
                 for what, which, promise in demands
                 if promise is not None and promise.kind is PromiseKind.BEST_AVAILABLE
             ),
@@ -107,14 +107,6 @@ class CascadeFit:
             f'of other answers under "{worst.shift}" (without shifts, the threshold would be '
             f"{shown(self.unshifted_threshold)} %); a small model that was distilled on such images costs less",
         )
-
-
-def _too_few(what: str, which: str, promise: Promise) -> str:
-    takes = f"; it takes {fewest_images(promise.demanded)} of them" if promise.demanded > 0 else ""
-    return (
-        f"{what} of {shown(1 - promise.demanded)} % was demanded; with {promise.images} validation images{which}, "
-        f"at most {rounded_down(1 - promise.at_most)} % can be promised{takes}"
-    )
 
 
 #: The share of unshifted images that go on to the full model above which a cascade is called slow.
@@ -214,7 +206,7 @@ def _nothing_answered(images: int, unshifted: float, alone: Mapping[str, tuple[f
         where, option = f' under "{worst}"', "--min-shifted-agreement"
     return (
         f"no threshold keeps what is demanded: on {images} validation images{where}, the small model errs where it is "
-        "most confident, and the full one would answer all; take a small model that is nearer to the full one, or "
+        "most confident, and the full one would answer all; use a small model that is closer to the full one, or "
         f"lower {option}"
     )
 

@@ -11,24 +11,24 @@ from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.intervals import Interval
 
 #: A rounding error in a subtraction must not decide over one image more or less.
-_SLACK = 1e-9
+SLACK = 1e-9
 
 
 def at_least(name: str, figure: Interval, limit: float, condition: str | None = None) -> Demand:
     """Failed if the share misses its limit, passed if its lower bound meets it, otherwise undecided: too few images."""
     assert figure.value is not None and figure.low is not None
-    missed, proven = figure.value < limit - _SLACK, figure.low >= limit - _SLACK
+    missed, proven = figure.value < limit - SLACK, figure.low >= limit - SLACK
     return Demand(name, figure.value, limit, figure.low, _verdict(missed, proven), condition)
 
 
 def at_most(name: str, value: float, limit: float, bound: float) -> Demand:
     """The same for a drop and its upper bound."""
-    return Demand(name, value, limit, bound, _verdict(value > limit + _SLACK, bound <= limit + _SLACK))
+    return Demand(name, value, limit, bound, _verdict(value > limit + SLACK, bound <= limit + SLACK))
 
 
 def not_proven_above(name: str, value: float, limit: float, bound: float, condition: str) -> Demand:
     """A loss fails only if it is also significantly above 0: a single flip among few images is no drift."""
-    missed = value > limit + _SLACK and bound > 0
+    missed = value > limit + SLACK and bound > 0
     return Demand(name, value, limit, bound, _verdict(missed, not missed), condition)
 
 

@@ -11,7 +11,7 @@ from cxr_edge.evaluation.binomial import CONFIDENCE, clopper_pearson_upper, fewe
 from cxr_edge.evaluation.operating import shown
 from cxr_edge.evaluation.operating_figures import OperatingFigures
 from cxr_edge.evaluation.operating_fit import MOST_REFERRED, FittedPoint
-from cxr_edge.evaluation.promise import PromiseKind
+from cxr_edge.evaluation.promise import Promise, PromiseKind
 from cxr_edge.records import INLINE, JsonObject, from_json
 
 #: The fewest images that can promise a sensitivity of 95 % at all. With fewer, each image moves the promise by
@@ -51,11 +51,7 @@ class OperatingRecord:
     def _too_few(self) -> str | None:
         label, missed = self.fitted.point.sensitive_class, self.fitted.missed
         if missed.kind is PromiseKind.BEST_AVAILABLE:
-            takes = f"; it takes {fewest_images(missed.demanded)} of them" if missed.demanded > 0 else ""
-            return (
-                f"a sensitivity of {shown(1 - missed.demanded)} % was demanded; with {missed.images} {label} images, "
-                f"at most {rounded_down(1 - missed.at_most)} % can be promised{takes}"
-            )
+            return too_few_images("a sensitivity", f"{label} images", missed)
         if missed.images < FEW_IMAGES:
             return f"only {missed.images} {label} images support its sensitivity; at least {FEW_IMAGES} are recommended"
         return None
@@ -84,6 +80,21 @@ class OperatingRecord:
 def operating_record_of(value: JsonObject | None) -> OperatingRecord | None:
     """From the `operating_point` of an artifact's metadata; None if it has none, or one without a promise."""
     return None if value is None or "basis" not in value else from_json(OperatingRecord, value)
+
+
+def too_few_images(what: str, images: str, promise: Promise) -> str:
+    """Why less is promised than was demanded.
+
+    Args:
+        what: the share that was demanded, such as `a sensitivity`.
+        images: what the promise rests on, such as `COVID-19 images`.
+        promise: of the kind `BEST_AVAILABLE`.
+    """
+    takes = f"; it takes {fewest_images(promise.demanded)} of them" if promise.demanded > 0 else ""
+    return (
+        f"{what} of {shown(1 - promise.demanded)} % was demanded; with {promise.images} {images}, "
+        f"at most {rounded_down(1 - promise.at_most)} % can be promised{takes}"
+    )
 
 
 def rounded_down(share: float) -> str:

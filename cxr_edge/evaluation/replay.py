@@ -73,7 +73,7 @@ def replay(selection: Selection, runtimes: Sequence[Runtime] | None, threads: in
 
     Raises:
         ArtifactError: an artifact has no reference outputs, or no runtime reads any of them.
-        MissingDependencyError: no runtime is installed.
+        MissingDependencyError: a named runtime is not installed.
     """
     results, missing = [], [f"{name}: is missing" for name in selection.absent]
     pairs: list[tuple[Artifact, Runtime]] = []
@@ -83,7 +83,10 @@ def replay(selection: Selection, runtimes: Sequence[Runtime] | None, threads: in
         except MissingDependencyError as error:
             missing.append(f"{artifact.name}: {error}")
             continue
-        pairs += [(artifact, runtime) for runtime in able if artifact.format in runtime.formats]
+        own = [(artifact, runtime) for runtime in able if artifact.format in runtime.formats]
+        pairs += own
+        if not own:
+            missing.append(f"{artifact.name}: none of the named runtimes reads it")
     with Trial() as trial:
         for artifact, runtime in pairs:
             require_files_known(trial, artifact, runtime)

@@ -23,6 +23,7 @@ from cxr_edge.evaluation.operating_record import OperatingRecord, operating_reco
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.exporting.verify import Probabilities, Reference, preferred_session, reference_of
 from cxr_edge.files import new_folder, sha256_of
+from cxr_edge.option import flag_of
 from cxr_edge.progress import Stage, silently
 from cxr_edge.records import to_json
 from cxr_edge.reporting.card.card import update_card
@@ -44,7 +45,7 @@ class CascadeOptions:
     def __post_init__(self) -> None:
         for name in ("min_agreement", "min_shifted_agreement"):
             if not 0 < (share := getattr(self, name)) <= 1:
-                raise OptionError(f"--{name.replace('_', '-')} {share}: a share above 0 and up to 1 is needed")
+                raise OptionError(f"{flag_of(name)} {share}: must be a share above 0 and at most 1")
 
     @property
     def demands(self) -> CascadeDemands:

@@ -12,17 +12,17 @@ def limits(config: RunConfig) -> list[str]:
     total = sum(config.images.values())
     known = [
         f"The patients of {config.images_with_patient} of {total} images are known to the split; of the "
-        "others, pictures of one patient may lie on both sides of it, which flatters every figure here.",
+        "others, images of one patient may be on both sides of it, which makes every figure here too optimistic.",
     ]
     if source := config.options.hold_out_source:
         known.append(f"All test images come from one source, {source}, that no training image comes from.")
     else:
         known.append(
-            "Test images come from the same collection as training images. Other hospitals and devices were not tried."
+            "Test images come from the same collection as training images. Other hospitals and devices were not tested."
         )
     if leaks := config.leaks:
         known.append(
-            f"The data came split, and {len(leaks)} patients or images lie in several parts; run.json lists them."
+            f"The data was already split; {len(leaks)} of its patients or images are in several parts (see run.json)."
         )
     if skipped := config.skipped:
         known.append(

@@ -88,7 +88,7 @@ def within_macs(shapes: Sequence[Shape], importance: Importance, full: int, shar
     within = [network for network in narrowed if network is not None]
     if not within:
         raise OptionError(
-            f"--macs {share}: at {shapes[0].image_size} px the network would be too narrow; take more, or fewer pixels"
+            f"--macs {share}: at {shapes[0].image_size} px the network is too narrow; raise it or lower --image-size"
         )
     return within
 
@@ -131,7 +131,7 @@ def within_latency(
         fastest = min((own for search in searches for own in search.measured), key=lambda own: own.share)
         raise OptionError(
             f"--latency {share}: the fastest network takes {fastest.share:.3f} of the teacher's latency "
-            f"({fastest.shape}); take more, or fewer pixels"
+            f"({fastest.shape}); raise it, or lower --image-size"
         )
     return within
 

@@ -51,7 +51,7 @@ def _kernel(kernel: NDArray[np.float32], reads: NDArray[np.int64], writes: NDArr
 
 
 def take_statistics_anew(model: keras.Model, batches: Batches, steps: int) -> None:
-    """Set the statistics of the batch norms to those of training images: with channels removed, others come out."""
+    """Recompute the batch norms' statistics on training images: removing channels changes them."""
 
     @tf.function  # type: ignore[untyped-decorator]
     def step(images: tf.Tensor) -> None:

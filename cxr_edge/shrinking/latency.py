@@ -101,7 +101,7 @@ class Stopwatch:
             measure(candidates, np.arange(IMAGES, dtype=np.uint8), QUERIES, SECONDS, partial(tick, ""))
             noise = judge_noise([candidate.figures().spread for candidate in candidates], before, read_clock())
         if noise.noisy:
-            raise GateError(f"--latency: {noise_remark(noise)}; stop what else runs here, or take --macs")
+            raise GateError(f"--latency: {noise_remark(noise)}; stop other programs on this machine, or use --macs")
         self._spread = max(self._spread, noise.spread)
 
     def record(self, share: Interval) -> MeasuredLatency:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from cxr_edge.runs.network import Network, macs_of
 from cxr_edge.shrinking.importance import Importance
 
-#: Widths are multiples of it: integer kernels compute so many output channels at a time, and pad the rest.
+#: Widths are multiples of this: integer kernels compute this many output channels at a time, and pad the rest.
 MULTIPLE = 16
-#: Of a group at least this share stays, so that no convolution becomes the neck of the network.
+#: At least this share of each group stays, so that no convolution becomes a bottleneck.
 LEAST_SHARE = 0.25
 #: The channels that stay, by group, in their order.
 Kept = Mapping[str, NDArray[np.int64]]

@@ -10,8 +10,8 @@ from cxr_edge.training.backend import keras, tf
 class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
     """Keras's Adam, computed by TensorFlow's own kernel.
 
-    Keras composes each variable's step of some twenty operations, which are half of the time that it takes to trace a
-    training step of Xception. Its options and its state, in checkpoints as well, are the same.
+    Keras composes each variable's step from some twenty operations, which take half of the time needed to trace a
+    training step of Xception. Its options and its state are the same, including in checkpoints.
     """
 
     def update_step(self, gradient: Any, variable: Any) -> None:

@@ -1,7 +1,7 @@
 """Augmentation suitable for chest X-rays: what another patient, another device or another archive would have changed.
 
 Position, exposure, the display curve, sharpness, noise, JPEG and borders. No flip: the heart has a side. Without the
-last four, a network that reads 98 % of its test images correctly may read 10 % of them when a little noise is added.
+last four, a network that reads 98 % of its test images correctly may read 10 % with a little noise added.
 """
 
 from __future__ import annotations

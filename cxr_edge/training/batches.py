@@ -53,8 +53,8 @@ class Batches:
     def epoch(self, number: int, share: Share = WHOLE) -> Any:
         """The batches of an epoch, which depend only on the seed and the number, resumed or not.
 
-        Images of a rare class come several times per epoch, each time augmented otherwise; of a frequent one, some come
-        in the next. Images without a label come once.
+        Images of a rare class come several times per epoch, each time augmented differently; some of a frequent class
+        wait for a later epoch. Images without a label come once.
 
         Args:
             number: from 0.

@@ -18,6 +18,7 @@ _EXAMPLE = '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "work
 #: How long workers wait for each other at the start: a scheduler may start one minutes after another.
 CONNECT_SECONDS = 300.0
 _RETRY_SECONDS = 0.5
+_LAST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Cluster:
                 if time.monotonic() >= end:
                     raise RunError(
                         f"worker {self.index} of {len(self.workers)}: cannot reach {', '.join(missing)} within "
-                        f"{seconds:.0f} s; see that each worker is started, with the same cluster in {VARIABLE}, and "
-                        "that no firewall is between them"
+                        f"{seconds:.0f} s; check that every worker is running with the same cluster in {VARIABLE}, and "
+                        "that no firewall separates them"
                     )
                 time.sleep(_RETRY_SECONDS)
 
@@ -71,14 +72,14 @@ def cluster_of_environment() -> Cluster:
         for address in workers:
             _port(address)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise OptionError(f"{VARIABLE} describes no cluster ({error}); it should be such as {_EXAMPLE}") from None
+        raise OptionError(f"{VARIABLE} does not describe a cluster ({error}); it should look like {_EXAMPLE}") from None
     return Cluster(workers, index)
 
 
 def _port(address: str) -> int:
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ValueError(f"{address} is no host:port")
+    if not host or not port.isdigit() or int(port) > _LAST_PORT:
+        raise ValueError(f"{address} is not host:port")
     return int(port)
 
 

@@ -110,7 +110,7 @@ def teacher_model(student: Student) -> keras.Model:
     teacher = Run(Path(student.teacher))
     model = load_classifier(teacher)
     if sha256_of(teacher.model_file) != student.teacher_sha256:
-        raise RunError(f"{teacher.model_file}: is not the model that the student was made from; make it again")
+        raise RunError(f"{teacher.model_file}: not the model that the student was made from; make the student again")
     return model
 
 
@@ -124,7 +124,7 @@ def distillation_batches(config: RunConfig, split: Split, size: int) -> Batches:
     digests = unlabelled_images([Path(folder) for folder in student.unlabelled], split, size)
     if unlabelled_sha256(digests) != student.unlabelled_sha256:
         raise DataError(
-            f"{', '.join(student.unlabelled)}: holds other images than when the student was started; put them back, "
+            f"{', '.join(student.unlabelled)}: images changed since the student was started; put them back, "
             "or make a new student"
         )
     labelled = [item.sha256 for item in split.part("train")]

@@ -124,7 +124,10 @@ class Phase:
         loss, accuracy = (float(figures[name][-1]) if name in figures else 0.0 for name in ("loss", "accuracy"))
         validation = self.validate()
         if not np.isfinite([loss, accuracy, validation.loss, validation.score]).all():
-            raise RunError(f"{title}: the training diverged, its loss is not a number; use a lower learning rate")
+            raise RunError(
+                f"{title}: the training diverged, its loss is not a number; start a new run with a lower "
+                "--learning-rate"
+            )
         return Epoch(
             phase=self.name,
             epoch=number,

@@ -72,6 +72,6 @@ def _explained() -> Iterator[None]:
             yield
     except Exception as error:
         raise RunError(
-            f"MLflow at {mlflow.get_tracking_uri()}: {first_line(error)}; set MLFLOW_TRACKING_URI to your server, and "
-            "resume a training that had begun with cxr-edge train --resume"
+            f"MLflow at {mlflow.get_tracking_uri()}: {first_line(error)}; set MLFLOW_TRACKING_URI to your server; "
+            "if the training had already begun, resume it with cxr-edge train --resume"
         ) from None

@@ -54,7 +54,7 @@ class Distribution:
         """Raises OptionError if the batch cannot be cut into equal parts."""
         if batches.size % self.replicas:
             raise OptionError(
-                f"--batch-size {batches.size}: {self.replicas} replicas train at once; choose a multiple of that"
+                f"--batch-size {batches.size}: must be a multiple of {self.replicas}, the number of replicas"
             )
 
     def epoch(self, batches: Batches, number: int) -> Any:

@@ -152,8 +152,8 @@ def _cascade_remark(record: BenchRecord, row: Row) -> str:
     base = record.baseline_of(row)
     return (
         f"{row.id}: {percent(row.escalated)} % of the queries went on to the full model; mean "
-        f"{_milliseconds(row.mean_ms)} ms, worst {_milliseconds(row.worst_ms)}, against {_milliseconds(base.mean_ms)} "
-        f"and {_milliseconds(base.worst_ms)} of {base.id}. Speed is by means here: a median hides the slow images"
+        f"{_milliseconds(row.mean_ms)} ms, worst {_milliseconds(row.worst_ms)}, versus {_milliseconds(base.mean_ms)} "
+        f"and {_milliseconds(base.worst_ms)} for {base.id}. Speed compares means here: a median hides slow images"
     )
 
 

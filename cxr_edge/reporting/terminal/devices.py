@@ -21,5 +21,5 @@ def _state(row: Device) -> str:
     if row.missing is not None:
         return row.missing
     if row.in_software:
-        return f"in software, not a GPU: {row.gpu} computes on the CPU, which checks results, not speed"
+        return f"software only: {row.gpu} computes on the CPU, good for checking results but not speed"
     return "ready" if row.gpu is None else f"ready: {row.gpu}"

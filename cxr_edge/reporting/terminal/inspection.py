@@ -64,7 +64,7 @@ def show_inspection(inspection: Inspection) -> None:
 
 def _metadata_rows(metadata: ArtifactMetadata | None) -> list[list[str]]:
     if metadata is None:
-        return [["metadata", "none of cxr-edge's: written by another tool"]]
+        return [["metadata", "none from cxr-edge: written by another tool"]]
     rows = [
         ["quantization", metadata.quantization],
         ["labels", ", ".join(metadata.labels)],

@@ -35,7 +35,7 @@ def show_evaluated_point(evaluated: EvaluatedPoint) -> None:
         )
     show(f"  {_referred(figures)}")
     if record and record.broken_on(figures):
-        show(f"warning: more {label} is missed than was promised: these images are not like those it was fitted on")
+        show(f"warning: more {label} images are missed than promised: these images differ from those it was fitted on")
 
 
 def _referred(figures: OperatingFigures) -> str:

@@ -33,7 +33,7 @@ def show(text: str) -> None:
 
 def machine_line(machine: Machine) -> str:
     """A machine in one line."""
-    sets = ", ".join(machine.instruction_sets) or "no instruction set for int8 known"
+    sets = ", ".join(machine.instruction_sets) or "no known int8 instruction set"
     size = f", {machine.memory_bytes / 2**30:.1f} GiB" if machine.memory_bytes else ""
     return f"{machine.cpu} ({sets}), {machine.cores} cores{size}, {machine.system}"
 

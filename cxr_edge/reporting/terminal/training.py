@@ -121,7 +121,7 @@ def _remarks(config: RunConfig) -> Iterator[str]:
         yield f"warning: {counted(count, 'DICOM image')}: {warning}"
     if leaks := config.leaks:
         named = ", ".join(leaks[:5]) + (f" and {len(leaks) - 5} more" if len(leaks) > 5 else "")
-        yield f"warning: the parts of the data overlap: {len(leaks)} images or patients are in several: {named}"
+        yield f"warning: the parts of the data overlap; images or patients in several parts: {len(leaks)} ({named})"
     if config.repeated:
         sides = "" if config.given_parts else "; copies stay in one part of the split"
         yield f"  {counted(config.repeated, 'picture is', 'pictures are')} in the data more than once{sides}"

@@ -11,7 +11,7 @@ from cxr_edge.updates.install import Installed
 
 def show_in_force(installed: Installed, into: Path) -> None:
     """Print which bundle is active now, and how to return to the previous one."""
-    show(f"active: {installed.release or 'a bundle that nobody released'}, {installed.folder}")
+    show(f"active: {installed.release or 'an unreleased bundle'}, {installed.folder}")
     if installed.previous is not None:
         show(f"previous: {installed.previous}; cxr-edge rollback {into} returns to it")
     show(NOTICE)
