@@ -21,7 +21,7 @@ from cxr_edge.evaluation.shifts import SUITE, Shift
 from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.records import from_json, to_json
 from cxr_edge.statistics.agreement import compare_conditions, judge_conditions, scored_conditions
-from cxr_edge.statistics.intervals import sign_test
+from cxr_edge.statistics.intervals import paired_difference, sign_test
 from cxr_edge.statistics.parity import parity, with_conditions
 
 LABELS = DEFAULT_LABELS
@@ -179,6 +179,12 @@ def test_signal_to_noise_is_that_of_the_logits_whatever_the_temperature() -> Non
     assert np.ptp(centred_logits(softmax(np.array([[30.0, 0.0, 0.0]])))) == pytest.approx(30, abs=0.01)
     steps = np.round(softmax(logits) * 256) / 256
     assert np.ptp(centred_logits(steps, INT8_FLOOR), axis=1).max() < 6.3
+
+
+def test_one_image_bounds_nothing() -> None:
+    for right in (True, False):
+        difference = paired_difference(np.array([True]), np.array([right]))
+        assert (difference.value, difference.low, difference.high) == (right - 1, -1, 1)
 
 
 def test_the_sign_test_is_one_sided_and_exact() -> None:

@@ -23,7 +23,10 @@ def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Pa
         return PairedDifference(None, None, None, None)
     difference = second.astype(np.float64) - first
     low = high = float(difference.mean())
-    if difference.any():
+    if len(difference) == 1:
+        # One image bounds nothing.
+        low, high = -1.0, 1.0
+    elif difference.any():
         resampled = stats.bootstrap(
             (difference,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=0
         )
