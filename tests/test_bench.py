@@ -23,6 +23,7 @@ from cxr_edge.benchmarking.noise import judge_noise, read_clock
 from cxr_edge.benchmarking.ratios import paired_ratio, ratio_interval
 from cxr_edge.benchmarking.startup import DidNotStart, startup
 from cxr_edge.benchmarking.throughput import throughput
+from cxr_edge.errors import ProviderError
 from cxr_edge.phantoms.drawing import draw_phantom
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import every_runtime
@@ -73,6 +74,31 @@ def test_throughput_uses_every_core_it_is_given() -> None:
     assert rate.how == "4 x 1 thread"
 
 
+def test_every_image_has_its_turn_in_throughput() -> None:
+    seen: list[int] = []
+
+    class Watcher(Sleeper):
+        def run(self, images: np.ndarray) -> np.ndarray:
+            seen.extend(images[:, 0, 0, 0].tolist())
+            return super().run(images)
+
+    images = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.uint8)
+    throughput(lambda threads: Watcher(0.001), images, cores=1, seconds=0.1, batches=False)
+    assert set(seen) == set(range(20))
+    seen.clear()
+    throughput(lambda threads: Watcher(0.001), images, cores=1, seconds=0.1, batches=True)
+    assert set(seen[-5 * 8 :]) == set(range(20))
+
+
+def test_an_error_while_throughput_is_measured_ends_it() -> None:
+    class Dying(Sleeper):
+        def run(self, images: np.ndarray) -> np.ndarray:
+            raise ProviderError("onnx:cuda: its process has died")
+
+    with pytest.raises(ProviderError, match="has died"):
+        throughput(lambda threads: Dying(0.001), IMAGES, cores=2, seconds=0.1, batches=False)
+
+
 @pytest.mark.slow
 def test_the_folder_is_decoded_while_it_is_classified(tmp_path: Path) -> None:
     files = [tmp_path / f"{index}.png" for index in range(12)]
@@ -95,9 +121,11 @@ def test_sample_files_are_what_hospitals_hand_out(tmp_path: Path) -> None:
 
 def test_energy_is_what_the_counters_say(tmp_path: Path) -> None:
     assert energy_meter(tmp_path) is None
-    for name, value in (("intel-rapl:0", 5_000_000), ("intel-rapl:0:0", 1), ("intel-rapl:1", 9_000_000)):
-        zone = tmp_path / "class" / "powercap" / name
+    zones = (("0", "package-0", 5_000_000), ("0:0", "core", 1), ("1", "package-1", 9_000_000), ("2", "psys", 20))
+    for number, name, value in zones:
+        zone = tmp_path / "class" / "powercap" / f"intel-rapl:{number}"
         zone.mkdir(parents=True)
+        (zone / "name").write_text(f"{name}\n")
         (zone / "energy_uj").write_text(str(value))
         (zone / "max_energy_range_uj").write_text("10000000")
     meter = energy_meter(tmp_path)

@@ -330,4 +330,9 @@ def _from_files(common: _Bench, files: ImageFiles, winner: _Measured, like: Arti
 
 def _command_line() -> tuple[str, ...]:
     """As typed, but with only the last component of paths: records are shared with other people."""
-    return ("cxr-edge", *(Path(word).name if os.sep in word else word for word in sys.argv[1:]))
+
+    def shared(word: str) -> str:
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        return f"{option}{equals}{Path(value).name if os.sep in value else value}"
+
+    return ("cxr-edge", *map(shared, sys.argv[1:]))

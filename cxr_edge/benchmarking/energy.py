@@ -82,8 +82,9 @@ class RailMeter:
 def energy_meter(system: Path = Path("/sys")) -> EnergyMeter | None:
     """This machine's meter; None if it has none, or this user may not read it."""
     try:
-        # A zone `intel-rapl:0` is a package; `intel-rapl:0:0` is a part of it.
-        packages = [path for path in sorted(system.glob("class/powercap/intel-rapl:*")) if path.name.count(":") == 1]
+        # A zone named package-0 is a processor; there may be one of the whole platform, psys, which includes it.
+        zones = sorted(system.glob("class/powercap/intel-rapl:*"))
+        packages = [zone for zone in zones if (zone / "name").read_text(encoding="utf-8").startswith("package")]
         if packages:
             return RaplMeter(packages)
         for label in sorted(system.glob("bus/i2c/drivers/ina3221/*/hwmon/hwmon*/in*_label")):

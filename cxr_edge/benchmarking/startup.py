@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,17 +50,20 @@ def startup(artifact: Path, runtime: str, threads: int, image: Path, repeats: in
     starts = []
     for _ in range(repeats):
         start = time.perf_counter()
-        with subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            answer = process.stdout.readline()
-            seconds = time.perf_counter() - start
-            _, err = process.communicate()
-        # A driver may crash at process exit; an answer given before that stands.
-        if not answer.strip():
-            lines = err.strip().splitlines() or [f"exit status {process.returncode}"]
-            return DidNotStart(lines[-1][:200])
+        # Not a pipe, which a driver that prints much would fill.
+        with tempfile.TemporaryFile("w+", errors="replace") as printed:
+            with subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=printed, text=True
+            ) as process:
+                assert process.stdout is not None
+                answer = process.stdout.readline()
+                seconds = time.perf_counter() - start
+                process.communicate()
+            printed.seek(0)
+            # A driver may crash at process exit; an answer given before that stands.
+            if not answer.strip():
+                lines = printed.read().strip().splitlines() or [f"exit status {process.returncode}"]
+                return DidNotStart(lines[-1][:200])
         starts.append({"start_ms": 1000 * seconds, **json.loads(answer)})
     peaks = [each["peak_memory_bytes"] for each in starts if each["peak_memory_bytes"] is not None]
     start_ms, load_ms, first_ms = (

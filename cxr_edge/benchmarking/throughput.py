@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,27 +27,38 @@ class Throughput:
 
 def _rate(work: Callable[[int], int], workers: int, seconds: float) -> float:
     """Images per second of `workers` threads that call `work` for a while; it maps a thread's number to a count of
-    images.
+    images. An error of one of them ends all, and is raised.
     """
     done = [0] * workers
+    errors: list[Exception] = []
     go = threading.Barrier(workers + 1)
     stop = threading.Event()
 
     def loop(number: int) -> None:
-        work(number)
-        go.wait()
-        while not stop.is_set():
-            done[number] += work(number)
+        try:
+            work(number)
+            go.wait()
+            while not stop.is_set():
+                done[number] += work(number)
+        except threading.BrokenBarrierError:
+            return
+        except Exception as error:
+            errors.append(error)
+            go.abort()
+            stop.set()
 
     threads = [threading.Thread(target=loop, args=(number,)) for number in range(workers)]
     for thread in threads:
         thread.start()
-    go.wait()
+    with suppress(threading.BrokenBarrierError):
+        go.wait()
     start = time.perf_counter()
-    time.sleep(seconds)
+    stop.wait(seconds)
     stop.set()
     for thread in threads:
         thread.join()
+    if errors:
+        raise errors[0]
     # Until the last thread has ended: started work counts, and so does its time.
     return sum(done) / (time.perf_counter() - start)
 
@@ -75,19 +88,23 @@ def throughput(
 
     def one_thread_each() -> float:
         loaded = [load(1) for _ in range(workers)]
+        # Each image in turn: a cascade takes longer for some than for others.
+        turns = [itertools.cycle(single[number:] + single[:number]) for number in range(workers)]
 
         def work(number: int) -> int:
-            loaded[number].run(single[number % len(single)])
+            loaded[number].run(next(turns[number]))
             return 1
 
         return _rate(work, workers, seconds)
 
     def in_batches() -> float:
-        batch = np.ascontiguousarray(np.resize(images, (BATCH, *images.shape[1:])))
+        # As many batches as there are images: each image is in as many as any other.
+        rows = np.arange(len(images) * BATCH).reshape(-1, BATCH) % len(images)
+        batches = itertools.cycle([np.ascontiguousarray(images[row]) for row in rows])
         session = load(cores)
 
         def work(number: int) -> int:
-            session.run(batch)
+            session.run(next(batches))
             return BATCH
 
         return _rate(work, 1, seconds)
