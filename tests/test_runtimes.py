@@ -106,6 +106,17 @@ def picture(tmp_path: Path) -> Path:
     return tmp_path / "x.png"
 
 
+def test_a_runtime_that_cannot_be_imported_is_one_clear_error() -> None:
+    runtime = runtime_named("onnx")
+
+    class Broken(type(runtime.adapter)):  # type: ignore[misc]
+        def prepare(self) -> None:
+            raise ImportError("libstdc++.so.6: cannot open shared object file")
+
+    with pytest.raises(ProviderError, match=r"ONNX Runtime: is installed, but cannot be imported \(libstdc"):
+        replace(runtime, adapter=Broken()).prepare()
+
+
 @pytest.mark.slow
 def test_a_runtime_is_added_by_adding_its_file(
     pencil: Path, tiny: Path, picture: Path, cli: Cli, tmp_path: Path

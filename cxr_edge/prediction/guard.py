@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.cascade import Cascade, is_unsure
-from cxr_edge.errors import ArtifactError, first_line
+from cxr_edge.errors import ArtifactError, CxrEdgeError, first_line
 from cxr_edge.evaluation.scoring import require_probabilities
 from cxr_edge.prediction.images import ReadImage
 from cxr_edge.runtimes.base import ArtifactSession
@@ -29,6 +29,7 @@ def answer_to(session: LoadedArtifact, artifact: Artifact, image: ReadImage, hea
 
     Raises:
         ArtifactError: the runtime fails on a file although it loaded, or the outputs are not probabilities.
+        ProviderError: an accelerator's process has died.
     """
     if not isinstance(session, CascadeSession) or not isinstance(artifact, Cascade):
         assert not isinstance(session, CascadeSession)
@@ -48,7 +49,7 @@ def _guarded_run(
     try:
         probabilities, maps = session.explain(pixels) if heatmap else (session.run(pixels), None)
         require_probabilities(probabilities, artifact.path, len(artifact.labels))
-    except ArtifactError:
+    except CxrEdgeError:
         raise
     except Exception as error:
         # The runtimes' own errors derive directly from Exception, or are RuntimeError or ValueError.

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from cxr_edge.artifacts.required_key import required_key
 from cxr_edge.choices import nearest
-from cxr_edge.errors import ArtifactError, MissingDependencyError, OptionError, ProviderError, first_line
+from cxr_edge.errors import (
+    ArtifactError,
+    CxrEdgeError,
+    MissingDependencyError,
+    OptionError,
+    ProviderError,
+    first_line,
+)
 from cxr_edge.processors import usable_cores
 from cxr_edge.structure.check import require_sound
 
@@ -136,13 +143,20 @@ class Runtime:
         return [replace(self, provider=name) for name in names]
 
     def installed(self) -> bool:
-        return importlib.util.find_spec(self.package) is not None
+        # A folder that an uninstalled package left behind is found too, as a namespace without a file.
+        spec = importlib.util.find_spec(self.package)
+        return spec is not None and spec.origin is not None
 
     def prepare(self) -> None:
-        """Import the runtime. Raises MissingDependencyError."""
+        """Import the runtime. Raises MissingDependencyError, ProviderError."""
         if not self.installed():
             raise MissingDependencyError(self.label, self.extra)
-        self.adapter.prepare()
+        try:
+            self.adapter.prepare()
+        except CxrEdgeError:
+            raise
+        except Exception as error:
+            raise ProviderError(f"{self.label}: is installed, but cannot be imported ({first_line(error)})") from None
 
     def missing(self) -> str | None:
         """Why this provider is unavailable here; None if no obstacle is known.

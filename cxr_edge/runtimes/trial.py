@@ -62,9 +62,11 @@ class Trial:
         Raises:
             ArtifactError: the process crashed or did not answer; the runtime cannot read the file; or as
                 `require_loadable`.
+            MissingDependencyError, ProviderError: the runtime cannot be imported.
         """
         if runtime.provider != CPU:
             return
+        runtime.prepare()
         key = _key(sha256 or _sha256(path), runtime)
         if key in _survived:
             return
