@@ -73,6 +73,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         OptionError: `path` already exists and is not an empty folder.
     """
+    if path.resolve() == Path.cwd():
+        raise OptionError(f"{path}: is the current folder, which cannot be replaced; name a new folder")
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise OptionError(f"{path}: already exists; name a new folder")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -143,6 +143,11 @@ def test_an_option_that_would_be_ignored_is_refused(cli: Cli, tmp_path: Path, ti
         (("verify", "--bundle", tiny, "--run", tmp_path), "--bundle and --run both name a bundle"),
         (("predict", "a.png", "--bundle", tiny, "--run", tmp_path), "--bundle and --run both name a bundle"),
         (("verify", "--artifact", tiny / "xception-int8.onnx", "--data", tmp_path), "but only single files were named"),
+        (("verify", "--bundle", tiny, "--replay", "--shift-images", 5), "--shift-images need the Keras model"),
+        (("export", "--explain-int8", "--qat-steps", 5), "leave out the options of the fine-tuning"),
+        (("export", "--quantize", "int8-ptq", "--qat-steps", 5), "nothing is fine-tuned here"),
+        (("web", "--bundle", tiny, "--out", tmp_path / "page", "--port", 9000), "--port needs --serve"),
+        (("bundle", "--bundle", tiny, "--only", "int8", "--output", "."), "is the current folder"),
     ):
         result = cli(*arguments)
         assert (result.code, message in result.err) == (2, True), result.err

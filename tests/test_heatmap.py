@@ -147,6 +147,10 @@ def test_several_images_go_to_a_folder(bundle: Path, picture: Path, cli: Cli, tm
     second = Path(shutil.copy(picture, tmp_path / "other.png"))
     artifact = ["--artifact", bundle / "xception-int8.tflite"]
     assert cli("predict", picture, second, *artifact, "--heatmap", tmp_path / "x.png").code == 2
+    before = picture.read_bytes()
+    overwritten = cli("predict", picture, *artifact, "--heatmap", picture)
+    assert (overwritten.code, picture.read_bytes()) == (2, before)
+    assert "would overwrite the image" in overwritten.err
     assert cli("predict", picture, picture, *artifact, "--heatmap", tmp_path).code == 2
     assert cli("predict", picture, *artifact, "--heatmap", tmp_path / "x.jpg").code == 2
     assert cli("predict", picture, second, *artifact, "--heatmap", tmp_path).code == 0

@@ -188,6 +188,12 @@ def command(
     demand = AccuracyDemand(**asdict(accuracy))
     if explain_int8 and demand.is_stated:
         raise OptionError("--explain-int8 writes no artifact; leave out --max-drop and --max-disagreement")
+    others = gate.demanded() or fine_tuning != FineTuningOptions() or decision_rule != DecisionRuleOptions()
+    if explain_int8 and others:
+        raise OptionError(
+            "--explain-int8 writes no artifact; leave out the options of the fine-tuning, the decision rule and "
+            "the gate"
+        )
     if data is not None and not explain_int8:
         raise OptionError("--data needs --explain-int8: an export is of the run's own data")
     recipe = recipe_of_options(**asdict(artifacts), gate=gate.demanded())

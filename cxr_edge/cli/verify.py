@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cxr_edge.runtimes.selection import Selection
 
 
+#: The most images to compare on: of the training part, and of each part under each shift.
+TRAIN_IMAGES, SHIFT_IMAGES = 300, 60
 _Data = Annotated[
     Path | None,
     typer.Option(
@@ -32,10 +34,19 @@ _Data = Annotated[
     ),
 ]
 _TrainImages = Annotated[
-    int, typer.Option("--train-images", help="Maximum number of training images to compare on.", min=1)
+    int | None,
+    typer.Option(
+        "--train-images", help="Maximum number of training images to compare on.", min=1, show_default=str(TRAIN_IMAGES)
+    ),
 ]
 _ShiftImages = Annotated[
-    int, typer.Option("--shift-images", help="Maximum number of images per part to compare on under each shift.", min=1)
+    int | None,
+    typer.Option(
+        "--shift-images",
+        help="Maximum number of images per part to compare on under each shift.",
+        min=1,
+        show_default=str(SHIFT_IMAGES),
+    ),
 ]
 _Replay = Annotated[
     bool,
@@ -60,8 +71,8 @@ def command(
     bundle: BundleOption = None,
     run: RunOrFoldsOption = None,
     data: _Data = None,
-    train_images: _TrainImages = 300,
-    shift_images: _ShiftImages = 60,
+    train_images: _TrainImages = None,
+    shift_images: _ShiftImages = None,
     replay: _Replay = False,
     runtimes: _Runtimes = None,
     threads: ThreadsOption = None,
@@ -80,19 +91,20 @@ def command(
     from cxr_edge.runtimes.selection import select
 
     if (cross_validation := cross_validation_named(run)) is not None:
-        if artifacts or bundle or data or replay or runtimes or threads:
+        if artifacts or bundle or data or replay or runtimes or threads or train_images:
             raise OptionError(
                 f"{cross_validation} holds folds: only the gate's demands, --shift-images and --json go with it; for "
                 f"the rest, name one, such as --run {cross_validation / 'fold-1'}"
             )
-        _folds(cross_validation, gate.demanded(), shift_images, json)
+        _folds(cross_validation, gate.demanded(), shift_images or SHIFT_IMAGES, json)
         return
     selection = select(artifacts or (), bundle, run)
     folder = selection.folder
     reason = "only single files were named" if folder is None else _without_keras(folder)
     if folder is None or replay or reason is not None:
-        if gate.demanded() or data:
-            what = "the gate's demands need" if gate.demanded() else "--data needs"
+        if gate.demanded() or data or train_images or shift_images:
+            others = "--data needs" if data else "--train-images and --shift-images need"
+            what = "the gate's demands need" if gate.demanded() else others
             raise OptionError(f"{what} the Keras model{f', but {reason}' if reason else '; leave out --replay'}")
         if not replay:
             show(f"{reason}: comparing with the outputs recorded at export instead of the Keras model")
@@ -103,7 +115,8 @@ def command(
             f"--{'runtime' if runtimes else 'threads'} needs --replay; against Keras each format runs on its preferred "
             "runtime, on all cores"
         )
-    _against_keras(folder, gate.demanded(), (train_images, shift_images), data, json)
+    images = train_images or TRAIN_IMAGES, shift_images or SHIFT_IMAGES
+    _against_keras(folder, gate.demanded(), images, data, json)
 
 
 def _against_keras(

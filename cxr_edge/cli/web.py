@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from cxr_edge.web.folder import WrittenPage
 
 
+USUAL_PORT = 8000
+
+
 def command(
     bundle: BundleOption = None,
     run: RunOption = None,
@@ -21,8 +24,11 @@ def command(
     ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Serve the page to browsers on this machine.")] = False,
     port: Annotated[
-        int, typer.Option("--port", help="Port of --serve; 0 takes any free one.", min=0, max=65535)
-    ] = 8000,
+        int | None,
+        typer.Option(
+            "--port", help="Port of --serve; 0 takes any free one.", min=0, max=65535, show_default=str(USUAL_PORT)
+        ),
+    ] = None,
     require_signature: SignatureOption = None,
 ) -> None:
     """Write a bundle as a web page that classifies X-rays in the browser, offline, and sends nothing anywhere.
@@ -40,13 +46,15 @@ def command(
 
     if out is None and not serve:
         raise OptionError("add --out DIR to write the page there, or --serve to open it here")
+    if port is not None and not serve:
+        raise OptionError("--port needs --serve")
     models = models_for_browsers(artifacts_of_bundle(find_bundle(bundle, run)))
     page = built_page()
     with tempfile.TemporaryDirectory() as temporary:
         written = write_page(page, models, out or Path(temporary) / "page")
         show_page(written, kept=out is not None)
         if serve:
-            _serve(written, port)
+            _serve(written, USUAL_PORT if port is None else port)
 
 
 def _serve(written: WrittenPage, port: int) -> None:

@@ -91,7 +91,7 @@ def replay(selection: Selection, runtimes: Sequence[Runtime] | None, threads: in
         for artifact, runtime in pairs:
             require_files_known(trial, artifact, runtime)
     for artifact, runtime in pairs:
-        session = load_artifact(artifact, runtime, threads or usable_cores())
+        session = load_artifact(artifact, runtime, usable_cores() if threads is None else threads)
         score = partial(score_images, session, name=artifact.path)
         results.append(replay_artifact(artifact, score, runtime.title))
     if not results:

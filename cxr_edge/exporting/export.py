@@ -78,6 +78,8 @@ class ExportOptions:
             raise OptionError(f"--sensitivity {self.sensitivity}: must be above 0 and at most 1")
         if (self.qat_steps is not None and self.qat_steps < 2) or not 0 < self.qat_learning_rate < 1:
             raise OptionError("--qat-steps must be at least 2, --qat-learning-rate above 0 and below 1")
+        if self.qat_steps is not None and not any(own.is_fine_tuned for own in self.recipe.quantize):
+            raise OptionError("--qat-steps: nothing is fine-tuned here; add --quantize int8")
         if self.accuracy.is_stated:
             _require_layers_to_keep(self.recipe)
 

@@ -51,11 +51,14 @@ def operating_demand(
         folds: the folder of another cross-validation.
 
     Raises:
-        OptionError: the class is not among the labels, or the folds were trained differently from the run.
+        OptionError: the class is not among the labels, the folds were trained differently from the run, or there is no
+            class to fit on them.
         RunError: the folds are missing or unfinished.
     """
     label = sensitive_class or USUAL_LABEL
     if label not in split.labels:
+        if sensitive_class is None and folds is not None:
+            raise OptionError(f"--folds: no class is called {USUAL_LABEL}; name one with --sensitive-class")
         if sensitive_class is None:
             return None
         raise OptionError(f"--sensitive-class {label}: {nearest(label, split.labels)}")

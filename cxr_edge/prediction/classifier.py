@@ -63,7 +63,7 @@ class Classifier:
             GateError: no runtime here computes what was recorded at export.
             MissingDependencyError, OptionError, ProviderError: the runtime is not installed, not known, or not here.
         """
-        path, count = bundle_in(Path(bundle_or_file)), threads or usable_cores()
+        path, count = bundle_in(Path(bundle_or_file)), usable_cores() if threads is None else threads
         selected_runtime = None if runtime == AUTO else runtime_named(runtime)
         is_file = not path.is_dir() and path.suffix.lower().lstrip(".") in set(ArtifactFormat)
         able = [read_checked_artifact(path)] if is_file else best_artifacts(path, selected_runtime)

@@ -82,7 +82,18 @@ def _drawn(
 
 
 def overlay_paths(images: Sequence[Path], target: Path) -> list[Path]:
-    """The file of each image's overlay. Raises OptionError if two would collide, or none can be written."""
+    """The file of each image's overlay. Raises OptionError if two would collide, or one with an image, or none can be
+    written.
+    """
+    overlays = _overlays(images, target)
+    originals = {path.resolve() for path in images}
+    for path in overlays:
+        if path.resolve() in originals:
+            raise OptionError(f"--heatmap {target}: would overwrite the image {path}; name another file or folder")
+    return overlays
+
+
+def _overlays(images: Sequence[Path], target: Path) -> list[Path]:
     if len(images) == 1 and not target.is_dir():
         if target.suffix.lower() != ".png":
             raise OptionError(f"--heatmap {target}: the name must end in .png, or be that of a folder")
