@@ -116,8 +116,9 @@ def main() -> None:
     for first, second in itertools.pairwise(benches):
         for name in first:
             twice.append({"id": name, "ratio": second[name]["ratio"] / first[name]["ratio"]})
-    worst = max(twice, key=lambda row: abs(float(row["ratio"]) - 1))
-    print(f"a bench against the one before: ratios to {BASE} differ by {worst['ratio'] - 1:+.1%} at most")
+    if twice:
+        worst = max(twice, key=lambda row: abs(float(row["ratio"]) - 1))
+        print(f"a bench against the one before: ratios to {BASE} differ by {worst['ratio'] - 1:+.1%} at most")
     if arguments.json:
         record = {"machine": to_json(describe_machine()), "threads": arguments.threads, "by_hand": rows, "twice": twice}
         write_json(arguments.json, record)

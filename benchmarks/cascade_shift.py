@@ -181,6 +181,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, action="append", default=[], help="labelled images; repeatable")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if len({folder.resolve().name for folder in options.data}) < len(options.data):
+        parser.error("--data: two folders have the same name, by which figures are shown")
     record = _measured(find_run(options.small), find_run(options.full), options.data)
     columns = ["images", "shift", "to full %", "same class %", "right %", "full's right %", "small's right %"]
     for own in record.demands:

@@ -93,6 +93,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, action="append", default=[], help="labelled images; repeatable")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if len({folder.resolve().name for folder in options.data}) < len(options.data):
+        parser.error("--data: two folders have the same name, by which figures are shown")
     runs = [Run(folder) for folder in options.run]
     rows = measured(runs, options.data)
     show_table(

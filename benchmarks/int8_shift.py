@@ -223,6 +223,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder of the other tools' files; default: peers/ in the run")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if len({folder.resolve().name for folder in options.data}) < len(options.data):
+        parser.error("--data: two folders have the same name, by which figures are shown")
     run = find_run(options.run)
     shared = read_manifest(run.bundle).shared
     sets = image_sets(run, options.data)

@@ -27,4 +27,6 @@ for path in sys.argv[2:]:
     grey = picture.convert("L")
     grey = ImageOps.pad(grey, size, bilinear, color=0) if proportions_kept else grey.resize(size, bilinear)
     probabilities = classify(image=np.asarray(grey)[None, :, :, None])["probabilities"][0]
+    if probabilities.dtype == np.int8:
+        probabilities = (probabilities.astype(np.float32) + 128) / 256
     print(path, labels[probabilities.argmax()], *(f"{value:.4f}" for value in probabilities), sep="\t")

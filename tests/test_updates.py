@@ -89,6 +89,10 @@ def test_equal_bundles_are_packed_as_equal_bytes(bundles: Path, tmp_path: Path) 
         path.chmod(0o600)
     pack(copy, tmp_path / "copy.zip")
     assert sha256_of(tmp_path / "copy.zip") == sha256_of(bundles / "two.zip")
+    # As a kill between the two leaves it.
+    (copy / SIGNATURE).unlink()
+    with pytest.raises(ArtifactError, match="interrupted before it was signed; run cxr-edge release again"):
+        pack(copy, tmp_path / "other.zip")
 
 
 def test_a_release_says_what_is_signed(bundles: Path) -> None:

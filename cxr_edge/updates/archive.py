@@ -47,6 +47,8 @@ def pack(folder: Path, target: Path) -> Packed:
     names = [MANIFEST, *(artifact.name for artifact in artifacts), *checked_reference_files(folder)]
     if card := listed_card(folder):
         names.append(card)
+    if release is not None and not (folder / SIGNATURE).is_file():
+        raise ArtifactError(f"{folder}: its release was interrupted before it was signed; run cxr-edge release again")
     if release is not None:
         require_files(folder, release)
         names += [RELEASE, SIGNATURE]

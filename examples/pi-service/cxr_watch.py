@@ -158,7 +158,8 @@ def watch(
             try:
                 row.update(answer(classifier, path))
             except Exception as error:  # whatever a decoder does with a bad file, the next one gets its turn
-                if not path.exists():
+                # Gone, or not readable yet: it may be made so without another size or time.
+                if not os.access(path, os.R_OK):
                     continue
                 row["error"] = str(error) or type(error).__name__
                 log(row["error"])
@@ -181,6 +182,8 @@ def main() -> int:
     )
     parser.add_argument("--threads", type=int, metavar="N", help="of one inference; default: all cores")
     options = parser.parse_args()
+    if not 0.1 <= options.settle <= 3600:
+        parser.error("--settle: from 0.1 to 3600 seconds")
     if options.results.resolve().parent == options.folder.resolve():
         parser.error("the results file must not lie in the watched folder")
     stop = StopSignal()
