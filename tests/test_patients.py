@@ -83,7 +83,7 @@ def test_the_id_is_written_nowhere(tmp_path: Path, cli: Cli) -> None:
         texts = [path.read_bytes().decode(errors="replace") for path in files]
         for text in (*texts, result.out, result.err, audited.out, audited.err):
             assert SECRET not in text
-    assert "18 images or patients are in several: patient dicom-0001" in result.out
+    assert "images or patients in several parts: 18 (patient dicom-0001" in result.out
     patients = json.loads((tmp_path / "audit.json").read_text())["patients"]
     assert patients["images_with_patient"] == 120
     assert len(patients["across_parts"]) == 18
@@ -102,12 +102,12 @@ def test_numbers_of_two_issuers_are_two_patients(tmp_path: Path) -> None:
 
 def anonymous() -> Iterator[tuple[str, list[dict[str, str]], str]]:
     """What de-identification leaves, as tags of the images of each class, and what is said of them."""
-    yield "constant", [{"PatientID": "ANONYMOUS", "PatientIdentityRemoved": "YES"}] * 10, "20 with one for more than"
-    yield "empty", [{"PatientID": " "}] * 5 + [{}] * 5, "20 without one"
-    yield "of the class", [{"PatientID": "0 CLASS"}] * 6 + [{"PatientID": f"x{i}"} for i in range(4)], "12 with one for"
+    yield "constant", [{"PatientID": "ANONYMOUS", "PatientIdentityRemoved": "YES"}] * 10, "20 with one ID for more than"
+    yield "empty", [{"PatientID": " "}] * 5 + [{}] * 5, "20 without an ID"
+    yield "of the class", [{"PatientID": "0 CLASS"}] * 6 + [{"PatientID": f"x{i}"} for i in range(4)], "12 with one ID for"
     # A third of each class, but of women and men.
     rest = [{"PatientID": f"x{index}"} for index in range(6)]
-    yield "mixed", [{"PatientID": "ANON", "PatientSex": sex} for sex in "FMMF"] + rest, "8 with one for both sexes"
+    yield "mixed", [{"PatientID": "ANON", "PatientSex": sex} for sex in "FMMF"] + rest, "8 with one ID for both sexes"
 
 
 @pytest.mark.slow
