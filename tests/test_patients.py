@@ -104,7 +104,7 @@ def anonymous() -> Iterator[tuple[str, list[dict[str, str]], str]]:
     """What de-identification leaves, as tags of the images of each class, and what is said of them."""
     yield "constant", [{"PatientID": "ANONYMOUS", "PatientIdentityRemoved": "YES"}] * 10, "20 with one ID for more than"
     yield "empty", [{"PatientID": " "}] * 5 + [{}] * 5, "20 without an ID"
-    yield "of the class", [{"PatientID": "0 CLASS"}] * 6 + [{"PatientID": f"x{i}"} for i in range(4)], "12 with one ID for"
+    yield "of the class", [{"PatientID": "0 CLASS"}] * 6 + [{"PatientID": f"x{i}"} for i in range(4)], "12 with one ID"
     # A third of each class, but of women and men.
     rest = [{"PatientID": f"x{index}"} for index in range(6)]
     yield "mixed", [{"PatientID": "ANON", "PatientSex": sex} for sex in "FMMF"] + rest, "8 with one ID for both sexes"
