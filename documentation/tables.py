@@ -526,7 +526,7 @@ def headline() -> str:
     return markdown_table(["figure", "measured, with 95 % interval", "by"], rows)
 
 
-_FOLDS = "`cxr-edge train --folds 5`"
+_FOLDS = "`cxr-edge train --image-size 80 --folds 5`"
 _INT8_SHIFT = "`python -m benchmarks.int8_shift`"
 
 
