@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -147,15 +148,19 @@ def test_help_is_as_fast_as_an_empty_app(tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text(EMPTY_APP + "\napp()\n")
     empty = [sys.executable, str(tmp_path / "empty.py"), "--help"]
     ours = [sys.executable, "-m", "cxr_edge", "--help"]
+    # As installed: with bytecode, which the first round writes, whatever this machine's environment says of it.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = str(tmp_path / "bytecode")
     seconds: dict[str, list[float]] = {"empty": [], "ours": []}
-    for _ in range(7):
+    for _ in range(8):
         for name, command in (("empty", empty), ("ours", ours)):
             # Its own time: beside other work, what passes on the clock is theirs too.
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            subprocess.run(command, capture_output=True, check=True)
+            subprocess.run(command, capture_output=True, check=True, env=environment)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             seconds[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds["ours"]) - min(seconds["empty"]) < 0.1
+    # 0.1 s on a machine that shows the empty one in 0.25 s, and as much of its time on a slower or busier one.
+    assert min(seconds["ours"]) < 1.4 * min(seconds["empty"])
 
 
 @pytest.mark.slow
