@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.labelled_folders import add_data_option, read_labelled, require_distinct_names
 from cxr_edge import __version__
 from cxr_edge.artifacts.artifact import Artifact, read_artifact
 from cxr_edge.artifacts.cascade import is_unsure
@@ -27,7 +28,7 @@ from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import GateError
 from cxr_edge.evaluation.cascade_fit import Answers, CascadeDemands, fit_cascade
-from cxr_edge.evaluation.conditions import LABELLED_PART, VALIDATION, read_other_images
+from cxr_edge.evaluation.conditions import LABELLED_PART, VALIDATION
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.shifts import SUITE, Shift
 from cxr_edge.files import write_json
@@ -158,11 +159,9 @@ def _measured(small: Run, full: Run, folders: list[Path]) -> CascadeShiftRecord:
     validation = of_part(VALIDATION)
     sets = {LABELLED_PART: of_part(LABELLED_PART)}
     for folder in folders:
-        other = {size: read_other_images(folder, split.labels, size, split.resize) for size in sizes}
-        targets = other[sizes[0]].targets
-        if targets is None:
-            raise SystemExit(f"{folder}: its images have no labels, or others than the models'")
-        images = {size: own.images for size, own in other.items()}
+        other = {size: read_labelled(folder, split.labels, size, split.resize) for size in sizes}
+        images = {size: own for size, (own, _) in other.items()}
+        _, targets = other[sizes[0]]
         sets[folder.name] = answers_under_shifts((first, second), images.__getitem__, sizes, targets, folder.name)
     return CascadeShiftRecord(
         cxr_edge=__version__,
@@ -178,11 +177,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", type=Path, required=True)
     parser.add_argument("--full", type=Path, required=True)
-    parser.add_argument("--data", type=Path, action="append", default=[], help="labelled images; repeatable")
+    add_data_option(parser)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if len({folder.resolve().name for folder in options.data}) < len(options.data):
-        parser.error("--data: two folders have the same name, by which figures are shown")
+    require_distinct_names(parser, options.data)
     record = _measured(find_run(options.small), find_run(options.full), options.data)
     columns = ["images", "shift", "to full %", "same class %", "right %", "full's right %", "small's right %"]
     for own in record.demands:

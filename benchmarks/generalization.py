@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.int8_shift import trained_as
+from benchmarks.labelled_folders import add_data_option, read_labelled, require_distinct_names
 from cxr_edge import __version__
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
-from cxr_edge.evaluation.conditions import read_other_images
 from cxr_edge.evaluation.shifts import SUITE
 from cxr_edge.files import write_json
 from cxr_edge.intervals import Interval, wilson_interval
@@ -56,10 +56,7 @@ def image_sets(run: Run, folders: list[Path]) -> Iterator[tuple[str, NDArray[np.
     for shift in SUITE:
         yield f"{TEST}, {shift.name}", shift.apply(images), targets
     for folder in folders:
-        other = read_other_images(folder, split.labels, size, split.resize)
-        if other.targets is None:
-            raise SystemExit(f"{folder}: its images have no labels, or others than the model's")
-        yield folder.name, other.images, other.targets
+        yield folder.name, *read_labelled(folder, split.labels, size, split.resize)
 
 
 def measured(runs: list[Run], folders: list[Path]) -> list[Row]:
@@ -90,11 +87,10 @@ def measured(runs: list[Run], folders: list[Path]) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, action="append", required=True, help="repeatable")
-    parser.add_argument("--data", type=Path, action="append", default=[], help="labelled images; repeatable")
+    add_data_option(parser)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if len({folder.resolve().name for folder in options.data}) < len(options.data):
-        parser.error("--data: two folders have the same name, by which figures are shown")
+    require_distinct_names(parser, options.data)
     runs = [Run(folder) for folder in options.run]
     rows = measured(runs, options.data)
     show_table(

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.labelled_folders import add_data_option, read_labelled, require_distinct_names
 from benchmarks.peers.build import PEERS, build_peers
 from benchmarks.peers.session import peer_session
 from cxr_edge import __version__
@@ -27,7 +28,6 @@ from cxr_edge.console import progress_bar
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import first_line
-from cxr_edge.evaluation.conditions import read_other_images
 from cxr_edge.evaluation.logits import FLOOR, INT8_FLOOR, centred_logits, signal_to_noise
 from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import apply_temperature
@@ -153,10 +153,8 @@ def image_sets(run: Run, folders: list[Path]) -> list[ImageSet]:
     images = np.asarray(decoded(split, "test", size))
     sets = [ImageSet("own test part", images, split.targets("test"), predict_probabilities(step, images))]
     for folder in folders:
-        other = read_other_images(folder, split.labels, size, split.resize)
-        if other.targets is None:
-            raise SystemExit(f"{folder}: its images have no labels, or others than the model's")
-        sets.append(ImageSet(folder.name, other.images, other.targets, predict_probabilities(step, other.images)))
+        images, targets = read_labelled(folder, split.labels, size, split.resize)
+        sets.append(ImageSet(folder.name, images, targets, predict_probabilities(step, images)))
     return sets
 
 
@@ -218,13 +216,12 @@ def show_rows(rows: list[Row]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path)
-    parser.add_argument("--data", type=Path, action="append", default=[], help="labelled images; repeatable")
+    add_data_option(parser)
     parser.add_argument("--no-peers", action="store_true", help="leave the other tools' files out")
     parser.add_argument("--work", type=Path, help="folder of the other tools' files; default: peers/ in the run")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if len({folder.resolve().name for folder in options.data}) < len(options.data):
-        parser.error("--data: two folders have the same name, by which figures are shown")
+    require_distinct_names(parser, options.data)
     run = find_run(options.run)
     shared = read_manifest(run.bundle).shared
     sets = image_sets(run, options.data)
