@@ -5,6 +5,7 @@ Node.js and C run as a whole with what `examples/check.sh BUNDLE DIR` installed:
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxr_edge import Classifier
 from cxr_edge.imaging.decode import resized
 from cxr_edge.runs import Run
 from tests.conftest import Cli
@@ -166,6 +169,29 @@ def test_service_finishes_the_image_in_hand_when_it_is_stopped(bundle: Path, run
         text = results.read_text()
         assert text.endswith("\n")
         assert 2 <= len([json.loads(line) for line in text.splitlines()]) < len(list(inbox.iterdir()))
+
+
+def test_service_reports_an_unreadable_file_once(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = importlib.util.spec_from_file_location("cxr_watch", SERVICE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    (inbox / "a.png").write_bytes(b"no image")
+    results = module.Results(tmp_path / "results.jsonl")
+    readable = [False, False, True]
+    # Root may read every file, so the permission is simulated.
+    monkeypatch.setattr(module.os, "access", lambda path, mode: readable.pop(0))
+    stop = SimpleNamespace(came=lambda seconds: not readable)
+    module.watch(inbox, module.Inbox(inbox, 0), results, Classifier.open(tiny, "onnx"), 0, stop)
+    journal = capsys.readouterr().err
+    assert journal.count("a.png: this user may not read it") == 1
+    (line,) = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert "not an image" in json.loads(line)["error"]
 
 
 def test_service_refuses_what_cannot_work(bundle: Path, tmp_path: Path) -> None:

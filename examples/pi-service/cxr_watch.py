@@ -145,6 +145,7 @@ def watch(
 ) -> None:
     """Classify new files until a stop signal comes. Raises OSError where the folder or the results file goes away."""
     artifact = classifier.artifact
+    unreadable: set[Version] = set()
     while not stop.came(interval):
         for version in inbox.settled():
             if version in results.done:
@@ -160,6 +161,9 @@ def watch(
             except Exception as error:  # whatever a decoder does with a bad file, the next one gets its turn
                 # Gone, or not readable yet: it may be made so without another size or time.
                 if not os.access(path, os.R_OK):
+                    if path.exists() and version not in unreadable:
+                        unreadable.add(version)
+                        log(f"{path}: this user may not read it; it is classified once it can be read")
                     continue
                 row["error"] = str(error) or type(error).__name__
                 log(row["error"])
