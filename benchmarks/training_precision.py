@@ -1,6 +1,7 @@
 """Does mixed precision pay on this machine? Times training steps of Xception under each policy, interleaved.
 
-python -m benchmarks.training_precision [--image-size 224] [--batch-size 8] [--rounds 5] [--json FILE]
+python -m benchmarks.training_precision [--image-size 224] [--batch-size 8] [--frozen-blocks 4] [--rounds 5]
+    [--json FILE]
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--frozen-blocks", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -27,7 +29,8 @@ def main() -> None:
     if tf.config.list_physical_devices("GPU"):
         policies.append("mixed_float16")
 
-    timed = step_seconds(policies, options.image_size, options.batch_size, 3, options.rounds)
+    sizes = (options.image_size, options.batch_size)
+    timed = step_seconds(policies, *sizes, 3, options.frozen_blocks, options.rounds)
     seconds = dict(zip(policies, timed, strict=True))
     rows = []
     for policy in policies:
@@ -36,7 +39,7 @@ def main() -> None:
         rows.append({"policy": policy, "ms_an_image": milliseconds, "ratio_to_float32": ratio})
         print(f"{policy:16} {milliseconds:8.1f} ms per image, {ratio:.2f} times float32")
     if options.json:
-        settings = {name: getattr(options, name) for name in ("image_size", "batch_size", "rounds")}
+        settings = {name: getattr(options, name) for name in ("image_size", "batch_size", "frozen_blocks", "rounds")}
         write_json(options.json, {"settings": settings, "machine": to_json(describe_machine()), "rows": rows})
 
 

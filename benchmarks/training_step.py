@@ -1,8 +1,9 @@
-"""What do our gradients and our optimizer save? Times training steps of Xception with them and with Keras's own.
+"""What do our gradients, our optimizer and frozen blocks save? Times training steps of Xception with and without them.
 
     python -m benchmarks.training_step [--image-size 71 160] [--batch-size 16] [--rounds 20] [--json FILE]
 
-Interleaved, in one process, in float32; and what each one's first step takes, most of it tracing.
+Interleaved, in one process, in float32; and what the first step of each takes, most of it tracing. "default" is a step
+of `cxr-edge train` when it fine-tunes: ours, with the first blocks frozen.
 """
 
 from __future__ import annotations
@@ -18,18 +19,25 @@ import numpy as np
 
 from cxr_edge.files import write_json
 from cxr_edge.machine import describe_machine
+from cxr_edge.option import declared
 from cxr_edge.records import JsonObject, to_json
+from cxr_edge.runs.network import XCEPTION
+from cxr_edge.train_options import TrainOptions
 from cxr_edge.training.adam import FusedAdam
 from cxr_edge.training.backend import keras
 from cxr_edge.training.pointwise import SeparableConv2D
 from cxr_edge.training.precision import training_step
-from cxr_edge.training.xception import build_classifier
+from cxr_edge.training.xception import build_classifier, freeze_blocks
+
+#: Of `cxr-edge train` by default.
+FROZEN_BLOCKS = declared(TrainOptions)["frozen_blocks"][1].default
 
 
-def compiled(image_size: int, separable: Any, optimizer: Any) -> keras.Model:
+def compiled(image_size: int, separable: Any, optimizer: Any, frozen_blocks: int = 0) -> keras.Model:
     """A classifier of such layers, trained by such an optimizer."""
     with patch("cxr_edge.training.xception.SeparableConv2D", separable):
         model = build_classifier(image_size, 3)
+    freeze_blocks(model, XCEPTION, frozen_blocks)
     model.compile(optimizer(1e-4), "categorical_crossentropy")
     return model
 
@@ -38,25 +46,29 @@ def compare(image_size: int, batch_size: int, rounds: int) -> JsonObject:
     """Medians in seconds, and the median of the rounds' ratios."""
     images = np.random.default_rng(0).uniform(0, 255, (batch_size, image_size, image_size, 1)).astype(np.float32)
     targets = np.eye(3, dtype=np.float32)[np.arange(batch_size) % 3]
-    keras_own = compiled(image_size, keras.layers.SeparableConv2D, keras.optimizers.Adam)
-    steps = [training_step(keras_own), training_step(compiled(image_size, SeparableConv2D, FusedAdam))]
+    models = {
+        "keras": compiled(image_size, keras.layers.SeparableConv2D, keras.optimizers.Adam),
+        "ours": compiled(image_size, SeparableConv2D, FusedAdam),
+        "default": compiled(image_size, SeparableConv2D, FusedAdam, FROZEN_BLOCKS),
+    }
+    steps = {name: training_step(model) for name, model in models.items()}
 
-    def seconds() -> list[float]:
-        times = []
-        for step in steps:
+    def seconds() -> dict[str, float]:
+        times = {}
+        for name, step in steps.items():
             start = time.perf_counter()
             step(images, targets)
-            times.append(time.perf_counter() - start)
+            times[name] = time.perf_counter() - start
         return times
 
     first = seconds()
-    theirs, ours = zip(*(seconds() for _ in range(rounds)), strict=True)
-    ratios = [own / other for own, other in zip(ours, theirs, strict=True)]
+    timed = [seconds() for _ in range(rounds)]
+    ratios = {name: [times[name] / times["keras"] for times in timed] for name in ("ours", "default")}
     return {
         "image_size": image_size,
-        "first_step_s": {"keras": first[0], "ours": first[1]},
-        "step_s": {"keras": statistics.median(theirs), "ours": statistics.median(ours)},
-        "ratio": statistics.median(ratios),
+        "first_step_s": first,
+        "step_s": {name: statistics.median(times[name] for times in timed) for name in steps},
+        "ratio": {name: statistics.median(values) for name, values in ratios.items()},
         "ratios": ratios,
     }
 
@@ -71,9 +83,9 @@ def main() -> None:
     rows = []
     for size in options.image_size:
         rows.append(row := compare(size, options.batch_size, options.rounds))
-        step, first = row["step_s"], row["first_step_s"]
-        print(f"{size} px: {step['ours']:.2f} s per step, {row['ratio']:.2f} of Keras's {step['keras']:.2f} s")
-        print(f"  the first one {first['ours']:.1f} s, with Keras's own {first['keras']:.1f} s")
+        for name, seconds in row["step_s"].items():
+            ratio = f", {row['ratio'][name]:.2f} of Keras's" if name in row["ratio"] else ""
+            print(f"{size} px, {name}: {seconds:.2f} s per step{ratio}; the first {row['first_step_s'][name]:.1f} s")
     if options.json:
         settings = {"batch_size": options.batch_size, "rounds": options.rounds}
         write_json(options.json, {"settings": settings, "machine": to_json(describe_machine()), "rows": rows})

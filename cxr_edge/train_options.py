@@ -16,13 +16,16 @@ from cxr_edge.errors import OptionError
 from cxr_edge.option import Option, Panel, declared, flag_of
 
 IMAGENET, FROM_SCRATCH = "imagenet", "none"
+#: Of Xception.
+_BLOCKS = 14
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """The options of a training, complete; see `cxr-edge train --help` for each."""
 
-    # A field without a default is in every `run.json`. A field added later needs a default, for earlier runs.
+    # A field without a default is in every `run.json`. A field added later needs a default, for earlier runs; that of
+    # its `Option`, if any, is for new ones.
 
     data: Annotated[
         str | None,
@@ -60,17 +63,29 @@ class TrainOptions:
             metavar="imagenet|none|FILE",
         ),
     ]
-    epochs: Annotated[int, Option(Panel.TRAINING, "Epochs on all layers.", default=8, from_scratch=7, minimum=1)]
+    epochs: Annotated[
+        int, Option(Panel.TRAINING, "Epochs after those on the head alone.", default=8, from_scratch=7, minimum=1)
+    ]
     head_epochs: Annotated[
         int,
         Option(
             Panel.TRAINING,
-            "Epochs on the head alone, before those on all layers.",
+            "Epochs on the head alone, at the start.",
             default=2,
             from_scratch=0,
             minimum=0,
         ),
     ]
+    frozen_blocks: Annotated[
+        int,
+        Option(
+            Panel.TRAINING,
+            "Blocks of Xception, of 14 and counted from the image, that keep their ImageNet weights.",
+            default=4,
+            from_scratch=0,
+            minimum=0,
+        ),
+    ] = 0
     batch_size: Annotated[int, Option(Panel.TRAINING, "Images per step.", default=16, minimum=2)]
     learning_rate: Annotated[
         float, Option(Panel.TRAINING, "Peak learning rate, after a warm-up.", default=2e-4, from_scratch=1e-3)
@@ -133,6 +148,10 @@ class TrainOptions:
             raise OptionError(f"--seed {self.seed}: must be at most {2**31 - 1}")
         if not 0 < self.learning_rate < 1:
             raise OptionError(f"--learning-rate {self.learning_rate}: must be above 0 and below 1")
+        if self.frozen_blocks and self.weights == FROM_SCRATCH:
+            raise OptionError("--frozen-blocks must be 0 with --weights none, which trains all blocks")
+        if self.frozen_blocks >= _BLOCKS:
+            raise OptionError(f"--frozen-blocks {self.frozen_blocks}: must be below {_BLOCKS}, the number of blocks")
 
     def _check_split(self) -> None:
         if self.fold is not None and self.folds is None:
@@ -179,7 +198,7 @@ def completed(stated: Mapping[str, Any]) -> TrainOptions:
     defaults = {
         field.name: options[field.name].default_for(phantoms=phantoms, from_scratch=weights == FROM_SCRATCH)
         for field in fields(TrainOptions)
-        if field.default is MISSING
+        if field.default is MISSING or options[field.name].default is not None
     }
     complete = TrainOptions(**{**defaults, **{name: _typed(name, value) for name, value in stated.items()}})
     complete.check()

@@ -22,7 +22,7 @@ from cxr_edge.quantization.channel_shifts import (
     with_channel_shifts,
     with_shifts_on_grid,
 )
-from cxr_edge.quantization.equalization import equalized, equalizing_scales
+from cxr_edge.quantization.equalization import ChannelStatistics, equalized, equalizing_scales
 from cxr_edge.quantization.explain import NoiseSource, explain, rows_of
 from cxr_edge.quantization.fine_tune import Material, fine_tune
 from cxr_edge.quantization.graph import Graph, Node, keep_in_float, quantized_tensors, with_heatmap, with_temperature
@@ -143,6 +143,13 @@ def test_equalizing_stops_where_a_pointwise_kernel_pays_more_than_it_gains() -> 
     full = equalizing_scales(graph, {"separable_depthwise": loud})
     (group,) = modest
     assert np.ptp(np.log(modest[group])) < np.ptp(np.log(full[group]))
+
+
+def test_a_tensor_that_is_0_throughout_is_left_as_it_is() -> None:
+    graph = small_graph()
+    nothing = np.zeros_like(channel_statistics(graph, IMAGES, 8)["separable_depthwise"].variance)
+    (scales,) = equalizing_scales(graph, {"separable_depthwise": ChannelStatistics(nothing, nothing, nothing)}).values()
+    assert scales.tolist() == [1.0] * len(nothing)
 
 
 def test_unknown_scales_are_refused() -> None:

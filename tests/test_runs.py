@@ -210,6 +210,11 @@ def test_what_is_not_stated_gets_its_default() -> None:
     assert (phantoms.image_size, phantoms.weights, phantoms.epochs, phantoms.resize) == (71, "none", 7, Resize.PAD)
     scratch = completed({"data": "/data", "weights": "none"})
     assert (scratch.image_size, scratch.epochs, scratch.head_epochs, scratch.learning_rate) == (160, 7, 0, 1e-3)
+    assert [own.frozen_blocks for own in (options, phantoms, scratch)] == [4, 0, 0]
+
+
+def test_a_run_of_before_there_were_frozen_blocks_has_none() -> None:
+    assert RunConfig.from_json(EARLY).options.frozen_blocks == 0
 
 
 @dataclass(frozen=True, kw_only=True)

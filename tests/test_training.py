@@ -17,6 +17,7 @@ from PIL import Image
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import read_history
+from cxr_edge.runs.network import XCEPTION
 from tests.conftest import Cli
 from tests.small_network import use_small_network
 
@@ -60,6 +61,31 @@ def test_the_first_convolution_is_imagenets_summed_over_its_channels(tmp_path: P
     features = keras.Model(grey.input, grey.get_layer("pooling").output)
     expected = colour(np.repeat(images, 3, axis=-1) / 127.5 - 1, training=False).numpy()
     assert np.abs(features(images, training=False).numpy() - expected).max() < 1e-4
+
+
+@pytest.mark.model
+def test_frozen_blocks_keep_their_weights_and_statistics() -> None:
+    from cxr_edge.training.adam import FusedAdam
+    from cxr_edge.training.precision import training_step
+    from cxr_edge.training.xception import build_classifier, freeze_blocks
+
+    network = XCEPTION.without(range(6, 13))
+    model = build_classifier(71, 3, network)
+    freeze_blocks(model, network, 4)
+    model.compile(FusedAdam(1e-3), "categorical_crossentropy")
+    before = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+    images = np.random.default_rng(0).uniform(0, 255, (3, 71, 71, 1)).astype(np.float32)
+    training_step(model)(images, np.eye(3, dtype=np.float32))
+    frozen = set()
+    for name, weights in before.items():
+        updated = model.get_layer(name).get_weights()
+        unchanged = [np.array_equal(old, new) for old, new in zip(weights, updated, strict=True)]
+        assert all(unchanged) or not any(unchanged), name
+        if all(unchanged):
+            frozen.add(name)
+    blocks = {name for name in before if name.startswith(("block1_", "block2_", "block3_", "block4_"))}
+    shortcuts = {f"residual_conv{number}{suffix}" for number in (1, 2, 3) for suffix in ("", "_bn")}
+    assert frozen == blocks | shortcuts
 
 
 def train_arguments(data: Path, run: Path) -> list[str]:

@@ -46,7 +46,7 @@ class BenchOptions:
             self,
             queries=LEAST_ROUNDS,
             rounds=LEAST_ROUNDS,
-            seconds=min(self.seconds, 0.25),
+            seconds=0.25,
             starts=0,
             throughput_seconds=0.0,
             file_rounds=1,

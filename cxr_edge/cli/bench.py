@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,8 +39,18 @@ _Threads = Annotated[
         metavar="1,2,4,all",
     ),
 ]
-_Queries = Annotated[int, typer.Option("--queries", help="Minimum number of measured queries per row.", min=5)]
-_Seconds = Annotated[float, typer.Option("--seconds", help="Minimum seconds of measured queries per row.", min=0)]
+_Queries = Annotated[
+    int | None,
+    typer.Option(
+        "--queries", help="Minimum number of measured queries per row.", min=5, show_default="50; with --quick 5"
+    ),
+]
+_Seconds = Annotated[
+    float | None,
+    typer.Option(
+        "--seconds", help="Minimum seconds of measured queries per row.", min=0, show_default="2; with --quick 0.25"
+    ),
+]
 _Quick = Annotated[
     bool, typer.Option("--quick", help="Under 20 seconds: few queries, no Keras, no start-up, no throughput.")
 ]
@@ -73,8 +84,8 @@ def command(
     runtimes: _Runtimes = None,
     images: _Images = None,
     threads: _Threads = None,
-    queries: _Queries = 50,
-    seconds: _Seconds = 2.0,
+    queries: _Queries = None,
+    seconds: _Seconds = None,
     quick: _Quick = False,
     baseline: _Baseline = None,
     compare: _Compare = None,
@@ -98,12 +109,14 @@ def command(
         tuple(runtimes) if runtimes else None,
         tuple(images or ()),
         parse_threads(threads),
-        queries,
-        seconds,
-        baseline,
+        baseline=baseline,
     )
+    if quick:
+        options = options.quickly()
+    minimums = {"queries": queries, "seconds": seconds}
+    options = replace(options, **{name: value for name, value in minimums.items() if value is not None})
     selection = select(artifacts or (), bundle, run)
-    record = bench(selection, options.quickly() if quick else options, stage)
+    record = bench(selection, options, stage)
     show_bench(record)
     _write(record, selection, json, markdown, csv)
     if old is not None:

@@ -57,7 +57,7 @@ def sealed(content: bytes, metadata: ArtifactMetadata) -> bytes:
         properties.metadata_props.add(key=METADATA_KEY, value=text)
         return content + bytes(properties.SerializeToString())
     archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(archive, "w") as file:
         for name, entry in ((METADATA_ENTRY, text), ("labels.txt", "\n".join(metadata.labels) + "\n")):
             # A fixed date: equal exports are equal bytes.
             file.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), entry)

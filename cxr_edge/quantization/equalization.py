@@ -27,6 +27,8 @@ LIMIT = 64.0
 _SHARES = np.linspace(0.0, 1.0, 11)
 #: Of the squared error of kernels rounded to nearest, what is left when they are rounded by their inputs.
 _ROUNDED_BY_INPUTS = 0.35
+#: Instead of 0 in a denominator, for a tensor or kernel of which nothing is left.
+_TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def equalizing_scales(graph: Graph, statistics: Mapping[str, ChannelStatistics])
 
 
 def _scale(share: float, members: Sequence[ChannelStatistics]) -> NDArray[np.float64]:
-    spreads = [np.log(np.maximum(member.largest / member.largest.max(), 1e-6)) for member in members]
+    # A tensor may be 0 throughout, after a ReLU that no image reaches.
+    spreads = [np.log(np.maximum(member.largest / max(member.largest.max(), _TINY), 1e-6)) for member in members]
     logarithm = -np.mean(spreads, axis=0) * share
     return np.asarray(np.clip(np.exp(logarithm - np.median(logarithm)), 1 / LIMIT, LIMIT))
 
@@ -96,7 +99,7 @@ def _noise(reader: Node, tensor: ChannelStatistics, scale: NDArray[np.float64]) 
 
     Errors of different channels are taken as independent.
     """
-    power = tensor.variance + 1e-9 * tensor.variance.max()
+    power = tensor.variance + max(1e-9 * tensor.variance.max(), _TINY)
     reach = max(float((tensor.highest * scale).max()), 0.0) - min(float((tensor.lowest * scale).min()), 0.0)
     activation = (reach / ACTIVATION_STEPS) ** 2 / 12
     if reader.kernel is None or reader.kind not in ("conv", "dense"):
@@ -106,4 +109,5 @@ def _noise(reader: Node, tensor: ChannelStatistics, scale: NDArray[np.float64]) 
     steps = kernel.max(axis=(0, 1)) / LARGEST
     inputs = power * scale**2
     rounded = _ROUNDED_BY_INPUTS * steps**2 / 12 * len(kernel) * inputs.sum()
-    return float(((activation * squares.sum(axis=0) + rounded) / (squares * inputs[:, None]).sum(axis=0)).mean())
+    own = (squares * inputs[:, None]).sum(axis=0) + _TINY
+    return float(((activation * squares.sum(axis=0) + rounded) / own).mean())

@@ -48,6 +48,11 @@ class Block:
         """The name of the sum at its end."""
         return f"residual_add{self.number - 1}"
 
+    @property
+    def output(self) -> str:
+        """The name of its last layer."""
+        return f"{self.convolution(1)}_act" if self.number in (FIRST, LAST) else self.residual_sum
+
     def convolution(self, index: int) -> str:
         """The name of one of its convolutions, from 0."""
         return f"block{self.number}_{'conv' if self.number == FIRST else 'sepconv'}{index + 1}"

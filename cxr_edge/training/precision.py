@@ -17,11 +17,12 @@ from cxr_edge.choices import Precision, Strategy
 from cxr_edge.errors import CacheError
 from cxr_edge.files import cache_folder, write_json
 from cxr_edge.processors import cpu_flags, describe_cpu, usable_cores
+from cxr_edge.runs.network import XCEPTION
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import TrainOptions
 from cxr_edge.training.adam import FusedAdam
 from cxr_edge.training.backend import keras, tf
-from cxr_edge.training.xception import build_classifier
+from cxr_edge.training.xception import build_classifier, freeze_blocks
 
 #: Instructions without which bfloat16 is computed in float32, and cannot be faster.
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -36,7 +37,7 @@ def training_policy(folder: Path, options: TrainOptions, classes: int, steps: in
     """The Keras precision policy of a training; the same one when it is resumed, on whatever machine.
 
     Where the choice is left to the tool, mixed_float16 on a GPU. On a CPU that computes bfloat16, a long training takes
-    the faster of float32 and mixed_bfloat16, timed once per machine, image size and batch size.
+    the faster of float32 and mixed_bfloat16, timed once per machine and kind of step.
 
     Args:
         folder: of the run's checkpoints, where the choice is kept.
@@ -58,15 +59,16 @@ def training_policy(folder: Path, options: TrainOptions, classes: int, steps: in
     is_long = not folder.is_dir() and steps >= MEASURED_FROM
     policy = Precision.MIXED_FLOAT16 if has_gpu else Precision.FLOAT32
     if not has_gpu and is_long and cpu_flags() & _BFLOAT16:
-        policy = _faster(options.image_size, options.batch_size, classes, progress)
+        policy = _faster(options, classes, progress)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(choice_file, {"policy": policy})
     return str(policy)
 
 
-def _faster(image_size: int, batch_size: int, classes: int, progress: Progress) -> Precision:
+def _faster(options: TrainOptions, classes: int, progress: Progress) -> Precision:
+    sizes = (options.image_size, options.batch_size)
     # "whole steps": choices made earlier rest on steps that were not timed right.
-    key = ["whole steps", describe_cpu()[0], usable_cores(), tf.__version__, image_size, batch_size]
+    key = ["whole steps", describe_cpu()[0], usable_cores(), tf.__version__, *sizes, options.frozen_blocks]
     name = f"precision-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
     try:
         if remembered := _read(cache_folder() / name):
@@ -75,7 +77,7 @@ def _faster(image_size: int, batch_size: int, classes: int, progress: Progress) 
         pass
     policies = (Precision.FLOAT32, Precision.MIXED_BFLOAT16)
     with progress.working("timing a step in float32 and mixed_bfloat16"):
-        plain, mixed = step_seconds(policies, image_size, batch_size, classes, _ROUNDS)
+        plain, mixed = step_seconds(policies, *sizes, classes, options.frozen_blocks, _ROUNDS)
     ratio = statistics.median(after / before for before, after in zip(plain, mixed, strict=True))
     policy = Precision.MIXED_BFLOAT16 if ratio < _WORTH else Precision.FLOAT32
     # A user without a writable folder has it timed each time.
@@ -92,13 +94,13 @@ def _read(path: Path) -> str | None:
 
 
 def step_seconds(
-    policies: Sequence[str], image_size: int, batch_size: int, classes: int, rounds: int
+    policies: Sequence[str], image_size: int, batch_size: int, classes: int, frozen_blocks: int, rounds: int
 ) -> list[list[float]]:
     """Seconds of interleaved training steps of Xception, `[policy][round]`; the first step of each is not counted."""
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (batch_size, image_size, image_size, 1)).astype(np.float32)
     targets = np.eye(classes, dtype=np.float32)[np.arange(batch_size) % classes]
-    steps = [training_step(_compiled(policy, image_size, classes)) for policy in policies]
+    steps = [training_step(_compiled(policy, image_size, classes, frozen_blocks)) for policy in policies]
     for step in steps:
         step(images, targets)
     seconds: list[list[float]] = [[] for _ in policies]
@@ -120,9 +122,10 @@ def training_step(model: keras.Model) -> Callable[[Any, Any], float]:
     return lambda images, targets: float(step(tf.convert_to_tensor(images), tf.convert_to_tensor(targets)))
 
 
-def _compiled(policy: str, image_size: int, classes: int) -> Any:
+def _compiled(policy: str, image_size: int, classes: int, frozen_blocks: int) -> Any:
     with global_policy(policy):
         model = build_classifier(image_size, classes)
+        freeze_blocks(model, XCEPTION, frozen_blocks)
         model.compile(FusedAdam(1e-4), "categorical_crossentropy")
     return model
 

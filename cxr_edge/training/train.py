@@ -21,6 +21,7 @@ from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import History, write_history
+from cxr_edge.runs.network import LAST
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import FROM_SCRATCH
 from cxr_edge.training.adam import FusedAdam
@@ -35,7 +36,7 @@ from cxr_edge.training.precision import global_policy, training_policy
 from cxr_edge.training.result import TrainingResult
 from cxr_edge.training.strategy import Distribution, distribution_of
 from cxr_edge.training.validation import validator
-from cxr_edge.training.xception import DROPOUT, base_layers, build_classifier, load_pretrained
+from cxr_edge.training.xception import DROPOUT, build_classifier, freeze_blocks, load_pretrained
 
 
 def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
@@ -127,11 +128,11 @@ def _fit(fitting: _Fitting, progress: Progress) -> History:
 
     history = History(())
     if options.head_epochs:
-        _set_trainable(model, False)
+        freeze_blocks(model, fitting.config.network, LAST)
         with distribution.scope():
             phase = phase_of("head", options.head_epochs, FusedAdam(1e-3))
         history = run_phase(phase, batches)
-        _set_trainable(model, True)
+    freeze_blocks(model, fitting.config.network, options.frozen_blocks)
     steps = options.epochs * batches.steps
     name = "fine-tuning" if options.head_epochs else "training"
     floor = max((epoch.score for epoch in history.epochs), default=-np.inf)
@@ -151,11 +152,6 @@ def _model(config: RunConfig) -> keras.Model:
     if options.weights != FROM_SCRATCH:
         load_pretrained(model, options.weights)
     return model
-
-
-def _set_trainable(model: keras.Model, trainable: bool) -> None:
-    for layer in base_layers(model):
-        layer.trainable = trainable
 
 
 def _validator(model: keras.Model, fitting: _Fitting) -> Callable[[], Validation]:

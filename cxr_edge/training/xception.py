@@ -15,8 +15,6 @@ from cxr_edge.training.pointwise import SeparableConv2D
 
 HEAD_UNITS = 128
 DROPOUT = 0.3
-#: Name of the last layer of Xception proper; the head comes after it.
-BASE_OUTPUT = "block14_sepconv2_act"
 
 
 def build_classifier(
@@ -93,8 +91,20 @@ def batch_norm_of(convolution: str) -> str:
 
 def base_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """The layers of Xception proper, without the head."""
-    last = next(index for index, layer in enumerate(model.layers) if layer.name == BASE_OUTPUT)
+    last = next(index for index, layer in enumerate(model.layers) if layer.name == XCEPTION.blocks[-1].output)
     return list(model.layers[: last + 1])
+
+
+def freeze_blocks(model: keras.Model, network: Network, last: int) -> None:
+    """Train what comes after a block, by its number in Xception; 0 for all layers, 14 for the head alone.
+
+    What is before keeps its weights and the statistics of its batch norms. To be called before the model is compiled.
+    """
+    outputs = {block.output for block in network.blocks if block.number <= last}
+    layers = base_layers(model)
+    frozen = 1 + max((index for index, layer in enumerate(layers) if layer.name in outputs), default=-1)
+    for index, layer in enumerate(layers):
+        layer.trainable = index >= frozen
 
 
 def pretrained_xception(weights: str) -> keras.Model:
