@@ -1,4 +1,4 @@
-"""Does `cxr-edge bench` say what a loop written by hand says, and the same thing twice?
+"""Does `cxr-edge bench` agree with a hand-written loop, and with itself when repeated?
 
     python -m benchmarks.by_hand [--bundle DIR] [--threads N] [--repeats N] [--json FILE]
 

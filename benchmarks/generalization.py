@@ -1,4 +1,4 @@
-"""How right a trained model is on images unlike its training images, and how one training compares with another.
+"""How accurate a trained model is on images unlike its training images, and how one training compares with another.
 
     python -m benchmarks.generalization --run RUN [--run RUN] [--data DIR] [--json FILE]
 

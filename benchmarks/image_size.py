@@ -1,4 +1,4 @@
-"""The network of an int8 ONNX file for images of another size: as fast as one trained for them, and good for no answer.
+"""The network of an int8 ONNX file for images of another size: as fast as a trained one, but its answers are invalid.
 
 All layers but the first reshape take any size, and integer kernels take the same time whatever the weights are.
 """

@@ -1,11 +1,11 @@
-"""How true int8 stays to the float model on images nobody tuned on: this project's files beside other tools'.
+"""How close int8 stays to the float model on images that nothing was tuned on: our files beside other tools'.
 
     python -m benchmarks.int8_shift --run RUN --data DIR [--data DIR] [--no-peers] [--json FILE]
 
 The run's bundle should hold float32, int8 and int8-ptq in both formats (`cxr-edge export --quantize all`); the other
 tools come with `pip install 'cxr-edge[peers]'`, and calibrate on the images that ours were calibrated on. Each file is
-compared with the Keras model on the run's test part and on each folder of labelled images. None of these images has a
-part in any choice. Log-odds are those of COVID-19 against Normal, their error that of the images on which the float
+compared with the Keras model on the run's test part and on each folder of labelled images. None of these images
+influences any choice. Log-odds are those of COVID-19 against Normal, their error that of the images on which the float
 model's two best logits are within 3 of each other.
 """
 

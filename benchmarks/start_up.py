@@ -1,11 +1,11 @@
-"""How long a command takes from its start to its answer, beside the least that Python can do.
+"""How long a command takes from its start to its answer, compared with the minimum that Python needs.
 
     python -m benchmarks.start_up --bundle BUNDLE [--repeats N] [--json FILE]
 
 `cxr-edge --help` beside an empty typer app with as many commands, and `cxr-edge predict` of one 1024 px PNG, int8 ONNX,
 beside `examples/classify_onnx.py`; in turn, the file cache warm. CPU time is that of all threads, user and system: on a
-machine with other work it is steadier than the time that passes. Run it where a device's packages are installed: what a
-workstation has besides, Python finds more slowly through, and OpenVINO, if `predict` takes it, is slower to start.
+machine with other work it is steadier than wall-clock time. Run it with only a device's packages
+installed: a workstation's others slow down Python's imports, and OpenVINO, if `predict` uses it, is slower to start.
 """
 
 from __future__ import annotations

@@ -188,17 +188,17 @@ def measured(
     with progress_bar("measuring", rounds_of(queries) * len(candidates)) as bar:
         measure(candidates, np.arange(scored[0][2]), queries, seconds, bar.tick)
     figures = [candidate.figures() for candidate in candidates]
-    noise = judge_noise([own.spread for own in figures], before, read_clock())
+    noise = judge_noise([latency.spread for latency in figures], before, read_clock())
     points = [
-        Point(own.kind, own.title, own.runtime, own.sizes[-1], own.bytes, right, images_, latency)
-        for (own, right, images_), latency in zip(scored, figures, strict=True)
+        Point(entrant.kind, entrant.title, entrant.runtime, entrant.sizes[-1], entrant.bytes, right, count, latency)
+        for (entrant, right, count), latency in zip(scored, figures, strict=True)
     ]
     return points, noise
 
 
 def show_points(points: list[Point], images_of: str) -> None:
     rows = []
-    for point in sorted(points, key=lambda own: own.one_figure_ms):
+    for point in sorted(points, key=lambda point: point.one_figure_ms):
         accuracy = wilson_interval(point.right, point.images)
         rows.append(
             [
@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="minimum seconds of measured queries of each")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    entrants = [own for bundle in options.bundle for own in entrants_of(bundle)]
+    entrants = [entrant for bundle in options.bundle for entrant in entrants_of(bundle)]
     if options.peers:
         entrants += peers_of(options.peers, options.work)
     metadata = listed_artifacts(options.bundle[0])[0].metadata

@@ -1,4 +1,4 @@
-"""Does the page answer as the package does? `python -m benchmarks.web_answers --bundle BUNDLE --data DIR [--data DIR]`.
+"""Does the page agree with the package? `python -m benchmarks.web_answers --bundle BUNDLE --data DIR [--data DIR]`.
 
 Images of the folders, as many of each as it has or an equal share of --images, and JPEG copies of those that are PNG
 files are given to the page in headless Chromium and to the package's own classifier, with the bundle's best int8 ONNX
@@ -49,7 +49,7 @@ COPIES = "JPEG copies"
 
 @dataclass(frozen=True)
 class Case:
-    """A file, and the row that it counts in."""
+    """A file, and the kind whose row it counts in."""
 
     file: Path
     kind: str
@@ -78,7 +78,7 @@ class Row:
     same_resized: int
     same_top: int
     same_decision: int
-    #: Of files with another most probable class: how far the package's two best probabilities are apart, at most.
+    #: Of files whose most probable class differs: the largest margin between the package's two best probabilities.
     margin_where_top_differs: float | None
     largest_difference: float
     mean_difference: float

@@ -42,7 +42,7 @@ cp "$examples"/c/* "$folder"
 make --silent --always-make -C "$folder" ORT="$folder/ort"
 
 "$python" -m cxr_edge phantom "$images/phantoms" --images 8 --seed 7
-# Some three times as high as wide: Pillow resizes them in another order.
+# Some three times as tall as wide: Pillow resizes their axes in the other order.
 "$python" - "$images" <<'END'
 import sys
 from pathlib import Path

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-# Before the import: it sends usage data to Microsoft otherwise.
+# Before the import, as ONNX Runtime sends usage data to Microsoft otherwise.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
@@ -24,7 +24,7 @@ session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExec
 metadata = json.loads(session.get_modelmeta().custom_metadata_map["cxr_edge"])
 side = session.get_inputs()[0].shape[1]
 size, bilinear = (side, side), Image.Resampling.BILINEAR
-# Artifacts of before November 2026 say it in a sentence: fit into ...
+# Artifacts from before November 2026 have a sentence here: fit into ...
 proportions_kept = metadata["imaging"]["resize"].startswith(("pad", "fit"))
 for path in sys.argv[2:]:
     picture = ImageOps.exif_transpose(Image.open(path))

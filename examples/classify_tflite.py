@@ -18,7 +18,7 @@ interpreter = Interpreter(sys.argv[1])
 classify = interpreter.get_signature_runner()
 side = interpreter.get_input_details()[0]["shape"][1]
 size, bilinear = (side, side), Image.Resampling.BILINEAR
-# Artifacts of before November 2026 say it in a sentence: fit into ...
+# Artifacts from before November 2026 have a sentence here: fit into ...
 proportions_kept = metadata["imaging"]["resize"].startswith(("pad", "fit"))
 for path in sys.argv[2:]:
     picture = ImageOps.exif_transpose(Image.open(path))

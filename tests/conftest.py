@@ -52,10 +52,10 @@ MODEL, SMALL = {"run", "bundle"}, {"small_run", "small_bundle"}
 # Before xdist's own hook, which names the groups.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark `model` what needs the trained model, so that `make check` goes without; `exhaustive` runs by name alone.
+    """Mark tests that need the trained model `model`, so that `make check` skips them; run `exhaustive` only by name.
 
-    Of several workers (`--dist loadgroup`), one trains the model from the start, and the others take the files that go
-    without meanwhile. What needs the model follows, a group per file for whoever is free; each worker gets a copy.
+    Of several workers (`--dist loadgroup`), one trains the model first, while the others run the files that do not need
+    it. Those that do follow, one group per file for the next free worker; each worker gets a copy of the model.
     """
     if "exhaustive" not in config.option.markexpr:
         items[:] = [item for item in items if item.get_closest_marker("exhaustive") is None]
@@ -141,8 +141,8 @@ def examined(data: DataSet) -> Examined:
 
 
 def heed_interrupts() -> None:
-    """To be run in a child before its program: what was started in the background is deaf to SIGINT, and so are its
-    children."""
+    """Restore SIGINT in a child before its program starts: a background process ignores it, and its children inherit
+    that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -157,7 +157,7 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 class _NoWorker:
-    """In place of another process: whatever it is asked for goes well."""
+    """Stands in for a worker process: every request succeeds."""
 
     def ask(self, request: Request) -> Reply:
         return Reply()
@@ -195,9 +195,9 @@ def few_images() -> Iterator[None]:
 
 @contextmanager
 def plain_rounding() -> Iterator[None]:
-    """Kernels are rounded to nearest, not by their inputs, which is two thirds of a calibration on few images.
+    """Kernels are rounded to nearest, not by their inputs, which takes two thirds of a calibration on few images.
 
-    For exports that show what an artifact is made of. How accurate one is, the bundle shows, and `test_quantization`.
+    For tests of an artifact's structure; its accuracy is tested on the bundle and in `test_quantization`.
     """
     from cxr_edge.quantization.kernels import nearest
     from cxr_edge.quantization.quantized_graph import QuantizedGraph
@@ -242,11 +242,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory, cache_of_its_own: None, shared: Path) -> Run:
-    """Trained on phantoms with the defaults of a bare `cxr-edge train`: minutes, and it has really learned them.
+    """A run trained on phantoms with the defaults of a bare `cxr-edge train`: it takes minutes and really learns them.
 
     Its network has two of Xception's eight middle blocks, which are all alike: half of the arithmetic.
 
-    Whoever works on what comes after the training may name such a run in `CXR_EDGE_TEST_RUN`, to be copied instead.
+    To work on later stages without training, name such a run in `CXR_EDGE_TEST_RUN`; it is copied instead.
     """
     folder = tmp_path_factory.mktemp("runs") / "phantoms"
     if trained := os.environ.get("CXR_EDGE_TEST_RUN"):
@@ -346,10 +346,10 @@ _ROUNDING = 0.03
 
 
 def assert_same_answers(bundle: Path, probabilities: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
-    """Probabilities `[N, K]` of one bundle differ by rounding alone, and hardly a class with them.
+    """Assert that probabilities `[N, K]` of one bundle differ only by rounding, and that hardly any class changes.
 
-    With the temperature taken out: one that is fitted on few images, all of them right, is low, and turns a step of an
-    int8 logit into several hundredths of a probability.
+    The temperature is removed first: fitted on few images that are all right, it is low, and turns a step of an int8
+    logit into several hundredths of a probability.
     """
     temperature = read_manifest(bundle).shared.temperature
     plain, other = (apply_temperature(rows, 1 / temperature) for rows in (probabilities, expected))

@@ -153,7 +153,7 @@ def fuzz(case: Case, folder: Path, seed: int, count: int) -> tuple[Counter[str],
             continue
         outcomes[outcome] += 1
         if outcome == OTHER:
-            faults.append(f"{number}: a damaged bundle answered, and otherwise than the whole one")
+            faults.append(f"{number}: a damaged bundle answered, but differently from the undamaged one")
         if number == 0:
             peak = _peak()
     if count and _peak() - peak > MEMORY:

@@ -259,7 +259,7 @@ class Killer:
 
 
 def kill(name: str, folder: Path, kills: int, seed: int, is_full: bool) -> dict[str, object]:
-    """Kill a job so many times. What each kill left, how often it then ended, and how often as nobody killed it."""
+    """Kill a job so many times: what each kill left, how often the job then ended, and which results differed."""
     os.environ["CXR_EDGE_CACHE"] = str(folder / "cache")
     killer, job, rng = Killer(JOBS[name], folder, is_full), JOBS[name], random.Random(seed)
     whole = killer.prepare(folder / "whole")

@@ -74,11 +74,11 @@ def test_heat_maps_are_compared_where_there_are_some() -> None:
 
 
 def machine(program: str, folder: Path) -> Machine:
-    """One whose Python runs a program of ours whatever it is told."""
+    """A machine on which every command runs `program`."""
     return Machine("test", (sys.executable, "-c", program), folder / "packages")
 
 
-def test_what_ends_a_command_is_named(tmp_path: Path) -> None:
+def test_the_cause_of_a_failed_command_is_reported(tmp_path: Path) -> None:
     crash = "import os, signal, sys; print('last words', file=sys.stderr, flush=True); os.kill(os.getpid(), 11)"
     assert run_command(machine(crash, tmp_path), ["verify"], 60) == Outcome(None, "SIGSEGV: last words")
     assert (

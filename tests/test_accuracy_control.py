@@ -143,7 +143,7 @@ def test_int8_that_meets_the_demand_keeps_no_layer_in_float(
 
 
 @pytest.mark.slow
-def test_a_demand_that_no_layer_in_float_meets_ends_with_the_nearest(reference: Reference, tmp_path: Path) -> None:
+def test_a_demand_that_cannot_be_met_reports_the_closest_result(reference: Reference, tmp_path: Path) -> None:
     # Rounded kernels stay: no layer in float makes up for those that are all 0.
     nodes = tuple(
         node if node.kernel is None else replace(node, kernel=0 * node.kernel) for node in small_graph().nodes
@@ -158,7 +158,7 @@ def test_a_demand_that_no_layer_in_float_meets_ends_with_the_nearest(reference: 
 
 
 @pytest.mark.slow
-def test_a_search_is_kept_for_other_demands_and_repeated_for_another_graph(
+def test_a_search_is_reused_for_other_demands_but_not_for_another_graph(
     sensitive: QuantizedGraph, reference: Reference, searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
@@ -176,7 +176,7 @@ def test_a_search_is_kept_for_other_demands_and_repeated_for_another_graph(
     assert search(sensitive, reference, tmp_path).control(DEMAND) == first
 
 
-def test_test_images_take_no_part(reference: Reference, expected: NDArray[np.float32]) -> None:
+def test_losses_ignore_the_test_images(reference: Reference, expected: NDArray[np.float32]) -> None:
     answers = [np.roll(expected, 1, axis=1), expected, reference.probabilities[2]]
     losses = losses_of(reference, answers)
     for nonsense in (expected, expected[:0]):
@@ -231,7 +231,7 @@ def test_a_tensor_is_freed_by_the_layers_that_write_and_read_it(sensitive: Quant
 
 
 @pytest.mark.slow
-def test_the_search_judges_what_the_file_computes(
+def test_the_simulation_agrees_with_the_exported_file(
     sensitive: QuantizedGraph, contents: list[bytes], tmp_path: Path
 ) -> None:
     switchable = SwitchableGraph(sensitive.graph, sensitive)
@@ -248,7 +248,7 @@ def test_the_search_judges_what_the_file_computes(
 
 
 @pytest.mark.parametrize("most", [0, 1, 5, 64])
-def test_the_fewest_are_found_in_few_steps(most: int) -> None:
+def test_fewest_finds_the_minimum_in_few_evaluations(most: int) -> None:
     for enough in range(most + 2):
         asked: list[int] = []
 
@@ -265,7 +265,7 @@ def control_of(*releases: Release) -> AccuracyControl:
     return AccuracyControl(AccuracyDemand(max_drop=1), losses, losses, releases, 10)
 
 
-def test_an_artifact_keeps_what_accuracy_control_did() -> None:
+def test_the_record_of_accuracy_control_round_trips_through_json() -> None:
     control = control_of(Release("x", ("a", "b"), 12.5), Release("y", ("c",), 20.0))
     assert from_json(AccuracyControl, json.loads(json.dumps(to_json(control)))) == control
     assert control.layers == ("a", "b", "c")
@@ -317,7 +317,7 @@ def test_demands_that_make_no_sense_are_refused(cli: Cli) -> None:
 
 
 @pytest.mark.exhaustive
-def test_an_export_leaves_as_few_layers_in_float_as_the_demand_takes(
+def test_an_export_leaves_layers_in_float_until_the_demand_is_met(
     tmp_path: Path, cache_of_its_own: None, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cxr_edge.exporting.latency_cost.SECONDS", 0.0)
@@ -325,7 +325,7 @@ def test_an_export_leaves_as_few_layers_in_float_as_the_demand_takes(
     run = Run(tmp_path / "run")
     options = ("--phantoms", "40", "--image-size", "71", "--epochs", "1", "--batch-size", "8", "--weights", "none")
     assert cli("train", "--run", run.folder, *options).code == 0
-    answer_differently(run)
+    remove_class_bias(run)
     export = ("export", "--run", run.folder, "--quantize", "int8-ptq", "--no-heatmap", *ANY_GATE)
     # A range that cuts: so small a network loses next to nothing otherwise.
     monkeypatch.setattr("cxr_edge.quantization.quantized_run.round_kernels", cutting_one_range)
@@ -347,8 +347,8 @@ def test_an_export_leaves_as_few_layers_in_float_as_the_demand_takes(
     assert f"+ {control.layers[0]}" in strict.out
 
 
-def answer_differently(run: Run) -> None:
-    """Take off its bias towards a class: after an epoch, it puts every image in one."""
+def remove_class_bias(run: Run) -> None:
+    """Remove the model's bias towards one class: after one epoch, it puts every image in that class."""
     model = load_classifier(run)
     images = np.asarray(decoded(run_split(run), VALIDATION, 71))
     probabilities = predict_probabilities(compiled(model), images)

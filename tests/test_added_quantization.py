@@ -56,7 +56,7 @@ exec(compile("\\n".join(lines), path, "exec"), kinds.__dict__)
 
 
 @pytest.mark.slow
-def test_a_quantization_is_added_by_one_line_and_its_mixed_one_by_another(tmp_path: Path) -> None:
+def test_adding_a_quantization_takes_one_line_and_its_mixed_variant_another(tmp_path: Path) -> None:
     Image.fromarray(draw_phantom("Normal", 0, 80).pixels).save(tmp_path / "x.png")
     command = [sys.executable, "-c", ADD + PROGRAM, str(tmp_path)]
     # Wide, so that help and errors break no line within what is looked for.

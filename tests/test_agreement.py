@@ -80,15 +80,13 @@ def test_a_drift_away_from_one_class_fails_and_names_the_condition() -> None:
     assert drifted.flips[0].away >= 10 > drifted.flips[0].towards
 
 
-def test_a_small_drift_shows_in_all_shifts_together_where_none_alone_proves_it() -> None:
+def test_pooling_all_shifts_detects_a_small_drift() -> None:
     result = results(noise=0.1, drift=0.45)
     assert {condition for name, condition in failed(result) if name == "class loss, COVID-19"} >= {ALL_SHIFTS}
 
 
 @pytest.mark.parametrize(("away", "towards", "fails"), [(5, 0, False), (6, 0, True), (7, 1, False), (31, 4, True)])
-def test_a_class_loses_images_only_by_more_flips_than_chance_makes_among_three_classes(
-    away: int, towards: int, fails: bool
-) -> None:
+def test_a_class_loss_fails_only_beyond_chance_among_three_classes(away: int, towards: int, fails: bool) -> None:
     reference = softmax(logits_of(0, sure=12.0))
     candidate = reference.copy()
     candidate[: 3 * away : 3] = [0, 1, 0]
@@ -116,7 +114,7 @@ def test_a_collapsed_artifact_fails_on_images_as_they_are() -> None:
     assert {"all parts", "darker"} <= {demand.condition for demand in demands if demand.verdict == "failed"}
 
 
-def test_copies_of_one_image_are_one_witness() -> None:
+def test_copies_of_an_image_count_once() -> None:
     """Ten of 150 images lost under each of three shifts are ten, not thirty."""
     reference = [softmax(logits_of(0, sure=9.0))] * 4
     turned = reference[0].copy()
@@ -133,7 +131,7 @@ def test_copies_of_one_image_are_one_witness() -> None:
     assert pooled.agreement == alone.agreement
 
 
-def test_what_is_no_number_agrees_with_nothing_and_fails() -> None:
+def test_nan_outputs_agree_with_nothing_and_fail() -> None:
     reference = [softmax(logits_of(0))] * 4
     broken = [*reference[:3], np.full_like(reference[3], np.nan)]
     comparisons = compare_conditions(scored_conditions(conditions()[:4], reference, broken), LABELS)
@@ -194,7 +192,7 @@ def test_the_sign_test_is_one_sided_and_exact() -> None:
     assert sign_test(1, 11) > 0.99
 
 
-def test_a_sample_has_as_many_of_each_class_as_can_be() -> None:
+def test_a_sample_is_as_balanced_as_possible() -> None:
     targets = np.repeat([0, 1, 2], [5, 100, 200])
     sample = balanced_sample(targets, 45)
     assert np.bincount(targets[sample]).tolist() == [5, 20, 20]
@@ -230,7 +228,7 @@ def test_other_images_may_lie_in_any_folder_or_table(tmp_path: Path) -> None:
             targets(missing)
 
 
-def test_what_lies_beside_other_images_is_left_out(tmp_path: Path) -> None:
+def test_masks_and_stray_files_beside_other_images_are_skipped(tmp_path: Path) -> None:
     # Below a folder that is itself named masks.
     root = tmp_path / "masks"
     for name in ("classes/COVID/images/a.png", "classes/COVID/masks/a.png", "classes/sheet.png", "flat/c.png"):
@@ -247,7 +245,7 @@ def test_what_lies_beside_other_images_is_left_out(tmp_path: Path) -> None:
     assert paths("flat") == ("c.png",)
 
 
-def test_a_damaged_table_does_not_lose_its_labels(tmp_path: Path) -> None:
+def test_a_damaged_table_is_refused_rather_than_read_without_labels(tmp_path: Path) -> None:
     written(tmp_path / "a.png")
     (tmp_path / "twice.csv").write_text("path,label\na.png,normal\na.png,normal\n")
     with pytest.raises(DataError, match="already in line 2"):

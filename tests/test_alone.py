@@ -1,4 +1,4 @@
-"""Bundles from which something was deleted, files by themselves, and the command that makes a small bundle."""
+"""Incomplete bundles, standalone files, and the command that makes a smaller bundle."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tests.tiny import write_bundle
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
-    return write_bundle(tmp_path / "own", references=True)
+def folder(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "folder", references=True)
 
 
 @pytest.fixture
-def alone(own: Path, tmp_path: Path) -> Path:
+def alone(folder: Path, tmp_path: Path) -> Path:
     """A file that lies by itself, without its reference inputs."""
     (tmp_path / "elsewhere").mkdir()
-    return Path(shutil.copy(own / "xception-int8.onnx", tmp_path / "elsewhere"))
+    return Path(shutil.copy(folder / "xception-int8.onnx", tmp_path / "elsewhere"))
 
 
-def test_a_file_by_itself_is_verified(alone: Path, cli: Cli, tmp_path: Path) -> None:
+def test_a_standalone_file_is_verified(alone: Path, cli: Cli, tmp_path: Path) -> None:
     assert Classifier.open(alone, "onnx", 1).verify().verdict == "passed"
     result = cli("verify", "--artifact", alone, "--json", tmp_path / "x.json")
     assert result.code == 0, result.err
@@ -43,8 +43,8 @@ def test_a_file_by_itself_is_verified(alone: Path, cli: Cli, tmp_path: Path) -> 
     assert cli("verify", "--artifact", alone, "--min-agreement", "0.9").code == 2
 
 
-def test_a_file_by_itself_that_computes_something_else_fails(
-    own: Path, alone: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+def test_a_standalone_file_that_computes_something_else_fails(
+    folder: Path, alone: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = replay.compared_with_recorded
 
@@ -58,7 +58,7 @@ def test_a_file_by_itself_that_computes_something_else_fails(
     result = cli("verify", "--artifact", alone, "--runtime", "onnx")
     assert result.code == 2
     assert "copy reference.npz" in result.err
-    shutil.copy(own / "reference.npz", alone.parent)
+    shutil.copy(folder / "reference.npz", alone.parent)
     assert cli("verify", "--artifact", alone, "--runtime", "onnx").code == 3
 
 
@@ -68,7 +68,7 @@ def test_reference_inputs_of_another_export_are_refused(alone: Path) -> None:
         Classifier.open(alone, "onnx", 1).verify()
 
 
-def test_a_file_by_itself_is_measured(alone: Path, cli: Cli, tmp_path: Path) -> None:
+def test_a_standalone_file_is_measured(alone: Path, cli: Cli, tmp_path: Path) -> None:
     Image.fromarray(draw_phantom("Normal", 1, 80).pixels).save(tmp_path / "x.png")
     output = tmp_path / "x.json"
     arguments = ("--artifact", alone, "--runtime", "onnx", "--quick", "--images", tmp_path / "x.png")
@@ -77,26 +77,26 @@ def test_a_file_by_itself_is_measured(alone: Path, cli: Cli, tmp_path: Path) -> 
     assert [row["artifact"] for row in json.loads(output.read_text())["rows"]] == ["xception-int8.onnx"]
 
 
-def test_what_is_there_of_a_bundle_is_verified(own: Path, cli: Cli) -> None:
+def test_the_remaining_files_of_an_incomplete_bundle_are_verified(folder: Path, cli: Cli) -> None:
     for name in ("xception-float32.tflite", "xception-fp16.onnx"):
-        (own / name).unlink()
-    result = cli("verify", "--bundle", own)
+        (folder / name).unlink()
+    result = cli("verify", "--bundle", folder)
     assert result.code == 0, result.err
     assert "not verified: xception-float32.tflite: is missing" in result.out
     assert "float32.onnx" in result.out
 
 
-def test_a_device_with_one_runtime_verifies_what_that_reads(
-    own: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+def test_a_device_with_one_runtime_verifies_the_formats_it_reads(
+    folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Runtime, "installed", lambda self: self.name == "litert")
-    result = cli("verify", "--bundle", own)
+    result = cli("verify", "--bundle", folder)
     assert result.code == 0, result.err
     assert "not verified: xception-int8.onnx: a runtime for .onnx files" in result.out
     assert "int8.tflite" in result.out
-    for path in own.glob("*.tflite"):
+    for path in folder.glob("*.tflite"):
         path.unlink()
-    result = cli("verify", "--bundle", own)
+    result = cli("verify", "--bundle", folder)
     assert result.code == 2
     assert "cxr-edge[onnx]" in result.err
 
@@ -119,29 +119,31 @@ def test_a_missing_bundle_is_reported_first(cli: Cli, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_part_of_a_bundle_is_a_bundle(own: Path, cli: Cli, tmp_path: Path, names: list[str], files: set[str]) -> None:
+def test_a_part_of_a_bundle_is_a_bundle(
+    folder: Path, cli: Cli, tmp_path: Path, names: list[str], files: set[str]
+) -> None:
     part = tmp_path / "parts" / "small"
     options = [option for name in names for option in ("--only", name)]
-    result = cli("bundle", "--bundle", own, *options, "--output", part)
+    result = cli("bundle", "--bundle", folder, *options, "--output", part)
     assert result.code == 0, result.err
     assert {artifact.name for artifact in read_bundle(part)} == files
     assert {path.name for path in part.iterdir()} == {*files, "manifest.json", "reference.npz", "MODEL_CARD.md"}
     assert [path.name for path in part.parent.iterdir()] == ["small"]
     assert cli("verify", "--bundle", part).code == 0
-    again = cli("bundle", "--bundle", own, *options, "--output", part)
+    again = cli("bundle", "--bundle", folder, *options, "--output", part)
     assert again.code == 2
     assert "already exists" in again.err
 
 
-def test_a_part_that_is_not_there_is_named_with_what_is(own: Path, cli: Cli, tmp_path: Path) -> None:
-    result = cli("bundle", "--bundle", own, "--only", "int4", "--output", tmp_path / "small")
+def test_a_missing_part_is_refused_with_the_available_ones(folder: Path, cli: Cli, tmp_path: Path) -> None:
+    result = cli("bundle", "--bundle", folder, "--only", "int4", "--output", tmp_path / "small")
     assert result.code == 2
     assert "--only int4" in result.err and "xception-int8.tflite" in result.err
     assert not (tmp_path / "small").exists()
 
 
 @pytest.mark.slow
-def test_every_command_names_a_file_in_the_same_way(alone: Path, own: Path, cli: Cli, tmp_path: Path) -> None:
+def test_every_command_names_a_file_in_the_same_way(alone: Path, folder: Path, cli: Cli, tmp_path: Path) -> None:
     for label, index in (("COVID-19", 1), ("Normal", 2)):
         (tmp_path / "data" / label).mkdir(parents=True)
         pixels = draw_phantom(label, index, 80).pixels
@@ -149,7 +151,7 @@ def test_every_command_names_a_file_in_the_same_way(alone: Path, own: Path, cli:
     picture = tmp_path / "data" / "Normal" / "x.png"
     for command in (("predict", picture), ("evaluate", "--data", tmp_path / "data")):
         assert cli(*command, "--artifact", alone).code == 0
-        assert cli(*command, "--bundle", own).code == 0
-        both = cli(*command, "--artifact", alone, "--bundle", own)
+        assert cli(*command, "--bundle", folder).code == 0
+        both = cli(*command, "--artifact", alone, "--bundle", folder)
         assert both.code == 2
         assert "--artifact names a file by itself" in both.err

@@ -48,7 +48,7 @@ def test_the_architecture_page_has_each_folder_in_its_tier_and_each_module_at_th
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tier", BLOCKED)
-def test_a_tier_imports_nothing_of_the_tiers_above(tier: str) -> None:
+def test_a_tier_imports_without_the_libraries_of_the_tiers_above(tier: str) -> None:
     names = [name for folder in sorted(TIERS[tier]) for name in modules_of(folder)]
     code = f"""
 import importlib, importlib.abc, sys

@@ -205,8 +205,8 @@ def test_inspect_catches_int8_in_name_only(cli: Cli, tmp_path: Path) -> None:
         assert record["computation"]["verdict"] == "float despite its name", kind
 
 
-def test_equal_exports_are_equal_bytes(small_run: Run, small_bundle: Path, cli: Cli) -> None:
-    """Of int8, `test_notebook` sees it."""
+def test_repeated_exports_are_byte_identical(small_run: Run, small_bundle: Path, cli: Cli) -> None:
+    """For float32; `test_notebook` covers int8."""
     path = small_bundle / "xception-float32.onnx"
     before = path.read_bytes()
     # By its old name.
@@ -216,8 +216,8 @@ def test_equal_exports_are_equal_bytes(small_run: Run, small_bundle: Path, cli: 
 
 
 @pytest.mark.exhaustive
-def test_equal_fine_tunings_are_equal_bytes(run: Run, cli: Cli, tmp_path: Path) -> None:
-    """Of the full network: sums of a small one are too short for their order to show."""
+def test_repeated_fine_tunings_are_byte_identical(run: Run, cli: Cli, tmp_path: Path) -> None:
+    """On the full network: the sums of a small one are too short for their order to matter."""
     contents = set()
     for name in ("first", "second"):
         folder = tmp_path / name

@@ -291,7 +291,7 @@ def test_one_picture_under_two_labels_is_doubted(data: Path) -> None:
     assert "COVID-19/twin.jpg" in (examined(data_set).doubt(data_set) or "")
 
 
-def test_every_pair_within_the_distance_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_near_pairs_are_found_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cxr_edge.copies.duplicates._HASH_BLOCK", 7)
     monkeypatch.setattr("cxr_edge.copies.duplicates._PAIR_BLOCK", 3)
     generator = np.random.default_rng(0)
@@ -408,7 +408,7 @@ def test_an_alignment_has_the_map(phantoms: Path) -> None:
     assert align(blank, np.array([0]), np.array([1]), np.eye(2)[None]).correlation[0] == 0
 
 
-def test_what_is_measured(tmp_path: Path) -> None:
+def test_measurements_of_an_image_and_its_border(tmp_path: Path) -> None:
     pixels = np.full((100, 200), 128, dtype=np.uint8)
     pixels[:20], pixels[:, 150:] = 0, 255
     Image.fromarray(pixels).save(tmp_path / "image.png")
@@ -436,7 +436,7 @@ def test_a_record_is_read_as_it_was_written(data: Path, cli: Cli) -> None:
         Audit.from_json({**record, "images": "many"})
 
 
-def test_records_of_before_they_had_a_number_are_read() -> None:
+def test_records_without_a_schema_number_are_read() -> None:
     path = Path(__file__).parents[1] / "benchmarks" / "results" / "radiography-audit.json"
     record = json.loads(path.read_text())
     assert "schema" not in record
@@ -446,7 +446,7 @@ def test_records_of_before_they_had_a_number_are_read() -> None:
     assert to_json(audit) == {**record, "schema": 2, "dicom_warnings": {}}
 
 
-def test_a_finding_takes_several_lines_and_none_is_written_as_an_escape(capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_findings_are_wrapped_without_escaped_newlines(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(__file__).parents[1] / "benchmarks" / "results" / "radiography-audit.json"
     audit = Audit.from_json(json.loads(path.read_text()))
     show_audit(audit)
@@ -476,7 +476,7 @@ def test_dicom_tags_are_warned_of_as_in_training(data: Path, cli: Cli, tmp_path:
 
 
 @pytest.mark.slow
-def test_what_plus_one_means_is_explained_where_it_is_printed(data: Path, cli: Cli) -> None:
+def test_the_plus_n_notation_is_explained_where_it_is_printed(data: Path, cli: Cli) -> None:
     assert "+N" not in cli("audit", data).out
     path = files(data, "Normal")[0]
     with Image.open(path) as image:

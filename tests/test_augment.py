@@ -45,7 +45,7 @@ def test_without_magnitudes_an_image_stays_as_it_is() -> None:
     assert np.abs(augmented(NOTHING) - IMAGES).max() < 0.01
 
 
-def test_the_same_seed_gives_the_same_images_and_another_one_others() -> None:
+def test_the_seed_determines_the_augmented_images() -> None:
     first, second = augmented(Augmentation()), augmented(Augmentation())
     assert np.array_equal(first, second)
     assert changed_share(first) == 1

@@ -153,7 +153,7 @@ def test_train_leaves_bad_images_out_and_says_so(tmp_path: Path, started: Callab
     assert started("--data", data, "--on-bad-image", "ignore").code == 2
 
 
-def test_a_class_of_which_too_little_is_left_is_named(tmp_path: Path, started: Callable[..., Any]) -> None:
+def test_a_class_left_with_too_few_images_is_named(tmp_path: Path, started: Callable[..., Any]) -> None:
     write_phantoms(tmp_path / "data", 5, size=64)
     for path in sorted((tmp_path / "data" / "Normal").iterdir())[:3]:
         path.write_bytes(b"")
@@ -172,7 +172,7 @@ class ClosedPipe(Progress):
 
 
 @pytest.mark.slow
-def test_a_finished_run_stays_though_its_result_cannot_be_shown(
+def test_a_finished_run_is_kept_even_if_its_result_cannot_be_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def finished(run: Run, progress: Progress) -> TrainingResult:
@@ -227,7 +227,7 @@ def test_evaluate_refuses_bad_images_unless_asked_to_leave_them_out(device: Path
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("instant_training")
-def test_train_says_which_pictures_are_there_more_than_once(tmp_path: Path, cli: Cli) -> None:
+def test_train_reports_the_number_of_duplicated_pictures(tmp_path: Path, cli: Cli) -> None:
     data = tmp_path / "data"
     write_phantoms(data, 6, size=64)
     first, second = sorted((data / "Normal").iterdir())[:2]

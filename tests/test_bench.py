@@ -47,7 +47,7 @@ class Sleeper:
 
 @pytest.mark.slow
 def test_measured_latency_is_the_time_a_query_takes() -> None:
-    # Long beside what a busy machine is late by.
+    # Long compared with the scheduling delays of a busy machine.
     pair = [Candidate(str(seconds), "none", Sleeper(seconds), 0.0) for seconds in (0.02, 0.06)]
     measure(pair, IMAGES, queries=25, seconds=0.0)
     fast, slow = (candidate.figures() for candidate in pair)
@@ -74,7 +74,7 @@ def test_throughput_uses_every_core_it_is_given() -> None:
     assert rate.how == "4 x 1 thread"
 
 
-def test_every_image_has_its_turn_in_throughput() -> None:
+def test_throughput_runs_every_image() -> None:
     seen: list[int] = []
 
     class Watcher(Sleeper):
@@ -131,7 +131,7 @@ def test_energy_is_what_the_counters_say(tmp_path: Path) -> None:
     meter = energy_meter(tmp_path)
     assert meter is not None and meter.joules() == 0
     (tmp_path / "class/powercap/intel-rapl:0/energy_uj").write_text("7000000")
-    # Full, and begun anew.
+    # The counter wrapped around.
     (tmp_path / "class/powercap/intel-rapl:1/energy_uj").write_text("500000")
     assert meter.joules() == pytest.approx(2 + 1.5)
 
@@ -243,7 +243,7 @@ def test_auto_takes_the_fastest_once_and_remembers_it(
     assert "using the fastest of" in cli("predict", picture, "--bundle", device).out
 
 
-def test_auto_leaves_out_what_computes_something_else(
+def test_auto_skips_an_artifact_that_deviates_from_its_recorded_outputs(
     device: Path, picture: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))

@@ -20,9 +20,9 @@ Bench = Callable[..., tuple[Outcome, dict[str, Any]]]
 
 
 @pytest.fixture
-def own(tiny: Path, tmp_path: Path) -> Path:
+def bundle_copy(tiny: Path, tmp_path: Path) -> Path:
     """A bundle to change, on a device."""
-    return Path(shutil.copytree(tiny, tmp_path / "own"))
+    return Path(shutil.copytree(tiny, tmp_path / "bundle_copy"))
 
 
 @pytest.fixture
@@ -46,28 +46,28 @@ def left_out(record: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_bundle_without_the_artifacts_one_does_not_need_is_measured(own: Path, bench: Bench) -> None:
-    for path in own.glob("*"):
+def test_an_incomplete_bundle_is_measured(bundle_copy: Path, bench: Bench) -> None:
+    for path in bundle_copy.glob("*"):
         if path.name not in ("manifest.json", "xception-int8.tflite"):
             path.unlink()
-    result, record = bench("--bundle", own, "--runtime", "litert")
+    result, record = bench("--bundle", bundle_copy, "--runtime", "litert")
     assert result.code == 0, result.err
     assert [row["id"] for row in record["rows"]] == ["xception-int8.tflite@litert"]
     assert {"xception-int8.onnx", "xception-float32.tflite"} <= left_out(record)
     assert "xception-int8.onnx is not in the table" in result.out
     # Asked for by name, it is an error.
-    result, _ = bench("--artifact", own / "xception-int8.onnx")
+    result, _ = bench("--artifact", bundle_copy / "xception-int8.onnx")
     assert result.code == 2
     assert "xception-int8.onnx" in result.err
-    (own / "xception-int8.tflite").unlink()
-    result, _ = bench("--bundle", own)
+    (bundle_copy / "xception-int8.tflite").unlink()
+    result, _ = bench("--bundle", bundle_copy)
     assert result.code == 2
     assert "none of the artifacts" in result.err
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
-def test_a_file_by_itself_is_measured(tiny: Path, tmp_path: Path, bench: Bench, kind: str) -> None:
+def test_a_standalone_file_is_measured(tiny: Path, tmp_path: Path, bench: Bench, kind: str) -> None:
     alone = shutil.copy(tiny / f"xception-int8.{kind}", tmp_path / f"alone.{kind}")
     result, record = bench("--artifact", alone)
     assert result.code == 0, result.err
@@ -100,16 +100,16 @@ def test_files_are_named_one_by_one_or_by_their_bundle(tiny: Path, tmp_path: Pat
     assert "two artifacts are called xception-int8.onnx" in result.err
 
 
-def test_a_changed_file_is_an_error(own: Path, bench: Bench) -> None:
-    with (own / "xception-int8.onnx").open("ab") as file:
+def test_a_changed_file_is_an_error(bundle_copy: Path, bench: Bench) -> None:
+    with (bundle_copy / "xception-int8.onnx").open("ab") as file:
         file.write(b"x")
-    result, _ = bench("--bundle", own)
+    result, _ = bench("--bundle", bundle_copy)
     assert result.code == 2
     assert "SHA-256" in result.err
 
 
 @pytest.mark.slow
-def test_with_one_runtime_what_it_reads_is_measured(tiny: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_runtime_measures_only_its_formats(tiny: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Runtime, "installed", lambda self: self.name == "litert")
     result, record = bench("--bundle", tiny)
     assert result.code == 0, result.err

@@ -43,13 +43,13 @@ def test_a_record_of_schema_2_is_read_with_all_that_it_says(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"schema": 1, "rows": []}', '{"schema": 4}', '{"schema": 3}'])
-def test_what_is_no_record_is_refused(content: str, tmp_path: Path) -> None:
+def test_an_invalid_record_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(DataError, match="not a record"):
         read_record(tmp_path / "x.json")
 
 
-def test_faster_is_what_the_whole_interval_and_the_medians_say() -> None:
+def test_faster_requires_the_whole_interval_and_the_medians_to_agree() -> None:
     assert judge_speed(0.5, (0.4, 0.6)) is Speed.FASTER
     assert judge_speed(2.0, (1.8, 2.2)) is Speed.SLOWER
     assert judge_speed(0.8, (0.6, 1.0)) is Speed.UNDECIDED
@@ -80,7 +80,7 @@ def test_the_last_line_has_the_interval_and_the_noise(record: BenchRecord, capsy
         assert "rounds spread by 40 %" in line
 
 
-def test_an_int8_file_on_an_accelerator_is_said_to_be_computed_in_float_there(
+def test_an_int8_file_that_an_accelerator_computes_in_float_is_reported(
     record: BenchRecord, capsys: pytest.CaptureFixture[str]
 ) -> None:
     winner = record.winner

@@ -116,7 +116,7 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
 
 
 @pytest.mark.parametrize("case", FORGED)
-def test_a_manifest_that_cannot_be_is_refused_by_its_field(bundle_copy: Path, case: str) -> None:
+def test_an_invalid_manifest_field_is_refused_and_named(bundle_copy: Path, case: str) -> None:
     path = bundle_copy / MANIFEST
     manifest = json.loads(path.read_text())
     change, message = FORGED[case]
@@ -132,7 +132,7 @@ def test_a_manifest_that_cannot_be_is_refused_by_its_field(bundle_copy: Path, ca
      "", "[]", "null", '"x"', "\ud800", "{" * 10, " " * (17 << 20)],
     ids=["deep", "doubled", "NaN", "infinite", "long", "empty", "list", "null", "text", "surrogate", "torn", "17 MiB"],
 )  # fmt: skip
-def test_a_manifest_that_is_no_record_is_one_clear_error(bundle_copy: Path, text: str) -> None:
+def test_a_malformed_manifest_is_one_clear_error(bundle_copy: Path, text: str) -> None:
     (bundle_copy / MANIFEST).write_bytes(text.encode("utf-8", "surrogatepass"))
     for opened in (bundle_copy, bundle_copy / "xception-int8.tflite"):
         with pytest.raises(ArtifactError, match=r"manifest\.json: damaged"):
@@ -167,7 +167,7 @@ def npz(values: bytes, shape: tuple[int, ...], dtype: str = "|u1") -> bytes:
     # Not the bytes, which hold the time of day: workers must agree on the names of tests.
     ids=lambda content: f"{len(content)} bytes",
 )  # fmt: skip
-def test_reference_inputs_that_are_none_are_refused_before_they_are_unpacked(bundle_copy: Path, content: bytes) -> None:
+def test_invalid_reference_inputs_are_refused_before_they_are_unpacked(bundle_copy: Path, content: bytes) -> None:
     folder = with_references(bundle_copy, content)
     tracemalloc.start()
     with pytest.raises(ArtifactError, match="holds no reference inputs"):
@@ -177,7 +177,7 @@ def test_reference_inputs_that_are_none_are_refused_before_they_are_unpacked(bun
 
 
 @pytest.mark.parametrize("name", [MANIFEST, "xception-int8.onnx", REFERENCES])
-def test_a_file_of_a_bundle_that_lies_somewhere_else_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_symbolic_link_in_a_bundle_is_refused(tmp_path: Path, name: str) -> None:
     folder = write_bundle_with_references(tmp_path / "bundle")
     (folder / name).rename(tmp_path / name)
     (folder / name).symlink_to(tmp_path / name)

@@ -30,11 +30,11 @@ def test_it_is_the_mean_distance_of_confidence_and_accuracy_over_bins() -> None:
     assert error == calibration_error(probabilities, targets)
 
 
-def test_a_calibrated_model_stays_below_what_chance_allows_and_a_boasting_one_does_not() -> None:
+def test_only_an_overconfident_model_exceeds_the_error_expected_by_chance() -> None:
     below = [(error := calibration_error(*drawn(200, 0.8, 0.8, seed))).value <= error.by_chance for seed in range(20)]
     assert np.mean(below) >= 0.8
-    boasting = calibration_error(*drawn(200, 0.95, 0.8))
-    assert boasting.value > boasting.by_chance
+    overconfident = calibration_error(*drawn(200, 0.95, 0.8))
+    assert overconfident.value > overconfident.by_chance
 
 
 def test_the_bound_is_above_the_true_error_in_most_draws_and_narrows_with_more_images() -> None:

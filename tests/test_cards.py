@@ -127,7 +127,7 @@ def test_the_card_holds_data_rule_parity_and_what_was_never_measured(exported: R
     assert "/home/ada" not in card
 
 
-def test_what_was_measured_since_is_added_if_it_was_on_these_files(exported: Run, cli: Cli, tmp_path: Path) -> None:
+def test_later_measurements_of_these_files_are_added(exported: Run, cli: Cli, tmp_path: Path) -> None:
     write_bench(exported)
     shutil.copyfile(OLD / "audit.json", exported.audit_file)
     evaluate_clinic(exported, cli, tmp_path)
@@ -172,7 +172,7 @@ def test_an_evaluation_on_the_training_images_is_no_external_figure(exported: Ru
     assert "| clinic |" in figures and "x-rays" not in figures
 
 
-def test_a_model_of_phantoms_says_so_first_and_gives_the_hub_no_figure(exported: Run, cli: Cli) -> None:
+def test_the_card_of_a_model_trained_on_phantoms_says_so_first_and_has_no_model_index(exported: Run, cli: Cli) -> None:
     images = card_of(cli, exported)
     assert "model-index:" in images
     # What the fixtures were made with.
@@ -215,7 +215,7 @@ def test_labels_are_text_and_nothing_else(exported: Run, cli: Cli) -> None:
     assert len(set(cells)) == 1
 
 
-def test_an_artifact_more_or_less_is_another_card(exported: Run, cli: Cli, tmp_path: Path) -> None:
+def test_adding_or_removing_an_artifact_changes_the_card(exported: Run, cli: Cli, tmp_path: Path) -> None:
     assert "xception-int8.onnx" in card_of(cli, exported)
     part = tmp_path / "part"
     assert cli("bundle", "--run", exported.folder, "--only", "tflite", "--output", part).code == 0

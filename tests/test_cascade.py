@@ -53,7 +53,7 @@ def cascade(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
+def fresh_cascade(tmp_path: Path) -> Path:
     return write_cascade(tmp_path / "bundle")
 
 
@@ -196,16 +196,16 @@ def test_inspect_shows_the_rule_and_both_files(cascade: Path, cli: Cli, tmp_path
     assert (content["small"]["file"], content["full"]["file"]) == ("small-int8.tflite", "full-int8.tflite")
 
 
-def test_the_model_card_says_which_model_answers_when(own: Path) -> None:
-    update_card(own)
-    text = (own / CARD).read_text()
+def test_the_model_card_says_which_model_answers_when(fresh_cascade: Path) -> None:
+    update_card(fresh_cascade)
+    text = (fresh_cascade / CARD).read_text()
     assert "where its top probability is below 0.6, `full-int8.tflite` answers" in text
     assert "read as 71 x 71 or 96 x 96 grey values" in text
-    assert listed_artifacts(own)[0].name == "cascade-int8.tflite"
+    assert listed_artifacts(fresh_cascade)[0].name == "cascade-int8.tflite"
 
 
 @pytest.mark.parametrize("arguments", [["bundle", "--only", "int8", "--output", "part"], ["web", "--out", "page"]])
-def test_what_would_run_one_model_only_refuses_the_bundle(cascade: Path, cli: Cli, arguments: list[str]) -> None:
+def test_commands_that_run_only_one_model_refuse_the_bundle(cascade: Path, cli: Cli, arguments: list[str]) -> None:
     done = cli(*arguments, "--bundle", cascade)
     assert done.code == 2
     assert "a cascade" in done.err
@@ -290,18 +290,18 @@ FORGERIES = (
 
 
 @pytest.mark.parametrize("change", FORGERIES, ids=lambda change: change.__name__)
-def test_a_manifest_that_was_changed_is_refused(own: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def test_a_forged_manifest_is_refused(fresh_cascade: Path, change: Callable[[dict[str, Any]], None]) -> None:
     with pytest.raises(ArtifactError):
-        Classifier.open(edited(own, change), "litert")
+        Classifier.open(edited(fresh_cascade, change), "litert")
 
 
-def test_a_file_in_the_place_of_the_other_is_refused(own: Path) -> None:
-    (own / "small-int8.tflite").write_bytes((own / "full-int8.tflite").read_bytes())
+def test_the_full_models_file_in_place_of_the_small_ones_is_refused(fresh_cascade: Path) -> None:
+    (fresh_cascade / "small-int8.tflite").write_bytes((fresh_cascade / "full-int8.tflite").read_bytes())
     with pytest.raises(ArtifactError, match="SHA-256"):
-        Classifier.open(own, "litert")
+        Classifier.open(fresh_cascade, "litert")
 
 
-def test_the_manifest_is_as_its_schema_says(cascade: Path) -> None:
+def test_the_manifest_conforms_to_its_schema(cascade: Path) -> None:
     content = json.loads((cascade / MANIFEST).read_text())
     assert not faults("manifest", content)
     assert not faults("cascade-fit", content["cascade"]["fitted"])
@@ -426,7 +426,7 @@ def test_the_threshold_lies_above_the_mistakes_but_for_as_many_as_the_promise_al
     assert 1 - fit.differing.at_most >= 0.995
 
 
-def test_with_few_images_the_best_promise_there_is_is_named() -> None:
+def test_with_few_images_the_best_available_promise_is_named() -> None:
     images = answers(300, wrong=(0.7,))
     fit = fitted(images)
     assert fit.differing.kind is PromiseKind.BEST_AVAILABLE
@@ -455,7 +455,7 @@ def test_no_threshold_where_the_small_model_errs_with_most_confidence() -> None:
         fitted(images)
 
 
-def test_the_lowest_probability_that_counts_is_a_half() -> None:
+def test_the_threshold_is_at_least_a_half() -> None:
     images = answers(900, confidence=0.45)
     images.small[0] = np.float32([0.9, 0.05, 0.05])
     assert fitted(images, agreement=0.99).threshold == 0.5

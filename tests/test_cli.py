@@ -84,7 +84,7 @@ def test_a_defect_is_one_line_and_a_traceback_on_request(cli: Cli, monkeypatch: 
     assert "in broken" in cli("devices").err
 
 
-def test_debug_shows_where_an_error_of_ours_comes_from(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_shows_the_traceback_of_an_expected_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_EDGE_DEBUG", "")
     assert "Traceback" not in cli("inspect", "absent.onnx").err
     assert "Traceback" in cli("--debug", "inspect", "absent.onnx").err
@@ -100,7 +100,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert "HEAVY []" in result.stdout
 
 
-def test_a_list_of_commands_reads_the_options_of_none(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_the_commands_does_not_load_their_options(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cxr_edge.cli.commands.command_named", lambda name: pytest.fail(f"read the options of {name}"))
     listed = cli("--help")
     assert listed.code == 0, listed.err
@@ -148,13 +148,13 @@ def test_help_is_as_fast_as_an_empty_app(tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text(EMPTY_APP + "\napp()\n")
     empty = [sys.executable, str(tmp_path / "empty.py"), "--help"]
     ours = [sys.executable, "-m", "cxr_edge", "--help"]
-    # As installed: with bytecode, which the first round writes, whatever this machine's environment says of it.
+    # As installed: with bytecode, which the first round writes even where the environment disables it.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPYCACHEPREFIX"] = str(tmp_path / "bytecode")
     seconds: dict[str, list[float]] = {"empty": [], "ours": []}
     for _ in range(8):
         for name, command in (("empty", empty), ("ours", ours)):
-            # Its own time: beside other work, what passes on the clock is theirs too.
+            # CPU time: wall-clock time would include the work of other processes.
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run(command, capture_output=True, check=True, env=environment)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)

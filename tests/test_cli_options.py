@@ -26,7 +26,7 @@ TYPED = [(name, typed) for name, examples in EXAMPLES.items() for typed, _ in ex
 
 
 @pytest.mark.parametrize(("command", "typed"), TYPED)
-def test_each_example_is_what_its_command_takes(command: str, typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_example_is_accepted_by_its_command(command: str, typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # An example's --require-signature holds for what its process does; here, for this test alone.
     monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", "unset")
     monkeypatch.delenv("CXR_EDGE_REQUIRE_SIGNATURE")
@@ -84,7 +84,7 @@ def started_options(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return seen
 
 
-def test_options_come_from_a_file_and_typed_ones_before_them(
+def test_typed_options_override_those_of_a_file(
     cli: Cli, tmp_path: Path, started_options: list[dict[str, Any]]
 ) -> None:
     file = tmp_path / "train.toml"
@@ -160,7 +160,7 @@ def test_json_to_standard_output_leaves_nothing_else_there(cli: Cli) -> None:
     assert "What artifacts can be run on here" in result.err
 
 
-def test_the_front_page_shows_the_way_and_the_latest_run(
+def test_without_a_command_the_next_steps_and_the_latest_run_are_shown(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Libraries in place of CUDA's: whatever a provider calls is there, and says that it worked."""
+"""Stand-ins for CUDA's libraries: every function that a provider calls exists and reports success."""
 
 from __future__ import annotations
 

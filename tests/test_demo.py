@@ -1,4 +1,4 @@
-"""What the demo does with what its steps leave; the steps are tested where they are at home."""
+"""How the demo combines the results of its steps; the steps have tests of their own."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_predict_answers_alike_on_both_formats(device: Path, picture: Path, cli:
     assert_same_answers(device, *(np.float32([row["probabilities"]]) for row in rows))
 
 
-def test_predict_stops_at_a_bad_image_where_it_is_told_to(tiny: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
+def test_predict_stops_at_a_bad_image_if_requested(tiny: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not an image")
     result = cli("predict", tmp_path / "text.png", picture, "--bundle", tiny, "--on-bad-image", "fail")
     assert result.code == 2
@@ -140,7 +140,7 @@ def test_predict_reads_dicom_and_says_what_its_tags_warn_of(device: Path, cli: C
     assert all("xception-" in warning for warning in of_png["warnings"])
 
 
-def test_an_older_artifact_says_which_files_it_was_not_trained_to_see(device: Path, cli: Cli, tmp_path: Path) -> None:
+def test_an_older_artifact_warns_about_files_now_read_differently(device: Path, cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
     from tests.test_dicom import SECOND_RULE, grouped, window_item, written
 
@@ -196,7 +196,7 @@ def test_a_runtime_that_is_not_installed_names_its_extra(tiny: Path, cli: Cli, m
 
 
 @pytest.mark.slow
-def test_keras_is_never_left_out_in_silence(tiny: Path, picture: Path, cli: Cli) -> None:
+def test_keras_is_never_left_out_silently(tiny: Path, picture: Path, cli: Cli) -> None:
     quick = ("bench", "--bundle", tiny, "--quick", "--images", picture)
     assert "Keras is not in the table" not in cli(*quick, "--runtime", "litert").out
     result = cli(*quick)

@@ -85,7 +85,7 @@ def test_the_rule_is_part_of_every_artifacts_contract() -> None:
         assert not same_pixels(replace(RULE, **changed))
 
 
-#: Of the artifacts of before there was DICOM, and of before functional groups were read: as it stands in them.
+#: As stored in artifacts from before DICOM was supported, and from before functional groups were read.
 FIRST_RULE = {
     "decoder": "Pillow",
     "orientation": "EXIF orientation applied",
@@ -222,7 +222,7 @@ def test_padding_does_not_take_part_in_the_stretch(tmp_path: Path) -> None:
     assert np.array_equal(pixels, expected)
 
 
-def test_several_windows_mean_the_first() -> None:
+def test_the_first_of_several_windows_is_used() -> None:
     data = pydicom.dcmread(shipped("examples_overlay.dcm"))
     assert list(data.WindowWidth) == [790, 443]
     stored = np.frombuffer(data.PixelData, "<u2").reshape(data.Rows, data.Columns)
@@ -404,7 +404,7 @@ def test_deflated_files_are_read() -> None:
     [("examples_ybr_color.dcm", "30 frames"), ("test-SR.dcm", "without an image"), ("rtplan.dcm", "without an image"),
      ("MR_truncated.dcm", "cannot be decoded"), ("badVR.dcm", "cannot be decoded")],
 )  # fmt: skip
-def test_what_is_no_single_picture_is_named_with_its_reason(name: str, reason: str) -> None:
+def test_a_file_that_is_not_a_single_picture_is_refused_with_its_reason(name: str, reason: str) -> None:
     with pytest.raises(ImageError, match=rf"{name}.*{reason}"):
         decode.load_image(shipped(name), 71)
 
@@ -433,7 +433,7 @@ def test_content_decides_not_the_name(tmp_path: Path) -> None:
     assert np.array_equal(grey(tmp_path / "y.dcm"), ramp(0, 255, np.uint8))
 
 
-def test_bytes_that_are_read_already_give_the_same_picture(tmp_path: Path) -> None:
+def test_bytes_in_memory_give_the_same_picture_as_the_file(tmp_path: Path) -> None:
     Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
     for path in (tmp_path / "x.png", shipped("MR_small.dcm")):
         image = decode.open_grey("elsewhere", path.read_bytes())
@@ -443,7 +443,7 @@ def test_bytes_that_are_read_already_give_the_same_picture(tmp_path: Path) -> No
             decode.open_grey("elsewhere", content)
 
 
-def test_tags_that_speak_against_a_picture_are_reported(tmp_path: Path) -> None:
+def test_tags_of_an_unsuitable_picture_are_reported(tmp_path: Path) -> None:
     path = written(tmp_path / "x.dcm", ramp(), Modality="DX", ViewPosition="PA", BurnedInAnnotation="NO")
     assert dicom_facts(path)["view_position"] == "PA"
     assert warnings_about(dicom_facts(path)) == []
@@ -473,7 +473,7 @@ def test_many_files_are_warned_of_by_count(tmp_path: Path) -> None:
     assert "LL" in next(iter(warnings))
 
 
-def test_without_pydicom_the_way_out_is_named_and_other_files_are_read(tmp_path: Path) -> None:
+def test_without_pydicom_the_missing_extra_is_named_and_other_files_are_read(tmp_path: Path) -> None:
     Image.fromarray(ramp(0, 255, np.uint8)).save(tmp_path / "x.png")
     code = (
         "import sys; sys.modules['pydicom'] = None\n"
@@ -488,7 +488,7 @@ def test_without_pydicom_the_way_out_is_named_and_other_files_are_read(tmp_path:
     assert "pip install 'cxr-edge[dicom]'" in last
 
 
-def test_without_a_decoder_the_way_out_is_named() -> None:
+def test_without_a_decoder_the_missing_extra_is_named() -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('pylibjpeg', 'openjpeg', 'libjpeg', 'gdcm', 'jpeg_ls')))\n"
         "from cxr_edge.imaging.decode import load_image\n"

@@ -18,7 +18,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 )
 
 
-def test_what_is_generated_is_not_stale() -> None:
+def test_generated_pages_are_up_to_date() -> None:
     stale = [
         str(path.relative_to(ROOT))
         for path, text in generated_pages().items()

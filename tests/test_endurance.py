@@ -52,7 +52,7 @@ print(json.dumps({"tenths": tenths, "differing": differing}))
 
 
 def require_endurance(artifact: Path, runtime: str, count: int) -> None:
-    """Predict so many times in one process: the answers stay, and so does the memory. Prints the figures."""
+    """Assert that answers and memory stay constant over `count` predictions in one process; prints the figures."""
     result = subprocess.run(
         [sys.executable, "-c", _PREDICT, str(artifact), runtime, str(count)], capture_output=True, text=True, check=True
     )
@@ -73,7 +73,7 @@ NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="/
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1_000, pytest.param(50_000, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize(("runtime", "kind"), [("litert", "tflite"), ("onnx", "onnx"), ("openvino", "onnx")])
-def test_predictions_without_end_take_no_more_memory_and_say_the_same(
+def test_memory_and_answers_stay_constant_over_many_predictions(
     tiny: Path, runtime: str, kind: str, count: int
 ) -> None:
     if runtime == "openvino":
@@ -84,7 +84,7 @@ def test_predictions_without_end_take_no_more_memory_and_say_the_same(
 @NEEDS_PROC
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("runtime", all_runtimes(), ids=lambda runtime: runtime.extra)
-def test_an_artifact_of_a_training_endures_as_long(runtime: Runtime) -> None:
+def test_a_trained_artifact_passes_the_same_endurance_test(runtime: Runtime) -> None:
     """Each int8 artifact of the run that `CXR_EDGE_TEST_RUN` names; hours where its images are large."""
     if (run := os.environ.get("CXR_EDGE_TEST_RUN")) is None:
         pytest.skip("needs a trained and exported run: CXR_EDGE_TEST_RUN=DIR")
@@ -100,7 +100,7 @@ def test_an_artifact_of_a_training_endures_as_long(runtime: Runtime) -> None:
 
 
 @pytest.mark.parametrize(("count", "kills"), [(60, 2), pytest.param(1_000, 30, marks=pytest.mark.exhaustive)])
-def test_a_burst_of_files_is_answered_once_each_whatever_is_killed(
+def test_each_file_of_a_burst_is_answered_once_despite_kills(
     tiny: Path, tmp_path: Path, count: int, kills: int
 ) -> None:
     inbox, results = tmp_path / "inbox", tmp_path / "results.jsonl"
@@ -161,7 +161,7 @@ def full_disk(size: int, *arguments: object) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_one_line_and_leaves_the_old_bundle_and_no_litter(
+def test_a_full_disk_is_a_one_line_error_and_leaves_the_old_bundle_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cxr_edge.updates.install.prove", lambda folder, max_p90_ms: None)
@@ -205,7 +205,7 @@ def test_an_export_without_room_leaves_the_bundle_as_it_was(tmp_path: Path, monk
     assert [path for path in folder.iterdir() if "partial" in path.name] == []
 
 
-def test_without_a_home_and_with_a_cache_that_cannot_be_written_there_is_an_answer(tiny: Path, tmp_path: Path) -> None:
+def test_predict_works_without_a_home_folder_or_a_writable_cache(tiny: Path, tmp_path: Path) -> None:
     picture = tmp_path / "x.png"
     Image.fromarray(draw_phantom("Normal", 0, 80).pixels).save(picture)
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "CXR_EDGE_CACHE")}
@@ -227,7 +227,7 @@ def test_a_record_that_cannot_be_written_is_one_line(tiny: Path, tmp_path: Path,
     assert len(result.err.splitlines()) == 1
 
 
-def test_a_terminal_without_the_lines_of_a_table_shows_the_answer(tiny: Path, tmp_path: Path) -> None:
+def test_a_terminal_without_box_drawing_characters_shows_the_answer(tiny: Path, tmp_path: Path) -> None:
     picture = tmp_path / "x.png"
     Image.fromarray(draw_phantom("Normal", 0, 80).pixels).save(picture)
     command = [sys.executable, "-m", "cxr_edge", "predict", str(picture), "--bundle", str(tiny), "--runtime", "onnx"]

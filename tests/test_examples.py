@@ -1,4 +1,4 @@
-"""The examples run as they stand and say what `cxr-edge predict` says."""
+"""The examples run unmodified and agree with `cxr-edge predict`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The examples beyond Python's own: what they print is what `cxr-edge predict` says.
+"""The service and the examples in other languages agree with `cxr-edge predict`.
 
-Node.js and C run as a whole with what `examples/check.sh BUNDLE DIR` installed: `CXR_EDGE_EXAMPLES=DIR`.
+The complete Node.js and C examples need what `examples/check.sh BUNDLE DIR` installs: `CXR_EDGE_EXAMPLES=DIR`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def predicted(cli: Cli, images: list[Path], artifact: Path, target: Path) -> lis
 
 @contextmanager
 def service(inbox: Path, results: Path, artifact: Path) -> Iterator[subprocess.Popen[str]]:
-    """The service at work; it has to stop by itself, with status 0, when it is told to."""
+    """The running service, which must exit with status 0 on SIGTERM."""
     command = [sys.executable, SERVICE, inbox, results, "--artifact", artifact, "--settle", "0.4", "--threads", "1"]
     command += ["--runtime", RUNTIME[artifact.suffix]]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -86,7 +86,7 @@ def wait_for(count: int, results: Path, process: subprocess.Popen[str]) -> list[
 
 
 @pytest.mark.slow
-def test_a_file_name_in_the_journal_is_escaped_and_tells_no_terminal_what_to_do(tiny: Path, tmp_path: Path) -> None:
+def test_control_characters_in_file_names_are_escaped_in_the_journal(tiny: Path, tmp_path: Path) -> None:
     inbox, results = tmp_path / "inbox", tmp_path / "results.jsonl"
     inbox.mkdir()
     (inbox / "röntgen\x1b[31m\nbild.png").write_bytes(b"no image")
@@ -99,7 +99,7 @@ def test_a_file_name_in_the_journal_is_escaped_and_tells_no_terminal_what_to_do(
     assert "\x1b" not in journal
 
 
-def test_service_says_what_predict_says(cli: Cli, bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
+def test_service_agrees_with_predict(cli: Cli, bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
     inbox, results, artifact = tmp_path / "inbox", tmp_path / "results.jsonl", bundle / "xception-int8.tflite"
     inbox.mkdir()
     (inbox / ".hidden.png").write_bytes(pictures[0].read_bytes())
@@ -112,7 +112,7 @@ def test_service_says_what_predict_says(cli: Cli, bundle: Path, pictures: list[P
         content = pictures[0].read_bytes()
         (inbox / "truncated.png").write_bytes(content[: len(content) // 2])
         wait_for(4, results, process)
-        # An image written anew under its name is another image.
+        # An image overwritten under the same name is a new image.
         shutil.copy(pictures[1], inbox / pictures[0].name)
         rows = wait_for(5, results, process)
     assert [row["file"] for row in rows[3:]] == ["truncated.png", pictures[0].name]
@@ -132,7 +132,7 @@ def test_service_says_what_predict_says(cli: Cli, bundle: Path, pictures: list[P
         assert row["labels"] == manifest["shared"]["labels"]
 
 
-def test_service_goes_on_after_a_restart(bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
+def test_service_resumes_after_a_restart(bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
     inbox, results, artifact = tmp_path / "inbox", tmp_path / "results.jsonl", bundle / "xception-int8.tflite"
     inbox.mkdir()
     for path in pictures[:2]:
@@ -194,7 +194,7 @@ def test_service_reports_an_unreadable_file_once(
     assert "not an image" in json.loads(line)["error"]
 
 
-def test_service_refuses_what_cannot_work(bundle: Path, tmp_path: Path) -> None:
+def test_service_refuses_unusable_arguments(bundle: Path, tmp_path: Path) -> None:
     good = bundle / "xception-int8.tflite"
     for inbox, results, artifact, code, message in [
         (tmp_path, tmp_path / "r.jsonl", good, 2, "must not lie in the watched folder"),
@@ -260,7 +260,7 @@ def resize(request: pytest.FixtureRequest, tmp_path: Path) -> Resize:
 @pytest.mark.parametrize(
     "resize", [pytest.param("Node.js", marks=needs_node), pytest.param("C", marks=needs_compiler)], indirect=True
 )
-def test_resize_is_pillows_bit_for_bit(resize: Resize) -> None:
+def test_resize_matches_pillow_bit_for_bit(resize: Resize) -> None:
     noise = np.random.default_rng(0)
     for width, height, size in [
         *[(256, 256, 71), (71, 71, 71), (71, 90, 71), (90, 71, 71), (1500, 1240, 299), (640, 331, 128)],

@@ -61,7 +61,7 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [pipe]
 
 
-def test_a_link_stays_one(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_kept(tmp_path: Path) -> None:
     target, link = tmp_path / "target.txt", tmp_path / "link.txt"
     target.write_text("old")
     link.symlink_to(target)
@@ -87,7 +87,7 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -
     assert target.read_text() == "old"
 
 
-def test_a_name_that_is_no_utf_8_is_written_to_a_record_and_read_again(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf_8_round_trips_through_a_record(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff\xfe.png")
     write_json(tmp_path / "x.json", {"file": name})
     content = (tmp_path / "x.json").read_text(encoding="utf-8")
@@ -117,7 +117,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", [*READERS, "config.toml"])
 @pytest.mark.parametrize("kind", ["device", "pipe", "huge"])
-def test_what_has_no_end_is_not_read(tmp_path: Path, cli: Cli, name: str, kind: str) -> None:
+def test_endless_files_are_refused(tmp_path: Path, cli: Cli, name: str, kind: str) -> None:
     path = tmp_path / name
     if kind == "device":
         path.symlink_to("/dev/zero")

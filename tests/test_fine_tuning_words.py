@@ -1,4 +1,4 @@
-"""What is said of int8's fine-tuning: which step was kept, and where none was, that int8 is int8-ptq."""
+"""How int8's fine-tuning is reported: which step was kept or, if none was, that int8 equals int8-ptq."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ FOLDERS = {"COVID": "COVID-19", "Normal": "Normal", "Viral Pneumonia": "Viral Pn
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
-    """Three pictures a class, at a size of their own, beside masks."""
+    """Three pictures per class, larger than those of the list, beside masks."""
     for folder, label in FOLDERS.items():
         (tmp_path / "database" / folder / "images").mkdir(parents=True)
         (tmp_path / "database" / folder / "masks").mkdir()
@@ -69,7 +69,7 @@ def test_another_picture_and_a_missing_one_are_named(database: Path, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
-def test_a_seed_draws_as_many(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_seed_draws_the_same_class_sizes(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"COVID": 1, "Normal": 2}
     first = drawn(database, sizes, 0)
     assert first == drawn(database, sizes, 0)

@@ -71,7 +71,7 @@ def assert_as_on_the_cpu(path: Path, option: str, tolerance: float, images: np.n
     return session.ran_on
 
 
-def test_onnx_on_webgpu_computes_what_the_cpu_does(bundle_with_heatmaps: Path) -> None:
+def test_onnx_on_webgpu_agrees_with_the_cpu(bundle_with_heatmaps: Path) -> None:
     require("onnx:webgpu")
     ran_on = assert_as_on_the_cpu(bundle_with_heatmaps / "xception-float32.onnx", "onnx:webgpu", 1e-5)
     assert ran_on.startswith("WebGPU on ")
@@ -138,8 +138,8 @@ def on_both(folder: Path, kernel: int, stride: int, padding: int, places: int) -
     return cpu, gpu
 
 
-def test_litert_on_webgpu_leaves_out_the_stride_of_pointwise_convolutions_in_int8(tmp_path: Path) -> None:
-    """Why int8 is refused there; where this fails, LiteRT has learned it."""
+def test_litert_on_webgpu_ignores_the_stride_of_pointwise_convolutions_in_int8(tmp_path: Path) -> None:
+    """The reason int8 is refused there; if this fails, LiteRT has fixed it."""
     require("litert:gpu")
     cpu, gpu = on_both(tmp_path, 3, 2, VALID, 4)
     assert np.abs(gpu - cpu).max() < 1e-5
@@ -161,7 +161,7 @@ def test_bench_names_what_computes_and_counts_its_nodes(bundle_with_heatmaps: Pa
 
 
 @pytest.mark.parametrize("quantization", list(Quantization.exportable()))
-def test_every_artifact_computes_what_the_cpu_does_or_is_refused(bundle: Path, quantization: Quantization) -> None:
+def test_every_artifact_agrees_with_the_cpu_or_is_refused(bundle: Path, quantization: Quantization) -> None:
     for option, suffix in (("onnx:webgpu", "onnx"), ("litert:gpu", "tflite")):
         require(option)
         path = bundle / f"xception-{quantization}.{suffix}"

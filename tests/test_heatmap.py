@@ -58,7 +58,7 @@ def test_the_mean_of_the_map_is_the_logits(
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
-def test_int8_sees_what_float_sees(bundle: Path, images: NDArray[np.uint8], kind: str) -> None:
+def test_int8_heat_maps_correlate_with_those_of_float(bundle: Path, images: NDArray[np.uint8], kind: str) -> None:
     runtime = {"tflite": "litert", "onnx": "onnx_runtime"}[kind]
     (_, float_maps), (_, int8_maps) = (
         explained(bundle / f"xception-{quantization}.{kind}", images, runtime) for quantization in ("float32", "int8")
@@ -120,7 +120,7 @@ def test_a_picture_of_a_model_trained_on_phantoms_says_so(
     assert (len(drawn) - len(plain) > 50) == says_so
 
 
-def test_what_is_below_average_is_not_coloured_and_the_strong_has_a_contour(picture: Path, tmp_path: Path) -> None:
+def test_evidence_below_average_is_not_coloured_and_strong_evidence_is_outlined(picture: Path, tmp_path: Path) -> None:
     heatmap = np.full((6, 6), 0.1, np.float32)
     heatmap[1:3, 1:3] = 1
     artifact = some_artifact(tmp_path / "x.onnx")

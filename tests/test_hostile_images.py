@@ -58,7 +58,7 @@ needs_linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason=
 
 
 @needs_linux
-def test_a_link_to_a_device_without_end_is_refused(tmp_path: Path) -> None:
+def test_a_link_to_an_endless_device_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.png").symlink_to("/dev/zero")
     message, megabytes = read_apart(tmp_path / "x.png")
     assert "x.png: not a regular file" in message
@@ -67,7 +67,7 @@ def test_a_link_to_a_device_without_end_is_refused(tmp_path: Path) -> None:
 
 @needs_linux
 @pytest.mark.parametrize("name", ["x.png", "x.dcm"])
-def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+def test_a_named_pipe_does_not_block(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     assert f"{name}: not a regular file" in read_apart(tmp_path / name)[0]
 
@@ -116,7 +116,7 @@ def test_several_pictures_in_one_file_are_refused_as_several_frames_are(tmp_path
     assert load_image(tmp_path / f"one.{suffix}", 71).any()
 
 
-def test_a_preview_beside_the_picture_is_no_second_picture(tmp_path: Path) -> None:
+def test_a_preview_does_not_count_as_a_second_picture(tmp_path: Path) -> None:
     preview = picture(64).resize((32, 32))
     preview.encoderinfo = {"tiffinfo": {254: 1}}  # type: ignore[attr-defined]
     picture().save(tmp_path / "x.tif", save_all=True, append_images=[preview])
@@ -171,7 +171,7 @@ def peak_of(work: Callable[[], object]) -> float:
         tracemalloc.stop()
 
 
-def test_deep_images_take_a_few_bytes_a_pixel(tmp_path: Path) -> None:
+def test_deep_images_take_a_few_bytes_per_pixel(tmp_path: Path) -> None:
     values = np.tile(np.arange(4000, dtype=np.uint16) * 16, (4000, 1))
     Image.fromarray(values).save(tmp_path / "x.tif")
     # The file's 32 MB, the result's 16, and bands; in float64 alone it would be 128.
@@ -229,7 +229,7 @@ def test_a_deflated_file_does_not_fill_the_memory(plain: Path, tmp_path: Path) -
         dicom_facts(bomb)
 
 
-def test_elements_without_end_are_refused(plain: Path, tmp_path: Path) -> None:
+def test_too_many_elements_are_refused(plain: Path, tmp_path: Path) -> None:
     # The smallest have 8 bytes; with 64 the time that the test takes is an eighth, and what is refused is the bytes.
     element = struct.pack("<HH2sH", 9, 0x10, b"LO", 56) + bytes(56)
     bomb = with_elements(plain, tmp_path / "x.dcm", element * 2**18)
@@ -259,7 +259,7 @@ def test_a_frame_that_would_unpack_to_more_than_its_tags_say_is_refused(plain: P
         load_image(path, 64)
 
 
-def test_runs_and_fragments_without_end_are_refused(plain: Path, tmp_path: Path) -> None:
+def test_too_many_runs_and_fragments_are_refused(plain: Path, tmp_path: Path) -> None:
     import pydicom
     from pydicom.encaps import encapsulate
 
@@ -278,7 +278,7 @@ def test_runs_and_fragments_without_end_are_refused(plain: Path, tmp_path: Path)
         load_image(tmp_path / "y.dcm", 64)
 
 
-def test_deep_dicom_images_take_a_few_bytes_a_pixel(tmp_path: Path) -> None:
+def test_deep_dicom_images_take_a_few_bytes_per_pixel(tmp_path: Path) -> None:
     pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
     from tests.test_dicom import written
 

@@ -130,7 +130,7 @@ def test_padding_keeps_the_proportions(tmp_path: Path, width: int, height: int) 
     assert (load_image(tmp_path / "x.png", 96) == 200).all()
 
 
-def test_a_square_is_padded_with_nothing(tmp_path: Path, grey: Image.Image) -> None:
+def test_a_square_is_not_padded(tmp_path: Path, grey: Image.Image) -> None:
     grey.save(tmp_path / "x.png")
     for size in (71, 128, 160):
         assert np.array_equal(load_image(tmp_path / "x.png", size, "pad"), load_image(tmp_path / "x.png", size))

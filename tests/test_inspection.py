@@ -39,7 +39,7 @@ def inspection(request: pytest.FixtureRequest, tmp_path: Path) -> Inspection:
     return inspect(path)
 
 
-def test_multiply_accumulates_are_counted_by_what_they_compute_in(inspection: Inspection) -> None:
+def test_multiply_accumulates_are_counted_by_number_type(inspection: Inspection) -> None:
     computation = inspection.computation
     assert computation is not None
     assert (computation.integer_macs, computation.float_macs) == (4 * PLACES, 5 * 4 * PLACES)

@@ -48,7 +48,7 @@ def test_a_file_that_answers_as_the_float_model_loses_nothing(with_temperature: 
     assert row.log_odds_error_mean == pytest.approx(0, abs=1e-5)
 
 
-def test_what_is_lost_and_won_is_counted_and_the_unsure_images_errors_are_in_the_models_own_logits() -> None:
+def test_lost_and_won_images_are_counted_and_log_odds_errors_are_taken_over_unsure_images() -> None:
     logits = some_logits() + np.array([[0, 0, 0], [0, 0, 9], [0.5, 0, 0], [-1.5, 0, 0]])
     row = row_of(logits)
     assert (row.lost, row.won, row.images, row.unsure_images) == (1, 1, 4, 2)

@@ -63,6 +63,6 @@ def test_an_export_that_is_killed_leaves_a_bundle_that_is_whole_or_none(tmp_path
 @pytest.mark.slow
 @COUNTS
 @pytest.mark.parametrize("job", ["publish again", "record", "cache"])
-def test_a_job_that_is_killed_leaves_nothing_torn(tmp_path: Path, job: str, kills: int) -> None:
+def test_a_killed_job_leaves_no_torn_files(tmp_path: Path, job: str, kills: int) -> None:
     left, last, _ = killed(job, tmp_path / "folder", kills)
     assert {*left, last} == {"whole"}

@@ -1,4 +1,4 @@
-"""Whole commands that are killed at any moment, and started again until they end: nothing is torn, nothing is lost."""
+"""Commands killed at random moments and restarted until they finish: no torn files, and the same results."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def kill(job: str, folder: Path, kills: int, *more: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_command_that_is_killed_ends_like_one_that_is_not(tmp_path: Path) -> None:
-    """The one that takes seconds; test_training kills a training of the small network in every run of the tests."""
+def test_a_killed_command_finishes_like_an_uninterrupted_one(tmp_path: Path) -> None:
+    """The quickest command; test_training also kills a training of the small network."""
     kill("audit", tmp_path, 2)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("job", JOBS)
-def test_a_command_that_is_killed_thirty_times_ends_like_one_that_is_not(tmp_path: Path, job: str) -> None:
+def test_a_command_killed_thirty_times_finishes_like_an_uninterrupted_one(tmp_path: Path, job: str) -> None:
     kill(job, tmp_path, 30)
 
 
 @pytest.mark.exhaustive
-def test_a_training_of_xception_that_is_killed_ends_like_one_that_is_not(tmp_path: Path) -> None:
+def test_a_killed_xception_training_finishes_like_an_uninterrupted_one(tmp_path: Path) -> None:
     kill("train", tmp_path, 10, "full")

@@ -22,7 +22,7 @@ def folders_of(*arguments: str) -> list[Path]:
     return folders
 
 
-def test_folders_of_one_name_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_folders_with_the_same_name_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert folders_of("--data", "a/images", "--data", "a/others") == [Path("a/images"), Path("a/others")]
     with pytest.raises(SystemExit) as error:
         folders_of("--data", "a/images", "--data", "b/images/")

@@ -1,4 +1,4 @@
-"""Tables, splits that are given, classes of any number and name, held-out sources and folds."""
+"""Tables, predefined splits, any number of classes with any names, held-out sources, and folds."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def pictures(folder: Path, names: Iterable[str]) -> None:
-    """A small picture of its own for each name."""
+def write_pictures(folder: Path, names: Iterable[str]) -> None:
+    """Write a different small picture under each name."""
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,14 +37,14 @@ def pictures(folder: Path, names: Iterable[str]) -> None:
         Image.fromarray(values.astype(np.uint8)).save(path)
 
 
-def table_of(folder: Path, rows: Iterable[str], header: str = "path,label,patient_id,source,split") -> Path:
+def write_table(folder: Path, rows: Iterable[str], header: str = "path,label,patient_id,source,split") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "images.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return folder / "images.csv"
 
 
-def sides(split: Split) -> dict[str, set[str]]:
-    """The parts that each patient, or image without one, lies in."""
+def parts_by_patient(split: Split) -> dict[str, set[str]]:
+    """The parts that hold images of each patient; an image without a patient stands for itself."""
     result = defaultdict(set)
     for item in split.items:
         result[item.patient or item.sha256].add(item.part)
@@ -62,21 +62,21 @@ def test_a_table_names_images_wherever_they_lie(phantoms: Path, tmp_path: Path) 
             rows.append(
                 f'"{name}",{"covid" if label == "COVID-19" else "NORMAL"},{label}-{index // 2},site {index % 3},'
             )
-    data = find_data_set(table_of(tmp_path, rows))
+    data = find_data_set(write_table(tmp_path, rows))
     assert data.labels == ("COVID-19", "Normal")
     assert data.folders == {"COVID-19": "covid", "Normal": "NORMAL"}
     assert data.counts() == {"COVID-19": 20, "Normal": 20}
     assert {item.source for item in data.items} == {"site 0", "site 1", "site 2"}
     split = split_of(data, 0)
-    assert len(sides(split)) == 20
-    assert all(len(parts) == 1 for parts in sides(split).values())
+    assert len(parts_by_patient(split)) == 20
+    assert all(len(parts) == 1 for parts in parts_by_patient(split).values())
     assert decoded(split, "train", 71).shape == (len(split.part("train")), 71, 71, 1)
 
 
-def test_columns_by_their_other_names_and_with_a_byte_order_mark(tmp_path: Path) -> None:
-    pictures(tmp_path, [f"{label}{index}.png" for label in "ab" for index in range(3)])
+def test_column_aliases_and_a_byte_order_mark_are_accepted(tmp_path: Path) -> None:
+    write_pictures(tmp_path, [f"{label}{index}.png" for label in "ab" for index in range(3)])
     rows = [f"{label}{index}.png,{label},64" for label in "ab" for index in range(3)]
-    table = table_of(tmp_path, rows, header="\ufeffFile,Class,width")
+    table = write_table(tmp_path, rows, header="\ufeffFile,Class,width")
     assert find_data_set(table).counts() == {"a": 3, "b": 3}
 
 
@@ -92,25 +92,25 @@ def test_columns_by_their_other_names_and_with_a_byte_order_mark(tmp_path: Path)
         ("path,label", [f"{index}.png,x" for index in range(9)], "two class"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_named_with_its_reason(
+def test_an_unusable_table_is_reported_with_the_reason(
     tmp_path: Path, header: str, rows: list[str], reason: str
 ) -> None:
-    table = table_of(tmp_path, rows, header)
+    table = write_table(tmp_path, rows, header)
     with pytest.raises(DataError) as raised:
         find_data_set(table)
     assert str(raised.value).startswith(str(table))
     assert reason in str(raised.value)
 
 
-def test_tables_that_are_none(tmp_path: Path) -> None:
+def test_missing_and_wrongly_encoded_tables_are_reported(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"path,label\nM\xfcller.png,x\n")
     for name in ("x.csv", "gone.csv"):
         with pytest.raises(DataError, match=name):
             find_data_set(tmp_path / name)
 
 
-def test_a_flat_folder_with_labels_says_what_to_give(tmp_path: Path) -> None:
-    table_of(tmp_path, ["a.png,x"]).rename(tmp_path / "labels.csv")
+def test_a_flat_folder_with_a_table_suggests_passing_the_table(tmp_path: Path) -> None:
+    write_table(tmp_path, ["a.png,x"]).rename(tmp_path / "labels.csv")
     with pytest.raises(DataError, match=r"pass .*labels\.csv"):
         find_data_set(tmp_path)
 
@@ -118,11 +118,11 @@ def test_a_flat_folder_with_labels_says_what_to_give(tmp_path: Path) -> None:
 def write_parts(root: Path, parts: dict[str, str], images: int = 12) -> Path:
     for part, folder in parts.items():
         for label in ("NORMAL", "PNEUMONIA"):
-            pictures(root, [f"{folder}/{label}/{part} {index}.png" for index in range(images)])
+            write_pictures(root, [f"{folder}/{label}/{part} {index}.png" for index in range(images)])
     return root
 
 
-def test_parts_that_are_given_are_kept(tmp_path: Path) -> None:
+def test_predefined_parts_are_kept(tmp_path: Path) -> None:
     data = find_data_set(write_parts(tmp_path, {"train": "Train", "validation": "val", "test": "test"}))
     assert data.labels == ("Viral Pneumonia", "Normal")
     assert data.parts() == {"train": 24, "validation": 24, "test": 24}
@@ -133,7 +133,7 @@ def test_parts_that_are_given_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_not_given_is_drawn_from_the_training_part(tmp_path: Path, seed: int) -> None:
+def test_missing_parts_are_drawn_from_the_training_part(tmp_path: Path, seed: int) -> None:
     root = write_parts(tmp_path, {"train": "train", "test": "test"}, images=20)
     patients = [f"train/{label}/train {index}.png,{label}{index // 2}" for label in ("NORMAL", "PNEUMONIA")
                 for index in range(20)]  # fmt: skip
@@ -144,21 +144,21 @@ def test_what_is_not_given_is_drawn_from_the_training_part(tmp_path: Path, seed:
     # 15 % of the 40 of a class.
     assert np.bincount(split.targets("validation")).tolist() == [6, 6]
     assert {item.path.split("/")[0] for item in split.part("validation")} == {"train"}
-    assert all(len(parts) == 1 for parts in sides(split).values())
+    assert all(len(parts) == 1 for parts in parts_by_patient(split).values())
 
 
-def test_given_parts_that_are_not_apart_are_named(tmp_path: Path) -> None:
+def test_overlap_between_predefined_parts_is_reported(tmp_path: Path) -> None:
     root = write_parts(tmp_path, {"train": "train", "test": "test"})
     shutil.copy(root / "train/NORMAL/train 0.png", root / "test/NORMAL/copy.png")
     patients = ["train/PNEUMONIA/train 1.png,p1", "test/PNEUMONIA/test 5.png,p1", "train/PNEUMONIA/train 2.png,p2"]
     (root / "patients.csv").write_text("\n".join(["path,patient_id", *patients]) + "\n")
     split = split_of(find_data_set(root), 0)
     assert leaks(split) == ["patient p1", "test/NORMAL/copy.png"]
-    # What lies across is not moved on to a third part.
+    # Overlapping images are not moved to a third part.
     assert "train/NORMAL/train 0.png" in {item.path for item in split.part("train")}
 
 
-def test_a_given_test_part_may_lack_a_class_and_others_may_not(tmp_path: Path) -> None:
+def test_only_a_predefined_test_part_may_lack_a_class(tmp_path: Path) -> None:
     root = write_parts(tmp_path, {"train": "train", "test": "test"})
     shutil.rmtree(root / "test/NORMAL")
     assert {item.label for item in split_of(find_data_set(root), 0).part("test")} == {"Viral Pneumonia"}
@@ -168,13 +168,13 @@ def test_a_given_test_part_may_lack_a_class_and_others_may_not(tmp_path: Path) -
         split_of(find_data_set(root), 0)
 
 
-def test_a_column_split_is_a_given_split(tmp_path: Path) -> None:
+def test_a_split_column_predefines_the_parts(tmp_path: Path) -> None:
     rows = []
     for part in ("train", "VALID", "test"):
         names = [f"{part} {label}{index}.png" for label in "ab" for index in range(4)]
-        pictures(tmp_path, names)
+        write_pictures(tmp_path, names)
         rows += [f"{name},{name.split()[1][0]},,,{part}" for name in names]
-    split = split_of(find_data_set(table_of(tmp_path, rows)), 0)
+    split = split_of(find_data_set(write_table(tmp_path, rows)), 0)
     assert [len(split.part(part)) for part in PARTS] == [8, 8, 8]
     assert {item.path.split()[0] for item in split.part("validation")} == {"VALID"}
 
@@ -191,7 +191,7 @@ def test_lung_opacity_is_read_when_it_is_asked_for(phantoms: Path, tmp_path: Pat
     with pytest.raises(DataError, match="effusion"):
         find_data_set(tmp_path, include=["effusion"])
     rows = [f"{path.relative_to(tmp_path)},{path.parts[-3]}" for path in tmp_path.rglob("*.png")]
-    table = table_of(tmp_path, rows, "path,label")
+    table = write_table(tmp_path, rows, "path,label")
     assert find_data_set(table).left_out == ("Lung_Opacity",)
     assert find_data_set(table, include=["Lung Opacity"]).labels == data.labels
 
@@ -199,24 +199,24 @@ def test_lung_opacity_is_read_when_it_is_asked_for(phantoms: Path, tmp_path: Pat
 @pytest.mark.parametrize("classes", [2, 5, 14])
 def test_any_number_of_classes_of_any_name(tmp_path: Path, classes: int) -> None:
     names = [f"Befund {chr(97 + index)} 肺{index}" for index in range(classes)]
-    pictures(tmp_path, [f"{name}/{index}.png" for name in names for index in range(7)])
+    write_pictures(tmp_path, [f"{name}/{index}.png" for name in names for index in range(7)])
     data = find_data_set(tmp_path)
     assert data.labels == tuple(names)
     split = split_of(data, 0)
     assert np.bincount(split.targets("test"), minlength=classes).tolist() == [1] * classes
 
 
-def of_sources(tmp_path: Path) -> DataSet:
+def data_of_three_sources(tmp_path: Path) -> DataSet:
     rows = []
     for source in ("Valencia", "Guangzhou", "RSNA"):
         names = [f"{source}/{label}{index}.png" for label in "ab" for index in range(8)]
-        pictures(tmp_path, names)
+        write_pictures(tmp_path, names)
         rows += [f"{name},{name.split('/')[1][0]},{source}{index // 2},{source}," for index, name in enumerate(names)]
-    return find_data_set(table_of(tmp_path, rows))
+    return find_data_set(write_table(tmp_path, rows))
 
 
 def test_one_source_is_held_out(tmp_path: Path) -> None:
-    data = of_sources(tmp_path)
+    data = data_of_three_sources(tmp_path)
     split = split_of(data.hold_out("RSNA"), 0)
     assert {item.path.split("/")[0] for item in split.part("test")} == {"RSNA"}
     assert len(split.part("test")) == 16
@@ -228,19 +228,19 @@ def test_one_source_is_held_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_folds_are_apart_and_have_every_image(tmp_path: Path, count: int) -> None:
-    data = of_sources(tmp_path)
+def test_folds_are_disjoint_and_cover_every_image(tmp_path: Path, count: int) -> None:
+    data = data_of_three_sources(tmp_path)
     known = examined(data)
     splits = [make_split(data, known, 1, fold=(number, count)) for number in range(1, count + 1)]
     tested = [item.path for split in splits for item in split.part("test")]
     assert sorted(tested) == sorted(item.path for item in data.items)
     for split in splits:
-        assert all(len(parts) == 1 for parts in sides(split).values())
+        assert all(len(parts) == 1 for parts in parts_by_patient(split).values())
         assert abs(len(split.part("test")) - 48 / count) <= 4
         assert split == make_split(data, known, 1, fold=(splits.index(split) + 1, count))
 
 
-def test_options_that_do_not_go_together(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
+def test_incompatible_options_are_refused(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
     for arguments, word in (
         (["--fold", 3], "--folds"),
         (["--folds", 1], "--folds 1"),
@@ -259,8 +259,8 @@ def test_options_that_do_not_go_together(phantoms: Path, tmp_path: Path, cli: Cl
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("instant_training")
-def test_train_on_a_table_shows_what_it_reads_as_what(tmp_path: Path, cli: Cli) -> None:
-    of_sources(tmp_path / "data")
+def test_train_on_a_table_shows_how_it_maps_labels(tmp_path: Path, cli: Cli) -> None:
+    data_of_three_sources(tmp_path / "data")
     table = (tmp_path / "data" / "images.csv").read_text().replace(",a,", ",covid,").replace(",b,", ",Healthy,")
     (tmp_path / "data" / "images.csv").write_text(table)
     result = cli(
@@ -278,14 +278,14 @@ def test_train_on_a_table_shows_what_it_reads_as_what(tmp_path: Path, cli: Cli) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", ["remove", "alter"])
-def test_a_file_that_changed_or_went_is_noticed_though_its_pixels_are_in_the_cache(
+def test_a_changed_or_removed_file_is_detected_although_its_pixels_are_cached(
     phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
     root = Path(shutil.copytree(phantoms, tmp_path / "data"))
     split = split_of(find_data_set(root), 0)
     decoded(split, "test", 71)
-    # Another command would remember nothing.
+    # As in a new process.
     _check_unchanged.cache_clear()
     victim = root / split.part("test")[0].path
     victim.unlink() if change == "remove" else victim.write_bytes(victim.read_bytes() + b"x")

@@ -21,9 +21,7 @@ def test_the_network_is_a_fraction_of_xception() -> None:
     assert live_demo.fraction_of_xception(71) > 20
 
 
-def test_the_site_leads_to_the_demo_where_there_is_one(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_site_links_to_the_demo_if_it_was_built(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mkdocs", reason="needs the packages of make docs")
     from documentation import site_hooks
 
@@ -52,6 +50,6 @@ def test_the_demo_answers_in_a_browser_and_says_what_it_is(tmp_path: Path) -> No
     assert "is a demo" in seen["warnings"][0] and "phantoms" in seen["warnings"][1]
     assert not seen["console"]
     assert seen["hosts"] == [url.removeprefix("http://").rstrip("/")]
-    # Of each class a phantom, each with some class and how likely it is.
+    # One phantom of each class, each with a predicted class and its probability.
     assert len(seen["offline"]) == len(LABELS)
     assert all("%" in line for line in seen["offline"])

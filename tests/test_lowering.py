@@ -48,7 +48,7 @@ def lowered(
 
 
 @pytest.mark.parametrize("activation_type", ActivationType)
-def test_both_activation_types_answer_as_the_tflite_file(
+def test_both_activation_types_agree_with_the_tflite_file(
     bundle: Path,
     tmp_path: Path,
     images: NDArray[np.uint8],

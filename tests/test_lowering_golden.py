@@ -59,8 +59,8 @@ def whole_network(symmetric: bool) -> bytes:
     return network.finish(product, logits)
 
 
-#: SHA-256 of `whole_network` in ONNX, as commit a3fe295 lowered it, where the formats had these names. The symmetric
-#: one is of after that: TensorRT wants the image converted first, and flattens in float.
+#: SHA-256 of `whole_network` in ONNX, as lowered by commit a3fe295, where the formats had these names. The symmetric
+#: one is newer: TensorRT needs the image converted first, and flattens in float.
 GOLDEN = {
     "uint8": (ActivationFormat(), "92e61c2bbedfbb0507838fc224b400cc1ce0064a173ee01730a8e9f3f341e4f6"),
     "uint8-reduced": (
@@ -160,7 +160,7 @@ lower_to_onnx(Path({str(tmp_path / "whole.tflite")!r}).read_bytes(), ActivationF
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_batch_and_opset_are_as_asked_for() -> None:
+def test_batch_and_opset_are_as_requested() -> None:
     model = lower_to_onnx(whole_network(symmetric=False), ActivationFormat(), 13, 1)
     assert model.opset_import[0].version == 13
     ends = [*model.graph.input, *model.graph.output]

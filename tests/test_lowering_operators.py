@@ -93,12 +93,12 @@ def test_a_convolution(activations: ActivationFormat, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D"])
-def test_biases_make_up_for_what_a_reduced_range_shifts(kind: str) -> None:
+def test_biases_compensate_for_the_shift_of_a_reduced_range(kind: str) -> None:
     network = Network()
     images, height, width, channels = network.shape
     depthwise = kind == "DEPTHWISE_CONV_2D"
     scales = [0.02] * channels
-    # Of both layers, whose sums shift by something else.
+    # Shared by both layers, whose sums shift by different amounts.
     bias = network.constant([40] * channels, "int32", scale=scales)
     for integer in (3, 7):
         # All odd, and of the sign of the pixels that they meet: every rounding shifts the sum in the same direction.
@@ -124,7 +124,7 @@ def test_biases_make_up_for_what_a_reduced_range_shifts(kind: str) -> None:
     ("name", "zero_point"),
     [(name, zero_point) for name in FORMATS for zero_point in ((0,) if "symmetric" in name else (-128, -5, 0))],
 )
-def test_a_fused_relu_cuts_at_the_zero_point(name: str, zero_point: int) -> None:
+def test_a_fused_relu_clips_at_the_zero_point(name: str, zero_point: int) -> None:
     activations = FORMATS[name]
     network = Network(symmetric=activations.symmetric)
     content = network.finish(convolution(network, activation=RELU, zero_point=zero_point))
@@ -134,7 +134,7 @@ def test_a_fused_relu_cuts_at_the_zero_point(name: str, zero_point: int) -> None
 
 
 @every_format
-def test_a_strided_pointwise_convolution_picks_its_places(activations: ActivationFormat) -> None:
+def test_a_strided_pointwise_convolution_samples_the_right_pixels(activations: ActivationFormat) -> None:
     network = Network(symmetric=activations.symmetric)
     target = convolution(network, window=(1, 1), strides=(2, 3), padding=SAME)
     check(network, network.finish(target), activations, step=4, tolerance=1)
@@ -199,14 +199,14 @@ def max_pool(
 
 
 @every_format
-def test_max_pool_yields_the_very_integers(activations: ActivationFormat) -> None:
+def test_max_pool_is_exact(activations: ActivationFormat) -> None:
     network = Network(symmetric=activations.symmetric)
     check(network, network.finish(max_pool(network)), activations, step=1, tolerance=0)
 
 
 @every_format
 @pytest.mark.parametrize("keep", [True, False], ids=["[N, 1, 1, C]", "[N, C], reshaped"])
-def test_mean_over_the_places(activations: ActivationFormat, keep: bool) -> None:
+def test_mean_over_height_and_width(activations: ActivationFormat, keep: bool) -> None:
     network = Network(symmetric=activations.symmetric)
     mean = network.mean(network.source, scale=0.5, keep=keep)
     content = network.finish(mean if keep else network.reshaped(mean))

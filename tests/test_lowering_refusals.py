@@ -1,4 +1,4 @@
-"""What the lowering does not know it refuses, and names; no training is needed."""
+"""The lowering refuses what it does not support, and names it; no training is needed."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ REFUSALS: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize(("file", "message"), REFUSALS.values(), ids=REFUSALS)
-def test_a_file_is_refused_by_name(file: Callable[[], bytes], message: str) -> None:
+def test_an_unsupported_file_is_refused_with_the_reason(file: Callable[[], bytes], message: str) -> None:
     with pytest.raises(ArtifactError, match=message):
         lower_to_onnx(file(), ActivationFormat(), 17, None)
 

@@ -43,7 +43,7 @@ def test_metrics_agree_with_scikit_learn(scored: tuple[np.ndarray, np.ndarray]) 
         assert figures == pytest.approx([column[index] for column in expected])
 
 
-def test_a_class_that_does_not_occur_has_no_figures() -> None:
+def test_a_class_without_images_has_no_metrics() -> None:
     metrics = classification_metrics(np.array([0, 0, 1]), np.eye(3)[[0, 0, 1]], LABELS)
     assert metrics.classes[2].recall.value is None
     assert metrics.classes[2].auc is None
@@ -59,7 +59,7 @@ def shifted(flips: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return expected, candidate, targets
 
 
-def test_parity_counts_flips_and_judges() -> None:
+def test_parity_counts_flips_and_gives_a_verdict() -> None:
     loose = {"max_accuracy_drop": 1.0, "max_sensitivity_drop": 1.0}
     result = parity(*shifted(2), LABELS, Gate(min_agreement=0.9, **loose))
     assert result.verdict == "passed"
@@ -118,8 +118,8 @@ def test_intervals_and_tests_agree_with_a_reference() -> None:
 def test_divergence_and_calibration_error() -> None:
     targets = np.array([0] * 80 + [1] * 20)
     honest = np.tile(np.float32([0.8, 0.1, 0.1]), (100, 1))
-    boasting = np.tile(np.float32([0.98, 0.01, 0.01]), (100, 1))
-    result = parity(honest, boasting, targets, LABELS, Gate())
+    overconfident = np.tile(np.float32([0.98, 0.01, 0.01]), (100, 1))
+    result = parity(honest, overconfident, targets, LABELS, Gate())
     assert result.calibration_error.reference == pytest.approx(0, abs=1e-6)
     assert result.calibration_error.artifact == pytest.approx(0.18, abs=1e-6)
     divergence = 0.8 * math.log(0.8 / 0.98) + 0.2 * math.log(0.1 / 0.01)
@@ -135,28 +135,28 @@ def test_flipped_images_are_named_with_both_answers() -> None:
     assert rows[0].artifact == pytest.approx([0.1, 0.8, 0.1])
 
 
-def test_parity_fails_on_what_is_not_a_number() -> None:
+def test_parity_fails_on_nan() -> None:
     expected, candidate, targets = shifted(0)
     candidate[5] = np.nan
     assert parity(expected, candidate, targets, LABELS, Gate(0.0, 1.0, 1.0)).verdict == "failed"
 
 
-def test_a_temperature_makes_probabilities_honest() -> None:
+def test_temperature_scaling_calibrates_probabilities() -> None:
     random = np.random.default_rng(0)
     logits = random.normal(size=(4000, 3)) * 2
     honest = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     targets = np.array([random.choice(3, p=row) for row in honest])
-    boasting = apply_temperature(honest, 0.5)
-    assert fit_temperature(boasting, targets) == pytest.approx(2, rel=0.05)
-    assert np.abs(apply_temperature(boasting, 2) - honest).max() < 1e-4
-    assert np.array_equal(apply_temperature(boasting, 3).argmax(axis=1), boasting.argmax(axis=1))
+    overconfident = apply_temperature(honest, 0.5)
+    assert fit_temperature(overconfident, targets) == pytest.approx(2, rel=0.05)
+    assert np.abs(apply_temperature(overconfident, 2) - honest).max() < 1e-4
+    assert np.array_equal(apply_temperature(overconfident, 3).argmax(axis=1), overconfident.argmax(axis=1))
     result = parity(honest.astype(np.float32), honest.astype(np.float32), targets, LABELS, Gate(), temperature=2)
     assert result.calibration_error.reference < 0.03
     assert result.calibration_error.artifact_unscaled > 0.08
 
 
-def test_no_mistake_is_no_reason_for_certainty() -> None:
-    """The likelihood alone asks for a temperature of 0; 81 images may ask for less of that than 2430."""
+def test_the_temperature_stays_above_zero_without_mistakes() -> None:
+    """The likelihood alone would lead to a temperature of 0; 81 images must lead less far towards it than 2430."""
     targets = np.array([0, 1, 2] * 27)
     right = (np.eye(3)[targets] * 0.88 + 0.04).astype(np.float32)
     few, many = fit_temperature(right, targets), fit_temperature(np.tile(right, (30, 1)), np.tile(targets, 30))
@@ -170,7 +170,7 @@ def test_without_evidence_a_temperature_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.5, 1, 2])
-def test_mistakes_enough_outweigh_the_prior(scale: float) -> None:
+def test_enough_mistakes_outweigh_the_prior(scale: float) -> None:
     """On a validation split of the usual size the temperature is all but that of maximum likelihood."""
     random = np.random.default_rng(1)
     logits = random.normal(size=(400, 3)) * 3

@@ -50,7 +50,7 @@ def float_kernels(mixed: Run) -> dict[str, np.ndarray]:
     return kernels
 
 
-def test_kept_layers_have_the_float_models_kernels_but_for_a_factor_per_channel(mixed: Run) -> None:
+def test_kept_layers_have_the_float_kernels_up_to_a_factor_per_channel(mixed: Run) -> None:
     from cxr_edge.quantization.fold import fold
     from cxr_edge.training.classifier import load_classifier
 
@@ -70,7 +70,7 @@ def test_kept_layers_have_the_float_models_kernels_but_for_a_factor_per_channel(
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
-def test_inspect_names_what_stays_float_and_its_price(mixed: Run, cli: Cli, tmp_path: Path, kind: str) -> None:
+def test_inspect_lists_float_layers_and_their_cost(mixed: Run, cli: Cli, tmp_path: Path, kind: str) -> None:
     artifact = mixed.bundle / f"xception-mixed-ptq.{kind}"
     result = cli("inspect", artifact, "--json", tmp_path / "x.json")
     assert result.code == 0
@@ -98,7 +98,7 @@ def test_both_formats_agree(mixed: Run) -> None:
     assert read_artifact(mixed.bundle / "xception-mixed-ptq.onnx").quantization == "mixed-ptq"
 
 
-def test_a_layer_that_is_not_there_is_named_with_its_neighbours(small_run: Run, cli: Cli) -> None:
+def test_an_unknown_layer_is_refused_with_similar_names(small_run: Run, cli: Cli) -> None:
     result = cli("export", "--run", small_run.folder, "--keep-float", "block4_sepconv9")
     assert result.code == 2
     assert "block4_sepconv9" in result.err

@@ -18,8 +18,8 @@ def some_values(*shape: int) -> NDArray[np.float32]:
 
 
 def moments(node: Node, value: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    (own,) = moments_of([node], [value])
-    return own.mean(), own.covariance()
+    (result,) = moments_of([node], [value])
+    return result.mean(), result.covariance()
 
 
 def patches(value: NDArray[np.float32], reach: int, stride: int, padding: str) -> NDArray[np.float64]:
@@ -46,18 +46,18 @@ WINDOWS: Any = [
 
 
 @pytest.mark.parametrize(("size", "reach", "stride", "padding"), WINDOWS)
-def test_of_a_depthwise_kernel(size: int, reach: int, stride: int, padding: str) -> None:
+def test_moments_of_a_depthwise_kernel(size: int, reach: int, stride: int, padding: str) -> None:
     value = some_values(5, size, size, 4)
     node = Node("own", "depthwise", ("in",), (stride, stride), padding=padding, kernel=some_values(reach, reach, 4))
     mean, covariance = moments(node, value)
     cut = patches(value, reach, stride, padding)
     np.testing.assert_allclose(mean, cut.mean(axis=0).T, rtol=1e-12)
-    for channel, own in enumerate(covariance):
-        np.testing.assert_allclose(own, np.cov(cut[..., channel].T, bias=True), rtol=1e-9, atol=1e-9)
+    for channel, actual in enumerate(covariance):
+        np.testing.assert_allclose(actual, np.cov(cut[..., channel].T, bias=True), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("size", "reach", "stride", "padding"), [*WINDOWS, (7, 1, 1, "valid"), (7, 1, 2, "same")])
-def test_of_a_convolution(size: int, reach: int, stride: int, padding: str) -> None:
+def test_moments_of_a_convolution(size: int, reach: int, stride: int, padding: str) -> None:
     value = some_values(5, size, size, 2)
     node = Node("own", "conv", ("in",), (stride, stride), padding=padding, kernel=some_values(reach, reach, 2, 3))
     mean, covariance = moments(node, value)
@@ -66,7 +66,7 @@ def test_of_a_convolution(size: int, reach: int, stride: int, padding: str) -> N
     np.testing.assert_allclose(covariance, np.cov(cut.T, bias=True), rtol=1e-9, atol=1e-9)
 
 
-def test_of_a_dense_kernel_over_two_batches() -> None:
+def test_moments_of_a_dense_kernel_over_two_batches() -> None:
     value, node = some_values(20, 6), Node("own", "dense", ("in",), kernel=some_values(6, 3))
     (first,), (second,) = (moments_of([node], [own]) for own in (value[:12], value[12:]))
     np.testing.assert_allclose((first + second).mean(), value.astype(np.float64).mean(axis=0), rtol=1e-12)

@@ -26,7 +26,7 @@ def test_every_cell_is_python() -> None:
         compile(source, f"cell {index}", "exec")
 
 
-def test_the_notebook_runs_and_exports_the_integers_that_the_command_did(
+def test_the_notebook_exports_the_same_integers_as_the_command(
     small_run: Run,
     small_bundle: Path,
     tmp_path: Path,
@@ -43,7 +43,7 @@ def test_the_notebook_runs_and_exports_the_integers_that_the_command_did(
     out = capfd.readouterr().out
     assert "xception-int8-ptq.tflite" in out
     assert "passed" in out
-    # But for the metadata, in which another gate stands.
+    # Only the graphs: the metadata records a different gate.
     again, before = (
         onnx.load(folder / "xception-int8-ptq.onnx") for folder in (tmp_path / "runs/quickstart/bundle", small_bundle)
     )

@@ -49,7 +49,7 @@ def old_bundle(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_old_run_says_what_it_was_trained_on_and_keeps_its_split(tmp_path: Path) -> None:
+def test_the_training_data_and_the_split_of_an_old_run_are_read(tmp_path: Path) -> None:
     for name in ("run.json", "split.csv"):
         shutil.copy(OLD / name, tmp_path)
     (tmp_path / "phantoms").mkdir()
@@ -76,7 +76,7 @@ def test_an_old_manifest_lists_its_artifacts(old_bundle: Path) -> None:
         assert point is not None and point.sensitive_class == "COVID-19"
 
 
-def test_an_old_manifest_is_written_as_a_new_one_that_says_the_same(old_bundle: Path) -> None:
+def test_an_old_manifest_is_rewritten_in_the_current_schema_without_loss(old_bundle: Path) -> None:
     before = listed_artifacts(old_bundle)
     write_manifest(old_bundle, before[0].metadata.shared, before)
     assert "none" not in {entry.quantization.value for entry in read_manifest(old_bundle).artifacts}
@@ -100,7 +100,7 @@ def test_an_old_bundle_passes_the_check_against_its_manifest(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["int8.tflite", "none.onnx"])
-def test_an_old_artifact_says_what_it_is(tmp_path: Path, name: str) -> None:
+def test_the_metadata_of_an_old_artifact_are_read(tmp_path: Path, name: str) -> None:
     artifact = read_artifact(write_stub(tmp_path / f"xception-{name}", old_record(f"metadata-{name}.json")))
     assert artifact.quantization == {"int8.tflite": Quantization.INT8, "none.onnx": Quantization.FLOAT32}[name]
     assert (artifact.image_size, artifact.resize, artifact.has_heatmap) == (71, "stretch", True)
@@ -121,7 +121,7 @@ def test_the_oldest_artifacts_need_no_temperature_no_reference_and_no_heat_map(t
     assert same_pixels(artifact.metadata.imaging)
 
 
-def test_a_recorded_parity_is_read_with_all_that_was_judged(tmp_path: Path) -> None:
+def test_a_recorded_parity_is_read_in_full(tmp_path: Path) -> None:
     metadata = old_record("metadata-int8.tflite.json")
     parity = read_artifact(write_stub(tmp_path / "x.tflite", metadata)).parity
     assert parity is not None
@@ -156,7 +156,7 @@ def test_a_parity_without_intervals_counts_as_never_verified(tmp_path: Path) -> 
         recorded(artifact)
 
 
-def test_a_file_under_the_old_name_makes_way_for_the_new_one(old_bundle: Path) -> None:
+def test_publishing_replaces_the_file_under_the_old_name(old_bundle: Path) -> None:
     old = {artifact.name: artifact for artifact in listed_artifacts(old_bundle)}["xception-none.onnx"]
     old.path.write_text("an old file")
     metadata = replace(old.metadata, quantization=Quantization.FLOAT32)
@@ -186,12 +186,12 @@ def test_the_recipe_of_an_old_artifact_has_todays_keys(flavour: str, today: tupl
 
 
 @pytest.mark.parametrize(("migrate", "schema"), [(current_manifest, 4), (current_metadata, 3)])
-def test_a_schema_of_the_future_is_refused_by_its_number(migrate: Callable[[dict[str, Any]], Any], schema: int) -> None:
+def test_a_newer_schema_is_refused_with_its_number(migrate: Callable[[dict[str, Any]], Any], schema: int) -> None:
     with pytest.raises(ValueError, match=f"schema {schema}, .* reads up to {schema - 1}"):
         migrate({"schema": schema})
 
 
-def test_a_damaged_manifest_is_named_with_the_field_that_is_wrong(old_bundle: Path) -> None:
+def test_an_error_about_a_damaged_manifest_names_the_field(old_bundle: Path) -> None:
     manifest = old_record("manifest.json")
     manifest["artifacts"][1]["bytes"] = "many"
     (old_bundle / "manifest.json").write_text(json.dumps(manifest))

@@ -1,4 +1,4 @@
-"""Operating points: the rule is what is said of it, and its promises hold on new images."""
+"""Operating points: the rule matches its description, and its promises hold on new images."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_as_many_images_may_be_missed_as_the_demand_allows(positives: int, allow
     assert operating_figures(fitted.point, probabilities, targets, LABELS).missed <= allowed
 
 
-def test_too_few_images_promise_the_best_there_is_and_say_so() -> None:
+def test_too_few_images_give_the_best_available_promise_and_a_warning() -> None:
     probabilities, targets = drawn(33, 369, np.random.default_rng(1))
     fitted = fit_operating_point(probabilities, targets, LABELS, "COVID-19", 0.95)
     assert fitted.missed.kind is PromiseKind.BEST_AVAILABLE
@@ -90,7 +90,7 @@ def test_too_few_images_promise_the_best_there_is_and_say_so() -> None:
     assert "with 33 COVID-19 images, at most 91.3 % can be promised; it takes 59" in warning
 
 
-def test_few_images_that_suffice_are_named_too() -> None:
+def test_few_but_sufficient_images_give_a_warning_too() -> None:
     probabilities, targets = drawn(33, 369, np.random.default_rng(1))
     fitted = fit_operating_point(probabilities, targets, LABELS, "COVID-19", 0.9)
     assert fitted.missed.kind is PromiseKind.GUARANTEED
@@ -98,7 +98,7 @@ def test_few_images_that_suffice_are_named_too() -> None:
     assert ["only 33 COVID-19 images" in line for line in record.warnings] == [True]
 
 
-def test_nothing_less_likely_than_not_is_called_and_nothing_is_referred_where_nothing_is_wrong() -> None:
+def test_no_class_below_one_half_is_called_and_a_perfect_model_refers_nothing() -> None:
     targets = np.array([0, 1, 2] * 100)
     probabilities = np.eye(3)[targets] * 0.7 + 0.1
     fitted = fit_operating_point(probabilities, targets, LABELS, "COVID-19", 0.95)
@@ -128,7 +128,7 @@ def random_points(random: np.random.Generator) -> list[OperatingPoint]:
     return [OperatingPoint("COVID-19", *pair) for pair in [*thresholds.tolist(), [0.5, 0.0], [0.3, 0.3], [0.0, 0.5]]]
 
 
-def test_ten_lines_in_the_documentation_decide_as_the_package_does() -> None:
+def test_the_code_in_the_documentation_decides_as_the_package_does() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
     assert code.count("\n") <= 11
     space: dict[str, Callable[..., str]] = {}
@@ -148,7 +148,7 @@ def test_ten_lines_in_the_documentation_decide_as_the_package_does() -> None:
     (OperatingPoint("Normal", 0.2, 0.6), {"COVID-19", REFER}),
     (OperatingPoint("Normal", 0.15, 0.17), {"COVID-19", "Normal", REFER}),
 ])  # fmt: skip
-def test_what_predict_decides_follows_from_the_manifest_and_the_documentation(
+def test_predict_decides_by_the_manifest_and_the_documented_rule(
     point: OperatingPoint, decisions: set[str], tmp_path: Path, cli: Cli
 ) -> None:
     """As an integrator implements it: from JSON files alone."""
@@ -174,7 +174,7 @@ def test_what_predict_decides_follows_from_the_manifest_and_the_documentation(
     assert set(decided) == decisions
 
 
-def test_inspect_states_the_rule_its_promise_and_how_few_images_stand_behind_it(tmp_path: Path, cli: Cli) -> None:
+def test_inspect_shows_the_rule_its_promise_and_a_warning_about_few_images(tmp_path: Path, cli: Cli) -> None:
     record = recorded(18, 0, 18)
     record = replace(record, fitted=replace(record.fitted, missed=Promise.by_order_statistic(18, 0.05)))
     write_artifact(tmp_path / "x-int8.tflite", Quantization.INT8, operating_point=to_json(record))
@@ -189,8 +189,8 @@ def test_the_readme_states_the_rule() -> None:
     assert "at `called_from` or more" in text and "at `suspected_from` or more" in text
 
 
-def test_the_sentence_says_what_is_decided() -> None:
-    """Its three forms, read back by their numbers."""
+def test_the_sentence_describes_the_decisions() -> None:
+    """In each of its three forms, with the thresholds parsed from it."""
     random = np.random.default_rng(1)
     probabilities = random.dirichlet([0.6, 0.6, 0.6], 300)
     for point in random_points(random):
@@ -274,14 +274,14 @@ def test_a_record_is_read_as_it_was_written() -> None:
     assert operating_record_of(value) == record
 
 
-def test_an_artifact_that_breaks_its_promise_is_warned_of() -> None:
+def test_an_artifact_that_breaks_its_promise_gets_a_warning() -> None:
     assert recorded(30, 2, 33).warnings == ()
     (warning,) = recorded(25, 2, 33).warnings
     assert "misses 6 of 33 COVID-19 images" in warning
     assert not recorded(30, 2, 33).broken_on(OperatingFigures(0, 0, 0, 10, 10, 0))
 
 
-def test_a_rule_that_refers_most_images_is_warned_of() -> None:
+def test_a_rule_that_refers_most_images_gets_a_warning() -> None:
     few = recorded(3, 30, 33)
     mostly = OperatingRecord(few.fitted, OperatingFigures(33, 3, 30, 300, 90, 205))
     assert ["% of the validation images are referred" in line for line in mostly.warnings] == [True]
@@ -304,7 +304,7 @@ def test_an_evaluation_shows_the_rule_its_figures_and_a_broken_promise(capsys: p
     assert "warning: more COVID-19 images are missed than promised" in capsys.readouterr().out
 
 
-def test_one_image_is_not_counted_as_several(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_count_of_one_is_shown_in_the_singular(capsys: pytest.CaptureFixture[str]) -> None:
     show_evaluated_point(evaluated(recorded(30, 3, 33), OperatingFigures(1, 1, 0, 1, 1, 0)))
     shown = capsys.readouterr().out
     assert "  1 COVID-19 image: " in shown and "  1 other image: " in shown
@@ -318,7 +318,7 @@ def test_an_old_operating_point_is_evaluated_without_a_promise(capsys: pytest.Ca
     assert "promised" not in shown
 
 
-def test_an_export_names_the_artifact_of_a_warning_that_is_not_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_export_names_the_artifact_that_a_warning_is_about(capsys: pytest.CaptureFixture[str]) -> None:
     show_exported_points({"a.tflite": recorded(30, 3, 33), "b.onnx": recorded(25, 2, 33)})
     shown = capsys.readouterr().out
     assert "Operating points on 33 COVID-19 and 300 other validation images, %" in shown
@@ -346,7 +346,7 @@ def test_most_exceptions_is_the_largest_number_whose_bound_meets_the_demand() ->
     assert fewest_images(0.05) == 59
 
 
-def test_each_artifact_has_its_own_and_predict_and_evaluate_use_it(
+def test_predict_and_evaluate_use_the_operating_point_of_the_artifact(
     run: Run, bundle: Path, cli: Cli, tmp_path: Path
 ) -> None:
     stored = {entry.file: entry.operating_point for entry in read_manifest(bundle).artifacts}
@@ -380,7 +380,7 @@ def test_each_artifact_has_its_own_and_predict_and_evaluate_use_it(
 
 
 @pytest.mark.parametrize("arguments", [["--sensitive-class", "Fracture"], ["--sensitivity", "95"]])
-def test_bad_operating_options(run: Run, cli: Cli, arguments: list[str]) -> None:
+def test_invalid_operating_options_are_refused(run: Run, cli: Cli, arguments: list[str]) -> None:
     result = cli("export", "--run", run.folder, *arguments)
     assert result.code == 2
     assert arguments[0] in result.err

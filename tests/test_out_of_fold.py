@@ -1,4 +1,4 @@
-"""Out-of-fold probabilities: of every image by the model that never saw it, without the test images of the run."""
+"""Out-of-fold probabilities: each image scored by the model that never saw it, without the run's test images."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ LABELS = ("COVID-19", "Normal")
 FOLDS = 3
 
 
-def written(folder: Path, split: Split, **options: Any) -> Run:
-    """A run as far as its predictions: its options, its split, a model that is not looked at."""
+def write_run(folder: Path, split: Split, **options: Any) -> Run:
+    """Write a run up to its predictions: its options, its split, and an empty file for the model."""
     run = Run(folder)
     stored = completed({"data": str(split.root), "image_size": 71, **options})
     write_json(run.config_file, to_json(RunConfig("", "", LABELS, {}, "", stored)))
@@ -56,7 +56,7 @@ def split_with(root: Path, tested: int) -> Split:
 def folds(tmp_path: Path) -> Path:
     for number in range(1, FOLDS + 1):
         split = split_with(tmp_path / "data", number - 1)
-        written(tmp_path / "folds" / f"fold-{number}", split, folds=FOLDS, fold=number)
+        write_run(tmp_path / "folds" / f"fold-{number}", split, folds=FOLDS, fold=number)
     return tmp_path / "folds"
 
 
@@ -85,7 +85,7 @@ def test_predictions_are_read_as_they_were_written(folds: Path) -> None:
         run_split(run)
 
 
-def test_every_image_is_there_once_but_those_the_run_is_tested_on(folds: Path) -> None:
+def test_every_image_occurs_once_except_the_test_images_of_the_run(folds: Path) -> None:
     run = Run(folds / "fold-2")
     assert folds_beside(run) == folds.resolve()
     pooled = out_of_fold(folds, run)
@@ -102,8 +102,8 @@ def test_every_image_is_there_once_but_those_the_run_is_tested_on(folds: Path) -
     assert np.array_equal(pooled.targets, np.concatenate(targets))
 
 
-def test_a_run_of_its_own_takes_the_folds_it_is_given(folds: Path, tmp_path: Path) -> None:
-    run = written(tmp_path / "run", split_with(tmp_path / "data", 0), seed=7)
+def test_a_run_outside_the_folds_uses_those_it_is_given(folds: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", split_with(tmp_path / "data", 0), seed=7)
     assert folds_beside(run) is None
     split = run_split(run)
     own = read_predictions(run, split)["validation"]
@@ -118,16 +118,16 @@ def test_a_run_of_its_own_takes_the_folds_it_is_given(folds: Path, tmp_path: Pat
     assert alone.record(own).fitted.missed.images == (split.targets("validation") == 0).sum()
 
 
-def test_folds_that_do_not_stand_for_the_run_are_refused(folds: Path, tmp_path: Path) -> None:
+def test_folds_that_do_not_match_the_run_are_refused(folds: Path, tmp_path: Path) -> None:
     split = split_with(tmp_path / "data", 0)
     with pytest.raises(OptionError, match="--image-size 71"):
-        out_of_fold(folds, written(tmp_path / "run", split, image_size=96))
-    smaller = written(tmp_path / "smaller", split)
+        out_of_fold(folds, write_run(tmp_path / "run", split, image_size=96))
+    smaller = write_run(tmp_path / "smaller", split)
     write_json(smaller.config_file, to_json(replace(smaller.config(), network=XCEPTION.without([7]))))
     with pytest.raises(OptionError, match="its network is not that of"):
         out_of_fold(folds, smaller)
     # Where it was logged makes no difference.
-    assert len(out_of_fold(folds, written(tmp_path / "logged", split, tensorboard=True)).targets) == 60
+    assert len(out_of_fold(folds, write_run(tmp_path / "logged", split, tensorboard=True)).targets) == 60
     with pytest.raises(RunError, match="holds no folds"):
         out_of_fold(tmp_path, Run(folds / "fold-1"))
     Run(folds / "fold-3").model_file.unlink()

@@ -1,4 +1,4 @@
-"""Images of one DICOM patient stay on one side of the split, and the ID is nowhere; needs the `dicom` extra."""
+"""Images of one DICOM patient stay in one part, and the ID is never written; needs the `dicom` extra."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def together(data: DataSet) -> set[frozenset[str]]:
     return {frozenset(paths) for paths in result.values()}
 
 
-def test_images_of_one_patient_stay_on_one_side(tmp_path: Path) -> None:
+def test_images_of_one_patient_stay_in_one_part(tmp_path: Path) -> None:
     data = find_data_set(hospital(tmp_path))
     assert len(together(data)) == 18
     assert frozenset({"a/IM0000", "a/IM0001", "b/IM0000", "b/IM0001"}) in together(data)
@@ -89,7 +89,7 @@ def test_the_id_is_written_nowhere(tmp_path: Path, cli: Cli) -> None:
     assert len(patients["across_parts"]) == 18
 
 
-def test_numbers_of_two_issuers_are_two_patients(tmp_path: Path) -> None:
+def test_one_id_from_two_issuers_means_two_patients(tmp_path: Path) -> None:
     for index in range(6):
         for label in ("a", "b"):
             issuer = {"IssuerOfPatientID": "north" if index % 2 else "south"} if index > 1 else {}
@@ -101,7 +101,7 @@ def test_numbers_of_two_issuers_are_two_patients(tmp_path: Path) -> None:
 
 
 def anonymous() -> Iterator[tuple[str, list[dict[str, str]], str]]:
-    """What de-identification leaves, as tags of the images of each class, and what is said of them."""
+    """Name, tags of the images of each class after de-identification, and what the warning says."""
     yield "constant", [{"PatientID": "ANONYMOUS", "PatientIdentityRemoved": "YES"}] * 10, "20 with one ID for more than"
     yield "empty", [{"PatientID": " "}] * 5 + [{}] * 5, "20 without an ID"
     yield "of the class", [{"PatientID": "0 CLASS"}] * 6 + [{"PatientID": f"x{i}"} for i in range(4)], "12 with one ID"
@@ -112,11 +112,11 @@ def anonymous() -> Iterator[tuple[str, list[dict[str, str]], str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("tags", "doubt"), [case[1:] for case in anonymous()], ids=[case[0] for case in anonymous()])
-def test_an_id_that_names_nobody_keeps_nothing_together(tmp_path: Path, tags: list[dict[str, str]], doubt: str) -> None:
+def test_a_placeholder_id_groups_no_images(tmp_path: Path, tags: list[dict[str, str]], doubt: str) -> None:
     for label in ("a", "b"):
-        for index, own in enumerate(tags):
-            own = {name: value.replace("CLASS", label).replace("x", label) for name, value in own.items()}
-            picture(tmp_path / label / f"{index}.dcm", **own)
+        for index, template in enumerate(tags):
+            values = {name: value.replace("CLASS", label).replace("x", label) for name, value in template.items()}
+            picture(tmp_path / label / f"{index}.dcm", **values)
     data = find_data_set(tmp_path)
     assert all(len(paths) == 1 for paths in together(data))
     assert doubt in (data.patients_doubt or "")
@@ -126,7 +126,7 @@ def test_an_id_that_names_nobody_keeps_nothing_together(tmp_path: Path, tags: li
 
 
 @pytest.mark.usefixtures("instant_training")
-def test_train_warns_of_ids_that_name_nobody(tmp_path: Path, cli: Cli) -> None:
+def test_train_warns_of_placeholder_ids(tmp_path: Path, cli: Cli) -> None:
     for index in range(16):
         picture(tmp_path / "data" / "ab"[index % 2] / f"{index}.dcm", PatientID=SECRET)
     result = cli("train", "--data", tmp_path / "data", "--run", tmp_path / "run", "--weights", "none")
@@ -136,7 +136,7 @@ def test_train_warns_of_ids_that_name_nobody(tmp_path: Path, cli: Cli) -> None:
     assert SECRET not in result.out
 
 
-def test_a_few_images_of_one_patient_are_no_placeholder(tmp_path: Path) -> None:
+def test_an_id_shared_by_a_few_images_is_not_a_placeholder(tmp_path: Path) -> None:
     hospital(tmp_path)
     for index in range(6):
         picture(tmp_path / "a" / f"series {index}", PatientID="often here", PatientSex="F")
@@ -150,7 +150,7 @@ def test_a_few_images_of_one_patient_are_no_placeholder(tmp_path: Path) -> None:
     assert data.patients_doubt is None
 
 
-def test_tables_go_first(tmp_path: Path) -> None:
+def test_tables_take_precedence_over_dicom_ids(tmp_path: Path) -> None:
     hospital(tmp_path)
     (tmp_path / "patients.csv").write_text("path,patient_id\na/IM0000,p1\nb/IM0019,p1\n")
     patients = {item.path: item.patient for item in find_data_set(tmp_path).items}
@@ -163,14 +163,14 @@ def test_tables_go_first(tmp_path: Path) -> None:
     assert patients["a/IM0000"] == patients["b/IM0000"] == "dicom-0001"
 
 
-def test_nothing_is_asked_where_nothing_is_split_or_a_name_says_that_it_is_no_dicom(tmp_path: Path) -> None:
+def test_patient_ids_are_not_read_without_a_split_or_from_files_with_another_suffix(tmp_path: Path) -> None:
     hospital(tmp_path)
     (tmp_path / "a" / "IM0000").rename(tmp_path / "a" / "IM0000.png")
     assert [item.path for item in find_data_set(tmp_path).items if item.patient is None] == ["a/IM0000.png"]
     assert not any(item.patient for item in find_data_set(tmp_path, labels=("a", "b")).items)
 
 
-def test_a_damaged_header_is_left_for_the_decoding_to_name(tmp_path: Path) -> None:
+def test_a_damaged_header_is_left_for_decoding_to_report(tmp_path: Path) -> None:
     hospital(tmp_path)
     whole = (tmp_path / "a" / "IM0000").read_bytes()
     for length in (132, 141, 300):

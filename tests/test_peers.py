@@ -40,7 +40,7 @@ def test_few_rounds_give_a_ratio_without_an_interval() -> None:
     assert (judged["low"], judged["high"], judged["reached"]) == (None, None, True)
 
 
-def test_the_interval_tells_noise_from_a_machine_that_slows_down_for_all() -> None:
+def test_the_interval_reflects_noise_but_not_a_drift_common_to_all() -> None:
     noisy = judge_latency(TARGET, {"ours": _blocks(8, noise=0.2), "theirs": _blocks(10, noise=0.2)})
     assert noisy["low"] < noisy["ratio"] < noisy["high"]
     assert noisy["high"] - noisy["low"] > 0.02
@@ -57,7 +57,7 @@ def test_sizes_are_compared_within_a_format() -> None:
     assert judge_size({**sizes, "float32.onnx/onnx_runtime": 100})[1]["reached"] is False
 
 
-def test_the_choice_of_test_images_keeps_the_classes_shares() -> None:
+def test_stratified_sampling_keeps_the_class_proportions() -> None:
     targets = np.repeat([0, 1, 2], [20, 60, 120])
     indices = stratified(targets, 50)
     assert np.bincount(targets[indices]).tolist() == [5, 15, 30]

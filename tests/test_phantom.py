@@ -120,7 +120,7 @@ def test_a_larger_data_set_begins_with_the_smaller_one(tmp_path: Path) -> None:
     assert all(a.read_bytes() != b.read_bytes() for a, b in zip(small, other, strict=True))
 
 
-def test_processes_draw_what_one_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_draw_the_same_images_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = write_phantoms(tmp_path / "alone", images_per_class=2, size=64)
     monkeypatch.setattr("cxr_edge.phantoms.data_set._WORTH_PROCESSES", 0)
     together = write_phantoms(tmp_path / "together", images_per_class=2, size=64)

@@ -50,7 +50,7 @@ def compile_kotlin(folder: Path) -> Language:
     compiler, java = shutil.which("kotlinc"), shutil.which("java")
     if compiler is None or java is None or not ORG_JSON.is_file():
         pytest.skip("needs kotlinc, java and Debian's libandroid-json-org-java")
-    # Whatever is not optimized is compiled in half the time.
+    # With less optimization, compiling takes half the time.
     environment = {**os.environ, "JAVA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
     sources = [KOTLIN / "bundle", KOTLIN / "imaging", CHECKS / "Check.kt"]
     jar = folder / "check.jar"
@@ -78,7 +78,7 @@ def language(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def pictures() -> Iterator[tuple[NDArray[np.uint8], int, str]]:
-    """Phantoms and noise of odd sizes, with what becomes of them."""
+    """Phantoms and noise of odd sizes, each with a target size and a resize rule."""
     noise = np.random.default_rng(0)
     for resize in RESIZES:
         for index, (width, height, size) in enumerate(
@@ -91,7 +91,7 @@ def pictures() -> Iterator[tuple[NDArray[np.uint8], int, str]]:
 
 
 def probabilities() -> NDArray[np.float64]:
-    """`[M, 3]`: what a model may answer, thresholds and ties among it."""
+    """`[M, 3]`: possible outputs of a model, including thresholds and ties."""
     drawn = np.random.default_rng(1).dirichlet([0.5, 0.5, 0.5], 200)
     edges = [(0.3, 0.6, 0.1), (np.nextafter(0.3, 0), 0.6, 0.1), (0.6, 0.2, 0.2), (0.2, 0.4, 0.4), (0.0, 0.6, 0.6)]
     return np.concatenate([drawn, np.float64(edges)])
@@ -116,7 +116,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def changes(manifest: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Manifests that a phone must not go by."""
+    """Manifests that a phone must refuse."""
     shared = manifest["shared"]
     yield "a", {**manifest, "schema": 3}
     yield "b", {**manifest, "artifacts": []}
@@ -126,7 +126,7 @@ def changes(manifest: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @pytest.fixture(scope="module")
 def answers(language: Language, cases: Path) -> dict[str, list[str]]:
-    """What the phone's code says, by topic; its pixels lie in the folder then."""
+    """What the phone's code prints, by topic; it also writes its resized pixels to the folder of `cases`."""
     with np.load(cases / REFERENCES) as packed:
         arrays = dict(packed)
     (np.savez_compressed if language.inflates else np.savez)(cases / REFERENCES, **arrays)
@@ -178,7 +178,7 @@ def test_reference_inputs_are_those_of_the_bundle(cases: Path, answers: dict[str
     assert float(difference) == pytest.approx(np.abs(np.array(recorded.probabilities) - 1 / 3).max(), abs=1e-12)
 
 
-def test_manifest_is_read_and_what_is_unknown_refused(language: Language, answers: dict[str, list[str]]) -> None:
+def test_manifest_is_read_and_unsupported_values_are_refused(language: Language, answers: dict[str, list[str]]) -> None:
     phantoms = "true" if some_metadata().training.data == "phantoms" else "false"
     assert answers["model"] == [f"{language.artifact}\t{SIZE}\tstretch\t{phantoms}"]
     words = [f"no images of {SIZE + 1} px", "schema 3", "no int8 artifact", "luma-601, lanczos", "unknown resize crop"]

@@ -1,4 +1,4 @@
-"""What cannot be a chest X-ray gets no answer, and what hardly is one a warning, wherever images are answered about."""
+"""Images that cannot be chest X-rays are refused, and doubtful ones get a warning, wherever images are classified."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cxr_edge.phantoms.drawing import draw_phantom
 from tests.conftest import Cli
 from tests.tiny import SIZE
 
-#: A radiograph for all that the rule can know.
+#: As far as the rule can tell, a radiograph.
 PHANTOM = draw_phantom("Normal", 3, 160).pixels
 
 
@@ -78,7 +78,7 @@ DOUBTED = {
 
 
 @pytest.mark.parametrize("name", DOUBTED)
-def test_what_is_hardly_a_chest_x_ray_is_warned_of(name: str, tmp_path: Path) -> None:
+def test_a_doubtful_chest_x_ray_gets_a_warning(name: str, tmp_path: Path) -> None:
     make, reason = DOUBTED[name]
     make().save(tmp_path / "x.png")
     (warning,) = open_plausible(tmp_path / "x.png").warnings
@@ -86,7 +86,7 @@ def test_what_is_hardly_a_chest_x_ray_is_warned_of(name: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16"])
-def test_a_grey_picture_in_any_mode_is_neither(mode: str, tmp_path: Path) -> None:
+def test_a_grey_picture_passes_in_any_mode(mode: str, tmp_path: Path) -> None:
     grey = Image.fromarray(PHANTOM)
     if mode == "RGBA":
         # A few coloured letters are no colour picture.
@@ -106,7 +106,9 @@ def test_a_grey_picture_in_any_mode_is_neither(mode: str, tmp_path: Path) -> Non
         ({"Modality": "CR", "ViewPosition": "LL"}, False),
     ],
 )
-def test_tags_of_another_picture_are_heeded(tags: dict[str, str], refused: bool, tiny: Path, tmp_path: Path) -> None:
+def test_another_modality_is_refused_and_another_view_gets_a_warning(
+    tags: dict[str, str], refused: bool, tiny: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
     from tests.test_dicom import written
 
@@ -123,7 +125,7 @@ def test_tags_of_another_picture_are_heeded(tags: dict[str, str], refused: bool,
     assert open_plausible(chest).warnings == ()
 
 
-def test_arrays_files_and_evaluations_go_by_the_same_rule(tiny: Path, cli: Cli, tmp_path: Path) -> None:
+def test_arrays_files_and_evaluations_follow_the_same_rule(tiny: Path, cli: Cli, tmp_path: Path) -> None:
     artifact = tiny / "xception-float32.onnx"
     with pytest.raises(ImageError, match="one grey"):
         Classifier.open(artifact, "onnx", 1).predict(np.zeros((SIZE, SIZE), np.uint8))

@@ -31,8 +31,8 @@ from tests.tiny import SIZE, WEIGHTS
 from tests.tiny_runs import LABELS, write_int8
 
 FOLDS, IMAGES = 3, 30
-#: How much the Keras model of the second fold favours the second class: images of less than 100 times this mean grey
-#: value are of another class than the artifact says. There are two of them in its test part.
+#: How much the Keras model of the second fold favours the second class: it disagrees with the artifact on images whose
+#: mean grey value is less than 100 times this. There are two of them in its test part.
 LEANING = 0.5
 DIFFERENT = 2
 
@@ -65,7 +65,7 @@ def write_fold(folder: Path, data: Path, images: list[tuple[str, str]], number: 
 
 
 def export(run: Run, gate: Gate) -> Exported:
-    """What an export leaves, in no time."""
+    """Write what an export writes, without its calibration."""
     run.bundle.mkdir(exist_ok=True)
     training = Training(TrainingData.IMAGES, {}, "0" * 64, sha256_of(run.model_file), "")
     recorded = some_metadata().parity
@@ -122,7 +122,7 @@ def test_the_demands_are_on_all_folds_together(folds: Path, cli: Cli) -> None:
     assert cli("verify", "--run", folds, *ANY_GATE[2:], "--min-agreement", "0.93").code == 0
 
 
-def test_what_is_not_in_every_fold_is_named_and_what_does_not_fit_is_refused(folds: Path, cli: Cli) -> None:
+def test_artifacts_missing_from_a_fold_are_named_and_incompatible_options_refused(folds: Path, cli: Cli) -> None:
     (folds / "fold-2" / "bundle" / "xception-int8.onnx").unlink()
     result = cli("verify", "--run", folds, *ANY_GATE)
     assert result.code == 0, result.err

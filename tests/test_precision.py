@@ -1,4 +1,4 @@
-"""`train --precision auto`: on a CPU, what its own steps show to be faster, once and for good."""
+"""`train --precision auto`: on a CPU, the policy that proves faster in timed steps, kept for the whole run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPTIONS: TrainOptions = completed({"image_size": 128, "batch_size": 16})
 
 @pytest.fixture
 def timings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
-    """Of a CPU that computes bfloat16: what a step takes in it, of float32's time, and what was timed since."""
+    """For a CPU with bfloat16: its step time relative to float32, followed by the ratios measured since."""
     shares = [0.6]
 
     def step_seconds(policies: Sequence[str], *others: int) -> list[list[float]]:
@@ -35,13 +35,13 @@ def policy(folder: Path, options: TrainOptions = OPTIONS, steps: int = MEASURED_
     return training_policy(folder, options, 3, steps)
 
 
-def test_a_long_training_takes_what_is_faster_here(timings: list[float], tmp_path: Path) -> None:
+def test_a_long_training_uses_the_faster_policy(timings: list[float], tmp_path: Path) -> None:
     assert policy(tmp_path / "first") == "mixed_bfloat16"
     timings[0] = 0.95
     assert policy(tmp_path / "other size", replace(OPTIONS, image_size=71)) == "float32"
 
 
-def test_it_is_timed_once_per_machine_and_size(timings: list[float], tmp_path: Path) -> None:
+def test_steps_are_timed_once_per_machine_and_size(timings: list[float], tmp_path: Path) -> None:
     for name in ("first", "second", "third"):
         assert policy(tmp_path / name) == "mixed_bfloat16"
     assert len(timings) == 2
@@ -53,7 +53,7 @@ def test_a_resumed_training_keeps_its_policy_on_another_machine(
     policy(tmp_path / "run")
     monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx2"})
     assert policy(tmp_path / "run") == "mixed_bfloat16"
-    # A GPU or not, the run goes on as it began.
+    # With or without a GPU, the run resumes in the policy that it began with.
     assert policy(tmp_path / "on a CPU", steps=1) == "float32"
     monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
     assert [policy(tmp_path / name) for name in ("run", "on a CPU")] == ["mixed_bfloat16", "float32"]
@@ -67,7 +67,7 @@ def test_a_training_that_began_before_there_was_a_choice_stays_in_float32(timing
     assert policy(tmp_path / "run") == "float32"
 
 
-def test_nothing_is_timed_where_it_cannot_pay(
+def test_nothing_is_timed_if_it_cannot_pay_off(
     timings: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert policy(tmp_path / "short", steps=MEASURED_FROM - 1) == "float32"

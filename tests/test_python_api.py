@@ -71,7 +71,7 @@ def forged(tiny: Path, folder: Path, logits_as: str) -> Path:
 
 
 @pytest.mark.parametrize("operator", ["Identity", "Log"])
-def test_answers_that_are_no_probabilities_are_refused(
+def test_outputs_that_are_not_probabilities_are_refused(
     tiny: Path, tmp_path: Path, cli: Cli, pictures: list[Path], operator: str
 ) -> None:
     artifact = forged(tiny, tmp_path, operator)
@@ -94,7 +94,7 @@ def test_the_exported_names_are_these_and_no_others() -> None:
         cxr_edge.classify  # noqa: B018
 
 
-def test_importing_the_package_imports_nothing_else() -> None:
+def test_importing_the_package_imports_only_the_standard_library() -> None:
     # A module that is None is one that cannot be imported any more: telemetry.
     code = "import sys; before = set(sys.modules); import cxr_edge; "
     code += "print(*(name for name, module in sys.modules.items() if module and name not in before))"
@@ -103,8 +103,8 @@ def test_importing_the_package_imports_nothing_else() -> None:
     assert "cxr_edge.prediction" not in completed.stdout
 
 
-def test_the_classifier_is_imported_in_little_more_than_numpy_and_pillow() -> None:
-    """Of its own time: other work on the machine is not its fault. TensorFlow alone takes twenty times as long."""
+def test_importing_the_classifier_takes_little_longer_than_numpy_and_pillow() -> None:
+    """In CPU time, so that other work on the machine does not count. TensorFlow alone takes twenty times as long."""
 
     def seconds(imports: str) -> float:
         code = f"from time import process_time as t; t0 = t(); {imports}; print(t() - t0)"
@@ -115,7 +115,7 @@ def test_the_classifier_is_imported_in_little_more_than_numpy_and_pillow() -> No
 
 
 @pytest.mark.slow
-def test_a_function_stays_one_when_the_package_behind_it_is_imported() -> None:
+def test_public_functions_are_not_shadowed_by_packages_of_the_same_name() -> None:
     code = (
         "import cxr_edge, cxr_edge.auditing.audit, cxr_edge.exporting, cxr_edge.training\n"
         "from cxr_edge import audit, export, train, verify\n"
@@ -124,7 +124,7 @@ def test_a_function_stays_one_when_the_package_behind_it_is_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_classifier_takes_no_tensorflow(tiny: Path, pictures: list[Path]) -> None:
+def test_the_classifier_does_not_import_tensorflow(tiny: Path, pictures: list[Path]) -> None:
     code = (
         "import sys\nfrom cxr_edge import Classifier\n"
         f"Classifier.open({str(tiny)!r}, 'onnx').predict({str(pictures[0])!r})\n"
@@ -140,7 +140,7 @@ def test_files_and_arrays_get_the_same_answers(tiny: Path, pictures: list[Path],
     of_files, of_arrays = classifier.predict(pictures), classifier.predict(arrays[..., None])
     probabilities = expected(np.stack([load_image(path, SIZE) for path in pictures])[..., None])
     assert np.allclose([prediction.probabilities for prediction in of_files], probabilities, atol=1e-4)
-    assert [prediction.probabilities for prediction in of_files] == [own.probabilities for own in of_arrays]
+    assert [prediction.probabilities for prediction in of_files] == [answer.probabilities for answer in of_arrays]
     assert [prediction.file for prediction in of_files] == [str(path) for path in pictures]
     assert {prediction.file for prediction in of_arrays} == {None}
     assert of_files[2].label == classifier.labels[0]
@@ -155,7 +155,7 @@ def test_an_array_of_anything_but_grey_values_is_refused(classifier: Classifier,
         classifier.predict([array])
 
 
-def test_a_stream_passes_over_a_bad_image_where_predict_raises(classifier: Classifier, pictures: list[Path]) -> None:
+def test_a_stream_skips_a_bad_image_for_which_predict_raises(classifier: Classifier, pictures: list[Path]) -> None:
     bad = pictures[0].with_name("bad.png")
     bad.write_text("no image")
     first, second, third = classifier.stream([pictures[0], bad, pictures[2]])
@@ -173,7 +173,7 @@ def test_open_refuses_what_cannot_work(tiny: Path) -> None:
             Classifier.open(tiny / missing)
 
 
-def test_a_heat_map_is_asked_for_and_refused_where_there_is_none(classifier: Classifier, pictures: list[Path]) -> None:
+def test_a_heat_map_is_refused_if_the_artifact_has_none(classifier: Classifier, pictures: list[Path]) -> None:
     with pytest.raises(OptionError, match="--no-heatmap"):
         classifier.predict(pictures, heatmap=True)
 
@@ -203,11 +203,11 @@ def test_open_bundle_lists_what_is_there(tiny: Path) -> None:
 
 def _options(command: str) -> set[str]:
     parameters = command_named(command).params
-    return {max(own.opts, key=len).lstrip("-").replace("-", "_") for own in parameters} - {"help"}
+    return {max(parameter.opts, key=len).lstrip("-").replace("-", "_") for parameter in parameters} - {"help"}
 
 
 @pytest.mark.parametrize(
-    ("command", "of_the_terminal", "of_python"),
+    ("command", "cli_only", "python_only"),
     [
         ("train", {"json", "config", "like"}, {"progress"}),
         ("shrink", {"json"}, {"progress"}),
@@ -217,14 +217,12 @@ def _options(command: str) -> set[str]:
         ("audit", {"json", "html", "with_images", "strict"}, {"stage", "on_image"}),
     ],
 )
-def test_a_function_has_the_options_of_its_command(
-    command: str, of_the_terminal: set[str], of_python: set[str]
-) -> None:
+def test_a_function_has_the_options_of_its_command(command: str, cli_only: set[str], python_only: set[str]) -> None:
     function: Callable[..., Any] = getattr(cxr_edge, command)
-    assert set(inspect.signature(function).parameters) - of_python == _options(command) - of_the_terminal
+    assert set(inspect.signature(function).parameters) - python_only == _options(command) - cli_only
 
 
-def test_the_document_shows_what_works(
+def test_the_examples_in_the_documentation_run(
     tiny: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -282,7 +280,7 @@ def test_records_keep_the_keys_that_older_ones_had(tiny: Path, pictures: list[Pa
     assert heatmap is not None and heatmap.shape == (3, 3, 3)
 
 
-def test_a_folder_with_a_bad_image_loses_nothing_but_that(
+def test_a_bad_image_does_not_affect_the_others_in_a_folder(
     tiny: Path, pictures: list[Path], cli: Cli, tmp_path: Path
 ) -> None:
     inner = tmp_path / "films" / "inner"
@@ -324,7 +322,7 @@ def test_predict_fails_where_no_image_can_be_read(tiny: Path, cli: Cli, tmp_path
     assert cli("predict", tmp_path / "a.png", "--bundle", tiny, "--on-bad-image", "x").code == 2
 
 
-def test_files_of_one_name_are_told_apart(tiny: Path, pictures: list[Path], cli: Cli, tmp_path: Path) -> None:
+def test_files_with_the_same_name_are_told_apart(tiny: Path, pictures: list[Path], cli: Cli, tmp_path: Path) -> None:
     other = tmp_path / "other" / "0.png"
     other.parent.mkdir()
     other.write_bytes(pictures[2].read_bytes())

@@ -59,7 +59,7 @@ def log_odds_error(quantized: QuantizedGraph, reference: Graph, images: NDArray[
 # Channel scales
 
 
-def test_channel_scales_leave_the_function_as_it_is() -> None:
+def test_channel_scales_preserve_the_function() -> None:
     graph = small_graph()
     rng = np.random.default_rng(3)
     scales = {
@@ -89,7 +89,7 @@ def test_equalizing_brings_channels_nearer_to_one_another() -> None:
     assert spread(result, "separable_depthwise") < 0.6 * spread(graph, "separable_depthwise")
 
 
-def test_equalizing_centres_depthwise_outputs_and_leaves_the_function_as_it_is() -> None:
+def test_equalizing_centres_depthwise_outputs_and_preserves_the_function() -> None:
     graph = small_graph()
     result = equalized(graph, channel_statistics(graph, IMAGES, 8))
     tensor = channel_statistics(result, IMAGES, 8)["separable_depthwise"]
@@ -100,7 +100,7 @@ def test_equalizing_centres_depthwise_outputs_and_leaves_the_function_as_it_is()
 
 @pytest.mark.slow
 @pytest.mark.parametrize("student_of", [RangeStudent, lambda start: ScaleStudent(start.graph, start.ranges)])
-def test_shifts_stay_whole_steps_however_long_a_step_becomes(student_of: Callable[..., RangeStudent]) -> None:
+def test_shifts_stay_whole_steps_when_learning_changes_the_step(student_of: Callable[..., RangeStudent]) -> None:
     name, graph = "separable_depthwise", equalized(small_graph(), channel_statistics(small_graph(), IMAGES, 8))
     ranges = choose_ranges(graph, collect_histograms(graph, IMAGES, 8))
     on_grid = with_shifts_on_grid(graph, ranges)
@@ -160,13 +160,13 @@ def test_unknown_scales_are_refused() -> None:
 # Ranges
 
 
-def test_a_range_takes_in_values_that_lie_evenly() -> None:
+def test_a_range_covers_evenly_distributed_values() -> None:
     low, high = histogram_of(np.linspace(-1, 3, 100_000)).best_range()
     assert low == pytest.approx(-1, abs=0.01)
     assert high == pytest.approx(3, abs=0.01)
 
 
-def test_a_range_clips_a_far_value_only_where_very_many_pay_for_it() -> None:
+def test_a_range_clips_an_outlier_only_among_very_many_values() -> None:
     histogram = histogram_of(np.append(np.random.default_rng(0).normal(0, 1, 1_000_000), 40.0))
     # A clipped value stands out, a rounded one does not: one in a million is worth its room, one in a thousand millions
     # is not.
@@ -219,7 +219,7 @@ def test_rounding_by_inputs_beats_rounding_to_nearest() -> None:
     assert error(round_kernel(node, covariance)) < 0.5 * error(nearest(node))
 
 
-def test_inputs_that_hardly_vary_can_be_rounded_by() -> None:
+def test_kernels_with_nearly_constant_inputs_are_rounded_without_nan() -> None:
     """Sums in float32 lose what there is of variance: 0.25 beside a square of 65,000."""
     white = np.random.default_rng(0).integers(254, 256, (256, 17, 17, 1)).astype(np.uint8)
     graph = small_graph()
@@ -244,7 +244,7 @@ def test_a_rounded_kernel_is_on_the_grid_of_its_own_largest_weight(name: str, pe
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["shortcut", "separable_depthwise"])
-def test_biases_make_up_for_the_mean_of_what_rounding_changes(name: str) -> None:
+def test_biases_compensate_for_the_mean_rounding_error(name: str) -> None:
     graph = with_channel_shifts(small_graph(), {"separable_depthwise": np.zeros(8)})
     rounded = calibrated(graph)
     before, after = (tensors_of(own, IMAGES)[name].mean(axis=(0, 1, 2)) for own in (graph, rounded.graph))
@@ -258,7 +258,7 @@ def test_biases_make_up_for_the_mean_of_what_rounding_changes(name: str) -> None
 # The simulation
 
 
-def test_fake_quantize_is_tensorflows_own() -> None:
+def test_fake_quantize_agrees_with_tensorflow() -> None:
     values = np.random.default_rng(0).normal(0, 2, 1000).astype(np.float32)
     ours = fake_quantize(tf.constant(values), -1.5, 3.0)
     theirs = tf.quantization.fake_quant_with_min_max_args(values, -1.5, 3.0)
@@ -287,7 +287,7 @@ def test_the_gradient_of_a_bound_is_that_of_the_rounding_error_with_the_integers
 
 
 @pytest.mark.slow
-def test_the_simulation_is_what_tflite_computes(tmp_path: Path) -> None:
+def test_the_simulation_agrees_with_tflite(tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     from cxr_edge.exporting.tflite import int8_tflite
@@ -309,7 +309,7 @@ def test_the_simulation_is_what_tflite_computes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_kept_in_float_stays_as_it_is() -> None:
+def test_layers_kept_in_float_are_not_rounded() -> None:
     graph = keep_in_float(small_graph(), ["shortcut", "separable"])
     rounded = calibrated(graph)
     for before, after in zip(graph.nodes, rounded.graph.nodes, strict=True):
@@ -366,7 +366,7 @@ def badly_calibrated() -> tuple[Graph, QuantizedGraph]:
 
 
 @pytest.mark.slow
-def test_learning_repairs_ranges_that_cut(tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]) -> None:
+def test_learning_repairs_ranges_that_clip(tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]) -> None:
     graph, start = badly_calibrated
     result, checks = learned(tmp_path / "x", graph, start)
     unseen = some_images(32, seed=99)
@@ -377,7 +377,7 @@ def test_learning_repairs_ranges_that_cut(tmp_path: Path, badly_calibrated: tupl
 
 
 @pytest.mark.slow
-def test_a_learning_that_was_interrupted_ends_where_it_would_have(
+def test_interrupted_learning_resumes_to_the_same_result(
     tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph, start = badly_calibrated
@@ -455,7 +455,7 @@ def test_a_student_with_no_scales_yet_computes_what_its_graph_does() -> None:
 
 
 @pytest.mark.slow
-def test_a_student_is_judged_by_what_it_learns_with() -> None:
+def test_a_student_computes_the_same_in_training_and_in_evaluation() -> None:
     for student in students(calibrated(small_graph())):
         for variable in (variable for variables, _ in student.learned() for variable in variables):
             variable.assign(np.random.default_rng(1).normal(size=variable.shape, scale=0.1))
@@ -476,7 +476,7 @@ def test_a_kernel_rounded_while_learning_lies_on_the_grid_of_the_device(per_tens
 
 
 @pytest.mark.slow
-def test_the_gradient_of_a_scale_is_that_of_the_kernel_with_the_rounding_passed_over() -> None:
+def test_the_gradient_of_a_scale_passes_straight_through_the_rounding_of_the_kernel() -> None:
     graph = small_graph()
     ranges = calibrated(graph).ranges
     # Kernels in float: then the straight way, through the scaled kernel, is TensorFlow's own.
@@ -530,7 +530,7 @@ def test_the_gradient_of_a_scale_goes_through_the_shift_of_a_channel_that_clips(
 
 
 @pytest.mark.slow
-def test_the_result_of_a_student_is_what_it_computes_but_for_the_rounding_of_kernels() -> None:
+def test_the_result_of_a_student_agrees_with_it_up_to_kernel_rounding() -> None:
     graph = small_graph()
     student = ScaleStudent(graph, calibrated(graph).ranges)
     rng = np.random.default_rng(4)
@@ -546,7 +546,7 @@ def test_the_result_of_a_student_is_what_it_computes_but_for_the_rounding_of_ker
 
 
 @pytest.mark.slow
-def test_learned_scales_leave_the_float_function_as_it_is(tmp_path: Path) -> None:
+def test_learned_scales_preserve_the_float_function(tmp_path: Path) -> None:
     graph = small_graph(spread=1.5)
     student = ScaleStudent(graph, calibrated(graph).ranges)
     with silently("learning", 40) as bar:
@@ -562,7 +562,7 @@ def test_learned_scales_leave_the_float_function_as_it_is(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_fine_tuning_repairs_ranges_that_cut_and_resumes(
+def test_fine_tuning_repairs_ranges_that_clip_and_resumes(
     tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]
 ) -> None:
     graph, start = badly_calibrated
@@ -599,7 +599,7 @@ def test_a_quantized_graph_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_explain_names_the_tensor_whose_range_cuts() -> None:
+def test_explain_names_the_tensor_whose_range_clips() -> None:
     graph = small_graph()
     quantized = calibrated(graph)
     spoiled = {**quantized.ranges, "shortcut": tuple(0.2 * bound for bound in quantized.ranges["shortcut"])}

@@ -1,4 +1,4 @@
-"""Recipes say what they should, refuse what they cannot, and are what export writes."""
+"""Recipes are valid, bad ones are refused, and an export follows its recipe."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_recipe_in_the_manifest_has_the_keys_of_its_file(tmp_path: Path) -> No
     assert (record["output_type"], record["batch"], record["name"]) == ("float32", "any", "mine")
 
 
-def test_a_key_that_is_missing_and_a_recipe_that_is_missing(cli: Cli, tmp_path: Path) -> None:
+def test_a_missing_key_and_an_unknown_recipe_are_refused(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('formats = ["onnx"]\n')
     with pytest.raises(OptionError, match="device is missing"):
         read_recipe(str(tmp_path / "mine.toml"))
@@ -123,14 +123,14 @@ def test_a_key_that_is_missing_and_a_recipe_that_is_missing(cli: Cli, tmp_path: 
     assert cli("export", "--recipe", "browser", "--format", "onnx").code == 2
 
 
-def test_integers_to_the_end_go_with_nothing_else(tmp_path: Path) -> None:
+def test_int8_output_is_refused_for_onnx(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(LEAST.replace("tflite", "onnx") + 'output_type = "int8"\n')
     with pytest.raises(OptionError, match="output_type"):
         read_recipe(str(tmp_path / "mine.toml"))
 
 
 @pytest.fixture(scope="module")
-def own(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def copy(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A copy of the run, to write other bundles to."""
     folder = tmp_path_factory.mktemp("recipes") / "run"
     shutil.copytree(small_run.folder, folder, ignore=shutil.ignore_patterns("bundle"))
@@ -144,14 +144,14 @@ def ptq(name: str, folder: Path) -> Path:
     return path
 
 
-def test_coral_gets_integers_from_end_to_end(own: Run, cli: Cli, tmp_path: Path) -> None:
+def test_coral_gets_integers_from_end_to_end(copy: Run, cli: Cli, tmp_path: Path) -> None:
     recipe = ptq("coral-edge-tpu", tmp_path)
-    assert cli("export", "--run", own.folder, "--recipe", recipe, "--min-agreement", "0.5").code == 2
+    assert cli("export", "--run", copy.folder, "--recipe", recipe, "--min-agreement", "0.5").code == 2
     with plain_rounding():
-        result = cli("export", "--run", own.folder, "--recipe", recipe)
+        result = cli("export", "--run", copy.folder, "--recipe", recipe)
     # Without fine-tuning it may miss the recipe's parity demands.
     assert result.code in (0, 3), result.err
-    folder = own.bundle_of("coral-edge-tpu")
+    folder = copy.bundle_of("coral-edge-tpu")
     assert sorted(path.name for path in folder.iterdir()) == [
         "MODEL_CARD.md",
         "manifest.json",
@@ -173,26 +173,26 @@ def test_coral_gets_integers_from_end_to_end(own: Run, cli: Cli, tmp_path: Path)
         "name": "probabilities", "type": "int8", "shape": [1, 3], "scale": 1 / 256, "zero_point": -128,
     }  # fmt: skip
     # It goes through the rest of the tool like any other: the bundle written last is the one taken.
-    picture = next((own.folder / "phantoms" / "Normal").iterdir())
-    assert cli("predict", picture, "--run", own.folder, "--runtime", "litert", "--json", tmp_path / "x.json").code == 0
+    picture = next((copy.folder / "phantoms" / "Normal").iterdir())
+    assert cli("predict", picture, "--run", copy.folder, "--runtime", "litert", "--json", tmp_path / "x.json").code == 0
     (row,) = json.loads((tmp_path / "x.json").read_text())["rows"]
     assert sum(row["probabilities"]) == pytest.approx(1, abs=0.02)
-    arguments = ["--run", own.folder, "--runtime", "openvino", "--json", tmp_path / "y.json"]
+    arguments = ["--run", copy.folder, "--runtime", "openvino", "--json", tmp_path / "y.json"]
     assert cli("predict", picture, *arguments).code == 0
     (other,) = json.loads((tmp_path / "y.json").read_text())["rows"]
     assert other["probabilities"] == pytest.approx(row["probabilities"], abs=0.1)
     few = ("--train-images", 30, "--shift-images", 6)
-    assert cli("verify", "--run", own.folder, *ANY_GATE, *few).code == 0
+    assert cli("verify", "--run", copy.folder, *ANY_GATE, *few).code == 0
 
 
-def test_jetson_gets_zero_points_of_zero(own: Run, cli: Cli, tmp_path: Path) -> None:
+def test_jetson_gets_zero_points_of_zero(copy: Run, cli: Cli, tmp_path: Path) -> None:
     recipe = tmp_path / "jetson-orin.toml"
     text = (recipes_folder() / "jetson-orin.toml").read_text()
     recipe.write_text(text.replace('["fp16", "int8"]', '["int8-ptq"]'))
     with plain_rounding():
-        result = cli("export", "--run", own.folder, "--recipe", recipe)
+        result = cli("export", "--run", copy.folder, "--recipe", recipe)
     assert result.code in (0, 3), result.err
-    (artifact,) = read_bundle(own.bundle_of("jetson-orin"))
+    (artifact,) = read_bundle(copy.bundle_of("jetson-orin"))
     # The first convolution, in float, makes it mixed.
     assert artifact.name == "xception-mixed-ptq.onnx"
     assert artifact.parity is not None

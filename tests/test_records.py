@@ -61,7 +61,7 @@ def test_the_schemas_in_docs_are_those_of_the_types(name: str) -> None:
     assert {path.name for path in SCHEMAS.iterdir()} == {schema_path(known).name for known in WRITTEN}
 
 
-def test_the_check_of_what_commands_write_sees_what_is_missing_undescribed_or_of_another_type(tmp_path: Path) -> None:
+def test_the_schema_check_detects_missing_undescribed_and_wrongly_typed_fields(tmp_path: Path) -> None:
     metadata = to_json(some_metadata())
     assert not faults("metadata", metadata)
     del metadata["labels"]
@@ -73,7 +73,7 @@ def test_the_check_of_what_commands_write_sees_what_is_missing_undescribed_or_of
         check_written(["predict", "a.png", "--json", str(tmp_path / "x.json")])
 
 
-def test_a_record_comes_back_as_it_went() -> None:
+def test_records_survive_a_round_trip_through_json() -> None:
     manifest = from_json(Manifest, current_manifest(old_record("manifest.json")))
     assert from_json(Manifest, json.loads(json.dumps(to_json(manifest)))) == manifest
     metadata = some_metadata()
@@ -81,7 +81,7 @@ def test_a_record_comes_back_as_it_went() -> None:
     assert joined(metadata.shared, metadata) == metadata
 
 
-def test_a_field_goes_by_its_key_and_none_by_default_is_left_out() -> None:
+def test_a_field_is_written_under_its_key_and_a_default_of_none_is_left_out() -> None:
     assert to_json(Point(1, "a", (Colour.RED,))) == {"x": 1, "title": "a", "colours": ["red"]}
     assert from_json(Point, {"x": 1, "title": "a", "of a later version": 2}) == Point(1.0, "a")
 
@@ -99,12 +99,12 @@ def test_a_field_goes_by_its_key_and_none_by_default_is_left_out() -> None:
         ([], "object"),
     ],
 )
-def test_what_does_not_fit_is_named(value: Any, named: str) -> None:
+def test_an_invalid_field_is_named(value: Any, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         from_json(Point, value)
 
 
-def test_the_place_of_what_does_not_fit_is_named_to_the_end() -> None:
+def test_an_invalid_nested_field_is_named_by_its_full_path() -> None:
     metadata = to_json(some_metadata())
     metadata["contract"]["input"]["shape"][1] = None
     metadata["training"]["images"]["Normal"] = "many"
@@ -122,14 +122,14 @@ def test_a_schema_says_what_is_required_and_what_may_be_null() -> None:
     assert schema["description"] == "A place."
 
 
-def test_every_quantization_has_a_place_of_its_own_in_the_order_of_preference() -> None:
+def test_every_quantization_has_a_distinct_rank() -> None:
     assert sorted(member.rank for member in Quantization) == list(range(len(Quantization)))
     assert min(Quantization, key=lambda member: member.rank) == "int8"
     assert all(0 < member.tolerance < 0.1 for member in Quantization)
     assert [member.mixed().value for member in Quantization.exportable()] == ["float32", "fp16", "mixed", "mixed-ptq"]
 
 
-def test_nothing_but_kinds_spells_a_quantization_of_its_own() -> None:
+def test_only_the_kinds_module_spells_out_quantizations() -> None:
     package = Path(str(Quantization.__module__.replace(".", "/")) + ".py")
     root = Path(__file__).parents[1]
     for path in (root / "cxr_edge").rglob("*.py"):
@@ -155,7 +155,7 @@ def test_metadata_of_any_size_is_read(kind: ArtifactFormat, tmp_path: Path) -> N
     assert read_metadata(path) == metadata
 
 
-def test_a_contract_is_known_by_all_it_says() -> None:
+def test_a_contract_is_known_only_if_every_field_matches() -> None:
     known = contract(71, 3, "int8", batch=1)
     assert known.is_known(3)
     assert not known.is_known(4)

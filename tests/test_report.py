@@ -74,7 +74,7 @@ def test_flipped_images_are_listed_and_shown_on_request(scored: ScoredBundle) ->
     assert "Not measured yet" in text
 
 
-def test_int8_stands_beside_int8_ptq_under_shift(scored: ScoredBundle) -> None:
+def test_int8_is_compared_with_int8_ptq_under_shift(scored: ScoredBundle) -> None:
     rows = compare_bundle(scored, {})
     advice = advise(rows)
     assert advice is not None

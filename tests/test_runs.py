@@ -1,4 +1,4 @@
-"""What a run records: older files are read, one process at a time trains, an interrupted training ends with a word."""
+"""What a run records: older files are read, one process at a time trains, an interrupted training says so."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_damaged_run_is_one_clear_error(tmp_path: Path, text: str, word: str) 
     assert str(tmp_path / "run.json") in str(error.value)
 
 
-def test_of_an_old_history_it_is_known_which_epoch_was_kept() -> None:
+def test_the_kept_epoch_of_an_old_history_is_recovered() -> None:
     history = History.from_json(SCHEMA_1_HISTORY)
     assert [epoch.kept for epoch in history.epochs] == [True, True, False, True, False]
     assert history.kept == 3
@@ -137,7 +137,7 @@ def test_the_history_and_metrics_that_commit_a3fe295_wrote_are_read() -> None:
     assert to_json(metrics)["accuracy"] == old_record("metrics.json")["accuracy"]
 
 
-def test_the_state_of_an_interrupted_phase_knows_what_the_phases_before_reached() -> None:
+def test_an_interrupted_phase_is_compared_with_the_best_of_earlier_phases() -> None:
     history = History.from_json(SCHEMA_1_HISTORY[2:], best_before=0.7)
     assert [epoch.kept for epoch in history.epochs] == [False, True, False]
 
@@ -154,7 +154,7 @@ def test_scores_of_schema_2_become_comparable_with_those_of_a_resumed_training()
         History.from_json({"schema": 2})
 
 
-def test_old_metrics_get_the_intervals_that_their_counts_have() -> None:
+def test_old_metrics_get_intervals_from_their_counts() -> None:
     classes = [
         {"label": label, "precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 10, "auc": 0.9} for label in LABELS
     ]
@@ -187,7 +187,7 @@ def test_intervals_agree_with_a_reference() -> None:
     assert wilson_interval(0, 0).value is wilson_interval(0, 0).low is None
 
 
-def test_the_interval_of_a_mean_covers_it_as_often_as_it_promises() -> None:
+def test_the_interval_of_a_mean_has_its_nominal_coverage() -> None:
     import numpy as np
 
     random, rates, counts = np.random.default_rng(0), (0.95, 0.8, 0.9), (20, 40, 30)
@@ -200,7 +200,7 @@ def test_the_interval_of_a_mean_covers_it_as_often_as_it_promises() -> None:
     assert 0.93 < covered / 2000 < 0.98
 
 
-def test_what_is_not_stated_gets_its_default() -> None:
+def test_unstated_options_get_their_defaults() -> None:
     values = {"seed": 3, "include": ["lung-opacity"], "data": Path("/data"), "epochs": None, "run": Path("run")}
     stated = stated_options(values)
     assert stated == {"seed": 3, "include": ("lung-opacity",), "data": "/data"}
@@ -219,14 +219,14 @@ def test_a_run_of_before_there_were_frozen_blocks_has_none() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Cooking:
-    """Options of no command of ours."""
+    """Options of an imaginary command."""
 
     minutes: Annotated[int, Option(Panel.DATA, "How long.", default=5)]
     spices: Annotated[tuple[str, ...], Option(Panel.DATA, "Repeatable.")] = ()
     stir: Annotated[bool, Option(Panel.TRAINING, "Now and then.")] = False
 
 
-def test_a_field_is_all_that_an_option_takes() -> None:
+def test_a_dataclass_field_is_enough_to_add_an_option() -> None:
     app, seen = typer.Typer(), []
 
     @spread_declared("options", lambda: Cooking)
@@ -266,7 +266,7 @@ def test_a_second_training_on_a_run_is_refused_and_touches_nothing(tmp_path: Pat
         assert (folder / "split.csv").read_text() == "the first's"
         holder.kill()
         holder.wait()
-    # What a killed process leaves behind locks nothing.
+    # The lock file left by a killed process does not lock the run.
     assert (folder / ".lock").exists()
     assert started("--data", tmp_path / "data", "--run", folder).code == 0
     assert not (folder / ".lock").exists()
@@ -286,7 +286,7 @@ def test_checkpoints_that_a_kill_left_beside_the_model_are_removed(
     assert sorted(path.name for path in run.folder.iterdir() if path.suffix == ".h5") == ["model.h5"]
 
 
-def test_of_two_at_once_one_holds_the_folder(tmp_path: Path) -> None:
+def test_only_one_thread_at_a_time_holds_the_lock(tmp_path: Path) -> None:
     inside, most, refused = 0, 0, 0
     guard = threading.Lock()
 
@@ -331,7 +331,7 @@ def test_only_what_a_failed_start_made_is_removed(tmp_path: Path, monkeypatch: p
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
 
 
-def test_another_network_than_xception_is_in_the_run_and_is_shown(
+def test_a_network_other_than_xception_is_recorded_and_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     networks = []
@@ -351,7 +351,7 @@ def test_another_network_than_xception_is_in_the_run_and_is_shown(
     assert capsys.readouterr().out.count("network: a smaller Xception (2 of 8 middle blocks, 309 of 550 million") == 1
 
 
-def test_weights_that_cannot_be_had_are_known_before_an_image_is_decoded(
+def test_unavailable_weights_are_reported_before_any_image_is_decoded(
     tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cxr_edge.training.backend import keras
@@ -391,7 +391,7 @@ def test_a_signal_ends_the_process_with_a_line(body: str, number: signal.Signals
     assert process.stdout.readline() == "on\n"
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
-    # The name of a run may hold what a terminal obeys.
+    # The name of a run may contain terminal control sequences.
     assert errors == "resume this\\x1b[2J\n"
     assert process.returncode == code
 

@@ -1,4 +1,4 @@
-"""A runtime is one file; an accelerator's driver can do no harm to the process that asks for it."""
+"""A runtime is one file; a crash of an accelerator's driver does not harm the process that uses it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ RUNTIME = Runtime("by_hand", "Pencil", package="json", extra="pencil", formats=(
 
 @pytest.fixture
 def pencil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runtime that is nothing but a file beside the others, here and in processes that are started from here."""
+    """A runtime added as a single file, in this process and in those that it starts."""
     folder = tmp_path / "runtimes"
     folder.mkdir()
     (folder / "pencil_runtime.py").write_text(FILE)
@@ -135,7 +135,7 @@ def test_a_runtime_is_added_by_adding_its_file(
 
 
 @pytest.mark.slow
-def test_a_whole_bundle_is_measured_where_an_accelerator_refuses_a_part_of_it(
+def test_an_artifact_that_an_accelerator_refuses_does_not_stop_the_bench_of_a_bundle(
     pencil: Path, tiny: Path, picture: Path, cli: Cli, tmp_path: Path
 ) -> None:
     output = tmp_path / "x.json"
@@ -144,7 +144,7 @@ def test_a_whole_bundle_is_measured_where_an_accelerator_refuses_a_part_of_it(
     assert result.code == 0, result.err
     record = json.loads(output.read_text())
     assert {row["id"] for row in record["rows"]} == {"xception-float32.tflite@pencil:drawn"}
-    warnings = [own["text"] for own in record["warnings"] if own["subject"] == "xception-int8.tflite@pencil:drawn"]
+    warnings = [row["text"] for row in record["warnings"] if row["subject"] == "xception-int8.tflite@pencil:drawn"]
     assert warnings == [
         "xception-int8.tflite@pencil:drawn is not in the table: no integers fit on xception-int8.tflite"
     ]
@@ -158,13 +158,13 @@ def test_a_whole_bundle_is_measured_where_an_accelerator_refuses_a_part_of_it(
         assert "no integers fit" in result.err
 
 
-def test_an_adapter_in_software_is_no_gpu(
+def test_a_software_adapter_is_not_a_gpu(
     pencil: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Without those that crash the process which asks for them.
-    (own,) = (runtime for runtime in all_runtimes() if runtime.name == "by_hand")
-    well_behaved = tuple(provider for provider in own.accelerators if provider.name in ("slow", "drawn"))
-    monkeypatch.setattr("cxr_edge.runtimes.discovery.all_runtimes", lambda: [replace(own, accelerators=well_behaved)])
+    (base,) = (runtime for runtime in all_runtimes() if runtime.name == "by_hand")
+    well_behaved = tuple(provider for provider in base.accelerators if provider.name in ("slow", "drawn"))
+    monkeypatch.setattr("cxr_edge.runtimes.discovery.all_runtimes", lambda: [replace(base, accelerators=well_behaved)])
     listed = devices()
     rows = {row.option: row for row in listed.runtimes}
     assert (rows["pencil:slow"].gpu, rows["pencil:slow"].in_software) == ("llvmpipe", False)
@@ -180,7 +180,7 @@ def test_an_adapter_in_software_is_no_gpu(
     assert not runtime_named("pencil:slow").load(path, 1).in_software()  # type: ignore[attr-defined]
 
 
-def test_inspect_says_what_accelerators_do_with_int8(pencil: Path, tiny: Path, cli: Cli, tmp_path: Path) -> None:
+def test_inspect_shows_how_accelerators_handle_int8(pencil: Path, tiny: Path, cli: Cli, tmp_path: Path) -> None:
     output = tmp_path / "x.json"
     result = cli("inspect", tiny / "xception-int8.tflite", "--json", output)
     assert result.code == 0, result.err
@@ -194,12 +194,12 @@ def test_inspect_says_what_accelerators_do_with_int8(pencil: Path, tiny: Path, c
 
 
 @pytest.mark.parametrize("option", ["onnx:webgpu", "onnx:cuda", "onnx:tensorrt", "litert:gpu", "openvino:gpu"])
-def test_of_each_gpu_it_is_known_what_it_does_with_int8(option: str) -> None:
+def test_every_gpu_provider_describes_how_it_handles_int8(option: str) -> None:
     assert runtime_named(option).int8
 
 
 @pytest.mark.slow
-def test_a_driver_that_dies_is_reported_and_the_others_are_still_asked(pencil: Path) -> None:
+def test_a_driver_that_crashes_is_reported_and_the_others_are_still_queried(pencil: Path) -> None:
     states = accelerator_states([runtime for runtime in every_runtime() if runtime.name == "by_hand"][1:])
     assert states["pencil:slow"].missing is None
     assert "killed by signal 6" in str(states["pencil:dies_asked"].missing)
@@ -218,7 +218,7 @@ def test_an_accelerator_computes_in_a_process_of_its_own(pencil: Path, tiny: Pat
 
 
 @pytest.mark.slow
-def test_a_driver_that_dies_while_it_computes_is_an_error_that_says_so(pencil: Path, tiny: Path) -> None:
+def test_a_driver_crash_during_inference_is_reported(pencil: Path, tiny: Path) -> None:
     session = runtime_named("pencil:dies_computing").load(tiny / "xception-int8.tflite", 1)
     with pytest.raises(ProviderError, match=r"signal 6.*free\(\): invalid pointer"):
         session.run(IMAGES)
@@ -227,9 +227,7 @@ def test_a_driver_that_dies_while_it_computes_is_an_error_that_says_so(pencil: P
 
 
 @pytest.mark.slow
-def test_a_driver_that_dies_at_the_end_takes_no_result_with_it(
-    pencil: Path, tiny: Path, picture: Path, tmp_path: Path
-) -> None:
+def test_a_driver_crash_at_exit_loses_no_result(pencil: Path, tiny: Path, picture: Path, tmp_path: Path) -> None:
     path, output = tiny / "xception-int8.tflite", tmp_path / "x.json"
     program = [
         "bench",
@@ -260,7 +258,7 @@ def test_a_file_that_litert_cannot_load_is_named(tmp_path: Path, pencil: Path) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("option", "name"), [("cuda", "onnxruntime-gpu"), ("coreml", "macOS"), ("xnnpack", "Android")])
-def test_a_provider_that_is_not_here_is_an_error_that_names_the_way_out(
+def test_a_missing_provider_is_an_error_that_names_the_fix(
     tiny: Path, picture: Path, cli: Cli, option: str, name: str
 ) -> None:
     if runtime_named(f"onnx:{option}").missing() is None:
@@ -273,21 +271,21 @@ def test_a_provider_that_is_not_here_is_an_error_that_names_the_way_out(
     assert cli("bench", "--bundle", tiny, "--runtime", "onnx:nonsense").code == 2
 
 
-def test_a_provider_that_comes_up_as_another_is_an_error(tiny: Path) -> None:
+def test_a_provider_that_falls_back_to_the_cpu_is_an_error(tiny: Path) -> None:
     # What a build with CUDA does where CUDA's libraries are missing: it is listed, and the session is on the CPU.
     with pytest.raises((ProviderError, ValueError), match="CUDA"):
         ONNXRuntimeSession(tiny / "xception-float32.onnx", 1, "cuda")
 
 
-def test_the_gpus_path_computes_what_the_cpus_does(tiny: Path) -> None:
+def test_the_compiled_model_agrees_with_the_interpreter(tiny: Path) -> None:
     path = tiny / "xception-float32.tflite"
     assert np.abs(LiteRTSession(path, 2).run(IMAGES) - CompiledModelSession(path, "CPU").run(IMAGES)).max() < 1e-4
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(gpu_nodes()), reason="a GPU is to be seen here, so it may come up")
-def test_a_gpu_that_does_not_come_up_is_an_error_and_the_process_lives(tiny: Path) -> None:
-    # Past the look for an adapter: with a Vulkan driver and no GPU, what was tried crashes its process at the end.
+@pytest.mark.skipif(bool(gpu_nodes()), reason="a GPU is visible here, so it may start")
+def test_a_gpu_that_does_not_start_is_an_error_and_the_process_survives(tiny: Path) -> None:
+    # Without the check for an adapter: with a Vulkan driver and no GPU, the attempt crashes its process at exit.
     code = f"""
 from pathlib import Path
 from cxr_edge.errors import ProviderError
@@ -305,7 +303,7 @@ except ProviderError as error:
 
 
 @pytest.mark.slow
-def test_a_process_with_tensorflow_ends_well_after_a_gpu_was_tried(tiny: Path) -> None:
+def test_a_process_with_tensorflow_exits_cleanly_after_a_gpu_was_tried(tiny: Path) -> None:
     """With a Vulkan driver, even one in software, it would end in `free(): invalid pointer` if it had tried itself."""
     pytest.importorskip("tensorflow")
     # The other process passes over the look for an adapter.
@@ -337,7 +335,7 @@ def test_every_node_is_accounted_for(tiny: Path) -> None:
     assert adapter.placement(tiny / "xception-int8.onnx", 1, "cpu", IMAGES[:1]) == {"CPUExecutionProvider": 4}
 
 
-def test_devices_lists_what_is_here_and_what_is_not(cli: Cli, tmp_path: Path) -> None:
+def test_devices_lists_available_and_missing_runtimes(cli: Cli, tmp_path: Path) -> None:
     result = cli("devices", "--json", tmp_path / "x.json")
     assert result.code == 0
     rows = {row["option"]: row for row in json.loads((tmp_path / "x.json").read_text())["runtimes"]}
@@ -358,7 +356,7 @@ def test_devices_names_the_extra_that_brings_a_runtime(cli: Cli, monkeypatch: py
 
 @pytest.mark.parametrize("threads", [-1, 0, 100_000])
 @pytest.mark.parametrize(("runtime", "kind"), [("litert", "tflite"), ("onnx", "onnx")])
-def test_threads_that_would_bring_a_runtime_down_are_refused(tiny: Path, runtime: str, kind: str, threads: int) -> None:
+def test_thread_counts_that_crash_a_runtime_are_refused(tiny: Path, runtime: str, kind: str, threads: int) -> None:
     with pytest.raises(OptionError, match=f"--threads {threads}: must be from 1 to"):
         runtime_named(runtime).load(tiny / f"xception-int8.{kind}", threads)
 

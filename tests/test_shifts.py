@@ -1,4 +1,4 @@
-"""The suite of shifts: the same pixels everywhere, and no image depends on its company."""
+"""The suite of shifts: the same pixels everywhere, and no image depends on the others in its batch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_shift_gives_the_same_pixels_on_every_machine(shift: Shift) -> None:
 
 
 @pytest.mark.parametrize("shift", SUITE, ids=lambda shift: shift.name)
-def test_a_shift_changes_every_image_for_itself(shift: Shift) -> None:
+def test_a_shift_changes_every_image_independently(shift: Shift) -> None:
     images = ramp()
     before, shifted = images.copy(), shift.apply(images)
     assert (shifted.dtype, shifted.shape) == (np.uint8, images.shape)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from cxr_edge.shrinking.importance import Importance
 
 
-def test_a_network_goes_to_json_and_back_and_an_old_run_has_xception() -> None:
+def test_a_network_survives_json_and_an_old_run_defaults_to_xception() -> None:
     assert from_json(Network, json.loads(json.dumps(to_json(SMALL)))) == SMALL
     config = RunConfig.from_json(old_record("run.json"))
     assert (config.network, config.student) == (XCEPTION, None)
@@ -69,12 +69,12 @@ def test_added_tensors_share_their_channels() -> None:
     assert {block.widths[-1] for block in narrower.blocks if block.is_middle} == {512}
 
 
-def test_the_whole_network_has_xceptions_published_arithmetic() -> None:
+def test_the_full_network_has_xceptions_published_multiply_accumulates() -> None:
     """8.4 billion multiply-accumulates at 299 px, as the EfficientNet paper lists it (Tan and Le, 2019, table 2)."""
     assert XCEPTION.macs(299) == pytest.approx(8.4e9, rel=0.01)
 
 
-def test_pruning_takes_what_matters_least_in_multiples_and_meets_the_budget() -> None:
+def test_pruning_removes_the_least_important_channels_and_meets_the_budget() -> None:
     from cxr_edge.shrinking.widths import MULTIPLE, prune
 
     rng = np.random.default_rng(0)
@@ -105,7 +105,7 @@ def latency_of(network: Narrowed) -> Interval:
     return Interval(0.05 * (network.shape.image_size / 128) ** 2 + 0.6 * (network.macs + slow) / FULL)
 
 
-def test_what_is_slower_than_its_multiply_accumulates_say_becomes_narrower() -> None:
+def test_networks_slower_than_their_multiply_accumulates_suggest_are_pruned_further() -> None:
     from cxr_edge.shrinking.budget import SLACK, shapes_of, within_latency
 
     asked: list[int] = []
@@ -127,20 +127,20 @@ def test_what_is_slower_than_its_multiply_accumulates_say_becomes_narrower() -> 
     assert asked[:2] == [10, 10] and sum(asked) <= 35
 
 
-def test_a_network_that_needs_no_pruning_stays_whole_and_one_that_cannot_be_as_fast_is_no_candidate() -> None:
+def test_fast_networks_are_not_pruned_and_those_that_stay_too_slow_are_dropped() -> None:
     from cxr_edge.shrinking.budget import shapes_of, within_latency
 
     shapes = shapes_of(XCEPTION, XCEPTION.middle, (128, 96))
     times = {shape: 0.1 if shape.image_size == 96 else 0.9 for shape in shapes}
     within = within_latency(
-        shapes, random_importance(), FULL, 0.5, lambda networks: [Interval(times[own.shape]) for own in networks]
+        shapes, random_importance(), FULL, 0.5, lambda networks: [Interval(times[each.shape]) for each in networks]
     )
     assert [(network.shape, network.network) for network in within] == [
         (shape, shape.network) for shape in shapes if shape.image_size == 96
     ]
 
 
-def test_a_latency_that_no_network_reaches_is_refused_with_the_least_that_can_be_had() -> None:
+def test_an_unreachable_latency_is_refused_with_the_lowest_that_can_be_reached() -> None:
     from cxr_edge.shrinking.budget import shapes_of, within_latency
 
     shapes = shapes_of(XCEPTION, XCEPTION.middle, (128, 96))
@@ -193,7 +193,7 @@ def student(teacher: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-def test_keras_multiplies_as_often_as_the_network_says() -> None:
+def test_multiply_accumulates_agree_with_the_keras_model() -> None:
     from cxr_edge.training.backend import keras
     from cxr_edge.training.xception import build_classifier
 
@@ -204,7 +204,7 @@ def test_keras_multiplies_as_often_as_the_network_says() -> None:
     assert SMALL.macs(90) == total
 
 
-def test_without_pruning_the_channels_give_the_teachers_answers(teacher: Run) -> None:
+def test_an_unpruned_student_gives_the_teachers_answers(teacher: Run) -> None:
     from cxr_edge.shrinking.importance import skipped
     from cxr_edge.shrinking.inherit import inherit
     from cxr_edge.training.classifier import load_classifier
@@ -220,14 +220,14 @@ def test_without_pruning_the_channels_give_the_teachers_answers(teacher: Run) ->
 
 
 def test_a_student_is_a_run_of_its_own_that_names_its_teacher(teacher: Run, student: Run) -> None:
-    config, of = student.config(), teacher.config()
+    config = student.config()
     assert config.student is not None
     assert config.student.teacher_sha256 == sha256_of(teacher.model_file)
     assert config.network.macs(71) == config.student.macs <= SMALL.macs(80) // 2 == config.student.teacher_macs // 2
     assert set(config.student.block_sensitivity) == {"5", "6"}
     assert min(config.student.candidates, key=lambda candidate: candidate.divergence).macs == config.student.macs
     assert student.split_file.read_bytes() == teacher.split_file.read_bytes()
-    assert config.data_sha256 == of.data_sha256
+    assert config.data_sha256 == teacher.config().data_sha256
     assert [epoch.phase for epoch in read_history(student.history_file).epochs] == ["distillation"] * 2
     assert student.metrics_file.is_file() and not student.checkpoints.exists() and not student.start_weights.exists()
 
@@ -235,7 +235,7 @@ def test_a_student_is_a_run_of_its_own_that_names_its_teacher(teacher: Run, stud
 _RECIPE = Recipe((ArtifactFormat.TFLITE,), (Quantization.INT8,))
 
 
-def test_what_is_exported_of_a_student_names_the_teacher(teacher: Run, student: Run) -> None:
+def test_the_metadata_of_an_exported_student_name_the_teacher(teacher: Run, student: Run) -> None:
     from cxr_edge.data.split import run_split
     from cxr_edge.exporting.seal import shared_metadata
 
@@ -266,14 +266,14 @@ def test_a_student_is_exported_in_integers(student: Run, cli: Cli) -> None:
         assert computation is not None and computation.integer_share > 0.99
 
 
-def test_a_student_is_no_run_to_repeat(student: Run, cli: Cli) -> None:
+def test_a_student_cannot_be_repeated_by_train_like(student: Run, cli: Cli) -> None:
     result = cli("train", "--like", student.folder)
     assert result.code == 2
     assert "cxr-edge shrink" in result.err
 
 
 @pytest.mark.exhaustive
-def test_a_student_that_was_resumed_ends_as_one_that_nobody_killed(teacher: Run, student: Run, tmp_path: Path) -> None:
+def test_a_resumed_student_ends_like_an_uninterrupted_one(teacher: Run, student: Run, tmp_path: Path) -> None:
     whole = Run(tmp_path / "run")
     assert type_command(shrinking(teacher, whole.folder)) == 0
     assert read_history(whole.history_file) == read_history(student.history_file)
@@ -282,14 +282,14 @@ def test_a_student_that_was_resumed_ends_as_one_that_nobody_killed(teacher: Run,
         assert np.array_equal(whole_file[name], resumed_file[name])
 
 
-def test_a_student_needs_the_very_model_that_it_was_made_from(teacher: Run, student: Run) -> None:
+def test_a_student_needs_the_exact_model_that_it_was_made_from(teacher: Run, student: Run) -> None:
     from cxr_edge.training.distill import teacher_model
 
-    of = student.config().student
-    assert of is not None
-    teacher_model(of)
+    record = student.config().student
+    assert record is not None
+    teacher_model(record)
     with pytest.raises(RunError, match="not the model that the student was made from"):
-        teacher_model(replace(of, teacher_sha256="0" * 64))
+        teacher_model(replace(record, teacher_sha256="0" * 64))
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_a_student_needs_the_very_model_that_it_was_made_from(teacher: Run, stud
         (("--epochs", "0"), "--epochs 0"),
     ],
 )
-def test_what_cannot_work_is_refused_and_leaves_nothing(
+def test_invalid_options_are_refused_and_leave_no_run(
     teacher: Run, tmp_path: Path, cli: Cli, options: tuple[str, ...], message: str
 ) -> None:
     result = cli("shrink", teacher.folder, "--run", tmp_path / "run", *options)
@@ -352,7 +352,7 @@ def test_a_student_by_multiply_accumulates_records_no_latency(student: Run) -> N
     assert all(set(candidate) == {"without", "macs", "divergence"} for candidate in record["candidates"])
 
 
-def test_no_student_is_chosen_by_the_times_of_a_noisy_machine(
+def test_no_student_is_chosen_by_latency_on_a_noisy_machine(
     teacher: Run, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cxr_edge.benchmarking.noise.NOISY_SPREAD", -1.0)
@@ -391,7 +391,7 @@ def test_networks_of_several_sizes_are_measured_in_int8_beside_their_teacher(
     assert record.teacher_p50_ms > 0
 
 
-def test_unlabelled_images_are_each_there_once_and_none_is_of_the_split(teacher: Run, tmp_path: Path) -> None:
+def test_unlabelled_images_exclude_duplicates_masks_and_images_of_the_split(teacher: Run, tmp_path: Path) -> None:
     from cxr_edge.data.split import run_split
     from cxr_edge.data.unlabelled import unlabelled_images
 

@@ -1,4 +1,4 @@
-"""Sources, by the database's own workbooks: held out of training, and a finding where they tell the class."""
+"""Sources, by the database's own workbooks: held out of training, and a finding where they reveal the class."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_damaged_workbook_is_named(database: Path, damage: str, cli: Cli) -> N
         book.save(path)
     with pytest.raises(DataError, match=r"COVID\.metadata\.xlsx"):
         with_sources(find_data_set(database))
-    # Who wants no sources need not fix it.
+    # It does not matter where no sources are needed.
     assert find_data_set(database).counts()["COVID-19"] == 8
 
 
@@ -105,7 +105,7 @@ def test_a_source_of_a_workbook_is_held_out(database: Path, tmp_path: Path, star
 
 
 @pytest.mark.slow
-def test_the_audit_tells_classes_that_share_no_source(database: Path, tmp_path: Path, cli: Cli) -> None:
+def test_the_audit_reports_classes_that_share_no_source(database: Path, tmp_path: Path, cli: Cli) -> None:
     record, html = tmp_path / "audit.json", tmp_path / "audit.html"
     result = cli("audit", database, "--json", record, "--html", html, "--strict")
     assert result.code == 3
@@ -132,7 +132,7 @@ def test_an_unknown_source_is_refused_with_the_table_and_the_nearest_name(phanto
         data.hold_out("siteC")
 
 
-def test_sources_that_every_class_has_are_no_finding() -> None:
+def test_sources_shared_by_every_class_are_no_finding() -> None:
     labels = ("A", "B")
     images = [(labels[index % 2], f"s{index % 3}") for index in range(60)]
     comparison = compare_sources(images, labels)

@@ -119,7 +119,7 @@ def test_rows_are_found_in_any_order_and_form(phantoms: Path) -> None:
         images.stored[0] = 0
 
 
-def test_sizes_and_resize_rules_have_a_store_each(tmp_path: Path, cache: Path) -> None:
+def test_each_size_and_resize_rule_has_its_own_store(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "wide.png"
     decode.Image.fromarray(np.arange(6400, dtype=np.uint32).reshape(40, 160).astype(np.uint8)).save(path)
     for size, resize in ((71, "stretch"), (72, "stretch"), (71, "pad")):
@@ -130,7 +130,7 @@ def test_sizes_and_resize_rules_have_a_store_each(tmp_path: Path, cache: Path) -
     assert len(list(cache.iterdir())) == 3
 
 
-def test_fingerprints_come_later_where_they_were_not_asked_for(phantoms: Path, decodes: list[Path]) -> None:
+def test_missing_fingerprints_are_added_later(phantoms: Path, decodes: list[Path]) -> None:
     store = ImageStore(71, STRETCH)
     paths = image_files(phantoms)[:5]
     store.add(paths)
@@ -209,19 +209,19 @@ def test_a_damaged_store_is_refused_and_named(phantoms: Path, cache: Path, cli: 
     assert_whole(phantoms)
 
 
-def test_pixels_without_their_index_are_nothing(phantoms: Path) -> None:
+def test_pixels_without_their_index_are_discarded(phantoms: Path) -> None:
     store = ImageStore(71, STRETCH)
     digests, _ = store.add(image_files(phantoms))
     before = store.images(digests)
     kept = np.asarray(before)
     (store.folder / "index.sqlite").unlink()
     store.add(image_files(phantoms)[40:])
-    # Who was reading them goes on to see what was there.
+    # A reader that has them open keeps seeing the old ones.
     assert np.array_equal(np.asarray(before), kept)
     assert_whole(phantoms)
 
 
-def test_pixels_that_were_overwritten_are_noticed(phantoms: Path) -> None:
+def test_overwritten_pixels_are_detected(phantoms: Path) -> None:
     paths, store = image_files(phantoms), ImageStore(71, STRETCH)
     digests = store.add(paths).digests
     with (store.folder / "pixels.u8").open("r+b") as file:

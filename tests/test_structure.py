@@ -21,7 +21,7 @@ from tests.tiny import SIZE
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
-def test_a_sound_file_says_what_it_is(tiny: Path, kind: str) -> None:
+def test_the_structure_of_a_sound_file_is_read(tiny: Path, kind: str) -> None:
     structure = structure_of(tiny / f"xception-int8.{kind}")
     (image,), (probabilities,) = structure.inputs, structure.outputs
     assert (image.name, image.type, image.shape) == ("image", "uint8", (ANY, SIZE, SIZE, 1))
@@ -120,11 +120,11 @@ def test_a_forged_onnx_file_is_refused_before_it_is_loaded(
             use()
 
 
-def test_every_damage_of_a_tflite_file_is_a_clear_error_or_none(tiny: Path, tmp_path: Path) -> None:
+def test_a_damaged_tflite_file_raises_nothing_but_artifact_errors(tiny: Path, tmp_path: Path) -> None:
     content = (tiny / "xception-float32.tflite").read_bytes()
     path = tmp_path / "damaged.tflite"
     refused = 0
-    # Each number of four bytes in the flatbuffer once, replaced by one that leads out of the file, or before it.
+    # Each four-byte number in the flatbuffer, in turn, is replaced by one that points past the file, or before it.
     for index, at in enumerate(range(0, 1800, 4)):
         value = (b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\x00\x00\x00\x80")[index % 3]
         path.write_bytes(content[:at] + value + content[at + 4 :])

@@ -1,4 +1,4 @@
-"""What is printed is what was said: no markup in it, and nothing that a terminal obeys."""
+"""Text is printed literally: no markup, and no control sequences for the terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_square_brackets_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     assert "[done]" in captured.err
 
 
-def test_a_log_file_gets_a_line_now_and_then_with_the_time_left(
+def test_a_log_file_gets_periodic_lines_with_the_time_left(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
@@ -43,7 +43,7 @@ def test_a_log_file_gets_a_line_now_and_then_with_the_time_left(
         assert capsys.readouterr().err.splitlines()[:-1] == lines
 
 
-def test_control_characters_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     name = "a\x1b[2Jb\rc\nd\u202ee\udc80.png"
     shown = r"a\x1b[2Jb\rc\nd\u202ee\udc80.png"
     show(name)
@@ -96,6 +96,6 @@ def test_the_tables_of_a_bench_fit_on_80_columns(
     assert max(map(len, tables)) <= 80
 
 
-def test_a_table_that_fits_has_a_line_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_that_fits_has_one_line_per_row(capsys: pytest.CaptureFixture[str]) -> None:
     show_table("Parity", PARITY, [CELLS])
     assert any("97.1 to 99.5" in line and "too few" in line for line in capsys.readouterr().out.splitlines())

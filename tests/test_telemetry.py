@@ -1,4 +1,4 @@
-"""Nothing is sent home, and nothing written into it."""
+"""No telemetry is sent, and nothing is written to the home folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ time.sleep(3)
 
 
 @pytest.mark.slow
-def test_runtimes_write_nothing_into_the_home_and_call_nobody(tiny: Path, tmp_path: Path) -> None:
+def test_runtimes_write_nothing_to_the_home_folder_and_open_no_internet_socket(tiny: Path, tmp_path: Path) -> None:
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("no strace on this machine")

@@ -1,6 +1,6 @@
 """int8 of the `jetson-orin` recipe keeps TensorRT's documented rules for quantized ONNX files.
 
-TensorRT itself is not at hand: this is a test of the graph. Where the rules stand:
+TensorRT itself is not available, so this tests the graph. The rules are from:
 
 - explicit quantization, https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html:
   symmetric signed int8; a `QuantizeLinear` and a `DequantizeLinear` at every input of a layer that shall compute in
@@ -70,7 +70,7 @@ def network() -> bytes:
 
 
 class Lowered:
-    """The recipe's graph of `network`, with what its tests ask for."""
+    """`network` as lowered for the recipe, with lookups for the tests."""
 
     def __init__(self) -> None:
         recipe = read_recipe("jetson-orin")
@@ -117,7 +117,7 @@ def test_every_scale_is_a_positive_constant_and_every_zero_point_0(lowered: Lowe
         assert zero_point.size == scale.size
 
 
-def test_int8_is_dequantized_and_nothing_else(lowered: Lowered) -> None:
+def test_only_int8_is_dequantized(lowered: Lowered) -> None:
     for node in lowered.of_kind(DEQUANTIZE):
         assert lowered.types[node.input[0]] == TensorProto.INT8
     # What is quantized is read by what dequantizes it, and by nothing else.
@@ -142,7 +142,7 @@ def test_kernels_have_a_scale_per_output_channel_and_activations_one(lowered: Lo
         assert helper.get_node_attr_value(node, "transB") == 1
 
 
-def test_what_computes_in_int8_is_between_a_pair_at_every_end(lowered: Lowered) -> None:
+def test_int8_layers_have_a_quantization_pair_at_every_input_and_output(lowered: Lowered) -> None:
     for node, _ in lowered.kernels():
         assert lowered.makers[node.input[0]].op_type == DEQUANTIZE
         (reader,) = lowered.readers(node.output[0])
@@ -173,7 +173,7 @@ def test_the_image_is_converted_to_float_before_anything_else(lowered: Lowered) 
     assert [name for name, kind in lowered.types.items() if kind == TensorProto.UINT8] == ["image"]
 
 
-def test_every_operator_is_read_in_the_type_it_has(lowered: Lowered) -> None:
+def test_every_operator_has_a_type_that_the_parser_reads(lowered: Lowered) -> None:
     assert {node.op_type for node in lowered.nodes} <= IN_FLOAT | IN_ANY
     for node in lowered.of_kind(*IN_FLOAT):
         assert lowered.types[node.output[0]] == TensorProto.FLOAT

@@ -70,8 +70,8 @@ def test_tensorboard_shows_every_epoch_once(cli: Callable[..., Any], quick_train
     assert accuracy.tensor_proto.float_val == [1.0]
 
 
-def test_tensorboard_leaves_the_start_of_tensorflow_to_the_training() -> None:
-    """Started by TensorBoard, TensorFlow would print what it misses in the processor and that there is no GPU."""
+def test_tensorboard_logging_does_not_import_tensorflow() -> None:
+    """Imported by TensorBoard, TensorFlow would print warnings about missing CPU features and the missing GPU."""
     pytest.importorskip("tensorboard")
     code = """
 import sys
@@ -98,9 +98,9 @@ def test_mlflow_has_one_run_with_options_and_figures(
     (run,) = client.search_runs([client.get_experiment_by_name("lungs").experiment_id])
     assert (run.info.status, run.info.run_name) == ("FINISHED", "run")
     assert (run.data.params["epochs"], run.data.params["phantoms"]) == ("2", "10")
-    assert [own.step for own in client.get_metric_history(run.info.run_id, "train/loss")] == [1, 2, 3]
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")] == [1, 2, 3]
     assert run.data.metrics["test/accuracy"] == 1.0
-    assert {own.path for own in client.list_artifacts(run.info.run_id)} == {"metrics.json", "history.json"}
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"metrics.json", "history.json"}
 
 
 @pytest.mark.parametrize("package", ["tensorboard", "mlflow"])

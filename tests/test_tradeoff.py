@@ -18,7 +18,7 @@ from cxr_edge.evaluation.conditions import OtherImages
 from documentation import tradeoff
 from tests.tiny import grey, write_bundle, write_cascade
 
-#: Alike in all classes, which counts as the first; for the full model of the tiny cascade; for its small one.
+#: All classes equally likely, which counts as the first; answered by the tiny cascade's full model; by its small one.
 GREYS = (0, 60, 255)
 
 
@@ -50,7 +50,7 @@ def write(folder: Path, name: str, date: str, *points: dict[str, Any], images_of
     (folder / f"{name}.json").write_text(json.dumps(record))
 
 
-def test_the_plot_has_each_records_points_the_latest_of_each_and_always_the_same_bytes(
+def test_the_plot_has_the_latest_point_of_each_entrant_and_is_reproducible(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "tradeoff"
@@ -72,7 +72,7 @@ def test_the_plot_has_each_records_points_the_latest_of_each_and_always_the_same
         tradeoff.tradeoff_table()
 
 
-def test_the_price_of_robustness_is_counted_on_images_that_chose_nothing() -> None:
+def test_the_cost_of_robustness_is_counted_per_shift() -> None:
     targets = np.arange(600) % 3
     full = np.full((600, 3), 0.01, np.float32)
     full[np.arange(600), targets] = 0.98
@@ -92,9 +92,7 @@ def test_the_price_of_robustness_is_counted_on_images_that_chose_nothing() -> No
     assert robust.cells[1].small_right == 480
 
 
-def test_a_peer_with_an_environment_of_its_own_is_asked_for_its_versions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_versions_are_read_from_a_peers_separate_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     peer = Peer("p", "p", "litert", ("float32", "tflite"), ("some-tool",), litert_command, (".tflite",), "some-tool")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="some-tool is not on the PATH"):

@@ -30,7 +30,7 @@ def test_xception_learns_the_phantoms(run: Run) -> None:
     assert sum(map(sum, metrics["confusion_matrix"])) == 81
 
 
-def test_a_run_leaves_what_it_promises(run: Run) -> None:
+def test_a_finished_run_has_all_its_files(run: Run) -> None:
     config = run.config()
     assert config.labels == ("COVID-19", "Viral Pneumonia", "Normal")
     assert config.phantoms
@@ -107,8 +107,8 @@ def interrupted(arguments: list[str], epoch: int, by: signal.Signals) -> tuple[i
     return process.returncode, process.stderr
 
 
-def test_no_thread_is_waited_for_at_the_end_of_an_epoch() -> None:
-    """tf.data's autotuning has one that sleeps for seconds, in one of two epochs or so."""
+def test_tf_data_autotuning_is_disabled() -> None:
+    """Its thread sleeps for seconds, for which about every other epoch would wait at its end."""
     from cxr_edge.training.batches import Batches
 
     batches = Batches(np.zeros((9, 8, 8, 1), np.uint8), np.arange(9) % 3, classes=3, batch_size=4, seed=0)
@@ -117,10 +117,10 @@ def test_no_thread_is_waited_for_at_the_end_of_an_epoch() -> None:
 
 
 @pytest.mark.slow
-def test_a_training_resumed_from_its_last_finished_epoch_equals_one_without_a_kill(
+def test_a_resumed_training_equals_an_uninterrupted_one(
     few: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of Xception, `test_kills` sees it."""
+    """`test_kills` checks this for Xception."""
     folder, resuming = tmp_path / "run", ["train", "--resume", "--run"]
     assert interrupted(train_arguments(few, folder), 2, signal.SIGKILL)[0] == -signal.SIGKILL
     assert not Run(folder).model_file.exists()
@@ -182,7 +182,7 @@ def bad_inputs(few: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
 
 
 CASES = ("no folder", "empty class", "one image", "not an image", "too small", "no weights file", "epochs")
-#: What is wrong shows when a model is built.
+#: Detected only when a model is built.
 LATE_CASES = ("weights of another model", "weights that are text")
 
 
@@ -198,7 +198,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(few: Path, tmp_path: Pat
     assert not (tmp_path / "run").exists()
 
 
-def test_without_a_run_the_way_out_is_named(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_without_a_run_name_the_fix(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     # A device has bundles, and trains nothing.
     ways = {"cxr-edge train": (["export"], ["evaluate"]), "--bundle": (["bench"], ["verify"], ["predict", "x.png"])}

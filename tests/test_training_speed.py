@@ -28,12 +28,12 @@ def test_a_pointwise_convolution_has_tensorflows_values_and_gradients(images: An
             tape.watch([value, kernel])
             output = convolution(value, kernel)
         results.append([output, *tape.gradient(output, [value, kernel], upstream)])
-    for own, tensorflows in zip(*results, strict=True):
-        np.testing.assert_allclose(own, tensorflows, rtol=1e-5, atol=1e-5)
+    for ours, tensorflows in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, tensorflows, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_the_layer_trains_as_keras_own(images: Any, policy: str) -> None:
+def test_the_layer_trains_like_keras_separable_convolution(images: Any, policy: str) -> None:
     from cxr_edge.training.backend import keras, tf
     from cxr_edge.training.pointwise import SeparableConv2D
     from cxr_edge.training.precision import global_policy
@@ -51,12 +51,12 @@ def test_the_layer_trains_as_keras_own(images: Any, policy: str) -> None:
             loss = tf.reduce_sum(tf.cast(output, tf.float32) ** 2)
         results.append([output, *tape.gradient(loss, layer.trainable_variables)])
     tolerance = 1e-5 if policy == "float32" else 3e-2
-    for own, keras_own in zip(*results, strict=True):
-        scale = float(np.abs(keras_own).max())
-        np.testing.assert_allclose(np.float32(own) / scale, np.float32(keras_own) / scale, atol=tolerance)
+    for ours, theirs in zip(*results, strict=True):
+        scale = float(np.abs(theirs).max())
+        np.testing.assert_allclose(np.float32(ours) / scale, np.float32(theirs) / scale, atol=tolerance)
 
 
-def test_a_saved_model_needs_nothing_of_ours(tmp_path: Path) -> None:
+def test_a_saved_model_loads_with_plain_keras(tmp_path: Path) -> None:
     from cxr_edge.training.backend import keras
     from cxr_edge.training.pointwise import SeparableConv2D
 

@@ -1,4 +1,4 @@
-"""A file that is new to this machine runs in another process first: one that kills its runtime is one line."""
+"""A file new to this machine runs in another process first, where it can crash its runtime without harm."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def crashing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Has every trial end as a program does."""
+    """Make every trial end as the given program does."""
 
     def become(program: str) -> None:
         monkeypatch.setattr(trial, "start_worker", lambda: Worker("a trial", [sys.executable, "-c", program], 1))
@@ -86,7 +86,7 @@ COMMANDS = [
     # How a trial ends is the same for all.
     [*((command, CRASH, "killed by signal 11") for command in COMMANDS), (COMMANDS[0], HANG, "killed by signal 9")],
 )
-def test_a_file_that_kills_its_runtime_is_one_line_of_every_command(
+def test_a_file_that_crashes_its_runtime_is_one_error_line_in_every_command(
     bundle_of_two: Path,
     tmp_path: Path,
     cli: Cli,
@@ -123,7 +123,7 @@ def test_a_file_that_kills_its_runtime_is_one_line_of_every_command(
 
 @pytest.mark.parametrize("kind", ArtifactFormat)
 @pytest.mark.parametrize("signed_activations", [False, True])
-def test_an_export_survives_what_its_own_files_do_to_a_runtime(
+def test_an_export_survives_files_that_crash_a_runtime(
     tiny: Path, crashing: Callable[[str], None], kind: ArtifactFormat, signed_activations: bool
 ) -> None:
     crashing(CRASH)
@@ -134,7 +134,7 @@ def test_an_export_survives_what_its_own_files_do_to_a_runtime(
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", all_runtimes(), ids=lambda runtime: runtime.extra)
 @pytest.mark.parametrize("place", ["bundle", "loose"])
-def test_a_file_is_tried_once_and_then_answers(
+def test_a_file_is_tried_only_once_per_machine(
     tiny: Path, tmp_path: Path, started: list[object], monkeypatch: pytest.MonkeyPatch, runtime: Runtime, place: str
 ) -> None:
     if not runtime.installed():
@@ -161,7 +161,7 @@ def test_without_a_cache_a_process_tries_a_file_once(
         assert len(started) == 1
 
 
-def test_what_its_owner_signed_is_not_tried_where_signatures_are_asked_for(
+def test_a_signed_bundle_is_tried_only_on_installation_where_signatures_are_required(
     bundle_of_two: Path,
     tmp_path: Path,
     cli: Cli,
@@ -174,7 +174,7 @@ def test_what_its_owner_signed_is_not_tried_where_signatures_are_asked_for(
     crashing(CRASH)
     monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", str(public))
     assert cli("verify", "--replay", "--bundle", bundle_of_two).code == 0
-    # It is on its installation.
+    # On installation it is.
     pack(bundle_of_two, tmp_path / "bundle.zip")
     result = cli("install", tmp_path / "bundle.zip", "--into", tmp_path / "device")
     assert "killed by signal 11" in result.err

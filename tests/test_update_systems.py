@@ -46,11 +46,11 @@ class Device:
         if self.run("mender-module.sh", "ArtifactInstall", tree):
             assert self.run("mender-module.sh", "ArtifactRollback", tree) in (0, 1)
 
-    def meets(self, trouble: str) -> None:
-        (self._folder / trouble).touch()
+    def inject(self, fault: str) -> None:
+        (self._folder / fault).touch()
 
     @property
-    def in_force(self) -> str | None:
+    def active(self) -> str | None:
         state = self._into / "installed.json"
         return state.read_text().strip() if state.exists() else None
 
@@ -64,31 +64,31 @@ def device(tmp_path: Path) -> Device:
     return Device(tmp_path)
 
 
-def test_mender_puts_a_model_into_force_and_asks_for_its_signature(device: Device) -> None:
+def test_mender_activates_a_model_and_requires_its_signature(device: Device) -> None:
     device.deploy(1)
     device.deploy(2)
-    assert device.in_force == "2"
+    assert device.active == "2"
     assert all("--require-signature /etc/cxr-edge/owner.pub" in call for call in device.calls)
 
 
-def test_a_model_that_mender_cannot_install_leaves_the_one_in_force(device: Device) -> None:
+def test_a_failed_mender_installation_keeps_the_active_model(device: Device) -> None:
     for model in (1, 2):
         device.deploy(model)
-    device.meets("refused")
+    device.inject("refused")
     device.deploy(3)
-    assert device.in_force == "2"
+    assert device.active == "2"
 
 
-def test_mender_returns_to_the_model_before_where_the_service_does_not_start(device: Device) -> None:
+def test_mender_rolls_back_if_the_service_does_not_start(device: Device) -> None:
     device.deploy(1)
-    device.meets("broken")
+    device.inject("broken")
     device.deploy(2)
-    assert device.in_force == "1"
+    assert device.active == "1"
 
 
 @pytest.mark.parametrize("trouble", ["refused", "broken"])
-def test_the_first_model_of_a_device_has_none_before_it(device: Device, trouble: str) -> None:
-    device.meets(trouble)
+def test_a_failed_first_model_is_not_rolled_back(device: Device, trouble: str) -> None:
+    device.inject(trouble)
     device.deploy(1)
     assert not any(call.startswith("cxr-edge rollback") for call in device.calls)
 
@@ -97,7 +97,7 @@ def test_rauc_installs_the_image_of_its_bundle(device: Device, tmp_path: Path) -
     (tmp_path / "model.img").write_text("7\n")
     image = str(tmp_path / "model.img")
     assert device.run("rauc-hook.sh", "slot-install", RAUC_IMAGE_NAME=image) == 0
-    assert device.in_force == "7"
+    assert device.active == "7"
     assert device.run("rauc-hook.sh", "slot-post-install", RAUC_IMAGE_NAME=image) != 0
-    device.meets("refused")
+    device.inject("refused")
     assert device.run("rauc-hook.sh", "slot-install", RAUC_IMAGE_NAME=image) != 0

@@ -45,8 +45,8 @@ def unproven(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cxr_edge.updates.install.prove", lambda folder, max_p90_ms: None)
 
 
-def temperature_in_force(folder: Path) -> float:
-    """Of the active bundle, every file of which is whole."""
+def active_temperature(folder: Path) -> float:
+    """The temperature of the active bundle, after a check that every file of it is whole."""
     read_bundle(bundle_in(folder))
     return read_manifest(bundle_in(folder)).shared.temperature
 
@@ -73,14 +73,14 @@ def test_release_pack_install_predict_and_rollback(
     Image.fromarray(ramp()).save(picture)
     arguments = ("predict", picture, "--bundle", device, "--runtime", "litert", "--require-signature", public)
     assert cli(*arguments).code == 0
-    assert temperature_in_force(device) == 3.0
+    assert active_temperature(device) == 3.0
     assert open_bundle(device).folder == bundle_in(device)
     result = cli("rollback", device)
     assert result.code == 0
     assert "cart, version 1" in result.out
-    assert temperature_in_force(device) == 1.0
+    assert active_temperature(device) == 1.0
     assert cli("rollback", device).code == 0
-    assert temperature_in_force(device) == 3.0
+    assert active_temperature(device) == 3.0
 
 
 def test_equal_bundles_are_packed_as_equal_bytes(bundles: Path, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_equal_bundles_are_packed_as_equal_bytes(bundles: Path, tmp_path: Path) 
         path.chmod(0o600)
     pack(copy, tmp_path / "copy.zip")
     assert sha256_of(tmp_path / "copy.zip") == sha256_of(bundles / "two.zip")
-    # As a kill between the two leaves it.
+    # As left by a kill between writing the two files.
     (copy / SIGNATURE).unlink()
     with pytest.raises(ArtifactError, match="interrupted before it was signed; run cxr-edge release again"):
         pack(copy, tmp_path / "other.zip")
@@ -98,10 +98,10 @@ def test_equal_bundles_are_packed_as_equal_bytes(bundles: Path, tmp_path: Path) 
 def test_a_release_says_what_is_signed(bundles: Path) -> None:
     signed = json.loads((bundles / "two" / RELEASE).read_text())
     assert (signed["name"], signed["version"]) == ("cart", 2)
-    files = {own["file"]: own for own in signed["files"]}
+    files = {entry["file"]: entry for entry in signed["files"]}
     assert set(files) == {"manifest.json", "reference.npz", "xception-int8.onnx", "xception-int8.tflite"}
-    for name, own in files.items():
-        assert (own["sha256"], own["bytes"]) == (
+    for name, entry in files.items():
+        assert (entry["sha256"], entry["bytes"]) == (
             sha256_of(bundles / "two" / name),
             (bundles / "two" / name).stat().st_size,
         )
@@ -132,10 +132,10 @@ def test_an_older_version_another_model_and_an_unsigned_one_are_refused(
                             (bundles / "unsigned.zip", "no release")):  # fmt: skip
         with pytest.raises(ArtifactError, match=f"{reason}.*--allow-downgrade"):
             install(archive, device)
-        assert temperature_in_force(device) == 2.0
+        assert active_temperature(device) == 2.0
     install(bundles / "one.zip", device, allow_downgrade=True)
-    assert temperature_in_force(device) == 1.0
-    # What was seen stays seen.
+    assert active_temperature(device) == 1.0
+    # The highest version seen stays the minimum.
     install(bundles / "two.zip", device)
     rollback(device)
     with pytest.raises(ArtifactError, match="an older one"):
@@ -152,9 +152,9 @@ def test_the_same_bundle_again_changes_nothing_and_a_damaged_one_is_replaced(bun
     assert (device / INSTALLED).read_text() == before
     (bundle_in(device) / MANIFEST).write_text("{}")
     assert install(bundles / "two.zip", device).previous is not None
-    assert temperature_in_force(device) == 2.0
+    assert active_temperature(device) == 2.0
     rollback(device)
-    assert temperature_in_force(device) == 1.0
+    assert active_temperature(device) == 1.0
     assert len(list((device / "bundles").iterdir())) == 2
 
 
@@ -223,7 +223,7 @@ def test_what_the_owner_did_not_sign_is_refused_everywhere(
 
 
 @pytest.mark.usefixtures("unproven")
-def test_no_rollback_to_what_the_owner_did_not_sign(
+def test_rollback_to_an_unsigned_bundle_is_refused(
     bundles: Path, keys: tuple[Path, Path], tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(bundles / "unsigned.zip", tmp_path / "device")
@@ -232,11 +232,11 @@ def test_no_rollback_to_what_the_owner_did_not_sign(
     result = cli("rollback", tmp_path / "device")
     assert result.code == 2
     assert "not released" in result.err
-    assert temperature_in_force(tmp_path / "device") == 2.0
+    assert active_temperature(tmp_path / "device") == 2.0
 
 
 @pytest.mark.parametrize("command", ["predict", "verify", "bench", "inspect", "evaluate", "install", "rollback"])
-def test_a_key_that_is_asked_for_and_not_named_is_no_permission(
+def test_an_empty_name_of_the_required_key_is_refused(
     bundles: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", "")
@@ -258,7 +258,7 @@ def test_a_key_that_is_asked_for_and_not_named_is_no_permission(
         Classifier.open(bundle / "xception-int8.onnx", "onnx")
 
 
-def test_a_signed_bundle_is_taken_where_a_signature_is_required(
+def test_a_signed_bundle_is_accepted_where_a_signature_is_required(
     bundles: Path, keys: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", str(keys[1]))
@@ -271,9 +271,7 @@ def test_a_signed_bundle_is_taken_where_a_signature_is_required(
         Classifier.open(bundles / "two", "litert", 1)
 
 
-def test_what_cannot_be_installed_is_named_by_the_file_that_holds_it(
-    bundles: Path, keys: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_an_installation_error_names_the_packed_file(bundles: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"unsigned\.zip: not released") as raised:
         install(bundles / "unsigned.zip", tmp_path / "device", key=keys[1])
     assert "incoming" not in str(raised.value)
@@ -290,7 +288,7 @@ def test_a_bundle_that_computes_something_else_here_is_not_installed(bundles: Pa
     assert "xception-int8.onnx on ONNX Runtime" in result.err
     with pytest.raises(GateError, match="p90 of one inference"):
         install(bundles / "two.zip", device, max_p90_ms=1e-6)
-    assert temperature_in_force(device) == 3.0
+    assert active_temperature(device) == 3.0
     assert sorted(path.name for path in device.iterdir()) == ["bundles", INSTALLED]
 
 
@@ -331,7 +329,7 @@ def more(archive: zipfile.ZipFile) -> None:
 
 
 @pytest.mark.parametrize("add", [outside, absolute, link, twice, program, bomb, many, more])
-def test_a_zip_that_holds_anything_else_is_refused(
+def test_a_zip_with_unexpected_entries_is_refused(
     bundles: Path, tmp_path: Path, add: Callable[[zipfile.ZipFile], None]
 ) -> None:
     forged = Path(shutil.copy(bundles / "two.zip", tmp_path / "forged.zip"))
@@ -358,7 +356,7 @@ def test_a_damaged_zip_is_one_clear_error(bundles: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="/proc tells which files are open")
 @pytest.mark.usefixtures("unproven")
-def test_a_loss_of_power_at_any_moment_leaves_one_whole_bundle_in_force(
+def test_a_power_loss_at_any_moment_leaves_an_intact_bundle_active(
     bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, device = tmp_path / "before", tmp_path / "device"
@@ -371,18 +369,18 @@ def test_a_loss_of_power_at_any_moment_leaves_one_whole_bundle_in_force(
         shutil.copytree(before, device)
         with power.lost_after(changes, monkeypatch):
             install(bundles / "two.zip", device)
-        seen.append(temperature_in_force(device))
+        seen.append(active_temperature(device))
         if not power.is_off:
             break
         rollback(device)
-        assert temperature_in_force(device) in (1.0, 3.0)
+        assert active_temperature(device) in (1.0, 3.0)
         install(bundles / "two.zip", device)
-        assert temperature_in_force(device) == 2.0
+        assert active_temperature(device) == 2.0
         assert len(list((device / "bundles").iterdir())) == 2
         assert list(device.glob(".incoming*")) == []
     assert not power.is_off
     assert len(seen) > 30
-    # Old until the one moment, new from then on.
+    # The old one up to a single moment, the new one from then on.
     assert seen == sorted(seen) and set(seen) == {1.0, 2.0}
 
 

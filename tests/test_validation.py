@@ -15,11 +15,11 @@ LABELS = ("COVID-19", "Viral Pneumonia", "Normal")
 
 
 def judged(of_covid: list[float], of_others: float, targets: NDArray[np.int64]) -> Validation:
-    """A model that gives its images of class 0 these probabilities of it, and the others theirs."""
-    own = np.full(len(targets), of_others, np.float32)
-    own[targets == 0] = of_covid
-    rows = np.repeat(((1 - own) / 2)[:, None], 3, axis=1)
-    rows[np.arange(len(targets)), targets] = own
+    """The validation of a model that gives the right class of each image these probabilities."""
+    right = np.full(len(targets), of_others, np.float32)
+    right[targets == 0] = of_covid
+    rows = np.repeat(((1 - right) / 2)[:, None], 3, axis=1)
+    rows[np.arange(len(targets)), targets] = right
     padded = np.concatenate([rows, np.full((32 - len(rows), 3), 1 / 3, np.float32)])
 
     def model(images: Any, training: bool) -> Any:

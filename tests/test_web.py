@@ -65,13 +65,13 @@ def test_the_folder_holds_the_page_two_models_and_phantoms(
     assert [model["tolerance"] for model in page["models"]] == [0.05, 0.001]
     assert all((tmp_path / "page" / "examples" / name).is_file() for name in page["examples"])
     assert (tmp_path / "page" / "ort" / "ort.mjs").is_file() and (tmp_path / "page" / FOR_WEBGPU).is_file()
-    # A bundle of its own, which the command line reads too.
+    # A complete bundle, which the command line can read too.
     assert len(read_bundle(tmp_path / "page" / "model")) == 2
     again = cli("web", "--bundle", web_bundle, "--out", tmp_path / "page")
     assert again.code == 2 and "already exists" in again.err
 
 
-def test_other_content_is_another_version(cli: Cli, web_bundle: Path, stand_in: Path, tmp_path: Path) -> None:
+def test_different_content_has_a_different_version(cli: Cli, web_bundle: Path, stand_in: Path, tmp_path: Path) -> None:
     smaller = tmp_path / "smaller"
     assert cli("bundle", "--bundle", web_bundle, "--only", "int8.onnx", "--output", smaller).code == 0
     for name, bundle in (("a", web_bundle), ("b", web_bundle), ("c", smaller)):
@@ -88,7 +88,7 @@ def test_further_warnings_come_before_those_about_the_model(web_bundle: Path, st
     assert warnings[0] == "a demo" and "phantoms" in warnings[1]
 
 
-def test_without_the_page_the_way_to_it_is_named(
+def test_a_missing_page_is_an_error_that_names_the_fix(
     cli: Cli, web_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cxr_edge.web.page.PACKAGE", "no_such_package")
@@ -105,7 +105,7 @@ def test_a_page_that_was_changed_is_refused(cli: Cli, web_bundle: Path, stand_in
     assert "changed since the page was built" in result.err
 
 
-def test_neither_a_folder_nor_a_server_is_asked_for(cli: Cli, web_bundle: Path) -> None:
+def test_either_out_or_serve_is_required(cli: Cli, web_bundle: Path) -> None:
     result = cli("web", "--bundle", web_bundle)
     assert result.code == 2
     assert "--out DIR" in result.err and "--serve" in result.err

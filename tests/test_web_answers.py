@@ -1,4 +1,4 @@
-"""The record of what the page answers beside the package."""
+"""The benchmark that compares the answers of the page with those of the package."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return read_artifact(write_web_bundle(tmp_path_factory.mktemp("web") / "bundle") / "xception-int8.onnx")
 
 
-def test_a_small_folder_gives_all_and_the_others_what_is_left(folder: Path, tmp_path: Path) -> None:
+def test_a_small_folder_gives_all_its_images_and_the_others_the_rest(folder: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     for label in ("COVID-19", "Normal"):
         (small / label).mkdir(parents=True)
@@ -83,7 +83,7 @@ def test_a_row_counts_what_is_the_same_and_keeps_the_largest_difference(artifact
     assert (row.browser_decoder_largest, row.browser_decoder_mean) == (7, 0.5)
 
 
-def test_what_only_one_refuses_is_no_comparison(artifact: Artifact, folder: Path) -> None:
+def test_a_file_that_only_one_side_refuses_is_an_error(artifact: Artifact, folder: Path) -> None:
     case = Case(next((folder / "Normal").glob("*.png")), "PNG")
     with pytest.raises(ArtifactError, match="refused by one"):
         compared("PNG", artifact, [(case, Seen(None, None, None, None), None, answer(0.25, 0.75))])
@@ -93,7 +93,7 @@ def test_what_only_one_refuses_is_no_comparison(artifact: Artifact, folder: Path
 @needs_sources
 @needs_page
 @needs_browser
-def test_the_page_answers_as_the_package(
+def test_the_page_agrees_with_the_package(
     artifact: Artifact, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(WEB)

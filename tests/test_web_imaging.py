@@ -1,4 +1,4 @@
-"""The page's own decoding, resize and input gate: to the bit the pixels of `cxr_edge.imaging`, and its words."""
+"""The page's decoding, resize and input gate: bit for bit the pixels of `cxr_edge.imaging`, and its messages."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def write_dicom(folder: Path) -> None:
             (folder / f"shipped-{name}").write_bytes(Path(str(path)).read_bytes())
 
 
-#: Read by `cxr_edge.imaging`, and refused by the page with a word on what they are.
+#: Read by `cxr_edge.imaging`, but refused by the page, with this in the message.
 NOT_BY_THE_PAGE = {"shipped-JPEG2000.dcm": "JPEG 2000", "shipped-JPGExtended.dcm": "12 bits", "cmyk.jpg": "CMYK",
                    "picture.bmp": "a BMP file", "picture.tif": "a TIFF file",
                    "picture.webp": "a WebP file"}  # fmt: skip
@@ -188,8 +188,8 @@ def unpacked(text: str, dtype: type = np.uint8) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), dtype)
 
 
-def compared(case: dict[str, Any], answer: dict[str, Any]) -> None:
-    """The pixels, what the input gate says, and the evidence over the picture, by the page and by `cxr_edge`."""
+def assert_equal(case: dict[str, Any], answer: dict[str, Any]) -> None:
+    """The page and `cxr_edge` give the same pixels, the same warnings or refusal, and the same evidence."""
     path = Path(case["file"])
     if path.name in NOT_BY_THE_PAGE:
         assert NOT_BY_THE_PAGE[path.name] in answer["error"], path.name
@@ -206,18 +206,18 @@ def compared(case: dict[str, Any], answer: dict[str, Any]) -> None:
         assert refused is not None and answer["error"], path.name
         return
     grey = open_grey(path)
-    own = unpacked(answer["grey"]).reshape(answer["height"], answer["width"])
-    assert np.array_equal(own, np.asarray(grey)), path.name
+    decoded = unpacked(answer["grey"]).reshape(answer["height"], answer["width"])
+    assert np.array_equal(decoded, np.asarray(grey)), path.name
     expected = resized(grey, case["size"], case["resize"])
     assert np.array_equal(unpacked(answer["model"]).reshape(expected.shape), expected), path.name
-    own_evidence = unpacked(answer["evidence"], np.float32).reshape(own.shape)
-    assert np.abs(own_evidence - evidence(HEATMAP, grey.size, case["resize"])).max() < 1e-5, path.name
+    by_page = unpacked(answer["evidence"], np.float32).reshape(decoded.shape)
+    assert np.abs(by_page - evidence(HEATMAP, grey.size, case["resize"])).max() < 1e-5, path.name
 
 
-def test_every_file_gives_the_pixels_and_the_words_of_imaging(files: list[Path], tmp_path: Path) -> None:
+def test_every_file_gives_the_same_pixels_and_messages_as_imaging(files: list[Path], tmp_path: Path) -> None:
     cases = list(cases_of(files))
     answers = answers_of(cases, tmp_path)
     assert len(answers) == len(cases)
     for case, answer in zip(cases, answers, strict=True):
-        compared(case, answer)
+        assert_equal(case, answer)
     assert sum("grey" in answer for answer in answers) > 80

@@ -30,21 +30,21 @@ pytestmark = [needs_sources, needs_page, needs_browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def own_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def web_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_web_bundle(tmp_path_factory.mktemp("web") / "own")
 
 
 @pytest.fixture
-def page(own_bundle: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def page(web_bundle: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(WEB)
-    result = cli("web", "--bundle", own_bundle, "--out", tmp_path / "page")
+    result = cli("web", "--bundle", web_bundle, "--out", tmp_path / "page")
     assert result.code == 0, result.err
     return tmp_path / "page"
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """Of each format, some of other sizes, one that is warned of, and two without an answer."""
+    """Files of each format and of several sizes, one that gives a warning, and two that are refused."""
     folder = tmp_path / "files"
     folder.mkdir()
     for index, (suffix, size) in enumerate([("png", (300, 400)), ("jpg", (512, 480)), ("png", (71, 71))]):
@@ -61,9 +61,7 @@ def files(tmp_path: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_answers_are_those_of_predict(
-    own_bundle: Path, page: Path, files: list[Path], cli: Cli, tmp_path: Path
-) -> None:
+def test_answers_agree_with_predict(web_bundle: Path, page: Path, files: list[Path], cli: Cli, tmp_path: Path) -> None:
     with served(page) as url:
         seen = used(url, tmp_path, "load", "pick", "look", "accessibility", "dropAndPaste", "offline", files=files)
     assert seen["status"] == "Ready"
@@ -77,24 +75,24 @@ def test_answers_are_those_of_predict(
     assert "0-phantom.png" in seen["viewer"]
     assert [line.split("\n")[0] for line in seen["dropped"]] == ["drop.png", "paste.png"]
     assert len(seen["offline"]) == 3
-    _compare(own_bundle, files, tmp_path / "downloads", cli, tmp_path / "predict.json")
+    _compare(web_bundle, files, tmp_path / "downloads", cli, tmp_path / "predict.json")
 
 
 def _compare(bundle: Path, files: list[Path], downloads: Path, cli: Cli, target: Path) -> None:
     artifact = bundle / "xception-int8.onnx"
     assert cli("predict", *files, "--artifact", artifact, "--runtime", "onnx", "--json", target).code == 0
-    predicted, own = (json.loads(path.read_text()) for path in (target, downloads / "results.json"))
-    assert not faults("predict", own)
+    predicted, results = (json.loads(path.read_text()) for path in (target, downloads / "results.json"))
+    assert not faults("predict", results)
     for key in ("artifact", "sha256", "labels", "operating_point", "warnings", "notice", "trained_on"):
-        assert own[key] == predicted[key], key
-    assert len(own["rows"]) == len(predicted["rows"])
-    for row, expected in zip(own["rows"], predicted["rows"], strict=True):
+        assert results[key] == predicted[key], key
+    assert len(results["rows"]) == len(predicted["rows"])
+    for row, expected in zip(results["rows"], predicted["rows"], strict=True):
         assert row["file"] == Path(expected["file"]).name
         assert (row["label"], row["decision"], row["warnings"]) == tuple(
             expected[key] for key in ("label", "decision", "warnings")
         )
         assert row["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
-    reasons = [skipped["reason"] for skipped in own["skipped"]]
+    reasons = [skipped["reason"] for skipped in results["skipped"]]
     assert reasons[0] == predicted["skipped"][0]["reason"].replace(str(files[0].parent) + "/", "")
     assert "5-text.png" in reasons[1]
     with (downloads / "results.csv").open(newline="") as file:
@@ -129,11 +127,9 @@ def test_a_plain_server_is_enough_for_threads(page: Path, tmp_path: Path) -> Non
     assert not seen["console"]
 
 
-def test_a_folder_of_another_model_takes_the_place_of_what_was_kept(
-    own_bundle: Path, page: Path, cli: Cli, tmp_path: Path
-) -> None:
+def test_a_new_model_replaces_the_cached_one(web_bundle: Path, page: Path, cli: Cli, tmp_path: Path) -> None:
     smaller, following = tmp_path / "smaller", tmp_path / "following"
-    assert cli("bundle", "--bundle", own_bundle, "--only", "float32.onnx", "--output", smaller).code == 0
+    assert cli("bundle", "--bundle", web_bundle, "--only", "float32.onnx", "--output", smaller).code == 0
     assert cli("web", "--bundle", smaller, "--out", following).code == 0
     update = {"current": str(page), "next": str(following), "model": "xception-float32.onnx"}
     with served(page) as url:
@@ -144,7 +140,7 @@ def test_a_folder_of_another_model_takes_the_place_of_what_was_kept(
     assert not seen["console"]
 
 
-def test_another_model_than_the_manifests_is_refused(page: Path, tmp_path: Path) -> None:
+def test_a_model_that_does_not_match_the_manifest_is_refused(page: Path, tmp_path: Path) -> None:
     model = page / "model" / "xception-int8.onnx"
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
@@ -154,7 +150,7 @@ def test_another_model_than_the_manifests_is_refused(page: Path, tmp_path: Path)
     assert seen["status"].startswith("No model: model/xception-int8.onnx: refused")
 
 
-def test_answers_other_than_the_recorded_ones_are_warned_of(page: Path, tmp_path: Path) -> None:
+def test_answers_that_differ_from_the_recorded_ones_give_a_warning(page: Path, tmp_path: Path) -> None:
     path = page / "model" / "manifest.json"
     manifest = json.loads(path.read_text())
     for artifact in manifest["artifacts"]:
@@ -175,11 +171,12 @@ def test_two_hundred_phantoms_get_the_classes_of_predict(
     with served(tmp_path / "page") as url:
         seen = used(url, tmp_path, "load", "pick", files=files)
     assert "computes what was validated" in seen["checks"]
-    own = json.loads((tmp_path / "downloads" / "results.json").read_text())
-    artifact, target = bundle / own["artifact"], tmp_path / "predict.json"
+    results = json.loads((tmp_path / "downloads" / "results.json").read_text())
+    artifact, target = bundle / results["artifact"], tmp_path / "predict.json"
     assert cli("predict", *files, "--artifact", artifact, "--runtime", "onnx", "--json", target).code == 0
     on_page, predicted = (
-        np.float32([row["probabilities"] for row in record["rows"]]) for record in (own, json.loads(target.read_text()))
+        np.float32([row["probabilities"] for row in record["rows"]])
+        for record in (results, json.loads(target.read_text()))
     )
     print(f"largest difference of a probability on {len(files)} phantoms: {np.abs(on_page - predicted).max():.4f}")
     assert len(on_page) == len(files) == 200

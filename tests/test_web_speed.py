@@ -18,7 +18,7 @@ from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.exporting.seal import sealed
 from tests.artifacts import some_metadata
 
-#: Odd, and its half, 36, is even, so the two poolings are padded differently; of 130 it is the other way round.
+#: Odd, and its half, 36, is even, so the two poolings are padded differently; for 130 it is the other way round.
 SIZE = 71
 
 

@@ -133,7 +133,7 @@ def write_artifact(
     weights: NDArray[np.float32] = WEIGHTS,
     **changes: Any,
 ) -> Artifact:
-    """An artifact that works, TFLite or ONNX by its suffix; float whatever it says.
+    """A working artifact, TFLite or ONNX by its suffix, computed in float regardless of its declared quantization.
 
     With a folder for the reference inputs, it has outputs for them; `changes` are fields of its metadata.
     """

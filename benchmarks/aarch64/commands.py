@@ -23,7 +23,7 @@ class Outcome:
 
 
 def failure_of(status: int, errors: str) -> str | None:
-    """Why a command ended as it did, in a line: its signal or exit status, and its last words; None where it did well.
+    """Why a command failed, in one line: its signal or exit status, and its last line of output; None if it did not.
 
     Status 3 is a gate of ours that failed: the command ran, and its JSON says so.
     """

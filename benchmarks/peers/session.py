@@ -1,4 +1,4 @@
-"""Files that are no artifacts of ours, on our runtimes."""
+"""Other tools' files, which are not artifacts, on our runtimes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _BySignature(LiteRTSession):
 
     def _outputs(self) -> Mapping[str, Any]:
         details = self._interpreter.get_signature_runner().get_output_details()
-        return {PROBABILITIES: next(own for name, own in details.items() if name.startswith(PROBABILITIES))}
+        return {PROBABILITIES: next(detail for name, detail in details.items() if name.startswith(PROBABILITIES))}
 
 
 def peer_session(runtime: str, path: Path, threads: int) -> Session:

@@ -113,8 +113,10 @@ def command(
     )
     if quick:
         options = options.quickly()
-    minimums = {"queries": queries, "seconds": seconds}
-    options = replace(options, **{name: value for name, value in minimums.items() if value is not None})
+    if queries is not None:
+        options = replace(options, queries=queries)
+    if seconds is not None:
+        options = replace(options, seconds=seconds)
     selection = select(artifacts or (), bundle, run)
     record = bench(selection, options, stage)
     show_bench(record)

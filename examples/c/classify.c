@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_LABELS 64
+#define MAX_LABELS 64
 /* `cxr-edge predict` refuses more, too. */
-#define MOST_PIXELS 80000000
-#define MOST_MANIFEST (16 << 20)
+#define MAX_PIXELS 80000000
+#define MAX_MANIFEST (16 << 20)
 
 static const OrtApi *ort;
 
@@ -24,7 +24,7 @@ struct model {
     OrtMemoryInfo *memory;
     int size;
     int label_count;
-    char *labels[MOST_LABELS];
+    char *labels[MAX_LABELS];
 };
 
 static void fail(const char *file, const char *format, ...) {
@@ -51,7 +51,7 @@ static void *allocate(const char *file, size_t bytes) {
     return memory;
 }
 
-/* A number of a PGM header, after white space and comments; -1 where there is none. Takes the byte behind it too. */
+/* A number of a PGM header, after white space and comments; -1 where there is none. Also consumes the byte after it. */
 static int read_number(FILE *stream) {
     int byte = getc(stream), number = -1;
     while (isspace(byte) || byte == '#') {
@@ -63,7 +63,7 @@ static int read_number(FILE *stream) {
             byte = getc(stream);
         }
     }
-    for (; isdigit(byte) && number <= MOST_PIXELS; byte = getc(stream)) {
+    for (; isdigit(byte) && number <= MAX_PIXELS; byte = getc(stream)) {
         number = (number < 0 ? 0 : number) * 10 + (byte - '0');
     }
     return number;
@@ -80,8 +80,8 @@ static uint8_t *read_pgm(const char *path, int *width, int *height) {
     }
     *width = read_number(stream);
     *height = read_number(stream);
-    if (read_number(stream) != 255 || *width < 1 || *height < 1 || *width > MOST_PIXELS / *height) {
-        fail(path, "not a PGM file of 8 bits and at most %d pixels", MOST_PIXELS);
+    if (read_number(stream) != 255 || *width < 1 || *height < 1 || *width > MAX_PIXELS / *height) {
+        fail(path, "not a PGM file of 8 bits and at most %d pixels", MAX_PIXELS);
     }
     size_t count = (size_t)*width * *height;
     uint8_t *pixels = allocate(path, count);
@@ -144,8 +144,8 @@ static void read_labels(struct model *model, char *metadata) {
         if (*text == '"') {
             end = closing_quote(text);
         }
-        if (*end != '"' || memchr(text, '\\', (size_t)(end - text)) != NULL || model->label_count == MOST_LABELS) {
-            fail(model->path, "labels that this program does not read: escaped, or more than %d", MOST_LABELS);
+        if (*end != '"' || memchr(text, '\\', (size_t)(end - text)) != NULL || model->label_count == MAX_LABELS) {
+            fail(model->path, "labels that this program does not read: escaped, or more than %d", MAX_LABELS);
         }
         *end = '\0';
         model->labels[model->label_count++] = text + 1;
@@ -166,8 +166,8 @@ static void refuse_cascade(const char *path) {
     if (stream == NULL) {
         return;
     }
-    json = allocate(path, MOST_MANIFEST + 1);
-    size_t length = fread(json, 1, MOST_MANIFEST, stream);
+    json = allocate(path, MAX_MANIFEST + 1);
+    size_t length = fread(json, 1, MAX_MANIFEST, stream);
     fclose(stream);
     json[length] = '\0';
     if (find_value(json, "cascade") != NULL) {
@@ -181,7 +181,7 @@ static int adds_products_in_16_bits(void) {
 #if defined(__x86_64__) && (defined(__clang__) || __GNUC__ >= 11)
     return !__builtin_cpu_supports("avx512vnni") && !__builtin_cpu_supports("avxvnni");
 #elif defined(__x86_64__) || defined(_M_X64)
-    return 1; /* Not asked here: right answers before fast ones. */
+    return 1; /* Not detected here: right answers before fast ones. */
 #else
     return 0;
 #endif

@@ -19,15 +19,15 @@ from typing import Any, NamedTuple
 
 from cxr_edge import NOTICE, Classifier, CxrEdgeError, DataError
 
-#: What programs that copy or download call a file until it is complete.
+#: Suffixes that copying and downloading programs use until a file is complete.
 _UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp", "~")
 
-#: A line of the results: JSON, of which others read what they know.
+#: A line of the results, as JSON; readers ignore keys that they do not know.
 Row = dict[str, Any]
 
 
 def log(line: str) -> None:
-    """Write a line to the journal. What a terminal would obey, the name of a file may hold it, is escaped."""
+    """Write a line to the journal. Control characters, which a file name may contain, are escaped."""
     escaped = (each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in line)
     print("".join(escaped), file=sys.stderr, flush=True)
 
@@ -74,7 +74,7 @@ class Results:
     """The file of JSON lines, which is also the memory of what was classified before a restart."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file or create it. Raises DataError where another process writes to it, OSError."""
+        """Open the file or create it. Raises DataError if another process writes to it, and OSError."""
         self.done: set[Version] = set()
         self._file = path.open("a+b")
         try:
@@ -89,7 +89,7 @@ class Results:
                 self.done.add(Version(row["file"], row["bytes"], row["modified_ns"]))
             except (ValueError, KeyError, TypeError):
                 log(f"{path}: line {number} is no result, or half of one; skipped")
-        # What a power failure cut short must not swallow the next line.
+        # A line cut short by a power failure must not swallow the next one.
         if not line.endswith(b"\n"):
             self._file.write(b"\n")
         folder = os.open(path.parent, os.O_RDONLY)
@@ -124,8 +124,8 @@ def answer(classifier: Classifier, path: Path) -> Row:
 class StopSignal:
     """SIGTERM or SIGINT, which interrupts no image.
 
-    Blocking them would not do: a thread that was started before, as NumPy's are when it is imported, does not block
-    them, and the process would end wherever it is.
+    Blocking them would not be enough: a thread started earlier, such as NumPy's on its import, does not block them, and
+    the process would end in the middle of an image.
     """
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ class StopSignal:
             signal.signal(number, lambda number, frame: None)
 
     def came(self, seconds: float) -> bool:
-        """Whether one came, now or within some seconds."""
+        """Whether one has come, or comes within this many seconds."""
         return bool(select.select([self._reader], [], [], seconds)[0])
 
 
@@ -158,8 +158,8 @@ def watch(
             }
             try:
                 row.update(answer(classifier, path))
-            except Exception as error:  # whatever a decoder does with a bad file, the next one gets its turn
-                # Gone, or not readable yet: it may be made so without another size or time.
+            except Exception as error:  # a bad file must not stop the service, whatever a decoder raises
+                # Gone, or not readable yet: its permissions may change without its size or time.
                 if not os.access(path, os.R_OK):
                     if path.exists() and version not in unreadable:
                         unreadable.add(version)

@@ -16,8 +16,8 @@ case "$1" in
     echo Yes
     ;;
   ArtifactRollback)
-    # Mender calls it after a failed installation, too: then the active model stays active. And the first
-    # model of a device has none before it.
+    # Mender also calls it after a failed installation: then the active model stays active. For the first
+    # model of a device there is nothing to roll back to.
     if [ -e "$before" ] && ! cmp -s "$before" "$into/installed.json"; then
       cxr-edge rollback "$into" --require-signature "$key"
       systemctl restart cxr-watch

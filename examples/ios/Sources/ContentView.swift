@@ -61,7 +61,7 @@ struct ContentView: View {
         guard let classifier else { return }
         do {
             guard let content = try await item.loadTransferable(type: Data.self) else {
-                throw Refusal("the picture cannot be had")
+                throw Refusal("the picture cannot be loaded")
             }
             let model = classifier.model
             let pixels = try await Task.detached {

@@ -4,12 +4,12 @@ import ImageIO
 
 /// More than twice the largest detector there is; past it, memory runs out.
 private let maxPixels = 40_000_000
-/// Nothing in an X-ray of less can be told.
+/// Nothing can be recognized in a smaller X-ray.
 private let minSide = 32
 
 /// The grey values of a picture as they are in the file, turned as EXIF says: no colour profile is applied.
 ///
-/// Throws `Refusal` for what is no picture, and for pixels that need what `cxr-edge predict` does.
+/// Throws `Refusal` for a file that is not a picture, and for pixels that need what `cxr-edge predict` does.
 func readPicture(_ content: Data) throws -> Grey {
     guard let source = CGImageSourceCreateWithData(content as CFData, nil),
         CGImageSourceGetCount(source) > 0,

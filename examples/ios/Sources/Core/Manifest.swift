@@ -1,6 +1,6 @@
 import Foundation
 
-/// Of `manifest.json`, the parts that the app goes by.
+/// The parts of `manifest.json` that the app uses.
 private struct Manifest: Decodable {
     struct Shared: Decodable {
         struct Contract: Decodable {
@@ -27,7 +27,7 @@ private struct Manifest: Decodable {
     let artifacts: [Artifact]
 }
 
-/// A number, or the name of any number.
+/// A number, or a name that stands for any number.
 private enum Dimension: Decodable {
     case size(Int)
     case any
@@ -64,8 +64,8 @@ private let schema = 2
 
 /// The int8 artifact of a format that `manifest.json` describes.
 ///
-/// Throws `Refusal` for a manifest without one, and where pictures are made by another rule than that of this app;
-/// `DecodingError` for what is no manifest.
+/// Throws `Refusal` for a manifest without one, or with a preprocessing rule that this app does not have;
+/// `DecodingError` for a file that is not a manifest.
 func readManifest(_ content: Data, format: String) throws -> Model {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase

@@ -12,7 +12,7 @@ struct OperatingPoint: Decodable {
         var candidate = sensitive
         if probabilities[sensitive] < suspectedFrom {
             let others = labels.indices.filter { $0 != sensitive }
-            // Of equal ones, the first.
+            // Of several equal ones, the first.
             candidate = others.reduce(others[0]) { probabilities[$1] > probabilities[$0] ? $1 : $0 }
         }
         return probabilities[candidate] >= calledFrom ? labels[candidate] : referral

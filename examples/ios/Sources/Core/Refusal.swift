@@ -1,6 +1,6 @@
 import Foundation
 
-/// What this app does not take, with the reason.
+/// Something that this app refuses, with the reason.
 struct Refusal: LocalizedError {
     let reason: String
 

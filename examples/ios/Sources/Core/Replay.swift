@@ -18,7 +18,7 @@ func replay(_ reference: Reference, inputs: [[UInt8]], classify: ([UInt8]) throw
     for (recorded, image) in zip(reference.probabilities, inputs) {
         for (was, now) in zip(recorded, try classify(image)) {
             let difference = abs(was - now)
-            // What is no number must not pass.
+            // NaN must not pass.
             if difference > largest || difference.isNaN { largest = difference }
         }
         if largest.isNaN { break }

@@ -14,7 +14,7 @@ import edge.cxr.imaging.resized
 import java.util.concurrent.Executors
 
 class MainActivity : ComponentActivity() {
-    /** All that LiteRT does, it does here. */
+    /** All calls to LiteRT run on this thread. */
     private val worker = Executors.newSingleThreadExecutor()
     private var classifier: Classifier? = null
     private val picker = registerForActivityResult(PickVisualMedia()) { uri -> uri?.let(::classify) }
@@ -64,7 +64,7 @@ class MainActivity : ComponentActivity() {
         return (listOfNotNull(decision) + rows).joinToString("\n")
     }
 
-    /** What goes wrong is shown where the result would stand. */
+    /** Errors are shown in place of the result. */
     private fun inBackground(place: Int, work: () -> Unit) =
         worker.execute {
             try {

@@ -10,7 +10,7 @@ import edge.cxr.imaging.luma
 
 /** More than twice the largest detector there is; past it, memory runs out. */
 private const val MAX_PIXELS = 40_000_000L
-/** Nothing in an X-ray of less can be told. */
+/** Nothing can be recognized in a smaller X-ray. */
 private const val MIN_SIDE = 32
 
 /** As it is shown, and its grey values at its own size. */
@@ -20,7 +20,7 @@ class Picture(val bitmap: Bitmap, val grey: Grey)
  * Decode a picture, turned as EXIF says.
  *
  * Throws [IllegalArgumentException] for pixels that Android would not hand over as they are in the file: more than 8
- * bits, or a colour profile; [java.io.IOException] for what is no picture.
+ * bits, or a colour profile; [java.io.IOException] for a file that is not a picture.
  */
 fun readPicture(resolver: ContentResolver, uri: Uri): Picture {
     val sRgb = ColorSpace.get(ColorSpace.Named.SRGB)

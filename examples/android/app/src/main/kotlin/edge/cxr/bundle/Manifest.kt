@@ -28,8 +28,8 @@ private const val SCHEMA = 2
 /**
  * The int8 artifact of a format that `manifest.json` describes.
  *
- * Throws [IllegalArgumentException] for a manifest without one, and where pictures are made by another rule than that
- * of this app; [org.json.JSONException] for what is no manifest.
+ * Throws [IllegalArgumentException] for a manifest without one, or with a preprocessing rule that this app does not
+ * have; [org.json.JSONException] for a file that is not a manifest.
  */
 fun readManifest(text: String, format: String): Model {
     val manifest = JSONObject(text)
