@@ -47,7 +47,10 @@ COVID, NORMAL = "COVID-19", "Normal"
 #: These are made from the graph itself, whose logits no temperature divides.
 _WITHOUT_TEMPERATURE = {"tf2onnx_keras", "tflite_converter"}
 #: What a record says of the training; the rest is of its machine.
-_TRAINING = {"image_size", "head_epochs", "epochs", "batch_size", "learning_rate", "precision", "seed"}
+_TRAINING = {
+    *("image_size", "head_epochs", "epochs", "frozen_blocks"),
+    *("batch_size", "learning_rate", "precision", "seed"),
+}
 
 
 @dataclass(frozen=True)

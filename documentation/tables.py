@@ -109,20 +109,26 @@ def peers_shifted() -> str:
 
 
 def generalization() -> str:
-    """Two trainings on the same images, by `benchmarks.generalization`: the earlier one and the new."""
+    return _two_trainings(RESULTS / "generalization", ("before", "now"))
+
+
+def frozen_blocks() -> str:
+    return _two_trainings(RESULTS / "frozen-blocks", ("all blocks", "frozen"))
+
+
+def _two_trainings(folder: Path, titles: tuple[str, str]) -> str:
+    """Two trainings on the same images, by `benchmarks.generalization`."""
     rows = []
-    for path in sorted((RESULTS / "generalization").glob("*.json")):
+    for path in sorted(folder.glob("*.json")):
         record = _json(path)
-        before, now = record["training"]
+        first, second = record["training"]
         by_run = {
-            name: {row["images_of"]: row for row in record["rows"] if row["run"] == name} for name in (before, now)
+            name: {row["images_of"]: row for row in record["rows"] if row["run"] == name} for name in (first, second)
         }
-        seed = record["training"][now]["seed"]
-        for images, row in by_run[now].items():
-            accuracies = [percent(by_run[name][images]["accuracy"]["value"]) for name in (before, now)]
-            recalls = [
-                percent(by_run[name][images]["recall"].get("COVID-19", {}).get("value")) for name in (before, now)
-            ]
+        seed = record["training"][second]["seed"]
+        for images, row in by_run[second].items():
+            accuracies = [percent(by_run[name][images]["accuracy"]["value"]) for name in by_run]
+            recalls = [percent(by_run[name][images]["recall"].get("COVID-19", {}).get("value")) for name in by_run]
             difference = [f"{100 * row['difference'][bound]:+.1f}" for bound in ("value", "low", "high")]
             rows.append(
                 [
@@ -134,8 +140,8 @@ def generalization() -> str:
                     *recalls,
                 ]
             )
-    columns = ["images", "seed", "number", "before %", "now %", "difference, points (95 %)"]
-    return markdown_table([*columns, "COVID-19 before %", "now %"], rows)
+    columns = ["images", "seed", "number", f"{titles[0]} %", f"{titles[1]} %", "difference, points (95 %)"]
+    return markdown_table([*columns, f"COVID-19 {titles[0]} %", f"{titles[1]} %"], rows)
 
 
 def student_shifted() -> str:
@@ -566,6 +572,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "from-files": from_files,
     "headline": headline,
     "heatmap": heatmap,
+    "frozen-blocks": frozen_blocks,
     "generalization": generalization,
     "input-pipeline": input_pipeline,
     "latency": latency,

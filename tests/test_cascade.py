@@ -254,7 +254,7 @@ def _swapped(content: dict[str, Any]) -> None:
 
 
 def _other_labels(content: dict[str, Any]) -> None:
-    content["artifacts"][0]["shared"]["labels"] = ["a", "b", "c"]
+    content["artifacts"][0]["shared"]["labels"] = ["COVID-19", "b", "c"]
     resealed(content)
 
 
@@ -277,21 +277,23 @@ def _better_figures(content: dict[str, Any]) -> None:
 
 
 FORGERIES = (
-    _threshold,
-    _threshold_with_a_fresh_digest,
-    _threshold_out_of_range,
-    _swapped,
-    _other_labels,
-    _other_split,
-    _overlooked,
-    _as_the_schema_before,
-    _better_figures,
+    (_threshold, "threshold cannot be 0.5, which was fitted to be 0.6"),
+    (_threshold_with_a_fresh_digest, "threshold cannot be 0.5, which was fitted to be 0.6"),
+    (_threshold_out_of_range, "threshold cannot be 1.5"),
+    (_swapped, "shared cannot be that of small-int8.tflite"),
+    (_other_labels, "labels"),
+    (_other_split, "data_sha256 cannot be two splits"),
+    (_overlooked, "shared cannot be that of small-int8.tflite"),
+    (_as_the_schema_before, "schema cannot be 2"),
+    (_better_figures, "its threshold, files or figures were changed"),
 )
 
 
-@pytest.mark.parametrize("change", FORGERIES, ids=lambda change: change.__name__)
-def test_a_forged_manifest_is_refused(fresh_cascade: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    with pytest.raises(ArtifactError):
+@pytest.mark.parametrize(("change", "reason"), FORGERIES, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_forged_manifest_is_refused(
+    fresh_cascade: Path, change: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    with pytest.raises(ArtifactError, match=reason):
         Classifier.open(edited(fresh_cascade, change), "litert")
 
 

@@ -15,41 +15,23 @@ from benchmarks import start_up
 from cxr_edge import __version__
 from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.part import write_part
+from cxr_edge.cli.commands import NAMES
 from tests.conftest import Cli
 from tests.tiny import ramp
 
-COMMANDS = (
-    "audit",
-    "train",
-    "export",
-    "verify",
-    "evaluate",
-    "bench",
-    "bundle",
-    "devices",
-    "report",
-    "release",
-    "pack",
-    "install",
-    "rollback",
-    "predict",
-    "inspect",
-    "phantom",
-    "demo",
-)
 EMPTY_APP = "import typer\napp = typer.Typer()\n" + "\n".join(
-    f"@app.command()\ndef command{index}() -> None:\n    'Do it.'" for index in range(len(COMMANDS))
+    f"@app.command()\ndef command{index}() -> None:\n    'Do it.'" for index in range(len(NAMES))
 )
 
 
 def test_help_lists_every_command(cli: Cli) -> None:
     result = cli("--help")
     assert result.code == 0
-    for command in COMMANDS:
+    for command in NAMES:
         assert command in result.out
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", NAMES)
 def test_each_command_has_help(cli: Cli, command: str) -> None:
     assert cli(command, "--help").code == 0
 

@@ -32,7 +32,7 @@ def test_each_example_is_accepted_by_its_command(command: str, typed: str, monke
     monkeypatch.delenv("CXR_EDGE_REQUIRE_SIGNATURE")
     program, name, *arguments = shlex.split(typed)
     assert (program, name) == ("cxr-edge", command)
-    command_named(command).make_context(command, arguments, resilient_parsing=True)
+    command_named(command).make_context(command, arguments)
 
 
 def test_examples_fit_on_80_columns() -> None:

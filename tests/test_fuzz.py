@@ -146,21 +146,34 @@ def test_any_number_of_threads_is_parsed_or_refused(text: str) -> None:
     _read_or_refused(lambda: parse_threads(text))
 
 
-RECIPE = st.dictionaries(
-    st.sampled_from(
-        ["description", "format", "quantize", "opset", "heatmap", "keep_float", "activations", "gate", "x"]
-    ),
-    JSON,
-    max_size=4,
+VALID_RECIPE: dict[str, Any] = {
+    "device": "any", "why": "a test", "formats": ["tflite", "onnx"], "quantize": ["int8"], "activation_type": "uint8",
+    "reduced_range": True, "symmetric_activations": False, "output_type": "float32", "batch": "any",
+    "dense_weights": "per-channel", "opset": 17, "keep_float": ["hidden"], "heatmap": False,
+    "parity": {"min_agreement": 0.9},
+}  # fmt: skip
+RECIPE = st.dictionaries(st.sampled_from([*VALID_RECIPE, "x"]), JSON, max_size=2).map(
+    lambda changes: VALID_RECIPE | changes
 )
+
+
+def toml_lines(recipe: dict[str, Any]) -> list[str]:
+    """Most values are written alike in JSON and TOML; the others make a file that is refused."""
+    return [
+        f"{key} = {{ {', '.join(toml_lines(value))} }}" if isinstance(value, dict) else f"{key} = {json.dumps(value)}"
+        for key, value in recipe.items()
+    ]
+
+
+def test_the_recipe_that_is_changed_at_random_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text("\n".join(toml_lines(VALID_RECIPE)), encoding="utf-8")
+    assert read_recipe(str(tmp_path / "x.toml")).parity.min_agreement == 0.9
 
 
 @few(100)
 @given(recipe=RECIPE)
 def test_any_recipe_is_read_or_refused(recipe: dict[str, Any], tmp_path: Path) -> None:
-    # Of what JSON and TOML write alike.
-    lines = [f"{key} = {json.dumps(value)}" for key, value in recipe.items()]
-    (tmp_path / "x.toml").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "x.toml").write_text("\n".join(toml_lines(recipe)), encoding="utf-8")
     _read_or_refused(lambda: read_recipe(str(tmp_path / "x.toml")))
 
 

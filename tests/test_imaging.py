@@ -142,15 +142,3 @@ def test_the_rule_tells_the_resize() -> None:
         assert same_pixels(rule_of(name))
     assert rule_of("stretch") == RULE
     assert not same_pixels(replace(RULE, resize="crop"))
-
-
-def test_bad_files_are_named_with_their_reason(tmp_path: Path, grey: Image.Image) -> None:
-    grey.save(tmp_path / "whole.png")
-    content = (tmp_path / "whole.png").read_bytes()
-    (tmp_path / "truncated.png").write_bytes(content[: len(content) // 2])
-    (tmp_path / "text.png").write_text("not an image")
-    (tmp_path / "empty.png").touch()
-    Image.new("1", (10_000, 10_000)).save(tmp_path / "bomb.png")
-    for name in ("truncated", "text", "empty", "bomb", "missing"):
-        with pytest.raises(ImageError, match=f"{name}.png"):
-            load_image(tmp_path / f"{name}.png", 71)

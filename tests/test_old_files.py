@@ -14,7 +14,7 @@ import pytest
 from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.bundle import listed_artifacts, read_bundle, read_manifest, write_manifest
 from cxr_edge.artifacts.gate import Gate
-from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.artifacts.migration import current_manifest, current_metadata
 from cxr_edge.artifacts.publishing import publish
 from cxr_edge.auditing.record import Audit
@@ -38,7 +38,7 @@ from cxr_edge.reporting.terminal.parity import gate_parity, gate_replay, show_pa
 from cxr_edge.reporting.terminal.predictions import show_predictions
 from cxr_edge.reporting.terminal.tables import percent
 from cxr_edge.runs import Run
-from tests.artifacts import OLD, old_record, some_metadata, write_stub
+from tests.artifacts import OLD, old_record, write_stub
 
 
 @pytest.fixture
@@ -246,6 +246,5 @@ def test_an_old_audit_record_becomes_a_page(tmp_path: Path) -> None:
     assert "COVID-19" in (tmp_path / "audit.html").read_text()
 
 
-def test_formats_and_quantizations_are_read_by_their_old_names() -> None:
+def test_float32_is_read_by_its_old_name() -> None:
     assert Quantization("none") is Quantization.FLOAT32
-    assert some_metadata().format == ArtifactFormat.TFLITE

@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from cxr_edge.data.layouts import PARTS, DataSet, find_data_set
+from cxr_edge.errors import ImageError
+from cxr_edge.imaging.decode import load_image
 from cxr_edge.training.splitting import leaks, make_split
 from tests.conftest import Cli, examined, split_of
 
@@ -180,6 +182,9 @@ def test_a_damaged_header_is_left_for_decoding_to_report(tmp_path: Path) -> None
     assert len(data.items) == 44
     assert {item.path for item in data.items if item.patient is None} >= {"a/cut 132", "a/cut 141", "a/text.dcm"}
     assert len([item for item in data.items if item.path.startswith("a/IM") and item.patient]) == 20
+    for name in ("cut 132", "cut 141", "cut 300", "text.dcm"):
+        with pytest.raises(ImageError, match=name):
+            load_image(tmp_path / "a" / name, 71)
 
 
 def test_without_pydicom_the_layout_is_found(tmp_path: Path) -> None:

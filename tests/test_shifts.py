@@ -82,3 +82,6 @@ def test_geometry_turns_crops_and_borders() -> None:
     assert set(np.unique(bordered[:6])) == {0}
     assert set(np.unique(bordered[7:93, 7:93])) == {200}
     assert named("crop").apply(np.full((1, 100, 100, 1), 200, np.uint8)).min() == 200
+    framed = np.full((1, 100, 100, 1), 200, np.uint8)
+    framed[:, :3] = framed[:, -3:] = framed[:, :, :3] = framed[:, :, -3:] = 0
+    assert named("crop").apply(framed).min() == 200
