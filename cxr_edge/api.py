@@ -1,6 +1,6 @@
-"""The commands of the workstation as functions, with the names of their options. Heavy imports happen on call.
+"""The workstation's commands as functions, with their options as parameters. Heavy imports happen on call.
 
-They return what the commands show, and raise the package's errors. Nothing is printed.
+The functions return what the commands show, raise the package's errors, and print nothing.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def train(
     weights: str | None = None,
     epochs: int | None = None,
     head_epochs: int | None = None,
+    frozen_blocks: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
     precision: str | None = None,
@@ -69,10 +70,10 @@ def train(
     Args:
         progress: receives reports on progress; None for none.
 
-    The others are the options of `cxr-edge train`, with the same defaults.
+    The other parameters are the options of `cxr-edge train`, with the same defaults.
 
     Raises:
-        OptionError: an option is unknown, out of range, or does not go with another.
+        OptionError: an option is unknown, out of range, or conflicts with another.
         DataError: images cannot be used, or are too few.
         RunError: the folder holds another run, or none to resume.
         WeightsError: the weights cannot be downloaded or do not fit.
@@ -102,16 +103,17 @@ def shrink(
     learning_rate: float = 5e-4,
     progress: Progress | None = None,
 ) -> TrainingResult:
-    """Make a smaller model of a trained run: fewer blocks and channels, trained to answer as that run does.
+    """Distil a trained run into a smaller model, with fewer blocks and channels.
 
     Args:
         teacher: a trained run; None for the latest.
         progress: receives reports on progress; None for none.
 
-    The others are the options of `cxr-edge shrink`, with the same defaults. `train` with `resume` resumes a student.
+    The other parameters are the options of `cxr-edge shrink`, with the same defaults. `train` with `resume` resumes a
+    student.
 
     Raises:
-        OptionError: an option is out of range, or no network is as small or as fast.
+        OptionError: an option is out of range, or no network is small or fast enough.
         GateError: the machine is too noisy to measure latency.
         DataError: images cannot be decoded, or changed since the teacher was trained.
         RunError: the folder holds another run, or the teacher is not finished.
@@ -148,16 +150,16 @@ def export(
     max_class_loss: float | None = None,
     stage: Stage = silently,
 ) -> Exported | PooledParity:
-    """Write a run's artifacts to its bundle. The verdict of each is in its `verdict`; a failed one raises nothing.
+    """Export a run's artifacts to its bundle. A failed `verdict` of an artifact does not raise.
 
     Args:
-        run: a run, or a cross-validation, of which each fold is exported and the parity over all folds returned.
+        run: a run; or a cross-validation, whose folds are all exported, and whose parity over all folds is returned.
         stage: opened as each stage begins.
 
-    The others are the options of `cxr-edge export`, with the same defaults.
+    The other parameters are the options of `cxr-edge export`, with the same defaults.
 
     Raises:
-        OptionError: an option is unknown, out of range, or does not go with another.
+        OptionError: an option is unknown, out of range, or conflicts with another.
         RunError: there is no such run, or its training is not finished.
         MissingDependencyError: the extra `train` is not installed.
         GateError: an artifact would be int8 in name only, or `max_drop` or `max_disagreement` cannot be met.
@@ -199,21 +201,21 @@ def cascade(
     output: FilePath | None = None,
     stage: Stage = silently,
 ) -> CascadeExport:
-    """Write a bundle in which a small model answers, and a full one where the small one is unsure.
+    """Write a bundle in which a small model answers, or a full one if the small one is unsure.
 
     Args:
         small: an exported run, or one of its bundles.
         full: likewise.
         stage: opened as each stage begins.
 
-    The others are the options of `cxr-edge cascade`, with the same defaults.
+    The other parameters are the options of `cxr-edge cascade`, with the same defaults.
 
     Returns:
-        The cascade, which `Classifier.open` takes as a bundle. A failed `verdict` does not raise.
+        The cascade, which `Classifier.open` opens as a bundle. A failed `verdict` does not raise.
 
     Raises:
-        ArtifactError: a bundle lacks the artifact, or the two do not go together.
-        GateError: no threshold keeps what is demanded.
+        ArtifactError: a bundle lacks the artifact, or the two are incompatible.
+        GateError: no threshold meets the demands.
         OptionError, RunError: an option is unknown or out of range; a run is unfinished, or the new bundle exists.
         MissingDependencyError: the extra `train` is not installed.
     """
@@ -248,15 +250,15 @@ def verify(
     threads: int | None = None,
     stage: Stage = silently,
 ) -> Sequence[VerifiedArtifact | ReplayResult] | PooledParity:
-    """Compare each artifact present in a bundle with the Keras model, or with what was recorded at export.
+    """Compare each artifact present in a bundle with the Keras model, or with the outputs recorded at export.
 
     Args:
         artifact: single files, for `replay`.
         run: a run, or a cross-validation, whose exported folds are judged together.
-        replay: compare with the record, which takes neither TensorFlow nor the run.
+        replay: compare with the recorded outputs, which needs neither TensorFlow nor the run.
         stage: opened as each stage of a comparison with Keras begins.
 
-    The others are the options of `cxr-edge verify`, with the same defaults.
+    The other parameters are the options of `cxr-edge verify`, with the same defaults.
 
     Returns:
         A result per artifact; for a replay, per artifact and runtime; for a cross-validation, the pooled results and
@@ -264,7 +266,7 @@ def verify(
 
     Raises:
         ArtifactError: there is no such bundle, or it was tampered with.
-        OptionError, RunError: an option does not go with another; the bundle's run is unfinished.
+        OptionError, RunError: an option conflicts with another; the bundle's run is unfinished.
     """
     from cxr_edge.errors import OptionError
     from cxr_edge.evaluation.demands import demanded
@@ -284,10 +286,10 @@ def verify(
         raise OptionError(
             "artifact and runtime need replay=True; without it, a bundle is compared on preferred runtimes"
         )
-    return _beside_keras(_path(bundle), _path(run), _path(data), demands, (train_images, shift_images), stage)
+    return _compared_with_keras(_path(bundle), _path(run), _path(data), demands, (train_images, shift_images), stage)
 
 
-def _beside_keras(
+def _compared_with_keras(
     bundle: Path | None,
     run: Path | None,
     data: Path | None,

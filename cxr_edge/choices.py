@@ -13,7 +13,7 @@ from cxr_edge.errors import OptionError
 
 
 class Precision(StrEnum):
-    """The precision of a training; `auto` is half precision on a GPU, and on a CPU what is faster there."""
+    """Training precision; `auto`: float16 on a GPU, and on a CPU float32 or bfloat16, whichever is faster."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
@@ -47,7 +47,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def choice_of(kind: type[Choice], name: str, option: str) -> Choice:
-    """The member of a closed set that an option names. Raises OptionError, which lists them."""
+    """The choice that an option's value names. Raises OptionError, which lists all choices."""
     try:
         return kind(name)
     except ValueError:
@@ -55,11 +55,11 @@ def choice_of(kind: type[Choice], name: str, option: str) -> Choice:
 
 
 def nearest(name: str, known: Iterable[object]) -> str:
-    """The hint for an unknown name: the nearest one, and the list of all."""
+    """The hint for an unknown name: the most similar known one, and a list of all."""
     import difflib
 
-    names = [str(own) for own in known]
+    names = [str(choice) for choice in known]
     # Wrong capitalization is the most common mistake.
-    by_lower = {own.lower(): own for own in names}
+    by_lower = {choice.lower(): choice for choice in names}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
     return (f"did you mean {by_lower[near[0]]}? " if near else "") + f"Choose one of {', '.join(names)}"

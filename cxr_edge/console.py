@@ -101,7 +101,7 @@ LOG_INTERVAL = 60.0
 
 
 class Bar:
-    """One bar: advance it, and show a short text at its end. In a log file, an occasional line with the time left."""
+    """A progress bar with a short note at its end; in a log file, an occasional line with the time left."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
@@ -117,12 +117,12 @@ class Bar:
             self.say(f"{task.description}: {task.completed:.0f} of {task.total:.0f}{', ' + note if note else ''}")
 
     def _time_left(self) -> str | None:
-        """By the steps of this process, which may have resumed what another began; None without any, or at the end."""
+        """Estimated from this process's steps, as it may have resumed a task; None before the first, or at the end."""
         task = self._progress.tasks[0]
-        own = task.completed - self._done_before
-        if own <= 0 or task.remaining is None or task.remaining <= 0:
+        steps = task.completed - self._done_before
+        if steps <= 0 or task.remaining is None or task.remaining <= 0:
             return None
-        return f"{duration((time.monotonic() - self._start) / own * task.remaining)} left"
+        return f"{duration((time.monotonic() - self._start) / steps * task.remaining)} left"
 
     def note(self, text: str) -> None:
         self._progress.update(self._task, note=printable(text))
@@ -191,7 +191,7 @@ def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
 
 
 def stage(title: str, steps: int | None) -> AbstractContextManager[Steps]:
-    """The `cxr_edge.progress.Stage` of a command: a bar, or a sign that it runs if the number of steps is unknown."""
+    """The `cxr_edge.progress.Stage` of a command: a bar, or a spinner if the number of steps is unknown."""
     return _working_steps(title) if steps is None else progress_bar(title, steps)
 
 
@@ -214,8 +214,8 @@ def interruptible(explain: Callable[[], str]) -> Iterator[None]:
     """End the process with one line, `explain()`, and status 130 or 143, soon after SIGINT or SIGTERM.
 
     Python handles a signal only when native code returns, many seconds later in a step of TensorFlow, and then waits
-    for threads. So a thread writes the line, and ends the process if that takes longer than `GRACE`. Enter it in the
-    main thread.
+    for threads. So a thread writes the line, and ends the process if it is still running after `GRACE` seconds. Must be
+    entered in the main thread.
     """
     lock, finished = threading.Lock(), False
     # A separate stream: the body may hold back output to the stderr file descriptor.

@@ -2,7 +2,7 @@
 
 
 class CxrEdgeError(Exception):
-    """Base of every error that this package raises on purpose. Its message names the cause and the way out."""
+    """Base of every error that this package raises on purpose. Its message names the cause and the remedy."""
 
     exit_code = 2
 
@@ -38,7 +38,7 @@ class ArtifactError(CxrEdgeError):
 
 
 class OptionError(CxrEdgeError):
-    """An option's value that is unknown or out of range."""
+    """An option with an unknown or out-of-range value, or in conflict with another."""
 
 
 class MissingDependencyError(CxrEdgeError):

@@ -103,7 +103,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what killed writers left in a folder. Call it only while holding the folder (`runs.lock`)."""
+    """Remove what killed processes left in a folder. Call it only while holding the folder's lock (`runs.lock`)."""
     for path in folder.glob(f".*{_PARTIAL}*"):
         path.unlink(missing_ok=True)
 

@@ -25,8 +25,8 @@ class ContainerLimits:
 
 @dataclass(frozen=True)
 class Machine:
-    """Contains no host or user name. `cores` are those this process may run on; None for what the system does not
-    report.
+    """The machine, without host or user names. `cores` counts those that this process may use; None for anything that
+    the system does not report.
     """
 
     cpu: str

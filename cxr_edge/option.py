@@ -54,8 +54,8 @@ def declared(kind: type[Any]) -> dict[str, tuple[Any, Option]]:
     options = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         assert get_origin(hint) is Annotated, name
-        own, option = get_args(hint)
-        options[name] = (own, option)
+        field_type, option = get_args(hint)
+        options[name] = (field_type, option)
     return options
 
 

@@ -1,4 +1,4 @@
-"""The processor that this process runs on, without all else that `machine` says: each prediction asks for it."""
+"""The processor that this process runs on; apart from `machine`, since every prediction needs only this."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-#: With one of these, an x86 CPU adds products of 8-bit integers in 32 bits, by VPDPBUSD or its like.
+#: With one of these, an x86 CPU accumulates products of 8-bit integers in 32 bits (VPDPBUSD and similar instructions).
 _VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
@@ -28,7 +28,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def cpu_flags() -> set[str]:
-    """Names of its instruction sets as Linux has them; none on another system."""
+    """Linux's names of the CPU's instruction sets; empty on other systems."""
     named = _cpuinfo()
     return set((named.get("flags") or named.get("Features") or "").split())
 
@@ -44,10 +44,10 @@ def describe_cpu() -> tuple[str, list[str]]:
 
 
 def adds_products_in_16_bits() -> bool:
-    """Whether the fast kernels for uint8 activations and int8 kernels saturate here: on x86 without VNNI.
+    """Whether fast kernels for uint8 activations and int8 weights can saturate here: on x86 without VNNI.
 
-    Their VPMADDUBSW adds two products in 16 bits, where 2 * 255 * 127 does not fit.
-    https://oneapi-src.github.io/oneDNN/dev_guide_int8_computations.html. Also assumed of an x86 CPU whose instruction
-    sets cannot be read, outside Linux: right answers before fast ones.
+    Their VPMADDUBSW adds two products in 16 bits, where 2 * 255 * 127 does not fit
+    (https://oneapi-src.github.io/oneDNN/dev_guide_int8_computations.html). Also True on an x86 CPU whose instruction
+    sets cannot be read, as outside Linux: correct answers matter more than fast ones.
     """
     return platform.machine().lower() in ("x86_64", "amd64") and not cpu_flags() & _VNNI

@@ -1,4 +1,4 @@
-"""Progress, reported to the caller: computation takes a `Stage` as an argument, and shows nothing."""
+"""Report progress to the caller: computations take a `Stage` as an argument and show nothing themselves."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class _Silent:
         pass
 
 
-#: Opened around a stage, with its title and number of steps, None if unknown; `console.stage` is one.
+#: Makes a context manager for a stage of the work from its title and number of steps (None if unknown), such as
+#: `console.stage`.
 Stage = Callable[[str, int | None], AbstractContextManager[Steps]]
 
 

@@ -1,9 +1,9 @@
 """Frozen dataclasses to JSON and back, checked against their types; `documentation.json_schema` describes the JSON.
 
-A field's key is its own name, or the `key` in its metadata. A field whose default is None, or that is marked `OMITTED`,
-is left out if it is None; a field with a default may be missing when read. Unknown keys are ignored: they come from a
-later version that changed nothing else. A class may list in `DERIVED` additional keys, written beside its fields for
-readers of the record, with the properties that they come from.
+A field's key is its name, or the `key` in its metadata. A field whose default is None, or that is marked `OMITTED`, is
+left out if it is None; a field with a default may be missing when read. Unknown keys are ignored: they come from a
+later version that changed nothing else. A class may map additional keys to its properties in `DERIVED`: they are
+written beside the fields, for readers of the record.
 """
 
 from __future__ import annotations
@@ -43,27 +43,27 @@ def schema_of(record: Any, latest: int) -> int:
 def to_json(value: Any) -> Any:
     """A dataclass, or any of its values, as plain dicts, lists and strings."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {key: to_json(own) for key, own in _pairs(value)}
+        return {key: to_json(item) for key, item in _pairs(value)}
     if isinstance(value, StrEnum):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): to_json(own) for key, own in value.items()}
+        return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_json(own) for own in value]
+        return [to_json(item) for item in value]
     # A NumPy array; NumPy is not imported here.
     return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
     for field in dataclasses.fields(value):
-        key, own = key_of(field), getattr(value, field.name)
+        key, item = key_of(field), getattr(value, field.name)
         if "inline" in field.metadata:
-            yield from () if own is None else _pairs(own)
+            yield from () if item is None else _pairs(item)
         elif "figure" in field.metadata:
-            yield key, own.value
-            yield f"{key}_interval", None if own.low is None else [own.low, own.high]
-        elif own is not None or not is_omitted(field):
-            yield key, own
+            yield key, item.value
+            yield f"{key}_interval", None if item.low is None else [item.low, item.high]
+        elif item is not None or not is_omitted(field):
+            yield key, item
     for key, name in derived(type(value)).items():
         yield key, getattr(value, name)
 
@@ -86,7 +86,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
     value = dict(pairs)
     if len(value) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is repeated")
     return value
 
 
@@ -143,15 +143,15 @@ def is_array(kind: Any) -> bool:
 
 
 class _MisfitError(ValueError):
-    """Values that do not have their types: for each its place, such as `.contract.input.shape[0]`, and the fault."""
+    """Values of wrong types: for each, its place, such as `.contract.input.shape[0]`, and the fault."""
 
     def __init__(self, *faults: tuple[str, str]) -> None:
         super().__init__(faults)
         self.faults = faults
 
     def inside(self, place: str) -> _MisfitError:
-        """The same, seen from the value that holds this one at a place."""
-        return _MisfitError(*((place + own, fault) for own, fault in self.faults))
+        """The same faults, as seen from the object or list that has this value at `place`."""
+        return _MisfitError(*((place + inner, fault) for inner, fault in self.faults))
 
     def __str__(self) -> str:
         return "; ".join(f"{place.removeprefix('.') or 'the whole'}{fault}" for place, fault in self.faults)
@@ -163,7 +163,7 @@ _Reader: TypeAlias = Callable[[Any], Any]
 # Built once per type: a bundle's manifest holds thousands of values, and reading it is a part of each prediction.
 @functools.cache
 def _reader(kind: Any) -> _Reader:
-    """What reads a value of a type, or raises ValueError."""
+    """A function that reads a value of a type, or raises ValueError."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return _anything
@@ -229,8 +229,8 @@ def _tuple_reader(element: _Reader) -> _Reader:
         _require(isinstance(value, list), "a list", value)
         elements: list[Any] = []
         try:
-            for own in value:
-                elements.append(element(own))
+            for item in value:
+                elements.append(element(item))
         except _MisfitError as error:
             raise error.inside(f"[{len(elements)}]") from None
         return tuple(elements)
@@ -244,8 +244,8 @@ def _mapping_reader(element: _Reader) -> _Reader:
         mapping: dict[str, Any] = {}
         key = ""
         try:
-            for key, own in value.items():
-                mapping[key] = element(own)
+            for key, item in value.items():
+                mapping[key] = element(item)
         except _MisfitError as error:
             raise error.inside(f".{key}") from None
         return mapping

@@ -1,4 +1,4 @@
-"""The options of a training. A new option takes only a field of `TrainOptions`.
+"""The options of training. A new option needs only a field in `TrainOptions`.
 
 The command line, `--config`, `--like`, `run.json` and the check on resuming are derived from the fields.
 """
@@ -16,7 +16,7 @@ from cxr_edge.errors import OptionError
 from cxr_edge.option import Option, Panel, declared, flag_of
 
 IMAGENET, FROM_SCRATCH = "imagenet", "none"
-#: Of Xception.
+#: Number of Xception's blocks.
 _BLOCKS = 14
 
 
@@ -24,8 +24,8 @@ _BLOCKS = 14
 class TrainOptions:
     """The options of a training, complete; see `cxr-edge train --help` for each."""
 
-    # A field without a default is in every `run.json`. A field added later needs a default, for earlier runs; that of
-    # its `Option`, if any, is for new ones.
+    # A field without a default is in every `run.json`. A field added later needs a default, which applies to earlier
+    # runs; the default in its `Option`, if any, applies to new ones.
 
     data: Annotated[
         str | None,
@@ -80,7 +80,7 @@ class TrainOptions:
         int,
         Option(
             Panel.TRAINING,
-            "Blocks of Xception, of 14 and counted from the image, that keep their ImageNet weights.",
+            "Number of Xception's 14 blocks, counted from the image, that keep their pre-trained weights.",
             default=4,
             from_scratch=0,
             minimum=0,
@@ -134,7 +134,7 @@ class TrainOptions:
     ] = False
 
     def check(self) -> None:
-        """Raises OptionError for a value that is unknown, out of range, or does not go with another."""
+        """Raises OptionError for a value that is unknown, out of range, or conflicts with another."""
         for name, (_, option) in declared(TrainOptions).items():
             value = getattr(self, name)
             if option.minimum is not None and value is not None and value < option.minimum:
@@ -213,7 +213,7 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def require_shared_run(stated: Mapping[str, Any], run: Path | None, resuming: bool) -> None:
-    """Raises OptionError if workers would each name a new run by the time."""
+    """Raises OptionError if each worker would create its own run, named after the time."""
     if stated.get("strategy") is Strategy.MULTI_WORKER and run is None and not resuming:
         raise OptionError("--strategy multi-worker needs --run: a folder that all workers share")
 

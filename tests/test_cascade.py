@@ -345,7 +345,7 @@ def test_a_signed_cascade_is_packed_installed_and_rolled_back(
         ({"labels": ("a", "b", "c")}, "different labels"),
         ({"training": replace(some_metadata().training, data_sha256="0" * 64)}, "different splits of the data"),
         ({"imaging": replace(some_metadata().imaging, resize="pad")}, "different rules of reading images"),
-        ({"reference_outputs": None}, "other reference inputs"),
+        ({"reference_outputs": None}, "different reference inputs"),
     ],
 )
 def test_two_models_that_do_not_go_together_are_refused(

@@ -49,12 +49,12 @@ class Artifact:
 
     @property
     def members(self) -> tuple[Artifact, ...]:
-        """The files that answer: itself, or those of a cascade in the order in which they are asked."""
+        """The model files: the artifact itself, or those of a cascade in the order in which they run."""
         return (self,)
 
     @property
     def is_here(self) -> bool:
-        """Whether its files are in their places."""
+        """Whether all of its files exist."""
         return all(member.path.is_file() for member in self.members)
 
     @property
@@ -90,7 +90,7 @@ class Artifact:
 
     @property
     def resize(self) -> Resize:
-        """How it wants images resized."""
+        """How images must be resized for it."""
         return self.metadata.imaging.resize_here
 
     @property
@@ -127,7 +127,7 @@ def read_metadata(path: Path) -> ArtifactMetadata:
         reason = first_line(error)
         raise ArtifactError(f"{path}: holds no readable cxr-edge metadata ({reason}); export it again") from None
     if metadata.format != kind:
-        raise ArtifactError(f"{path}: its metadata are those of a .{metadata.format} file; export it again")
+        raise ArtifactError(f"{path}: its metadata is that of a .{metadata.format} file; export it again")
     return metadata
 
 

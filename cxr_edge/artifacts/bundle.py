@@ -25,7 +25,7 @@ from cxr_edge.files import read_bounded, require_bounded, sha256_of, write_json,
 from cxr_edge.records import from_json, parse_json, to_json
 
 MANIFEST = "manifest.json"
-#: What makes a folder one that `cxr-edge install` manages; `artifacts.installation` reads it.
+#: Marks a folder that `cxr-edge install` manages; `artifacts.installation` reads it.
 INSTALLED = "installed.json"
 #: The reference inputs; `evaluation.reference_images` reads them.
 REFERENCES = "reference.npz"
@@ -48,7 +48,7 @@ def bundle_in(folder: Path) -> Path:
 
 
 def read_checked_artifact(path: Path) -> Artifact:
-    """As `read_artifact`, and checked against the manifest beside it, if that lists the file.
+    """Like `read_artifact`, but also checked against the manifest beside the file, if listed there.
 
     Raises:
         ArtifactError: as `read_artifact`, or the file differs from its entry in the manifest.
@@ -89,7 +89,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_bundle(folder: Path) -> list[Artifact]:
-    """The files of a bundle's artifacts, of a cascade both, each verified by its hash.
+    """The files of a bundle's artifacts (for a cascade, both), each verified by its hash.
 
     Raises:
         ArtifactError: a file is missing or differs from its entry in the manifest.
@@ -153,7 +153,7 @@ def listed_artifacts(folder: Path) -> list[Artifact]:
 
 
 def listed_files(folder: Path) -> list[Artifact]:
-    """As `listed_artifacts`, but file by file: what is signed, packed or named by itself. Raises ArtifactError."""
+    """Like `listed_artifacts`, but file by file, even for a cascade: to sign or pack them. Raises ArtifactError."""
     return _files_of(read_manifest(folder), folder)
 
 
@@ -187,7 +187,7 @@ def listed_card(folder: Path) -> str | None:
 
 
 def write_card(folder: Path, text: str) -> bool:
-    """Write a bundle's model card and list it in the manifest; whether it was written, and not there already.
+    """Write a bundle's model card and list it in the manifest. Returns False if the bundle already had this card.
 
     A kill leaves a bundle without a card, or with one that is not listed. Raises ArtifactError for a damaged manifest.
     """

@@ -1,4 +1,4 @@
-"""A cascade: two artifacts that answer as one. The small one answers, and where it is unsure, the full one does."""
+"""A cascade: two artifacts that act as one. The small one answers; if it is unsure, the full one does."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Cascade(Artifact):
 
     @property
     def threshold(self) -> float:
-        """The small model's answer counts from this top probability on."""
+        """Minimum top probability for the small model's answer to be used."""
         return self.entry.threshold
 
     def member_named(self, artifact: Artifact) -> Member:
@@ -77,10 +77,10 @@ def require_fit_together(small: Artifact, full: Artifact) -> None:
                 f"{small.path} and {full.path} have different {what} ({ours}; {theirs}); a cascade needs models of the "
                 "same labels, image reading and split, so that neither has seen the other's test images"
             )
-    counts = [0 if own.reference is None else len(own.reference.keras) for own in (small, full)]
+    counts = [0 if each.reference is None else len(each.reference.keras) for each in (small, full)]
     if 0 in counts or counts[0] != counts[1]:
         raise ArtifactError(
-            f"{small.path}: was exported with other reference inputs than {full.path}; export both again"
+            f"{small.path} and {full.path} were exported with different reference inputs; export both again"
         )
 
 
@@ -95,4 +95,4 @@ def _outputs(threshold: float, small: Artifact, full: Artifact) -> ReferenceOutp
     assert first is not None and second is not None
     unsure = is_unsure(np.array(first.probabilities), threshold)
     rows = zip(unsure, first.probabilities, second.probabilities, strict=True)
-    return replace(second, probabilities=tuple(other if passed else own for passed, own, other in rows))
+    return replace(second, probabilities=tuple(of_full if is_full else of_small for is_full, of_small, of_full in rows))

@@ -1,4 +1,4 @@
-"""What is demanded of an artifact compared with its Keras model, and the outcome of each demand."""
+"""The parity gate: demands on how an artifact compares with its Keras model, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cxr_edge.option import flag_of
 
 @dataclass(frozen=True)
 class Gate:
-    """What is demanded of an artifact, as shares of 1; the drops are in units of accuracy and sensitivity.
+    """The limits that an artifact must meet, from 0 to 1; drops are absolute differences in accuracy and sensitivity.
 
     Measured on X-rays at 128 px (seed 0), fine-tuned int8 / int8-ptq: agreement on the test part 99.5 / 99.3 %, under
     each shift 96.3 to 100 / 93.8 to 98.8 % of 80 images, on 600 images of a later release 98.7 / 97.2 %. By agreement
@@ -26,7 +26,7 @@ class Gate:
     max_sensitivity_drop: float = 0.05
     #: On images under each shift of the suite, and on images from elsewhere.
     min_shifted_agreement: float = 0.9
-    #: Of the images that the Keras model assigns to a class, the share that the class may lose on balance.
+    #: Maximum net loss of a class, as a share of the images that the Keras model assigns to it.
     max_class_loss: float = 0.01
 
     def check(self) -> None:

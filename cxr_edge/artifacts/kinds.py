@@ -12,17 +12,17 @@ class _Facts(NamedTuple):
     is_integer: bool = False
     is_half: bool = False
     is_fine_tuned: bool = False
-    #: What this quantization becomes if some layers are left in float.
+    #: The quantization that becomes this one if some of its layers are left in float.
     of: str | None = None
 
 
-#: Float32 sums in a different order; float16 weights widened or not; int8 rounded up or down by half a step in each of
-#: a hundred layers.
+#: Tolerances between runtimes: for float32 sums in a different order; for float16 weights, widened or not; for int8
+#: rounding that differs by half a step in each of a hundred layers.
 _FLOAT32, _FLOAT16, _INTEGER = 0.001, 0.02, 0.05
 
 
 class Quantization(StrEnum):
-    """What an artifact computes with: float32, fp16, int8 (fine-tuned), int8-ptq (calibrated only), or one of the last
+    """How an artifact is quantized: float32, fp16, int8 (fine-tuned), int8-ptq (calibrated only), or one of the last
     two with some layers left in float: mixed, mixed-ptq. Before schema 2, files called float32 "none".
     """
 

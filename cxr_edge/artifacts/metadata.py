@@ -131,7 +131,7 @@ class ManifestEntry(OwnMetadata, _File):
 
 @dataclass(frozen=True, kw_only=True)
 class CascadeEntry:
-    """A cascade: the `small` model answers where its top probability is at least `threshold`, elsewhere the `full` one.
+    """A cascade: the `small` model answers if its top probability is at least `threshold`, otherwise the `full` one.
 
     `small` and `full` are files of the bundle. `sha256` covers both files and all other fields.
     """

@@ -36,6 +36,6 @@ def _properties(model: Message, limit: int) -> dict[str, str]:
             if limit < 0:
                 raise ValueError("too much metadata")
             entry = model.inside(field)
-            texts = {own.number: entry.text(own) for own in entry.fields() if own.number in (_KEY, _VALUE)}
+            texts = {part.number: entry.text(part) for part in entry.fields() if part.number in (_KEY, _VALUE)}
             properties[texts.get(_KEY, "")] = texts.get(_VALUE, "")
     return properties

@@ -73,7 +73,7 @@ class ParityIntervals:
 
 @dataclass(frozen=True)
 class ClassFlips:
-    """How many of the `images` that the reference calls `label` the artifact does not, and how many others it does.
+    """How many of the `images` that the reference assigns to `label` the artifact does not, and vice versa.
 
     `p_value` is the probability of at least this excess of losses over gains if both were equally likely.
     """

@@ -18,8 +18,8 @@ def matching(artifacts: Sequence[Artifact], names: Sequence[str]) -> list[Artifa
 
     Args:
         artifacts: of a bundle.
-        names: each a file's name, `int8.tflite` for one of a quantization and format, `int8` for both formats of a
-            quantization, or `tflite` for all of a format.
+        names: each a file name, a quantization and format (`int8.tflite`), a quantization (`int8`) or a format
+            (`tflite`).
 
     Raises:
         OptionError: a name matches none of them, or the bundle is a cascade.

@@ -24,7 +24,7 @@ class Published:
 
 @dataclass(frozen=True)
 class _Others:
-    """What a bundle lists besides the new file: entries that stay, and entries that go together with their files."""
+    """A bundle's artifacts besides the new one: those to keep, and those to remove with their files."""
 
     kept: tuple[Artifact, ...]
     removed: tuple[Artifact, ...]
@@ -46,7 +46,7 @@ def publish(path: Path, content: bytes, metadata: ArtifactMetadata, references: 
         references: the content of the bundle's reference inputs, whose SHA-256 is in the metadata; None without them.
     """
     folder = path.parent
-    others = _judged(path, metadata)
+    others = _other_artifacts(path, metadata)
     with replacing(path) as temporary, _new_references(folder, references, metadata.reference_sha256):
         temporary.write_bytes(content)
         _withdraw(folder, others, metadata)
@@ -55,7 +55,7 @@ def publish(path: Path, content: bytes, metadata: ArtifactMetadata, references: 
     return Published(artifact, others.notes)
 
 
-def _judged(path: Path, metadata: ArtifactMetadata) -> _Others:
+def _other_artifacts(path: Path, metadata: ArtifactMetadata) -> _Others:
     folder = path.parent
     try:
         listed = [other for other in listed_files(folder) if other.name != path.name]

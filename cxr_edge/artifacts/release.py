@@ -55,11 +55,11 @@ def require_valid_release(release: Release) -> None:
     if not FILE_NAME.fullmatch(release.name):
         raise ValueError(f"the name {release.name[:60]!r}: letters, digits, dots, hyphens and underscores are allowed")
     if not 0 < release.version <= _MAX_VERSION:
-        raise ValueError(f"version {release.version}: must be a whole number of at least 1")
-    names = [own.file for own in release.files]
-    for own in release.files:
-        if not FILE_NAME.fullmatch(own.file) or names.count(own.file) > 1 or not SHA256.fullmatch(own.sha256):
-            raise ValueError(f"the file {own.file[:60]!r}")
+        raise ValueError(f"version {release.version}: must be a whole number from 1 to {_MAX_VERSION}")
+    names = [released.file for released in release.files]
+    for name, released in zip(names, release.files, strict=True):
+        if not FILE_NAME.fullmatch(name) or names.count(name) > 1 or not SHA256.fullmatch(released.sha256):
+            raise ValueError(f"the file {name[:60]!r}")
 
 
 def read_release(folder: Path) -> Release | None:
@@ -93,8 +93,8 @@ def signed_release(folder: Path, key: Path) -> Release:
 
 def require_files(folder: Path, release: Release) -> None:
     """Raises ArtifactError if a file of a bundle is missing or differs from the one in its release."""
-    for own in release.files:
-        _require_file(folder, own)
+    for released in release.files:
+        _require_file(folder, released)
 
 
 def require_released(path: Path, key: Path) -> None:
@@ -105,18 +105,18 @@ def require_released(path: Path, key: Path) -> None:
         OptionError, MissingDependencyError: as `signed_release`.
     """
     release = signed_release(path.parent, key)
-    named = {own.file: own for own in release.files}
+    files = {released.file: released for released in release.files}
     for name in (MANIFEST, path.name):
-        if name not in named:
+        if name not in files:
             raise ArtifactError(f"{path}: {name} is not among the released files; take the release from its owner")
-        _require_file(path.parent, named[name])
+        _require_file(path.parent, files[name])
 
 
-def _require_file(folder: Path, own: ReleasedFile) -> None:
-    path = folder / own.file
+def _require_file(folder: Path, released: ReleasedFile) -> None:
+    path = folder / released.file
     if not path.is_file() or path.is_symlink():
         raise ArtifactError(f"{path}: named in {RELEASE}, but missing; copy the release again")
-    if path.stat().st_size != own.bytes or sha256_of(path) != own.sha256:
+    if path.stat().st_size != released.bytes or sha256_of(path) != released.sha256:
         raise ArtifactError(f"{path}: was changed after its release; copy the release again, or release it again")
 
 

@@ -32,8 +32,8 @@ def require_valid_manifest(manifest: Manifest) -> None:
     if manifest.cascade is not None:
         _require_cascade(manifest, manifest.cascade)
     for entry in manifest.artifacts:
-        own = manifest.cascade is not None and entry.file == manifest.cascade.small
-        _require((entry.shared is not None) == own, "shared", f"that of {entry.file}")
+        is_small = manifest.cascade is not None and entry.file == manifest.cascade.small
+        _require((entry.shared is not None) == is_small, "shared", f"that of {entry.file}")
 
 
 def _require_cascade(manifest: Manifest, cascade: CascadeEntry) -> None:
@@ -45,14 +45,15 @@ def _require_cascade(manifest: Manifest, cascade: CascadeEntry) -> None:
         same = getattr(small, name) == getattr(full, name)
         _require(same, f"cascade.{name}", f"{getattr(small, name)} and {getattr(full, name)}")
     _require(small.training.data_sha256 == full.training.data_sha256, "cascade.data_sha256", "two splits")
-    counts = [None if own.reference_outputs is None else len(own.reference_outputs.keras) for own in (small, full)]
+    outputs = (small.reference_outputs, full.reference_outputs)
+    counts = [None if each is None else len(each.keras) for each in outputs]
     _require(None not in counts and counts[0] == counts[1], "cascade.reference_outputs", counts)
     _require(0 < cascade.threshold <= 1, "cascade.threshold", cascade.threshold)
     fitted = cascade.fitted.get("threshold")
     _require(fitted == cascade.threshold, "cascade.threshold", f"{cascade.threshold}, which was fitted to be {fitted}")
     _require_parity(cascade.parity.result)
     sealed = cascade.sealed(*(entries[name].sha256 for name in names))
-    _require(sealed == cascade, "cascade", "another than was made: its threshold, files or figures were changed")
+    _require(sealed == cascade, "cascade", "different from the one made: its threshold, files or figures were changed")
 
 
 def require_valid_metadata(metadata: ArtifactMetadata) -> None:

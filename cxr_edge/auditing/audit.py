@@ -68,12 +68,12 @@ def audit(collection: Collection, measured: Measured, stage: Stage = lambda titl
         shortcuts = _shortcuts(collection, measured, copies)
     pairs = list(zip(images, measured, strict=True))
     pictures = _copied_pictures(images, copies)
-    unreadable = tuple(UnreadableFile(image.path, own.reason) for image, own in pairs if isinstance(own, Unreadable))
-    blank = tuple(image.path for image, own in pairs if isinstance(own, Measurement) and own.std < BLANK)
+    unreadable = tuple(UnreadableFile(image.path, file.reason) for image, file in pairs if isinstance(file, Unreadable))
+    blank = tuple(image.path for image, file in pairs if isinstance(file, Measurement) and file.std < BLANK)
     patients = _patients(images)
     sources = compare_sources(((image.label, image.source) for image in images), collection.labels)
     differences = _differences(collection, measured)
-    warnings = Counter(warning for own in measured if isinstance(own, Measurement) for warning in own.warnings)
+    warnings = Counter(warning for file in measured if isinstance(file, Measurement) for warning in file.warnings)
     dicom_warnings = dict(warnings.most_common())
     findings = findings_of(
         len(images), unreadable, blank, pictures, patients, sources, differences, shortcuts, dicom_warnings
@@ -109,25 +109,25 @@ def _spread(values: Iterable[float]) -> Spread:
 
 
 def _class_summary(label: str, collection: Collection, measured: Measured) -> ClassSummary:
-    mine = [own for image, own in zip(collection.images, measured, strict=True) if image.label == label]
-    good = [own for own in mine if isinstance(own, Measurement)]
-    if not good:
-        return ClassSummary(label, len(mine), len(mine))
-    sizes = Counter(f"{own.width} x {own.height}" for own in good)
+    files = [file for image, file in zip(collection.images, measured, strict=True) if image.label == label]
+    readable = [file for file in files if isinstance(file, Measurement)]
+    if not readable:
+        return ClassSummary(label, len(files), len(files))
+    sizes = Counter(f"{file.width} x {file.height}" for file in readable)
     return ClassSummary(
         label=label,
-        images=len(mine),
-        unreadable=len(mine) - len(good),
+        images=len(files),
+        unreadable=len(files) - len(readable),
         sizes=Sizes(len(sizes), dict(sizes.most_common(5))),
-        modes=dict(Counter(own.mode for own in good).most_common()),
-        formats=dict(Counter(own.format for own in good).most_common()),
-        kilobytes=_spread(own.bytes / 1000 for own in good),
-        grey_mean=_spread(own.mean for own in good),
-        grey_std=_spread(own.std for own in good),
-        grey_1_percent=_spread(own.quantiles[0] for own in good),
-        grey_99_percent=_spread(own.quantiles[2] for own in good),
-        black_pixels=_spread(own.black for own in good),
-        white_pixels=_spread(own.white for own in good),
+        modes=dict(Counter(file.mode for file in readable).most_common()),
+        formats=dict(Counter(file.format for file in readable).most_common()),
+        kilobytes=_spread(file.bytes / 1000 for file in readable),
+        grey_mean=_spread(file.mean for file in readable),
+        grey_std=_spread(file.std for file in readable),
+        grey_1_percent=_spread(file.quantiles[0] for file in readable),
+        grey_99_percent=_spread(file.quantiles[2] for file in readable),
+        black_pixels=_spread(file.black for file in readable),
+        white_pixels=_spread(file.white for file in readable),
     )
 
 
@@ -152,7 +152,11 @@ def _copied_pictures(images: tuple[Image, ...], copies: Copies) -> tuple[CopiedP
         for cluster, files in members.items()
         if len(files) > 1
     ]
-    return tuple(sorted(pictures, key=lambda own: (not own.across_classes, not own.across_parts, own.kind)))
+    return tuple(sorted(pictures, key=_seriousness))
+
+
+def _seriousness(picture: CopiedPicture) -> tuple[bool, bool, CopyKind]:
+    return not picture.across_classes, not picture.across_parts, picture.kind
 
 
 def _patients(images: tuple[Image, ...]) -> Patients:
@@ -173,25 +177,25 @@ def _patients(images: tuple[Image, ...]) -> Patients:
 
 
 def _differences(collection: Collection, measured: Measured) -> tuple[Difference, ...]:
-    own: dict[str, list[Measurement]] = defaultdict(list)
+    by_label: dict[str, list[Measurement]] = defaultdict(list)
     for image, measurement in zip(collection.images, measured, strict=True):
         if isinstance(measurement, Measurement):
-            own[image.label].append(measurement)
+            by_label[image.label].append(measurement)
     differences = []
     for what, has in _FEATURES.items():
-        counts = {label: sum(map(has, own[label])) for label in collection.labels if label in own}
-        table = np.array([[count, len(own[label]) - count] for label, count in counts.items()])
+        counts = {label: sum(map(has, by_label[label])) for label in collection.labels if label in by_label}
+        table = np.array([[count, len(by_label[label]) - count] for label, count in counts.items()])
         association, p_value = 0.0, 1.0
         if len(counts) > 1 and (table.sum(axis=0) > 0).all():
             association = float(stats.contingency.association(table, method="cramer"))
             p_value = float(stats.chi2_contingency(table).pvalue)
-        shares = {label: wilson_interval(count, len(own[label])) for label, count in counts.items()}
+        shares = {label: wilson_interval(count, len(by_label[label])) for label, count in counts.items()}
         differences.append(Difference(what, shares, round(association, 4), p_value))
     return tuple(differences)
 
 
 def _shortcuts(collection: Collection, measured: Measured, copies: Copies) -> tuple[ShortcutTest, ...]:
-    good = [index for index, own in enumerate(measured) if isinstance(own, Measurement)]
-    targets = np.array([collection.labels.index(collection.images[index].label) for index in good], dtype=np.int64)
-    groups = kept_together([image.patient for image in collection.images], copies.cluster)[good]
-    return shortcut_tests([own for own in measured if isinstance(own, Measurement)], targets, groups, collection.labels)
+    readable = {index: file for index, file in enumerate(measured) if isinstance(file, Measurement)}
+    targets = np.array([collection.labels.index(collection.images[index].label) for index in readable], dtype=np.int64)
+    groups = kept_together([image.patient for image in collection.images], copies.cluster)[list(readable)]
+    return shortcut_tests(list(readable.values()), targets, groups, collection.labels)

@@ -117,7 +117,7 @@ def _of_differences(differences: Sequence[Difference]) -> list[Finding]:
     findings = []
     for difference in differences:
         if difference.association >= ASSOCIATION and difference.p_value < SIGNIFICANT:
-            shares = ", ".join(f"{label} {100 * (own.value or 0):.0f} %" for label, own in difference.share.items())
+            shares = ", ".join(f"{label} {100 * (share.value or 0):.0f} %" for label, share in difference.share.items())
             text = f"{difference.what} are not equally frequent in all classes: {shares}"
             findings.append(Finding(Severity.WARNING, difference.what, text))
     return findings

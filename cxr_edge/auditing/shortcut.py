@@ -15,12 +15,12 @@ from cxr_edge.auditing.record import ShortcutTest, Verdict
 from cxr_edge.intervals import CONFIDENCE, Interval
 
 FOLDS = 5
-#: Parameters of the bootstrap.
+#: Number of bootstrap resamples.
 RESAMPLES = 2000
 #: Minimum number of groups (patients, or clusters of copies) per class for a figure worth showing.
-LEAST_GROUPS = 10
+MIN_GROUPS = 10
 #: Maximum number of images used, drawn evenly from the classes: more would hardly narrow the interval.
-MOST_IMAGES = 8000
+MAX_IMAGES = 8000
 #: A shortcut is strong if the lower end of the interval exceeds this share of the way from chance to perfect: 50 %
 #: balanced accuracy with three classes, 62.5 % with two. On 700 phantoms per class, which have no shortcut except lungs
 #: that reach slightly into the frame, the frame's lower end is at 0.05 of the way.
@@ -46,11 +46,11 @@ def shortcut_tests(
         groups, `balanced_accuracy` is None and `sentence` says so.
     """
     present = [label for label in range(len(labels)) if (targets == label).any()]
-    scarce = [labels[label] for label in present if len(np.unique(groups[targets == label])) < LEAST_GROUPS]
+    scarce = [labels[label] for label in present if len(np.unique(groups[targets == label])) < MIN_GROUPS]
     if len(present) < 2 or scarce:
         why = "fewer than two classes can be read"
         if scarce:
-            why = f"{', '.join(scarce)}: fewer than {LEAST_GROUPS} patients or distinct images"
+            why = f"{', '.join(scarce)}: fewer than {MIN_GROUPS} patients or distinct images"
         return tuple(ShortcutTest(name, sees, None, Verdict.NOT_TESTED, why) for name, sees in _TESTS.items())
     drawn = _drawn(targets, groups)
     measurements, targets, groups = [measurements[index] for index in drawn], targets[drawn], groups[drawn]
@@ -150,19 +150,19 @@ def _cross_validated(
     from sklearn.svm import SVC
 
     # Of the models tried on the radiographs' frame, this one was the most accurate and the fastest: 82 % balanced
-    # accuracy, against 76 % of a logistic regression on 40 principal components and 74 % of 100 extremely randomized
+    # accuracy, against 76 % for a logistic regression on 40 principal components and 74 % for 100 extremely randomized
     # trees.
     model = make_pipeline(StandardScaler(), SVC(class_weight="balanced"))
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    named: NDArray[np.int64] = cross_val_predict(model, features, targets, groups=groups, cv=folds)
-    return named
+    predicted: NDArray[np.int64] = cross_val_predict(model, features, targets, groups=groups, cv=folds)
+    return predicted
 
 
 def _drawn(targets: NDArray[np.int64], groups: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Ascending indices of at most `MOST_IMAGES` images, drawn evenly from the classes in whole groups."""
+    """Ascending indices of at most `MAX_IMAGES` images, drawn evenly from the classes, group after group."""
     names, group = np.unique(groups, return_inverse=True)
     shuffled = np.random.default_rng(0).permutation(len(names))[group]
-    room = MOST_IMAGES // len(np.unique(targets))
+    room = MAX_IMAGES // len(np.unique(targets))
     parts = []
     for label in np.unique(targets):
         mine = np.flatnonzero(targets == label)
@@ -177,20 +177,20 @@ def _reduced(thumbnails: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
 
 
 def _frame(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    # A frame of 4 in 32 pixels would classify 49 % of phantoms correctly, by the lungs that reach into it; 2 in 32
-    # classify 37 % of them, and 82 % of the radiographs, whose shortcut is real.
+    # A frame 4 of 32 pixels wide would classify 49 % of phantoms correctly, because their lungs reach into it; with 2
+    # of 32, it is 37 % of them, and 82 % of the radiographs, whose shortcut is real.
     outside = np.ones((_SIDE, _SIDE), dtype=bool)
     outside[_FRAME:-_FRAME, _FRAME:-_FRAME] = False
     return _reduced(thumbnails, _SIDE)[:, outside]
 
 
 def _metadata(measurements: list[Measurement]) -> NDArray[np.float32]:
-    figures = np.log([[own.width, own.height, own.bytes] for own in measurements])
+    figures = np.log([[file.width, file.height, file.bytes] for file in measurements])
     columns = [figures]
     for names in (
-        [f"{own.width} x {own.height}" for own in measurements],
-        [own.mode for own in measurements],
-        [own.format for own in measurements],
+        [f"{file.width} x {file.height}" for file in measurements],
+        [file.mode for file in measurements],
+        [file.format for file in measurements],
     ):
         _, which, counts = np.unique(names, return_inverse=True, return_counts=True)
         # A unique size identifies the image, not its class.

@@ -28,29 +28,29 @@ def compare_sources(images: Iterable[tuple[str, str | None]], labels: Sequence[s
             counts[source][label] += 1
     ordered = dict(sorted(counts.items(), key=lambda pair: (-pair[1].total(), pair[0])))
     total = sum(counts.values(), Counter[str]())
-    mixed = sum((own for own in counts.values() if len(own) > 1), Counter[str]())
+    mixed = sum((by_label for by_label in counts.values() if len(by_label) > 1), Counter[str]())
     known = [label for label in labels if total[label]]
     association = None
     if len(known) > 1 and len(counts) > 1:
-        table = np.array([[own[label] for label in known] for own in counts.values()])
+        table = np.array([[by_label[label] for label in known] for by_label in counts.values()])
         association = round(float(stats.contingency.association(table, method="cramer")), 4)
     return Sources(
         images_with_source=total.total(),
-        sources={source: {label: own[label] for label in labels} for source, own in ordered.items()},
+        sources={source: {label: by_label[label] for label in labels} for source, by_label in ordered.items()},
         shared={label: mixed[label] / total[label] for label in known},
         association=association,
     )
 
 
 class Apart(NamedTuple):
-    """Labels with no images, or only few, from a source that also has another label."""
+    """Labels with none, or less than half, of their images from sources that also have another label."""
 
     none: list[str]
     few: list[str]
 
 
 def apart(sources: Sources) -> Apart:
-    """Which labels have sources of their own."""
+    """The labels with few or no images from a source that also has another label."""
     shared = sources.shared if len(sources.shared) > 1 else {}
     return Apart(
         none=[label for label in shared if not shared[label]],

@@ -16,7 +16,7 @@ from cxr_edge.runs import Run
 
 @dataclass(frozen=True)
 class MeasuredArtifact:
-    """An artifact with its accuracy on `images` test images, on the runtime that was the fastest for it."""
+    """An artifact's accuracy on `images` test images, and its benchmark row on the runtime that is fastest for it."""
 
     run: str
     accuracy: Interval

@@ -51,7 +51,7 @@ _QUICK_FILES = 12
 
 @dataclass(frozen=True)
 class _Measured:
-    """A row, and how to load its session again: a sweep must not keep every artifact loaded once per pass."""
+    """A row, and a function that reloads its session: passes must not keep all of their artifacts loaded."""
 
     row: Row
     reload: Callable[[], Session]
@@ -68,7 +68,7 @@ class _Pass:
 
 @dataclass(frozen=True)
 class _Bench:
-    """What all passes share; `images` are what the sessions take, `image` is a file of one."""
+    """The context of all passes; `images` are the sessions' inputs, `image` is the file of the first."""
 
     plan: Plan
     options: BenchOptions
@@ -121,13 +121,13 @@ def bench(selection: Selection, options: BenchOptions, progress: Stage = silentl
         noise=judge_noise([row.spread for row in rows], before, passes[-1].after),
         rows=rows,
         from_files=from_files,
-        # What an accelerator refuses, it refuses in each pass.
-        warnings=tuple(dict.fromkeys((*warnings, *(warning for own in passes for warning in own.warnings)))),
+        # An accelerator refuses the same artifacts in every pass.
+        warnings=tuple(dict.fromkeys([*warnings, *(warning for each in passes for warning in each.warnings)])),
     ).concluded()
 
 
 def _decoded(files: ImageFiles, like: Artifact) -> tuple[ImageFiles, NDArray[np.uint8], tuple[BenchWarning, ...]]:
-    """The files that can be decoded, what a session takes of them, and warnings about the others.
+    """The files that can be decoded, their images as a session's input, and warnings about the other files.
 
     Raises:
         DataError: no file can be decoded.
@@ -160,7 +160,7 @@ def _measure_pass(common: _Bench, threads: int) -> _Pass:
         BenchWarning(
             WarningKind.NOT_STARTED,
             target.facts.id,
-            f"{target.facts.id} did not start in a process of its own: {start.reason}",
+            f"{target.facts.id} did not start in a separate process: {start.reason}",
         )
         for target, start in zip(targets, starts, strict=True)
         if isinstance(start, DidNotStart)
@@ -175,10 +175,10 @@ def _reload(target: Target) -> Callable[[], Session]:
 
 
 def _targets(common: _Bench, threads: int) -> tuple[list[Target], list[BenchWarning]]:
-    """The loaded targets, the Keras model first, and what was left out of a bundle because an accelerator refuses it.
+    """The loaded targets, the Keras model first, and warnings about a bundle's artifacts that an accelerator refuses.
 
     Raises:
-        ProviderError, ArtifactError: an accelerator refuses an artifact that was named by itself, or all of a bundle.
+        ProviderError, ArtifactError: an accelerator refuses an individually named artifact, or all of a bundle.
     """
     plan = common.plan
     for runtime in dict.fromkeys(runtime for _, runtime in plan.pairs):
@@ -233,7 +233,7 @@ def _measure_latencies(common: _Bench, threads: int, targets: Sequence[Target]) 
     options, is_cascade = common.options, common.plan.cascade is not None
     for target in targets:
         target.candidate.by_mean = is_cascade
-    # Its latency is a matter of which images are asked, so each is asked.
+    # A cascade's latency depends on the image, so each image is queried at least once.
     queries = max(options.queries, len(common.images)) if is_cascade else options.queries
     rounds = options.rounds or rounds_of(queries)
     with common.progress(f"measuring, {counted(threads, 'thread')}", rounds * len(targets)) as steps:
@@ -264,7 +264,7 @@ def _starts(common: _Bench, targets: Sequence[Target]) -> list[StartUp | DidNotS
     if not common.options.starts:
         return [None] * len(targets)
     starts: list[StartUp | DidNotStart | None] = []
-    with common.progress("starting each in a process of its own", len(targets)) as steps:
+    with common.progress("starting each in a separate process", len(targets)) as steps:
         for target in targets:
             starts.append(target.source.started(target.facts.threads, common.image, common.options.starts))
             steps.advance()
@@ -293,11 +293,11 @@ def _share_escalated(target: Target, queries: int) -> float | None:
 
 
 def _against(target: Target, baseline: Target, figures: Latency, base: Latency) -> AgainstBaseline:
-    itself, by_mean = target is baseline, target.candidate.by_mean
+    is_baseline, by_mean = target is baseline, target.candidate.by_mean
     ratio = paired_ratio(figures.rounds_ms, base.rounds_ms, by_mean)
-    interval = None if itself else ratio_interval(figures.rounds_ms, base.rounds_ms, paired=True, by_mean=by_mean)
+    interval = None if is_baseline else ratio_interval(figures.rounds_ms, base.rounds_ms, paired=True, by_mean=by_mean)
     overall = figures.mean_ms / base.mean_ms if by_mean else figures.p50_ms / base.p50_ms
-    speed = Speed.BASELINE if itself else judge_speed(overall, interval)
+    speed = Speed.BASELINE if is_baseline else judge_speed(overall, interval)
     return AgainstBaseline(
         baseline=baseline.facts.id, ratio=ratio, ratio_interval=interval, speed_up=1 / ratio, speed=speed
     )

@@ -16,7 +16,7 @@ TOLERANCE = 0.05
 
 
 class Change(StrEnum):
-    """What became of a row: "cannot tell" if its interval allows either, gone if it is missing from the new record."""
+    """The change in a row: "cannot tell" if its interval is inconclusive, "gone" if the new record lacks the row."""
 
     SLOWER = "slower"
     FASTER = "faster"
@@ -29,7 +29,7 @@ class Change(StrEnum):
 class ComparedRow:
     """A row of two records side by side: medians, the ratio of new to old with its interval, and the verdict.
 
-    Figures of a row that is gone are None, and so is the interval if there were too few rounds for one.
+    The new figures of a row that is gone are None, as is the interval if there were too few rounds.
     """
 
     id: str

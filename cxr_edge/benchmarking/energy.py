@@ -15,7 +15,7 @@ _SAMPLE_SECONDS = 0.02
 
 
 class EnergyMeter(Protocol):
-    """`source` says what is counted."""
+    """A meter of the machine's energy; `source` says what it covers."""
 
     source: str
 

@@ -161,7 +161,7 @@ def measure_files(
     Args:
         files: image files; in the system's file cache after the first round, which is not counted.
         session: the artifact's.
-        artifact: what the session takes the images of; those of a cascade are resized for both models.
+        artifact: determines how images are resized; for a cascade, they are resized for both models.
         repeats: rounds over the files.
         cores: decoding threads of the folder run.
         seconds: minimum duration of the folder run, which alternates with inference alone.

@@ -118,7 +118,7 @@ def measure(
 
     Args:
         candidates: interleaved in this order.
-        images: uint8 `[N, S, S, 1]`, used in turn, one per query; or what else the sessions take.
+        images: uint8 `[N, S, S, 1]`, or another input that the sessions take; used in turn, one per query.
         queries: minimum number of counted queries of each.
         seconds: about the minimum time spent in counted queries of each.
         on_block: called after each candidate's block; `rounds_of(queries)` times for each.

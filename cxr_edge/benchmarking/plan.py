@@ -19,8 +19,8 @@ from cxr_edge.runtimes.base import CPU, Runtime, all_runtimes, runtime_named
 from cxr_edge.runtimes.selection import Selection, best_of, warning_about
 
 _WHAT_COUNTS = (
-    "how long a cascade takes depends on the images: these figures hold where as many are unsure; measure it on your "
-    "own with --images"
+    "a cascade's latency depends on the images: these figures hold if as many go to the full model; measure it on your "
+    "own images with --images"
 )
 _SATURATES = (
     "OpenVINO: this CPU has no VNNI, so the sums of an int8 file can saturate, unless its kernels are of reduced "
@@ -31,8 +31,8 @@ _SATURATES = (
 @dataclass(frozen=True)
 class Plan:
     """`pairs` are the rows to measure for each number of `threads`; `keras` is the run whose model is another row, or
-    None. In `whole_bundle`, what an accelerator refuses is left out; an artifact named by itself is not. A `cascade` is
-    measured beside its full model, the baseline.
+    None. With `whole_bundle`, artifacts that an accelerator refuses are left out rather than being an error. A
+    `cascade` is measured beside its full model, the baseline.
     """
 
     pairs: tuple[tuple[Artifact, Runtime], ...]
@@ -43,7 +43,7 @@ class Plan:
     cascade: Cascade | None = None
 
     def cascade_with(self, artifact: Artifact) -> Cascade | None:
-        """The cascade that an artifact is a model of; None if it is measured on images of its own size."""
+        """The cascade that an artifact belongs to, on whose images it is then measured; None without one."""
         return self.cascade if self.cascade is not None and artifact in self.cascade.members else None
 
     @property

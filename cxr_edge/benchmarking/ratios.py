@@ -1,4 +1,4 @@
-"""Ratios of latencies with their intervals, and whether the machine was quiet enough."""
+"""Ratios of latencies with their intervals, and the verdict on a candidate's speed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def judge_speed(medians: float, interval: tuple[float, ...] | None) -> Speed:
 
     Args:
         medians: ratio of the medians over all queries, ours to the baseline's.
-        interval: lower and upper bound of `paired_ratio`; None if there were too few rounds.
+        interval: bounds from `ratio_interval`; None if there were too few rounds.
     """
     if interval is not None and interval[1] < 1 and medians < 1:
         return Speed.FASTER
@@ -68,14 +68,14 @@ def ratio_interval(
     if min(len(ours), len(theirs)) < LEAST_ROUNDS:
         return None
     random = np.random.default_rng(seed)
-    upper, lower = np.asarray(ours), np.asarray(theirs)
-    first: NDArray[np.intp] = random.integers(len(upper), size=(_RESAMPLES, len(upper)))
+    numerator, denominator = np.asarray(ours), np.asarray(theirs)
+    first: NDArray[np.intp] = random.integers(len(numerator), size=(_RESAMPLES, len(numerator)))
     average = np.mean if by_mean else np.median
     if paired and not by_mean:
-        ratios = np.median((upper / lower)[first], axis=1)
+        ratios = np.median((numerator / denominator)[first], axis=1)
     else:
-        second = first if paired else random.integers(len(lower), size=(_RESAMPLES, len(lower)))
-        ratios = average(upper[first], axis=1) / average(lower[second], axis=1)
+        second = first if paired else random.integers(len(denominator), size=(_RESAMPLES, len(denominator)))
+        ratios = average(numerator[first], axis=1) / average(denominator[second], axis=1)
     low, high = np.percentile(ratios, [2.5, 97.5])
     return float(low), float(high)
 

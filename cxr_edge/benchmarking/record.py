@@ -71,7 +71,7 @@ class Facts:
 @dataclass(frozen=True, kw_only=True)
 class AgainstBaseline:
     """The latency as a ratio to that of `baseline`, the `id` of a row with the same number of threads; `speed_up` is
-    its inverse. The ratio is one of medians, in a record with a cascade one of means.
+    its inverse. The ratio is of medians, or of means in a record with a cascade.
 
     The interval is the ratio's; None for the baseline itself, and if there were too few rounds.
     """
@@ -105,7 +105,7 @@ class Row(AgainstBaseline, Latency, Facts):
 
     @property
     def one_figure_ms(self) -> float:
-        """The latency in one figure: the median, of a cascade the mean, which its slow images count in."""
+        """The latency in one figure: the median; for a cascade the mean, since the median hides its slow images."""
         return self.p50_ms if self.escalated is None else self.mean_ms
 
     @property
@@ -135,10 +135,10 @@ class FromFiles(FileTimes):
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRecord:
-    """The result of a benchmark; rows are sorted by median, in a record with a cascade by mean, the fastest first.
-    `energy` says what the energy figures cover.
+    """The result of a benchmark; rows are sorted by median (with a cascade, by mean), fastest first.
 
-    `conclusion` is one sentence on the winner (`cxr_edge.benchmarking.conclusion`).
+    `energy` says what the energy figures cover; `conclusion` is one sentence on the winner
+    (`cxr_edge.benchmarking.conclusion`).
     """
 
     schema: int = SCHEMA

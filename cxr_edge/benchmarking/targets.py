@@ -117,7 +117,7 @@ def keras_target(run: Run, threads: int, accuracy: float | None) -> Target:
 
 
 def artifact_target(source: ArtifactSource, threads: int, images: NDArray[np.uint8]) -> Target:
-    """An artifact on a runtime; an image of uint8 `[N, S, S, 1]` serves to find what an accelerator leaves to the CPU.
+    """An artifact on a runtime. The first of the images, uint8 `[N, S, S, 1]`, shows which nodes run on an accelerator.
 
     Raises:
         ArtifactError, MissingDependencyError, ProviderError.

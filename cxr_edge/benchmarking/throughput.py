@@ -19,15 +19,15 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Throughput:
-    """`how` names the better of the two methods."""
+    """The throughput of the better of the two methods, which `how` names."""
 
     images_per_second: float
     how: str
 
 
 def _rate(work: Callable[[int], int], workers: int, seconds: float) -> float:
-    """Images per second of `workers` threads that call `work` for a while; it maps a thread's number to a count of
-    images. An error of one of them ends all, and is raised.
+    """Images per second of `workers` threads that call `work` for some seconds; it takes the thread's number and
+    returns the number of images done. An error in one thread stops all threads and is raised.
     """
     done = [0] * workers
     errors: list[Exception] = []
@@ -59,7 +59,7 @@ def _rate(work: Callable[[int], int], workers: int, seconds: float) -> float:
         thread.join()
     if errors:
         raise errors[0]
-    # Until the last thread has ended: started work counts, and so does its time.
+    # Timed until the last thread has ended, since the work that it finishes counts.
     return sum(done) / (time.perf_counter() - start)
 
 
@@ -98,7 +98,7 @@ def throughput(
         return _rate(work, workers, seconds)
 
     def in_batches() -> float:
-        # As many batches as there are images: each image is in as many as any other.
+        # As many batches as there are images, so that each image occurs equally often.
         rows = np.arange(len(images) * BATCH).reshape(-1, BATCH) % len(images)
         batches = itertools.cycle([np.ascontiguousarray(images[row]) for row in rows])
         session = load(cores)

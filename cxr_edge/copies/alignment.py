@@ -91,9 +91,9 @@ def align(
 
 
 def _swapped(
-    those: NDArray[np.bool_], first: NDArray[np.int64], second: NDArray[np.int64]
+    swap: NDArray[np.bool_], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return np.where(those, second, first), np.where(those, first, second)
+    return np.where(swap, second, first), np.where(swap, first, second)
 
 
 def _coarse(thumbnails: NDArray[np.uint8]) -> tuple[Floats, Floats]:
@@ -210,12 +210,12 @@ def _refined(
     for _ in range(steps):
         moved, right, down, inside = _warped(planes, maps)
         weight = inside * target_mask
-        products, own, its = (
+        products, moved_square, target_square = (
             np.einsum("pk,pk,pk->p", weight, a, b) for a, b in ((moved, target), (moved, moved), (target, target))
         )
-        alike = products / np.sqrt(np.maximum(own * its, 1e-6))
+        alike = products / np.sqrt(np.maximum(moved_square * target_square, 1e-6))
         # Either may be the sharper one.
-        gain = np.clip(products / np.maximum(own, 1e-6), 0.3, 3)[:, None]
+        gain = np.clip(products / np.maximum(moved_square, 1e-6), 0.3, 3)[:, None]
         error = (target - gain * moved) * weight
         slopes = np.stack([right * x, right * y, right, down * x, down * y, down], axis=1) * (gain * weight)[:, None]
         normal = (slopes @ slopes.transpose(0, 2, 1)).astype(np.float64)
@@ -233,7 +233,7 @@ def _compared(
     grey, inside = _warped(np.stack([moving * moving_mask, moving_mask]), maps).reshape(2, *moving.shape)
     mask = ((inside > 0.99) & (fixed_mask > 0)).astype(np.float32)
     a, b = (blurred(masked_structure(picture, mask, _COMPARED), _BLUR) * mask for picture in (grey, fixed))
-    products, own, its = (blurred(pair, _WINDOW) for pair in (a * b, a * a, b * b))
-    local = products / np.sqrt(own * its + 1e-6)
+    products, a_square, b_square = (blurred(product, _WINDOW) for product in (a * b, a * a, b * b))
+    local = products / np.sqrt(a_square * b_square + 1e-6)
     correlation = [np.median(values[area > 0]) if area.any() else 0.0 for values, area in zip(local, mask, strict=True)]
     return np.array(correlation, dtype=np.float32), mask.mean(axis=(1, 2))

@@ -89,7 +89,7 @@ def altered_pairs(thumbnails: NDArray[np.uint8]) -> AlteredPairs:
 
 
 def what_was_done(maps: Maps) -> list[str]:
-    """The components of affine maps in words, such as "mirrored, turned by 5 degrees, cut".
+    """Describe the alterations that affine maps represent, such as "mirrored, turned by 5 degrees, shifted".
 
     Args:
         maps: float64 `[P, 2, 3]`, from `alignment.Alignment`.

@@ -3,8 +3,8 @@
 The magnitude of a Fourier transform does not change when a picture is shifted or rotated by 180 degrees. In log-polar
 coordinates, a rotation or reflection moves it along the angle only, a zoom along the radius only (Reddy and Chatterji,
 An FFT-based technique for translation, rotation, and scale-invariant image registration, IEEE Trans. Image Processing
-5(8), 1996). So each image has one such table, and its altered versions are the table rolled, flipped or read at an
-offset: no pixel is touched for them, and their nearest neighbours come from matrix products.
+5(8), 1996). So each image has one such table, and those of its altered versions are this table rolled, flipped or read
+at an offset: no image is processed again, and the nearest neighbours come from matrix products.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _CHUNK = 256
 # Descriptors: their length, the whitening regularization (as a share of the mean variance), and the number of images
 # used.
 _LENGTH, _SHRINKAGE, _SAMPLE = 128, 0.1, 600
-#: Minimum cosine of two descriptors for a candidate, and the most candidates that an image has among later ones.
-LEAST_ALIKE, NEIGHBOURS = 0.5, 3
-# So few images say little about what is typical: all of their pairs are candidates, up to the number of neighbours.
+#: Minimum cosine of two descriptors for a candidate, and maximum number of candidates of an image among later ones.
+MIN_COSINE, NEIGHBOURS = 0.5, 3
+# Up to this many images say little about what is typical, so any pair may be a candidate, whatever its cosine.
 _FEW = 64
 _BLOCK = 1024
 
@@ -86,7 +86,7 @@ def candidates(thumbnails: NDArray[np.uint8]) -> Candidates:
     spectra = polar_spectra(thumbnails)
     describe = _Descriptor(spectra)
     plain = describe(spectra, Alteration(False, 0, 0))
-    least = LEAST_ALIKE if len(spectra) > _FEW else -2.0
+    least = MIN_COSINE if len(spectra) > _FEW else -2.0
     blocks = [
         _nearest(
             [describe(spectra[top : top + _BLOCK], alteration) for alteration in ALTERATIONS], plain[top:], top, least
@@ -114,8 +114,8 @@ def _nearest(
     order = np.lexsort((-alike, second, first))
     order = order[np.r_[True, (np.diff(first[order]) != 0) | (np.diff(second[order]) != 0)][: len(order)]]
     order = order[np.lexsort((-alike[order], first[order]))]
-    own = first[order]
-    kept = order[np.arange(len(own)) - np.searchsorted(own, own) < NEIGHBOURS]
+    sorted_first = first[order]
+    kept = order[np.arange(len(order)) - np.searchsorted(sorted_first, sorted_first) < NEIGHBOURS]
     return first[kept] + top, second[kept] + top, kinds[kept]
 
 
@@ -175,8 +175,8 @@ def _altered(spectra: Floats, alteration: Alteration) -> Floats:
 
 
 class _Descriptor:
-    """Tables whitened by what all of them, including altered ones, have in common: the bins that distinguish chests
-    count most.
+    """Makes descriptors: tables whitened by the statistics of all tables, including altered ones, so that the bins that
+    distinguish chests count most.
     """
 
     def __init__(self, spectra: Floats) -> None:

@@ -42,8 +42,8 @@ def masked_structure(grey: Floats, mask: Floats, sigma: float) -> Floats:
     weight = blurred(mask, sigma) + 1e-3
     detail = (grey - blurred(grey * mask, sigma) / weight) * mask
     deviation = np.sqrt(blurred(np.square(detail), sigma) / weight)
-    own: Floats = detail / (deviation + 2)
-    return own
+    normalized: Floats = detail / (deviation + 2)
+    return normalized
 
 
 def blurred(images: Floats, sigma: float) -> Floats:

@@ -35,7 +35,7 @@ def _check_unchanged(root: Path, items: tuple[SplitItem, ...]) -> None:
         return not path.is_file() or sha256_of(path) != item.sha256
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        changed = [item.path for item, other in zip(items, pool.map(differs, items), strict=True) if other]
+        changed = [item.path for item, is_changed in zip(items, pool.map(differs, items), strict=True) if is_changed]
     if changed:
         raise _changed(root, changed)
 

@@ -1,4 +1,4 @@
-"""What is known about each image besides its label, for groups of images: columns of a table, and DICOM tags."""
+"""Attributes that divide images into groups for evaluation: columns of a table, and DICOM tags."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ class Column:
 
 
 def read_columns(names: Sequence[str], root: Path, table: Path | None, paths: Sequence[str]) -> tuple[Column, ...]:
-    """The columns with these names, for images.
+    """Read the named columns for some images.
 
     A name is that of a column of the table, or of a DICOM tag (`GROUP_TAGS`, or sex, age and view for short); the table
-    comes first. The source of an image may also be in the workbooks of the COVID-19 Radiography Database. Ages are put
-    into bands.
+    takes precedence. The source of an image may also be in the workbooks of the COVID-19 Radiography Database. Ages are
+    put into bands.
 
     Args:
         names: as typed.
-        root: what the paths are relative to.
-        table: the table that lists the images; None for that beside the folders, `patients.csv`, if there is one.
+        root: the folder that the paths are relative to.
+        table: the table that lists the images; None for `patients.csv` beside the folders, if it exists.
         paths: of the images.
 
     Raises:
-        OptionError: there is no such column or tag; the message names the nearest.
+        OptionError: there is no such column or tag; the message suggests the nearest.
         DataError: the table or a workbook cannot be read.
         MissingDependencyError: a tag is asked for, and pydicom is not installed.
     """
@@ -70,15 +70,15 @@ def _column(
 ) -> Column:
     aliases = {folded(alias) for alias in _names_of(name)}
     tag = next((tag for tag in GROUP_TAGS if folded(tag) in aliases), None)
-    own = next((column for column in columns if folded(column) in aliases), None)
-    if own is not None:
-        values = columns[own]
+    match = next((column for column in columns if folded(column) in aliases), None)
+    if match is not None:
+        values = columns[match]
     elif tag is not None and any(dicom):
-        values = [_tag(root / path, tag) if is_one else "" for path, is_one in zip(paths, dicom, strict=True)]
+        values = [_tag(root / path, tag) if has_tags else "" for path, has_tags in zip(paths, dicom, strict=True)]
     else:
         known = [*columns, *(_short_names() if any(dicom) else ())]
         hint = nearest(name, known) if known else "only path, label and patient of the images are known"
-        raise OptionError(f"--by {name}: there is no such column or DICOM tag; {hint}")
+        raise OptionError(f"--by {name}: no such column or DICOM tag; {hint}")
     banded = tag == "PatientAge"
     return Column(name, tuple(map(age_band, values)) if banded else tuple(values))
 

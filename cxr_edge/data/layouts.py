@@ -201,8 +201,8 @@ def _part_folders(root: Path) -> dict[str, Path]:
     return {part: parts[part] for part in PARTS if part in parts}
 
 
-class _Beside(NamedTuple):
-    """What `patients.csv` says about an image."""
+class _Origin(NamedTuple):
+    """The patient and source of an image according to `patients.csv`."""
 
     patient: str | None = None
     source: str | None = None
@@ -234,7 +234,7 @@ def _read_folders(root: Path, labels: tuple[str, ...] | None, included: set[str]
     if not root.is_dir():
         raise DataError(f"{root}: no such data folder")
     reading = _Reading(root, {}, [], [])
-    beside = _beside(root)
+    origins = _origins(root)
     parts = _part_folders(root)
     for part, folder in parts.items() or {None: root}.items():
         folders, left_out = _label_folders(folder, labels, included)
@@ -243,14 +243,15 @@ def _read_folders(root: Path, labels: tuple[str, ...] | None, included: set[str]
             reading.spelled.setdefault(label, []).append(inner.relative_to(root).as_posix())
             for path in _images_in(inner):
                 relative = path.relative_to(root).as_posix()
-                own = beside.get(relative, _Beside())
-                reading.rows.append(_Row(relative, label, own.patient, own.source, part))
+                origin = origins.get(relative, _Origin())
+                reading.rows.append(_Row(relative, label, origin.patient, origin.source, part))
     if parts:
         taken = {folder.name for folder in parts.values()}
         reading.left_out += sorted(
             path.name for path in root.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in taken
         )
-    if any(own.patient for own in beside.values()) and reading.rows and not any(row.patient for row in reading.rows):
+    has_patients = any(origin.patient for origin in origins.values())
+    if has_patients and reading.rows and not any(row.patient for row in reading.rows):
         raise DataError(
             f"{root / 'patients.csv'}: none of its paths is an image here, such as {reading.rows[0].path}; fix its "
             "paths: otherwise, images of one patient could be used both to train and to test"
@@ -258,11 +259,11 @@ def _read_folders(root: Path, labels: tuple[str, ...] | None, included: set[str]
     return reading
 
 
-def _beside(root: Path) -> dict[str, _Beside]:
+def _origins(root: Path) -> dict[str, _Origin]:
     """Patient and source of each image path in the folder's `patients.csv`; empty without one."""
     table = root / "patients.csv"
     rows = read_table(table, ("path", "patient_id")) if table.is_file() else []
-    return {row["path"]: _Beside(row["patient_id"] or None, row.get("source") or None) for row in rows}
+    return {row["path"]: _Origin(row["patient_id"] or None, row.get("source") or None) for row in rows}
 
 
 def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) -> _Reading:
@@ -298,8 +299,8 @@ def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) 
 
 
 def _with_dicom_patients(data: DataSet) -> DataSet:
-    """The data set with the patients of DICOM files where no table names them."""
-    # A folder whose files are all pictures by name skips the cost.
+    """The data set with patients for the DICOM files for which no table names one."""
+    # Files with the suffix of another format are not opened, which saves time.
     others = IMAGE_SUFFIXES - DICOM_SUFFIXES
     unnamed = {
         index: item
@@ -374,10 +375,10 @@ def _ordered_labels(data: Path, spelled: Collection[str], labels: tuple[str, ...
     table = data / "labels.csv"
     hint = f"; if {table.name} names the classes, pass {table}" if table.is_file() else ""
     if labels is not None:
-        strangers = [name for name in spelled if name not in labels]
-        if strangers or not spelled:
+        unknown = [name for name in spelled if name not in labels]
+        if unknown or not spelled:
             raise UnknownClassesError(
-                f"{data}: classes {', '.join(strangers) or 'missing'}; the model knows {', '.join(labels)}{hint}"
+                f"{data}: classes {', '.join(unknown) or 'missing'}; the model knows {', '.join(labels)}{hint}"
             )
         return labels
     if len(spelled) < 2:

@@ -53,7 +53,7 @@ def dicom_patients(paths: Sequence[Path], labels: Sequence[int]) -> DicomPatient
         else None
         for index in range(len(paths))
     ]
-    reasons = Counter(nobody[own.patient] for own in tags.values() if own.patient in nobody)
+    reasons = Counter(nobody[image.patient] for image in tags.values() if image.patient in nobody)
     if not reasons:
         return DicomPatients(names, None)
     counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
@@ -69,10 +69,10 @@ def _nobody(tags: dict[int, PatientTags], labels: Sequence[int]) -> dict[tuple[s
     images: Counter[int] = Counter()
     shares: Counter[tuple[int, tuple[str, str]]] = Counter()
     sexes = defaultdict(set)
-    for index, own in tags.items():
+    for index, image in tags.items():
         images[labels[index]] += 1
-        shares[labels[index], own.patient] += 1
-        sexes[own.patient].add(own.sex)
+        shares[labels[index], image.patient] += 1
+        sexes[image.patient].add(image.sex)
     reasons = {patient: "with one ID for both sexes" for patient, known in sexes.items() if {"F", "M"} <= known}
     for (label, patient), count in shares.items():
         if count > 1 and 2 * count > images[label]:

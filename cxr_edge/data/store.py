@@ -141,7 +141,7 @@ class ImageStore:
         return Added(digests, dict(sorted(bad.items())))
 
     def _append(self, fresh: dict[str, tuple[NDArray[np.uint8], Fingerprint | None]]) -> None:
-        # Pixels without their index are useless, but another process may still be reading them.
+        # Pixels without an index are useless, but not truncated: another process may still be reading them.
         with self._index.writing(when_new=lambda: self._pixels.unlink(missing_ok=True)) as connection:
             present = dict(connection.execute("SELECT sha256, row FROM images"))
             fingerprints = {

@@ -28,11 +28,11 @@ class Table:
 
     def known(self) -> dict[str, str]:
         """The names of its columns by those in `_COLUMNS` that they stand for."""
-        there = {name.casefold(): name for name in self.columns}
+        present = {name.casefold(): name for name in self.columns}
         return {
-            column: next(there[alias] for alias in aliases if alias in there)
+            column: next(present[alias] for alias in aliases if alias in present)
             for column, aliases in _COLUMNS.items()
-            if set(aliases) & set(there)
+            if set(aliases) & set(present)
         }
 
 
@@ -58,7 +58,7 @@ def read_whole_table(table: Path) -> Table:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
             names = {name: name.strip() for name in reader.fieldnames or ()}
-            rows = ({own: (row[name] or "").strip() for name, own in names.items()} for row in reader)
+            rows = ({stripped: (row[name] or "").strip() for name, stripped in names.items()} for row in reader)
             return Table(tuple(names.values()), tuple(rows))
     except FileNotFoundError:
         raise DataError(f"{table}: no such table") from None

@@ -1,4 +1,4 @@
-"""Images without labels, which a student learns from by its teacher's answers."""
+"""Unlabelled images, on which a student learns its teacher's answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def unlabelled_images(
 ) -> tuple[str, ...]:
     """The SHA-256 of each image under some folders that is not in a split, sorted; they are in the store afterwards.
 
-    An image of the split is left out by its bytes: one that judges a student must not teach it.
+    Images of the split are recognized by content and left out: an image that evaluates a student must not train it.
 
     Raises:
         DataError: images cannot be decoded, or there are none.
@@ -34,7 +34,7 @@ def unlabelled_images(
 
 
 def files_in(folders: Sequence[Path]) -> list[Path]:
-    """The image files under some folders. Raises DataError if one of them is no folder, or has none."""
+    """The image files under some folders. Raises DataError if one of these is not a folder, or has no images."""
     paths: list[Path] = []
     for folder in folders:
         here = x_ray_files(folder) if folder.is_dir() else []
@@ -45,5 +45,5 @@ def files_in(folders: Sequence[Path]) -> list[Path]:
 
 
 def unlabelled_sha256(digests: Sequence[str]) -> str:
-    """SHA-256 that identifies a set of images by theirs."""
+    """The SHA-256 of a list of images' SHA-256, which identifies the set."""
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
