@@ -1,5 +1,5 @@
-"""What is generated in the documentation: command pages from the command line, tables from recorded results.
+"""The generated parts of the documentation: command pages from the command line, tables from recorded results.
 
-`python -m documentation` writes it again, and `tests/test_documentation.py` fails if that was forgotten. The pictures
-that take a trained run are written by `python -m documentation.pictures`.
+`python -m documentation` regenerates them, and `tests/test_documentation.py` fails if they are out of date. Pictures
+that need a trained run are written by `python -m documentation.pictures`.
 """

@@ -1,4 +1,4 @@
-"""`python -m documentation`: write all that is generated again."""
+"""`python -m documentation`: regenerate all generated parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card at the root: of the models that the records in `benchmarks/results` are about."""
+"""The model card at the root, for the models measured in `benchmarks/results`."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _use() -> str:
 
 
 def _data(audit: Audit) -> str:
-    rows = [[own.label, str(own.images)] for own in audit.classes]
+    rows = [[row.label, str(row.images)] for row in audit.classes]
     return section(
         "Training data",
         f"{audit.images} images of the COVID-19 Radiography Database in the class sizes of its first release "
@@ -129,9 +129,12 @@ def _folds() -> str:
 
 
 def _new_images() -> str:
-    """Of each int8 model on images that were never part of its collection's split."""
+    """Results of each int8 model on images that were in no part of its split."""
     records = [
-        *((tables.trained_as(own), own) for own in map(_json, sorted((RESULTS / "int8-shift").glob("*.json")))),
+        *(
+            (tables.trained_as(record), record)
+            for record in map(_json, sorted((RESULTS / "int8-shift").glob("*.json")))
+        ),
         ("student, 128 px", _json(STUDENT / "int8-shift.json")),
     ]
     rows = [
@@ -160,7 +163,9 @@ _CLASSES = ("COVID-19", "Viral Pneumonia", "Normal")
 
 
 def _shortcuts(audit: Audit) -> str:
-    findings = [f"**{own.severity}**: {own.text}" for own in audit.findings if own.severity is not Severity.NOTE]
+    findings = [
+        f"**{finding.severity}**: {finding.text}" for finding in audit.findings if finding.severity is not Severity.NOTE
+    ]
     return section(
         "Shortcuts in the training data",
         "How well small models guess the class from the border alone (`frame`) or from properties of the file "

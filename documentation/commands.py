@@ -1,4 +1,4 @@
-"""A page per command, from what the command line says of itself."""
+"""One page per command, from its help texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def command_pages() -> dict[str, str]:
     group: Any = typer.main.get_command(app)
     commands = {name: command_named(name) for name in NAMES}
     rows = [[f"[`{name}`]({name}.md)", _first_line(command.help)] for name, command in commands.items()]
-    shared = markdown_table(["option", "meaning"], [_option(own) for own in group.params if own.name != "help"])
+    options = [_option(option) for option in group.params if option.name != "help"]
+    shared = markdown_table(["option", "meaning"], options)
     index = (
         f"{_HEAD}# Command line\n\n{markdown_table(['command', 'what it does'], rows)}\n"
         "Exit status: 0, 2 for bad usage or input, 3 for a gate that was not met, 1 for a defect, 130 after an "
@@ -32,50 +33,52 @@ def command_pages() -> dict[str, str]:
 
 def _page(name: str, command: Any) -> str:
     parts = [f"{_HEAD}# cxr-edge {name}\n\n{(command.help or '').strip()}\n"]
-    arguments = [own for own in command.params if own.param_type_name == "argument"]
-    usage = "".join(f" {own.make_metavar(typer.Context(command)).upper()}" for own in arguments)
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    usage = "".join(f" {argument.make_metavar(typer.Context(command)).upper()}" for argument in arguments)
     parts.append(f"```text\ncxr-edge {name} [OPTIONS]{usage}\n```\n")
     if name in EXAMPLES:
         width = max(len(typed) for typed, _ in EXAMPLES[name])
         lines = [f"{typed:<{width}}  # {purpose}" for typed, purpose in EXAMPLES[name]]
         parts.append("## Examples\n\n```bash\n" + "\n".join(lines) + "\n```\n")
     if arguments:
-        rows = [[f"`{own.make_metavar(typer.Context(command)).upper()}`", _help(own)] for own in arguments]
+        rows = [
+            [f"`{argument.make_metavar(typer.Context(command)).upper()}`", _help(argument)] for argument in arguments
+        ]
         parts.append("## Arguments\n\n" + markdown_table(["argument", "meaning"], rows))
     panels: dict[str, list[list[str]]] = {}
-    for own in command.params:
-        if own.param_type_name == "option" and own.name != "help":
-            panels.setdefault(own.rich_help_panel or "Options", []).append(_option(own))
+    for parameter in command.params:
+        if parameter.param_type_name == "option" and parameter.name != "help":
+            panels.setdefault(parameter.rich_help_panel or "Options", []).append(_option(parameter))
     for panel, rows in panels.items():
         parts.append(f"## {panel}\n\n" + markdown_table(["option", "meaning"], rows))
     return "\n".join(parts)
 
 
-def _option(own: Any) -> list[str]:
-    names = ", ".join(f"`{name}`" for name in (*own.opts, *own.secondary_opts))
-    return [names if own.is_flag else f"{names} {_code(_value(own))}", _help(own)]
+def _option(option: Any) -> list[str]:
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    return [names if option.is_flag else f"{names} {_code(_value(option))}", _help(option)]
 
 
 def _code(text: str) -> str:
-    """In a table, where a bar inside backticks would end the cell or keep its backslash."""
+    """Code for a table cell, in which a bar inside backticks would end the cell or keep its backslash."""
     return f"<code>{text.replace('|', '&#124;')}</code>"
 
 
-def _value(own: Any) -> str:
-    choices = getattr(own.type, "choices", None)
-    return own.metavar or ("|".join(map(str, choices)) if choices else str(own.type.name).partition(" ")[0].upper())
+def _value(option: Any) -> str:
+    choices = getattr(option.type, "choices", None)
+    default = "|".join(map(str, choices)) if choices else str(option.type.name).partition(" ")[0].upper()
+    return option.metavar or default
 
 
-def _help(own: Any) -> str:
-    default = own.show_default if isinstance(own.show_default, str) else own.default
-    shown = (
-        "" if default in (None, False, True, ()) or own.required else f" Default: {getattr(default, 'value', default)}."
-    )
-    return f"{_sentence(own.help or '')}{shown}".strip()
+def _help(parameter: Any) -> str:
+    default = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
+    is_shown = default not in (None, False, True, ()) and not parameter.required
+    shown = f" Default: {getattr(default, 'value', default)}." if is_shown else ""
+    return f"{_sentence(parameter.help or '')}{shown}".strip()
 
 
 def _sentence(text: str) -> str:
-    """In a table, angle brackets and asterisks are text."""
+    """Text for a table cell, with the characters escaped that Markdown would interpret."""
     return re.sub(r"([<>*_])", r"\\\1", " ".join(text.split()))
 
 

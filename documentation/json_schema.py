@@ -1,4 +1,4 @@
-"""The JSON Schema of what `cxr_edge.records` writes of a dataclass."""
+"""The JSON Schema of dataclasses as `cxr_edge.records` writes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cxr_edge.records import SIMPLE, JsonObject, derived, has_default, hints, is
 def json_schema(kind: Any, title: str) -> JsonObject:
     """The JSON Schema (2020-12) of a dataclass, or of several as `tuple[Kind, ...]`; nested types under `$defs`.
 
-    Docstrings are its descriptions. Required is what every version of this schema writes: not what has a default.
+    Docstrings become descriptions. Only keys that every version of the schema writes are required: no defaults.
     """
     definitions: JsonObject = {}
     root = _schema(kind, definitions)
@@ -62,13 +62,13 @@ def _definition(kind: Any, definitions: JsonObject) -> JsonObject:
 
 
 def _properties(kind: Any, definitions: JsonObject) -> tuple[JsonObject, set[str]]:
-    """The keys of a dataclass with their schemas, and those that are always there."""
+    """The keys of a dataclass with their schemas, and the keys that are required."""
     properties: JsonObject = {}
     required: set[str] = set()
     for field in dataclasses.fields(kind):
-        key, own = key_of(field), hints(kind)[field.name]
+        key, hint = key_of(field), hints(kind)[field.name]
         if "inline" in field.metadata:
-            choices = typing.get_args(own) or (own,)
+            choices = typing.get_args(hint) or (hint,)
             inner, always = _properties(choices[0], definitions)
             properties |= inner
             required |= always if types.NoneType not in choices else set()
@@ -77,7 +77,7 @@ def _properties(kind: Any, definitions: JsonObject) -> tuple[JsonObject, set[str
             properties[f"{key}_interval"] = _schema(tuple[float, ...] | None, definitions)
             required |= {key, f"{key}_interval"}
         else:
-            properties[key] = _schema(own, definitions)
+            properties[key] = _schema(hint, definitions)
             required |= set() if has_default(field) or is_omitted(field) else {key}
     for key, name in derived(kind).items():
         properties[key] = _schema(typing.get_type_hints(getattr(kind, name).fget)["return"], definitions)

@@ -44,7 +44,7 @@ _TRAINING = {
 
 
 def fraction_of_xception(image_size: int) -> int:
-    """How many times the network's multiply-accumulates Xception has."""
+    """Xception's multiply-accumulates divided by the network's, rounded."""
     return round(XCEPTION.macs(image_size) / NETWORK.macs(image_size))
 
 
@@ -56,7 +56,7 @@ def trained(folder: Path) -> Run:
 
 
 def exported(run: Run) -> Artifact:
-    """Its int8 ONNX file; not fine-tuned, which takes longer than the training."""
+    """The int8 ONNX file of a run, not fine-tuned, since that takes longer than the training."""
     from cxr_edge.exporting.export import Exporter, ExportOptions
     from cxr_edge.exporting.recipe import Recipe
 
@@ -65,7 +65,7 @@ def exported(run: Run) -> Artifact:
 
 
 def introduction(folder: Path) -> str:
-    """What the site says of the demo in a folder; its model differs from build to build."""
+    """The site's text about the demo in a folder, whose model differs from build to build."""
     (artifact,) = read_bundle(folder / MODEL)
     assert artifact.parity is not None
     result = artifact.parity.result
@@ -89,7 +89,7 @@ def main() -> None:
         )
         written = write_page(page, (artifact,), LIVE_DEMO, (warning,))
     size = written.page_bytes + written.runtime_bytes + written.model_bytes
-    print(f"{LIVE_DEMO.name}/: {size / 1e6:.1f} MB, of which the model has {written.model_bytes / 1e6:.2f}")
+    print(f"{LIVE_DEMO.name}/: {size / 1e6:.1f} MB, of which the model takes {written.model_bytes / 1e6:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every page with generated parts, as it should be."""
+"""All pages with generated parts, up to date."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from documentation.card import root_card
 from documentation.commands import command_pages
-from documentation.picture import way
+from documentation.picture import pipeline_picture
 from documentation.tables import TABLES
 from documentation.tradeoff import tradeoff_picture, tradeoff_table
 
@@ -21,10 +21,10 @@ def generated_pages() -> dict[Path, str]:
     """The text of each page that is generated, or has a generated table in it, by its path.
 
     Raises:
-        KeyError: a page asks for a table that there is none of.
+        KeyError: a page names an unknown table.
     """
     pages = {DOCS / "commands" / name: text for name, text in command_pages().items()}
-    pages |= {DOCS / "way.svg": way(), DOCS / "tradeoff.svg": tradeoff_picture()}
+    pages |= {DOCS / "way.svg": pipeline_picture(), DOCS / "tradeoff.svg": tradeoff_picture()}
     pages[ROOT / "MODEL_CARD.md"] = root_card()
     tables = {**TABLES, "tradeoff": tradeoff_table}
     for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):

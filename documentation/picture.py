@@ -1,4 +1,4 @@
-"""The picture of the way from X-rays to a device, with figures from the records in `benchmarks/results`."""
+"""The picture of the pipeline from X-rays to a device, with figures from the records in `benchmarks/results`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ _WIDTH, _HEIGHT = 720, 330
 _BOX_WIDTH, _BOX_HEIGHT = 208, 128
 
 
-def way() -> str:
-    """An SVG that a browser shows on light and dark pages alike."""
+def pipeline_picture() -> str:
+    """An SVG that suits both light and dark pages."""
     figures = headline_figures()
     boxes = [
         ("X-rays", "a folder per class", f"{figures.images} images"),

@@ -1,7 +1,7 @@
-"""The pictures of the documentation that take a trained run: `python -m documentation.pictures RUN`.
+"""The pictures of the documentation that need a trained run: `python -m documentation.pictures RUN`.
 
-RUN is one on phantoms, with a bundle and a `report.html`, as `cxr-edge demo` leaves it; no other images may be shown.
-Pages are photographed by headless Chromium.
+RUN must be trained on phantoms, since no other images may be shown, and have a bundle and a `report.html`, as after
+`cxr-edge demo`. Headless Chromium takes the screenshots.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cxr_edge.files import replacing
 from cxr_edge.runs import Run
 from documentation.pages import DOCS
 
-#: Colours of a picture: more than a page of text and curves shows, and half the bytes.
+#: Size of a picture's palette: enough for a page of text and curves, in half the bytes.
 _COLOURS = 128
 
 
@@ -39,12 +39,12 @@ def main() -> None:
         _write(Image.open(run.folder / "learning_curves.png"), "learning-curves.png")
         for page, height, name in ((run.folder / "report.html", 1240, "report.png"), (audit, 1100, "audit-page.png")):
             shot = Path(folder) / name
-            _photograph(page, shot, 960, height)
+            _take_screenshot(page, shot, 960, height)
             _write(Image.open(shot), name)
 
 
-def _photograph(page: Path, target: Path, width: int, height: int) -> None:
-    """A PNG of the top of a page, of so many pixels."""
+def _take_screenshot(page: Path, target: Path, width: int, height: int) -> None:
+    """Write a PNG of the top of a page, `width` by `height` pixels."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         raise SystemExit("no chromium on this machine: apt-get install chromium")
@@ -53,7 +53,7 @@ def _photograph(page: Path, target: Path, width: int, height: int) -> None:
 
 
 def _write(picture: Image.Image, name: str) -> None:
-    """Into the documentation, with few colours."""
+    """Write a picture into the documentation, with a reduced palette."""
     with replacing(DOCS / name) as temporary:
         picture.convert("RGB").quantize(_COLOURS).save(temporary, format="PNG", optimize=True)
     print(f"docs/{name}: {(DOCS / name).stat().st_size / 1024:.0f} KiB")

@@ -1,4 +1,4 @@
-"""What `mkdocs build` does beyond the pages: the live demo joins the site, if it has been built."""
+"""Hooks of `mkdocs build` that add the live demo to the site, if it has been built."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mkdocs.structure.pages import Page
 
 from documentation.live_demo import LIVE_DEMO, introduction
 
-#: What a page says where the site has no live demo.
+#: The text of a page for a site without a live demo.
 _WITHOUT = re.compile(r"<!-- no live demo -->\n.*?<!-- end -->\n", re.DOTALL)
 
 
@@ -24,5 +24,5 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Replace what is said without the live demo by the way to it."""
+    """Replace the text for a site without a live demo by an introduction to it."""
     return _WITHOUT.sub(lambda _: f"{introduction(LIVE_DEMO)}\n", markdown) if LIVE_DEMO.is_dir() else markdown

@@ -47,17 +47,17 @@ def accuracy() -> str:
     metrics = _trained().metrics
     rows = [
         [
-            own.label,
-            percent(own.precision.value),
-            percent(own.recall.value),
-            _bounds(own.recall),
-            str(own.support),
-            *(str(count) for count in line),
+            label.label,
+            percent(label.precision.value),
+            percent(label.recall.value),
+            _bounds(label.recall),
+            str(label.support),
+            *(str(count) for count in counts),
         ]
-        for own, line in zip(metrics.classes, metrics.confusion_matrix, strict=True)
+        for label, counts in zip(metrics.classes, metrics.confusion_matrix, strict=True)
     ]
     columns = ["class", "precision %", "recall %", "95 % interval", "images"]
-    table = markdown_table([*columns, *(f"as {own.label}" for own in metrics.classes)], rows)
+    table = markdown_table([*columns, *(f"as {label.label}" for label in metrics.classes)], rows)
     return (
         f"{table}\n{metrics.images} test images: accuracy {_with_bounds(metrics.accuracy)}, balanced accuracy "
         f"{_with_bounds(metrics.balanced_accuracy)}, macro AUC {metrics.macro_auc:.4f}.\n"
@@ -71,7 +71,7 @@ def _name(artifact: str) -> str:
 
 def _drop(artifact: VerifiedArtifact) -> str:
     drop = artifact.parity.intervals.accuracy_difference
-    # Adding 0 makes a zero of no sign.
+    # Subtracting from 0.0, instead of negating, avoids -0.0.
     value, low, high = (0.0 - 100 * (figure or 0.0) for figure in (drop.value, drop.high, drop.low))
     return f"{value:.2f} ({low:.1f} to {high:.1f})"
 
@@ -79,10 +79,11 @@ def _drop(artifact: VerifiedArtifact) -> str:
 def parity() -> str:
     rows = []
     for artifact in _verified(SMALL / "verify.json"):
-        own = artifact.parity
-        shares = [percent(own.accuracy), _bounds(own.intervals.accuracy), _drop(artifact), percent(own.agreement)]
-        difference = f"{own.largest_difference:.4f}"
-        rows.append([_name(artifact.artifact), f"{artifact.bytes / 1e6:.1f}", *shares, difference, str(own.verdict)])
+        result = artifact.parity
+        accuracy = [percent(result.accuracy), _bounds(result.intervals.accuracy), _drop(artifact)]
+        shares = [*accuracy, percent(result.agreement)]
+        difference = f"{result.largest_difference:.4f}"
+        rows.append([_name(artifact.artifact), f"{artifact.bytes / 1e6:.1f}", *shares, difference, str(result.verdict)])
     columns = ["artifact", "MB", "accuracy %", "95 % interval", "drop, points", "same class %", "largest difference"]
     return markdown_table([*columns, "verdict"], rows)
 
@@ -96,7 +97,7 @@ def shifted() -> str:
 def peers_shifted() -> str:
     """Other tools' files of the same models on new images, by `benchmarks.int8_shift`.
 
-    Without tf2onnx's conversion of the Keras model, which computes something else here (half of its answers).
+    Without tf2onnx's conversion of the Keras model, which computes something else here (half of its answers are right).
     """
     records = [_json(path) for path in sorted((RESULTS / "int8-shift-peers").glob("*.json"))]
     rows = [
@@ -195,22 +196,22 @@ def _cascade_demands() -> Any:
 
 
 def cascade_shift() -> str:
-    """What a cascade costs by what is demanded under each shift, by `benchmarks.cascade_shift`."""
+    """The cost of a cascade, by the agreement demanded under each shift, by `benchmarks.cascade_shift`."""
     rows = []
-    for own in _cascade_demands():
-        demand = own["shifted_agreement"]
+    for result in _cascade_demands():
+        demand = result["shifted_agreement"]
         named = "-" if demand is None else f"{percent(demand, 0)} %"
-        if own["threshold"] is None:
+        if result["threshold"] is None:
             rows.append([named, "none", *["-"] * 5])
             continue
-        for images_of in dict.fromkeys(cell["images_of"] for cell in own["cells"]):
-            cells = [cell for cell in own["cells"] if cell["images_of"] == images_of]
+        for images_of in dict.fromkeys(cell["images_of"] for cell in result["cells"]):
+            cells = [cell for cell in result["cells"] if cell["images_of"] == images_of]
             plain, *shifted = cells
             worst = max(shifted, key=lambda cell: int(cell["differing"]))
             rows.append(
                 [
                     named,
-                    f"{100 * own['threshold']:.5g}",
+                    f"{100 * result['threshold']:.5g}",
                     f"{images_of} ({plain['images']})",
                     percent(plain["escalated"] / plain["images"]),
                     percent(1 - plain["differing"] / plain["images"]),
@@ -223,7 +224,7 @@ def cascade_shift() -> str:
 
 
 def cascade_shift_needs() -> str:
-    """What a pair does under each shift of the test images, by `benchmarks.cascade_shift`."""
+    """How teacher and student do under each shift of the test images, by `benchmarks.cascade_shift`."""
     rows = []
     for cell in _cascade_demands()[0]["cells"]:
         if cell["images_of"] == "test":
@@ -296,8 +297,8 @@ def peers() -> str:
         shares = [percent(row["accuracy"]), percent(row["agreement"])]
         cells = [row["title"], runtime, f"{row['bytes'] / 1e6:.1f}", *shares]
         for threads in map(str, record["threads"]):
-            own = row["latency"][threads]
-            cells += [f"{own['p50_ms']:.1f}", f"{own['ratio_to_best_peer']:.2f}"]
+            latency = row["latency"][threads]
+            cells += [f"{latency['p50_ms']:.1f}", f"{latency['ratio_to_best_peer']:.2f}"]
         rows.append(cells)
     columns = ["file", "runtime", "MB", "accuracy %", "same class %"]
     for threads in record["threads"]:
@@ -324,7 +325,7 @@ def _cross_validated() -> CrossValidation:
 def folds() -> str:
     record = _cross_validated()
     metrics = record.metrics
-    rows = [[own.label, _with_bounds(own.precision), _with_bounds(own.recall)] for own in metrics.classes]
+    rows = [[label.label, _with_bounds(label.precision), _with_bounds(label.recall)] for label in metrics.classes]
     by_fold = ", ".join(percent(accuracy) for accuracy in record.fold_accuracy)
     table = markdown_table(["class", "precision", "recall"], rows)
     return (
@@ -351,12 +352,12 @@ def shortcuts() -> str:
 def heatmap() -> str:
     record = _json(RESULTS / "heatmap-160px.json")
     rows = []
-    for own in record["latency"]:
-        places = [place for place in record["places"] if place["artifact"] == own["artifact"]]
+    for row in record["latency"]:
+        places = [place for place in record["places"] if place["artifact"] == row["artifact"]]
         follows, patients = (sum(place[key] for place in places) for key in ("follows", "patients"))
         density = sum(place["density"] for place in places) / len(places)
-        name = own["artifact"].replace("none.", "float32.")
-        rows.append([f"`{name}`", f"{own['ratio']:.3f}", f"{follows} of {patients}", f"{density:.2f}"])
+        name = row["artifact"].replace("none.", "float32.")
+        rows.append([f"`{name}`", f"{row['ratio']:.3f}", f"{follows} of {patients}", f"{density:.2f}"])
     columns = ["artifact", "latency with the map / without", "follows the disease to the other lung"]
     return markdown_table([*columns, "density on the opacities, times chance"], rows)
 
@@ -369,13 +370,14 @@ def arm() -> str:
         for row in machine["rows"]:
             rows.setdefault(row["artifact"], []).append(row)
     lines = []
-    for name, own in rows.items():
-        largest = [max(row[part]["from_x86"] for row in own) for part in ("verify", "predict")]
-        same = min(row["verify"]["same_top_as_x86"] for row in own)
-        map_ = max(row["predict"]["heatmap_from_x86"] for row in own)
-        height = own[0]["predict"]["heatmap_largest"]
-        images = own[0]["verify"]["images"]
-        lines.append([f"`{name}`", f"{max(largest):.1g}", f"{same} of {images}", f"{map_:.2g} of {height:.1f}"])
+    for name, of_cpus in rows.items():
+        largest = [max(row[part]["from_x86"] for row in of_cpus) for part in ("verify", "predict")]
+        same = min(row["verify"]["same_top_as_x86"] for row in of_cpus)
+        heatmap_difference = max(row["predict"]["heatmap_from_x86"] for row in of_cpus)
+        height = of_cpus[0]["predict"]["heatmap_largest"]
+        images = of_cpus[0]["verify"]["images"]
+        differences = [f"{max(largest):.1g}", f"{same} of {images}", f"{heatmap_difference:.2g} of {height:.1f}"]
+        lines.append([f"`{name}`", *differences])
     columns = ["artifact", "largest difference of a probability", "same class", "largest difference of a heat map"]
     return f"{markdown_table(columns, lines)}\nOn {', '.join(cpus)}.\n"
 
@@ -409,10 +411,10 @@ def training_step() -> str:
 
 
 def web_speed() -> str:
-    """Of the model and the student, in a browser, by `benchmarks.web_speed`."""
+    """Latency of the model and the student in a browser, by `benchmarks.web_speed`."""
     records = [(path, read_record(path)) for path in (RESULTS / "web").glob("*.json")]
     rows = []
-    for path, record in sorted(records, key=lambda own: (own[1].image_size, own[0].name)):
+    for path, record in sorted(records, key=lambda item: (item[1].image_size, item[0].name)):
         by_threads = sorted(record.rows, key=lambda row: row.threads)
         times = [f"{value:.1f}" for row in by_threads for value in (row.p50_ms, row.p90_ms)]
         model = "student" if path.name.startswith("student-") else "Xception"
@@ -422,7 +424,7 @@ def web_speed() -> str:
 
 
 def web_answers() -> str:
-    """Of the page beside the package, on the same files and the same model, by `benchmarks.web_answers`."""
+    """The page's answers beside the package's, for the same files and the same model, by `benchmarks.web_answers`."""
     rows = []
     for path in sorted((RESULTS / "web" / "answers").glob("*.json")):
         record = _json(path)
@@ -460,12 +462,12 @@ def browser_decoders() -> str:
 
 
 def cuda_nodes() -> str:
-    """What ONNX Runtime's CUDA provider takes, by `benchmarks.cuda_nodes`."""
+    """Which nodes ONNX Runtime's CUDA provider computes, by `benchmarks.cuda_nodes`."""
     rows = []
     for row in _json(RESULTS / "cuda_nodes.json")["rows"]:
-        own, left = (row["nodes"].get(f"{name}ExecutionProvider", {}) for name in ("CUDA", "CPU"))
-        parts = ", ".join(f"{count} {operator}" for operator, count in left.items()) or "none"
-        rows.append([f"`{row['artifact']}`", str(own["Conv"]), str(sum(own.values())), parts])
+        on_cuda, on_cpu = (row["nodes"].get(f"{name}ExecutionProvider", {}) for name in ("CUDA", "CPU"))
+        parts = ", ".join(f"{count} {operator}" for operator, count in on_cpu.items()) or "none"
+        rows.append([f"`{row['artifact']}`", str(on_cuda["Conv"]), str(sum(on_cuda.values())), parts])
     return markdown_table(["file", "convolutions on CUDA", "nodes on CUDA", "nodes on the CPU"], rows)
 
 
@@ -480,7 +482,7 @@ def same_integers() -> str:
 
 @dataclass(frozen=True)
 class HeadlineFigures:
-    """Of the 128 px model, as they are printed: `speed` is Keras' time over that of the fastest artifact."""
+    """Formatted figures of the 128 px model; `speed` is Keras' time divided by the fastest artifact's."""
 
     images: int
     accuracy: str
@@ -497,15 +499,15 @@ def _int8_and_float() -> tuple[VerifiedArtifact, VerifiedArtifact]:
 
 
 def headline_figures() -> HeadlineFigures:
-    """For the picture of the way to a device."""
-    own, floating = _int8_and_float()
+    """The figures in the picture of the pipeline."""
+    int8, floating = _int8_and_float()
     fastest = read_record(SMALL / "bench.json").winner
     return HeadlineFigures(
         images=_audited().images,
         accuracy=percent(_trained().metrics.accuracy.value),
         float_mb=f"{floating.bytes / 1e6:.1f}",
-        int8_mb=f"{own.bytes / 1e6:.1f}",
-        drop=_drop(own).partition(" ")[0],
+        int8_mb=f"{int8.bytes / 1e6:.1f}",
+        drop=_drop(int8).partition(" ")[0],
         p50_ms=f"{fastest.p50_ms:.1f}",
         speed=f"{fastest.speed_up:.1f}",
     )
@@ -513,20 +515,20 @@ def headline_figures() -> HeadlineFigures:
 
 def headline() -> str:
     """The figures that the README shows."""
-    own, floating = _int8_and_float()
+    int8, floating = _int8_and_float()
     targets = {(target["title"], target["threads"]): target for target in _json(LARGE / "peers.json")["targets"]}
     nncf = targets["our fastest int8 / NNCF", 1]
     static = targets["our int8 ONNX / quantize_static", 1]
     fastest = read_record(SMALL / "bench.json").winner
     folds = _cross_validated().metrics
-    covid = next(own for own in folds.classes if own.label == "COVID-19")
+    covid = next(label for label in folds.classes if label.label == "COVID-19")
     rows = [
         [f"accuracy over five folds, {folds.images} images, 80 px", _with_bounds(folds.accuracy), _FOLDS],
         [f"COVID-19 found over five folds, of {covid.support}, 80 px", _with_bounds(covid.recall), _FOLDS],
         ["accuracy on one test part, 128 px", _with_bounds(_trained().metrics.accuracy), "`cxr-edge train`"],
-        ["int8 TFLite: drop in accuracy, points", _drop(own), "`cxr-edge verify`"],
+        ["int8 TFLite: drop in accuracy, points", _drop(int8), "`cxr-edge verify`"],
         ["int8 TFLite: 600 new images with the float model's class, per model", _on_new_images(), _INT8_SHIFT],
-        ["int8 TFLite: size", f"{own.bytes / 1e6:.1f} MB of {floating.bytes / 1e6:.1f}", "`cxr-edge export`"],
+        ["int8 TFLite: size", f"{int8.bytes / 1e6:.1f} MB of {floating.bytes / 1e6:.1f}", "`cxr-edge export`"],
         ["int8 TFLite: one image, 2 threads", _faster(fastest), "`cxr-edge bench`"],
         ["299 px, 1 thread: our fastest int8 / NNCF's", _ratio(nncf), "`python -m benchmarks.peers`"],
         ["299 px, 1 thread: our int8 ONNX / `quantize_static`'s", _ratio(static), "`python -m benchmarks.peers`"],
@@ -539,7 +541,7 @@ _INT8_SHIFT = "`python -m benchmarks.int8_shift`"
 
 
 def _on_new_images() -> str:
-    """Of the database's later release, of which nothing was seen."""
+    """Agreement with the float model on the database's later release, which was not used in training."""
     shares = []
     for path in sorted((RESULTS / "int8-shift").glob("*.json")):
         for row in _json(path)["rows"]:

@@ -18,7 +18,7 @@ _LEFT_OUT = "tf2onnx.from_keras QAT"
 
 @dataclass(frozen=True)
 class _Measured:
-    """The points of all records, of each file the latest, on the same images and machine."""
+    """The latest point of each file in all records, on the same images and machine."""
 
     images_of: str
     images: int
@@ -27,7 +27,7 @@ class _Measured:
 
 
 def _measured() -> _Measured:
-    """Raises ValueError if records are of different images or machines: their points are not to be compared."""
+    """Raises ValueError if records are of different images or machines: their points cannot be compared."""
     folder = RESULTS / "tradeoff"
     records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
     latest = {

@@ -12,7 +12,7 @@ const page = join(web, "cxr_edge_web", "page");
 const modules = join(web, "node_modules");
 const resolve = createRequire(import.meta.url).resolve;
 
-/** Nothing from anywhere else; `wasm-unsafe-eval` compiles WebAssembly, and allows no eval of scripts. */
+/** Nothing from other origins; `wasm-unsafe-eval` allows compiling WebAssembly, but no `eval` of scripts. */
 const POLICY = [
   "default-src 'none'",
   "script-src 'self' 'wasm-unsafe-eval'",
@@ -24,7 +24,7 @@ const POLICY = [
   "form-action 'none'",
 ].join("; ");
 
-/** Of ONNX Runtime Web: for WebAssembly alone, and for WebGPU, which is twice as large. */
+/** Files of ONNX Runtime Web: for WebAssembly alone, and for WebGPU, which are twice as large. */
 const ORT = [
   "ort.wasm.min.mjs",
   "ort-wasm-simd-threaded.mjs",
@@ -61,21 +61,21 @@ await copyFile(resolve("@cornerstonejs/codec-libjpeg-turbo-8bit/decodewasm"), jo
 await writeFile(join(page, "licenses.txt"), await licenses());
 await writeFile(join(web, "cxr_edge_web", "files.json"), `${JSON.stringify(await listed(), null, 1)}\n`);
 
-/** Of the packages whose code is in the page. */
+/** The licenses of the packages whose code is in the page. */
 async function licenses() {
   const { dependencies } = JSON.parse(await readFile(join(web, "package.json"), "utf8"));
   const parts = ["This software is based in part on the work of the Independent JPEG Group.\n"];
   for (const name of [...Object.keys(dependencies), "iobuffer", "onnxruntime-common"].sort()) {
     const folder = join(modules, name);
     const { version, license } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
-    const file = (await readdir(folder)).find((own) => /^licen[cs]e/i.test(own));
+    const file = (await readdir(folder)).find((candidate) => /^licen[cs]e/i.test(candidate));
     const text = file ? await readFile(join(folder, file), "utf8") : `License: ${license}\n`;
     parts.push(`${name} ${version}\n${"-".repeat(name.length + version.length + 1)}\n${text.trim()}\n`);
   }
   return parts.join("\n");
 }
 
-/** Each file of the page with its size and its SHA-256, by which cxr-edge web knows that it is whole. */
+/** Each file of the page with its size and its SHA-256, which `cxr-edge web` checks. */
 async function listed() {
   const names = (await readdir(page, { recursive: true })).sort();
   const files = [];

@@ -73,9 +73,9 @@ def _show_defect(error: Exception) -> None:
 
 
 def main() -> None:
-    """Entry point: errors of our own become one clear line and their exit status, never a traceback."""
+    """Entry point: every error becomes one clear line and an exit status; only --debug shows a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        # A terminal or locale that lacks a table's lines or a label's letters shows question marks instead.
+        # Characters that the terminal's encoding lacks, such as the lines of a table, become question marks.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:

@@ -94,7 +94,7 @@ def command(
     markdown: _Markdown = None,
     csv: _Csv = None,
 ) -> None:
-    """Measure every artifact on every runtime: latency, throughput, start-up, memory, and from file to answer."""
+    """Measure every artifact on every runtime: latency, throughput, start-up, memory, and time from file to answer."""
     from cxr_edge.benchmarking.bench import bench
     from cxr_edge.benchmarking.compare import compare as compare_records
     from cxr_edge.benchmarking.compare import require_no_regression
@@ -138,10 +138,10 @@ def _write(
 
     content = to_json(record)
     if selection.folder is not None:
-        own = Run(selection.folder.resolve().parent)
+        run = Run(selection.folder.resolve().parent)
         # A quick record must not replace a thorough one.
-        if own.config_file.is_file() and not (record.quick and own.bench_file.is_file()):
-            write_json(own.bench_file, content)
+        if run.config_file.is_file() and not (record.quick and run.bench_file.is_file()):
+            write_json(run.bench_file, content)
     if json is not None:
         write_json(json, content)
     if markdown is not None:

@@ -6,7 +6,7 @@ from cxr_edge.cli.options import BundleOption, RunOption
 
 
 def command(bundle: BundleOption = None, run: RunOption = None) -> None:
-    """Update the model card of a bundle with what was benched, audited and evaluated since its export.
+    """Update the model card of a bundle with the benchmarks, audits and evaluations made since its export.
 
     The records are bench.json, audit.json and evaluate*.json in the run's folder.
     """
@@ -16,7 +16,7 @@ def command(bundle: BundleOption = None, run: RunOption = None) -> None:
     from cxr_edge.runtimes.selection import find_bundle, run_of
 
     folder = find_bundle(bundle, run)
-    # Elsewhere, the card that was exported says more than can be said there.
+    # Outside its run's folder, a bundle lacks the run's records: an update would remove them from its card.
     run_of(folder)
     card = update_card(folder)
     for note in card.notes:

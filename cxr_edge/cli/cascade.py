@@ -59,8 +59,8 @@ def command(
     """Join two models in one bundle: the small one answers, and where it is unsure, the full one does.
 
     The threshold is fitted on the validation images alone, as they are and under shifts, to the demanded agreement with
-    the full model and to the sensitivity that its decision rule promises. Exit status 3 if there is none, or if the
-    whole fails its parity gate.
+    the full model and to the sensitivity that its decision rule promises. Exit status 3 if no threshold achieves both,
+    or if the cascade fails its parity gate.
     """
     from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
     from cxr_edge.artifacts.metadata import NOTICE

@@ -52,7 +52,7 @@ def command_named(name: str) -> Any:
 
 
 def _help_of(function: Any) -> str:
-    """Its docstring, a line per paragraph: in all but the first, typer would keep the source's line breaks."""
+    """The docstring with one line per paragraph: typer would keep the line breaks of all paragraphs but the first."""
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
@@ -62,7 +62,7 @@ def _module(name: str) -> ModuleType:
 
 
 class _ListedCommand(TyperCommand):
-    """A command without its options, which are read once it is used: those of all take longer than to show a list."""
+    """A command whose options are only built when it is used: building those of all commands would delay the list."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         return command_named(str(self.name)).make_context(info_name, args, parent, **extra)

@@ -46,10 +46,10 @@ def options_of_run(context: typer.Context, folder: Path | None) -> Path | None:
 
     config = run_named(folder).config()
     if config.student is not None:
-        raise OptionError(f"{folder}: is a student, which train does not make; cxr-edge shrink makes another")
+        raise OptionError(f"{folder}: is a student, which train cannot make; use cxr-edge shrink to make another")
     options = to_json(config.options)
     if options.get("data") is not None:
-        # The number of phantoms in a run that uses none.
+        # Recorded even for a run that uses no phantoms.
         del options["phantoms"]
     values = {name: value for name, value in options.items() if value not in (None, [])}
     # A file's values take precedence, in whichever order the two are typed.
@@ -58,7 +58,7 @@ def options_of_run(context: typer.Context, folder: Path | None) -> Path | None:
 
 
 def _names(context: typer.Context) -> dict[str, str]:
-    """The command's options that a file may set: parameters by their names on the command line, without the dashes."""
-    once = {"help", "config", "like", "resume"}
-    names = {max(own.opts, key=len).lstrip("-"): str(own.name) for own in context.command.params}
-    return {name: parameter for name, parameter in names.items() if name not in once}
+    """The parameters that a file may set, by option name without the dashes."""
+    excluded = {"help", "config", "like", "resume"}
+    names = {max(parameter.opts, key=len).lstrip("-"): str(parameter.name) for parameter in context.command.params}
+    return {option: parameter for option, parameter in names.items() if option not in excluded}

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from cxr_edge.runs import Run
     from cxr_edge.runs.network import Network
 
-#: As much as a few minutes on two cores have room for, and enough for a model that tells the classes apart.
+#: Enough for a model that tells the classes apart, within a few minutes on two cores.
 _TRAINING = {"phantoms": 140, "epochs": 9}
-#: Middle blocks of Xception that the demo's network does without, and the share of its channels that is left: training,
-#: calibration and every verification take as long as its multiply-accumulates.
+#: Middle blocks of Xception that the demo's network leaves out, and the share of the channels that it keeps: the time
+#: for training, calibration and verification is proportional to its multiply-accumulates.
 _LEFT_OUT, _WIDTH = range(7, 13), 0.75
 _QAT_STEPS = 16
 
@@ -61,7 +61,7 @@ def _demo(run: Run) -> None:
     try:
         export_and_show(trained, ExportOptions(recipe, qat_steps=_QAT_STEPS))
     except GateError as error:
-        # The rest is shown all the same: so few phantoms can fail a gate by chance.
+        # Continue all the same: with so few phantoms, a gate can fail by chance.
         failure = error
     options = BenchOptions(
         queries=25, seconds=0.25, starts=1, throughput_seconds=0.0, file_rounds=1, folder_seconds=1.0

@@ -14,8 +14,8 @@ _By = Annotated[
     list[str] | None,
     typer.Option(
         "--by",
-        help="Also per group of images: a column of the table that lists them, such as source, or a DICOM tag, such as "
-        "PatientSex; sex, age (in bands) and view for short. Repeatable.",
+        help="Also show figures per group of images: by a column of the table that lists them, such as source, or by a "
+        "DICOM tag, such as PatientSex; or by sex, age (in bands) or view for short. Repeatable.",
         metavar="COLUMN",
     ),
 ]

@@ -29,7 +29,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge export --quantize all", "float32, fp16, int8 and int8-ptq"),
         ("cxr-edge export --recipe raspberry-pi-5", "for one kind of device"),
         ("cxr-edge export --explain-int8", "how much each layer loses in int8"),
-        ("cxr-edge export --max-drop 0.5", "as few layers in float as that takes"),
+        ("cxr-edge export --max-drop 0.5", "with layers in float if needed"),
         ("cxr-edge export --run runs/folds", "each fold, and their pooled parity"),
     ),
     "cascade": (
@@ -70,7 +70,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "bundle": (("cxr-edge bundle --only int8.tflite --output small", "one artifact, for a device"),),
     "release": (("cxr-edge release bundle --key key.pem --name ward-3 --version 4", "sign it"),),
     "pack": (("cxr-edge pack bundle", "to bundle.zip, for a device"),),
-    "install": (("cxr-edge install bundle.zip --into models", "if it computes what was validated"),),
+    "install": (("cxr-edge install bundle.zip --into models", "after checking its outputs"),),
     "rollback": (("cxr-edge rollback models", "return to the previous bundle"),),
     "web": (
         ("cxr-edge web --serve", "the latest bundle, in a browser"),

@@ -73,7 +73,7 @@ class RecipeOptions:
 
 @dataclass(frozen=True)
 class AccuracyOptions:
-    """What int8 may lose before layers are left in float for it."""
+    """The maximum loss of int8; layers are left in float to meet it."""
 
     max_drop: Annotated[
         float | None,
@@ -89,7 +89,7 @@ class AccuracyOptions:
         float | None,
         typer.Option(
             "--max-disagreement",
-            help="The same for the share of images with another class than the Keras model's, in points.",
+            help="The same for the share of images whose class is not the Keras model's, in points.",
             metavar="POINTS",
             rich_help_panel=ACCURACY,
         ),
@@ -126,7 +126,7 @@ class DecisionRuleOptions:
         typer.Option(
             "--sensitive-class",
             help="Class that must not be missed.",
-            show_default="COVID-19, where it is a class",
+            show_default="COVID-19, if it is a class",
             metavar="LABEL",
             rich_help_panel=DECISION,
         ),
@@ -144,7 +144,7 @@ class DecisionRuleOptions:
         typer.Option(
             "--folds",
             help="Fit the decision rule on the cross-validation in this folder, written by train --folds.",
-            show_default="a fold's own, else the validation split",
+            show_default="a fold's cross-validation, else the validation split",
             metavar="DIR",
             rich_help_panel=DECISION,
         ),
@@ -178,7 +178,7 @@ def command(
 ) -> None:
     """Write TFLite and ONNX artifacts of a run to its bundle, and verify them against the Keras model.
 
-    With --run on the folder of a cross-validation, each fold is exported, unless it has been, and the artifacts of all
+    If --run is the folder of a cross-validation, each fold is exported unless it already was, and the artifacts of all
     folds are judged together.
     """
     from cxr_edge.errors import OptionError
@@ -188,14 +188,14 @@ def command(
     demand = AccuracyDemand(**asdict(accuracy))
     if explain_int8 and demand.is_stated:
         raise OptionError("--explain-int8 writes no artifact; leave out --max-drop and --max-disagreement")
-    others = gate.demanded() or fine_tuning != FineTuningOptions() or decision_rule != DecisionRuleOptions()
-    if explain_int8 and others:
+    affects_artifacts = gate.demanded() or fine_tuning != FineTuningOptions() or decision_rule != DecisionRuleOptions()
+    if explain_int8 and affects_artifacts:
         raise OptionError(
             "--explain-int8 writes no artifact; leave out the options of the fine-tuning, the decision rule and "
             "the gate"
         )
     if data is not None and not explain_int8:
-        raise OptionError("--data needs --explain-int8: an export is of the run's own data")
+        raise OptionError("--data needs --explain-int8: an export uses the run's data")
     recipe = recipe_of_options(**asdict(artifacts), gate=gate.demanded())
     # TensorFlow takes seconds to import, so only after the options are checked.
     from cxr_edge.console import interruptible

@@ -1,4 +1,4 @@
-"""What `cxr-edge` without a command shows: the steps from images to a device, and how far the latest run is."""
+"""The output of `cxr-edge` without a command: the steps from images to a device, and the state of the latest run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cxr_edge.errors import RunError
 from cxr_edge.reporting.terminal.tables import show
 from cxr_edge.runs import RUNS, Run, latest_run
 
-WAY = (
+STEPS = (
     ("cxr-edge train --data DIR", "a folder of chest X-rays, one folder per class, to a model"),
     ("cxr-edge export", "the model to int8 TFLite and ONNX, verified"),
     ("cxr-edge verify", "every artifact against the model, with intervals"),
@@ -20,7 +20,7 @@ WAY = (
 def show_front_page() -> None:
     """Show the steps, the latest run under `runs/`, and where to read more."""
     lines = [f"cxr-edge {__version__}: chest X-ray classifiers, from a folder of images to a small device", ""]
-    lines += [f"  {typed:<27}{purpose}" for typed, purpose in WAY]
+    lines += [f"  {typed:<27}{purpose}" for typed, purpose in STEPS]
     lines += ["", *_latest_run(), ""]
     lines += ["cxr-edge --help lists all commands, cxr-edge COMMAND --help their options, with examples", NOTICE]
     for line in lines:
@@ -30,14 +30,14 @@ def show_front_page() -> None:
 def _latest_run() -> list[str]:
     try:
         run = latest_run()
-        return [f"latest run: {run.folder} ({_of(run)})", f"next: {next_command(run)}"]
+        return [f"latest run: {run.folder} ({_state(run)})", f"next: {next_command(run)}"]
     except RunError as error:
         if any(RUNS.glob("*/run.json")):
             return [f"latest run: {error}"]
         return ["no run in this folder yet; cxr-edge demo runs the whole pipeline on synthetic images, in minutes"]
 
 
-def _of(run: Run) -> str:
+def _state(run: Run) -> str:
     config = run.config()
     images = f"{sum(config.images.values())} {'phantoms' if config.phantoms else 'images'}"
     if not run.model_file.is_file():
@@ -47,7 +47,7 @@ def _of(run: Run) -> str:
 
 
 def next_command(run: Run) -> str:
-    """What comes next for a run."""
+    """The command to use next on a run."""
     if not run.model_file.is_file():
         return f"cxr-edge train --run {run.folder} --resume"
     if not (run.latest_bundle() / "manifest.json").is_file():

@@ -35,7 +35,7 @@ def command(
     """
     from cxr_edge.reporting.terminal.parity import show_replay
     from cxr_edge.reporting.terminal.tables import show
-    from cxr_edge.reporting.terminal.updates import show_in_force
+    from cxr_edge.reporting.terminal.updates import show_active
     from cxr_edge.updates.install import install
 
     installed = install(archive, into, require_signature, allow_downgrade, max_p90)
@@ -45,4 +45,4 @@ def command(
         show_replay(installed.proof.replayed)
         if installed.proof.p90_ms is not None:
             show(f"p90 of one inference: {installed.proof.p90_ms:.1f} ms")
-    show_in_force(installed, into)
+    show_active(installed, into)

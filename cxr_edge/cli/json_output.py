@@ -27,7 +27,7 @@ def _standard_output() -> Iterator[Path]:
     result, stdout = folder / "result.json", sys.stdout
     stdout.flush()
     kept = os.dup(1)
-    # Python's own stream, and the one used by native libraries and other processes.
+    # Both the file descriptor, which native libraries and child processes use, and Python's stream.
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     try:

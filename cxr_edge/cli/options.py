@@ -95,7 +95,7 @@ ThreadsOption = Annotated[
 
 
 def _demand_signature(key: Path | None) -> Path | None:
-    """Set the environment variable, which applies to loading artifacts here and in processes that a command starts."""
+    """Set the environment variable, so that processes started by a command also require the signature."""
     from cxr_edge.artifacts.required_key import REQUIRED_KEY, required_key
 
     if key is not None:

@@ -1,4 +1,4 @@
-"""What `export` and `verify` show, write and demand of a cross-validation's artifacts."""
+"""Show, write and judge the artifacts of a cross-validation, for `export` and `verify`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def report_pooled_parity(pooled: PooledParity, json: Path | None) -> None:
-    """Show it, and write it to a file if one is named. Raises GateError if an artifact failed its gate."""
+    """Show the parity, and write it to `json` if stated. Raises GateError if an artifact failed its gate."""
     from cxr_edge.artifacts.metadata import NOTICE
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json

@@ -27,6 +27,6 @@ def command(
     from cxr_edge.updates.release import release
 
     released = release(bundle, key, name, version)
-    for own in released.files:
-        show(f"{own.sha256}  {own.file}{f'  parity {own.verdict}' if own.verdict else ''}")
+    for signed in released.files:
+        show(f"{signed.sha256}  {signed.file}{f'  parity {signed.verdict}' if signed.verdict else ''}")
     show(f"{bundle / SIGNATURE}: {released}, {len(released.files)} files signed")

@@ -82,7 +82,7 @@ def write_report(bundle: Path, output: Path | None = None, with_images: bool = F
         try:
             record = read_record(scored.run.bench_file)
         except DataError as error:
-            # From an earlier version: the page then has no latencies, and this says why.
+            # Written by an earlier version: show why the page has no latencies.
             show(str(error))
     write_text(path, render(scored, rows, advise(rows), record, with_images))
     show(f"report: {path}")

@@ -15,7 +15,7 @@ def command(
     require_signature: SignatureOption = None,
 ) -> None:
     """Return to the previously active bundle."""
-    from cxr_edge.reporting.terminal.updates import show_in_force
+    from cxr_edge.reporting.terminal.updates import show_active
     from cxr_edge.updates.install import rollback
 
-    show_in_force(rollback(folder, require_signature), folder)
+    show_active(rollback(folder, require_signature), folder)

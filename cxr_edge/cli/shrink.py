@@ -31,9 +31,9 @@ def command(
     run: NewRunOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Make a smaller model of a trained run: fewer blocks and channels, trained to answer as that run does.
+    """Make a smaller model from a trained run: fewer blocks and channels, trained to answer as that run does.
 
-    The student is a run of its own, on the same split. An interrupted one is resumed by train --resume.
+    The student is a separate run on the same split. If interrupted, resume it with train --resume.
     """
     from cxr_edge.cli.train import how_to_resume
     from cxr_edge.console import interruptible
@@ -54,5 +54,5 @@ def command(
         result = shrink(source, student, complete, TrainingDisplay(draw_run_plots))
     show(f"next: cxr-edge export --run {student.folder}")
     if json is not None:
-        made = result.run.config().student
-        write_json(json, to_json(StudentMetrics(metrics=result.metrics, latency=made.latency if made else None)))
+        record = result.run.config().student
+        write_json(json, to_json(StudentMetrics(metrics=result.metrics, latency=record.latency if record else None)))

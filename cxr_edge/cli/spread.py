@@ -1,6 +1,6 @@
 """A command whose options are the fields of dataclasses.
 
-The fields are read by `spread_out`, when the command is used: that takes longer than to import all commands.
+`spread_out` reads the fields only when the command is used, because that takes longer than importing all commands.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ class _Spread(NamedTuple):
     """The options that replace a parameter of a command, and what builds the parameter from their values."""
 
     options: list[inspect.Parameter]
-    gathered: Callable[..., Any]
+    build: Callable[..., Any]
 
 
 _Command = Callable[..., None]
-#: Attribute of a command: what builds it with its options.
+#: Attribute of a command: the function that builds it with its options.
 _BUILD = "build"
 
 
 def spread_out(command: _Command) -> _Command:
-    """A command as typer takes it: with fields in place of parameters, where it says so."""
+    """A command for typer, with the parameters named by `spread` or `spread_declared` replaced by fields."""
     build: Callable[[], _Command] | None = vars(command).get(_BUILD)
     return command if build is None else build()
 
@@ -55,7 +55,7 @@ def spread(*parameters: str) -> Callable[[_Command], _Command]:
 
 
 def spread_declared(parameter: str, kind: Callable[[], type[Any]]) -> Callable[[_Command], _Command]:
-    """Replace a command's parameter, a mapping of values by name, by the fields of a dataclass, which `kind` returns.
+    """Replace a command's parameter, a mapping of values by name, by the fields of the dataclass that `kind` returns.
 
     Each field is annotated with an `Option`. An option that is not stated is None, False or empty in the mapping.
     """
@@ -63,13 +63,13 @@ def spread_declared(parameter: str, kind: Callable[[], type[Any]]) -> Callable[[
 
 
 def _declared_options(kind: type[Any]) -> _Spread:
-    # Needed by `train` and `shrink` alone.
+    # Only `train` and `shrink` need this import.
     from cxr_edge.option import declared, flag_of
 
     options, declarations = [], declared(kind)
     for field in fields(kind):
-        own, option = declarations[field.name]
-        value: Any = bool if own is bool else _optional(own)
+        annotation, option = declarations[field.name]
+        value: Any = bool if annotation is bool else _optional(annotation)
         shown = typer.Option(
             flag_of(field.name),
             help=option.help,
@@ -77,12 +77,12 @@ def _declared_options(kind: type[Any]) -> _Spread:
             show_default=option.default_in_words(field) or False,
             rich_help_panel=str(option.panel),
         )
-        options.append(_option(field.name, Annotated[value, shown], False if own is bool else None))
+        options.append(_option(field.name, Annotated[value, shown], False if annotation is bool else None))
 
-    def gathered(**values: Any) -> Mapping[str, Any]:
+    def mapping(**values: Any) -> Mapping[str, Any]:
         return values
 
-    return _Spread(options, gathered)
+    return _Spread(options, mapping)
 
 
 def _optional(kind: Any) -> Any:
@@ -97,19 +97,15 @@ def _replaced(command: _Command, spreads: Mapping[str, _Spread]) -> _Command:
 
     @wraps(command)
     def spread_command(**values: Any) -> None:
-        for name, own in spreads.items():
-            values[name] = own.gathered(**{option.name: values.pop(option.name) for option in own.options})
+        for name, replacement in spreads.items():
+            values[name] = replacement.build(**{option.name: values.pop(option.name) for option in replacement.options})
         command(**values)
 
-    options = [
-        option
-        for own in signature.parameters.values()
-        for option in (
-            spreads[own.name].options if own.name in spreads else [_option(own.name, hints[own.name], own.default)]
-        )
-    ]
+    options: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        options += spreads[name].options if name in spreads else [_option(name, hints[name], parameter.default)]
     spread_command.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
-    spread_command.__annotations__ = {own.name: own.annotation for own in options}
+    spread_command.__annotations__ = {option.name: option.annotation for option in options}
     del spread_command.__wrapped__
     return spread_command
 

@@ -69,7 +69,7 @@ def _trained(folder: Path, stated: Mapping[str, Any], resuming: bool) -> RunMetr
 
 
 def how_to_resume(folder: Path) -> str:
-    """What an interrupted training says: the way to resume it, or what is left."""
+    """The message of an interrupted training: how to resume it, or why there is nothing to resume."""
     from cxr_edge.runs import Run
 
     if Run(folder).model_file.is_file():

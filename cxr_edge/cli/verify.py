@@ -81,7 +81,7 @@ def command(
 ) -> None:
     """Compare each artifact with the Keras model, on all parts of the split and under shifts, or with recorded outputs.
 
-    On a device without TensorFlow, replay the recorded reference outputs. With --run on the folder of a
+    On a device without TensorFlow, replay the recorded reference outputs. If --run is the folder of a
     cross-validation, the artifacts of all folds are judged together, each on its own test part. Exit status 3 if an
     artifact fails.
     """
@@ -93,8 +93,8 @@ def command(
     if (cross_validation := cross_validation_named(run)) is not None:
         if artifacts or bundle or data or replay or runtimes or threads or train_images:
             raise OptionError(
-                f"{cross_validation} holds folds: only the gate's demands, --shift-images and --json go with it; for "
-                f"the rest, name one, such as --run {cross_validation / 'fold-1'}"
+                f"{cross_validation} holds folds, for which only the gate's options, --shift-images and --json apply; "
+                f"to use others, name a single fold, such as --run {cross_validation / 'fold-1'}"
             )
         _folds(cross_validation, gate.demanded(), shift_images or SHIFT_IMAGES, json)
         return

@@ -1,4 +1,4 @@
-"""Records of accuracy control: what int8 may lose, what it loses, and the layers that stay in float for it."""
+"""Records of accuracy control: the loss that int8 is allowed, its actual loss, and the layers kept in float."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cxr_edge.records import FIGURE
 
 @dataclass(frozen=True)
 class AccuracyDemand:
-    """The most that int8 may lose on validation images, in points; None for what is not demanded.
+    """The maximum loss of int8 on validation images, in percentage points; None for a limit that is not stated.
 
-    `max_drop` is of the accuracy, `max_disagreement` of the images, those with another class than the Keras model's.
+    `max_drop` limits the drop in accuracy, `max_disagreement` the share of images whose class is not the Keras model's.
 
     Raises:
         OptionError: out of range.
@@ -26,7 +26,7 @@ class AccuracyDemand:
     def __post_init__(self) -> None:
         for option, points in (("--max-drop", self.max_drop), ("--max-disagreement", self.max_disagreement)):
             if points is not None and not 0 <= points < 100:
-                raise OptionError(f"{option} {points}: points from 0 to below 100 are needed")
+                raise OptionError(f"{option} {points}: must be at least 0 and less than 100 points")
 
     @property
     def is_stated(self) -> bool:
@@ -40,10 +40,10 @@ class AccuracyDemand:
 
 @dataclass(frozen=True)
 class Loss:
-    """What int8 loses against the Keras model on some images, in points.
+    """The loss of int8 relative to the Keras model on a set of images, in percentage points.
 
-    `drop` is of the accuracy, with its 95 % interval where no image counts twice; `disagreement` is the share of images
-    with another class.
+    `drop` is the drop in accuracy, with its 95 % interval if no image counts twice; `disagreement` is the share of
+    images with a different class.
     """
 
     images: int
@@ -53,7 +53,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses on the validation images as they are, and on those of the shift suite, all shifts together."""
+    """The losses on the unshifted validation images, and on those under all shifts of the suite together."""
 
     plain: Loss
     shifted: Loss
@@ -74,7 +74,7 @@ class Losses:
         return max(margins)
 
     def meet(self, demand: AccuracyDemand) -> bool:
-        """Whether the demand is met, by the figures themselves: a few hundred images cannot prove it."""
+        """Whether the figures meet the demand, regardless of their intervals: a few hundred images cannot prove it."""
         return self.excess(demand) <= SLACK
 
     def __str__(self) -> str:
@@ -86,7 +86,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class Release:
-    """A tensor that is no longer rounded to int8, and the layers that are left in float for it beside earlier ones.
+    """A tensor that is no longer rounded to int8, and the layers that it adds to those already left in float.
 
     `snr_db` is the signal-to-noise ratio of the logits with this tensor alone in int8.
     """
@@ -98,10 +98,10 @@ class Release:
 
 @dataclass(frozen=True)
 class AccuracyControl:
-    """What was demanded, and the fewest of the ranked releases that meet it, in their order.
+    """The demand, and the smallest number of ranked releases that meets it, in the order of the ranking.
 
-    `before` is int8 without any of them, simulated; `after` likewise with them, and in an artifact's metadata the file
-    itself. `ranked` is how many releases there were to choose from.
+    `before` are the losses of int8 without any of them, simulated, and `after` those with them: simulated too, but in
+    an artifact's metadata measured on the file itself. `ranked` is the number of releases in the ranking.
     """
 
     demand: AccuracyDemand
@@ -118,9 +118,9 @@ class AccuracyControl:
 
 @dataclass(frozen=True)
 class LatencyCost:
-    """A file with some more layers in float than the one before: its size and latency, interleaved with int8's.
+    """The size and latency of a file with more layers in float than the one before, measured interleaved with int8.
 
-    `ratio` is to the file with no layer in float, with its 95 % interval.
+    `ratio` is its latency relative to that of the file with no layer in float, with a 95 % interval.
     """
 
     layers: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Which of several integer artifacts of one bundle to use, and why, from how they hold under shift."""
+"""Recommend one of a bundle's integer artifacts, based on their results under shift."""
 
 from __future__ import annotations
 

@@ -20,11 +20,11 @@ from cxr_edge.records import JsonObject, from_json
 
 @dataclass(frozen=True)
 class CascadeFigures:
-    """What a cascade does on labelled images.
+    """Counts of labelled images.
 
-    Of the `images`, the full model answers `escalated`; `differing` get another class than it gives them. `right` and
-    `full_right` are classified correctly, and `missed` and `full_missed` of the sensitive class are neither called nor
-    referred, by the cascade and by the full model; None without a decision rule.
+    The full model answers `escalated` of them; `differing` get a class other than the full model's. The cascade
+    classifies `right` correctly, and neither calls nor refers `missed` images of the sensitive class; `full_right` and
+    `full_missed` are the same for the full model. The missed counts are None without a decision rule.
     """
 
     images: int
@@ -38,9 +38,10 @@ class CascadeFigures:
 
 @dataclass(frozen=True)
 class ShiftedFit:
-    """What one shift demands of the threshold, and what the cascade does under it, on shifted validation images.
+    """The threshold that one shift requires, and the cascade's figures on validation images under that shift.
 
-    `threshold` is the lowest that keeps the promise of the share `differing` under this shift.
+    `threshold` is the lowest that keeps the promise about the share `differing` under this shift; the figures are those
+    of the cascade's final threshold.
     """
 
     shift: str
@@ -51,11 +52,12 @@ class ShiftedFit:
 
 @dataclass(frozen=True)
 class CascadeFit:
-    """A threshold, and its promises: the share `differing` from the full model, and the share `missed` of the sensitive
-    class by the full model's decision rule, None without one. `validation` and `test` are parts of the split; only the
-    first was used to fit, as it is and under each of the `shifts`.
+    """A threshold and its promises.
 
-    Fits of earlier versions have no `shifts`, and no `unshifted_threshold`, the lowest that images as they are need.
+    `differing` bounds the share of images with a class other than the full model's, `missed` the share of the sensitive
+    class that is missed under the full model's decision rule; it is None without one. Only the validation part was used
+    to fit, unshifted and under each of the `shifts`. `unshifted_threshold` is the lowest that the unshifted images
+    require. Fits of earlier versions have neither `shifts` nor `unshifted_threshold`.
     """
 
     threshold: float
@@ -72,7 +74,7 @@ class CascadeFit:
         same = rounded_down(1 - self.differing.at_most)
         parts = [f"at least {same} % get the full model's class ({self.differing.kind})"]
         if self.shifts:
-            weakest = max((own.differing for own in self.shifts), key=lambda promise: promise.at_most)
+            weakest = max((fit.differing for fit in self.shifts), key=lambda promise: promise.at_most)
             parts.append(f"at least {rounded_down(1 - weakest.at_most)} % under each shift ({weakest.kind})")
         if self.missed is not None:
             caught = rounded_down(1 - self.missed.at_most)
@@ -87,29 +89,29 @@ class CascadeFit:
         """Demands that this many images cannot support, and a shift that makes the cascade slow."""
         demands = [("an agreement", "", self.differing), ("a sensitivity", " of the sensitive class", self.missed)]
         # All shifts have the same images.
-        demands += [("an agreement", " under each shift", own.differing) for own in self.shifts[:1]]
+        demands += [("an agreement", " under each shift", fit.differing) for fit in self.shifts[:1]]
         return (
             *(
                 too_few_images(what, f"validation images{which}", promise)
                 for what, which, promise in demands
                 if promise is not None and promise.kind is PromiseKind.BEST_AVAILABLE
             ),
-            *self._price(),
+            *self._slowness(),
         )
 
-    def _price(self) -> tuple[str, ...]:
+    def _slowness(self) -> tuple[str, ...]:
         escalated = self.validation.escalated / self.validation.images
         if self.unshifted_threshold is None or self.threshold == self.unshifted_threshold or escalated <= COSTLY:
             return ()
-        worst = max(self.shifts, key=lambda own: own.threshold)
+        worst = max(self.shifts, key=lambda fit: fit.threshold)
         return (
-            f"{100 * escalated:.0f} % of the validation images go on to the full model, because the small one is sure "
-            f'of other answers under "{worst.shift}" (without shifts, the threshold would be '
-            f"{shown(self.unshifted_threshold)} %); a small model that was distilled on such images costs less",
+            f"{100 * escalated:.0f} % of the validation images go on to the full model, because the small one is "
+            f'confident in different answers under "{worst.shift}" (without shifts, the threshold would be '
+            f"{shown(self.unshifted_threshold)} %); a small model that was distilled on such images is faster",
         )
 
 
-#: The share of unshifted images that go on to the full model above which a cascade is called slow.
+#: If more than this share of the unshifted images go on to the full model, a warning says so.
 COSTLY = 0.25
 
 
@@ -138,7 +140,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class CascadeDemands:
-    """Lower bounds of the share of images with the full model's class: of images as they are, and under each shift."""
+    """Minimum shares of images that get the full model's class: of unshifted images, and of images under each shift."""
 
     agreement: float
     shifted_agreement: float
@@ -152,20 +154,20 @@ def fit_cascade(
     rule: OperatingRecord | None,
     demands: CascadeDemands,
 ) -> CascadeFit:
-    """The lowest threshold that keeps its promises on the validation images, as they are and under each shift.
+    """The lowest threshold that keeps its promises on the validation images, unshifted and under each shift.
 
-    It lies above the small model's confidence in all its answers with another class than the full model's, except as
-    many as may differ: an order statistic, so the bound is exact. It is raised until the sensitive class is missed no
-    more often than the decision rule's promise allows, where every miss of the full model counts, answered or not.
-    Each shift has an order statistic of its own, and the highest threshold counts: a higher one never breaks a promise.
+    It is an order statistic, so the bound is exact: of the small model's answers that differ from the full model's, at
+    most the allowed number reach it. It is then raised until the sensitive class is missed no more often than the
+    decision rule's promise allows; every miss of the full model counts, even on images that the small model answers.
+    Each shift has its own order statistic, and the highest threshold is used: raising it never breaks a promise.
 
     Args:
-        validation: artifacts' own answers to images that neither model was trained on.
-        shifted: likewise under shifts, by the shift's name.
-        test: others, for figures only.
+        validation: the artifacts' answers to images that neither model was trained on.
+        shifted: the same under shifts, by the shift's name.
+        test: the artifacts' answers to the test images, for figures only.
         labels: K names.
-        rule: the full model's decision rule with its demanded sensitivity; None for none.
-        demands: what is to be promised.
+        rule: the full model's decision rule with its demanded sensitivity; None without one.
+        demands: the agreements to promise.
 
     Raises:
         GateError: the small model would answer none of the images.
@@ -179,16 +181,16 @@ def fit_cascade(
         by_full = _missed(validation.full, validation.targets, labels, point)
         confidence = validation.confidence[lost & ~by_full]
         unshifted = max(unshifted, _above(confidence, missed.allowed - int(by_full.sum())))
-    alone = {shift: _agreeing(answers, demands.shifted_agreement) for shift, answers in shifted.items()}
-    threshold = max(unshifted, *(needed for needed, _ in alone.values()), LEAST_CALLED)
+    by_shift = {shift: _agreeing(answers, demands.shifted_agreement) for shift, answers in shifted.items()}
+    threshold = max(unshifted, *(needed for needed, _ in by_shift.values()), LEAST_CALLED)
     if not (validation.confidence >= threshold).any():
-        raise GateError(_nothing_answered(len(validation.targets), unshifted, alone))
+        raise GateError(_nothing_answered(len(validation.targets), unshifted, by_shift))
     fits = tuple(
-        ShiftedFit(shift, *alone[shift], _figures(answers, threshold, labels, point))
+        ShiftedFit(shift, *by_shift[shift], _figures(answers, threshold, labels, point))
         for shift, answers in shifted.items()
     )
-    own, other = (_figures(answers, threshold, labels, point) for answers in (validation, test))
-    return CascadeFit(threshold, differing, missed, own, other, unshifted, fits)
+    on_validation, on_test = (_figures(answers, threshold, labels, point) for answers in (validation, test))
+    return CascadeFit(threshold, differing, missed, on_validation, on_test, unshifted, fits)
 
 
 def _agreeing(answers: Answers, agreement: float) -> tuple[float, Promise]:
@@ -198,9 +200,9 @@ def _agreeing(answers: Answers, agreement: float) -> tuple[float, Promise]:
     return max(LEAST_CALLED, _above(answers.confidence[differs], differing.allowed)), differing
 
 
-def _nothing_answered(images: int, unshifted: float, alone: Mapping[str, tuple[float, Promise]]) -> str:
-    worst = max(alone, key=lambda shift: alone[shift][0], default=None)
-    if worst is None or unshifted >= alone[worst][0]:
+def _nothing_answered(images: int, unshifted: float, by_shift: Mapping[str, tuple[float, Promise]]) -> str:
+    worst = max(by_shift, key=lambda shift: by_shift[shift][0], default=None)
+    if worst is None or unshifted >= by_shift[worst][0]:
         where, option = "", "--min-agreement"
     else:
         where, option = f' under "{worst}"', "--min-shifted-agreement"
@@ -212,13 +214,13 @@ def _nothing_answered(images: int, unshifted: float, alone: Mapping[str, tuple[f
 
 
 def _above(confidence: NDArray[np.float64], allowed: int) -> float:
-    """The lowest threshold with at most `allowed` of some answers on or above it; 0 if there are no more."""
+    """The lowest threshold that at most `allowed` of the confidences reach; 0 if there are no more than that."""
     ranked = np.sort(confidence)[::-1]
     return just_above(float(ranked[max(allowed, 0)])) if len(ranked) > max(allowed, 0) else 0.0
 
 
 def _most_missed(answers: Answers, labels: Sequence[str], rule: OperatingRecord) -> Promise:
-    """The promise for as many images as may be missed, or as the full model misses itself if those are more."""
+    """The promise about missed images; if the full model alone misses more than allowed, the best available one."""
     point, demanded = rule.fitted.point, rule.fitted.missed.demanded
     images = int((answers.targets == list(labels).index(point.sensitive_class)).sum())
     promise = Promise.by_order_statistic(images, demanded)
@@ -241,7 +243,8 @@ def _figures(answers: Answers, threshold: float, labels: Sequence[str], point: O
     combined, targets = answers.combined(threshold), answers.targets
     classes, full = combined.argmax(axis=1), answers.full.argmax(axis=1)
     missed = [
-        None if point is None else int(_missed(own, targets, labels, point).sum()) for own in (combined, answers.full)
+        None if point is None else int(_missed(probabilities, targets, labels, point).sum())
+        for probabilities in (combined, answers.full)
     ]
     return CascadeFigures(
         images=len(targets),

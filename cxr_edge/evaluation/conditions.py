@@ -29,7 +29,7 @@ Tick = Callable[[], None]
 
 @dataclass(frozen=True)
 class Scope:
-    """The most images to score of each part of the split: unshifted, and under each shift.
+    """The maximum number of images to score per part of the split, unshifted (None for all) and under each shift.
 
     A subset is drawn with a fixed seed and balanced over the classes as far as possible: losses of a rare class such as
     COVID-19 must show up.
@@ -40,18 +40,18 @@ class Scope:
 
     @classmethod
     def of_verify(cls, train_images: int, shift_images: int) -> Scope:
-        """Every part: all of validation and test, and equally many images of each part under each shift."""
+        """All of validation and test and some training images, and `shift_images` of each part under each shift."""
         return cls({"train": train_images, VALIDATION: None, LABELLED_PART: None}, dict.fromkeys(PARTS, shift_images))
 
     @classmethod
     def of_export(cls, phantoms: bool) -> Scope:
-        """The cheaper scope, without the training part; for phantoms, which prove nothing, still cheaper."""
+        """A cheaper scope without the training part; for phantoms, which prove nothing, cheaper still."""
         shifted = 20 if phantoms else 60
         return cls({LABELLED_PART: None, VALIDATION: None}, {VALIDATION: shifted, LABELLED_PART: shifted})
 
     @classmethod
     def of_folds(cls, shift_images: int) -> Scope:
-        """Of a fold of a cross-validation, the test part alone, which no other fold has."""
+        """Only the test part of a cross-validation's fold, which overlaps with no other fold's."""
         return cls({LABELLED_PART: None}, {LABELLED_PART: shift_images})
 
     @classmethod
@@ -124,7 +124,7 @@ def read_other_images(
 ) -> OtherImages:
     """Images of any folder or table: labelled if its classes are the model's, otherwise without labels.
 
-    Where there are class folders, what lies beside them is left out; a table needs only a column of paths.
+    If there are class folders, files outside them are ignored; a table needs only a column of paths.
 
     Raises:
         DataError: there are no images, some cannot be decoded, or a table or folder cannot be read.

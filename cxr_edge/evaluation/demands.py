@@ -1,4 +1,4 @@
-"""Judge what is demanded of an artifact compared with its Keras model."""
+"""Judge an artifact's figures, compared with its Keras model, by the demands of its gate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cxr_edge.artifacts.gate import Demand, Gate
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.intervals import Interval
 
-#: A rounding error in a subtraction must not decide over one image more or less.
+#: Tolerance at a limit: rounding errors must not change a verdict.
 SLACK = 1e-9
 
 

@@ -1,4 +1,4 @@
-"""How well a model does on groups of images, such as those of women and men: shares with intervals, the worst named."""
+"""A model's figures on groups of images, such as those of women and men, and the groups with the worst figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cxr_edge.intervals import Interval, wilson_interval
 from cxr_edge.records import FIGURE
 
-#: With fewer images, the interval of a share is up to 35 points wide: a group is then shown, and not compared.
+#: A group with fewer images is shown but not compared: even with 30, an interval is up to 34 points wide.
 MIN_IMAGES = 30
 #: The group of images without a value.
 NOT_STATED = "not stated"
@@ -41,8 +41,8 @@ class Group:
 class WorstGroup:
     """The group with the lowest share of right answers, among those with enough images.
 
-    The share is the accuracy, or the sensitivity of a class, named by `label`; `others` is the same share of all images
-    outside the group. Whether the group is `distinct`: its whole interval lies below that of the others.
+    The share is the accuracy, or the sensitivity of the class `label`; `others` is the same share of all images outside
+    the group. The group is `distinct` if its whole interval is below that of the others.
     """
 
     label: str | None
@@ -54,9 +54,9 @@ class WorstGroup:
 
 @dataclass(frozen=True)
 class Grouping:
-    """The groups by one column, in order, and the worst: by accuracy, and by the sensitivity of each class.
+    """The groups by one column, in order, and the worst by accuracy and by the sensitivity of each class.
 
-    `worst` lacks what fewer than two groups have `min_images` images for.
+    `worst` omits a comparison if fewer than two groups have `min_images` images for it.
     """
 
     by: str
@@ -76,7 +76,7 @@ def grouping(
 
     Args:
         by: the name of the column.
-        values: of the N images, empty where it is not stated.
+        values: the column's N values, one per image, empty if not stated.
         targets: label indices `[N]`.
         probabilities: `[N, K]`, in the order of `labels`.
         labels: K names.
@@ -89,7 +89,7 @@ def grouping(
     everything = np.ones(len(column), dtype=bool)
     worst = [_worst(None, members, right, everything)]
     worst += [_worst(label, members, right, targets == index) for index, label in enumerate(labels)]
-    return Grouping(by, MIN_IMAGES, groups, tuple(own for own in worst if own is not None))
+    return Grouping(by, MIN_IMAGES, groups, tuple(group for group in worst if group is not None))
 
 
 def _group(
@@ -102,15 +102,15 @@ def _group(
     images = int(member.sum())
     classes = []
     for index, label in enumerate(labels):
-        own = member & (targets == index)
-        classes.append(ClassSensitivity(label, int(own.sum()), _share(right, own)))
+        of_class = member & (targets == index)
+        classes.append(ClassSensitivity(label, int(of_class.sum()), _share(right, of_class)))
     return Group(name, images, images < MIN_IMAGES, _share(right, member), tuple(classes))
 
 
 def _worst(
     label: str | None, members: dict[str, NDArray[np.bool_]], right: NDArray[np.bool_], among: NDArray[np.bool_]
 ) -> WorstGroup | None:
-    """The worst group among some of the images; None if fewer than two groups have enough of them."""
+    """The group with the lowest share on the images `among`; None if fewer than two groups have enough of them."""
     shares = {
         name: _share(right, member & among)
         for name, member in members.items()

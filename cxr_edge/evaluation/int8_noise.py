@@ -9,7 +9,7 @@ SCHEMA = 1
 
 
 class NoiseSource(StrEnum):
-    """What a row computes in int8."""
+    """Which tensors a row quantizes to int8; the rest stays in float."""
 
     ALL = "all"
     GROUP = "group"
@@ -18,12 +18,12 @@ class NoiseSource(StrEnum):
 
 @dataclass(frozen=True)
 class Noise:
-    """What int8 does to the logits, centred per image because softmax ignores their mean.
+    """The effect of int8 on the logits, centred per image because softmax ignores their mean.
 
     `snr_db` is the ratio of their power to the error's, None without an error; `bias` the mean error per class;
-    `agreement` the share of images with the float graph's top class. `layer` is its name for `--keep-float`, and
-    `clipped` the share of the squared error at the tensor itself that comes from clipping at its range; the rest is
-    rounding. Both are None except for tensors.
+    `agreement` the share of images with the float graph's top class. `layer` is its layer as `--keep-float` takes it,
+    and `clipped` the share of the tensor's squared error that comes from clipping at its range; the rest is rounding.
+    Both are None except for tensors.
     """
 
     source: NoiseSource

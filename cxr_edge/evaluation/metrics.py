@@ -62,7 +62,7 @@ class ClassificationMetrics:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return tuple(own.label for own in self.classes)
+        return tuple(per_class.label for per_class in self.classes)
 
     @classmethod
     def from_json(cls, record: Any) -> ClassificationMetrics:
@@ -97,7 +97,7 @@ def metrics_of(
     return ClassificationMetrics(
         images=images,
         accuracy=wilson_interval(sum(row[index] for index, row in enumerate(matrix)), images),
-        balanced_accuracy=mean_interval([own.recall for own in classes]),
+        balanced_accuracy=mean_interval([per_class.recall for per_class in classes]),
         macro_auc=sum(areas) / len(areas) if areas else None,
         classes=tuple(classes),
         confusion_matrix=tuple(matrix),

@@ -20,10 +20,10 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """The rule: a class is called at a probability of at least `called_from`; others than `sensitive_class` only while
-    that one's is below `suspected_from`.
+    """The rule: a class is called if its probability is at least `called_from`; a class other than `sensitive_class` is
+    called only if the probability of `sensitive_class` is below `suspected_from`.
 
-    Everything else is referred. `docs/decision-rule.md` says how to implement the rule.
+    All other images are referred. `docs/decision-rule.md` describes how to implement the rule.
     """
 
     DERIVED: ClassVar[Mapping[str, str]] = {"description": "sentence"}

@@ -20,7 +20,7 @@ from cxr_edge.records import INLINE
 MOST_WRONG = 0.02
 #: At most this share of them is referred to achieve that.
 MOST_REFERRED = 0.5
-#: Nothing less likely than not is ever called, so two classes can never be called at once.
+#: No class with a lower probability is called, so two classes can never be called at once.
 LEAST_CALLED = 0.5
 #: Significant digits of a threshold.
 _DIGITS = 3
@@ -90,7 +90,7 @@ def fit_operating_point(
 
 
 def _rounded_down(share: float) -> float:
-    """To three significant digits: the threshold that people read is the one that is applied."""
+    """Rounded down to three significant digits, so that the displayed threshold is the one that is applied."""
     return float(Context(prec=_DIGITS, rounding=ROUND_DOWN).create_decimal_from_float(share))
 
 

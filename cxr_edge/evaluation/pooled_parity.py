@@ -14,7 +14,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class FoldParity:
-    """A fold's artifact beside the fold's Keras model, on the fold's test part.
+    """A fold's artifact compared with the fold's Keras model, on the fold's test part.
 
     `sha256` is the artifact's, `model_sha256` the Keras model's.
     """
@@ -28,9 +28,9 @@ class FoldParity:
 
 @dataclass(frozen=True)
 class PooledArtifact:
-    """The artifacts of one name, one per fold: `pooled` is judged on every image once, by the fold that tests it.
+    """The artifacts with one name, one per fold; `pooled` counts every image once, in the fold that tests on it.
 
-    The bytes of `pooled` are those of the largest.
+    The `bytes` of `pooled` are those of the largest artifact.
     """
 
     pooled: VerifiedArtifact

@@ -30,7 +30,7 @@ _MAX_BYTES = 64 << 20
 def reference_images(size: int) -> NDArray[np.uint8]:
     """uint8 `[45, S, S, 1]`: three phantoms per class, black, white, noise, and one phantom per class under each shift.
 
-    Black, white and noise saturate whatever can saturate; int8 drift shows first on shifted images.
+    Black, white and noise drive activations into saturation; int8 drift shows first on shifted images.
     """
     drawn = [draw_phantom(LABELS[index % len(LABELS)], 9000 + index, size).pixels for index in range(_PHANTOMS)]
     noise = np.random.default_rng(0).integers(0, 256, (size, size), dtype=np.uint8)
@@ -49,23 +49,23 @@ def packed(images: NDArray[np.uint8]) -> bytes:
 
 
 class ReferenceInputs(NamedTuple):
-    """What a session takes, for a file uint8 `[M, S, S, 1]`, and whether they are known to be the inputs at export."""
+    """A session's inputs, for a file uint8 `[M, S, S, 1]`, and whether they are known to equal those at export."""
 
     images: NDArray[np.uint8]
     known: bool
 
 
 def reference_inputs(artifact: Artifact) -> ReferenceInputs:
-    """The inputs whose outputs an artifact holds: those in its folder, or, for a file on its own, drawn again.
+    """The inputs of an artifact's recorded outputs: read from its folder, or drawn again for a file without one.
 
-    Redrawn inputs equal the originals if phantoms and compression are those of the export; only then are they marked as
-    known. Bundles from before November 2026 have the first twelve.
+    Redrawn inputs equal the originals if phantoms and compression have not changed since the export; only then are they
+    marked as known. Bundles from before November 2026 have only the first twelve.
 
     Raises:
         ArtifactError: it holds no outputs, or the inputs in its folder belong to other artifacts or are not inputs.
     """
     inputs = [_inputs_of_file(file) for file in artifact.members]
-    return ReferenceInputs(joined([own.images for own in inputs]), all(own.known for own in inputs))
+    return ReferenceInputs(joined([member.images for member in inputs]), all(member.known for member in inputs))
 
 
 def _inputs_of_file(artifact: Artifact) -> ReferenceInputs:
@@ -84,7 +84,7 @@ def _inputs_of_file(artifact: Artifact) -> ReferenceInputs:
 
 
 def checked_reference_files(folder: Path) -> list[str]:
-    """The names of a bundle's files of reference inputs; none for one from before they existed.
+    """Check a bundle's files of reference inputs, and return their names; none for bundles that predate them.
 
     Raises:
         ArtifactError: a file is missing, is not the one in the manifest, or holds something else.
@@ -101,11 +101,11 @@ def checked_reference_files(folder: Path) -> list[str]:
 
 
 def _is_of_small(folder: Path, sha256: str) -> bool:
-    """Whether reference inputs are those of the small model of a cascade in a folder."""
+    """Whether a hash is that of the reference inputs of the small model of a cascade in a folder."""
     if not (folder / SMALL_REFERENCES).is_file():
         return False
     shared = [entry.shared for entry in read_manifest(folder).artifacts if entry.shared is not None]
-    return any(own.reference_sha256 == sha256 for own in shared)
+    return any(metadata.reference_sha256 == sha256 for metadata in shared)
 
 
 def _read(path: Path, sha256: str, size: int) -> NDArray[np.uint8]:

@@ -75,18 +75,18 @@ def replay(selection: Selection, runtimes: Sequence[Runtime] | None, threads: in
         ArtifactError: an artifact has no reference outputs, or no runtime reads any of them.
         MissingDependencyError: a named runtime is not installed.
     """
-    results, missing = [], [f"{name}: is missing" for name in selection.absent]
+    results, left_out = [], [f"{name}: is missing" for name in selection.absent]
     pairs: list[tuple[Artifact, Runtime]] = []
-    for artifact in (each for own in selection.artifacts for each in _replayed(own)):
+    for artifact in (replayed for selected in selection.artifacts for replayed in _replayed(selected)):
         try:
-            able = runtimes_for(artifact.format) if runtimes is None else runtimes
+            candidates = runtimes_for(artifact.format) if runtimes is None else runtimes
         except MissingDependencyError as error:
-            missing.append(f"{artifact.name}: {error}")
+            left_out.append(f"{artifact.name}: {error}")
             continue
-        own = [(artifact, runtime) for runtime in able if artifact.format in runtime.formats]
-        pairs += own
-        if not own:
-            missing.append(f"{artifact.name}: none of the named runtimes reads it")
+        readers = [runtime for runtime in candidates if artifact.format in runtime.formats]
+        pairs += [(artifact, runtime) for runtime in readers]
+        if not readers:
+            left_out.append(f"{artifact.name}: none of the named runtimes reads it")
     with Trial() as trial:
         for artifact, runtime in pairs:
             require_files_known(trial, artifact, runtime)
@@ -96,14 +96,14 @@ def replay(selection: Selection, runtimes: Sequence[Runtime] | None, threads: in
         results.append(replay_artifact(artifact, score, runtime.title))
     if not results:
         if runtimes is None:
-            raise ArtifactError(f"nothing can be verified here: {'; '.join(missing)}")
+            raise ArtifactError(f"nothing can be verified here: {'; '.join(left_out)}")
         names = ", ".join(artifact.name for artifact in selection.artifacts)
         raise ArtifactError(f"{names}: cannot be read by {', '.join(runtime.title for runtime in runtimes)}")
-    return Replay(tuple(results), tuple(missing))
+    return Replay(tuple(results), tuple(left_out))
 
 
 def _replayed(artifact: Artifact) -> list[Artifact]:
-    """A cascade is replayed as a whole, and each of its models on all inputs: the full one answers few of them."""
+    """The artifact, or a cascade and both of its models: in the cascade, the full one answers few of the inputs."""
     return [*artifact.members, artifact] if isinstance(artifact, Cascade) else [artifact]
 
 
@@ -123,7 +123,7 @@ def replay_artifact(
     inputs = reference_inputs(artifact)
     result = compared_with_recorded(artifact, score(inputs.images), runtime)
     if result.verdict is Verdict.FAILED and not inputs.known:
-        # Correct outputs for other inputs look the same; wrong inputs never look like a pass.
+        # Correct outputs for different inputs fail in the same way; but different inputs never make wrong outputs pass.
         raise ArtifactError(
             f"{artifact.path}: answers differently than recorded, but to inputs that were drawn again and may "
             f"differ from those at export; copy {REFERENCES} from its bundle beside it"
@@ -143,7 +143,7 @@ def compared_with_recorded(artifact: Artifact, answers: NDArray[np.float32], run
     recorded = _recorded(artifact, answers, reference.probabilities)
     keras = np.array(reference.keras, dtype=np.float32)[: len(answers)]
     same, same_as_keras = (answers.argmax(axis=1) == other.argmax(axis=1) for other in (recorded, keras))
-    # NaN is on neither side of a limit and must not pass.
+    # Comparisons with NaN are always false: it counts as the largest possible difference, so that it fails.
     largest, to_keras = (float(np.nan_to_num(np.abs(answers - other), nan=1.0).max()) for other in (recorded, keras))
     return ReplayResult(
         runtime=runtime,
@@ -167,15 +167,15 @@ def _recorded(
 ) -> NDArray[np.float32]:
     """The recorded outputs `[M, K]` to compare answers with.
 
-    Where a cascade's small model was recorded so near the threshold that another runtime's rounding decides which model
-    answers, either answer is right: the one that is nearer counts.
+    If the recorded confidence of a cascade's small model is so close to the threshold that another runtime's rounding
+    decides which model answers, either answer is right: the closer one is used.
     """
     recorded = np.array(probabilities, dtype=np.float32)[: len(answers)]
     if not isinstance(artifact, Cascade):
         return recorded
     small, full = (_outputs_of(member)[: len(answers)] for member in artifact.members)
     close = np.abs(small.max(axis=1) - artifact.threshold) <= artifact.quantization.tolerance
-    distances = [np.nan_to_num(np.abs(answers - own), nan=1.0).max(axis=1) for own in (small, full)]
+    distances = [np.nan_to_num(np.abs(answers - outputs), nan=1.0).max(axis=1) for outputs in (small, full)]
     nearer = np.where((distances[0] <= distances[1])[:, None], small, full)
     return np.where(close[:, None], nearer, recorded)
 

@@ -48,8 +48,7 @@ class RunMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class StudentMetrics:
-    """What `shrink --json` writes: the figures of the student, and the latency that its network was chosen by, if it
-    was."""
+    """What `shrink --json` writes: the student's figures, and its measured latency if its network was chosen by it."""
 
     metrics: RunMetrics = field(metadata=INLINE)
     latency: MeasuredLatency | None = None

@@ -53,8 +53,7 @@ class Shift:
     def apply(self, images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
         """Shifted copies of uint8 `[N, S, S, 1]`.
 
-        Randomness is drawn from the seed and the image's own pixels, so an image gets the same copy whatever batch it
-        is in.
+        Randomness is drawn from the seed and the image's pixels, so an image's copy does not depend on its batch.
         """
         change = _CHANGES[self.kind]
         shifted = np.empty_like(images)

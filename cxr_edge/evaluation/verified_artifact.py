@@ -1,4 +1,4 @@
-"""What a verification says of one artifact, and what its export said."""
+"""The result of verifying one artifact, now or at its export."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class VerifiedArtifact:
 
     @property
     def label(self) -> str:
-        """Its quantization, and the rest of its name without the network and the format."""
+        """Its name without the network and the format, such as `int8`."""
         return self.artifact.rpartition(".")[0].removeprefix("xception-")
 
     @property

@@ -1,1 +1,1 @@
-"""Tables on screen and plots."""
+"""Terminal output, HTML pages and model cards."""

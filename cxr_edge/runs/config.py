@@ -25,10 +25,10 @@ class SkippedImage:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network within the budget: the blocks that it lacks, and how far its answers are from the teacher's.
+    """A network within the budget: the blocks that it omits, and how far its answers are from the teacher's.
 
-    The divergence is Kullback and Leibler's, in nats, averaged over validation images, before any training. If the
-    budget is one of latency, there is also the input size, and the measured share of the teacher's latency.
+    The divergence is the Kullback-Leibler divergence in nats, averaged over validation images, before any training. The
+    input size and the latency, as a share of the teacher's, are recorded only for a latency budget.
     """
 
     without: tuple[int, ...]
@@ -40,15 +40,15 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredLatency:
-    """The int8 latency that a student's network was chosen by: measured alternately with the teacher's, one image at a
-    time, before the distillation.
+    """The int8 latency by which a student's network was selected, measured in turn with the teacher's, one image at a
+    time, before distillation.
     """
 
-    #: As demanded and as measured, a share of the teacher's.
+    #: Required and measured latency, as shares of the teacher's.
     budget: float
     share: Interval = field(metadata=FIGURE)
     teacher_p50_ms: float
-    #: As for `bench`: by how much the rounds differed.
+    #: Variation between rounds, as in `bench`.
     spread: float
     runtime: str
     threads: int
@@ -57,13 +57,13 @@ class MeasuredLatency:
 
 @dataclass(frozen=True)
 class Student:
-    """How a run descends from its teacher, and what its network was chosen by."""
+    """How a student was derived from its teacher, and the measurements by which its network was selected."""
 
     #: The teacher's run, and the SHA-256 of its Keras model.
     teacher: str
     teacher_sha256: str
     teacher_macs: int
-    #: Of its own network.
+    #: Multiply-accumulates of the student's network.
     macs: int
     #: The teacher's divergence from itself when one of its middle blocks is skipped, by the block's number.
     block_sensitivity: dict[str, float]
@@ -72,7 +72,7 @@ class Student:
     unlabelled: tuple[str, ...] = ()
     unlabelled_images: int = 0
     unlabelled_sha256: str | None = None
-    #: None if the budget is one of multiply-accumulates.
+    #: None for a budget of multiply-accumulates.
     latency: MeasuredLatency | None = None
 
     @property
@@ -103,13 +103,13 @@ class RunConfig:
     #: Folders that are not classes.
     left_out: tuple[str, ...] = ()
     skipped: tuple[SkippedImage, ...] = ()
-    #: Number of images in each part, if the data came split.
+    #: Number of images in each part, if the data was already split.
     given_parts: dict[str, int] = field(default_factory=dict)
     #: Patients and images in more than one of those parts.
     leaks: tuple[str, ...] = ()
     #: Number of pictures that occur more than once.
     repeated: int = 0
-    #: Pictures that look the same under two labels.
+    #: Warning about pictures that look the same but have different labels.
     doubt: str | None = None
     #: Labels that share no source with another label.
     sources_apart: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, record: Any) -> RunConfig:
-        """From `run.json` of this or any earlier version. Raises ValueError, which says what is wrong."""
+        """Parse `run.json` of this or any earlier version. Raises ValueError with the reason if it is invalid."""
         return records.from_json(cls, _migrated(record))
 
 

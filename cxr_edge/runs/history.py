@@ -17,10 +17,9 @@ SCHEMA = 3
 
 @dataclass(frozen=True)
 class Epoch:
-    """Results of an epoch: on augmented training images, with the classes in equal parts, and afterwards on the
-    validation split.
+    """Results of an epoch: on class-balanced, augmented training images, and afterwards on the validation split.
 
-    Of a student, loss and accuracy are against its teacher's answers, on the validation split against the labels.
+    A student's training loss and accuracy compare with its teacher's answers, its validation figures with the labels.
     """
 
     phase: str
@@ -39,7 +38,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class History:
-    """All epochs of a training, phase after phase: `history.json`, and a phase's state among the checkpoints."""
+    """All epochs of a run, phase by phase: in `history.json`, and those of one phase in its state file."""
 
     epochs: tuple[Epoch, ...]
     schema: int = SCHEMA
@@ -51,14 +50,14 @@ class History:
 
     @classmethod
     def from_json(cls, record: Any, best_before: float = -float("inf")) -> History:
-        """From a record of this or any earlier version.
+        """Parse a record of this or any earlier version.
 
         Args:
-            record: JSON.
-            best_before: the best score before its first epoch, which determines what an older version kept.
+            record: parsed JSON.
+            best_before: the best score before the first epoch, which determines the weights that older versions kept.
 
         Raises:
-            ValueError: says what is wrong.
+            ValueError: the record is invalid.
         """
         return records.from_json(cls, _migrated(record, best_before))
 

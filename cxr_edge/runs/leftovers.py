@@ -9,7 +9,7 @@ from cxr_edge.runs.run import Run
 
 
 def remove_leftovers(run: Run) -> None:
-    """Remove temporary files, and what a finished training needs no more. Call it only while holding the run."""
+    """Remove temporary files, and files that a finished run no longer needs. The caller must hold the run's lock."""
     for folder in (run.folder, run.checkpoints, run.quantized, *run.folder.glob("bundle*/")):
         remove_partial_files(folder)
     if run.model_file.is_file():

@@ -1,4 +1,4 @@
-"""What a run's data leaves unknown, in words."""
+"""The limitations of a run's data set, as text."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def limits(config: RunConfig) -> list[str]:
         return ["Phantoms are drawn by rules: results on them say nothing about patients."]
     total = sum(config.images.values())
     known = [
-        f"The patients of {config.images_with_patient} of {total} images are known to the split; of the "
-        "others, images of one patient may be on both sides of it, which makes every figure here too optimistic.",
+        f"The patient is known for {config.images_with_patient} of {total} images. Other images of one patient may be "
+        "on both sides of the split, which makes every figure here too optimistic.",
     ]
     if source := config.options.hold_out_source:
         known.append(f"All test images come from one source, {source}, that no training image comes from.")

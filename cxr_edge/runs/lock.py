@@ -1,4 +1,4 @@
-"""One process at a time trains in a folder."""
+"""A lock on a folder, so that only one process at a time works in it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NAME = ".lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder; it is created if missing, and removed at the end if empty.
+    """Lock a folder, which is created if missing, and removed at the end if empty.
 
-    The lock is the operating system's, on a file that names its holder: it ends with the process, however that ends, so
-    a file left behind by a killed process locks nothing.
+    The operating system holds the lock on a file that names the holder, and releases it when the process ends for any
+    reason: a file left by a killed process locks nothing.
 
     Raises:
         RunError: another process holds it.
@@ -34,12 +34,12 @@ def locked(folder: Path) -> Iterator[None]:
         os.write(handle, json.dumps(holder).encode())
         yield
     finally:
-        # Before releasing it: whoever opened it meanwhile notices that the name now refers to another file or none.
+        # Unlink before releasing: a process that has already opened the file then notices that its path has changed.
         with suppress(OSError):
             (folder / NAME).unlink()
         os.close(handle)
         if created and not any(folder.iterdir()):
-            # Unless another process has just begun to hold it.
+            # Fails if another process has just created its lock there.
             with suppress(OSError):
                 folder.rmdir()
 

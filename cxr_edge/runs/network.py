@@ -1,4 +1,4 @@
-"""The network of a run as data: the blocks of Xception that it has, and how wide each of their convolutions is."""
+"""A run's network as data: which of Xception's blocks it has, and the width of each of their convolutions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-#: Blocks of Xception that halve the resolution beside a residual convolution, by their numbers.
+#: Numbers of the Xception blocks that halve the resolution; each has a residual convolution.
 DOWNSAMPLING = (2, 3, 4, 13)
 FIRST, LAST = 1, 14
 #: Group of the image's one channel.
@@ -15,7 +15,7 @@ IMAGE_CHANNELS = "image"
 
 
 class Kind(StrEnum):
-    """A 3 x 3 or 1 x 1 convolution, or a depthwise 3 x 3 one and a pointwise one after it."""
+    """A full (3 x 3), separable (depthwise 3 x 3, then pointwise) or pointwise (1 x 1) convolution."""
 
     FULL = "full"
     SEPARABLE = "separable"
@@ -24,10 +24,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Block:
-    """A block under its number in Xception, and the output channels of its convolutions in their order.
+    """A block: its number in Xception, and the output channels of its convolutions in order.
 
-    Block 1 has two full convolutions, blocks 2, 3, 4 and 13 two separable ones beside a residual convolution, block 14
-    two separable ones; the others, the middle flow, add three separable ones to what they read.
+    Block 1 has two full convolutions; blocks 2, 3, 4 and 13 have two separable ones and a residual convolution; block
+    14 has two separable ones. The others, the middle flow, add the output of three separable ones to their input.
     """
 
     number: int
@@ -35,7 +35,7 @@ class Block:
 
     @property
     def is_middle(self) -> bool:
-        """Whether it adds to what it reads: the network works without it."""
+        """Whether the block adds to its input, so that the network also works without it."""
         return self.number not in (FIRST, *DOWNSAMPLING, LAST)
 
     @property
@@ -62,8 +62,8 @@ class Block:
 class Convolution:
     """A convolution by its name, with the groups of channels that it reads and writes.
 
-    Channels of tensors that are added are one group: they can only be removed together. `halvings` says how often the
-    first convolution's output is halved before it.
+    The channels of tensors that are added together form one group: they can only be removed together. `halvings` is how
+    often the resolution is halved between the first convolution's output and this one's.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Network:
-    """Xception, or what is left of it, between the image and the classification head.
+    """Xception or a pruned version of it, without the classification head.
 
     Raises ValueError if its blocks do not fit together.
     """
@@ -100,7 +100,7 @@ class Network:
 
     @property
     def middle(self) -> tuple[int, ...]:
-        """The numbers of its middle blocks, without which it works too."""
+        """The numbers of its middle blocks, any of which can be left out."""
         return tuple(block.number for block in self.blocks if block.is_middle)
 
     def without(self, numbers: Collection[int]) -> Network:
@@ -140,7 +140,7 @@ class Network:
         )
 
     def costs(self, image_size: int) -> tuple[Cost, ...]:
-        """What its convolutions cost; the head has a thousandth of that and less."""
+        """The cost of each convolution; the head, at most a thousandth of their sum, is not counted."""
         # The first two have no padding, the first has a stride of 2.
         first, costs = (image_size - 1) // 2, []
         for index, convolution in enumerate(self.convolutions()):
@@ -153,7 +153,7 @@ class Network:
         return macs_of(self.costs(image_size), self.widths())
 
     def described(self, image_size: int) -> str:
-        """What it is, in words: Xception, or how much of it."""
+        """A description in words: Xception, or how much of it is left."""
         if self == XCEPTION:
             return "Xception"
         macs, whole = (each.macs(image_size) / 1e6 for each in (self, XCEPTION))
@@ -162,7 +162,7 @@ class Network:
 
 
 class Cost(NamedTuple):
-    """What the multiply-accumulates of a convolution depend on: its groups, and the positions of its output."""
+    """What determines a convolution's multiply-accumulates: its kind, its channel groups and its output positions."""
 
     kind: Kind
     reads: str
@@ -171,7 +171,7 @@ class Cost(NamedTuple):
 
 
 def macs_of(costs: Iterable[Cost], widths: Mapping[str, int]) -> int:
-    """Multiply-accumulates of some convolutions with widths by group."""
+    """Multiply-accumulates of convolutions, for the given width of each group."""
     total = 0
     for kind, reads, writes, positions in costs:
         channels = widths.get(reads, 1)

@@ -1,4 +1,4 @@
-"""What a training reports while it runs; the caller decides where the reports go."""
+"""Progress reports of a training run; the caller decides where they go."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Progress:
     """All reports, in the order they are made; this class ignores them."""
 
     def fold(self, number: int, folds: int) -> None:
-        """A run of a cross-validation begins, numbered from 1."""
+        """The run of a fold begins, numbered from 1."""
 
     def data_found(self, data: DataSet) -> None:
-        """Which folders will be read as which labels, before any image is read."""
+        """The folders are matched to labels; no image has been read yet."""
 
     def working(self, title: str) -> AbstractContextManager[None]:
-        """Something of unknown length begins; it lasts as long as the body."""
+        """A task of unknown length begins; it lasts as long as the `with` body."""
         return nullcontext()
 
     def stage(self, title: str, steps: int, done: int = 0) -> AbstractContextManager[Tick]:
-        """A stage of `steps` steps begins, `done` of which are already done; it lasts as long as the body."""
+        """A stage of `steps` steps begins, `done` of which are already done; it lasts as long as the `with` body."""
         return nullcontext(lambda text: None)
 
     def run_started(self, run: Run, config: RunConfig, split: Split) -> None:
@@ -62,47 +62,47 @@ class Several(Progress):
         self._all = all_of
 
     def fold(self, number: int, folds: int) -> None:
-        for own in self._all:
-            own.fold(number, folds)
+        for progress in self._all:
+            progress.fold(number, folds)
 
     def data_found(self, data: DataSet) -> None:
-        for own in self._all:
-            own.data_found(data)
+        for progress in self._all:
+            progress.data_found(data)
 
     @contextmanager
     def working(self, title: str) -> Iterator[None]:
         with ExitStack() as stack:
-            for own in self._all:
-                stack.enter_context(own.working(title))
+            for progress in self._all:
+                stack.enter_context(progress.working(title))
             yield
 
     @contextmanager
     def stage(self, title: str, steps: int, done: int = 0) -> Iterator[Tick]:
         with ExitStack() as stack:
-            ticks = [stack.enter_context(own.stage(title, steps, done)) for own in self._all]
+            ticks = [stack.enter_context(progress.stage(title, steps, done)) for progress in self._all]
 
             def tick(text: str) -> None:
-                for own in ticks:
-                    own(text)
+                for one_tick in ticks:
+                    one_tick(text)
 
             yield tick
 
     def run_started(self, run: Run, config: RunConfig, split: Split) -> None:
-        for own in self._all:
-            own.run_started(run, config, split)
+        for progress in self._all:
+            progress.run_started(run, config, split)
 
     def computing(self, device: ComputeDevice, policy: str) -> None:
-        for own in self._all:
-            own.computing(device, policy)
+        for progress in self._all:
+            progress.computing(device, policy)
 
     def epoch_finished(self, epoch: Epoch, epochs: int) -> None:
-        for own in self._all:
-            own.epoch_finished(epoch, epochs)
+        for progress in self._all:
+            progress.epoch_finished(epoch, epochs)
 
     def run_finished(self, result: TrainingResult) -> None:
-        for own in self._all:
-            own.run_finished(result)
+        for progress in self._all:
+            progress.run_finished(result)
 
     def run_stopped(self) -> None:
-        for own in self._all:
-            own.run_stopped()
+        for progress in self._all:
+            progress.run_stopped()

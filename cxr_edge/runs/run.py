@@ -66,12 +66,12 @@ class Run:
 
     @property
     def audit_file(self) -> Path:
-        """The record of an audit of its data, if `audit --json` was told to write it here; for the model card."""
+        """The audit of its data, if `audit --json` wrote it here; the model card reads it."""
         return self.folder / "audit.json"
 
     @property
     def evaluation_files(self) -> list[Path]:
-        """The records of `evaluate` on its artifacts that `--json` was told to put here; for the model card."""
+        """Evaluations of its artifacts that `evaluate --json` wrote here; the model card reads them."""
         return sorted(self.folder.glob("evaluate*.json"))
 
     @property
@@ -81,7 +81,7 @@ class Run:
 
     @property
     def mlflow_run_file(self) -> Path:
-        """The identifier of its run on the tracking server of `train --mlflow`."""
+        """The ID of its MLflow run, from `train --mlflow`."""
         return self.folder / "mlflow-run-id"
 
     @property
@@ -104,7 +104,7 @@ class Run:
 
     @property
     def option(self) -> str:
-        """The value of `--run` for it, from the current folder."""
+        """The value of `--run` that names it from the current folder."""
         inside = (RUNS / self.folder.name).resolve() == self.folder.resolve()
         return self.folder.name if inside else str(self.folder)
 
@@ -160,7 +160,7 @@ def latest_run(trained: bool = False) -> Run:
         trained: consider only runs with a trained model.
 
     Raises:
-        RunError: there is none.
+        RunError: no such run exists.
     """
     runs = [Run(path.parent) for path in RUNS.glob("*/run.json")] if RUNS.is_dir() else []
     if trained:
@@ -177,7 +177,7 @@ def latest_started() -> Path:
     """The folder of the run or cross-validation under `runs/` that was started last.
 
     Raises:
-        RunError: there is none.
+        RunError: no such run exists.
     """
     folds = {path.parent.parent for path in RUNS.glob("*/fold-1/run.json")}
     if not folds:

@@ -185,9 +185,9 @@ def load_apart(runtime: Runtime, path: Path, threads: int) -> RemoteSession:
 
 
 def accelerator_states(runtimes: Sequence[Runtime]) -> dict[str, AcceleratorState]:
-    """What is known of each accelerator here, by its `option`.
+    """The state of each accelerator here, by its `option`.
 
-    One process answers for all; if an accelerator crashes it, the next process takes over.
+    One process answers for all; if an accelerator crashes it, a new one continues with the next accelerator.
     """
     states: dict[str, AcceleratorState] = {}
     worker: Worker | None = None

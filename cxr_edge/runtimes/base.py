@@ -1,4 +1,4 @@
-"""The interface of every runtime, and the choice among them: each file `NAME_runtime.py` beside this one holds one."""
+"""The interface of all runtimes, and their registry: each module `NAME_runtime.py` of this package defines one."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 #: The provider that every runtime has.
 CPU = "cpu"
-#: Most threads per inference on a machine with fewer cores: with a hundred thousand, LiteRT crashes its process, and
-#: ONNX Runtime takes minutes.
+#: Maximum threads per inference, unless the machine has more cores: with a hundred thousand, LiteRT crashes the process
+#: and ONNX Runtime takes minutes.
 MAX_THREADS = 256
 _SUFFIX = "_runtime"
 
@@ -57,7 +57,7 @@ class ArtifactSession(Session, Protocol):
 
 
 class Adapter(ABC):
-    """How to drive a runtime. The runtime itself is not imported before one of these methods is called."""
+    """Drives a runtime, which is imported only when one of these methods is called."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -79,18 +79,18 @@ class Adapter(ABC):
         return None
 
     def placement(self, path: Path, threads: int, provider: str, image: NDArray[np.uint8]) -> dict[str, int]:
-        """How many nodes of a file each processing unit computes, for uint8 `[1, S, S, 1]`; empty if a session uses
-        only one.
+        """The number of nodes that each provider computes for an image uint8 `[1, S, S, 1]`; empty if sessions use only
+        one provider.
         """
         return {}
 
 
 @dataclass(frozen=True)
 class Provider:
-    """What computes within a runtime (which may call it delegate, accelerator or device); `name` is for the command
-    line.
+    """A part of a runtime that computes (some runtimes call it a delegate, accelerator or device); `name` is its name
+    on the command line.
 
-    `int8` says what it does with an int8 artifact, for `inspect`; None if that is not known.
+    `int8` tells users of `inspect` how it handles int8 artifacts; None if unknown.
     """
 
     name: str
@@ -119,7 +119,7 @@ class Runtime:
 
     @property
     def title(self) -> str:
-        """Title for people, with the provider unless it is the CPU."""
+        """Display name, with the provider unless it is the CPU."""
         accelerator = self._accelerator()
         return self.label if accelerator is None else f"{self.label} {accelerator.title}"
 
@@ -130,7 +130,7 @@ class Runtime:
         return None if accelerator is None else accelerator.int8
 
     def _accelerator(self) -> Provider | None:
-        return next((own for own in self.accelerators if own.name == self.provider), None)
+        return next((provider for provider in self.accelerators if provider.name == self.provider), None)
 
     @property
     def option(self) -> str:
@@ -182,11 +182,11 @@ class Runtime:
         Args:
             path: the file.
             threads: per inference.
-            sha256: the file's, if the caller has just computed it: it takes longer than an inference.
+            sha256: of the file, if the caller has just computed it, which takes longer than an inference.
 
         Raises:
             MissingDependencyError: the runtime is not installed.
-            ProviderError: the runtime lacks the provider, or the provider did not come up.
+            ProviderError: the runtime lacks the provider, or cannot initialize it.
             ArtifactError: as `require_loadable`, or the runtime cannot read the file or crashes on it
                 (`cxr_edge.runtimes.trial`).
             OptionError: the number of threads is impossible.
@@ -205,7 +205,7 @@ class Runtime:
         return load_apart(self, path, threads)
 
     def load_here(self, path: Path, threads: int) -> ArtifactSession:
-        """As `load`, but in this process whatever the provider; some drivers crash it on exit."""
+        """As `load`, but always in this process, which some drivers crash on exit."""
         self.prepare()
         if self.provider != CPU and (reason := self.adapter.missing(self.provider)) is not None:
             raise ProviderError(f"{self.option}: {reason}")
@@ -266,8 +266,8 @@ def runtimes_for(kind: str) -> list[Runtime]:
     Raises:
         MissingDependencyError: none is installed.
     """
-    able = [runtime for runtime in all_runtimes() if kind in runtime.formats]
-    installed = [runtime for runtime in able if runtime.installed()]
+    readers = [runtime for runtime in all_runtimes() if kind in runtime.formats]
+    installed = [runtime for runtime in readers if runtime.installed()]
     if not installed:
-        raise MissingDependencyError(f"a runtime for .{kind} files ({able[0].label})", able[0].extra)
+        raise MissingDependencyError(f"a runtime for .{kind} files ({readers[0].label})", readers[0].extra)
     return installed

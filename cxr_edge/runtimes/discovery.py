@@ -14,11 +14,11 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Device:
-    """A runtime on a provider: `option` is its name for --runtime, `formats` is what it reads, `version` is None if it
-    is not installed, and `missing` says why it cannot be used, None if no obstacle is known.
+    """A runtime with a provider: `option` names it for --runtime, `formats` are the formats it reads, `version` is None
+    if it is not installed, and `missing` says why it cannot be used (None if no obstacle is known).
 
-    `gpu` is the adapter that it computes on, if the runtime names one; with `in_software`, that is no GPU, but computes
-    on the CPU: it validates numbers, and says nothing about speed.
+    `gpu` is the adapter that it computes on, if the runtime names one. If `in_software`, that adapter computes on the
+    CPU: it shows whether results are right, but not how fast a GPU is.
     """
 
     option: str
@@ -32,7 +32,7 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class Devices:
-    """What `devices --json` writes."""
+    """The record of `devices --json`."""
 
     schema: int = SCHEMA
     machine: Machine

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def gpu_nodes() -> list[str]:
-    """Device files of GPUs on Linux, in a container those passed to it; other systems hide none: just their name."""
+    """Device files of GPUs on Linux (in a container, those passed to it); elsewhere just the system's name."""
     if not sys.platform.startswith("linux"):
         return [sys.platform]
     return sorted(
@@ -35,14 +35,14 @@ def webgpu_missing() -> str | None:
 
 
 def webgpu_adapter() -> GPUAdapter | None:
-    """The adapter that WebGPU computes on, one in software if there is no other; None if Vulkan lists none."""
-    # Not needed for a prediction on the CPU.
+    """The adapter that WebGPU uses, a software adapter if it is the only one; None if Vulkan lists none."""
+    # Imported lazily: a prediction on the CPU does not need it.
     from cxr_edge.runtimes.vulkan import adapters
 
     return next(iter(adapters()), None)
 
 
 def webgpu_on() -> str:
-    """What WebGPU computes on, by the adapter's own name; a software adapter is marked as not a GPU."""
+    """WebGPU with the name of its adapter; a software adapter is marked as such."""
     adapter = webgpu_adapter()
     return "WebGPU" if adapter is None else f"WebGPU on {adapter}"

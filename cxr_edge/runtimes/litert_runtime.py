@@ -101,7 +101,7 @@ class CompiledModelSession:
                 f"{path}: LiteRT's {accelerator} accelerator did not come up ({first_line(error)})"
             ) from None
         if accelerator != "CPU" and not complete:
-            raise ProviderError(f"{path}: LiteRT's {accelerator} accelerator leaves operators of it to the CPU")
+            raise ProviderError(f"{path}: LiteRT's {accelerator} accelerator leaves some of its operators to the CPU")
         self.ran_on = webgpu_on() if accelerator == "GPU" else accelerator
         (key,) = self._model.get_signature_list()
         self._image: Any = self._model.create_input_buffer_by_name(key, IMAGE)

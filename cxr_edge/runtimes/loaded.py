@@ -36,7 +36,7 @@ class CascadeSession:
         probabilities = self.small.run(small)
         unsure = is_unsure(probabilities, self._threshold)
         if unsure.any():
-            # Not into the runtime's own array, which the next inference may reuse.
+            # Copied because the runtime may reuse its array in the next inference.
             probabilities = probabilities.copy()
             probabilities[unsure] = self.full.run(np.ascontiguousarray(full[unsure]))
         return probabilities
@@ -53,7 +53,7 @@ class CascadeSession:
         return small, full
 
 
-#: A loaded artifact: only a cascade has no heat maps of one size.
+#: A loaded artifact. A cascade has no `explain`: the heat maps of its two models differ in size.
 LoadedArtifact: TypeAlias = ArtifactSession | CascadeSession
 
 
@@ -69,16 +69,16 @@ class MemberSession:
 
 
 def load_artifact(artifact: Artifact, runtime: Runtime, threads: int, apart: bool = True) -> LoadedArtifact:
-    """Load an artifact whose files are known to be those of its hashes.
+    """Load an artifact whose files have been checked against their hashes.
 
     Args:
         artifact: a file, or a cascade.
         runtime: what to run it on.
         threads: per inference.
-        apart: whether an accelerator, or a file new to this machine, gets a process of its own first.
+        apart: whether to run accelerators, and to try files new to this machine, in a separate process.
 
     Raises:
-        ProviderError: a cascade was to run on an accelerator, or as `Runtime.load`.
+        ProviderError: a cascade was requested on an accelerator, or as `Runtime.load`.
         ArtifactError, MissingDependencyError, OptionError: as `Runtime.load`.
     """
 
@@ -101,26 +101,26 @@ def require_files_known(trial: Trial, artifact: Artifact, runtime: Runtime) -> N
 
 
 def joined(pictures: Sequence[Pixels]) -> Pixels:
-    """What a session takes, from the same pictures at the size of each of an artifact's files, uint8 `[N, S, S, 1]`."""
+    """A session's input, from the same pictures at the size of each of the artifact's files, uint8 `[N, S, S, 1]`."""
     if len(pictures) == 1:
         return pictures[0]
-    return np.concatenate([own.reshape(len(own), -1) for own in pictures], axis=1)
+    return np.concatenate([batch.reshape(len(batch), -1) for batch in pictures], axis=1)
 
 
 def parted(images: Pixels, sizes: Sequence[int]) -> list[Pixels]:
     """The inverse of `joined`, for several sizes."""
     ends = np.cumsum([size * size for size in sizes])
-    rows = np.split(images, ends[:-1], axis=1)
+    parts = np.split(images, ends[:-1], axis=1)
     return [
-        np.ascontiguousarray(own).reshape(len(images), size, size, 1) for own, size in zip(rows, sizes, strict=True)
+        np.ascontiguousarray(part).reshape(len(images), size, size, 1) for part, size in zip(parts, sizes, strict=True)
     ]
 
 
 def pixels_for(artifact: Artifact, read: Callable[[Artifact], Pixels]) -> Pixels:
-    """What a session of an artifact takes; `read` gives the pictures uint8 `[N, S, S, 1]` for one of its files."""
+    """The input of an artifact's session; `read` returns the pictures for one of its files, uint8 `[N, S, S, 1]`."""
     return joined([read(file) for file in artifact.members])
 
 
 def picture_for(artifact: Artifact, grey: Image.Image) -> Pixels:
-    """One picture as a session of an artifact takes it."""
+    """One picture as the input of an artifact's session."""
     return pixels_for(artifact, lambda file: resized(grey, file.image_size, file.resize)[None, :, :, None])

@@ -33,7 +33,7 @@ PROVIDERS = {
     WEBGPU: "WebGpuExecutionProvider",
 }
 #: How to get a provider that a build lacks. The wheels exclude each other: they install the same module.
-_WAY_OUT = {
+_REMEDIES = {
     "cuda": "pip uninstall onnxruntime, then pip install onnxruntime-gpu",
     "tensorrt": "pip uninstall onnxruntime, then pip install onnxruntime-gpu tensorrt",
     "openvino": "pip uninstall onnxruntime, then pip install onnxruntime-openvino; or bench --runtime openvino",
@@ -106,7 +106,7 @@ class ONNXRuntimeSession:
     def __init__(self, path: Path, threads: int, provider: str = CPU, as_on_arm: bool = False) -> None:
         options = _options(threads, provider)
         if as_on_arm:
-            # Exact on every x86 CPU, and there are no kernels for int8 activations and uint8 kernels.
+            # Exact on every x86 CPU without `_EXACT_SUMS`; no kernel combines its uint8 weights with int8 activations.
             options.add_session_config_entry(*SIGNED_ACTIVATIONS)
         elif adds_products_in_16_bits():
             options.add_session_config_entry(*_EXACT_SUMS)
@@ -146,8 +146,8 @@ class _ONNXRuntime(Adapter):
             return onnx_webgpu.missing()
         built = onnxruntime.get_available_providers()
         if PROVIDERS[provider] not in built:
-            there = ", ".join(name.removesuffix("ExecutionProvider") for name in built)
-            return f"not in this build of ONNX Runtime ({there}): {_WAY_OUT[provider]}"
+            available = ", ".join(name.removesuffix("ExecutionProvider") for name in built)
+            return f"not in this build of ONNX Runtime ({available}): {_REMEDIES[provider]}"
         if provider in _NVIDIA and not nvidia_nodes():
             return f"this build of ONNX Runtime has {PROVIDERS[provider]}, but no NVIDIA GPU was found here"
         return None
@@ -159,7 +159,7 @@ class _ONNXRuntime(Adapter):
         return ONNXRuntimeSession(path, threads, provider)
 
     def placement(self, path: Path, threads: int, provider: str, image: NDArray[np.uint8]) -> dict[str, int]:
-        """From a profile of one inference: ONNX Runtime silently gives the CPU whatever a provider cannot compute."""
+        """Counted in a profile of one inference: ONNX Runtime silently gives the CPU what a provider cannot compute."""
         with tempfile.TemporaryDirectory() as folder:
             options = _options(threads, provider)
             options.enable_profiling = True
@@ -187,12 +187,12 @@ RUNTIME = Runtime(
         Provider(
             "cuda",
             "CUDA",
-            "no integers: it takes every convolution, in float, and leaves the int32 biases to the CPU; not run",
+            "no integers: it takes every convolution, in float, and leaves the int32 biases to the CPU; not tested",
         ),
         Provider(
             "tensorrt",
             "TensorRT",
-            "by its documentation, in integers if every zero point is 0 (recipe jetson-orin); not run",
+            "in integers if every zero point is 0, according to its documentation (recipe jetson-orin); not tested",
         ),
         Provider("openvino", "OpenVINO"),
         Provider("coreml", "CoreML"),

@@ -15,7 +15,7 @@ FELL_BACK = "fallback to CPU EP has been explicitly disabled"
 
 
 def missing() -> str | None:
-    """Why it is unavailable here; None if no obstacle is known. It loads drivers."""
+    """Why WebGPU is unavailable here; None if no obstacle is known. Loads drivers."""
     if importlib.util.find_spec(_PACKAGE) is None:
         return "its plugin is not installed: pip install onnxruntime-ep-webgpu, beside onnxruntime"
     return webgpu_missing()
@@ -32,12 +32,12 @@ def use_webgpu(options: Any) -> None:
 
     adapter = webgpu_adapter()
     if adapter is not None and adapter.is_software:
-        # It was requested by name, and its adapter is reported: a software adapter validates numbers, not speed.
+        # The user asked for WebGPU by name, and its adapter is reported: a software adapter shows results, not speed.
         os.environ["ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER"] = "1"
     if not any(device.ep_name == _NAME for device in onnxruntime.get_ep_devices()):
         onnxruntime.register_execution_provider_library("webgpu", onnxruntime_ep_webgpu.get_library_path())
-    able = [device for device in onnxruntime.get_ep_devices() if device.ep_name == _NAME]
-    if not able:
+    devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == _NAME]
+    if not devices:
         raise ProviderError("onnx:webgpu: the plugin sees no GPU here")
-    options.add_provider_for_devices(able[:1], {})
+    options.add_provider_for_devices(devices[:1], {})
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

@@ -23,7 +23,7 @@ class OpenVINOSession:
         if provider == CPU:
             settings["INFERENCE_NUM_THREADS"] = threads
         core = openvino.Core()
-        # The device itself, never AUTO or HETERO, which fall back.
+        # Named explicitly: AUTO and HETERO would fall back to another device.
         self.ran_on = provider.upper()
         self._model = core.compile_model(str(path), self.ran_on, settings)
         self._request = self._model.create_infer_request()
@@ -54,7 +54,7 @@ class _OpenVINO(Adapter):
         import openvino
 
         if provider == CPU:
-            # To list devices, OpenVINO starts all of their drivers.
+            # Listing the devices would start all of their drivers.
             return None
         devices = openvino.Core().available_devices
         if any(device.partition(".")[0] == provider.upper() for device in devices):
@@ -74,5 +74,5 @@ RUNTIME = Runtime(
     formats=("onnx", "tflite"),
     preference=3,
     adapter=_OpenVINO(),
-    accelerators=(Provider("gpu", "GPU", "by its documentation, in integers; not run"),),
+    accelerators=(Provider("gpu", "GPU", "in integers according to its documentation; not tested"),),
 )

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def find_bundle(bundle: Path | None, run: Path | None = None) -> Path:
-    """The named bundle, the named run's latest, this folder if it is one, or the latest run's.
+    """The named bundle, the named run's latest one, the current folder if it is a bundle, or the latest run's.
 
-    For a folder that `cxr-edge install` manages, it is the active bundle.
+    In a folder that `cxr-edge install` manages, this is the active bundle.
 
     Raises:
         OptionError: both a bundle and a run are named.
@@ -62,7 +62,7 @@ def run_of(bundle: Path) -> Run:
 
 
 def model_path(artifact: Path | None, bundle: Path | None, run: Path | None) -> Path:
-    """What to predict with: the named file, or the bundle of `find_bundle`. Raises OptionError for both, RunError."""
+    """The named file, or the bundle of `find_bundle`. Raises OptionError if both are named, RunError."""
     if artifact is None:
         return find_bundle(bundle, run)
     _refuse_both(bundle, run)
@@ -70,9 +70,9 @@ def model_path(artifact: Path | None, bundle: Path | None, run: Path | None) -> 
 
 
 def artifact_of(artifact: Path | None, bundle: Path | None) -> Path | None:
-    """The named file, or the best of the named bundle, for a cascade the bundle; None if neither is named.
+    """The named file, or the best artifact of the named bundle (for a cascade, the bundle); None if neither is named.
 
-    Raises OptionError for both.
+    Raises OptionError if both are named.
     """
     if bundle is None:
         return artifact
@@ -150,25 +150,25 @@ def best_artifacts(folder: Path, runtime: Runtime | None = None) -> list[Artifac
 
     Args:
         folder: the bundle.
-        runtime: consider only what it reads; None for all that the installed runtimes read.
+        runtime: consider only formats that it reads; None for those of all installed runtimes.
 
     Raises:
-        ArtifactError: there is no such artifact.
+        ArtifactError: the bundle has no such artifact.
     """
     runtimes = [each for each in all_runtimes() if each.installed()] if runtime is None else [runtime]
     formats = {kind for each in runtimes for kind in each.formats}
-    there = _present(listed_artifacts(folder), folder)
-    able = [artifact for artifact in there if artifact.format in formats]
-    if not able:
+    present = _present(listed_artifacts(folder), folder)
+    readable = [artifact for artifact in present if artifact.format in formats]
+    if not readable:
         what = "any runtime installed here" if runtime is None else runtime.title
         raise ArtifactError(
             f"{folder}: nothing in it can be read by {what}; pip install 'cxr-edge[device]', or export another format"
         )
-    return best_of(able)
+    return best_of(readable)
 
 
 def best_of(artifacts: Sequence[Artifact]) -> list[Artifact]:
-    """Those artifacts, of one or more, of the best quantization that did not fail their gate, TFLite before ONNX."""
+    """Of at least one artifact, those of the best quantization that did not fail its gate, TFLite before ONNX."""
 
     def rank(artifact: Artifact) -> tuple[bool, int]:
         return artifact.verdict in (None, Verdict.FAILED), artifact.quantization.rank
@@ -195,7 +195,7 @@ def _present(listed: Sequence[Artifact], folder: Path) -> list[Artifact]:
 class Doubt(StrEnum):
     """Why an artifact may not answer here as it was validated."""
 
-    OTHER_PIXELS = "was trained on pixels of another imaging rule than that of this version of cxr-edge"
+    OTHER_PIXELS = "was trained on pixels read by another imaging rule than this version of cxr-edge uses"
     UNVERIFIED = "was never verified against the Keras model"
     FAILED = "failed its parity gate"
     PHANTOMS = "was trained on phantoms, which are synthetic: its answers on X-rays mean nothing"
@@ -213,7 +213,7 @@ class ArtifactWarning:
 
 
 def warning_about(artifact: Artifact) -> ArtifactWarning | None:
-    """How an artifact may behave differently here than when it was validated; None if nothing is known against it."""
+    """Why an artifact may not answer here as it was validated; None if no reason is known."""
     doubt = None
     if not all(same_pixels(file.metadata.imaging) for file in artifact.members):
         doubt = Doubt.OTHER_PIXELS
@@ -225,7 +225,7 @@ def warning_about(artifact: Artifact) -> ArtifactWarning | None:
 
 
 def warnings_about_answers(artifact: Artifact) -> tuple[ArtifactWarning, ...]:
-    """All warnings to show with each answer of an artifact; that it was trained on phantoms comes first."""
+    """All warnings to show with each answer of an artifact, the one about training on phantoms first."""
     phantoms = ArtifactWarning(artifact.name, Doubt.PHANTOMS) if artifact.metadata.training.phantoms else None
     return tuple(warning for warning in (phantoms, warning_about(artifact)) if warning)
 

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 #: Limits of the process: memory, and seconds to load or run a file.
 _MEMORY, _PATIENCE = 4 << 30, 60.0
 
-#: What survived during this process, for users without a writable cache to remember it in.
+#: Keys of the trials that this process passed, for users without a writable cache.
 _survived: set[str] = set()
 
 
 class Trial:
-    """Loads and runs files in another process, all in the same one as long as it lives.
+    """Loads and runs files in a separate process, which is reused until it crashes.
 
     Use it as a context manager. Successes are remembered in the cache, by the file's hash and the runtime's version. An
     accelerator has a separate process anyway, and is skipped.
@@ -57,7 +57,7 @@ class Trial:
         Args:
             path: the file.
             runtime: tried on the CPU.
-            sha256: the file's, if the caller has just computed it.
+            sha256: of the file, if the caller has just computed it.
 
         Raises:
             ArtifactError: the process crashed or did not answer; the runtime cannot read the file; or as
@@ -72,13 +72,13 @@ class Trial:
             return
         # A service may have no writable folder: then each process tries again.
         with suppress(CacheError, OSError):
-            if _memory(key).exists():
+            if _passed_file(key).exists():
                 return
         require_loadable(path)
         self._try(path, runtime)
         _survived.add(key)
         with suppress(CacheError, OSError):
-            write_text(_memory(key), f"{path.name} on {runtime.title}\n")
+            write_text(_passed_file(key), f"{path.name} on {runtime.title}\n")
 
     def _try(self, path: Path, runtime: Runtime) -> None:
         from cxr_edge.runtimes.accelerators import Ask, Request
@@ -137,7 +137,7 @@ def _sha256_in(path: Path, *state: int) -> str:
     return sha256_of(path)
 
 
-def _memory(key: str) -> Path:
+def _passed_file(key: str) -> Path:
     return cache_folder() / f"tried-{key}"
 
 

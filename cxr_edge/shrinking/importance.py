@@ -1,4 +1,4 @@
-"""What a trained network can spare: which middle blocks, and which channels."""
+"""How much a trained network needs each of its middle blocks and channels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Importance = Mapping[str, NDArray[np.float64]]
 
 @contextmanager
 def skipped(model: keras.Model, network: Network, number: int) -> Iterator[None]:
-    """A middle block adds nothing while the body runs: the batch norm before its sum gives 0."""
+    """Skip a middle block while the body runs: the batch norm before its sum outputs 0."""
     (block,) = (block for block in network.blocks if block.number == number)
     norm = model.get_layer(batch_norm_of(block.convolution(len(block.widths) - 1)))
     before = norm.get_weights()
@@ -33,15 +33,15 @@ def skipped(model: keras.Model, network: Network, number: int) -> Iterator[None]
 def channel_importance(
     model: keras.Model, network: Network, batches: Batches, steps: int, on_step: Callable[[], None]
 ) -> Importance:
-    """How much the loss changes, squared, when a channel is removed: its first-order estimate from batch norms.
+    """First-order estimates, from batch norms, of the squared change in loss when a channel is removed.
 
     A channel's gate is the factor and the offset of its batch norm; the estimate is the square of the sum of each times
     its gradient, averaged over batches (Molchanov et al., "Importance Estimation for Neural Network Pruning", 2019).
-    Where several convolutions write a group, theirs are added up.
+    If several convolutions write to a group, their estimates are added.
 
     Args:
         model: trained.
-        network: its own.
+        network: the model's.
         batches: labelled training images.
         steps: number of batches.
         on_step: called after each.
@@ -49,7 +49,7 @@ def channel_importance(
     convolutions = list(network.convolutions())
     norms = [model.get_layer(batch_norm_of(convolution.name)) for convolution in convolutions]
     gates = [(norm.gamma, norm.beta) for norm in norms]
-    # Smoothed labels, as in the training: of a model that is always right, plain ones leave no gradient.
+    # Smoothed labels, as in training: with plain ones, a model that is always right has hardly any gradient.
     loss_of = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
 
     @tf.function  # type: ignore[untyped-decorator]
@@ -71,5 +71,5 @@ def channel_importance(
 
 
 def ranked(numbers: Sequence[int], sensitivity: Mapping[int, float]) -> list[int]:
-    """Blocks by how little it costs to skip them, the cheapest first."""
+    """Blocks in order of sensitivity, the least sensitive first."""
     return sorted(numbers, key=lambda number: sensitivity[number])

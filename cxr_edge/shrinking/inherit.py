@@ -11,7 +11,7 @@ from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.batches import Batches
 from cxr_edge.training.xception import batch_norm_of, build_classifier
 
-#: Of the batch norms while their statistics are taken anew.
+#: Momentum of the batch norms while their statistics are recomputed.
 _MOMENTUM = 0.9
 
 
@@ -20,7 +20,7 @@ def inherit(teacher: keras.Model, network: Network, kept: Kept, image_size: int)
 
     Args:
         teacher: trained.
-        network: what is left of its own.
+        network: the pruned one.
         kept: the teacher's channels that stay, by group.
         image_size: pixels.
     """
@@ -50,7 +50,7 @@ def _kernel(kernel: NDArray[np.float32], reads: NDArray[np.int64], writes: NDArr
     return kernel[:, :, reads][..., writes]
 
 
-def take_statistics_anew(model: keras.Model, batches: Batches, steps: int) -> None:
+def recompute_statistics(model: keras.Model, batches: Batches, steps: int) -> None:
     """Recompute the batch norms' statistics on training images: removing channels changes them."""
 
     @tf.function  # type: ignore[untyped-decorator]

@@ -1,4 +1,4 @@
-"""The int8 latency of networks before they are distilled, in turn with their teacher's, on this machine."""
+"""The int8 latency of networks before distillation, measured in turn with their teacher's on this machine."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from cxr_edge.training.backend import keras
 
 THREADS = 1
 QUERIES, SECONDS = 50, 1.0
-#: Validation images that are asked about, and that the ranges come from.
+#: Number of validation images for the measurements and for calibrating the teacher.
 IMAGES = 16
 
 
-class _OwnImages:
-    """A session that is asked by the numbers of images: networks of several input sizes are measured side by side."""
+class _IndexedSession:
+    """A session that takes indices of images, so that networks of different input sizes can be measured together."""
 
     def __init__(self, session: Session, images: NDArray[np.uint8]) -> None:
         self._session, self._images = session, images
@@ -52,15 +52,15 @@ class _OwnImages:
 
 
 class Stopwatch:
-    """Measures networks against their teacher, each as a TFLite file in int8, one image at a time on one thread.
+    """Measures networks against their teacher, each as an int8 TFLite file, one image at a time on one thread.
 
-    Integer kernels take equally long whatever the numbers are, so no network is calibrated on its own: it has the
-    weights that it inherits, and the ranges of its teacher's tensors.
+    Since the speed of integer kernels does not depend on the values, a network is not calibrated itself: it gets its
+    inherited weights, and the ranges of the teacher's tensors.
 
     Args:
         teacher: trained.
         split: whose validation images are decoded at each size that is measured.
-        budget: the share of the teacher's latency that is demanded.
+        budget: the required latency, as a share of the teacher's.
         progress: receives reports.
 
     Raises:
@@ -87,8 +87,8 @@ class Stopwatch:
         self._teacher = replace(self._teacher, seconds=[])
         candidates = []
         with self._progress.stage("converting networks", len(networks)) as tick:
-            for own in networks:
-                graph = fold(inherit(self._model, own.network, own.kept, own.shape.image_size))
+            for narrowed in networks:
+                graph = fold(inherit(self._model, narrowed.network, narrowed.kept, narrowed.shape.image_size))
                 candidates.append(self._loaded(graph))
                 tick("")
         self._measure([self._teacher, *candidates])
@@ -105,7 +105,7 @@ class Stopwatch:
         self._spread = max(self._spread, noise.spread)
 
     def record(self, share: Interval) -> MeasuredLatency:
-        """The latency of the chosen network, with what it was measured on."""
+        """The record of the selected network's latency, with the hardware and runtime that it was measured on."""
         return MeasuredLatency(
             budget=self.budget,
             share=share,
@@ -127,4 +127,4 @@ class Stopwatch:
             with quiet():
                 path.write_bytes(int8_tflite(QuantizedGraph(whole, ranges)))
             session = self._runtime.load_here(path, THREADS)
-        return Candidate(path.name, self._runtime.title, _OwnImages(session, self._images(graph.image_size)), 0.0)
+        return Candidate(path.name, self._runtime.title, _IndexedSession(session, self._images(graph.image_size)), 0.0)

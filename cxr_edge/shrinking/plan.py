@@ -19,20 +19,20 @@ from cxr_edge.runs.progress import Progress
 from cxr_edge.shrink_options import DEFAULT_MACS, ShrinkOptions
 from cxr_edge.shrinking.budget import Narrowed, shapes_of, within_latency, within_macs
 from cxr_edge.shrinking.importance import Importance, channel_importance, ranked, skipped
-from cxr_edge.shrinking.inherit import inherit, take_statistics_anew
+from cxr_edge.shrinking.inherit import inherit, recompute_statistics
 from cxr_edge.statistics.intervals import kl_divergence
 from cxr_edge.train_options import TrainOptions
 from cxr_edge.training.backend import keras
 from cxr_edge.training.batches import training_batches
 from cxr_edge.training.classifier import compiled, predict_probabilities
 
-#: Training images that the channels are judged by, and that statistics of batch norms are computed from.
+#: Number of training images for ranking channels and for recomputing the statistics of batch norms.
 IMAGES = 512
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A student's network and its weights, and what it was chosen by: see `runs.config.Student`."""
+    """A student's network and its weights, and the measurements behind the choice, as in `runs.config.Student`."""
 
     network: Network
     image_size: int
@@ -55,13 +55,13 @@ class _Tried:
 def plan(teacher: RunConfig, model: keras.Model, split: Split, options: ShrinkOptions, progress: Progress) -> Plan:
     """The network that answers most like the teacher on the validation split, before any training.
 
-    Candidates lack middle blocks, first those without which the teacher answers most alike, and each is pruned to the
-    budget; if that is one of latency, at several input sizes.
+    Candidates omit middle blocks, the least sensitive first, and are pruned to the budget; for a latency budget, they
+    come at several input sizes.
 
     Args:
         teacher: the configuration of its run.
         model: the teacher's.
-        split: of both.
+        split: shared by teacher and student.
         options: the budget, and the input size.
         progress: receives reports.
 
@@ -73,7 +73,7 @@ def plan(teacher: RunConfig, model: keras.Model, split: Split, options: ShrinkOp
     network, trained = teacher.network, teacher.options
     stopwatch = None
     if options.latency is not None:
-        # Brings the converter, which takes seconds; and comes first, so that a noisy machine is noticed at once.
+        # The import takes seconds. The stopwatch comes first, so that a noisy machine is noticed at once.
         from cxr_edge.shrinking.latency import Stopwatch
 
         stopwatch = Stopwatch(model, split, options.latency, progress)
@@ -86,7 +86,7 @@ def plan(teacher: RunConfig, model: keras.Model, split: Split, options: ShrinkOp
     else:
         within = within_latency(shapes, importance, full, stopwatch.budget, stopwatch)
     tried = judge.tried(within)
-    best = min(tried, key=lambda own: own.divergence)
+    best = min(tried, key=lambda candidate: candidate.divergence)
     latency = best.narrowed.latency
     return Plan(
         network=best.narrowed.network,
@@ -94,7 +94,7 @@ def plan(teacher: RunConfig, model: keras.Model, split: Split, options: ShrinkOp
         model=best.model,
         teacher_macs=full,
         block_sensitivity=sensitivity,
-        candidates=tuple(own.narrowed.candidate(own.divergence) for own in tried),
+        candidates=tuple(candidate.narrowed.candidate(candidate.divergence) for candidate in tried),
         latency=None if stopwatch is None or latency is None else stopwatch.record(latency),
     )
 
@@ -109,35 +109,35 @@ class _Judge:
         self._batches = training_batches(split, trained.image_size, trained.batch_size, trained.seed)
         self._steps = min(self._batches.steps, -(-IMAGES // trained.batch_size))
         self._step, self._size = compiled(model), trained.image_size
-        self._wanted = self._answers(self._step, self._size)
+        self._teacher_answers = self._answers(self._step, self._size)
 
     def _answers(self, step: Any, size: int) -> NDArray[np.float32]:
         return predict_probabilities(step, decoded(self._split, VALIDATION, size))
 
     def block_sensitivity(self) -> dict[int, float]:
-        """The teacher's divergence from itself without each of its middle blocks, by their numbers."""
+        """The teacher's divergence from itself when a middle block is skipped, by block number."""
         sensitivity = {}
         with self._progress.stage("measuring blocks", len(self._network.middle)) as tick:
             for number in self._network.middle:
                 with skipped(self._model, self._network, number):
-                    sensitivity[number] = kl_divergence(self._wanted, self._answers(self._step, self._size))
+                    sensitivity[number] = kl_divergence(self._teacher_answers, self._answers(self._step, self._size))
                 tick(f"block {number}: {sensitivity[number]:.4f}")
         return sensitivity
 
     def channel_importance(self) -> Importance:
-        """Of the teacher's channels."""
+        """The importance of the teacher's channels."""
         with self._progress.stage("measuring channels", self._steps) as tick:
             return channel_importance(self._model, self._network, self._batches, self._steps, partial(tick, ""))
 
     def tried(self, candidates: Sequence[Narrowed]) -> list[_Tried]:
-        """The candidates with what they inherit, and how far their answers are from the teacher's."""
+        """The candidates with inherited weights, and how far their answers are from the teacher's."""
         tried = []
         with self._progress.stage("trying networks", len(candidates)) as tick:
             for narrowed in candidates:
                 size = narrowed.shape.image_size
                 model = inherit(self._model, narrowed.network, narrowed.kept, size)
-                take_statistics_anew(model, self._batches, self._steps)
-                divergence = kl_divergence(self._wanted, self._answers(compiled(model), size))
+                recompute_statistics(model, self._batches, self._steps)
+                divergence = kl_divergence(self._teacher_answers, self._answers(compiled(model), size))
                 tried.append(_Tried(narrowed, divergence, model))
                 tick(f"{narrowed.shape}: {divergence:.4f}")
         return tried

@@ -1,4 +1,4 @@
-"""A new run whose network is a smaller one of another run, distilled from it."""
+"""Create a run with a smaller network, distilled from another run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def shrink(teacher: Run, run: Run, options: ShrinkOptions, progress: Progress = SILENT) -> TrainingResult:
     """Make a student of a trained run, on the same split, and train it.
 
-    Once it is started it is resumed like any other run: `cxr_edge.training.jobs.resume`.
+    Once started, it can be resumed like any other run: `cxr_edge.training.jobs.resume`.
 
     Args:
         teacher: trained.
@@ -95,7 +95,7 @@ def _decode_unlabelled(options: ShrinkOptions, split: Split, size: int, progress
 
 
 def _write(teacher: Run, run: Run, config: RunConfig, options: ShrinkOptions, planned: Plan) -> None:
-    """Write a student's split, its start and last its `run.json`: from then on it can be resumed."""
+    """Write a student's split, its start weights and, last, its `run.json`, after which it can be resumed."""
     if config.phantoms:
         shutil.copytree(teacher.phantoms_folder, run.phantoms_folder, dirs_exist_ok=True)
     shutil.copyfile(teacher.split_file, run.split_file)

@@ -1,4 +1,4 @@
-"""Which channels stay, so that a network meets its budget."""
+"""Choose the channels to keep so that a network meets its budget."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kept = Mapping[str, NDArray[np.int64]]
 
 
 def prune(network: Network, importance: Importance, budget: int, image_size: int) -> tuple[Network, Kept] | None:
-    """Remove channels, always the ones whose estimated loss per saved multiply-accumulate is least.
+    """Remove channels step by step, always those with the least importance per multiply-accumulate saved.
 
     Args:
         network: to be pruned.
@@ -41,8 +41,8 @@ def prune(network: Network, importance: Importance, budget: int, image_size: int
         for group, width in widths.items():
             narrower = (width - 1) // MULTIPLE * MULTIPLE
             if narrower >= least[group]:
-                own = costs_of[group]
-                saved = macs_of(own, widths) - macs_of(own, {**widths, group: narrower})
+                affected = costs_of[group]
+                saved = macs_of(affected, widths) - macs_of(affected, {**widths, group: narrower})
                 lost = removed[group][full[group] - narrower] - removed[group][full[group] - width]
                 steps.append((lost / saved, group, narrower, saved))
         if not steps:

@@ -21,7 +21,7 @@ from cxr_edge.statistics.intervals import kl_divergences, sign_test
 
 @dataclass(frozen=True)
 class ScoredCondition:
-    """One condition with the probabilities `[n, K]` of both, and an identifying number for each image `[n]`."""
+    """A condition with the probabilities `[n, K]` of reference and candidate, and an ID for each image `[n]`."""
 
     part: str
     shift: str | None
@@ -51,7 +51,7 @@ def scored_conditions(
 
 
 def pooled_over_folds(folds: Sequence[Sequence[ScoredCondition]]) -> list[ScoredCondition]:
-    """Each condition with the images of all folds, which are different images. All folds have the same conditions."""
+    """Each condition pooled over all folds, whose images are distinct. All folds must have the same conditions."""
     numbered = [
         [replace(entry, identity=entry.identity + 1_000_000_000 * number) for entry in fold]
         for number, fold in enumerate(folds)
@@ -62,22 +62,22 @@ def pooled_over_folds(folds: Sequence[Sequence[ScoredCondition]]) -> list[Scored
 def compare_conditions(
     scored: Sequence[ScoredCondition], labels: Sequence[str], floor: float = FLOOR
 ) -> tuple[ConditionResult, ...]:
-    """Each condition on its own, and those of the split pooled: unshifted, under each shift, and under all shifts.
+    """Results of each condition, and of those of the split pooled: unshifted, under each shift, and under all shifts.
 
     Args:
         scored: the scored conditions.
         labels: K names.
-        floor: as that of `signal_to_noise`.
+        floor: as for `signal_to_noise`.
 
     Returns:
-        The pooled ones first. Under all shifts together, an image counts once in the interval and the flips, by the
+        The pooled results first. Under all shifts together, an image counts once in the interval and the flips, by the
         balance of its shifted copies, which are not independent.
     """
-    own = [entry for entry in scored if entry.part in PARTS]
-    shifts = list(dict.fromkeys(entry.shift for entry in own))
-    pooled = [_pooled([entry for entry in own if entry.shift == shift], ALL_PARTS, shift) for shift in shifts]
+    split = [entry for entry in scored if entry.part in PARTS]
+    shifts = list(dict.fromkeys(entry.shift for entry in split))
+    pooled = [_pooled([entry for entry in split if entry.shift == shift], ALL_PARTS, shift) for shift in shifts]
     if any(shifts):
-        pooled.append(_pooled([entry for entry in own if entry.shift], ALL_PARTS, ALL_SHIFTS))
+        pooled.append(_pooled([entry for entry in split if entry.shift], ALL_PARTS, ALL_SHIFTS))
     return tuple(_result(entry, labels, floor) for entry in [*pooled, *scored])
 
 
@@ -128,11 +128,11 @@ def _flips(
 def judge_conditions(conditions: Sequence[ConditionResult], gate: Gate) -> tuple[Demand, ...]:
     """The demands on images like the training images, on shifted images, and on images from elsewhere.
 
-    Each demands agreement, and that no class loses images on balance, where drift shows first: agreement does not
-    distinguish the direction of flips. The bound of a loss is that of the exact sign test (the Clopper-Pearson bound of
-    the share of flips away from the class). What is asked of every class, and of every single shift, is judged at a
-    confidence of 95 % that holds for all of them together (Bonferroni): with three classes, under no shift or all of
-    them, it takes six flips one way and none back.
+    Each condition demands agreement, and that no class loses images on balance, which shows drift first: agreement does
+    not distinguish the direction of flips. A loss is bounded by the exact sign test (the Clopper-Pearson bound of the
+    share of flips away from the class). The bounds of all classes, and of all single shifts, hold together at 95 %
+    confidence (Bonferroni): with three classes, unshifted or under all shifts, a proven loss takes six flips one way
+    and none back.
     """
     judged = [condition for condition in conditions if condition.part not in PARTS]
     shifts = sum(condition.part == ALL_PARTS and condition.shift not in (None, ALL_SHIFTS) for condition in judged)

@@ -1,4 +1,4 @@
-"""What a test split of a few hundred images can and cannot show: intervals and tests with SciPy, not on the device."""
+"""Confidence intervals and significance tests for small test splits. They need SciPy, which a device does not have."""
 
 from __future__ import annotations
 

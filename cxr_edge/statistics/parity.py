@@ -47,8 +47,8 @@ def parity(
         targets: label indices `[N]`.
         labels: K names.
         gate: the demands.
-        temperature: the one that both were scaled by, to report the calibration without it too; `[N, 1]` if the images
-            come from several models.
+        temperature: that both were scaled by, to report the calibration without it too; `[N, 1]` if the images come
+            from several models.
 
     Returns:
         Figures with their intervals, and the demands, each with its figure, limit, the bound it is judged by and
@@ -89,9 +89,9 @@ def parity(
 
 
 def with_conditions(result: ParityResult, conditions: Sequence[ConditionResult]) -> ParityResult:
-    """The result, judged also on images that need no labels.
+    """The result, judged also under conditions that need no labels.
 
-    Agreement is then demanded on all images like the training images, which are more than `result` was computed on.
+    Agreement is then demanded on all images that resemble the training images: more than `result` was computed on.
     """
     demands = (*result.demands[1:], *judge_conditions(conditions, result.gate))
     finite = all(condition.mean_divergence is not None for condition in conditions)
@@ -130,9 +130,9 @@ def _calibration_errors(
         unscaled = apply_temperature(probabilities, 1 / temperature)
         return expected_calibration_error(probabilities, targets), expected_calibration_error(unscaled, targets)
 
-    (scaled, unscaled), (own, own_unscaled) = both(reference), both(candidate)
-    assert scaled is not None and unscaled is not None
-    return CalibrationErrors(scaled, own, unscaled, own_unscaled)
+    (expected, expected_unscaled), (actual, actual_unscaled) = both(reference), both(candidate)
+    assert expected is not None and expected_unscaled is not None
+    return CalibrationErrors(expected, actual, expected_unscaled, actual_unscaled)
 
 
 def _drop(name: str, difference: PairedDifference, limit: float) -> Demand:

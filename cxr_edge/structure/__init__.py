@@ -1,1 +1,1 @@
-"""What the bytes of a TFLite or ONNX file say, with every offset and length checked, before a runtime parses them."""
+"""The structure of TFLite and ONNX files, read with every offset and length checked, before a runtime parses them."""

@@ -13,7 +13,7 @@ from cxr_edge.structure.graph import GraphStructure, require
 
 
 def structure_of(path: Path) -> GraphStructure:
-    """The structure of a TFLite or ONNX file, of this project or not.
+    """The structure of a TFLite or ONNX file, from this project or another tool.
 
     Raises:
         ArtifactError: the file is missing or damaged, its weights are in another file, or it exceeds a limit.
@@ -31,7 +31,7 @@ def structure_of(path: Path) -> GraphStructure:
 
 
 def _structure_in(data: memoryview, kind: ArtifactFormat) -> GraphStructure:
-    # Only one of the two is needed for a prediction.
+    # Imported lazily: a prediction needs only one of the two.
     if kind is ArtifactFormat.TFLITE:
         from cxr_edge.structure.tflite import tflite_structure
 
@@ -83,6 +83,6 @@ def _require_ends(structure: GraphStructure, contract: Contract) -> None:
 def _require_end(end: TensorSpec, spec: TensorSpec) -> None:
     """Check an input or output, except for the number of images and sizes that the graph leaves dynamic."""
     sizes = zip(end.shape[1:], spec.shape[1:], strict=False)
-    fits = len(end.shape) == len(spec.shape) and all(size in (ANY, own) for size, own in sizes)
+    fits = len(end.shape) == len(spec.shape) and all(size in (ANY, expected) for size, expected in sizes)
     same = (end.name, end.type) == (spec.name, spec.type)
-    require(same and fits, f"{end.name[:60]} is {end.type} {end.shape}, its metadata say {spec.type} {spec.shape}")
+    require(same and fits, f"{end.name[:60]} is {end.type} {end.shape}, its metadata says {spec.type} {spec.shape}")

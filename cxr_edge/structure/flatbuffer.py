@@ -39,13 +39,13 @@ class Table:
 
     def table(self, field: int) -> Table | None:
         place = self._place(field)
-        return None if place is None else Table(self._data, self._led_to(place))
+        return None if place is None else Table(self._data, self._target(place))
 
     def tables(self, field: int, most: int) -> list[Table]:
         """A vector of tables. Raises ValueError for more than `most`."""
         start, length = self.vector(field, 4)
         require(length <= most, f"a list of {length}")
-        return [Table(self._data, self._led_to(start + 4 * index)) for index in range(length)]
+        return [Table(self._data, self._target(start + 4 * index)) for index in range(length)]
 
     def numbers(self, field: int, kind: str, most: int) -> tuple[int, ...]:
         """A vector of numbers. Raises ValueError for more than `most`."""
@@ -63,12 +63,12 @@ class Table:
         place = self._place(field)
         if place is None:
             return 0, 0
-        at = self._led_to(place)
+        at = self._target(place)
         length = number_at(self._data, at, "u4")
         require(at + 4 + length * size <= len(self._data), "a list reaches beyond the end")
         return at + 4, length
 
-    def _led_to(self, place: int) -> int:
+    def _target(self, place: int) -> int:
         return place + number_at(self._data, place, "u4")
 
 

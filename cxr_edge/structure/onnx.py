@@ -69,11 +69,11 @@ def _node(node: Message) -> str:
         elif field.number == _DOMAIN:
             domain = node.text(field)
         elif field.number == _ATTRIBUTE:
-            for own in node.inside(field).fields():
-                require(own.number not in (_A_GRAPH, _GRAPHS), f"{kind[:60]} has a graph of its own")
-                require(own.number not in (_A_SPARSE, _SPARSES), f"{kind[:60]} has a sparse tensor")
-                if own.number in (_A_TENSOR, _TENSORS):
-                    _tensor(node.inside(own))
+            for value in node.inside(field).fields():
+                require(value.number not in (_A_GRAPH, _GRAPHS), f"{kind[:60]} has a graph of its own")
+                require(value.number not in (_A_SPARSE, _SPARSES), f"{kind[:60]} has a sparse tensor")
+                if value.number in (_A_TENSOR, _TENSORS):
+                    _tensor(node.inside(value))
     return kind if domain in ("", "ai.onnx") else f"{domain[:60]}.{kind[:60]}"
 
 
@@ -107,11 +107,11 @@ def _end(value: Message) -> TensorSpec:
             name = value.text(field)
         elif field.number == 2:
             for tensor_type in value.inside(field).each(1):
-                for own in tensor_type.fields():
-                    if own.number == 1:
-                        kind = own.value
-                    elif own.number == 2:
-                        shape += [_size(size) for size in tensor_type.inside(own).each(1)]
+                for part in tensor_type.fields():
+                    if part.number == 1:
+                        kind = part.value
+                    elif part.number == 2:
+                        shape += [_size(size) for size in tensor_type.inside(part).each(1)]
     return TensorSpec(name, _TYPES.get(kind, (f"type {kind}", 0))[0], tuple(shape))
 
 

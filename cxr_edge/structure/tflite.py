@@ -1,4 +1,4 @@
-"""The structure of a TFLite file: what its runtime would follow unchecked."""
+"""The structure of a TFLite file, whose offsets its runtime would follow unchecked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmentation suitable for chest X-rays: what another patient, another device or another archive would have changed.
+"""Augmentation for chest X-rays: the differences between patients, devices and archives.
 
 Position, exposure, the display curve, sharpness, noise, JPEG and borders. No flip: the heart has a side. Without the
 last four, a network that reads 98 % of its test images correctly may read 10 % with a little noise added.
@@ -32,7 +32,7 @@ class Augmentation:
     gamma: float = 1.7
     #: How far an S bends the display curve; below 1 it stays monotonic.
     bend: float = 0.6
-    #: How much of a Gaussian blur is added, or taken off, and its deviation as a share of the side.
+    #: How far an image moves towards its Gaussian blur, or away from it, and the blur's deviation (share of the side).
     blur: float = 1.0
     sharpen: float = 0.7
     blur_deviation: float = 0.008
@@ -45,7 +45,7 @@ class Augmentation:
     frame: float = 0.13
 
 
-#: Position, exposure and contrast alone: all that a short training from scratch learns to look past.
+#: Only position, exposure and contrast: a short training run from scratch cannot learn to ignore more.
 MILD = Augmentation(gamma=1.0, bend=0.0, blur=0.0, sharpen=0.0, noise=0.0, jpeg=0.0, frame=0.0)
 
 
@@ -57,7 +57,7 @@ class Draws:
     noise: Any
 
     def share(self, part: Any, of: int) -> Draws:
-        """Those of each `of`-th image, from number `part` on."""
+        """The draws of every `of`-th image, starting with number `part`."""
         return Draws(self.uniform[:, part::of], self.noise[part::of])
 
 
@@ -131,7 +131,7 @@ def _exposed(images: Any, numbers: Any, amount: Augmentation) -> Any:
 
 
 def _blurred(images: Any, number: Any, amount: Augmentation) -> Any:
-    """A share of a Gaussian blur added, or taken off, which sharpens."""
+    """Each image moved towards its Gaussian blur, or away from it, which sharpens."""
     size = images.shape[1]
     deviation = amount.blur_deviation * size
     radius = math.ceil(2.5 * deviation)
@@ -161,7 +161,7 @@ def _compressed(images: Any, numbers: Any, amount: Augmentation) -> Any:
 
 
 def _framed(images: Any, numbers: Any, amount: Augmentation) -> Any:
-    """A frame of one grey value over half of the images, with a width of its own at each side, or none."""
+    """A frame of one grey value around half of the images; its width, which may be 0, differs from side to side."""
     size = images.shape[1]
     place = ((tf.range(size, dtype=tf.float32) + 0.5) / size)[None, :]
     covered = tf.cast(numbers[0] > 0, tf.float32) * amount.frame

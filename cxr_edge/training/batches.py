@@ -1,4 +1,4 @@
-"""Training images in shuffled, augmented batches in which each class is as frequent as any other."""
+"""Shuffled, augmented and class-balanced batches of training images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cxr_edge.training.backend import tf
 
 @dataclass(frozen=True)
 class Share:
-    """What a worker gets of each batch: `parts` of its `of` equal parts, from `first` on, one for each replica."""
+    """A worker's share of each batch: `parts` of `of` equal parts, starting at `first`, one for each replica."""
 
     first: int = 0
     parts: int = 1
@@ -47,7 +47,7 @@ class Batches:
 
     @property
     def size(self) -> int:
-        """Images of a batch."""
+        """Number of images in a batch."""
         return min(self.batch_size, len(self.images))
 
     def epoch(self, number: int, share: Share = WHOLE) -> Any:
@@ -58,11 +58,11 @@ class Batches:
 
         Args:
             number: from 0.
-            share: what of each batch is wanted; its parts follow each other.
+            share: the parts of each batch to return, one after another.
 
         Returns:
-            A TensorFlow data set of images, float32 `[B, S, S, 1]`, and one-hot labels, float32 `[B, K]`: all 0
-            without one.
+            A TensorFlow data set of images, float32 `[B, S, S, 1]`, and one-hot labels, float32 `[B, K]`: all 0 for
+            unlabelled images.
         """
         order = _balanced(self.labels, np.random.default_rng([self.seed, number]))
         batches = order[: self.steps * self.size].reshape(self.steps, self.size)
@@ -79,7 +79,7 @@ class Batches:
             images.set_shape([self.size // share.of, *self.images.shape[1:]])
             labels.set_shape([self.size // share.of])
             seed = tf.stack([tf.cast(self.seed, tf.int32), tf.cast(number * 1_000_003 + step, tf.int32)])
-            # Drawn for the whole batch: an image is augmented alike whoever gets it.
+            # Drawn for the whole batch, so that an image is augmented the same on any worker.
             draws = augmentation_draws(seed, self.size, self.images.shape[1]).share(part, share.of)
             images = augment(tf.cast(images, tf.float32), draws, self.augmentation)
             return images, tf.one_hot(labels, self.classes)
@@ -91,7 +91,7 @@ class Batches:
 
 
 def _options() -> Any:
-    """Without autotuning, whose thread many an epoch waited for at its end, asleep for 1 to 7 s."""
+    """Options without autotuning: many epochs waited 1 to 7 s at their end for its sleeping thread."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return options
@@ -100,20 +100,20 @@ def _options() -> Any:
 def _balanced(labels: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
     """As many indices as there are labels, shuffled: all those without a label, and the classes in equal parts.
 
-    A class is used up before any of its images comes again.
+    All images of a class are used before one is repeated.
     """
     classes = np.unique(labels[labels >= 0])
     share = -(-np.count_nonzero(labels >= 0) // max(1, len(classes)))
     rows = [np.flatnonzero(labels < 0)]
     for label in classes:
-        own = np.flatnonzero(labels == label)
-        rounds = -(-share // len(own))
-        rows.append(np.concatenate([random.permutation(own) for _ in range(rounds)])[:share])
+        members = np.flatnonzero(labels == label)
+        rounds = -(-share // len(members))
+        rows.append(np.concatenate([random.permutation(members) for _ in range(rounds)])[:share])
     return random.permutation(np.concatenate(rows))[: len(labels)]
 
 
 def augmentation_of(options: TrainOptions) -> Augmentation:
-    """That of a training. From scratch, a few hundred steps learn nothing from images as varied as the full one's."""
+    """The augmentation of a run: mild from scratch, where a few hundred steps learn nothing from more varied images."""
     return MILD if options.weights == FROM_SCRATCH else Augmentation()
 
 

@@ -38,7 +38,7 @@ class Cluster:
 
         Raises:
             OptionError: this worker's own port is taken.
-            RunError: the time is over and some cannot be reached.
+            RunError: some workers cannot be reached in that time.
         """
         missing = [address for index, address in enumerate(self.workers) if index != self.index]
         end = time.monotonic() + seconds
@@ -93,9 +93,9 @@ def _reachable(address: str) -> bool:
 
 @contextmanager
 def _listening(port: int) -> Iterator[None]:
-    """Accept connections on a port, as TensorFlow will: a peer may look before it has started here."""
+    """Accept connections on a port, as TensorFlow will later: a peer may try to connect before TensorFlow starts."""
     try:
-        # As TensorFlow does, on IPv6 too where there is any.
+        # Like TensorFlow, also on IPv6 if available.
         dual = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if dual else socket.AF_INET
         server = socket.create_server(("", port), family=family, dualstack_ipv6=dual)

@@ -1,7 +1,7 @@
 """Train a student on its teacher's answers.
 
-Both see the same augmented images, over many epochs, and nothing is learned but to answer alike (Beyer et al.,
-"Knowledge distillation: A good teacher is patient and consistent", 2022). Images without labels serve as well.
+Both see the same augmented images over many epochs, and the student learns only to match the teacher's answers (Beyer
+et al., "Knowledge distillation: A good teacher is patient and consistent", 2022), so images need no labels.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from cxr_edge.training.loop import Phase, cosine_decay
 from cxr_edge.training.validation import validator
 from cxr_edge.training.xception import DROPOUT, build_classifier
 
-#: Below which a probability is no smaller in a logarithm.
+#: Smallest probability in a logarithm.
 _FLOOR = 1e-7
 
 
 class Distiller(keras.Model):  # type: ignore[misc]
-    """A student and its teacher, as one model to fit; labels are not looked at.
+    """A student and its teacher as one model to fit; labels are ignored.
 
     Its loss is the divergence of the student's probabilities from the teacher's, its accuracy how often both name the
-    same class. A student of a smaller input gets the teacher's images made smaller.
+    same class. A student with a smaller input gets the same images, downscaled.
     """
 
     def __init__(self, student: keras.Model, teacher: keras.Model) -> None:
@@ -70,17 +70,17 @@ class Distiller(keras.Model):  # type: ignore[misc]
 
 
 def _divergences(targets: Any, answers: Any) -> Any:
-    """Kullback and Leibler's, in nats: float32 `[N]` of probabilities `[N, K]` from their targets."""
+    """Kullback-Leibler divergences in nats, float32 `[N]`, of probabilities `[N, K]` from their targets."""
     logarithms = [tf.math.log(tf.maximum(tf.cast(values, tf.float32), _FLOOR)) for values in (targets, answers)]
     return tf.reduce_sum(targets * (logarithms[0] - logarithms[1]), axis=1)
 
 
 def distill(run: Run, config: RunConfig, split: Split, progress: Progress) -> History:
-    """Train a student's network from its start; afterwards the best weights are in the run's checkpoints.
+    """Train a student's network from its start weights; afterwards the best weights are in the run's checkpoints.
 
     Raises:
-        RunError: the teacher's model is gone or another one by now, or the start cannot be read.
-        DataError: the unlabelled images are others by now.
+        RunError: the teacher's model is missing or has changed, or the start weights cannot be read.
+        DataError: the unlabelled images have changed.
     """
     options, student = config.options, config.student
     assert student is not None
@@ -106,7 +106,7 @@ def distill(run: Run, config: RunConfig, split: Split, progress: Progress) -> Hi
 
 
 def teacher_model(student: Student) -> keras.Model:
-    """The model that a student learns from. Raises RunError if it is gone, or another one by now."""
+    """The model that a student learns from. Raises RunError if it is missing or has changed."""
     teacher = Run(Path(student.teacher))
     model = load_classifier(teacher)
     if sha256_of(teacher.model_file) != student.teacher_sha256:
@@ -115,7 +115,7 @@ def teacher_model(student: Student) -> keras.Model:
 
 
 def distillation_batches(config: RunConfig, split: Split, size: int) -> Batches:
-    """The training images of a student, and those without labels, at its teacher's size. Raises DataError."""
+    """A student's training images, with its unlabelled images, at the teacher's input size. Raises DataError."""
     student, options = config.student, config.options
     assert student is not None
     batches = training_batches(split, size, options.batch_size, options.seed + 1, augmentation_of(options))

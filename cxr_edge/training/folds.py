@@ -84,7 +84,7 @@ def _all_folds(folder: Path, options: TrainOptions, progress: Progress) -> Cross
     runs = [fold_run(folder, number) for number in range(1, count + 1)]
     for number, run in enumerate(runs, start=1):
         if run.model_file.is_file():
-            # Of a process that was killed after it had written the model.
+            # The leftovers of a process that was killed after writing the model.
             with locked(run.folder):
                 remove_leftovers(run)
             continue
@@ -101,14 +101,14 @@ def _all_folds(folder: Path, options: TrainOptions, progress: Progress) -> Cross
 
 
 def forget_models() -> None:
-    """Free the memory of Keras models that are no longer used: Keras itself keeps each."""
+    """Free the memory of unused models, to all of which Keras keeps references."""
     from cxr_edge.training.backend import keras
 
     keras.backend.clear_session()
 
 
 def require_same_images(runs: Sequence[Run]) -> None:
-    """Raises DataError unless the test parts together have each image once: the data changed between folds."""
+    """Raises DataError unless the test parts together have each image once: otherwise the data has changed."""
     splits = [run_split(run) for run in runs]
     tested = Counter((item.path, item.sha256) for split in splits for item in split.part("test"))
     for split, run in zip(splits, runs, strict=True):

@@ -31,7 +31,7 @@ def train_new(
 ) -> TrainingResult:
     """Start a run in a folder without one, and train it; its network is Xception unless another one is passed.
 
-    Of several workers, the chief does; the others train with it, and write nothing.
+    With several workers, only the chief starts the run and writes to it; the others only train.
 
     Raises:
         OptionError, DataError, RunError, WeightsError, MissingDependencyError: nothing is left of the run if no epoch
@@ -84,7 +84,7 @@ def _connected(options: TrainOptions, progress: Progress) -> Distribution | None
 
 
 def train_started(run: Run, progress: Progress = SILENT, workers: Distribution | None = None) -> TrainingResult:
-    """Train a run that has its `run.json` and is held; see `cxr_edge.training.train`."""
+    """Train a run that has its `run.json`, while holding its lock; see `cxr_edge.training.train`."""
     progress.run_started(run, run.config(), run_split(run))
     try:
         if workers is not None:
@@ -104,7 +104,7 @@ def train_started(run: Run, progress: Progress = SILENT, workers: Distribution |
 
 
 def _train_with_chief(run: Run, progress: Progress, workers: Distribution) -> TrainingResult:
-    """The part of a worker that is not the chief: nothing of it is reported as a result, and nothing written."""
+    """Train as a worker other than the chief: it writes nothing, and does not report that the run has finished."""
     with progress.working("waiting for the chief to prepare the run"):
         workers.barrier()
     from cxr_edge.training import train

@@ -29,7 +29,7 @@ with quiet():
 
 
 class MlflowTracking(Progress):
-    """One MLflow run per run of ours; a resumed run continues the same one.
+    """One MLflow run per training run; a resumed run continues the same one.
 
     It sends parameters, metrics, `metrics.json` and `history.json`; no images and no file names except the `data`
     option.

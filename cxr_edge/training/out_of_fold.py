@@ -36,7 +36,7 @@ def folds_beside(run: Run) -> Path | None:
     if run.config().options.folds is None or not is_cross_validation(folder):
         return None
     folds = fold_runs(folder)
-    # A student of a fold may lie beside the folds, and is none of them.
+    # A fold's student may lie beside the folds without being one of them.
     is_fold = run.folder.resolve() in [fold.folder for fold in folds]
     return folder if is_fold and all(fold.model_file.is_file() for fold in folds) else None
 
@@ -44,7 +44,7 @@ def folds_beside(run: Run) -> Path | None:
 def out_of_fold(folder: Path, run: Run) -> OutOfFold:
     """The probabilities of a cross-validation, for a run trained on the same data in the same way.
 
-    Images of the run's test part are left out, so that whatever is fitted on the rest can be judged on that part.
+    Images of the run's test part are left out, so that anything fitted on the rest can be evaluated on that part.
 
     Args:
         folder: the folder of a `cxr-edge train --folds`.
@@ -71,17 +71,17 @@ def out_of_fold(folder: Path, run: Run) -> OutOfFold:
 
 
 def _require_same_training(fold: Run, run: Run) -> None:
-    theirs, own = fold.config(), run.config()
-    if theirs.labels != own.labels:
+    fold_config, run_config = fold.config(), run.config()
+    if fold_config.labels != run_config.labels:
         raise OptionError(f"{fold.folder}: its classes are not those of {run.folder}")
-    if theirs.network != own.network:
+    if fold_config.network != run_config.network:
         raise OptionError(f"{fold.folder}: its network is not that of {run.folder}")
-    for name, value in asdict(own.options).items():
-        other = getattr(theirs.options, name)
-        if name not in _FREE and other != value:
+    for name, value in asdict(run_config.options).items():
+        fold_value = getattr(fold_config.options, name)
+        if name not in _FREE and fold_value != value:
             raise OptionError(
-                f"{fold.folder} was trained with {flag_of(name)} {other}, {run.folder} with {value}: its "
-                "probabilities do not stand for that run's"
+                f"{fold.folder} was trained with {flag_of(name)} {fold_value}, {run.folder} with {value}: its "
+                "probabilities do not represent that run's"
             )
 
 

@@ -12,8 +12,8 @@ def pointwise_convolution(value: Any, kernel: Any) -> Any:
     """A convolution of `[N, H, W, C]` by a kernel `[1, 1, C, K]`, with gradients as matrix products.
 
     TensorFlow's own gradient with respect to the input runs at two thirds to a fifth of a matrix product's speed on a
-    CPU without AVX512-VNNI, where TensorFlow does not use oneDNN by default. Switching oneDNN on is no way out: there,
-    it classifies a single image many times slower.
+    CPU without AVX512-VNNI, where TensorFlow does not use oneDNN by default. Enabling oneDNN does not help: on such a
+    CPU, it classifies a single image many times more slowly.
     """
     inputs, outputs = kernel.shape[2:]
 
@@ -27,13 +27,13 @@ def pointwise_convolution(value: Any, kernel: Any) -> Any:
 
 
 class SeparableConv2D(keras.layers.SeparableConv2D):  # type: ignore[misc]
-    """Keras's layer, of stride 1 and without bias or activation, which trains faster on a CPU.
+    """Keras's layer with stride 1 and without bias or activation, but faster to train on a CPU.
 
-    It goes by its base's name, so that a saved model is one of Keras's own layers.
+    It has the name of its base class, so that saved models load with Keras's own layer.
     """
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """The layer after a tensor `[N, H, W, C]`."""
+        """Apply the layer to a tensor `[N, H, W, C]`."""
         if not training:
             return super().call(inputs)
         value = tf.nn.depthwise_conv2d(inputs, self.depthwise_kernel, [1, 1, 1, 1], self.padding.upper())

@@ -1,4 +1,4 @@
-"""The precision of a training: the one that is named, or the one whose steps are the fastest here."""
+"""The precision of a training run: the one requested, or the one with the fastest steps on this machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cxr_edge.training.xception import build_classifier, freeze_blocks
 
 #: Instructions without which bfloat16 is computed in float32, and cannot be faster.
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
-#: Timing costs about a minute, half of it TensorFlow's tracing: a training of fewer steps ends before that has paid.
+#: Fewest steps of a run that are worth timing first, which takes about a minute, half of it TensorFlow's tracing.
 MEASURED_FROM = 500
 _ROUNDS = 3
 #: The share of float32's time below which bfloat16's coarser numbers are worth it.
@@ -34,13 +34,13 @@ _WORTH = 0.9
 
 
 def training_policy(folder: Path, options: TrainOptions, classes: int, steps: int, progress: Progress = SILENT) -> str:
-    """The Keras precision policy of a training; the same one when it is resumed, on whatever machine.
+    """The Keras precision policy of a training run; a resumed run keeps it, on any machine.
 
-    Where the choice is left to the tool, mixed_float16 on a GPU. On a CPU that computes bfloat16, a long training takes
-    the faster of float32 and mixed_bfloat16, timed once per machine and kind of step.
+    `auto` is mixed_float16 on a GPU and float32 on a CPU. A long run on a CPU that computes bfloat16 uses the faster of
+    float32 and mixed_bfloat16, timed once per machine and kind of step.
 
     Args:
-        folder: of the run's checkpoints, where the choice is kept.
+        folder: the run's checkpoints, where the choice is stored.
         options: of the training.
         classes: number of labels.
         steps: of the whole training.
@@ -53,7 +53,7 @@ def training_policy(folder: Path, options: TrainOptions, classes: int, steps: in
         return earlier
     has_gpu = bool(tf.config.list_physical_devices("GPU"))
     if options.strategy is Strategy.MULTI_WORKER:
-        # Each worker would choose for itself, and all of them need the same.
+        # All workers need the same policy, so they must not time it separately.
         return str(Precision.MIXED_FLOAT16 if has_gpu else Precision.FLOAT32)
     # A run of an earlier version, without this file, began in float32 or on a GPU.
     is_long = not folder.is_dir() and steps >= MEASURED_FROM
@@ -67,7 +67,7 @@ def training_policy(folder: Path, options: TrainOptions, classes: int, steps: in
 
 def _faster(options: TrainOptions, classes: int, progress: Progress) -> Precision:
     sizes = (options.image_size, options.batch_size)
-    # "whole steps": choices made earlier rest on steps that were not timed right.
+    # "whole steps" invalidates the choices of earlier versions, which timed steps incorrectly.
     key = ["whole steps", describe_cpu()[0], usable_cores(), tf.__version__, *sizes, options.frozen_blocks]
     name = f"precision-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
     try:
@@ -80,7 +80,7 @@ def _faster(options: TrainOptions, classes: int, progress: Progress) -> Precisio
         plain, mixed = step_seconds(policies, *sizes, classes, options.frozen_blocks, _ROUNDS)
     ratio = statistics.median(after / before for before, after in zip(plain, mixed, strict=True))
     policy = Precision.MIXED_BFLOAT16 if ratio < _WORTH else Precision.FLOAT32
-    # A user without a writable folder has it timed each time.
+    # Without a writable cache folder, steps are timed each time.
     with suppress(CacheError, OSError):
         write_json(cache_folder() / name, {"policy": policy, "ratio": ratio})
     return policy
@@ -105,10 +105,10 @@ def step_seconds(
         step(images, targets)
     seconds: list[list[float]] = [[] for _ in policies]
     for _ in range(rounds):
-        for step, own in zip(steps, seconds, strict=True):
+        for step, times in zip(steps, seconds, strict=True):
             start = time.perf_counter()
             step(images, targets)
-            own.append(time.perf_counter() - start)
+            times.append(time.perf_counter() - start)
     return seconds
 
 
@@ -132,7 +132,7 @@ def _compiled(policy: str, image_size: int, classes: int, frozen_blocks: int) ->
 
 @contextmanager
 def global_policy(policy: str) -> Iterator[None]:
-    """Models that are built in the body compute under this Keras policy."""
+    """Apply a Keras precision policy to the models built in the body."""
     keras.mixed_precision.set_global_policy(policy)
     try:
         yield

@@ -94,16 +94,16 @@ def make_split(
     """
     rng = np.random.default_rng(seed)
     groups = _groups(data, examined.copies)
-    own_parts = data.parts()
+    predefined = data.parts()
     parts = [item.part or "" for item in data.items]
     for label in range(len(data.labels)):
-        mine = [group for group in groups if data.items[group[0]].label == label]
-        total = sum(len(group) for group in mine)
+        of_class = [group for group in groups if data.items[group[0]].label == label]
+        total = sum(len(group) for group in of_class)
         room = {"test": max(1, round(test * total)), "validation": max(1, round(validation * total))}
-        room = {part: images for part, images in room.items() if part not in own_parts}
-        order = [mine[index] for index in rng.permutation(len(mine))]
-        if own_parts:
-            # A group that spans the predefined parts stays there.
+        room = {part: images for part, images in room.items() if part not in predefined}
+        order = [of_class[index] for index in rng.permutation(len(of_class))]
+        if predefined:
+            # Only groups that lie entirely in the predefined training part can be moved.
             order = [group for group in order if all(data.items[index].part == "train" for index in group)]
         if fold is not None:
             tested, order = _fold(order, *fold)
@@ -125,7 +125,7 @@ def make_split(
             for item, part, digest in zip(data.items, parts, examined.sha256, strict=True)
         ),
     )
-    _check_classes(split, whole_test=not own_parts.get("test"))
+    _check_classes(split, whole_test=not predefined.get("test"))
     return split
 
 

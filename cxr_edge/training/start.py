@@ -58,13 +58,13 @@ def starting(run: Run) -> Iterator[None]:
             *(run.config_file, run.split_file, run.start_weights, run.phantoms_folder, run.checkpoints),
             *(run.tensorboard, run.mlflow_run_file),
         )
-        own = [path for path in created if not path.exists()]
+        new = [path for path in created if not path.exists()]
         try:
             yield
         except BaseException:
             # A finished run has no checkpoints either; a later failure must not remove it.
             if not run.best_weights.exists() and not run.model_file.exists():
-                for path in own:
+                for path in new:
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             raise
 

@@ -40,7 +40,7 @@ class Distribution:
         return 1 if self.strategy is None else int(self.strategy.num_replicas_in_sync)
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Models are made and compiled in it."""
+        """The scope in which to build and compile models."""
         return nullcontext() if self.strategy is None else self.strategy.scope()
 
     def prepare(self, model: keras.Model) -> None:
@@ -64,10 +64,10 @@ class Distribution:
         workers = 1 if self.cluster is None else len(self.cluster.workers)
         parts = self.replicas // workers
 
-        def own(context: Any) -> Any:
+        def share_of_worker(context: Any) -> Any:
             return batches.epoch(number, Share(context.input_pipeline_id * parts, parts, self.replicas))
 
-        return self.strategy.distribute_datasets_from_function(own)
+        return self.strategy.distribute_datasets_from_function(share_of_worker)
 
     def barrier(self) -> None:
         """Return once every worker is here. Raises RunError if one is lost."""
@@ -86,10 +86,10 @@ class Distribution:
             yield folder
             return
         with tempfile.TemporaryDirectory() as temporary:
-            own = Path(temporary) / folder.name
+            copy = Path(temporary) / folder.name
             if folder.is_dir():
-                shutil.copytree(folder, own)
-            yield own
+                shutil.copytree(folder, copy)
+            yield copy
 
     @contextmanager
     def watching(self) -> Iterator[None]:

@@ -41,7 +41,7 @@ class TensorBoardLogs(Progress):
 
     def _write(self, figures: dict[str, float], step: int) -> None:
         if self._writer is None:
-            # Not before: it imports TensorFlow, which by now has been started quietly.
+            # Not earlier: it imports TensorFlow, which by now has been imported quietly.
             self._writer = Writer(str(self._folder))
         for name, value in figures.items():
             self._writer.add_scalar(name, value, step)

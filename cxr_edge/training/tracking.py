@@ -1,4 +1,4 @@
-"""Where else a training is tracked, besides the terminal: TensorBoard logs and MLflow."""
+"""The trackers of a training run besides the terminal: TensorBoard logs and MLflow."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def figures_of_epoch(epoch: Epoch) -> dict[str, float]:
 
 def figures_of_test(metrics: RunMetrics) -> dict[str, float]:
     """The figures on the test split."""
-    own = metrics.metrics
+    test = metrics.metrics
     figures = {
-        "test/accuracy": own.accuracy.value,
-        "test/balanced_accuracy": own.balanced_accuracy.value,
-        "test/macro_auc": own.macro_auc,
-        **{f"test/recall/{label.label}": label.recall.value for label in own.classes},
+        "test/accuracy": test.accuracy.value,
+        "test/balanced_accuracy": test.balanced_accuracy.value,
+        "test/macro_auc": test.macro_auc,
+        **{f"test/recall/{label.label}": label.recall.value for label in test.classes},
     }
     return {name: value for name, value in figures.items() if value is not None}

@@ -68,7 +68,7 @@ def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
 
 
 def fit(run: Run, progress: Progress = SILENT) -> tuple[History, str]:
-    """Train a started run's epochs, which leaves the best weights in its checkpoints. All workers do it together.
+    """Train a started run's epochs, on all workers together; the best weights are left in its checkpoints.
 
     Returns:
         The history, and the Keras precision policy.
@@ -157,7 +157,7 @@ def _model(config: RunConfig) -> keras.Model:
 def _validator(model: keras.Model, fitting: _Fitting) -> Callable[[], Validation]:
     """A `Phase.validate` on the validation split.
 
-    A distributed model is read from all workers at once; so its weights are copied, and each worker computes alone.
+    A distributed model is read by all workers at once, so its weights are copied and each worker validates alone.
     """
     split, size = fitting.split, fitting.config.options.image_size
     images, targets = decoded(split, "validation", size), split.targets("validation")

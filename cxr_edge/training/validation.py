@@ -1,4 +1,4 @@
-"""How an epoch is judged, on the validation split."""
+"""Scores an epoch on the validation split."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def validator(
 ) -> Callable[[], Validation]:
     """A `Phase.validate` that scores by cross-entropy, the mean over the classes.
 
-    Balanced accuracy would jump by a point for one image of a class with 33 of them, and prefer an early epoch by luck.
+    One image of a class of 33 would change balanced accuracy by a point, and an early epoch might win by luck.
     """
     step = compiled(model)
 

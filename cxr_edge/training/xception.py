@@ -49,7 +49,7 @@ def build_classifier(
 
 
 def _block(block: Block, values: Any, bn_momentum: float) -> Any:
-    """A block after a tensor, its layers in the order of `keras.applications.Xception`: official weights go by that."""
+    """Apply a block, with the layer order of `keras.applications.Xception`, which the official weights rely on."""
     layers = keras.layers
 
     def normalised(convolution: keras.layers.Layer, values: Any) -> Any:
@@ -71,7 +71,7 @@ def _block(block: Block, values: Any, bn_momentum: float) -> Any:
         residual = normalised(layers.Conv2D(block.widths[-1], 1, **settings), values)
     for index, width in enumerate(block.widths):
         name = block.convolution(index)
-        # What block 2 reads is rectified already; in block 14 the order is the other way round.
+        # The input of block 2 is already rectified; in block 14, activations follow the convolutions.
         if block.number != LAST and (block.number, index) != (2, 0):
             values = rectified(name, values)
         values = normalised(SeparableConv2D(width, 3, padding="same", use_bias=False, name=name), values)
@@ -96,9 +96,9 @@ def base_layers(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def freeze_blocks(model: keras.Model, network: Network, last: int) -> None:
-    """Train what comes after a block, by its number in Xception; 0 for all layers, 14 for the head alone.
+    """Freeze all layers up to a block, by its number in Xception: 0 for none, 14 for all but the head.
 
-    What is before keeps its weights and the statistics of its batch norms. To be called before the model is compiled.
+    Frozen layers keep their weights and the statistics of their batch norms. Call this before compiling the model.
     """
     outputs = {block.output for block in network.blocks if block.number <= last}
     layers = base_layers(model)

@@ -1,4 +1,4 @@
-"""The zip file of a packed bundle: equal bundles are equal bytes, and unpacking trusts nothing in it."""
+"""The zip file of a packed bundle: equal bundles give equal bytes, and unpacking trusts nothing in it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 _OTHERS = (MANIFEST, REFERENCES, SMALL_REFERENCES, CARD, RELEASE, SIGNATURE)
 #: A bundle has eight artifacts, rarely more.
 _MAX_FILES, _MAX_DIRECTORY, _MAX_BYTES = 64, 64 << 10, 2 << 30
-#: The end record of a zip without a comment, and the record before it in one beyond 4 GiB.
+#: The end record of a zip without a comment, and the ZIP64 locator before it in a zip over 4 GiB.
 _END, _END_BYTES, _LARGE_END, _LARGE_END_BYTES = b"PK\x05\x06", 22, b"PK\x06\x07", 20
 
 
@@ -80,7 +80,7 @@ class Archive:
             for entry in self._zip.infolist():
                 _require_plain(entry)
             if len(self._entries) < len(self._zip.infolist()):
-                raise ValueError("two files of one name")
+                raise ValueError("two files with the same name")
         except (OSError, ValueError, *UNZIPPING_ERRORS) as error:
             raise self._refusal(error) from None
 
@@ -132,7 +132,7 @@ def _require_plain(entry: zipfile.ZipInfo) -> None:
     if not FILE_NAME.fullmatch(name) or (name not in _OTHERS and suffix not in set(ArtifactFormat)):
         raise ValueError(f"a file called {name[:60]!r}")
     if kind not in (0, stat.S_IFREG):
-        raise ValueError(f"{name}: a link, or no file")
+        raise ValueError(f"{name}: a link, or not a regular file")
     stored = entry.compress_type == zipfile.ZIP_STORED and entry.file_size == entry.compress_size
     if not stored or entry.flag_bits & 1 or entry.file_size > MAX_ARTIFACT_BYTES:
         raise ValueError(f"{name}: compressed, encrypted or too large")

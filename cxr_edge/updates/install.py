@@ -30,7 +30,7 @@ _INCOMING = ".incoming-"
 
 @dataclass(frozen=True)
 class Installed:
-    """What is active now.
+    """The state after an installation or a rollback; `folder` is the active bundle.
 
     `release` is None for an unsigned bundle; `proof` is None if this bundle was already active; `previous` is what
     `rollback` returns to.
@@ -114,7 +114,7 @@ def rollback(into: Path, key: Path | None = None) -> Installed:
 
 @contextmanager
 def _named_as(archive: Path, unpacked: Path) -> Iterator[None]:
-    """Errors name the file that the user has, and not the folder that is gone when they are read."""
+    """Make errors name the user's file instead of the temporary folder."""
     try:
         yield
     except ArtifactError as error:
@@ -124,13 +124,13 @@ def _named_as(archive: Path, unpacked: Path) -> Iterator[None]:
 def _unpacked(
     archive: Archive, folder: Path, key: Path | None, require_newer: Callable[[Release | None], None]
 ) -> Release | None:
-    """Unpack a bundle; only its release until that is known to be the owner's and new."""
+    """Unpack a bundle: first its release, and the other files once that is known to be the owner's and new."""
     first = [name for name in (RELEASE, SIGNATURE) if name in archive.names]
     archive.unpack(first, folder)
     release = read_release(folder) if key is None else signed_release(folder, key)
     require_newer(release)
     others = [name for name in archive.names if name not in first]
-    if release is not None and set(others) != {own.file for own in release.files}:
+    if release is not None and set(others) != {released.file for released in release.files}:
         raise ArtifactError(f"the files packed are not those released: {', '.join(sorted(others))}; pack it again")
     archive.unpack(others, folder)
     _require_whole(folder, key)
@@ -141,13 +141,13 @@ def _require_newer(release: Release | None, state: Installation | None, allow_do
     if state is None or not state.highest or allow_downgrade:
         return
     seen = ", ".join(f"{name}, version {version}" for name, version in sorted(state.highest.items()))
-    way_out = f"this device has seen {seen}; --allow-downgrade accepts it anyway"
+    remedy = f"this device has seen {seen}; --allow-downgrade accepts it anyway"
     if release is None:
-        raise ArtifactError(f"the bundle has no release, and so no version: {way_out}")
+        raise ArtifactError(f"the bundle has no release, and so no version: {remedy}")
     if release.name not in state.highest:
-        raise ArtifactError(f"the bundle is {release}, another model: {way_out}")
+        raise ArtifactError(f"the bundle is {release}, another model: {remedy}")
     if release.version < state.highest[release.name]:
-        raise ArtifactError(f"the bundle is {release}, an older one: {way_out}")
+        raise ArtifactError(f"the bundle is {release}, an older one: {remedy}")
 
 
 def _require_whole(folder: Path, key: Path | None) -> Release | None:
@@ -177,7 +177,7 @@ def _unused(folder: Path, name: str) -> Path:
 
 
 def _with(state: Installation | None, active: str, release: Release | None) -> Installation:
-    """The state with a new active bundle; a damaged bundle replaced by the same one is nothing to return to."""
+    """The state with a new active bundle; a damaged bundle that it replaces with the same content is not `previous`."""
     highest = dict(state.highest) if state else {}
     if release is not None:
         highest[release.name] = max(release.version, highest.get(release.name, 0))

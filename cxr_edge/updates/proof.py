@@ -1,4 +1,4 @@
-"""Proof that a bundle computes what was validated on this device, and fast enough."""
+"""Proof that a bundle computes on this device what was validated, and fast enough."""
 
 from __future__ import annotations
 

@@ -54,9 +54,9 @@ def release(folder: Path, key: Path, name: str, version: int) -> Release:
     content = (json.dumps(to_json(released), indent=2, ensure_ascii=False) + "\n").encode()
     # Remove the old signature first: then a kill leaves an unreleased bundle, not one that looks forged.
     (folder / SIGNATURE).unlink(missing_ok=True)
-    for file, own in ((RELEASE, content), (SIGNATURE, private.sign(content))):
+    for file, data in ((RELEASE, content), (SIGNATURE, private.sign(content))):
         with replacing(folder / file) as temporary:
-            temporary.write_bytes(own)
+            temporary.write_bytes(data)
     return released
 
 

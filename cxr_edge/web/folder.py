@@ -77,21 +77,21 @@ def models_for_browsers(selection: Selection) -> tuple[Artifact, ...]:
     """
     if any(isinstance(artifact, Cascade) for artifact in selection.artifacts):
         raise ArtifactError(
-            f"{selection.folder}: a cascade, of which a page runs one model only; name the bundle of one of its runs"
+            f"{selection.folder}: a cascade, but a page runs one model only; name the bundle of one of its runs"
         )
-    able = [
+    readable = [
         artifact
         for artifact in selection.artifacts
         if artifact.format is ArtifactFormat.ONNX and artifact.metadata.contract.probabilities.type == "float32"
     ]
-    if not able:
+    if not readable:
         raise ArtifactError(
             f"{selection.folder}: no ONNX file in it, which browsers need; cxr-edge export --recipe browser writes one"
         )
-    best = best_of(able)[0]
+    best = best_of(readable)[0]
     # WebGPU has no kernels for integers: ONNX Runtime would hand every node of an int8 file to the CPU.
     floating = sorted(
-        (artifact for artifact in able if not artifact.quantization.is_integer),
+        (artifact for artifact in readable if not artifact.quantization.is_integer),
         key=lambda artifact: artifact.quantization.is_half,
     )
     return (best, floating[0]) if best.quantization.is_integer and floating else (best,)

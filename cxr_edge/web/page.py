@@ -51,8 +51,8 @@ def built_page() -> BuiltPage:
     except ValueError as error:
         raise ArtifactError(f"{root}: damaged ({error}); install the page again") from None
     page = BuiltPage(root.parent / "page", files)
-    for each in files:
-        path = page.folder / each.file
-        if not path.is_file() or sha256_of(path) != each.sha256:
+    for file in files:
+        path = page.folder / file.file
+        if not path.is_file() or sha256_of(path) != file.sha256:
             raise ArtifactError(f"{path}: missing, or changed since the page was built; install it again")
     return page

@@ -21,11 +21,11 @@ interface FetchingEvent {
 }
 
 const PREFIX = "cxr-edge-";
-/** A folder of other content has another name, and another cache. */
+/** A folder with other content has another version, and so another cache. */
 const CACHE = PREFIX + (new URL(self.location.href).searchParams.get("version") ?? "");
-/** What says which content the folder has: asked for each time, and kept for when there is no network. */
+/** Files that determine the folder's version: fetched each time, and kept for when there is no network. */
 const FRESH = ["", "index.html", "page.json"];
-/** What may be fetched before the first page is under this worker's control. */
+/** Files that may be fetched before this worker controls the first page. */
 const SHELL = ["./", "page.js", "page.css", "worker.js", "icon.svg", "page.json", "model/manifest.json", "libjpeg-turbo.wasm"];
 const HEADERS = {
   "Cross-Origin-Opener-Policy": "same-origin",
@@ -84,7 +84,7 @@ async function kept(request: Request): Promise<Response> {
 async function keep(request: Request, response: Response): Promise<Response> {
   if (response.ok && response.status === 200) {
     const cache = await caches.open(CACHE);
-    // A full disk is no reason to show nothing.
+    // If the disk is full, still show the page.
     await cache.put(request, response.clone()).catch(() => undefined);
   }
   return response;

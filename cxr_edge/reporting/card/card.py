@@ -16,7 +16,7 @@ from cxr_edge.runs import Run
 
 @dataclass(frozen=True)
 class WrittenCard:
-    """The file, whether it is another than before, and what was left out of it, and why, one per line."""
+    """The file, whether it changed, and `notes` that say what was left out, and why, one per line."""
 
     path: Path
     changed: bool
@@ -24,11 +24,11 @@ class WrittenCard:
 
 
 def update_card(bundle: Path, source: Path | None = None) -> WrittenCard:
-    """Write a bundle's model card and list it in its manifest; a card that is right already is left as it is.
+    """Write a bundle's model card and list it in its manifest; a card that is up to date is left alone.
 
     Args:
         bundle: its folder.
-        source: the bundle that it is a part of, in whose run the records are; None for itself.
+        source: the bundle that it was taken from, whose run has the records; None for `bundle` itself.
 
     Raises:
         ArtifactError: there is no bundle, or it is damaged.
@@ -76,7 +76,7 @@ def _front_matter(evidence: Evidence) -> str:
 
 
 def _results(evidence: Evidence) -> list[str]:
-    """The figures that the Hub lists; those of phantoms are none that a model should be found by."""
+    """The figures that the Hub lists; none for phantoms, so that nobody finds a model by them."""
     if evidence.training.phantoms or not evidence.parity:
         return []
     lines = ["metrics:", "- accuracy", "model-index:"]

@@ -117,7 +117,7 @@ def _parts(run: Run, config: RunConfig) -> dict[str, dict[str, int]]:
 def _bench(path: Path, hashes: Collection[str], notes: list[str]) -> BenchRecord | None:
     record = _read(path, read_record, notes)
     if record is not None and not any(row.sha256 in hashes for row in record.rows):
-        notes.append(f"{path}: measured on other files than these; not in the model card, bench again")
+        notes.append(f"{path}: measured on other files than the bundle's; not in the model card, bench again")
         return None
     return record
 
@@ -131,7 +131,7 @@ def _evaluations(
         if evaluation is None:
             continue
         if evaluation.artifact_sha256 not in hashes:
-            notes.append(f"{path}: of another model or file than these; not in the model card, evaluate again")
+            notes.append(f"{path}: evaluates a file that is not the bundle's; not in the model card, evaluate again")
         elif data is not None and Path(evaluation.part).resolve() == Path(data).resolve():
             notes.append(f"{path}: on the images that the model was trained on; not in the model card")
         else:
@@ -140,7 +140,7 @@ def _evaluations(
 
 
 def _read(path: Path, reader: Callable[[Path], Record], notes: list[str]) -> Record | None:
-    """A record; None if there is none, or with a note if it cannot be read."""
+    """A record; None if the file is missing, and None with a note if it cannot be read."""
     if not path.is_file():
         return None
     try:

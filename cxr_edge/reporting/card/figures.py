@@ -41,7 +41,7 @@ def accuracy(evidence: Evidence) -> str:
             ],
         ),
         _of_run(evidence),
-        *_worst_groups([own for own in _evaluations(evidence) if own.part == TEST_SPLIT]),
+        *_worst_groups([evaluation for evaluation in _evaluations(evidence) if evaluation.part == TEST_SPLIT]),
     )
 
 
@@ -52,19 +52,19 @@ def _evaluations(evidence: Evidence) -> tuple[Evaluation, ...]:
 def _class_rows(classes: tuple[ClassParity, ...], reference: bool) -> tuple[tuple[str, ...], ...]:
     return tuple(
         (
-            escaped(own.label),
-            str(own.images),
+            escaped(per_class.label),
+            str(per_class.images),
             *(
                 with_bounds(rates.reference if reference else rates.artifact)
-                for rates in (own.sensitivity, own.specificity)
+                for rates in (per_class.sensitivity, per_class.specificity)
             ),
         )
-        for own in classes
+        for per_class in classes
     )
 
 
 def _of_run(evidence: Evidence) -> str:
-    """What the run recorded of its Keras model: balanced accuracy and AUC, and the cross-validation it is part of."""
+    """The recorded figures of the run's Keras model, and those of the cross-validation that it is part of."""
     lines = []
     if evidence.run is not None and evidence.run.metrics is not None:
         metrics = evidence.run.metrics.metrics
@@ -93,12 +93,12 @@ def other_images(evidence: Evidence) -> str:
         )
     rows = []
     for evaluation in outside:
-        named = [escaped(_data_name(evaluation)), escaped(evaluation.model)]
-        rows.append([*named, "all", str(evaluation.metrics.images), with_bounds(evaluation.metrics.accuracy)])
+        names = [escaped(_data_name(evaluation)), escaped(evaluation.model)]
+        rows.append([*names, "all", str(evaluation.metrics.images), with_bounds(evaluation.metrics.accuracy)])
         rows += [
-            ["", "", escaped(own.label), str(own.support), with_bounds(own.recall)]
-            for own in evaluation.metrics.classes
-            if own.support
+            ["", "", escaped(per_class.label), str(per_class.support), with_bounds(per_class.recall)]
+            for per_class in evaluation.metrics.classes
+            if per_class.support
         ]
     return section(
         "Other images",
@@ -126,11 +126,11 @@ def _decided(evaluation: Evaluation) -> str:
 def _worst_groups(evaluations: Sequence[Evaluation]) -> list[str]:
     return [
         f"{escaped(_data_name(evaluation))}, {escaped(evaluation.model)}, by {escaped(grouping.by)}: lowest "
-        f"{'accuracy' if own.label is None else f'sensitivity to {escaped(own.label)}'} for {escaped(own.group)}, "
-        f"{with_bounds(own.share)}; other images {with_bounds(own.others)}."
+        f"{'accuracy' if worst.label is None else f'sensitivity to {escaped(worst.label)}'} for "
+        f"{escaped(worst.group)}, {with_bounds(worst.share)}; other images {with_bounds(worst.others)}."
         for evaluation in evaluations
         for grouping in evaluation.groupings
-        for own in grouping.worst
+        for worst in grouping.worst
     ]
 
 
@@ -170,7 +170,8 @@ def _points(difference: PairedDifference) -> str:
         return "-"
     # Adding 0 removes the sign of a negative zero.
     value, low, high = (
-        None if own is None else f"{100 * own + 0.0:.2f}" for own in (difference.value, difference.low, difference.high)
+        None if share is None else f"{100 * share + 0.0:.2f}"
+        for share in (difference.value, difference.low, difference.high)
     )
     return f"{value}" if low is None else f"{value} ({low} to {high})"
 

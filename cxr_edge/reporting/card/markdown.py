@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from cxr_edge.console import printable
 from cxr_edge.reporting.terminal.tables import markdown_table
 
-#: What Markdown and HTML give a meaning inside a line; a bar is escaped by the table, and by nothing outside of one.
+#: Characters with a meaning inside a line of Markdown or HTML. Bars are not among them: `markdown_table` escapes them.
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>#~$&!@]|(?<=www)\.|(?<=:)/(?=/)")
 
 
 def escaped(text: str) -> str:
-    """Text in which nothing is markup, no link and no line break."""
+    """Text without markup, links or line breaks."""
     return _SPECIAL.sub(r"\\\g<0>", printable(text))
 
 

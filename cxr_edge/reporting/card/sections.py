@@ -81,7 +81,7 @@ def decision_rule(evidence: Evidence) -> str:
         if (point := operating_point_of(value)) is not None:
             words = "\n\n".join(_words(point, operating_record_of(value)))
             rules.setdefault(words, []).append(escaped(artifact.name))
-            thresholds = (f"{own:.6g}" for own in (point.suspected_from, point.called_from))
+            thresholds = (f"{threshold:.6g}" for threshold in (point.suspected_from, point.called_from))
             rows.append([escaped(artifact.name), escaped(point.sensitive_class), *thresholds])
     if not rows:
         return section("Decision rule", "None: the artifacts name the most probable class, and refer no image.")
@@ -115,12 +115,15 @@ def cascade(evidence: Evidence) -> str:
     rows = [
         [
             part,
-            str(own.images),
-            *(f"{100 * count / own.images:.1f} %" for count in (own.escalated, own.images - own.differing, own.right)),
+            str(figures.images),
+            *(
+                f"{100 * count / figures.images:.1f} %"
+                for count in (figures.escalated, figures.images - figures.differing, figures.right)
+            ),
         ]
-        for part, own in (
+        for part, figures in (
             ("validation", fit.validation),
-            *((f"validation, {own.shift}", own.figures) for own in fit.shifts),
+            *((f"validation, {shifted.shift}", shifted.figures) for shifted in fit.shifts),
             ("test", fit.test),
         )
     ]

@@ -21,35 +21,35 @@ _COLUMNS = ("run", "artifact", "runtime", "threads", "MB", "test images", "accur
 def render_comparison(across: AcrossRuns) -> str:
     """The page."""
     content: dict[str, object] = {
-        "runs": list(dict.fromkeys(own.run for own in across.artifacts)),
+        "runs": list(dict.fromkeys(artifact.run for artifact in across.artifacts)),
         "version": __version__,
         "notice": NOTICE,
         "phantom_note": PHANTOM_NOTE if across.phantoms else "",
         "machine": machine_line(across.machine),
         "plot": Markup(svg(accuracy_against_latency(_points(across.artifacts)))),
         "columns": _COLUMNS,
-        "rows": [_row(own) for own in sorted(across.artifacts, key=lambda own: own.row.one_figure_ms)],
+        "rows": [_row(artifact) for artifact in sorted(across.artifacts, key=lambda each: each.row.one_figure_ms)],
         "warnings": across.warnings,
     }
     return page("comparison.html.j2", content)
 
 
-def _row(own: MeasuredArtifact) -> list[str]:
-    row = own.row
+def _row(artifact: MeasuredArtifact) -> list[str]:
+    row = artifact.row
     times = (f"{value:.2f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms))
-    texts = (own.run, row.title, row.runtime, str(row.threads), f"{row.bytes / 1e6:.1f}", str(own.images))
-    return [*texts, with_bounds(own.accuracy), *times]
+    texts = (artifact.run, row.title, row.runtime, str(row.threads), f"{row.bytes / 1e6:.1f}", str(artifact.images))
+    return [*texts, with_bounds(artifact.accuracy), *times]
 
 
 def _points(artifacts: Sequence[MeasuredArtifact]) -> list[PlottedPoint]:
     """A series per run."""
-    sweep = len({own.row.threads for own in artifacts}) > 1
+    sweep = len({artifact.row.threads for artifact in artifacts}) > 1
     return [
         PlottedPoint(
-            own.run,
-            own.row.artifact.removeprefix("xception-") + (f", {own.row.threads} thr." if sweep else ""),
-            own.accuracy,
-            own.row.one_figure_ms,
+            artifact.run,
+            artifact.row.artifact.removeprefix("xception-") + (f", {artifact.row.threads} thr." if sweep else ""),
+            artifact.accuracy,
+            artifact.row.one_figure_ms,
         )
-        for own in artifacts
+        for artifact in artifacts
     ]

@@ -47,7 +47,7 @@ def learning_curves(history: History) -> Figure:
 def _curves(axes: Axes, history: History, training: list[float], validation: list[float]) -> None:
     epochs = history.epochs
     numbers = range(1, len(epochs) + 1)
-    axes.plot(numbers, training, marker="o", label="training (augmented, classes alike)")
+    axes.plot(numbers, training, marker="o", label="training (augmented, class-balanced)")
     axes.plot(numbers, validation, marker="o", label="validation")
     for index in range(1, len(epochs)):
         if epochs[index].phase != epochs[index - 1].phase:

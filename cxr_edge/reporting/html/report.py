@@ -60,16 +60,16 @@ def render(
         with_images: show the flipped images. Otherwise no pixel of the data set is in the page.
     """
     content = {
-        **_of_training(scored),
-        **_of_accuracy(scored, rows),
-        **_of_parity(scored, rows, advice, with_images),
-        **_of_machine(bench),
+        **_training_content(scored),
+        **_accuracy_content(scored, rows),
+        **_parity_content(scored, rows, advice, with_images),
+        **_bench_content(bench),
         "plots": {name: Markup(drawing) for name, drawing in _plots(scored, bench).items()},
     }
     return page("report.html.j2", content, percent=percent, figure=figure, probabilities=_probabilities)
 
 
-def _of_training(scored: ScoredBundle) -> dict[str, object]:
+def _training_content(scored: ScoredBundle) -> dict[str, object]:
     run, split = scored.run, scored.reference.split
     config = run.config()
     phantoms = run.phantoms
@@ -88,7 +88,7 @@ def _of_training(scored: ScoredBundle) -> dict[str, object]:
     }
 
 
-def _of_accuracy(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict[str, object]:
+def _accuracy_content(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict[str, object]:
     targets, labels = scored.reference.targets, scored.reference.split.labels
     # Most artifacts predict the same class for every image, and share one row.
     alike: dict[bytes, list[str]] = {}
@@ -103,12 +103,12 @@ def _of_accuracy(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict
             "accuracy": parity.intervals.reference_accuracy if whose == "reference" else parity.intervals.accuracy,
             "classes": [
                 {
-                    "label": own.label,
-                    "images": own.images,
-                    "sensitivity": getattr(own.sensitivity, whose),
-                    "specificity": getattr(own.specificity, whose),
+                    "label": per_class.label,
+                    "images": per_class.images,
+                    "sensitivity": getattr(per_class.sensitivity, whose),
+                    "specificity": getattr(per_class.specificity, whose),
                 }
-                for own in parity.classes
+                for per_class in parity.classes
             ],
             "confusion": confusion_matrix(targets, probabilities.argmax(axis=1), len(labels)).tolist(),
             "calibration": (
@@ -128,14 +128,14 @@ def _of_accuracy(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict
     first_names = {names[0] for names in alike.values()}
     return {
         "models": models,
-        "distinct": [own for own in models if own["name"] in first_names],
+        "distinct": [entry for entry in models if entry["name"] in first_names],
         "temperature": scored.reference.temperature,
         "operating": operating,
         "rules": _rules(operating),
     }
 
 
-def _of_parity(
+def _parity_content(
     scored: ScoredBundle, rows: Sequence[VerifiedArtifact], advice: Advice | None, with_images: bool
 ) -> dict[str, object]:
     return {
@@ -175,7 +175,7 @@ def _of_parity(
     }
 
 
-def _of_machine(bench: BenchRecord | None) -> dict[str, object]:
+def _bench_content(bench: BenchRecord | None) -> dict[str, object]:
     machine = describe_machine()
     return {
         "bench": bench,
@@ -189,7 +189,7 @@ def _of_machine(bench: BenchRecord | None) -> dict[str, object]:
 
 
 def _plots(scored: ScoredBundle, bench: BenchRecord | None) -> dict[str, str]:
-    distinct, targets, undo = _of_each_quantization(scored), scored.reference.targets, 1 / scored.reference.temperature
+    distinct, targets, undo = _by_quantization(scored), scored.reference.targets, 1 / scored.reference.temperature
     return {
         "learning_curves": report_plots.learning(read_history(scored.run.history_file)),
         "curves": report_plots.class_curves(targets, distinct, scored.reference.split.labels),
@@ -224,8 +224,8 @@ def _rules(operating: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return rules
 
 
-def _of_each_quantization(scored: ScoredBundle) -> dict[str, NDArray[np.float32]]:
-    """Keras and the first artifact of each integer quantization: the lines of the others would coincide with these."""
+def _by_quantization(scored: ScoredBundle) -> dict[str, NDArray[np.float32]]:
+    """Keras and the first artifact of each integer quantization: the curves of the others would coincide with these."""
     distinct = {KERAS: scored.reference.probabilities[0]}
     for artifact, _, probabilities in scored.artifacts:
         if artifact.quantization.is_integer:

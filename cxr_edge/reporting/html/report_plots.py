@@ -89,11 +89,11 @@ def tradeoff(rows: Sequence[Row]) -> str:
     axes = figure.add_subplot()
     known = [(row, 100 * row.accuracy) for row in rows if row.accuracy is not None]
     for runtime in sorted({row.runtime for row, _ in known}):
-        own = [(row, accuracy) for row, accuracy in known if row.runtime == runtime]
+        points = [(row, accuracy) for row, accuracy in known if row.runtime == runtime]
         axes.scatter(
-            [row.one_figure_ms for row, _ in own],
-            [accuracy for _, accuracy in own],
-            s=[row.bytes / 4e5 for row, _ in own],
+            [row.one_figure_ms for row, _ in points],
+            [accuracy for _, accuracy in points],
+            s=[row.bytes / 4e5 for row, _ in points],
             alpha=0.55,
             label=runtime,
         )
@@ -104,6 +104,6 @@ def tradeoff(rows: Sequence[Row]) -> str:
             fontsize="xx-small",
             ha="center",
         )
-    axes.set(xscale="log", xlabel="p50, of a cascade the mean, ms (area: size of the file)", ylabel="accuracy, %")
+    axes.set(xscale="log", xlabel="p50 (for a cascade the mean), ms; area: file size", ylabel="accuracy, %")
     axes.legend(fontsize="x-small", markerscale=0.4)
     return svg(figure)

@@ -11,13 +11,13 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from cxr_edge.intervals import Interval
 from cxr_edge.reporting.html.plots import plain
 
-#: A series has the same shape and colour wherever it is in the order; more than a dozen would repeat.
+#: Marker shapes of the series, in order; they repeat after a dozen.
 _SHAPES = "os^DvP*X<>hd"
 
 
 @dataclass(frozen=True)
 class PlottedPoint:
-    """A dot: its series, which has a colour and a shape, the name beside it, accuracy, and the time of one image."""
+    """A point: its series, which determines colour and shape, its label, its accuracy, and the time per image."""
 
     series: str
     name: str
@@ -30,19 +30,20 @@ def accuracy_against_latency(points: Sequence[PlottedPoint], title: str = "") ->
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.add_subplot()
     for number, series in enumerate(dict.fromkeys(point.series for point in points)):
-        own = [point for point in points if point.series == series]
+        members = [point for point in points if point.series == series]
+        accuracies = [point.accuracy for point in members]
         low, value, high = (
             [100 * (bound or 0.0) for bound in bounds]
-            for bounds in zip(*((at.accuracy.low, at.accuracy.value, at.accuracy.high) for at in own), strict=True)
+            for bounds in zip(*((share.low, share.value, share.high) for share in accuracies), strict=True)
         )
         errors = [
             [middle - end for middle, end in zip(value, low, strict=True)],
             [end - middle for middle, end in zip(value, high, strict=True)],
         ]
-        times = [point.milliseconds for point in own]
+        times = [point.milliseconds for point in members]
         shape = _SHAPES[number % len(_SHAPES)]
         axes.errorbar(times, value, errors, fmt=shape, capsize=3, linewidth=1, label=plain(series))
-        for point, accuracy in zip(own, value, strict=True):
+        for point, accuracy in zip(members, value, strict=True):
             place = (point.milliseconds, accuracy)
             axes.annotate(plain(point.name), place, (5, 4), textcoords="offset points", fontsize="x-small")
     axes.set(

@@ -33,7 +33,7 @@ def show_accuracy_control(artifacts: Iterable[Artifact]) -> None:
         ["", "drop", "", "other class", "drop,\nshifted", "other class,\nshifted"],
         rows,
     )
-    for control in {artifact.quantization: own for artifact, own in controls}.values():
+    for control in {artifact.quantization: control for artifact, control in controls}.values():
         show(_layers_line(control))
 
 
@@ -51,7 +51,7 @@ def _drop(loss: Loss) -> list[str]:
 
 def _layers_line(control: AccuracyControl) -> str:
     if not control.layers:
-        return "int8 meets it as it is: no layer is left in float"
+        return "int8 meets the demand: no layer is left in float"
     return (
         f"{counted(len(control.layers), 'layer')} left in float, for {len(control.releases)} of {control.ranked} "
         f"tensors: {', '.join(control.layers)}"
@@ -59,10 +59,10 @@ def _layers_line(control: AccuracyControl) -> str:
 
 
 def show_latency_costs(quantization: str, costs: Sequence[LatencyCost]) -> None:
-    """Print a row for each file that was measured, with the layers that it has in float beside the one before."""
+    """Print a row per measured file, with the layers that it has in float in addition to the previous one's."""
     show_table(
-        f"What they cost: one image, TFLite on this machine, the rows interleaved ({quantization}; 95 % interval)",
-        ["layers in float", "MB", "p50 ms", "of int8's time", "", "added"],
+        f"Latency of layers in float: one image, TFLite on this machine, interleaved ({quantization}; 95 % interval)",
+        ["layers in float", "MB", "p50 ms", "ratio to int8", "", "added"],
         [
             [
                 "none" if index == 0 else f"+ {', '.join(cost.layers)}",

@@ -9,9 +9,9 @@ from cxr_edge.auditing.record import Audit, ClassSummary, CopiedPicture
 from cxr_edge.reporting.terminal.tables import WIDTH, percent, show, show_table
 from cxr_edge.wording import counted
 
-#: Most findings of each kind to print; the JSON file and the page have them all.
+#: Maximum number of lines to print per table or list; the JSON file and the page have them all.
 _SHOWN = 5
-#: Most ways to print in which the copies of one picture were made.
+#: Maximum number of kinds of change to print for the copies of one picture.
 _WAYS = 3
 CLASS_COLUMNS = (
     "class", "images", "unreadable", "size", "mode", "type", "grey mean", "grey std", "border %", "marks %",
@@ -78,7 +78,7 @@ def _class_row(audit: Audit, summary: ClassSummary) -> list[str]:
 
 
 def has_others(rows: list[list[str]]) -> bool:
-    """Whether `OTHERS` needs an explanation beside rows of `class_rows`."""
+    """Whether rows of `class_rows` need the explanation in `OTHERS`."""
     return any(" +" in cell for row in rows for cell in row[3:6])
 
 

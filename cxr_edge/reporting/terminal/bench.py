@@ -21,7 +21,7 @@ from cxr_edge.wording import counted
 
 @dataclass(frozen=True)
 class _Table:
-    """The first columns are `texts`, the others figures."""
+    """A table whose first `texts` columns are text, and whose others are figures."""
 
     title: str
     columns: list[str]
@@ -34,7 +34,7 @@ def _figure(value: float | None, digits: int = 0, unit: float = 1.0) -> str:
 
 
 def _milliseconds(value: float) -> str:
-    """Milliseconds with three digits, or more from 100 on."""
+    """Milliseconds: two decimals below 10, otherwise one."""
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}"
 
 
@@ -100,8 +100,7 @@ def _resources(record: BenchRecord) -> _Table:
 def _stages(record: BenchRecord) -> _Table:
     times = record.from_files
     rows = [[stage.stage, *map(_milliseconds, (stage.p50_ms, stage.p90_ms, stage.worst_ms))] for stage in times.stages]
-    own = times.source is ImageSource.FILES
-    source = "your files" if own else "phantom files, 300 to 2500 px, PNG and JPEG"
+    source = "your files" if times.source is ImageSource.FILES else "phantom files, 300 to 2500 px, PNG and JPEG"
     title = f"From file to answer, {times.files} files ({source}), {times.id}"
     return _Table(title, ["stage", "p50 ms", "p90", "worst"], rows, 1)
 
@@ -121,7 +120,7 @@ def _remarks(record: BenchRecord) -> list[str]:
         "per row, interleaved; without decode and resize",
     ]
     if any(row.speed is Speed.UNDECIDED for row in record.rows):
-        lines.append("?: no difference from the baseline shown: the interval includes 1, or there were too few rounds")
+        lines.append("?: not proven to differ from the baseline: the interval includes 1, or too few rounds were run")
     lines.append(
         f"a folder of these files: {folder.images_per_second:.1f} images/s from file to answer, "
         f"{percent(folder.share)} % of inference alone ({folder.inference_per_second:.1f})"
@@ -136,15 +135,15 @@ def _remarks(record: BenchRecord) -> list[str]:
 
 
 def _accelerator_remarks(row: Row) -> list[str]:
-    """What an accelerator took, and, of an int8 file, what it computes it in."""
+    """The nodes that an accelerator runs, and how it computes an int8 file."""
     remarks = []
     if row.nodes_on:
         parts = ", ".join(f"{count} nodes on {name}" for name, count in row.nodes_on.items())
         remarks.append(f"{row.id}: {parts}")
     option = row.id.rpartition("@")[2]
-    known = next((each.int8 for each in every_runtime() if each.option == option), None)
-    if known is not None and row.quantization.is_integer:
-        remarks.append(f"int8 on {option}: {known}")
+    support = next((runtime.int8 for runtime in every_runtime() if runtime.option == option), None)
+    if support is not None and row.quantization.is_integer:
+        remarks.append(f"int8 on {option}: {support}")
     return remarks
 
 

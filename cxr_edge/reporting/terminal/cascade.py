@@ -1,4 +1,4 @@
-"""What is shown of a cascade's threshold."""
+"""A cascade's threshold and sensitivity, in the terminal."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cxr_edge.wording import counted
 
 
 def show_fit(fit: CascadeFit) -> None:
-    """The threshold, what it does on validation images, shifted too, and on test images, and what it promises."""
+    """Show the threshold, its figures on validation images (also shifted) and on test images, and its promises."""
     needed = "-" if fit.unshifted_threshold is None else shown(fit.unshifted_threshold)
     rows = [
         _row("validation", needed, fit.validation),
-        *(_row(own.shift, shown(own.threshold), own.figures) for own in fit.shifts),
+        *(_row(shifted.shift, shown(shifted.threshold), shifted.figures) for shifted in fit.shifts),
         _row("test", "-", fit.test),
     ]
     columns = [
@@ -38,14 +38,14 @@ def show_fit(fit: CascadeFit) -> None:
 
 
 def show_sensitivity(artifacts: Sequence[Artifact], rows: Sequence[VerifiedArtifact]) -> None:
-    """What a cascade must not lose, before all else: the sensitivity of the class not to be missed."""
+    """Show the sensitivity to the class that a cascade must not miss, before all other figures."""
     for cascade in (artifact for artifact in artifacts if isinstance(artifact, Cascade)):
         point = operating_point_of(cascade.metadata.operating_point)
         label = USUAL_LABEL if point is None else point.sensitive_class
-        for own in (own for row in rows for own in row.parity.classes if own.label == label):
+        for parity in (per_class for row in rows for per_class in row.parity.classes if per_class.label == label):
             show(
-                f"{label}: sensitivity {with_bounds(own.sensitivity.artifact)}, Keras "
-                f"{with_bounds(own.sensitivity.reference)}, on {counted(own.images, 'image')}"
+                f"{label}: sensitivity {with_bounds(parity.sensitivity.artifact)}, Keras "
+                f"{with_bounds(parity.sensitivity.reference)}, on {counted(parity.images, 'image')}"
             )
 
 

@@ -8,7 +8,7 @@ from cxr_edge.reporting.terminal.metrics import bounds, with_bounds
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
 from cxr_edge.wording import counted
 
-#: The most groups in the table, and the most characters of a name, which may be an address on the web.
+#: Maximum number of groups in the table, and of characters in a name, which may be a URL.
 _MOST_GROUPS, _LONGEST = 20, 24
 
 
@@ -26,7 +26,7 @@ def show_groups(grouping: Grouping) -> None:
         show(f"and {counted(left, 'smaller group')}; --json lists all of them")
     for worst in grouping.worst:
         _show_worst(worst)
-    if any(own.label is None for own in grouping.worst):
+    if any(worst.label is None for worst in grouping.worst):
         return
     show(f"no worst group: fewer than two groups have at least {grouping.min_images} images")
 
@@ -34,7 +34,9 @@ def show_groups(grouping: Grouping) -> None:
 def _rows(group: Group) -> list[list[str]]:
     name = _shortened(group.name) + (" (too few)" if group.too_few else "")
     classes = [
-        ["", _shortened(own.label), str(own.images), *_cells(own.sensitivity)] for own in group.classes if own.images
+        ["", _shortened(per_class.label), str(per_class.images), *_cells(per_class.sensitivity)]
+        for per_class in group.classes
+        if per_class.images
     ]
     return [[name, "all", str(group.images), *_cells(group.accuracy)], *classes]
 

@@ -110,5 +110,5 @@ def _joined(
     for name, record in records.items():
         for text in texts(record):
             names.setdefault(text, []).append(name)
-    for text, own in names.items():
-        yield text if len(own) == len(records) else f"{', '.join(own)}: {text}"
+    for text, artifacts in names.items():
+        yield text if len(artifacts) == len(records) else f"{', '.join(artifacts)}: {text}"

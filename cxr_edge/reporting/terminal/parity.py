@@ -27,7 +27,7 @@ def _interval(figure: Interval | PairedDifference, sign: int = 1) -> str:
 
 
 def drop_cells(difference: PairedDifference, digits: int) -> list[str]:
-    """A drop in points of a hundred, and its interval; a dash if there is none."""
+    """A drop in percentage points, and its interval; a dash if the drop is undefined."""
     if difference.value is None:
         return ["-", ""]
     return [f"{0 - 100 * difference.value:.{digits}f}", _interval(difference, -1)]
@@ -100,11 +100,11 @@ def _show_probabilities(rows: Sequence[VerifiedArtifact]) -> None:
 def _show_classes(rows: Sequence[VerifiedArtifact]) -> None:
     lines = []
     for row in rows:
-        for own in row.parity.classes if row.parity.agreement < 1 else ():
+        for per_class in row.parity.classes if row.parity.agreement < 1 else ():
             figures = []
-            for rates in (own.sensitivity, own.specificity):
+            for rates in (per_class.sensitivity, per_class.specificity):
                 figures += [percent(rates.artifact.value), *drop_cells(rates.difference, 1)]
-            lines.append([row.artifact.removeprefix("xception-"), own.label, str(own.images), *figures])
+            lines.append([row.artifact.removeprefix("xception-"), per_class.label, str(per_class.images), *figures])
     if lines:
         columns = ["artifact", "class", "images", "sens. %", "drop", "", "spec. %", "drop", ""]
         show_table("Sensitivity and specificity per class, where any image changed its class", columns, lines, texts=2)
@@ -216,7 +216,7 @@ def undecided_line(rows: Sequence[VerifiedArtifact]) -> str | None:
     if not undecided:
         return None
     named = [what + (f" ({', '.join(sorted(about))})" if any(about) else "") for what, about in undecided.items()]
-    return f"too few: nothing misses its limit, but these images are too few to prove it: {'; '.join(named)}"
+    return f"too few: every figure meets its limit, but there are too few images to prove it: {'; '.join(named)}"
 
 
 def _failure(demand: Demand) -> str:

@@ -44,7 +44,7 @@ def show_table(title: str, columns: list[str], rows: list[list[str]], texts: int
     Cells are plain text: square brackets are not markup. Only a column's name may have several lines. In a narrow
     terminal, cells wrap between words.
     """
-    # Not imported for a line of text: an answer to one image takes only a few times as long as this import.
+    # Imported for tables only: classifying one image takes only a few times as long as this import.
     from rich.box import SIMPLE_HEAD
     from rich.cells import cell_len
     from rich.console import Console
@@ -76,8 +76,8 @@ def _longest_word(cells: Sequence[str]) -> int:
     from rich.cells import cell_len
 
     # A cell's indentation or mark stays before its first word.
-    words = (re.findall(r"^(?:\s+|> )?\S+|\S+", cell) for cell in cells)
-    return max((cell_len(word) for own in words for word in own), default=0)
+    words = (word for cell in cells for word in re.findall(r"^(?:\s+|> )?\S+|\S+", cell))
+    return max(map(cell_len, words), default=0)
 
 
 def _fitting(widest: Sequence[int], narrowest: Sequence[int], width: int) -> list[int]:

@@ -135,7 +135,7 @@ def _remarks(config: RunConfig) -> Iterator[str]:
 
 
 def _kept(history: History) -> Iterator[str]:
-    """A line on which epoch's weights the model has."""
+    """Which epoch's weights the model has, and a warning if the last phase brought no improvement."""
     if history.kept is None:
         return
     epoch, last = history.epochs[history.kept], history.epochs[-1]

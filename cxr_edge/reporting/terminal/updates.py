@@ -9,7 +9,7 @@ from cxr_edge.reporting.terminal.tables import show
 from cxr_edge.updates.install import Installed
 
 
-def show_in_force(installed: Installed, into: Path) -> None:
+def show_active(installed: Installed, into: Path) -> None:
     """Print which bundle is active now, and how to return to the previous one."""
     show(f"active: {installed.release or 'an unreleased bundle'}, {installed.folder}")
     if installed.previous is not None:

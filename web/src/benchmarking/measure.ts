@@ -5,13 +5,13 @@ import { Engine } from "../engine/engine.ts";
 import type { Opened } from "../engine/messages.ts";
 import type { Model } from "../bundle/manifest.ts";
 
-/** Rounds over all candidates, and counted queries of each in one round, at least. */
+/** Rounds over all candidates, and minimum counted queries of each per round. */
 export const ROUNDS = 10;
 export const QUERIES_PER_ROUND = 3;
-/** Seconds of counted queries of each candidate, about. */
+/** Approximate seconds of counted queries of each candidate. */
 const SECONDS = 1;
 const WARM_UP_MS = 100;
-/** A query that takes longer than this is counted once a round. */
+/** A candidate with slower queries than this is counted once per round. */
 const SLOW_MS = 2000;
 
 /** A model on a back end. */
@@ -26,12 +26,12 @@ export interface Measured extends Candidate {
   rounds: number[][];
 }
 
-/** A candidate that did not come up, and why. */
+/** A candidate that could not be loaded, and why. */
 export interface Failed extends Candidate {
   reason: string;
 }
 
-/** Called with what is worked on. */
+/** Called before each step, with a description of it. */
 export type OnStep = (text: string, done: number, total: number) => void;
 
 /** WebAssembly with the bundle's first model, WebGPU with the first that computes in float: it has no integer kernels. */
@@ -42,7 +42,7 @@ export function candidatesOf(models: readonly Model[], backends: readonly Backen
   });
 }
 
-/** What a back end is to run; undefined where the bundle has nothing for it. */
+/** The model to run on a back end; undefined if the bundle has none for it. */
 export function modelFor(models: readonly Model[], { kind }: Backend): Model | undefined {
   return kind === "wasm" ? models[0] : models.find(({ isInteger }) => !isInteger);
 }

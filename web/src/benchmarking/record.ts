@@ -6,7 +6,7 @@ import { QUERIES_PER_ROUND, ROUNDS, type Failed, type Measured } from "./measure
 import { mean, median, percentile, ratioInterval } from "./statistics.ts";
 
 const SCHEMA = 3;
-/** Interquartile range of the rounds' medians, as a share of their median, past which small ratios mean nothing. */
+/** Interquartile range of the rounds' medians, as a share of their median, above which small ratios mean nothing. */
 const NOISY_SPREAD = 0.08;
 
 /** A row of the table, by the keys of the record. */
@@ -78,10 +78,10 @@ export function recordOf(bundle: Bundle, measured: readonly Measured[], failed: 
 
 /** The fastest first. */
 function rowsOf(measured: readonly Measured[]): Row[] {
-  const rows = measured.map((own) => {
-    // The first with as many threads is what the others are compared with.
-    const base = measured.find((other) => other.backend.threads === own.backend.threads) ?? own;
-    return { ...factsOf(own), ...latencyOf(own), ...against(own, base), winner: false } as Row;
+  const rows = measured.map((candidate) => {
+    // The baseline is the first candidate with the same number of threads.
+    const base = measured.find((other) => other.backend.threads === candidate.backend.threads) ?? candidate;
+    return { ...factsOf(candidate), ...latencyOf(candidate), ...against(candidate, base), winner: false } as Row;
   });
   rows.sort((one, other) => one.p50_ms - other.p50_ms);
   rows[0].winner = true;
@@ -92,10 +92,10 @@ function idOf({ model, backend }: Measured): string {
   return `${model.file}@${optionOf(backend)}`;
 }
 
-function factsOf(own: Measured): object {
-  const { model, backend, opened } = own;
+function factsOf(candidate: Measured): object {
+  const { model, backend, opened } = candidate;
   return {
-    id: idOf(own),
+    id: idOf(candidate),
     artifact: model.file,
     runtime: `ONNX Runtime Web ${backend.kind === "wasm" ? "WebAssembly" : "WebGPU"}`,
     threads: backend.threads,
@@ -128,21 +128,21 @@ function latencyOf({ rounds, opened }: Measured): object {
   };
 }
 
-function against(own: Measured, base: Measured): object {
-  const [ours, theirs] = [own, base].map(({ rounds }) => rounds.map(median));
+function against(candidate: Measured, base: Measured): object {
+  const [ours, theirs] = [candidate, base].map(({ rounds }) => rounds.map(median));
   const ratio = median(ours.map((value, index) => value / theirs[index]));
-  const interval = own === base ? null : ratioInterval(ours, theirs);
-  const medians = median(own.rounds.flat()) / median(base.rounds.flat());
+  const interval = candidate === base ? null : ratioInterval(ours, theirs);
+  const medians = median(candidate.rounds.flat()) / median(base.rounds.flat());
   return {
     baseline: idOf(base),
     ratio,
     ratio_interval: interval,
     speed_up: 1 / ratio,
-    speed: own === base ? "baseline" : speedOf(medians, interval),
+    speed: candidate === base ? "baseline" : speedOf(medians, interval),
   };
 }
 
-/** Faster or slower only where nothing speaks against it. */
+/** Faster or slower only if both the interval and the ratio of the medians say so. */
 function speedOf(medians: number, interval: [number, number] | null): string {
   if (interval && interval[1] < 1 && medians < 1) return "faster";
   if (interval && interval[0] > 1 && medians > 1) return "slower";
@@ -185,7 +185,7 @@ function fromFiles({ times, source }: Files, winner: Row): object {
   };
 }
 
-/** As much as a browser says of the machine that it runs on. */
+/** As much as a browser reveals about its machine. */
 function machine(version: string): object {
   return {
     cpu: "unknown: a browser does not say",

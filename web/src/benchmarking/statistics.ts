@@ -1,4 +1,4 @@
-/** Percentiles, ratios and their intervals as `cxr-edge bench` has them. */
+/** Percentiles, ratios and their intervals, as in `cxr-edge bench`. */
 
 /** By linear interpolation, as NumPy does. */
 export function percentile(values: readonly number[], share: number): number {
@@ -14,7 +14,7 @@ export const median = (values: readonly number[]): number => percentile(values, 
 export const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 const RESAMPLES = 1000;
-/** Of fewer rounds, an interval would look tighter than it is. */
+/** With fewer rounds, an interval would be too narrow. */
 const MIN_ROUNDS = 5;
 
 /** Numbers in 0..1 that are the same each time (mulberry32). */
@@ -28,7 +28,7 @@ function seeded(seed: number): () => number {
   };
 }
 
-/** 95 % bootstrap interval of the median of the rounds' ratios; null of too few rounds. */
+/** 95 % bootstrap interval of the median of the rounds' ratios; null for too few rounds. */
 export function ratioInterval(ours: readonly number[], theirs: readonly number[]): [number, number] | null {
   if (ours.length < MIN_ROUNDS) return null;
   const ratios = ours.map((value, index) => value / theirs[index]);

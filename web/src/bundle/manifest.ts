@@ -1,9 +1,9 @@
-/** What the page reads of a bundle: `manifest.json`, and `page.json`, which `cxr-edge web` writes beside it. */
+/** What the page reads from a bundle: `manifest.json`, and `page.json`, which `cxr-edge web` writes beside it. */
 
 import type { Resize } from "../imaging/decode.ts";
 import type { OperatingPoint } from "./operating.ts";
 
-/** Of `manifest.json`, the parts that the page goes by; docs/schemas has all of it. */
+/** The parts of `manifest.json` that the page uses; docs/schemas describes all of it. */
 interface Manifest {
   notice: string;
   shared: {
@@ -30,7 +30,7 @@ interface ManifestEntry {
 interface Page {
   schema: number;
   cxr_edge: string;
-  /** Names the content of the folder: another one is another page. */
+  /** Identifies the content of the folder. */
   version: string;
   models: { file: string; is_integer: boolean; tolerance: number; warnings: string[] }[];
   /** Phantoms to try the page with. */
@@ -57,7 +57,7 @@ export interface Model {
   verdict: string | null;
   /** Largest difference of a probability between two runtimes that compute the same file. */
   tolerance: number;
-  /** What holds for every answer, a line each. */
+  /** Warnings about every answer, a line each. */
   warnings: string[];
   reference: { sha256: string; runtime: string; probabilities: number[][] } | null;
 }
@@ -84,7 +84,7 @@ export async function readBundle(): Promise<Bundle> {
     cxrEdge: page.cxr_edge,
     notice: manifest.notice,
     trainedOn: manifest.shared.training.data,
-    models: page.models.map((own) => modelOf(own, manifest)),
+    models: page.models.map((model) => modelOf(model, manifest)),
     examples: page.examples,
   };
 }
@@ -95,9 +95,9 @@ async function json<T>(path: string): Promise<T> {
   return (await response.json()) as T;
 }
 
-function modelOf(own: Page["models"][number], { shared, artifacts }: Manifest): Model {
-  const entry = artifacts.find(({ file }) => file === own.file);
-  if (!entry) throw new Error(`${own.file}: not in manifest.json; write the folder again with cxr-edge web`);
+function modelOf(model: Page["models"][number], { shared, artifacts }: Manifest): Model {
+  const entry = artifacts.find(({ file }) => file === model.file);
+  if (!entry) throw new Error(`${model.file}: not in manifest.json; write the folder again with cxr-edge web`);
   const { contract, reference_sha256: sha256 } = shared;
   const outputs = entry.reference_outputs;
   return {
@@ -105,7 +105,7 @@ function modelOf(own: Page["models"][number], { shared, artifacts }: Manifest): 
     sha256: entry.sha256,
     bytes: entry.bytes,
     quantization: entry.quantization,
-    isInteger: own.is_integer,
+    isInteger: model.is_integer,
     labels: shared.labels,
     size: Number(contract.input.shape[1]),
     resize: shared.imaging.resize === "pad" ? "pad" : "stretch",
@@ -114,8 +114,8 @@ function modelOf(own: Page["models"][number], { shared, artifacts }: Manifest): 
     accuracy: entry.parity?.accuracy ?? null,
     agreement: entry.parity?.agreement ?? null,
     verdict: entry.parity?.verdict ?? null,
-    tolerance: own.tolerance,
-    warnings: own.warnings,
+    tolerance: model.tolerance,
+    warnings: model.warnings,
     reference: outputs && sha256 ? { sha256, runtime: outputs.runtime, probabilities: outputs.probabilities } : null,
   };
 }

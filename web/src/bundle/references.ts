@@ -6,7 +6,7 @@ const DIFFERENCES = "differences.npy";
 const PLAIN = "images.npy";
 const MAX_IMAGES = 1000;
 
-/** One after the other, `size` x `size` grey values each. Raises Error for a file that holds something else. */
+/** The images in order, `size` x `size` grey values each. Throws Error for a file that holds something else. */
 export function readReferences(content: Uint8Array, size: number): Uint8Array[] {
   const files = unzipSync(content, { filter: ({ name }) => name === DIFFERENCES || name === PLAIN });
   const differences = files[DIFFERENCES];
@@ -14,7 +14,7 @@ export function readReferences(content: Uint8Array, size: number): Uint8Array[] 
   const pixels = size * size;
   return Array.from({ length: values.length / pixels }, (_, index) => {
     const image = values.slice(index * pixels, (index + 1) * pixels);
-    // A row is kept as differences of neighbours, which wrap around.
+    // A row is stored as differences between neighbours, which wrap around.
     for (let at = 1; differences && at < pixels; at++) {
       if (at % size !== 0) image[at] += image[at - 1];
     }
@@ -22,7 +22,7 @@ export function readReferences(content: Uint8Array, size: number): Uint8Array[] 
   });
 }
 
-/** Of uint8 `[M, size, size, 1]`, row by row. */
+/** The values of a .npy file with uint8 `[M, size, size, 1]`, row by row. */
 function arrayIn(file: Uint8Array | undefined, size: number): Uint8Array {
   const magic = file && String.fromCharCode(...file.subarray(1, 6));
   if (!file || magic !== "NUMPY" || file[6] !== 1) throw new Error("reference.npz holds no reference inputs");

@@ -4,7 +4,7 @@ export type BackendKind = "wasm" | "webgpu";
 
 export interface Backend {
   kind: BackendKind;
-  /** Of WebAssembly; 1 of WebGPU. */
+  /** Threads of WebAssembly; 1 for WebGPU. */
   threads: number;
 }
 
@@ -16,12 +16,12 @@ export function titleOf({ kind, threads }: Backend): string {
   return threads === 1 ? "WebAssembly, 1 thread" : `WebAssembly, ${threads} threads`;
 }
 
-/** In the record of a benchmark, as on the command line. */
+/** The name in the record of a benchmark, in the form of `--runtime`. */
 export function optionOf({ kind }: Backend): string {
   return `onnx-web:${kind}`;
 }
 
-/** Those of this browser, the one to begin with first; threads need a page that is isolated from other origins. */
+/** The back ends of this browser, the default first; threads need a page that is isolated from other origins. */
 export async function backendsHere(): Promise<Backend[]> {
   const backends: Backend[] = [{ kind: "wasm", threads: 1 }];
   const threads = Math.min(navigator.hardwareConcurrency || 1, MAX_THREADS);

@@ -1,15 +1,15 @@
-/** A file of this folder, whole and with the hash that it must have. */
+/** Downloads a file of this folder and checks its size and hash. */
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 
-/** Called with how many bytes are here. */
+/** Called with the number of bytes received so far. */
 export type OnBytes = (loaded: number) => void;
 
 /**
- * Raises Error for another file than the one that is named by its SHA-256, whatever its size.
+ * Throws Error for a file with another SHA-256 or size.
  *
- * Not by crypto.subtle, which browsers have on secure pages only: a hospital's own server may be none.
+ * It does not use crypto.subtle, which needs a secure page: a hospital's own server may not use HTTPS.
  */
 export async function download(path: string, hash: string, bytes?: number, onBytes?: OnBytes): Promise<Uint8Array> {
   const response = await fetch(path);
@@ -26,7 +26,7 @@ export async function download(path: string, hash: string, bytes?: number, onByt
     onBytes?.(loaded);
   }
   if (bytesToHex(digest.digest()) !== hash || (bytes !== undefined && loaded !== bytes)) {
-    throw new Error(`${path}: refused, not the file that manifest.json describes (its SHA-256 is another); copy the folder again`);
+    throw new Error(`${path}: refused, not the file that manifest.json describes (its SHA-256 differs); copy the folder again`);
   }
   const whole = new Uint8Array(loaded);
   let at = 0;

@@ -1,4 +1,4 @@
-/** The page's side of a worker: one model on one back end, one request after the other. */
+/** The page's side of a worker: one model on one back end, one request at a time. */
 
 import type { Model } from "../bundle/manifest.ts";
 import type { Backend } from "./backend.ts";
@@ -13,12 +13,12 @@ export class Engine {
   private last: Promise<unknown> = Promise.resolve();
 
   private constructor(
-    /** With what warns of its answers here. */
+    /** Includes a warning if this browser failed the replay. */
     public model: Model,
     readonly backend: Backend,
   ) {}
 
-  /** Raises Error where the model is refused, or its back end does not come up. */
+  /** Throws Error if the model is refused, or its back end cannot be initialized. */
   static async open(
     model: Model,
     backend: Backend,
@@ -48,7 +48,7 @@ export class Engine {
     this.worker.terminate();
   }
 
-  /** Requests wait for each other: a worker that awaits one would begin the next. */
+  /** Queues requests: while awaiting one, a worker would already begin the next. */
   private ask<K extends Request["kind"]>(request: Request & { kind: K }, onProgress?: OnProgress): Promise<Answers[K]> {
     const asked = this.last.then(() => this.answer<K>(request, onProgress));
     this.last = asked.catch(() => undefined);

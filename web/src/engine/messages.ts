@@ -7,24 +7,24 @@ import type { Replay } from "./replay.ts";
 export type Request =
   | { kind: "open"; model: Model; backend: Backend; withReplay: boolean }
   | { kind: "classify"; content: Uint8Array }
-  /** Repeat the inference of pictures that were classified or replayed; `queries` times, and not before `seconds`. */
+  /** Time `queries` inferences on pictures classified by this worker, or else a ramp, after `warmUpMs` of warm-up. */
   | { kind: "time"; queries: number; warmUpMs: number };
 
 /** A model that is loaded. */
 export interface Opened {
   ranOn: string;
-  /** Of ONNX Runtime Web. */
+  /** Version of ONNX Runtime Web. */
   version: string;
   loadMs: number;
   replay: Replay | null;
 }
 
-/** What a model says of a file. */
+/** A model's answer for a file. */
 export interface Classified {
   grey: { width: number; height: number; pixels: Uint8Array };
   probabilities: number[];
   heatmap: Float32Array | null;
-  /** Of this picture. */
+  /** Warnings about this picture. */
   warnings: string[];
   facts: Record<string, string | null> | null;
   decodeMs: number;
@@ -43,7 +43,7 @@ export interface Answers {
   time: Timed;
 }
 
-/** How far the loading of a model is. */
+/** Progress of loading a model. */
 export interface Progress {
   stage: "download" | "start" | "references";
   done: number;

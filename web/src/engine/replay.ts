@@ -8,7 +8,7 @@ import type { Session } from "./session.ts";
 
 export interface Replay {
   images: number;
-  /** With the recorded top class. */
+  /** Number of images with the recorded top class. */
   sameTop: number;
   largestDifference: number;
   tolerance: number;
@@ -16,7 +16,7 @@ export interface Replay {
   recordedOn: string;
 }
 
-/** Null for a model without reference outputs. Raises Error where its inputs are not those of the export. */
+/** Null for a model without reference outputs. Throws Error if the reference inputs are not those of the export. */
 export async function replay(session: Session, model: Model, onImage: () => void): Promise<Replay | null> {
   if (!model.reference) return null;
   const { sha256, probabilities: recorded, runtime: recordedOn } = model.reference;

@@ -1,10 +1,10 @@
-/** A model on a back end, by ONNX Runtime Web. For a worker: it brings one back end up, once. */
+/** A model on a back end, with ONNX Runtime Web. For a worker, which initializes one back end, once. */
 
 import type { InferenceSession, Tensor } from "onnxruntime-common";
 import type { Model } from "../bundle/manifest.ts";
 import { titleOf, type Backend } from "./backend.ts";
 
-/** What ONNX Runtime Web exports, of which a build for each kind of back end lies in `ort/`. */
+/** The exports of ONNX Runtime Web; `ort/` has a build for each kind of back end. */
 interface Runtime {
   InferenceSession: typeof InferenceSession;
   Tensor: typeof Tensor;
@@ -19,9 +19,9 @@ const BUILDS = { wasm: "ort/ort.wasm.min.mjs", webgpu: "ort/ort.webgpu.min.mjs" 
 
 export interface Outputs {
   probabilities: number[];
-  /** `[H, W, K]`, of a model that has one and where it was asked for. */
+  /** `[H, W, K]`, if the model has one and it was requested. */
   heatmap: Float32Array | null;
-  /** What the inference took. */
+  /** Duration of the inference. */
   ms: number;
 }
 
@@ -30,13 +30,13 @@ export class Session {
     private readonly runtime: Runtime,
     private readonly session: InferenceSession,
     private readonly model: Model,
-    /** What computes, as the browser says. */
+    /** The hardware or back end, as the browser reports it. */
     readonly ranOn: string,
-    /** Of ONNX Runtime Web. */
+    /** Version of ONNX Runtime Web. */
     readonly version: string,
   ) {}
 
-  /** Raises Error where the back end does not come up, or would leave a part of the model to another one. */
+  /** Throws Error if the back end cannot be initialized, or would leave a part of the model to another one. */
   static async open(model: Model, content: Uint8Array, backend: Backend): Promise<Session> {
     const runtime = (await import(new URL(BUILDS[backend.kind], self.location.href).href)) as Runtime;
     runtime.env.wasm.numThreads = backend.threads;
@@ -46,7 +46,7 @@ export class Session {
     const session = await runtime.InferenceSession.create(content, {
       executionProviders: [backend.kind],
       graphOptimizationLevel: "all",
-      // ONNX Runtime would give what WebGPU cannot do to the CPU, in silence.
+      // Otherwise ONNX Runtime would silently give the CPU what WebGPU cannot compute.
       extra: { session: { disable_cpu_ep_fallback: backend.kind === "wasm" ? "0" : "1" } },
     });
     return new Session(runtime, session, model, ranOn, runtime.env.versions.web ?? "unknown");
@@ -73,7 +73,7 @@ interface AdapterInfo {
   description: string;
 }
 
-/** WebGPU's adapter, by what it says of itself: one in software is no GPU. */
+/** The name of WebGPU's adapter; a software adapter is marked as such. */
 async function adapterName(): Promise<string> {
   const gpu = (navigator as { gpu?: { requestAdapter(): Promise<{ info: AdapterInfo } | null> } }).gpu;
   const adapter = await gpu?.requestAdapter();

@@ -1,4 +1,4 @@
-/** The worker: decodes files and runs one model on one back end, so that the page never stands still. */
+/** The worker: decodes files and runs one model on one back end, so that the page stays responsive. */
 
 import { decodePicture, resized } from "../imaging/decode.ts";
 import { loadJpegDecoder } from "../imaging/jpeg.ts";
@@ -9,13 +9,13 @@ import type { Answers, Classified, Opened, Progress, Reply, Request, Timed } fro
 import { replay } from "./replay.ts";
 import { Session } from "./session.ts";
 
-/** Pictures that are timed, taken in turn. */
+/** Maximum number of pictures for timing, used in turn. */
 const MAX_TIMED = 16;
 
 let session: Session;
 let model: Model;
 const jpeg = loadJpegDecoder(new URL("libjpeg-turbo.wasm", self.location.href).href);
-// It is awaited where a JPEG file comes.
+// Errors are reported when a JPEG file awaits the decoder.
 jpeg.catch(() => undefined);
 const recent: Uint8Array[] = [];
 

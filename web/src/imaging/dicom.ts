@@ -16,7 +16,7 @@ const FUNCTION = "x00281056";
 const PADDING = "x00280120";
 const PADDING_LIMIT = "x00280121";
 const PIXELS = ["x7fe00010", "x7fe00008", "x7fe00009"];
-/** What an enhanced image says of a frame in functional groups: the group, a LUT, or else a pair of numbers. */
+/** Transformations that an enhanced image has per frame in functional groups: the group, its LUT, or a pair of numbers. */
 const TRANSFORMATIONS = [
   { group: "x00289145", lut: MODALITY_LUT, numbers: [SLOPE, INTERCEPT] },
   { group: "x00289132", lut: VOI_LUT, numbers: [CENTER, WIDTH] },
@@ -36,7 +36,7 @@ export async function readDicom(content: Uint8Array, jpeg: Promise<JpegDecoder>)
   return { grey: { width, height, pixels }, facts: factsOf(tags) };
 }
 
-/** Raises ImageError for what is no single picture, or of a kind that this page does not read. */
+/** Throws ImageError for a file without exactly one picture, or with one of a kind that this page does not read. */
 function layoutOf(tags: Tags): Layout {
   const height = tags.unsigned("x00280010");
   const width = tags.unsigned("x00280011");
@@ -69,7 +69,7 @@ function layoutOf(tags: Tags): Layout {
   };
 }
 
-/** With the transformations of the only frame that a file has in functional groups alone. */
+/** The tags with the transformations of the only frame, if the file has them only in functional groups. */
 function withGroups(tags: Tags): Tags {
   const items: DataSet[] = [];
   for (const { group, lut, numbers } of TRANSFORMATIONS) {
@@ -87,7 +87,7 @@ function withGroups(tags: Tags): Tags {
   return tags.with(items);
 }
 
-/** From a value to another one. */
+/** Maps a value to another one. */
 type Curve = (value: number) => number;
 
 function greyOf(tags: Tags, stored: Stored, layout: Layout): Uint8Array {
@@ -154,7 +154,7 @@ function windowOf(tags: Tags, layout: Layout): Window | undefined {
   return { curve, black, white };
 }
 
-/** What the modality can give, by its declared depth. */
+/** The range of values after the modality transformation, from the declared bit depth. */
 function outputRange(tags: Tags, layout: Layout): { black: number; white: number } {
   const table = tags.item(MODALITY_LUT);
   const [low, high] = table ? [0, lookUp(table, tags).largest] : storedRange(layout);
@@ -168,7 +168,7 @@ function storedRange({ bitsStored, isSigned }: Layout): [number, number] {
   return isSigned ? [-(2 ** (bitsStored - 1)), 2 ** (bitsStored - 1) - 1] : [0, 2 ** bitsStored - 1];
 }
 
-/** What becomes 0 and 255. */
+/** The values that become 0 and 255. */
 function endsOf(tags: Tags, stored: Stored, layout: Layout, modality: Curve): { black: number; white: number } {
   const table = tags.item(VOI_LUT);
   if (table) return { black: 0, white: lookUp(table, tags).largest };
@@ -190,7 +190,7 @@ function endsOf(tags: Tags, stored: Stored, layout: Layout, modality: Curve): { 
   return { black, white };
 }
 
-/** Where the detector saw nothing and a reserved value stands. */
+/** Whether a stored value is padding: a reserved value for areas that the detector did not capture. */
 function paddingOf(tags: Tags): (value: number) => boolean {
   const value = tags.signedLikePixels(PADDING);
   if (value === undefined) return () => false;
@@ -199,7 +199,7 @@ function paddingOf(tags: Tags): (value: number) => boolean {
   return (stored) => stored >= low && stored <= high;
 }
 
-/** A DICOM LUT, and the largest value that it can give by its declared depth. */
+/** A DICOM LUT, and the largest value of its declared bit depth. */
 function lookUp(table: DataSet, image: Tags): { curve: Curve; largest: number } {
   // The image's tags say whether pixels, and so the first value mapped, are signed.
   const tags = image.with([table]);

@@ -17,7 +17,7 @@ const UNCOMPRESSED = new Set([
 const RLE = "1.2.840.10008.1.2.5";
 const JPEG_BASELINE = "1.2.840.10008.1.2.4.50";
 const JPEG_LOSSLESS = new Set(["1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"]);
-/** Of what this page does not read. */
+/** Names of transfer syntaxes that this page does not read. */
 const NAMES: Record<string, string> = {
   "1.2.840.10008.1.2.4.51": "JPEG of 12 bits",
   "1.2.840.10008.1.2.4.80": "JPEG-LS",
@@ -42,7 +42,7 @@ export interface Layout {
 
 export type Stored = Uint8Array | Int8Array | Uint16Array | Int16Array | Uint32Array | Int32Array;
 
-/** Values by pixel, colour by colour within one. Raises ImageError for what this page does not read, or is damaged. */
+/** Values pixel by pixel, with interleaved colours. Throws ImageError for damaged or unsupported pixels. */
 export async function readStored(
   data: DataSet,
   tags: Tags,
@@ -83,7 +83,7 @@ function littleEndian(tags: Tags, layout: Layout): Uint8Array {
 }
 
 function viewed(bytes: Uint8Array, count: number, layout: Layout): Stored {
-  // A copy, since the file's bytes may begin at an odd place.
+  // A copy, since the bytes may not be aligned in the file.
   const buffer = bytes.slice(0, (count * layout.bitsAllocated) / 8).buffer;
   if (layout.bitsAllocated === 8) return layout.isSigned ? new Int8Array(buffer) : new Uint8Array(buffer);
   if (layout.bitsAllocated === 16) return layout.isSigned ? new Int16Array(buffer) : new Uint16Array(buffer);
@@ -93,7 +93,7 @@ function viewed(bytes: Uint8Array, count: number, layout: Layout): Stored {
 function withoutUnusedBits(values: Stored, layout: Layout): Stored {
   const shift = layout.bitsAllocated - layout.bitsStored;
   for (let index = 0; shift > 0 && index < values.length; index++) {
-    // The array itself cuts off what is beyond its bits, and knows the sign.
+    // The typed array truncates to its bits, and handles the sign.
     values[index] <<= shift;
     values[index] = layout.isSigned ? values[index] >> shift : values[index] >>> shift;
   }

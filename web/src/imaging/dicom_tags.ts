@@ -1,10 +1,10 @@
-/** The elements of a DICOM file, read by dicom-parser; what they say of the picture, and never of the patient. */
+/** The elements of a DICOM file, read by dicom-parser: those about the picture, never those about the patient. */
 
 import { parseDicom, type DataSet } from "dicom-parser";
 import { Inflate } from "fflate";
 import { ImageError } from "./picture.ts";
 
-/** Most bytes that a deflated file may become. */
+/** Maximum size of an inflated file in bytes. */
 const MAX_INFLATED = 256 * 2 ** 20;
 
 const BIG_ENDIAN = "1.2.840.10008.1.2.2";
@@ -20,11 +20,11 @@ const FACTS = {
 const VIEW_CODES = "x00540220";
 const CODE_MEANING = "x00080104";
 
-/** Lateral and oblique views, by the standard's terms and by what is written in their stead. */
+/** Lateral and oblique views, in the standard's terms and in others that occur in files. */
 const NOT_FRONTAL = new Set(["LL", "RL", "RLO", "LLO", "LAT", "LATERAL", "LLAT", "RLAT", "OBL", "OBLIQUE"]);
 /** Computed and digital radiography, radiofluoroscopy, digitised film; secondary capture and other may be anything. */
 const RADIOGRAPHS = new Set(["CR", "DX", "RG", "RF", "SC", "OT"]);
-/** What names of the chest hold, in the standard's terms and in what is written in their stead. */
+/** Parts of the names of the chest, in the standard's terms and in others that occur in files. */
 const CHEST = ["CHEST", "THORA", "TORAX", "LUNG", "RIB", "HEART", "STERN"];
 
 export type Facts = Record<keyof typeof FACTS, string | null>;
@@ -44,7 +44,7 @@ export function parse(content: Uint8Array): DataSet {
   }
 }
 
-/** A deflated file with its data set inflated; dicom-parser says where that begins. */
+/** A deflated file with its data set, which begins at `start`, inflated. */
 function inflated(content: Uint8Array, start: number): Uint8Array {
   const chunks = [content.subarray(0, start)];
   let length = start;
@@ -63,7 +63,7 @@ function inflated(content: Uint8Array, start: number): Uint8Array {
   return whole;
 }
 
-/** Some data sets that speak of one image: where two have an element, the first counts. */
+/** Data sets about one image; if several have an element, the first one counts. */
 export class Tags {
   constructor(private readonly sets: readonly DataSet[]) {}
 
@@ -91,7 +91,7 @@ export class Tags {
     return this.setWith(tag)?.uint16(tag, index);
   }
 
-  /** Of an element that is signed where its VR, or, where the file has no VR, the pixels say so. */
+  /** A value whose sign depends on its VR or, in a file without VRs, on that of the pixels. */
   signedLikePixels(tag: string, index = 0): number | undefined {
     const set = this.setWith(tag);
     const vr = set?.elements[tag].vr;
@@ -135,7 +135,7 @@ export function factsOf(tags: Tags): Facts {
   return facts;
 }
 
-/** Why the tags say that the picture is no radiograph at all. */
+/** Why the picture is not a radiograph according to its tags. */
 export function otherModality(facts: Facts): string | undefined {
   const { modality } = facts;
   if (modality === null || RADIOGRAPHS.has(modality.toUpperCase())) return undefined;

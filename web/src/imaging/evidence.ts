@@ -23,7 +23,7 @@ interface Taps {
   weights: number[];
 }
 
-/** For each output position the inputs that count, of a stretch `from`..`to` of one axis. */
+/** The inputs and weights of each output position, for the range `from`..`to` of one axis. */
 function tapsAlong(inputSize: number, from: number, to: number, outputSize: number): Taps[] {
   const scale = (to - from) / outputSize;
   const filterScale = Math.max(scale, 1);
@@ -38,7 +38,7 @@ function tapsAlong(inputSize: number, from: number, to: number, outputSize: numb
   });
 }
 
-/** 0..1 of its strongest place, row by row at a size; what speaks against the class is 0. */
+/** Evidence as a share of its maximum, row by row at the given size; evidence against the class is 0. */
 export function evidence(map: HeatMap, size: { width: number; height: number }, resize: Resize): Float32Array {
   const longer = Math.max(size.width, size.height);
   // The share of the square, from the left and from the top, that is black before the picture begins.
@@ -63,8 +63,8 @@ export function evidence(map: HeatMap, size: { width: number; height: number }, 
 }
 
 /** 0 up to the average, 1 at the strongest: a map that is strong everywhere would tint all of it. */
-export function aboveAverage(own: Float32Array): Float32Array {
-  const average = own.reduce((sum, value) => sum + value, 0) / own.length;
-  if (average >= 1) return new Float32Array(own.length);
-  return own.map((value) => Math.max(0, value - average) / (1 - average));
+export function aboveAverage(values: Float32Array): Float32Array {
+  const average = values.reduce((sum, value) => sum + value, 0) / values.length;
+  if (average >= 1) return new Float32Array(values.length);
+  return values.map((value) => Math.max(0, value - average) / (1 - average));
 }

@@ -1,10 +1,10 @@
-/** JPEG by libjpeg-turbo, as Pillow has it: browsers' own decoders differ, and a canvas may add noise. */
+/** JPEG, decoded by libjpeg-turbo as in Pillow: browsers' decoders differ, and a canvas may add noise. */
 
 import createDecoders from "@cornerstonejs/codec-libjpeg-turbo-8bit/decodewasmjs";
 import { orientationInTiff, orientationInXmp } from "./orientation.ts";
 import { gridOf, ImageError, luma, refuseBombs, turned, type Picture } from "./picture.ts";
 
-/** Scans of a progressive JPEG, of which encoders write about ten; each costs a pass over all pixels. */
+/** Maximum scans of a progressive JPEG: encoders write about ten, and each costs a pass over all pixels. */
 const MAX_SCANS = 100;
 /** Frame headers: all markers from 0xC0 to 0xCF but three that are tables; 0xF7 is JPEG-LS's. */
 const FRAMES = new Set([0xc0, 0xc1, 0xc2, 0xc3, 0xc5, 0xc6, 0xc7, 0xc9, 0xca, 0xcb, 0xcd, 0xce, 0xcf, 0xf7]);
@@ -51,14 +51,14 @@ export async function readJpeg(content: Uint8Array, decoder: Promise<JpegDecoder
 /** Decodes a stream whose header was read. */
 export type JpegDecoder = (content: Uint8Array, header: JpegHeader) => JpegSamples;
 
-/** libjpeg-turbo, from where its WebAssembly lies. */
+/** Loads libjpeg-turbo from the URL or the content of its WebAssembly. */
 export async function loadJpegDecoder(wasm: string | Uint8Array): Promise<JpegDecoder> {
   const source = typeof wasm === "string" ? { locateFile: () => wasm } : { wasmBinary: wasm };
   const library = await createDecoders({ ...source, print: () => undefined, printErr: () => undefined });
   return (content, header) => {
     if (!DECODED.has(header.frame)) throw new ImageError("a lossless or hierarchical JPEG; save it as another format");
     if (header.precision !== 8) throw new ImageError(`a JPEG of ${header.precision} bits; save it with 8, or as PNG`);
-    if (header.components === 4) throw new ImageError("a JPEG of CMYK; save it as grey or RGB");
+    if (header.components === 4) throw new ImageError("a CMYK JPEG; save it as grey or RGB");
     const decoder = new library.JPEGDecoder();
     try {
       decoder.getEncodedBuffer(content.length).set(content);

@@ -1,4 +1,4 @@
-/** What every decoder gives, and how values become grey: the rule of `cxr_edge.imaging`, to the bit. */
+/** The output of every decoder, and how values become grey: exactly the rule of `cxr_edge.imaging`. */
 
 /** 8-bit grey, row by row, at the file's own size. */
 export interface Grey {
@@ -10,18 +10,18 @@ export interface Grey {
 /** A decoded file. */
 export interface Picture {
   grey: Grey;
-  /** RGB of a few pixels, from a grid, of a file in colour that is no DICOM file. */
+  /** RGB of a grid of pixels, for a colour file that is not a DICOM file. */
   colours?: Uint8Array;
-  /** Of a DICOM file, what its tags say of the picture; none of them names the patient. */
+  /** Tags of a DICOM file about the picture; none of them identifies the patient. */
   facts?: Record<string, string | null>;
 }
 
 /** A file that cannot be decoded, or cannot be a chest X-ray. The message does not name the file. */
 export class ImageError extends Error {}
 
-/** More than four times the largest detector there is; past it a file is taken for a decompression bomb. */
+/** More than four times the pixels of the largest detector; a larger file is taken for a decompression bomb. */
 export const MAX_PIXELS = 80_000_000;
-/** Nothing in an X-ray of less can be told. */
+/** Minimum side: a smaller X-ray shows nothing. */
 export const MIN_SIDE = 32;
 /** Side of the grid of pixels whose colour is looked at. */
 const GRID = 64;

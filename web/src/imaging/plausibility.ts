@@ -13,10 +13,10 @@ const COLOURED = 32;
 const COLOURED_SHARE = 0.1;
 const OFF_COLOUR = 24;
 const OFF_COLOUR_SHARE = 0.08;
-/** Groups of pixels that are about as bright as each other. */
+/** Number of groups of pixels of similar brightness. */
 const BRIGHTNESSES = 16;
 
-/** What speaks against a picture, a line each. Raises ImageError for what cannot be a chest X-ray. */
+/** Doubts about a picture, a line each. Throws ImageError for what cannot be a chest X-ray. */
 export function examine(picture: Picture): string[] {
   const fromPixels = [...fromShape(picture), ...fromGreys(picture), ...fromColours(picture)];
   if (!picture.facts) return fromPixels;
@@ -39,12 +39,12 @@ function fromGreys({ grey: { pixels } }: Picture): string[] {
   const shares = counts.map((count) => count / pixels.length);
   const [low, high] = [0.01, 0.99].map((share) => {
     let sum = 0;
-    return shares.findIndex((own) => (sum += own) >= share);
+    return shares.findIndex((count) => (sum += count) >= share);
   });
   if (high - low < MIN_RANGE) {
     throw new ImageError(`refused, all of it is about one grey (from ${low} to ${high} of 255)`);
   }
-  const saturated = shares.reduce((sum, own, value) => (value <= BLACK || value >= WHITE ? sum + own : sum), 0);
+  const saturated = shares.reduce((sum, share, value) => (value <= BLACK || value >= WHITE ? sum + share : sum), 0);
   if (saturated <= MAX_SATURATED) return [];
   return [`mostly black and white (${(100 * saturated).toFixed(0)} % of the pixels): over- or underexposed`];
 }

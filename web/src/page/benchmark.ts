@@ -7,7 +7,7 @@ import { backendsHere } from "../engine/backend.ts";
 import { byId, element } from "./dom.ts";
 import { save } from "./exports.ts";
 
-/** `filesOf` has the times of what was classified, which it may have to do first. */
+/** Enables the benchmark; `filesOf` returns the times of classified files, after classifying some if needed. */
 export function offerBenchmark(bundle: Bundle, filesOf: () => Promise<Files>): void {
   const start = byId<HTMLButtonElement>("bench-start");
   const status = byId("bench-status");

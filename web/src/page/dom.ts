@@ -1,6 +1,6 @@
-/** Elements of the page, those that are there and those that are made. */
+/** Finds and creates elements of the page. */
 
-/** Raises Error for an id that index.html has not. */
+/** Throws Error for an id that index.html does not have. */
 export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
   const element = document.getElementById(id);
   if (!element) throw new Error(`index.html has no ${id}`);

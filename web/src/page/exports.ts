@@ -8,7 +8,7 @@ import { isAnswered, type Result } from "./results.ts";
 
 const SCHEMA = 3;
 
-/** What answers. */
+/** The model that answers, and what it runs on. */
 export interface Answering {
   bundle: Bundle;
   model: Model;

@@ -18,10 +18,10 @@ import { Viewer } from "./viewer.ts";
 class Page {
   private readonly viewer = new Viewer();
   private results: Result[] = [];
-  /** Those of the results: another back end answers for all of them again. */
+  /** The files behind the results, to be classified again when the back end changes. */
   private files: File[] = [];
   private current: { engine: Engine; opened: Opened } | undefined;
-  /** Files wait for the model, and for those before them. */
+  /** A queue: files wait for the model, and for earlier files. */
   private work: Promise<void> = Promise.resolve();
 
   constructor(private readonly bundle: Bundle) {
@@ -146,7 +146,7 @@ class Page {
     );
   }
 
-  /** Of the files of this session; of the phantoms where there are none. */
+  /** Times of this session's files, or of the phantoms if it has none. */
   private async fileTimes(): Promise<Files> {
     await this.work;
     if (this.results.some(isAnswered)) return { source: "files", times: this.results.filter(isAnswered).map(timeOf) };

@@ -1,13 +1,13 @@
 /** The service worker: keeps the page for offline use, and isolates it, which threads need. */
 
 const RELOADED = "reloaded-to-be-isolated";
-/** A forced reload is under no service worker's control, however long one waits. */
+/** Limit on waiting: after a forced reload, no service worker ever controls the page. */
 const PATIENCE_MS = 3000;
 
-/** What became of it; a page that is reloading has nothing more to do. */
+/** The outcome; a page that is reloading has nothing more to do. */
 export type Kept = "kept" | "not kept" | "reloading";
 
-/** When it is kept, what follows is fetched through the service worker of this version of the folder. */
+/** If it returns "kept", later fetches go through the service worker of this version of the folder. */
 export async function keepForOffline(version: string): Promise<Kept> {
   if (!("serviceWorker" in navigator)) return "not kept";
   const container = navigator.serviceWorker;

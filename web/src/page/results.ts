@@ -1,4 +1,4 @@
-/** The files of a session and what the model says of each. */
+/** The files of a session and the model's answer for each. */
 
 import type { Model } from "../bundle/manifest.ts";
 import { decide, REFER, topOf } from "../bundle/operating.ts";
@@ -11,10 +11,10 @@ export interface Answered {
   file: string;
   bytes: number;
   answer: Classified;
-  /** Those of the model, and then those of this picture. */
+  /** Warnings about the model, then those about this picture. */
   warnings: string[];
   label: string;
-  /** What the operating point makes of it: a label, or to refer; null where the model has none. */
+  /** The decision by the operating point: a label, or `REFER`; null if the model has no operating point. */
   decision: string | null;
 }
 

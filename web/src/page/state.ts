@@ -1,10 +1,10 @@
-/** What the page says of the model: loading, ready, refused; and what the reference outputs say of this browser. */
+/** Shows the model's state (loading, ready, refused), and whether this browser reproduces the reference outputs. */
 
 import type { Bundle, Model } from "../bundle/manifest.ts";
 import type { Opened, Progress } from "../engine/messages.ts";
 import { byId, element, megabytes } from "./dom.ts";
 
-/** What a screen reader is told, and the line under the heading shows. */
+/** Shows a status line, which screen readers announce. */
 export function say(text: string): void {
   byId("status").textContent = text;
 }

@@ -6,10 +6,10 @@ import type { Grey } from "../imaging/picture.ts";
 import { byId, element, percent } from "./dom.ts";
 import { headline, type Answered } from "./results.ts";
 
-/** Colour of the evidence for the class; its opacity is the amount. The hue is seen by colour-blind readers on grey. */
+/** Colour of the evidence for the class; its opacity is the amount. Colour-blind readers can tell the hue from grey. */
 const COLOUR = [255, 96, 0];
 const CONTOUR = [255, 225, 170];
-/** Longest side of what is drawn of a heat map: it is coarse, and a detector's own size takes seconds. */
+/** Longest side of a drawn heat map: the map is coarse, and drawing it at a detector's resolution takes seconds. */
 const MAX_OVERLAY = 512;
 
 export class Viewer {
@@ -33,7 +33,7 @@ export class Viewer {
       ? `${model.operatingPoint.description}.`
       : "The model has no decision rule: this is the most probable class.";
     byId("bars").replaceChildren(...bars(result, model));
-    // What holds for every answer stands above.
+    // Warnings about every answer are shown at the top of the page.
     const { warnings } = result.answer;
     byId("warnings").replaceChildren(...warnings.map((warning) => element("li", {}, warning)));
     byId("warnings-box").hidden = warnings.length === 0;
