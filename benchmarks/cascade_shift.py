@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.labelled_folders import add_data_option, read_labelled, require_distinct_names
+from benchmarks.labelled_folders import read_labelled, require_distinct_names
 from cxr_edge import __version__
 from cxr_edge.artifacts.artifact import Artifact, read_artifact
 from cxr_edge.artifacts.cascade import is_unsure
@@ -177,7 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", type=Path, required=True)
     parser.add_argument("--full", type=Path, required=True)
-    add_data_option(parser)
+    parser.add_argument("--data", type=Path, action="append", default=[], help="labelled images; repeatable")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     require_distinct_names(parser, options.data)

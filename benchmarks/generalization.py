@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.int8_shift import trained_as
-from benchmarks.labelled_folders import add_data_option, read_labelled, require_distinct_names
+from benchmarks.labelled_folders import read_labelled, require_distinct_names
 from cxr_edge import __version__
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
@@ -87,7 +87,7 @@ def measured(runs: list[Run], folders: list[Path]) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, action="append", required=True, help="repeatable")
-    add_data_option(parser)
+    parser.add_argument("--data", type=Path, action="append", default=[], help="labelled images; repeatable")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     require_distinct_names(parser, options.data)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.labelled_folders import add_data_option, read_labelled, require_distinct_names
+from benchmarks.labelled_folders import read_labelled, require_distinct_names
 from benchmarks.peers.build import PEERS, build_peers
 from benchmarks.peers.session import peer_session
 from cxr_edge import __version__
@@ -219,7 +219,7 @@ def show_rows(rows: list[Row]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path)
-    add_data_option(parser)
+    parser.add_argument("--data", type=Path, action="append", default=[], help="labelled images; repeatable")
     parser.add_argument("--no-peers", action="store_true", help="leave the other tools' files out")
     parser.add_argument("--work", type=Path, help="folder of the other tools' files; default: peers/ in the run")
     parser.add_argument("--json", type=Path)

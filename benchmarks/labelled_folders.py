@@ -1,4 +1,4 @@
-"""`--data DIR` of a benchmark: folders of labelled images beside those of a run, each shown by its name."""
+"""Folders of labelled images, `--data DIR` of a benchmark, each shown by its name."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.evaluation.conditions import read_other_images
-
-
-def add_data_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--data`."""
-    parser.add_argument("--data", type=Path, action="append", default=[], help="labelled images; repeatable")
 
 
 def require_distinct_names(parser: argparse.ArgumentParser, folders: Sequence[Path]) -> None:

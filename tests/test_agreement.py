@@ -82,7 +82,7 @@ def test_a_drift_away_from_one_class_fails_and_names_the_condition() -> None:
 
 def test_pooling_all_shifts_detects_a_small_drift() -> None:
     result = results(noise=0.1, drift=0.45)
-    assert {condition for name, condition in failed(result) if name == "class loss, COVID-19"} == {ALL_SHIFTS}
+    assert {condition for name, condition in failed(result) if name == "class loss, COVID-19"} >= {ALL_SHIFTS}
 
 
 @pytest.mark.parametrize(("away", "towards", "fails"), [(5, 0, False), (6, 0, True), (7, 1, False), (31, 4, True)])

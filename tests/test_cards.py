@@ -109,7 +109,7 @@ def test_the_card_holds_data_rule_parity_and_what_was_never_measured(exported: R
     card = card_of(cli, exported)
     assert NOTICE in card and "phantoms" not in card
     assert "| COVID-19 | 180 | 126 | 27 | 27 |" in section(card, "Training data")
-    assert "patients of 0 of 540 images are known" in section(card, "Limits")
+    assert "patient is known for 0 of 540 images" in section(card, "Limits")
     rule = section(card, "Decision rule")
     assert "COVID-19 is called at 79.9 % or more and referred at 0.735 % or more" in rule
     assert "at least 95.1 % of COVID-19 called or referred" in rule

@@ -26,7 +26,14 @@ TYPED = [(name, typed) for name, examples in EXAMPLES.items() for typed, _ in ex
 
 
 @pytest.mark.parametrize(("command", "typed"), TYPED)
-def test_each_example_is_accepted_by_its_command(command: str, typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_example_is_accepted_by_its_command(
+    command: str, typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two examples read options from a run and a file.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "runs" / "first" / "run.json").write_text(json.dumps(old_record("run.json")))
+    (tmp_path / "train.toml").write_text("seed = 1\n")
     # An example's --require-signature holds for what its process does; here, for this test alone.
     monkeypatch.setenv("CXR_EDGE_REQUIRE_SIGNATURE", "unset")
     monkeypatch.delenv("CXR_EDGE_REQUIRE_SIGNATURE")

@@ -8,24 +8,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.labelled_folders import add_data_option, read_labelled, require_distinct_names
+from benchmarks.labelled_folders import read_labelled, require_distinct_names
 from tests.tiny import ramp
 
 LABELS = ("COVID-19", "Viral Pneumonia", "Normal")
 
 
-def folders_of(*arguments: str) -> list[Path]:
-    parser = argparse.ArgumentParser()
-    add_data_option(parser)
-    folders: list[Path] = parser.parse_args(arguments).data
-    require_distinct_names(parser, folders)
-    return folders
-
-
 def test_folders_with_the_same_name_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert folders_of("--data", "a/images", "--data", "a/others") == [Path("a/images"), Path("a/others")]
+    parser = argparse.ArgumentParser()
+    require_distinct_names(parser, [Path("a/images"), Path("a/others")])
     with pytest.raises(SystemExit) as error:
-        folders_of("--data", "a/images", "--data", "b/images/")
+        require_distinct_names(parser, [Path("a/images"), Path("b/images/")])
     assert error.value.code == 2
     assert "--data: two folders have the same name" in capsys.readouterr().err
 

@@ -128,7 +128,7 @@ def test_artifacts_missing_from_a_fold_are_named_and_incompatible_options_refuse
     assert result.code == 0, result.err
     assert "not verified: xception-int8.onnx: only in fold 1, fold 3" in result.out
     for refused in (["--replay"], ["--data", folds], ["--bundle", folds]):
-        assert "for the rest, name one" in " ".join(cli("verify", "--run", folds, *refused).err.split())
+        assert "to use others, name a single fold" in " ".join(cli("verify", "--run", folds, *refused).err.split())
     (folds / "fold-3" / "bundle").rename(folds / "fold-3" / "bundle-other")
     assert "latest bundles differ" in cli("verify", "--run", folds).err
     (folds / "fold-3" / "model.h5").unlink()

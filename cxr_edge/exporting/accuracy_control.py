@@ -1,7 +1,7 @@
-"""`export --max-drop`: the fewest layers in float with which int8 loses no more than is demanded on validation images.
+"""`export --max-drop`: find the fewest layers to leave in float so that int8 meets the demand on validation images.
 
-As in NNCF's and Neural Compressor's loops, the ranking is that of `--explain-int8`, and layers are left in float
-from its top; but how many is found by doubling and bisection, and test images take no part in it.
+As in the accuracy control of NNCF and Neural Compressor, layers are left in float from the top of a ranking, here that
+of `--explain-int8`. How many is found by doubling and bisection, and no test images are used.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from cxr_edge.errors import GateError
 from cxr_edge.evaluation.accuracy_control import AccuracyControl, AccuracyDemand, Loss, Losses, Release
-from cxr_edge.evaluation.conditions import VALIDATION
+from cxr_edge.evaluation.conditions import VALIDATION, Condition
 from cxr_edge.evaluation.shifts import VERSION
 from cxr_edge.exporting.verify import Reference
 from cxr_edge.files import MAX_RECORD_BYTES, read_bounded, write_json
 from cxr_edge.intervals import Interval
 from cxr_edge.progress import Stage
-from cxr_edge.quantization.explain import drawn, explain, rows_of
+from cxr_edge.quantization.explain import explain, rows_of, sample_indices
 from cxr_edge.quantization.graph import keep_in_float, quantized_tensors
 from cxr_edge.quantization.quantized_graph import QuantizedGraph
 from cxr_edge.quantization.releases import ranked_releases
@@ -32,33 +32,33 @@ from cxr_edge.statistics.intervals import paired_difference
 
 
 def losses_of(reference: Reference, answers: Sequence[NDArray[np.floating]]) -> Losses:
-    """What answers lose against the Keras model on the validation images of a reference, test images left out.
+    """The losses against the Keras model on a reference's validation images.
 
     Args:
-        reference: with validation images as they are and under shifts.
-        answers: probabilities or logits `[n, K]` under each of its conditions; those of other parts are not looked at.
+        reference: has validation images, unshifted and under shifts.
+        answers: probabilities or logits `[n, K]` under each of its conditions; those for other parts are ignored.
     """
     plain, shifted = _Counts(), _Counts()
     targets = reference.split.targets(VALIDATION)
-    for condition, expected, own in zip(reference.conditions, reference.probabilities, answers, strict=True):
+    for condition, expected, answer in zip(reference.conditions, reference.probabilities, answers, strict=True):
         if condition.part == VALIDATION:
             counts = plain if condition.shift is None else shifted
-            counts.add(targets[condition.rows], expected.argmax(axis=1), own.argmax(axis=1))
+            counts.add(targets[condition.rows], expected.argmax(axis=1), answer.argmax(axis=1))
     return Losses(plain.loss(each_once=True), shifted.loss(each_once=False))
 
 
 @dataclass
 class _Counts:
-    """Of images so far: whether the Keras model was right, whether the artifact was, whether their classes agree."""
+    """For each image so far: whether the Keras model was right, whether the artifact was, and whether they agree."""
 
     reference_right: list[NDArray[np.bool_]] = field(default_factory=list)
     right: list[NDArray[np.bool_]] = field(default_factory=list)
     same: list[NDArray[np.bool_]] = field(default_factory=list)
 
-    def add(self, targets: NDArray[np.integer], expected: NDArray[np.integer], own: NDArray[np.integer]) -> None:
+    def add(self, targets: NDArray[np.integer], expected: NDArray[np.integer], actual: NDArray[np.integer]) -> None:
         self.reference_right.append(expected == targets)
-        self.right.append(own == targets)
-        self.same.append(expected == own)
+        self.right.append(actual == targets)
+        self.same.append(expected == actual)
 
     def loss(self, each_once: bool) -> Loss:
         reference_right, right, same = map(np.concatenate, (self.reference_right, self.right, self.same))
@@ -73,9 +73,9 @@ class _Counts:
 
 @dataclass(frozen=True)
 class _Search:
-    """What was found of an int8 graph so far, whatever is demanded: the ranking, and the losses by number of releases.
+    """The results for an int8 graph so far, independent of the demand: the ranking, and losses by number of releases.
 
-    Written after each judgement, so that an interrupted export goes on from there.
+    Saved after each evaluation, so that an interrupted export resumes from there.
     """
 
     key: JsonObject
@@ -88,10 +88,10 @@ class AccuracySearch:
 
     Args:
         quantized: the graph, as calibrated or fine-tuned.
-        kept: patterns of the layers that are in float whatever is found.
+        kept: patterns of the layers that are in float in any case.
         reference: the Keras model's answers.
-        record: where what was found is kept, and read again if it is of the same graph and images.
-        graph_sha256: of the file of the int8 graph.
+        record: the file for the results, reused if it belongs to the same graph and images.
+        graph_sha256: SHA-256 of the int8 graph's file.
         stage: shows progress.
     """
 
@@ -127,38 +127,39 @@ class AccuracySearch:
         try:
             search = from_json(_Search, json.loads(read_bounded(self.record, MAX_RECORD_BYTES)))
         except (OSError, ValueError):
-            # Not begun, or by another version: it takes minutes to find again, and asks nothing of the user.
+            # No record yet, or from another version: repeating the search takes minutes and needs no user input.
             return None
         return search if search.key == self._key else None
 
     def _ranked(self) -> _Search:
-        source = next(own for own in self.reference.conditions if own.part == VALIDATION and own.shift is None).pixels()
-        images = source[drawn(len(source))]
-        # Against its own kernels: they stay.
+        conditions = _validation_conditions(self.reference)
+        source = next(condition for condition in conditions if condition.shift is None).pixels()
+        images = source[sample_indices(len(source))]
+        # The float graph to compare with has the int8 kernels, which layers left in float keep.
         with self.stage("accuracy control: ranking layers", rows_of(self.quantized)) as steps:
             noise = explain(self.quantized.graph, self.quantized, images, steps.tick)
-        return self._kept(_Search(self._key, ranked_releases(self.quantized.graph, self.kept, noise), {}))
+        return self._saved(_Search(self._key, ranked_releases(self.quantized.graph, self.kept, noise), {}))
 
-    def _kept(self, search: _Search) -> _Search:
+    def _saved(self, search: _Search) -> _Search:
         write_json(self.record, to_json(search))
         return search
 
     def _losses(self, number: int) -> Losses:
-        """With the first releases in float, simulated."""
+        """The simulated losses with the first `number` releases in float."""
         losses = self._search.losses.get(str(number))
         if losses is None:
-            losses = self._judged(number)
-            self._search = self._kept(replace(self._search, losses={**self._search.losses, str(number): losses}))
+            losses = self._simulated(number)
+            self._search = self._saved(replace(self._search, losses={**self._search.losses, str(number): losses}))
         return losses
 
-    def _judged(self, number: int) -> Losses:
+    def _simulated(self, number: int) -> Losses:
         if self._switchable is None:
             self._switchable = SwitchableGraph(self.quantized.graph, self.quantized)
         layers = [layer for release in self._search.releases[:number] for layer in release.layers]
         rounded = {*quantized_tensors(keep_in_float(self.quantized.graph, [*self.kept, *layers])), KERNELS}
-        judged = [own for own in self.reference.conditions if own.part == VALIDATION]
+        images = sum(map(len, _validation_conditions(self.reference)))
         answers: list[NDArray[np.floating]] = []
-        with self.stage(f"accuracy control: {len(layers)} layers in float", sum(map(len, judged))) as steps:
+        with self.stage(f"accuracy control: {len(layers)} layers in float", images) as steps:
             for condition in self.reference.conditions:
                 if condition.part == VALIDATION:
                     answers.append(self._switchable.logits(condition.pixels(), rounded, steps.advance))
@@ -167,26 +168,30 @@ class AccuracySearch:
         return losses_of(self.reference, answers)
 
 
+def _validation_conditions(reference: Reference) -> list[Condition]:
+    return [condition for condition in reference.conditions if condition.part == VALIDATION]
+
+
 def _counts_of(reference: Reference) -> JsonObject:
-    judged: dict[str, int] = {}
-    for condition in (own for own in reference.conditions if own.part == VALIDATION):
-        judged["plain" if condition.shift is None else condition.shift.name] = len(condition)
-    return judged
+    return {
+        "plain" if condition.shift is None else condition.shift.name: len(condition)
+        for condition in _validation_conditions(reference)
+    }
 
 
-def fewest(meets: Callable[[int], bool], most: int) -> int | None:
-    """The smallest number from 0 to `most` that meets a condition, found by doubling and bisection; None if none does.
+def fewest(meets: Callable[[int], bool], maximum: int) -> int | None:
+    """The smallest number from 0 to `maximum` that meets a condition, by doubling and bisection; None if none does.
 
     Args:
-        meets: of a number; asked about 2 log2 of the result times. Where it does not only turn from false to true,
-            the result meets it and its predecessor does not.
-        most: the largest number.
+        meets: the condition, evaluated about 2 log2(result) times. If it is not monotonic, the result still meets it
+            and the number before does not.
+        maximum: the largest number.
     """
     low, high = -1, 0
     while not meets(high):
-        if high == most:
+        if high == maximum:
             return None
-        low, high = high, min(most, max(1, 2 * high))
+        low, high = high, min(maximum, max(1, 2 * high))
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if meets(middle) else (middle, high)

@@ -87,13 +87,13 @@ def cascade_of_runs(
         stage: opened as each stage begins.
 
     Raises:
-        ArtifactError: a bundle lacks the artifact, or is not of its run; the two do not go together.
-        GateError: no threshold keeps what is demanded.
+        ArtifactError: a bundle lacks the artifact or belongs to another run, or the two do not fit together.
+        GateError: no threshold meets the demands.
         OptionError: the new bundle exists already.
         MissingDependencyError, RunError, DataError.
     """
-    runs = [_run_of(own) for own in (small, full)]
-    pair = [_artifact_in(own, run, options) for own, run in zip((small, full), runs, strict=True)]
+    runs = [_run_of(path) for path in (small, full)]
+    pair = [_artifact_in(path, run, options) for path, run in zip((small, full), runs, strict=True)]
     require_fit_together(*pair)
     rule, folder = _rule_of(pair[1]), output or runs[1].bundle_of("cascade")
     if folder.exists():
@@ -105,7 +105,7 @@ def cascade_of_runs(
     fit = fit_cascade(validation, shifted, test, pair[1].labels, rule, options.demands)
     combined = [
         Answers(first, second, reference.targets).combined(fit.threshold)
-        for first, second in zip(*(own.answers for own in scored), strict=True)
+        for first, second in zip(*(model.answers for model in scored), strict=True)
     ]
     gate = gate_of(pair[1], {})
     parity = reference.compare(combined, gate, floor_of(pair[1]))
@@ -134,13 +134,13 @@ def _artifact_in(path: Path, run: Run, options: CascadeOptions) -> Artifact:
     listed = listed_artifacts(bundle)
     for artifact in listed:
         if isinstance(artifact, Cascade):
-            raise ArtifactError(f"{bundle}: a cascade itself; name a run, or a bundle of one model")
+            raise ArtifactError(f"{bundle}: is itself a cascade; name a run, or a bundle with a single model")
         if (artifact.quantization, artifact.format) == (options.quantization, options.format):
             if artifact.metadata.training.model_sha256 != sha256_of(run.model_file):
                 raise ArtifactError(f"{bundle}: was exported from another model than {run.model_file}; export again")
             return checked(artifact)
     raise ArtifactError(
-        f"{bundle}: holds {', '.join(own.name for own in listed)}, but no {options.quantization} .{options.format}; "
+        f"{bundle}: has {', '.join(file.name for file in listed)}, but no {options.quantization} .{options.format}; "
         f"cxr-edge export --run {run.option} --quantize {options.quantization} --format {options.format} writes it"
     )
 
@@ -164,22 +164,22 @@ def _scored(artifact: Artifact, reference: Reference, phantoms: bool, stage: Sta
     runtime, session = preferred_session(artifact.path, artifact.format)
     conditions = _shifted_validation(reference.split, artifact.image_size, phantoms)
     images = reference.images + sum(map(len, conditions))
-    with stage(f"asking {artifact.path.parent.parent.name}/{artifact.name}", images) as bar:
+    with stage(f"scoring {artifact.path.parent.parent.name}/{artifact.name}", images) as bar:
         answers = reference.score(session, bar.tick, [artifact.image_size])
         shifted = tuple(score_images(session, condition.pixels(), bar.tick) for condition in conditions)
     return _Scored(artifact, runtime, answers, shifted)
 
 
 def _shifted_validation(split: Split, size: int, phantoms: bool) -> tuple[Condition, ...]:
-    """All validation images under each shift: an agreement is promised by their number. Of phantoms, as few as the gate
-    looks at.
+    """All validation images under each shift, because more images allow a stronger promise of agreement; for phantoms,
+    only as many as the gate uses.
     """
-    most = Scope.of_export(phantoms).shifted[VALIDATION] if phantoms else len(split.part(VALIDATION))
-    return conditions_of(split, size, Scope({}, {VALIDATION: most}))
+    images = Scope.of_export(phantoms).shifted[VALIDATION] if phantoms else len(split.part(VALIDATION))
+    return conditions_of(split, size, Scope({}, {VALIDATION: images}))
 
 
 def _shifted_answers(split: Split, scored: list[_Scored], phantoms: bool) -> dict[str, Answers]:
-    """By the name of the shift. Which images they are does not depend on the size."""
+    """The answers by shift name; which images are selected does not depend on the size."""
     targets, answers = split.targets(VALIDATION), {}
     conditions = _shifted_validation(split, scored[1].artifact.image_size, phantoms)
     for condition, small, full in zip(conditions, scored[0].shifted, scored[1].shifted, strict=True):
@@ -189,7 +189,7 @@ def _shifted_answers(split: Split, scored: list[_Scored], phantoms: bool) -> dic
 
 
 def _answers(reference: Reference, scored: list[_Scored], part: str) -> Answers:
-    small, full = (reference.of_part(own.answers, part) for own in scored)
+    small, full = (reference.of_part(model.answers, part) for model in scored)
     return Answers(small, full, reference.split.targets(part))
 
 

@@ -20,7 +20,7 @@ from cxr_edge.records import JsonObject, to_json
 
 
 class ControlledRun:
-    """What an int8 artifact is made of and called, once `meet` has found which layers stay in float for its demand.
+    """The graph and the quantization name of each int8 artifact, once `meet` has found the layers to leave in float.
 
     Args:
         quantized: the run's int8 graphs.
@@ -31,7 +31,7 @@ class ControlledRun:
 
     def __init__(self, quantized: QuantizedRun, recipe: Recipe, demand: AccuracyDemand, stage: Stage) -> None:
         self.quantized, self.recipe, self.demand, self.stage = quantized, recipe, demand, stage
-        #: By quantization, as far as `meet` was called.
+        #: Filled by `meet`.
         self.controls: dict[Quantization, AccuracyControl] = {}
 
     def meet(self, quantization: Quantization, reference: Reference) -> None:
@@ -44,7 +44,7 @@ class ControlledRun:
         self.controls[quantization] = search.control(self.demand)
 
     def graph(self, quantization: Quantization, releases: int | None = None) -> QuantizedGraph:
-        """The int8 graph to convert, with the first of its releases in float; None for all."""
+        """The int8 graph to convert, with its first `releases` releases in float; None for all of them."""
         graph, control = self._quantized(quantization), self.controls.get(quantization)
         if control is None:
             return graph
@@ -59,7 +59,7 @@ class ControlledRun:
     def judged(
         self, quantization: Quantization, name: str, reference: Reference, answers: Sequence[Probabilities]
     ) -> AccuracyControl | None:
-        """The control with what a converted file itself loses, by its answers; None without a demand.
+        """The accuracy control with the losses measured on the converted file; None without a demand.
 
         Raises:
             GateError: the file misses the demand that its simulation meets.
@@ -76,7 +76,7 @@ class ControlledRun:
         return replace(control, after=losses)
 
     def described(self, quantization: Quantization, control: AccuracyControl | None) -> JsonObject | None:
-        """How an artifact came by its integers, with what it was judged; see `QuantizedRun.described`."""
+        """How an artifact was quantized, including its accuracy control; see `QuantizedRun.described`."""
         description = self.quantized.described(quantization)
         if description is None or control is None:
             return description

@@ -19,15 +19,15 @@ from cxr_edge.quantization.quantized_graph import QuantizedGraph
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-#: Images of the representative data set for the biases of a reduced range: means need no more.
+#: Number of representative images for the bias correction of a reduced range: means need no more.
 CORRECTION_IMAGES = 32
 
 
 class Converter:
-    """Makes the content of artifacts; whatever they share is computed once.
+    """Makes the content of artifacts; intermediate results that they share are computed once.
 
     Args:
-        recipe: the requirements on them.
+        recipe: what to write.
         graph: the run's deployment graph, in float.
         integers: the int8 graph of an integer quantization.
         representative: the representative data set, uint8 `[N, S, S, 1]`.

@@ -17,7 +17,7 @@ from cxr_edge.exporting.recipe import Recipe
 from cxr_edge.imaging.decode import load_image
 from cxr_edge.progress import Stage, silently
 from cxr_edge.quantization.channel_shifts import with_shifts_on_grid
-from cxr_edge.quantization.explain import drawn, explain, rows_of
+from cxr_edge.quantization.explain import explain, rows_of, sample_indices
 from cxr_edge.runs import Run
 
 
@@ -38,7 +38,7 @@ def explain_int8(run: Run, recipe: Recipe, data: Path | None, stage: Stage = sil
     quantized = exporter.quantized.quantized_graph(fine_tuned=False)
     images = _validation_images(exporter) if data is None else _images_of(data, exporter)
     with stage("one at a time in int8", rows_of(quantized)) as steps:
-        # With the shifts that the file has: those that centre each channel in float cost more noise than is there.
+        # With the file's channel shifts, in whole steps: unrounded ones would show noise that the file does not have.
         reference = with_shifts_on_grid(exporter.quantized.equalized_graph(), quantized.ranges)
         rows = explain(reference, quantized, images, steps.tick)
     source = "validation images" if data is None else f"images of {data}"
@@ -47,7 +47,7 @@ def explain_int8(run: Run, recipe: Recipe, data: Path | None, stage: Stage = sil
 
 def _validation_images(exporter: Exporter) -> NDArray[np.uint8]:
     images = decoded(exporter.split, VALIDATION, exporter.image_size)
-    return np.asarray(images[drawn(len(images))])
+    return np.asarray(images[sample_indices(len(images))])
 
 
 def _images_of(data: Path, exporter: Exporter) -> NDArray[np.uint8]:
@@ -57,5 +57,5 @@ def _images_of(data: Path, exporter: Exporter) -> NDArray[np.uint8]:
     paths = x_ray_files(data)
     if not paths:
         raise DataError(f"{data}: no images in it")
-    images = [load_image(paths[index], exporter.image_size, exporter.split.resize) for index in drawn(len(paths))]
-    return np.stack(images)[..., None]
+    sample = [paths[index] for index in sample_indices(len(paths))]
+    return np.stack([load_image(path, exporter.image_size, exporter.split.resize) for path in sample])[..., None]

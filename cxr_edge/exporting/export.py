@@ -65,12 +65,12 @@ class ExportOptions:
     #: Steps of the fine-tuning; None for `LearningOptions.steps`, on phantoms `PHANTOM_STEPS`.
     qat_steps: int | None = None
     qat_learning_rate: float = LearningOptions.learning_rate
-    #: Class not to be missed, None for `USUAL_LABEL` if it is a label, and the share of it to be called or referred.
+    #: The class that must not be missed (None for `USUAL_LABEL`, if it is a label), and the share to call or refer.
     sensitive_class: str | None = None
     sensitivity: float = 0.95
     #: A cross-validation to fit the operating points on; None for the run's own, or the validation split.
     folds: Path | None = None
-    #: What int8 may lose on validation images; layers are left in float for it.
+    #: What int8 may lose on validation images; layers are left in float until that is met.
     accuracy: AccuracyDemand = field(default_factory=AccuracyDemand)
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class ExportOptions:
             raise OptionError(f"--sensitivity {self.sensitivity}: must be above 0 and at most 1")
         if (self.qat_steps is not None and self.qat_steps < 2) or not 0 < self.qat_learning_rate < 1:
             raise OptionError("--qat-steps must be at least 2, --qat-learning-rate above 0 and below 1")
-        if self.qat_steps is not None and not any(own.is_fine_tuned for own in self.recipe.quantize):
+        if self.qat_steps is not None and not any(kind.is_fine_tuned for kind in self.recipe.quantize):
             raise OptionError("--qat-steps: nothing is fine-tuned here; add --quantize int8")
         if self.accuracy.is_stated:
             _require_layers_to_keep(self.recipe)
@@ -91,7 +91,7 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Exported:
-    """The artifacts written, and whatever else happened to the bundle, as human-readable lines."""
+    """The artifacts written, and notes on other changes to the bundle, one human-readable line each."""
 
     artifacts: tuple[Artifact, ...]
     notes: tuple[str, ...]
@@ -112,7 +112,7 @@ class _Reference:
 
 
 class Exporter:
-    """Makes a run's artifacts; whatever they share is computed once. `stage` shows progress."""
+    """Makes a run's artifacts; what they share is computed once. `stage` shows progress."""
 
     def __init__(self, run: Run, options: ExportOptions, stage: Stage = silently) -> None:
         self.run, self.options, self.recipe, self.stage = run, options, options.recipe, stage
@@ -166,17 +166,17 @@ class Exporter:
             MissingDependencyError: there is no runtime to verify a format with.
             OptionError: the operating points cannot be fitted as demanded; see `operating_demand`.
             RunError: likewise, or another process is working on the run.
-            GateError: an artifact would be int8 in name only, or what is demanded of int8 cannot be met.
+            GateError: an artifact would be int8 in name only, or the accuracy demand on int8 cannot be met.
         """
         with locked(self.run.folder):
             remove_leftovers(self.run)
             return self._export()
 
     def latency_costs(self) -> dict[Quantization, tuple[LatencyCost, ...]]:
-        """What the layers cost that `export` left in float for the accuracy demand, on this machine."""
+        """The latency cost, on this machine, of the layers that `export` left in float to meet the accuracy demand."""
 
         def tflite(quantization: Quantization, releases: int) -> bytes:
-            converter = self._converter(lambda own: self.controlled.graph(own, releases))
+            converter = self._converter(lambda integers: self.controlled.graph(integers, releases))
             return converter.model_bytes(ArtifactFormat.TFLITE, quantization)
 
         images = reference_images(self.image_size)
@@ -228,8 +228,8 @@ class Exporter:
         with tempfile.TemporaryDirectory() as folder:
             converted = Path(folder) / path.name
             converted.write_bytes(content)
-            own = self._verified(converted, path.name, kind, quantization, reference)
-        metadata = joined(shared, own)
+            verified = self._verified(converted, path.name, kind, quantization, reference)
+        metadata = joined(shared, verified)
         return publish(path, sealed(content, metadata), metadata, reference.content)
 
     def _verified(

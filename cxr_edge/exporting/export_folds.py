@@ -29,7 +29,7 @@ RECORD = "exported.json"
 
 @dataclass(frozen=True)
 class FoldExport:
-    """`exported.json` of a fold: how it was exported last by an export of all folds, and the SHA-256 of each file."""
+    """A fold's `exported.json`: how the last export of all folds exported it, and each file's SHA-256."""
 
     cxr_edge: str
     model_sha256: str
@@ -46,10 +46,10 @@ def export_folds(
     """Export the folds that are not exported with these options yet, and compare all of them with their Keras models.
 
     Args:
-        folder: of a finished cross-validation.
-        options: of each fold's export; the decision rules are fitted on the cross-validation.
+        folder: the folder of a finished cross-validation.
+        options: for each fold's export; the decision rules are fitted on the cross-validation.
         stage: shows progress.
-        on_fold: called with the fold's number, how many there are, and its new artifacts, None if it had been exported.
+        on_fold: called with the fold's number, the number of folds, and its new artifacts, None if already exported.
 
     Raises:
         OptionError: the options name another cross-validation for the decision rules; otherwise as `Exporter.export`.
@@ -80,7 +80,7 @@ def _key(run: Run, options: ExportOptions) -> tuple[str, str, JsonObject]:
 
 
 def _is_exported(run: Run, options: ExportOptions, key: tuple[str, str, JsonObject]) -> bool:
-    """Whether the fold's bundle still holds what such an export wrote."""
+    """Whether the fold's bundle still has the files of an export with this key."""
     try:
         last = from_json(FoldExport, json.loads(read_bounded(run.folder / RECORD, MAX_RECORD_BYTES)))
         bundle = run.bundle_of(options.recipe.name)

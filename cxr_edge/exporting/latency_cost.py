@@ -1,4 +1,4 @@
-"""What each layer left in float costs in latency: files with more and more of them, measured in turn."""
+"""The latency cost of layers left in float, from interleaved measurements of files with more and more of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cxr_edge.evaluation.accuracy_control import AccuracyControl, LatencyCost
 from cxr_edge.exporting.verify import preferred_session
 from cxr_edge.progress import Stage
 
-#: Files beside the one with no layer in float, each of which takes a conversion: more releases are put together.
+#: Maximum number of files with layers in float, each of which takes a conversion: further releases are grouped.
 MOST_FILES = 8
 QUERIES, SECONDS = 50, 2.0
 
@@ -29,8 +29,8 @@ def latency_costs(
 
     Args:
         control: which layers, in which order.
-        tflite: the file's content with the first releases of a number in float.
-        images: to ask about, uint8 `[N, S, S, 1]`.
+        tflite: the content of the file with that many of the first releases in float.
+        images: the images to classify, uint8 `[N, S, S, 1]`.
         stage: shows progress.
     """
     count = len(control.releases)
@@ -48,13 +48,13 @@ def latency_costs(
             measure(candidates, images, QUERIES, SECONDS, bar.tick)
     rounds = [candidate.figures().rounds_ms for candidate in candidates]
     costs = []
-    for index, (number, own) in enumerate(zip(steps, candidates, strict=True)):
+    for index, (number, candidate) in enumerate(zip(steps, candidates, strict=True)):
         added = control.releases[steps[index - 1] if index else 0 : number]
         costs.append(
             LatencyCost(
                 tuple(layer for release in added for layer in release.layers),
                 len(contents[index]),
-                own.figures().p50_ms,
+                candidate.figures().p50_ms,
                 interleaved_ratio(rounds[index], rounds[0]),
             )
         )

@@ -21,8 +21,8 @@ def converted_by_tf2onnx(tflite: bytes, opset: int) -> onnx.ModelProto:
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    # Else it copies the whole model before each of its optimizations, two thirds of a conversion, to go on without one
-    # that fails.
+    # Otherwise it copies the whole model before each optimization, to be able to skip one that fails, which takes two
+    # thirds of the conversion time.
     os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"
     converted: onnx.ModelProto
     with tempfile.NamedTemporaryFile(suffix=".tflite") as file:

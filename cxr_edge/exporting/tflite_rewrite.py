@@ -32,8 +32,8 @@ class _Model:
     def tensor(self, index: int) -> Any:
         return self.graph.tensors[index]
 
-    def packed(self, least: int) -> bytes:
-        builder = flatbuffers.Builder(least + 4096)
+    def packed(self, original_size: int) -> bytes:
+        builder = flatbuffers.Builder(original_size + 4096)
         builder.Finish(self.model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
 
@@ -105,7 +105,7 @@ def _relu_into_sums(model: _Model) -> None:
             continue
         producer = producers[operator.inputs[0]]
         if model.kind(producer) != _KINDS.ADD:
-            raise ArtifactError("the converted int8 model has a ReLU on something else than a sum")
+            raise ArtifactError("the converted int8 model has a ReLU that does not follow a sum")
         operator.opcodeIndex = producer.opcodeIndex
         operator.inputs = producer.inputs
         operator.builtinOptionsType = producer.builtinOptionsType
@@ -138,7 +138,7 @@ _LAYOUTS = {"conv": (3, 0, 1, 2), "dense": (1, 0)}
 def _into_float(model: _Model, operator: Any, node: Node) -> None:
     """Compute one int8 operator in float: dequantize its inputs, restore its kernel, quantize its outputs.
 
-    The converter always quantizes whatever lies between quantized tensors.
+    The converter quantizes every operator between quantized tensors, without exception.
     """
     before, inputs = [], list(operator.inputs)
     for position, source in enumerate(inputs[: 2 if node.kernel is None else 1]):

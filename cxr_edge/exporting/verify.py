@@ -1,4 +1,4 @@
-"""Compare artifacts with their Keras model (TensorFlow): the one place that export, verify and report use."""
+"""Compare artifacts with their Keras model (TensorFlow), for export, verify and report alike."""
 
 from __future__ import annotations
 
@@ -78,11 +78,13 @@ class Reference:
         Args:
             session: the loaded artifact.
             tick: called after each image.
-            sizes: its input size where it is not the reference's; of a cascade both.
+            sizes: its input size, if it differs from the reference's; both sizes of a cascade.
         """
-        conditions = [self.at_size(size) for size in sizes] or [self.conditions]
-        pictures = zip(*conditions, strict=True)
-        return tuple(score_images(session, joined([own.pixels() for own in each]), tick) for each in pictures)
+        at_sizes = [self.at_size(size) for size in sizes] or [self.conditions]
+        return tuple(
+            score_images(session, joined([condition.pixels() for condition in same]), tick)
+            for same in zip(*at_sizes, strict=True)
+        )
 
     def at_size(self, size: int) -> tuple[Condition, ...]:
         """The same images at another input size."""
@@ -180,7 +182,7 @@ def score_bundle(folder: Path, scope: Scope, progress: Stage, data: Path | None 
     Args:
         folder: a bundle in its run's folder.
         scope: how many images of each part.
-        progress: shows how far it is.
+        progress: shows progress.
         data: a folder or table of other images.
 
     Raises:
@@ -226,7 +228,7 @@ def verify_bundle(
         folder: a bundle in its run's folder.
         demands: arguments of `Gate` that override those the artifact was exported with.
         scope: how many images of each part.
-        progress: shows how far it is.
+        progress: shows progress.
         data: a folder or table of other images, labelled or not.
 
     Raises:

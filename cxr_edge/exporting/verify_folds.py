@@ -44,9 +44,9 @@ def verify_folds(
     """Compare the exported artifacts of each fold with its Keras model, and judge them on all test parts together.
 
     Args:
-        folder: of a finished cross-validation, each fold of which is exported.
+        folder: the folder of a finished cross-validation whose folds have all been exported.
         demands: arguments of `Gate` that override those the artifacts were exported with.
-        shift_images: images of each test part to compare on under each shift, at most.
+        shift_images: maximum number of images of each test part under each shift.
         stage: shows progress.
         bundle: the name of the bundle in each fold's folder; None for the one written last.
 
@@ -146,7 +146,7 @@ def _pooled_parity(rows: Sequence[_Scored], gate: Gate, floor: float) -> ParityR
     conditions = compare_conditions(
         pooled_over_folds([row.reference.scored(row.answers) for row in rows]), labels, floor
     )
-    # The test part is all that was scored: its own rows would repeat those of all parts.
+    # Only the test part was scored: rows for it alone would repeat those of all parts.
     return with_conditions(result, [condition for condition in conditions if condition.part == ALL_PARTS])
 
 

@@ -38,8 +38,8 @@ class Otherwise(StrEnum):
 
 
 def reads_otherwise(rule: ImagingRule, path: Path | str) -> Otherwise | None:
-    """How a file's pixels under `RULE` differ from those under an artifact's rule for which `same_pixels` holds, if at
-    all.
+    """How a file's pixels under `RULE` differ from those under an artifact's rule that passes `same_pixels`; None if
+    they do not.
 
     Raises:
         ImageError, MissingDependencyError: as `open_grey`.
@@ -243,7 +243,7 @@ def _bands(image: Image.Image) -> Iterator[tuple[slice, NDArray[Any]]]:
 
 
 def _stretched(image: Image.Image) -> Image.Image:
-    """Deep grey from its own minimum..maximum to 0..255, by rows: 80 million pixels in float64 would take 640 MB."""
+    """Deep grey stretched to 0..255, in bands of rows: 80 million pixels in float64 would take 640 MB."""
     low, high = np.inf, -np.inf
     for _, values in _bands(image):
         if not np.isfinite(values).all():

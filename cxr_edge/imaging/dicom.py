@@ -76,7 +76,7 @@ def read_header(
 
     Args:
         path: the file.
-        content: its bytes, where the caller has read them already.
+        content: its bytes, if the caller has already read them.
         last: the last tag to read.
         only: the tags to read; empty for all.
 
@@ -91,12 +91,12 @@ def read_header(
             head, whole = _head(path, content, limit)
             seen: list[int] = []
 
-            def behind(tag: int, vr: str | None, length: int, seen: list[int] = seen) -> bool:
+            def is_past(tag: int, vr: str | None, length: int, seen: list[int] = seen) -> bool:
                 seen[:] = [tag]
                 return tag > last
 
             try:
-                data = read_partial(BytesIO(head), behind, specific_tags=list(only) or None)
+                data = read_partial(BytesIO(head), is_past, specific_tags=list(only) or None)
             except Exception:
                 if whole or limit == MAX_HEADER:
                     raise
@@ -142,7 +142,7 @@ def dicom_facts(path: Path | str, content: bytes | None = None) -> dict[str, str
 
     Args:
         path: the file.
-        content: its bytes, where the caller has read them already.
+        content: its bytes, if the caller has already read them.
 
     Returns:
         `modality`, `body_part`, `view_position`, `burned_in_annotation`, `presentation_intent` and

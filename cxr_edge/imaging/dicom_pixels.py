@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _PIXEL_DATA = 0x7FE00010
-#: What an enhanced image has in functional groups of a frame: the group, and what other images have outside any group,
-#: a LUT or a pair of numbers.
+#: Transformations that an enhanced image has in a frame's functional groups: the name of the group, and those of the
+#: LUT and of the pair of numbers that other images have at the top level.
 _TRANSFORMATIONS = (
     ("PixelValueTransformationSequence", "ModalityLUTSequence", ("RescaleSlope", "RescaleIntercept")),
     ("FrameVOILUTSequence", "VOILUTSequence", ("WindowCenter", "WindowWidth")),
@@ -117,7 +117,7 @@ def _is_grey(data: Dataset) -> bool:
 
 
 def _from_groups(data: Dataset) -> list[Dataset]:
-    """The transformations of a file's only frame that are only in functional groups."""
+    """The transformations of a single-frame file that are present only in functional groups."""
     items = []
     for group, table, numbers in _TRANSFORMATIONS:
         # Each group belongs either to the frame or to all frames, never both.
@@ -194,7 +194,7 @@ def _modality(data: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
 
 
 def _shown(data: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
-    """Stored values mapped through the modality's and the VOI's LUT or window."""
+    """Stored values mapped through the modality LUT or rescale, then through the VOI LUT or window."""
     from pydicom.pixels import apply_windowing
 
     values = _modality(data, stored)
@@ -231,7 +231,7 @@ def _ends(data: Dataset, stored: NDArray[Any]) -> tuple[float, float]:
 
 
 def _grey(data: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint8 `[rows, columns]` of stored values; by rows: 80 million pixels in float64 would take 640 MB."""
+    """Stored values as uint8 `[rows, columns]`, in bands of rows: 80 million pixels in float64 would take 640 MB."""
     black, white = _ends(data, stored)
     if not np.isfinite([black, white]).all():
         raise ValueError("values that are not numbers")
@@ -257,7 +257,7 @@ def _padding(data: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _luma(data: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint8 `[rows, columns]` of RGB or of a palette's indices."""
+    """The luma, uint8 `[rows, columns]`, of RGB values or of palette indices."""
     from pydicom.pixels import apply_color_lut
 
     white = 2.0 ** int(data.BitsStored) - 1

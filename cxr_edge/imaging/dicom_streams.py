@@ -1,4 +1,4 @@
-"""Check, from its own header, what a DICOM file's compressed frame would unpack to, before a decoder trusts it."""
+"""Check from the header of a compressed DICOM frame what size it would unpack to, before a decoder trusts it."""
 
 from __future__ import annotations
 

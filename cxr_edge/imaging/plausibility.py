@@ -69,7 +69,7 @@ def open_plausible(path: Path) -> Examined:
 
 
 def examine(name: Path | str, picture: Picture) -> Examined:
-    """Examine only the pixels; `name` is for messages. Raises ImageError for what cannot be a chest X-ray."""
+    """Examine only the pixels; `name` is for messages. Raises ImageError if it cannot be a chest X-ray."""
     width, height = picture.grey.size
     aspect = max(width, height) / min(width, height)
     if aspect > MAX_ASPECT:

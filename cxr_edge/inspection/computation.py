@@ -1,4 +1,4 @@
-"""What one inference of one image takes: multiply-accumulates in integers and in float, and the weights by type."""
+"""Counts for one inference of one image: multiply-accumulates in integers and in float, and the weights by type."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MIXED_MACS, MIXED_WEIGHTS = 0.01, 0.1
 
 
 class ComputationVerdict(StrEnum):
-    """What a file actually computes in, whatever it claims."""
+    """What a file actually computes in, regardless of its claim."""
 
     INT8 = "int8"
     MIXED = "mixed"
@@ -40,8 +40,8 @@ class Computation:
     Attributes:
         multiplying: the operators with a kernel, in execution order.
         operators: the number of each kind, the most frequent first.
-        weight_bytes: of all constants, by NumPy's name of their type.
-        kernel_bytes: of kernels only, without biases, scales and zero points.
+        weight_bytes: size of all constants, by NumPy type name.
+        kernel_bytes: size of the kernels alone, without biases, scales and zero points.
     """
 
     multiplying: tuple[MultiplyingOperator, ...]
@@ -76,14 +76,14 @@ class Computation:
     def integer_weight_share(self) -> float:
         """Share of the kernels' bytes that are int8.
 
-        Without biases and scales, which every int8 file has: of a small network they are a fifth.
+        Biases and scales do not count: every int8 file has them, and in a small network they are a fifth of the bytes.
         """
         small = sum(self.kernel_bytes.get(dtype, 0) for dtype in ("int8", "uint8"))
         total = small + sum(self.kernel_bytes.get(dtype, 0) for dtype in ("float16", "float32", "float64"))
         return small / total if total else 0.0
 
     def verdict(self, claimed: Quantization) -> ComputationVerdict:
-        """What it really is, whatever it claims.
+        """What the file actually computes in, regardless of its claim.
 
         The weights in the file count too: ONNX Runtime can quantize float weights on loading, which makes neither the
         file smaller nor other runtimes faster.

@@ -81,9 +81,9 @@ class Inspection:
         computation: None if the packages to read the graph are not installed.
         delegate: the part that LiteRT's delegate takes over; None for an ONNX file.
         missing: why there is no `computation`.
-        int8_on: for a file that claims int8, what each accelerator that reads it does with it, by its name for
-            --runtime, as far as known.
-        schema: of this record.
+        int8_on: for a file that claims int8, how each accelerator that reads it computes int8, if known, by the
+            accelerator's name for --runtime.
+        schema: version of this record.
     """
 
     file: str
@@ -126,7 +126,7 @@ def inspect_cascade(bundle: Path) -> CascadeInspection:
     """Inspect the bundle of a cascade.
 
     Raises:
-        ArtifactError: as `inspect`, or the bundle is none of a cascade.
+        ArtifactError: as `inspect`, or the bundle is not that of a cascade.
     """
     folder = bundle_in(bundle)
     artifact = listed_artifacts(folder)[0]

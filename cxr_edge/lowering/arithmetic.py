@@ -50,12 +50,12 @@ def lower_reshape(translation: Translation, operator: Operator) -> None:
     source, (target,) = operator.inputs[0], operator.outputs
     *places, channels = translation.tensor(target).shape[1:]
     if translation.tensor(source).shape[1:] != (channels,) or set(places) != {1}:
-        raise ArtifactError(f"{translation.layer(target)}: a RESHAPE of something else than a vector has no lowering")
+        raise ArtifactError(f"{translation.layer(target)}: a RESHAPE of anything but a vector has no lowering")
     translation.values[target] = _one_place(translation, source, target)
 
 
 def _one_place(translation: Translation, source: int, target: int) -> str:
-    """The value of a vector per image, as an image of one pixel: channels come first here."""
+    """A vector per image, reshaped to an image of one pixel with channels first."""
     channels = translation.tensor(source).shape[-1]
     shape = translation.builder.constant(f"t{source}_one_place", np.array([0, channels, 1, 1], dtype=np.int64))
     return translation.builder.node("Reshape", [translation.values[source], shape], f"t{target}_one_place")

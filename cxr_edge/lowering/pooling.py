@@ -41,13 +41,13 @@ def lower_mean(translation: Translation, operator: Operator) -> None:
     over = translation.tensor(axes).data
     if over is None or sorted(over.reshape(-1).tolist()) != [1, 2]:
         raise ArtifactError(
-            f"{translation.layer(target)}: a MEAN over other axes than height and width has no lowering"
+            f"{translation.layer(target)}: a MEAN over axes other than height and width has no lowering"
         )
     mean = translation.builder.node("GlobalAveragePool", [translation.dequantized(source)], f"t{target}_float")
     if operator.options.keepDims:
         translation.quantize(mean, target)
     elif translation.activations.symmetric:
-        # TensorRT flattens no int8.
+        # TensorRT cannot flatten int8.
         translation.quantize(translation.builder.node("Flatten", [mean], f"t{target}_flat"), target)
     else:
         translation.quantize(mean, target)

@@ -1,4 +1,4 @@
-"""Kernels within -64..64, and biases that make up for what rounding them shifts."""
+"""Kernels within -64..64, and biases that compensate for the shift of the sums by rounding them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _WITH_KERNEL = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def input_means(content: bytes, model: TFLiteFile, images: NDArray[np.uint8]) -> dict[int, NDArray[np.float64]]:
-    """What each int8 tensor that a kernel reads holds in the mean, over images and places.
+    """The mean of each int8 tensor that a kernel reads, over images and positions.
 
     Args:
         content: a full-integer TFLite file.
         model: the same, parsed.
-        images: of the representative data set, uint8 `[N, S, S, 1]`, at least as many as the file takes at once.
+        images: from the representative data set, uint8 `[N, S, S, 1]`, at least as many as the file takes at once.
 
     Returns:
-        Integers above the zero point, float64 `[C]`, by the tensor's index.
+        Means of the integers minus the zero point, float64 `[C]`, by tensor index.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -41,8 +41,8 @@ def input_means(content: bytes, model: TFLiteFile, images: NDArray[np.uint8]) ->
     means: dict[int, NDArray[np.float64]] = {}
     batch = max(model.tensors[image].shape[0], 1)
     batches = [images[start : start + batch] for start in range(0, len(images) - batch + 1, batch)]
-    for own in batches:
-        interpreter.set_tensor(image, own)
+    for pixels in batches:
+        interpreter.set_tensor(image, pixels)
         interpreter.invoke()
         for index in indices:
             values = interpreter.get_tensor(index).astype(np.float64) - model.tensors[index].quantization[1]
@@ -54,12 +54,12 @@ def input_means(content: bytes, model: TFLiteFile, images: NDArray[np.uint8]) ->
 def in_reduced_range(model: TFLiteFile, means: Mapping[int, NDArray[np.float64]]) -> TFLiteFile:
     """The model with each int8 kernel halved, its scales doubled, and the bias in the same steps.
 
-    Half of the integers are odd, and rounding their halves shifts what a filter adds up, by the errors times the means
-    of the inputs. The bias takes that back (empirical bias correction, https://arxiv.org/abs/1906.04721).
+    Half of the integers are odd, and rounding their halves shifts each filter's sum by the rounding errors times the
+    input means. The bias compensates for that (empirical bias correction, https://arxiv.org/abs/1906.04721).
 
     Args:
         model: a full-integer TFLite file.
-        means: see `input_means`; where an input has none, the bias is only halved.
+        means: see `input_means`; if an input has none, the bias is only halved.
     """
     tensors, operators = list(model.tensors), []
     halved_biases: set[int] = set()
@@ -74,22 +74,22 @@ def in_reduced_range(model: TFLiteFile, means: Mapping[int, NDArray[np.float64]]
         shift = np.zeros(1) if source not in means else _shift(operator.kind, kernel.data / 2 - halved, means[source])
         bias = named[0] if named else -1
         if bias < 0:
-            # A dense layer's, of zeros.
+            # A bias of zeros, which the converter omitted.
             operators.append(operator)
             continue
-        own = model.tensors[bias]
+        original = model.tensors[bias]
         if bias in halved_biases:
-            # One of its own: another operator's sums shift by something else.
+            # Operators no longer share a bias: each has its own correction.
             bias = len(tensors)
-            tensors.append(own)
+            tensors.append(original)
         halved_biases.add(bias)
-        tensors[bias] = _halved_bias(own, shift)
+        tensors[bias] = _halved_bias(original, shift)
         operators.append(replace(operator, inputs=(source, index, bias)))
     return replace(model, tensors=tuple(tensors), operators=tuple(operators))
 
 
 def _shift(kind: str, errors: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much less each filter adds up than before, in the accumulator's new steps; float64 `[O]`."""
+    """The decrease of each filter's sum due to rounding, in the accumulator's new steps; float64 `[O]`."""
     if kind == "DEPTHWISE_CONV_2D":
         filters = errors.sum(axis=(0, 1, 2))
         return np.asarray(filters * np.repeat(means, len(filters) // len(means)))

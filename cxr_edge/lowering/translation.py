@@ -1,4 +1,4 @@
-"""The state of a translation from TFLite to ONNX: what the operators' handlers read from one and add to the other."""
+"""The state of a translation from TFLite to ONNX, which the operators' handlers read and extend."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Translation:
         scale, zero_point = self.tensor(index).quantization
         if self.activations.symmetric and zero_point:
             raise ArtifactError(
-                f"tensor {self.tensor(index).name}: its zero point is {zero_point}; symmetric activations need ranges "
-                "of their own, and the first convolution in float"
+                f"tensor {self.tensor(index).name}: its zero point is {zero_point}; symmetric activations need "
+                "symmetric ranges, and the first convolution in float"
             )
-        own_zero_point = np.array(zero_point + self.activations.offset, dtype=self.activations.dtype)
+        shifted_zero_point = np.array(zero_point + self.activations.offset, dtype=self.activations.dtype)
         return [
             self.builder.constant(f"t{index}_scale", np.float32(scale)),
-            self.builder.constant(f"t{index}_zero_point", own_zero_point),
+            self.builder.constant(f"t{index}_zero_point", shifted_zero_point),
         ]
 
     def dequantized(self, index: int, value: str | None = None) -> str:

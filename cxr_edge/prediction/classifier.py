@@ -31,7 +31,7 @@ from cxr_edge.runtimes.selection import best_artifacts, warnings_about_answers
 if TYPE_CHECKING:
     from cxr_edge.evaluation.replay import ReplayResult
 
-#: Name of the runtime option that selects the fastest runtime that computes what was validated.
+#: The runtime name that selects the fastest runtime whose outputs match those recorded at export.
 AUTO = "auto"
 
 
@@ -61,16 +61,16 @@ class Classifier:
         Raises:
             ArtifactError: the file is missing or damaged, or nothing in the bundle can be read here.
             GateError: no runtime here computes what was recorded at export.
-            MissingDependencyError, OptionError, ProviderError: the runtime is not installed, not known, or not here.
+            MissingDependencyError, OptionError, ProviderError: the runtime is not installed, unknown, or unavailable.
         """
         path, count = bundle_in(Path(bundle_or_file)), usable_cores() if threads is None else threads
         selected_runtime = None if runtime == AUTO else runtime_named(runtime)
         is_file = not path.is_dir() and path.suffix.lower().lstrip(".") in set(ArtifactFormat)
-        able = [read_checked_artifact(path)] if is_file else best_artifacts(path, selected_runtime)
+        artifacts = [read_checked_artifact(path)] if is_file else best_artifacts(path, selected_runtime)
         if selected_runtime is None:
-            artifact, selected_runtime, selection_note = fastest(able, count)
+            artifact, selected_runtime, selection_note = fastest(artifacts, count)
         else:
-            artifact, selection_note = able[0], None
+            artifact, selection_note = artifacts[0], None
         if artifact.format not in selected_runtime.formats:
             raise OptionError(f"{selected_runtime.title} does not read .{artifact.format} files ({artifact.name})")
         return cls(artifact if is_file else checked(artifact), selected_runtime, count, selection_note)
@@ -152,7 +152,7 @@ class Classifier:
         Raises:
             ArtifactError: the artifact has no reference outputs, or its inputs are unavailable.
         """
-        # It needs the phantoms' code, which predicting does not.
+        # Imported here, because it needs the phantoms' code, and prediction does not.
         from cxr_edge.evaluation.replay import replay_artifact
 
         return replay_artifact(self.artifact, self.score, self.runtime.title)

@@ -45,7 +45,7 @@ from cxr_edge.runtimes.selection import Doubt, warning_about_image
 class _Model:
     """The evaluated model, which maps pixels uint8 `[N, S, S, 1]` to probabilities `[N, K]`.
 
-    `image_sizes` has S; of a cascade both, of which its pixels are `runtimes.loaded.joined`.
+    `image_sizes` has S, or both sizes of a cascade, whose pixels are combined by `runtimes.loaded.joined`.
     """
 
     name: str
@@ -82,8 +82,8 @@ def evaluate(
 
     Args:
         artifact: a file, the bundle of a cascade, or None for the Keras model of the run (TensorFlow).
-        data: a data set, or its test part if it comes in parts; None for the test split of the run.
-        run_folder: the run, or None for the latest; ignored if both others are given.
+        data: a data set, of which only the test part is used if it has parts; None for the test split of the run.
+        run_folder: the run; None for the artifact's, or else the latest; ignored with both `artifact` and `data`.
         on_bad_image: `fail`, or `skip`, which lists bad images under `skipped`; a run's test split may have none.
         stage: opened as each stage begins.
         by: columns of the table that lists the images, or DICOM tags, whose groups are evaluated too.
@@ -92,10 +92,7 @@ def evaluate(
         DataError, RunError, ArtifactError, OptionError, MissingDependencyError.
     """
     skip = choice_of(OnBadImage, on_bad_image, "--on-bad-image") is OnBadImage.SKIP
-    run = None
-    if data is None or artifact is None:
-        own = None if artifact is None else _bundle_of(artifact).resolve().parent
-        run = find_run(own if run_folder is None and own is not None and Run(own).config_file.is_file() else run_folder)
+    run = _run_of(artifact, run_folder) if data is None or artifact is None else None
     if artifact is not None:
         model = _artifact_model(artifact, run)
     else:
@@ -108,7 +105,7 @@ def evaluate(
         images = _images_of(data, model, skip, by, stage)
     with stage("classifying", len(images.pixels)) as steps:
         probabilities = model.score(images.pixels, steps.tick)
-    read = model.artifact
+    evaluated = model.artifact
     return Evaluation(
         model=model.name,
         part=images.part,
@@ -116,10 +113,10 @@ def evaluate(
         metrics=classification_metrics(images.targets, probabilities, model.labels),
         calibration_error=EvaluatedCalibration(
             calibration_error(probabilities, images.targets),
-            None if read is None else recorded_calibration_error(read),
+            None if evaluated is None else recorded_calibration_error(evaluated),
         ),
-        operating_point=None if read is None else evaluated_point(read, probabilities, images.targets),
-        artifact_sha256=None if read is None else read.sha256,
+        operating_point=None if evaluated is None else evaluated_point(evaluated, probabilities, images.targets),
+        artifact_sha256=None if evaluated is None else evaluated.sha256,
         groupings=tuple(
             grouping(column.name, column.values, images.targets, probabilities, model.labels)
             for column in images.columns
@@ -129,8 +126,14 @@ def evaluate(
     )
 
 
-def _bundle_of(path: Path) -> Path:
-    return path if path.is_dir() else path.parent
+def _run_of(artifact: Path | None, run_folder: Path | None) -> Run:
+    """The run in the folder; without a folder, the run that the artifact is in, or the latest."""
+    if artifact is not None and run_folder is None:
+        bundle = artifact if artifact.is_dir() else artifact.parent
+        folder = bundle.resolve().parent
+        if Run(folder).config_file.is_file():
+            return find_run(folder)
+    return find_run(run_folder)
 
 
 def _artifact_model(path: Path, run: Run | None) -> _Model:
@@ -143,7 +146,7 @@ def _artifact_model(path: Path, run: Run | None) -> _Model:
     artifact = classifier.artifact
     if run is not None and run.config().data_sha256 != artifact.metadata.training.data_sha256:
         raise ArtifactError(
-            f"{path}: was trained on another split than that of {run.folder}, and may have seen its test images; "
+            f"{path}: was not trained on the split of {run.folder}, and may have seen its test images; "
             "name its own run with --run, or images with --data"
         )
     return _Model(
@@ -199,14 +202,14 @@ def _images_of(data: Path, model: _Model, skip: bool, by: Sequence[str], stage: 
 
     def read(path: Path) -> Image.Image:
         examined = open_plausible(path)
-        otherwise = None if model.artifact is None else warning_about_image(model.artifact, path)
-        for line in (*examined.warnings, *([otherwise] if otherwise else [])):
+        warning = None if model.artifact is None else warning_about_image(model.artifact, path)
+        for line in (*examined.warnings, *([warning] if warning else [])):
             warned.setdefault(line, []).append(path)
         return examined.grey
 
     with stage("decoding", len(pictures) * len(paths)) as steps:
         for size, pixels in zip(model.image_sizes, pictures, strict=True):
-            # Each size has the same remarks.
+            # Every size gives the same warnings.
             warned.clear()
             bad = decode_all(paths, size, pixels, steps.tick, model.resize, read)
     if not skip or len(bad) == len(paths):
@@ -220,7 +223,7 @@ def _images_of(data: Path, model: _Model, skip: bool, by: Sequence[str], stage: 
         tuple(column.at(good) for column in columns),
         tuple(SkippedImage(data_set.items[index].path, reason) for index, reason in bad.items()),
         tuple(
-            f"{len(of_line)} of {len(paths)} images, such as {min(of_line)}: {line}"
-            for line, of_line in sorted(warned.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+            f"{len(affected)} of {len(paths)} images, such as {min(affected)}: {line}"
+            for line, affected in sorted(warned.items(), key=lambda pair: (-len(pair[1]), pair[0]))
         ),
     )

@@ -1,4 +1,4 @@
-"""What a model does on labelled images."""
+"""The record of a model's evaluation on labelled images."""
 
 from __future__ import annotations
 

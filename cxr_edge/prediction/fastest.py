@@ -49,22 +49,22 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
         runtimes_for(artifacts[0].format)
     if not _has_references(artifacts[0]):
         # There is no record of the expected outputs, so the order of preference decides.
-        several = "no reference inputs beside it to try the runtimes on; using the first that is installed"
-        return (*on_cpu[0], several if len(on_cpu) > 1 else None)
+        note = "there are no reference inputs to try the runtimes on; using the first that is installed"
+        return (*on_cpu[0], note if len(on_cpu) > 1 else None)
     if len(pairs) == 1:
         return (*on_cpu[0], None)
     try:
-        memory = _memory(pairs, threads)
-        kept = json.loads(memory.read_text(encoding="utf-8"))
+        cached = json.loads(_cache_file(pairs, threads).read_text(encoding="utf-8"))
         for artifact, runtime in pairs:
-            if (artifact.name, runtime.option) == (kept["artifact"], kept["runtime"]):
+            if (artifact.name, runtime.option) == (cached["artifact"], cached["runtime"]):
                 return artifact, runtime, None
     except (CacheError, OSError, ValueError, KeyError, TypeError):
         # Not measured yet, or damaged.
         pass
     artifact, runtime, account = _measured(pairs, threads)
     try:
-        write_json(_memory(pairs, threads), {"artifact": artifact.name, "runtime": runtime.option, "account": account})
+        choice = {"artifact": artifact.name, "runtime": runtime.option, "account": account}
+        write_json(_cache_file(pairs, threads), choice)
     except (CacheError, OSError) as error:
         # A service may have no writable folder.
         return artifact, runtime, f"{account}; it cannot be remembered ({error})"
@@ -77,7 +77,7 @@ def _has_references(artifact: Artifact) -> bool:
     return has_outputs and (artifact.members[0].path.parent / MANIFEST).is_file()
 
 
-def _memory(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> Path:
+def _cache_file(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> Path:
     installations = []
     for package in sorted({runtime.package for _, runtime in pairs}):
         # Instead of the version, which takes longer to look up than an inference.

@@ -25,7 +25,7 @@ class Answer(NamedTuple):
 
 
 def answer_to(session: LoadedArtifact, artifact: Artifact, image: ReadImage, heatmap: bool) -> Answer:
-    """The answer to one image; a picture is resized for the full model of a cascade only where that one is asked.
+    """The answer to one image, which is resized for the full model of a cascade only if that model is needed.
 
     Raises:
         ArtifactError: the runtime fails on a file although it loaded, or the outputs are not probabilities.

@@ -60,8 +60,8 @@ def read_image(artifact: Artifact, image: ImageSource) -> ReadImage:
         return _read(artifact, None, examine("an array", Picture(_grey(image))), ())
     path = Path(image)
     examined = open_plausible(path)
-    otherwise = warning_about_image(artifact, path) if examined.dicom is not None else None
-    return _read(artifact, str(image), examined, (otherwise,) if otherwise else ())
+    warning = warning_about_image(artifact, path) if examined.dicom is not None else None
+    return _read(artifact, str(image), examined, (warning,) if warning else ())
 
 
 def _read(artifact: Artifact, file: str | None, examined: Examined, warnings: tuple[str, ...]) -> ReadImage:

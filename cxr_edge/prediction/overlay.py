@@ -68,8 +68,7 @@ def write_overlay(
         OSError: the file cannot be written.
     """
     grey = open_grey(image)
-    own = evidence(heatmap, grey.size, artifact.resize)
-    shown = _above_average(own)
+    shown = _above_average(evidence(heatmap, grey.size, artifact.resize))
     picture = Image.composite(Image.new("RGB", grey.size, _COLOUR), grey.convert("RGB"), _opacity(shown))
     if shown.any():
         picture.paste(_CONTOUR, mask=_contour(shown))
@@ -86,10 +85,12 @@ def write_overlay(
         overlay.save(temporary, format="PNG", pnginfo=text)
 
 
-def _above_average(own: NDArray[np.float32]) -> NDArray[np.float32]:
-    """0 up to the average, 1 at the maximum."""
-    average = float(own.mean())
-    above: NDArray[np.float32] = np.maximum(own - average, 0) / (1 - average) if average < 1 else np.zeros_like(own)
+def _above_average(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The weights rescaled to 0 up to their average, and 1 at the maximum."""
+    average = float(weights.mean())
+    if average >= 1:
+        return np.zeros_like(weights)
+    above: NDArray[np.float32] = np.maximum(weights - average, 0) / (1 - average)
     return above
 
 
@@ -125,7 +126,7 @@ def _rows(
     if (heatmap > 0).any():
         rows.append(_Row("evidence: average of the image to maximum", bar=True))
     else:
-        rows.append(_Row("no evidence for it at any place"))
+        rows.append(_Row("no evidence for it at any position"))
     rows.append(_Row(f"one cell of the map: {width} x {height} pixels", ruler=width))
     return rows
 

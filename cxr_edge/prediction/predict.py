@@ -69,11 +69,11 @@ def _drawn(
             reasons.append(answer.reason)
         elif overlay is not None and answer.heatmap is not None:
             top = classifier.labels.index(answer.label)
-            own, probability = answer.heatmap[..., top], answer.probabilities[top]
+            class_map, probability = answer.heatmap[..., top], answer.probabilities[top]
             # Drawing code is imported only when something is drawn.
             from cxr_edge.prediction.overlay import write_overlay
 
-            write_overlay(path, own, answer.label, probability, classifier.artifact, overlay)
+            write_overlay(path, class_map, answer.label, probability, classifier.artifact, overlay)
             answer = replace(answer, overlay=str(overlay))
         if len(reasons) < len(paths):
             yield answer

@@ -78,7 +78,7 @@ class Answering:
     labels: tuple[str, ...]
     operating_point: OperatingPoint | None
     trained_on: TrainingData | None
-    #: SHA-256 of the Keras model that its own was distilled from; None if there is none.
+    #: SHA-256 of the teacher that the artifact's Keras model was distilled from; None without a teacher.
     teacher_sha256: str | None = None
     warnings: tuple[str, ...]
     small_from: float | None = None
@@ -103,7 +103,7 @@ class PredictionBatch:
     def from_json(cls, value: JsonObject) -> PredictionBatch:
         """From this schema, or an earlier one.
 
-        The second called the selection note `chosen`. The first also had no version number, at most one warning, and no
+        Schema 2 called the selection note `chosen`; schema 1 also had no version number, at most one warning, and no
         note on phantoms.
         """
         return from_json(cls, _current(value))

@@ -16,7 +16,7 @@ _QuantizeConfig: Any = tfmot.quantization.keras.QuantizeConfig
 
 
 class RangeQuantizer(_Quantizer):  # type: ignore[misc]
-    """int8 between two bounds that are known. tfmot's own moving average would drag them to minimum and maximum."""
+    """int8 between two known bounds, which tfmot's own moving average would drag to the minimum and the maximum."""
 
     def __init__(self, low: float, high: float) -> None:
         self.low, self.high = low, high
@@ -32,7 +32,7 @@ class RangeQuantizer(_Quantizer):  # type: ignore[misc]
 
 
 class OutputQuantization(_QuantizeConfig):  # type: ignore[misc]
-    """Of a layer, the output is quantized. Kernels lie on their grids already: the converter finds them there."""
+    """Quantize only a layer's output: the kernels are already on grids, which the converter derives from them."""
 
     def __init__(self, quantizer: Any) -> None:
         self.quantizer = quantizer
@@ -57,9 +57,9 @@ class OutputQuantization(_QuantizeConfig):  # type: ignore[misc]
 
 
 class OpenChannels(keras.layers.Layer):  # type: ignore[misc]
-    """`[N, H, W, C]` and `[N, C]`, which is not negative: the channels of the first where the second is above 0.
+    """Pass the channels of `[N, H, W, C]` whose value in a non-negative `[N, C]` is above 0, and set the others to 0.
 
-    By a quotient: LiteRT's delegate has no comparison, and OpenVINO turns a steep ReLU6 into integers that are all 0.
+    As a quotient: LiteRT's delegate has no comparison, and OpenVINO turns a steep ReLU6 into integers that are all 0.
     """
 
     def call(self, inputs: Any) -> Any:
@@ -97,8 +97,8 @@ def build_graph(graph: Graph, ranges: Ranges | None = None) -> keras.Model:
 
     Args:
         graph: what to build; with ranges, its kernels lie on their grids.
-        ranges: of the tensors to quantize, by `quantized_tensors`; None builds the float model. A ReLU follows
-            its quantized sum then, to be fused by `cxr_edge.exporting.tflite_rewrite`.
+        ranges: of the tensors to quantize, see `quantized_tensors`; None builds the float model. With ranges, a ReLU
+            follows its quantized sum, to be fused by `cxr_edge.exporting.tflite_rewrite`.
     """
     quantized = quantized_tensors(graph) if ranges is not None else ()
     image = keras.Input((graph.image_size, graph.image_size, 1), name=IMAGE)

@@ -1,10 +1,10 @@
 """Activation ranges from a representative data set.
 
-Per-tensor ranges decide whether Xception survives int8. Two things are done about them: channels are brought nearer to
-one another (`equalization`), and the range of each tensor is the one with the least squared error, of clipping and of
-rounding together. Clipping weighs more: rounding errors are as good as random, and pooling averages them away, while a
-clipped value is always off to the same side, and was what stood out. No percentile suits all tensors: on a model of
-160 px the same 0.01 % clips some tensors badly and widens others (17.7 dB at 99.99, 18.8 at 99.999).
+Per-tensor ranges decide whether Xception survives int8. Therefore channels are equalized first (`equalization`), and
+the range of each tensor minimizes the squared error of clipping and rounding combined. Clipping has the larger weight:
+rounding errors are practically random, and pooling averages them away, whereas a clipped value, which was an extreme
+one, always errs in the same direction. No percentile suits all tensors: on a model of 160 px, the same 0.01 % clips
+some tensors badly and leaves others too wide (17.7 dB at the percentile 99.99, 18.8 at 99.999).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from cxr_edge.quantization.simulate import ACTIVATION_STEPS, images_of, interpre
 from cxr_edge.training.backend import tf
 
 BINS = 4096
-#: By which the ranges of pooled features, hidden units and logits are widened. They have one value per image, so that a
-#: few hundred images say little of their tails, and steps to spare: rounding them shows at 40 dB and more.
+#: Factor that widens the ranges of pooled features, hidden units and logits. With one value per image, a few hundred
+#: images say little about their tails, and larger steps do no harm: rounding them alone leaves 40 dB or more.
 HEAD_MARGIN = 2.0
 #: How much worse a squared clipping error is than a squared rounding error. At 128 px, activations alone in int8, with
 #: weights of 1, 4, 16, 64 and without clipping: 18.9, 20.8, 21.9, 21.7 and 19.2 dB of the logits for one training seed,
 #: 25.2, 23.3, 24.0, 23.3 and 20.5 for another (105 validation images; under shifts 16.2 to 22.0, and 20.5 to 22.5).
 CLIPPING_WEIGHT = 16.0
-#: Shares of the largest and of the lowest value that are tried as bounds.
+#: Candidate bounds, as shares of the lowest and of the highest value.
 _SHARES = np.linspace(0.25, 1.0, 31)
 Tick = Callable[[], None]
 
@@ -46,10 +46,10 @@ class Histogram:
     counts: NDArray[np.int64]
 
     def best_range(self, symmetric: bool = False) -> tuple[float, float]:
-        """The range, with 0 in it, whose 256 steps reproduce the values best.
+        """The range, 0 included, whose 256 levels represent the values best.
 
         Args:
-            symmetric: -128 to 127 steps, so that the zero point is 0.
+            symmetric: restrict it to -128..127 steps, so that the zero point is 0.
         """
         lowest, highest = min(self.low, 0.0), max(self.high, 0.0, self.low + 1e-6)
         if symmetric:
@@ -71,7 +71,7 @@ class Histogram:
     def _clipped(
         self, is_past: NDArray[np.bool_], bounds: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Squared distances of the values past each bound, and how many they are."""
+        """Sum of the squared distances of the values past each bound, and the number of such values."""
         width = (self.high - self.low) / len(self.counts)
         counts = np.where(is_past, self.counts, 0)
         distances = (self._centres - bounds[:, None]) ** 2 + width**2 / 12
@@ -84,14 +84,14 @@ class Histogram:
 
 
 def calibration_batch(image_size: int) -> int:
-    """Images at a time: as many pixels as 8 of 299 px have, whose patches take a gigabyte, and no more than 64."""
+    """Batch size: as many pixels as in 8 images of 299 px, whose patches take a gigabyte, but at most 64 images."""
     return max(1, min(64, 8 * 299**2 // image_size**2))
 
 
 def channel_statistics(
     graph: Graph, images: NDArray[np.uint8], batch_size: int, on_batch: Tick | None = None
 ) -> dict[str, ChannelStatistics]:
-    """What `equalization` needs of each quantized tensor, over images uint8 `[N, S, S, 1]`."""
+    """The statistics of each quantized tensor for `equalization`, over images uint8 `[N, S, S, 1]`."""
     names, kernels = _quantized_but_image(graph), kernels_of(graph)
 
     @tf.function(input_signature=[images_of(graph)], autograph=False)  # type: ignore[untyped-decorator]
@@ -158,7 +158,7 @@ def collect_histograms(
 def histogram_of(
     graph: Graph, name: str, images: NDArray[np.uint8], batch_size: int, on_batch: Tick | None = None
 ) -> Histogram:
-    """As `collect_histograms`, of one tensor with few values, which are kept: one pass."""
+    """Like `collect_histograms`, for a single tensor small enough to keep its values, so that one pass suffices."""
     kernels = kernels_of(graph)
 
     @tf.function(input_signature=[images_of(graph)], autograph=False)  # type: ignore[untyped-decorator]
@@ -182,7 +182,7 @@ def _apart(bounds: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def choose_ranges(graph: Graph, histograms: dict[str, Histogram], symmetric: bool = False) -> Ranges:
-    """A range for each tensor, the image's own 0..255 among them, which needs no rounding."""
+    """A range for each tensor, including the image's 0..255, which needs no rounding."""
     head = _head_tensors(graph)
     ranges = {IMAGE: (0.0, 255.0)}
     for name, histogram in histograms.items():
@@ -193,7 +193,7 @@ def choose_ranges(graph: Graph, histograms: dict[str, Histogram], symmetric: boo
 
 
 def _head_tensors(graph: Graph) -> set[str]:
-    """Those from the pooled features on."""
+    """The tensors from the pooled features to the end."""
     kinds = [node.kind for node in graph.nodes]
     return {node.name for node in graph.nodes[kinds.index("mean") :]}
 
@@ -210,7 +210,7 @@ def _over_batches(
 ) -> list[Any]:
     rows: list[Any] = []
     for start in range(0, len(images), batch_size):
-        # TensorFlow's optimizer complains about the many outputs when it first sees them, and does without.
+        # On the first call, TensorFlow's graph optimizer warns about the many outputs, and leaves the graph as it is.
         with quiet():
             outputs = step(np.asarray(images[start : start + batch_size]))
         rows.append([row.numpy() for row in outputs] if isinstance(outputs, list) else outputs.numpy())

@@ -1,13 +1,14 @@
-"""Per-channel scales that leave the float function as it is, and make its tensors easier to quantize.
+"""Per-channel scales that leave the float function unchanged and make its tensors easier to quantize.
 
 A tensor has one quantization step for all channels, so a channel that is much smaller than the largest one is left with
 few steps: the largest channel of Xception's depthwise outputs is up to 214 times the median one. A positive factor per
 channel moves freely through ReLU, max pooling, the mean and a sum (whose inputs must then share it); a convolution
-that writes the tensor multiplies its output channels by it, one that reads it divides. `equalization`
-says which factors to start from.
+that writes the tensor multiplies its output channels by it, one that reads it divides its input channels by it.
+`equalization` chooses the initial factors.
 
-It costs nothing where a depthwise kernel reads (its scales are per channel), and where a kernel is written (likewise).
-Only a pointwise or dense kernel that reads pays: its input channels share one step per output channel.
+This costs nothing in a kernel that writes the tensor, or in a depthwise kernel that reads it: both have a step per
+scaled channel. Only a pointwise or dense kernel that reads it loses precision: its input channels share one step per
+output channel.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Per-channel constants that leave the float function as it is, and centre what a depthwise convolution puts out.
+"""Per-channel constants that leave the float function unchanged and centre the outputs of depthwise convolutions.
 
-A depthwise output has both signs, and one range for all its channels: a channel whose values lie to one side of 0
-wastes the half of the range on the other. No ReLU stands between it and the pointwise convolution that reads it, so a
-constant added by the depthwise bias is taken off again by the pointwise one: exact, and free when the model runs.
+A depthwise output has both signs, and one range for all its channels: a channel whose values are all on one side of 0
+wastes half of the range. There is no ReLU between it and the pointwise convolution that reads it, so a constant added
+by the depthwise bias is subtracted again by the pointwise one: exactly, and at no cost at inference.
 
-The constants are whole steps of the tensor's grid. Where all inputs of a depthwise kernel are 0, and behind a ReLU many
-are, its output is 0 and costs no rounding error; a constant between two steps would round all these places alike.
-Depthwise outputs alone in int8, on validation images of two models at 128 px: 26.4 and 31.0 dB of the logits as they
-are, 18.1 and 13.5 centred, 29.8 and 34.1 centred by whole steps.
+The constants are whole steps of the tensor's grid. Where all inputs of a depthwise kernel are 0, as is common after a
+ReLU, its output is 0 and has no rounding error; a constant between two steps would add the same error at all these
+positions. With only depthwise outputs in int8, on validation images of two models at 128 px: 26.4 and 31.0 dB of the
+logits without centring, 18.1 and 13.5 centred, 29.8 and 34.1 centred by whole steps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ChannelShifts = Mapping[str, NDArray[np.floating]]
 
 
 def shiftable_tensors(graph: Graph) -> tuple[str, ...]:
-    """The depthwise outputs that nothing but pointwise convolutions reads."""
+    """The depthwise outputs that only pointwise convolutions read."""
     readers = graph.consumers()
     return tuple(
         node.name for node in graph.nodes if node.kind == "depthwise" and all(map(_is_pointwise, readers[node.name]))

@@ -1,10 +1,10 @@
-"""How far each tensor's channels are brought nearer to one another before it gets its one quantization step.
+"""How far each tensor's channels are equalized before the tensor gets its single quantization step.
 
-A tensor's step is set by its largest channel, so full equalization rounds all channels alike. Where a pointwise or
-dense kernel reads, it pays: its input channels share one step per output channel, and spreading them rounds it worse.
-Cross-layer equalization (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019)
-and SmoothQuant (Xiao et al., 2023) take a fixed share of the spread. Here each group of tensors takes the share with
-the least noise, predicted from the steps of both sides.
+A tensor's step is set by its largest channel, so with full equalization all channels are rounded equally well. The cost
+is in the pointwise or dense kernels that read it: their input channels share one step per output channel, and are
+rounded worse the more their magnitudes differ. Cross-layer equalization (Nagel et al., "Data-Free Quantization Through
+Weight Equalization and Bias Correction", 2019) and SmoothQuant (Xiao et al., 2023) remove a fixed share of the spread.
+Here the share of each group of tensors is that with the least noise, predicted from the steps of tensors and kernels.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.quantization.kernels import LARGEST
 from cxr_edge.quantization.simulate import ACTIVATION_STEPS
 
-#: Largest factor, and its inverse the smallest, beside the median of a tensor's channels.
+#: Largest factor relative to the median of a tensor's channels; the smallest is its inverse.
 LIMIT = 64.0
-#: Of the spread between channels, in logarithms, what is tried to be taken away.
+#: Candidate shares of the spread between channels, in logarithms, to remove.
 _SHARES = np.linspace(0.0, 1.0, 11)
-#: Of the squared error of kernels rounded to nearest, what is left when they are rounded by their inputs.
+#: Squared error of kernels from `kernels.round_kernel`, as a share of that of kernels rounded to nearest.
 _ROUNDED_BY_INPUTS = 0.35
-#: Instead of 0 in a denominator, for a tensor or kernel of which nothing is left.
+#: Keeps denominators from being 0, for tensors and kernels that are 0 throughout.
 _TINY = 1e-30
 
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """Of a tensor's values over a representative data set, per channel, `[C]`."""
+    """Statistics of a tensor's values over a representative data set, per channel, `[C]`."""
 
     lowest: NDArray[np.floating]
     highest: NDArray[np.floating]
@@ -41,16 +41,16 @@ class ChannelStatistics:
 
     @property
     def largest(self) -> NDArray[np.floating]:
-        """Magnitude."""
+        """The largest magnitude."""
         return np.asarray(np.maximum(np.abs(self.lowest), np.abs(self.highest)))
 
     def shifted(self, shift: NDArray[np.floating]) -> ChannelStatistics:
-        """Of the tensor with a constant per channel added."""
+        """The statistics with a constant per channel added to the values."""
         return replace(self, lowest=self.lowest + shift, highest=self.highest + shift)
 
 
 def equalized(graph: Graph, statistics: Mapping[str, ChannelStatistics]) -> Graph:
-    """The same function with the channels of each tensor centred, where that is free, and of like magnitude.
+    """The same function with the channels of each tensor centred, where that is free, and equalized in magnitude.
 
     Args:
         graph: the float graph.
@@ -62,12 +62,14 @@ def equalized(graph: Graph, statistics: Mapping[str, ChannelStatistics]) -> Grap
         if name in statistics
     }
     centred = with_channel_shifts(graph, shifts)
-    of_centred = {name: own.shifted(shifts[name]) if name in shifts else own for name, own in statistics.items()}
-    return with_channel_scales(centred, equalizing_scales(centred, of_centred))
+    centred_statistics = {
+        name: figures.shifted(shifts[name]) if name in shifts else figures for name, figures in statistics.items()
+    }
+    return with_channel_scales(centred, equalizing_scales(centred, centred_statistics))
 
 
 def equalizing_scales(graph: Graph, statistics: Mapping[str, ChannelStatistics]) -> dict[str, NDArray[np.float32]]:
-    """Scales per group of tensors that bring the channels of each tensor nearer to one another.
+    """Scales for each group of tensors that equalize the channels of its tensors.
 
     Args:
         graph: the float graph.
@@ -95,9 +97,9 @@ def _scale(share: float, members: Sequence[ChannelStatistics]) -> NDArray[np.flo
 
 
 def _noise(reader: Node, tensor: ChannelStatistics, scale: NDArray[np.float64]) -> float:
-    """Of what a node makes of a tensor: the power of its rounding error over its own, mean over output channels.
+    """Noise-to-signal power ratio, due to rounding, of a node that reads a tensor; mean over output channels.
 
-    Errors of different channels are taken as independent.
+    Errors of different channels are assumed to be independent.
     """
     power = tensor.variance + max(1e-9 * tensor.variance.max(), _TINY)
     reach = max(float((tensor.highest * scale).max()), 0.0) - min(float((tensor.lowest * scale).min()), 0.0)
@@ -109,5 +111,5 @@ def _noise(reader: Node, tensor: ChannelStatistics, scale: NDArray[np.float64]) 
     steps = kernel.max(axis=(0, 1)) / LARGEST
     inputs = power * scale**2
     rounded = _ROUNDED_BY_INPUTS * steps**2 / 12 * len(kernel) * inputs.sum()
-    own = (squares * inputs[:, None]).sum(axis=0) + _TINY
-    return float(((activation * squares.sum(axis=0) + rounded) / own).mean())
+    signal = (squares * inputs[:, None]).sum(axis=0) + _TINY
+    return float(((activation * squares.sum(axis=0) + rounded) / signal).mean())

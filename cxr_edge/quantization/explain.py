@@ -1,7 +1,7 @@
 """Where int8's noise comes from: one tensor, or one group of them, in int8 at a time, and the rest in float.
 
-On the first day this table would have shown what a parity table hides: that kernels cost nothing and activations
-everything, and whether a tensor's range cuts or is too wide.
+Unlike a parity table, this shows that kernels cost nothing and activations everything, and whether a tensor's range
+clips or is too wide.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EXPLAIN_IMAGES = 64
 _BATCH = 8
 
 
-def drawn(count: int) -> NDArray[np.int64]:
+def sample_indices(count: int) -> NDArray[np.int64]:
     """Indices of a seeded sample of images to explain with, in ascending order."""
     return np.sort(np.random.default_rng(0).permutation(count)[:EXPLAIN_IMAGES])
 
@@ -51,7 +51,7 @@ def explain(
         on_row: called after each row.
 
     Returns:
-        Everything, then the groups, then the tensors, each with those that lose most first.
+        Everything, then the groups, then the tensors, each with the lowest signal-to-noise ratio first.
     """
     switchable = SwitchableGraph(reference, quantized)
     names = switchable.names
@@ -80,13 +80,13 @@ def explain(
 
 
 def rows_of(quantized: QuantizedGraph) -> int:
-    """How many rows `explain` has."""
+    """The number of rows that `explain` returns."""
     names = [node.name for node in quantized.graph.nodes if node.name in quantized.ranges]
     return len(_subsets(quantized.graph, names))
 
 
 def _subsets(graph: Graph, names: Sequence[str]) -> list[tuple[NoiseSource, str, list[str]]]:
-    """Source and name of each row, with what is in int8 in it."""
+    """Source and name of each row, and the tensors that are in int8."""
     kinds = {node.name: node.kind for node in graph.nodes}
     subsets = [
         (NoiseSource.ALL, "everything", [*names, KERNELS]),
@@ -107,7 +107,7 @@ def _layer_of(graph: Graph, name: str) -> str:
 def _clipped_shares(
     graph: Graph, quantized: QuantizedGraph, names: Sequence[str], images: NDArray[np.uint8]
 ) -> dict[str, float]:
-    """Of the squared error that rounding a tensor to its grid makes, the share from values past its range."""
+    """The share of each tensor's squared quantization error that comes from values outside its range."""
     kernels = kernels_of(graph)
 
     @tf.function(input_signature=[images_of(graph)], autograph=False)  # type: ignore[untyped-decorator]

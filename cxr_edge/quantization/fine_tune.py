@@ -1,7 +1,7 @@
 """Quantization-aware fine-tuning in two halves: channel scales with ranges, then ranges and biases.
 
-While the channel scales are learned, kernels are rounded to nearest at each step. Then they are rounded by their inputs
-as int8-ptq's are, and stay.
+While the channel scales are learned, kernels are rounded to nearest at each step. Then they are rounded according to
+their inputs, as for int8-ptq, and no longer change.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cxr_edge.training.batches import Batches
 
 @dataclass(frozen=True)
 class Material:
-    """What there is to learn from.
+    """The graphs and images to learn from.
 
     Args:
         graph: in float, with its channels equalized.
@@ -50,14 +50,14 @@ class Material:
 def fine_tune(
     material: Material, options: LearningOptions, key: Mapping[str, Any], folder: Path, progress: Stage
 ) -> tuple[QuantizedGraph, list[Check]]:
-    """The int8 graph nearest to the float one, and how near each that was checked is; the first is the calibrated one.
+    """The int8 graph closest to the float one, and all checks; the first check is of the calibrated graph.
 
     Args:
-        material: what there is to learn from.
-        options: how long, and how fast.
-        key: names the model and the options, JSON-ready.
+        material: the graphs and images to learn from.
+        options: number of steps and learning rate.
+        key: identifies the model and the options, JSON-ready.
         folder: for checkpoints; an interrupted fine-tuning is resumed from there.
-        progress: shows how far it is.
+        progress: shows progress.
 
     Raises:
         RunError: a checkpoint is damaged, or the learning diverged.
@@ -79,9 +79,9 @@ def fine_tune(
 
 
 def _rounded(material: Material, scaled: QuantizedGraph, progress: Stage) -> QuantizedGraph:
-    """The scaled graph with its kernels on their grids. The biases stay as they are learned: they make up for ranges.
+    """The scaled graph with its kernels on their grids, and its learned biases corrected for the mean rounding error.
 
-    The heat map's tensors, which no loss sees, get their ranges from a calibration.
+    The heat map's tensors, which are not in the loss, get their ranges from a calibration.
     """
     graph, images = scaled.graph, material.calibration_images
     unseen = sorted(set(scaled.ranges) - set(quantized_tensors(graph)))

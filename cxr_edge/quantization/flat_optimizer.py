@@ -1,4 +1,4 @@
-"""Many small variables moved by an optimizer as one: an optimizer's operations per variable take long to trace."""
+"""Optimize many small variables as a single one: an optimizer's operations for each variable take long to trace."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from cxr_edge.training.backend import tf
 
 
 class FlatOptimizer:
-    """Moves variables by an optimizer that works element by element.
+    """Updates variables with an optimizer that works element by element.
 
     Args:
-        variables: of any shapes, float32.
-        optimizer: of Keras, with a state per element and none per variable.
+        variables: float32, of any shape.
+        optimizer: a Keras optimizer with state per element, and none per variable.
     """
 
     def __init__(self, variables: Sequence[Any], optimizer: Any) -> None:
@@ -22,10 +22,10 @@ class FlatOptimizer:
         optimizer.build([self.flat])
 
     def apply(self, gradients: Sequence[Any]) -> None:
-        """Move the variables; one without a gradient (None) stays."""
+        """Update the variables; a gradient of None counts as 0."""
         pairs = zip(gradients, self.variables, strict=True)
-        joined = _joined([tf.zeros_like(own) if gradient is None else gradient for gradient, own in pairs])
-        self.optimizer.apply_gradients([(joined, self.flat)])
+        dense = [tf.zeros_like(variable) if gradient is None else gradient for gradient, variable in pairs]
+        self.optimizer.apply_gradients([(_joined(dense), self.flat)])
         self.scatter()
 
     def scatter(self) -> None:

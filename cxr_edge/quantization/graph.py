@@ -58,7 +58,7 @@ class Graph:
         return readers
 
     def changed(self, change: Callable[[Node], Node]) -> Graph:
-        """With each node changed by itself, several at a time."""
+        """The graph with each node changed independently, several at a time."""
         return replace(self, nodes=tuple(on_all_cores(change, self.nodes)))
 
 
@@ -84,11 +84,11 @@ def quantizable_layers(graph: Graph) -> tuple[str, ...]:
 
 
 def keep_in_float(graph: Graph, patterns: Sequence[str]) -> Graph:
-    """The graph with some layers left out of the quantization, and the ReLU behind each with it.
+    """The graph with some layers, and the ReLU after each of them, left out of the quantization.
 
     Args:
         graph: as folded.
-        patterns: names of layers as `quantizable_layers` has them, `*` and `?` standing for any text and any letter.
+        patterns: names from `quantizable_layers`, in which `*` stands for any text and `?` for any character.
 
     Raises:
         OptionError: a pattern names no layer.
@@ -99,7 +99,7 @@ def keep_in_float(graph: Graph, patterns: Sequence[str]) -> Graph:
         named = fnmatch.filter(layers, pattern)
         if not named:
             near = difflib.get_close_matches(pattern, layers, n=3, cutoff=0.4)
-            raise OptionError(f"--keep-float {pattern}: no such layer; near it: {', '.join(near or layers[:3])}")
+            raise OptionError(f"--keep-float {pattern}: no such layer; the closest: {', '.join(near or layers[:3])}")
         kept.update(named)
     floating: set[str] = set()
     for node in graph.nodes:
@@ -133,11 +133,12 @@ def with_temperature(graph: Graph, temperature: float) -> tuple[Graph, str]:
 def with_heatmap(graph: Graph) -> Graph:
     """The graph with a class activation map `[N, H, W, K]` at the resolution of the last feature map.
 
-    The head is linear but for one ReLU, so its logits are a sum over places: pooling and the hidden layer change
-    places, and the ReLU's gates are those that the pooled features opened. What a place holds for a class is then its
-    share of that logit, bias included (HiResCAM, Draelos and Carin 2020, which for this head is Grad-CAM): **the mean
-    over all places, through a softmax, is the probabilities.** The mean of the classes is taken off at each place,
-    which softmax does not see, so that a map shows the evidence for one class and against the others.
+    The head is linear except for one ReLU, so its logits are a mean over positions: pooling and the hidden layer are
+    swapped, and the ReLU passes the channels that are above 0 for the pooled features. The value for a class at a
+    position is then its contribution to that logit, bias included (HiResCAM, Draelos and Carin 2020, which for this
+    head is Grad-CAM): **the softmax of the mean over all positions is the probabilities.** At each position, the mean
+    over the classes is subtracted, which softmax ignores, so that a map shows the evidence for one class against the
+    others.
     """
     by_name = {node.name: node for node in graph.nodes}
     softmax = graph.nodes[-1]

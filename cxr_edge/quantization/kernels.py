@@ -1,9 +1,9 @@
 """int8 kernels: the grid of each output channel, and which of its points a weight is rounded to.
 
-Rounding each weight to the nearest point is not the best for the layer's output: errors of weights whose inputs rise
-and fall together can cancel. `round_kernel` rounds one input channel after the other and lets the channels still to
-come make up for the error (Frantar et al., "GPTQ", 2023, after Hassibi and Stork's optimal brain surgeon). It costs
-nothing when the model runs.
+Rounding each weight to the nearest point is not optimal for the layer's output: errors of weights with correlated
+inputs can cancel. `round_kernel` rounds one input channel after another and adjusts the remaining ones to compensate
+for the error (Frantar et al., "GPTQ", 2023, after Hassibi and Stork's optimal brain surgeon). It costs nothing at
+inference.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def nearest(node: Node) -> NDArray[np.float32]:
 
 
 def round_kernel(node: Node, covariance: NDArray[np.float64]) -> NDArray[np.float32]:
-    """A node's kernel at points of its grid that keep its output near the float one's.
+    """A node's kernel rounded to its grid so that the node's output stays close to the float one's.
 
     Args:
         node: conv, with a window of one pixel, dense, or depthwise.
@@ -61,9 +61,9 @@ def round_kernel(node: Node, covariance: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def _rounded(weights: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Groups of weights `[G, O, I]` rounded to integers, input after input, the largest variance first.
+    """Groups of weights `[G, O, I]` rounded to integers, one input after another, the largest variance first.
 
-    Each group has inputs of its own, `[G, I, I]`.
+    The covariance is that of each group's inputs, `[G, I, I]`.
     """
     groups, outputs, count = weights.shape
     order = np.argsort(-np.diagonal(covariance, axis1=1, axis2=2), axis=1, kind="stable")
@@ -71,11 +71,11 @@ def _rounded(weights: NDArray[np.float64], covariance: NDArray[np.float64]) -> N
     diagonal = np.diagonal(matrix, axis1=1, axis2=2)
     damping = DAMPING * np.maximum(diagonal.mean(axis=1, keepdims=True), 1e-12)
     matrix[:, np.arange(count), np.arange(count)] = diagonal + damping
-    # Columns of this factor say how an error in one input is made up for by those after it.
+    # Each column of this factor says how later inputs compensate for an error in one input.
     lower = np.linalg.cholesky(np.linalg.inv(matrix))
-    # [G, I, O]: what is worked on, the weights of one input, lies together in memory.
+    # [G, I, O]: the weights of one input, which are processed together, are contiguous in memory.
     remaining = np.take_along_axis(weights.transpose(0, 2, 1), order[:, :, None], axis=1)
-    # Where the largest weight lies: it is an integer already, and stays.
+    # The largest weights: they are integers already, and stay.
     fixed = np.abs(remaining) >= LARGEST - 1e-3
     points = np.where(fixed, np.sign(remaining) * LARGEST, 0.0)
     for start in range(0, count, _BLOCK):

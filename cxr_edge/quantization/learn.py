@@ -1,12 +1,12 @@
-"""Quantization-aware fine-tuning of what int8 costs: a range per tensor, channel scales, and a correction per bias.
+"""Quantization-aware fine-tuning of ranges, channel scales and biases, but not of kernels.
 
-The float function stays where it is. Its kernels cost nothing in int8 (29.4 dB of the logits on new images of the same
-kind), the activations everything (18.2 dB). Fine-tuning the kernels makes them pay for ranges that cut: it moves them
-in a direction that cancels the cutting on training images and nowhere else (12.8 dB with everything else in float), and
-on 818 held-back images, with two seeds, lost 21 and won 3. Some ten thousand bounds, scales and biases, learned towards
-the float model's own outputs, have little to overfit with. The bounds are learned as in "Learned Step Size
-Quantization" (Esser et al., 2020), with a distillation loss on residual sums, pooled features and logits, on the
-augmented training images.
+The float function stays the same. Its kernels cost nothing in int8 (29.4 dB of the logits on new images of the same
+kind), the activations everything (18.2 dB). Fine-tuning the kernels makes them compensate for ranges that clip: it
+moves them in a direction that cancels the clipping on training images and nowhere else (12.8 dB with everything else in
+float), and on 818 held-out images, with two seeds, lost 21 and won 3. Some ten thousand bounds, scales and biases,
+trained to reproduce the float model's outputs, have little capacity to overfit. The bounds are learned as in "Learned
+Step Size Quantization" (Esser et al., 2020), with a distillation loss on residual sums, pooled features and logits, on
+the augmented training images.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from cxr_edge.quantization.teacher import Teacher
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.batches import Batches
 
-#: How often the result so far is judged and saved, and the fewest steps between: judging costs as much as two of them.
+#: How often the result so far is checked and saved, and the minimum of steps between: a check costs as much as two.
 CHECKS, MIN_STEPS_BETWEEN = 4, 8
-#: Images on which it is judged, as they are and shifted.
+#: Maximum number of images for a check, each unshifted and shifted.
 MOST_JUDGED = 128
 
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """Steps, of a batch each, at least two, and peak learning rate, of the logarithms of the bounds."""
+    """Number of steps (at least two, of one batch each), and peak learning rate of the logarithms of the bounds."""
 
     steps: int = 300
     learning_rate: float = 2e-3
@@ -65,16 +65,16 @@ class Check:
 
     @property
     def distance(self) -> float:
-        """By which the best check is chosen."""
+        """The mean divergence, which is lowest for the best check."""
         return (self.divergence + self.shifted_divergence) / 2
 
 
 @contextmanager
 def _as_traced() -> Iterator[None]:
-    """Let TensorFlow run functions as they are traced.
+    """Disable TensorFlow's graph optimizer.
 
-    With its graph optimizer, no two fine-tunings of Xception were equal, from the second step on. At 71 px, the first
-    step takes 2.1 s without it and 4.7 s with it, each other one 0.56 and 0.49 s.
+    With it, no two fine-tunings of Xception were equal from the second step on. At 71 px, the first step takes 2.1 s
+    without it and 4.7 s with it, and each further step 0.56 and 0.49 s.
     """
     optimizer = tf.config.optimizer
     before = optimizer.get_experimental_options().get("disable_meta_optimizer", False)
@@ -98,31 +98,31 @@ def learn(
     bar: Steps,
     rival: QuantizedGraph | None = None,
 ) -> tuple[QuantizedGraph, list[Check]]:
-    """Let a student learn towards the float graph's outputs.
+    """Train a student to reproduce the float graph's outputs.
 
-    The student as it starts competes with every check, so that the result is at least as close to the float model as it
-    is, on images like the training set's and unlike them.
+    The untrained student is checked too, so that the result is at least as close to the float model, on images both
+    like and unlike the training set's.
 
     Args:
-        student: what is learned, and from where.
+        student: the int8 graph to train, at its starting point.
         teacher: the float graph that the student's was made from.
         batches: training images; their labels are not used.
-        validation: uint8 `[N, S, S, 1]`, on which the best check is chosen.
-        span: numbers of the steps, of a batch each.
-        learning_rate: peak, of the logarithms of the bounds.
-        key: names the model and the options, JSON-ready.
-        folder: for checkpoints; an interrupted learning is resumed from there.
+        validation: the images of the checks, uint8 `[N, S, S, 1]`.
+        span: the numbers of the steps, of one batch each.
+        learning_rate: the peak rate of the logarithms of the bounds.
+        key: identifies the model and the options, JSON-ready.
+        folder: for checkpoints; interrupted training is resumed from there.
         bar: advanced by each step.
-        rival: competes as well, as the check of step 0.
+        rival: another candidate for the result, checked as step 0.
 
     Returns:
-        The best graph, and every check; the first is the rival's, if there is one, the next the start's.
+        The best graph, and all checks: first the rival's, if any, then the untrained student's.
 
     Raises:
         RunError: a checkpoint is damaged, or the learning diverged.
     """
     judge = _Judge(teacher, validation)
-    optimizers = [FlatOptimizer(own, _adam(learning_rate * rate, len(span))) for own, rate in student.learned()]
+    optimizers = [FlatOptimizer(group, _adam(learning_rate * rate, len(span))) for group, rate in student.learned()]
     state = _State(folder, key, student, optimizers)
     if state.checks:
         bar.advance(state.checks[-1].step - span.start)
@@ -160,10 +160,10 @@ def _training_step(
         with tf.GradientTape() as tape:
             tensors = student.tensors(images)
             loss = teacher.loss([student.unscaled(name, tensors[name]) for name in teacher.names], outputs)
-        # None for what the heat map alone reads, which is not in the loss.
+        # None for variables that only the heat map uses, which is not in the loss.
         gradients = tape.gradient(loss, [optimizer.variables for optimizer in optimizers])
-        for own, optimizer in zip(gradients, optimizers, strict=True):
-            optimizer.apply(own)
+        for group, optimizer in zip(gradients, optimizers, strict=True):
+            optimizer.apply(group)
         return loss
 
     return step  # type: ignore[no-any-return]
@@ -179,7 +179,7 @@ def _images(batches: Batches, done: int, steps: int) -> Iterator[tuple[int, Any]
 
 
 class _Judge:
-    """Compares students with the float graph, on validation images as they are and under a shift each."""
+    """Compares students with the float graph, on validation images unshifted and under one shift each."""
 
     def __init__(self, teacher: Teacher, validation: NDArray[np.uint8]) -> None:
         plain = validation[np.sort(np.random.default_rng(0).permutation(len(validation))[:MOST_JUDGED])]
@@ -190,7 +190,7 @@ class _Judge:
         self._parts = [(images, _log_probabilities(step, images)) for images in (plain, np.concatenate(shifted))]
 
     def _logits_of(self, student: RangeStudent) -> Any:
-        """Traced once per student, which takes seconds: what it learns is in variables."""
+        """The student's logits as a function, traced once, which takes seconds; what is learned is in variables."""
         if student is not self._student:
             self._student = student
             self._step = _traced_once(
@@ -222,15 +222,15 @@ def _log_probabilities(step: Any, images: NDArray[np.uint8]) -> NDArray[np.float
 
 
 class _State:
-    """The checks so far with what was learned at the last of them, and the best one's graph, in a folder."""
+    """The checks so far, the variables at the last one and the graph of the best one, saved in a folder."""
 
     def __init__(
         self, folder: Path, key: Mapping[str, Any], student: RangeStudent, optimizers: Sequence[FlatOptimizer]
     ) -> None:
         self.folder, self.key, self.student, self._optimizers = folder, key, student, optimizers
         self._file = folder / "checks.json"
-        flat = {f"variable_{index}": own.flat for index, own in enumerate(optimizers)}
-        adams = {f"optimizer_{index}": own.optimizer for index, own in enumerate(optimizers)}
+        flat = {f"variable_{index}": optimizer.flat for index, optimizer in enumerate(optimizers)}
+        adams = {f"optimizer_{index}": optimizer.optimizer for index, optimizer in enumerate(optimizers)}
         self._checkpoint = tf.train.Checkpoint(**flat, **adams)
         # Two are kept: a kill between writing a checkpoint and the checks leaves the previous one valid.
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder / "state"), max_to_keep=2)
@@ -256,13 +256,13 @@ class _State:
         return checks
 
     def keep(self, checked: Sequence[tuple[Check, QuantizedGraph]]) -> None:
-        """Save what is learned, and of the graphs that were checked the one that no check before was as near as."""
+        """Add checks, save the variables, and save a graph that is closer to the float one than all before it."""
         for check, graph in checked:
             if all(check.distance < other.distance for other in self.checks):
                 graph.save(self._best, self.key)
             self.checks.append(check)
         self._manager.save(checkpoint_number=self.checks[-1].step)
-        write_json(self._file, {"key": self.key, "checks": [vars(own) for own in self.checks]})
+        write_json(self._file, {"key": self.key, "checks": [vars(check) for check in self.checks]})
 
     @property
     def _best(self) -> Path:

@@ -1,6 +1,6 @@
-"""Mean and covariance of what each kernel of a graph reads.
+"""Mean and covariance of each kernel's inputs.
 
-Summed in float64: in float32, sums over a hundred thousand places are off by more than the smallest variances.
+Summed in float64: in float32, sums over a hundred thousand positions are off by more than the smallest variances.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Array: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over the places of a node's inputs: of products, of values, and their number."""
+    """Sums of products and of values over the positions where a kernel is applied, and the number of positions."""
 
     products: Array
     values: Array
     places: int
 
     def mean(self) -> Array:
-        """Of each input of an output channel: `[I]`; for depthwise `[C, H * W]`."""
+        """The mean of each input of an output channel: `[I]`; for depthwise `[C, H * W]`."""
         return np.asarray(self.values / self.places)
 
     def covariance(self) -> Array:
@@ -41,7 +41,7 @@ class Moments:
 
 
 def moments_of(nodes: Sequence[Node], inputs: Sequence[NDArray[np.float32]]) -> list[Moments]:
-    """Of what each node reads: `[N, H, W, C]`, for dense `[N, I]`."""
+    """The moments of each node's input `[N, H, W, C]`, or `[N, I]` for dense."""
     return on_all_cores(_moments, nodes, inputs)
 
 
@@ -52,7 +52,7 @@ def _moments(node: Node, value: NDArray[np.float32]) -> Moments:
     window = node.kernel.shape[:2]
     if node.kind == "conv" and window == (1, 1):
         return _of_rows(value[:, :: node.strides[0], :: node.strides[1]].reshape(-1, value.shape[-1]))
-    padding = [_padding(*own, node.padding) for own in zip(value.shape[1:3], window, node.strides, strict=True)]
+    padding = [_padding(*sizes, node.padding) for sizes in zip(value.shape[1:3], window, node.strides, strict=True)]
     of_windows = _of_depthwise if node.kind == "depthwise" else _of_convolution
     return of_windows(value.astype(np.float64), window, node.strides, padding)
 
@@ -65,7 +65,7 @@ def _of_rows(rows: NDArray[np.float32]) -> Moments:
 def _of_convolution(
     value: Array, window: tuple[int, int], strides: tuple[int, int], padding: Sequence[tuple[int, int]]
 ) -> Moments:
-    """Cut out as patches, each pixel would be there once per place: columns are multiplied, row of pixels by row."""
+    """Multiply the window's columns row by row: patches would repeat each pixel in every window that contains it."""
     pixels = np.ascontiguousarray(np.pad(value, [(0, 0), *padding, (0, 0)]).transpose(1, 2, 0, 3))
     height, width, count, channels = pixels.shape
     rows, columns = (
@@ -86,11 +86,11 @@ def _of_convolution(
                 strips[column][start:stop].transpose(0, 2, 1) @ strips[other_column][start + down : stop + down]
             )
             for row in range(start, window[0] - max(down, 0)):
-                own = over(row - start, multiplied)
-                products[row, column, :, row + down, other_column] = own
-                products[row + down, other_column, :, row, column] = own.T
+                product = over(row - start, multiplied)
+                products[row, column, :, row + down, other_column] = product
+                products[row + down, other_column, :, row, column] = product.T
     sums = [strip.sum(axis=1) for strip in strips]
-    values = np.stack([over(row, own) for row in range(window[0]) for own in sums])
+    values = np.stack([over(row, strip_sum) for row in range(window[0]) for strip_sum in sums])
     inputs = values.size
     return Moments(products.reshape(inputs, inputs), values.reshape(inputs), count * rows * columns)
 
@@ -98,13 +98,13 @@ def _of_convolution(
 def _of_depthwise(
     value: Array, window: tuple[int, int], strides: tuple[int, int], padding: Sequence[tuple[int, int]]
 ) -> Moments:
-    """Two places of a window lie equally far apart wherever the window is: each distance is multiplied once."""
+    """Products are computed once per offset between two places in the window, wherever the window is."""
     count, height, width, channels = value.shape
     (top, bottom), (left, right) = padding
     places = list(np.ndindex(window))
     rows, columns = (
-        (size + sum(own) - reach) // stride + 1
-        for size, own, reach, stride in zip((height, width), padding, window, strides, strict=True)
+        (size + sum(pads) - reach) // stride + 1
+        for size, pads, reach, stride in zip((height, width), padding, window, strides, strict=True)
     )
 
     def under(place: tuple[int, int], of_pixels: Array) -> Array:
@@ -113,7 +113,7 @@ def _of_depthwise(
         return np.asarray(of_pixels[row :: strides[0], column :: strides[1]][:rows, :columns].sum(axis=(0, 1)))
 
     def multiplied(down: int, across: int) -> Array:
-        """Of each pixel, padding included, its product with the one so far away: `[H, W, C]`, summed over images."""
+        """The product of each pixel, padding included, with the one at an offset: `[H, W, C]`, summed over images."""
         tall, wide = max(height - down, 0), max(width - abs(across), 0)
         first, second = max(-across, 0), max(across, 0)
         sums = np.zeros((height + top + bottom, width + left + right, channels))
@@ -126,13 +126,13 @@ def _of_depthwise(
 
     pixels = np.pad(value.sum(axis=0), [*padding, (0, 0)])
     products = np.empty((channels, len(places), len(places)))
-    distances: dict[tuple[int, int], Array] = {}
+    by_offset: dict[tuple[int, int], Array] = {}
     for index, place in enumerate(places):
-        for other, far in enumerate(places[index:], index):
-            distance = (far[0] - place[0], far[1] - place[1])
-            if distance not in distances:
-                distances[distance] = multiplied(*distance)
-            products[:, index, other] = products[:, other, index] = under(place, distances[distance])
+        for other_index, other in enumerate(places[index:], index):
+            offset = (other[0] - place[0], other[1] - place[1])
+            if offset not in by_offset:
+                by_offset[offset] = multiplied(*offset)
+            products[:, index, other_index] = products[:, other_index, index] = under(place, by_offset[offset])
     values = np.stack([under(place, pixels) for place in places], axis=1)
     return Moments(products, values, count * rows * columns)
 

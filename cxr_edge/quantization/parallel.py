@@ -14,6 +14,6 @@ Result = TypeVar("Result")
 
 
 def on_all_cores(function: Callable[..., Result], *arguments: Iterable[Any]) -> list[Result]:
-    """As `map`, on a thread per core, with BLAS on one each: its own threads would wait for one another, spinning."""
+    """Like `map`, on one thread per core, with BLAS single-threaded: its own threads would spin, waiting for others."""
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(usable_cores()) as pool:
         return list(pool.map(function, *arguments))

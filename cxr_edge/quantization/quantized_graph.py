@@ -26,7 +26,7 @@ _SCALES = "scales"
 class QuantizedGraph:
     """A graph whose int8 kernels lie on their grids, and the range of every tensor in `quantized_tensors(graph)`.
 
-    `scales` are those that its channels have beside those of the float graph that it was learned from.
+    `scales` are its channel scales relative to the float graph that it was learned from.
     """
 
     graph: Graph
@@ -48,7 +48,7 @@ class QuantizedGraph:
 
 
 def load_quantized_graph(graph: Graph, path: Path, key: Mapping[str, Any]) -> QuantizedGraph | None:
-    """What was saved of a graph; None where nothing was, it is damaged, or it was made from something else."""
+    """The quantized graph from a file; None if the file is missing or damaged, or has another key."""
     try:
         with np.load(path) as arrays:
             if str(arrays[_KEY]) != _text(key):
@@ -67,7 +67,7 @@ def load_quantized_graph(graph: Graph, path: Path, key: Mapping[str, Any]) -> Qu
             prefix = f"{_SCALES}/"
             scales = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        # Making it again costs minutes, and asks nothing of the user.
+        # Making it again takes minutes and needs no user input.
         return None
     return QuantizedGraph(replace(graph, nodes=nodes), ranges, scales)
 

@@ -1,4 +1,4 @@
-"""What the quantization of a run yields, made once and kept in its folder: calibrated and fine-tuned int8 graphs."""
+"""The calibrated and fine-tuned int8 graphs of a run, made once and kept in its folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from cxr_edge.records import JsonObject
 from cxr_edge.runs import Run
 from cxr_edge.training.batches import training_batches
 
-#: Training images for the ranges; and of those the first, for the channel scales, which need no tails.
+#: Numbers of training images for the ranges, and for the channel scales, which need no tails.
 CALIBRATION_IMAGES, EQUALIZATION_IMAGES = 512, 128
 FINE_TUNING_METHOD = "channel scales and ranges learned, kernels rounded by their inputs, ranges and biases learned"
 CALIBRATION_METHOD = (
@@ -64,11 +64,11 @@ class QuantizedRun:
     """Calibrated and fine-tuned int8 graphs of a run, each made when it is first needed, and reused by later exports.
 
     Args:
-        run: a trained one.
+        run: a trained run.
         graph: its deployment graph, all in float.
-        variant: what is quantized how.
-        options: of the fine-tuning.
-        stage: shows how far it is.
+        variant: how the quantization differs from the usual one.
+        options: for the fine-tuning.
+        stage: shows progress.
     """
 
     def __init__(self, run: Run, graph: Graph, variant: Variant, options: LearningOptions, stage: Stage) -> None:
@@ -135,7 +135,7 @@ class QuantizedRun:
             return graph
 
         graph = self._kept(path, key, fine_tuned)
-        # Of a process that was killed after its result was on the disk, too.
+        # Including those of a process that was killed after it saved its result.
         shutil.rmtree(checkpoints, ignore_errors=True)
         return graph
 
@@ -161,13 +161,13 @@ class QuantizedRun:
         return path.with_name(f"{path.stem}-history.json")
 
     def checks(self) -> tuple[Check, ...]:
-        """How far the fine-tuning was at each check; the first is its start, and the nearest was kept."""
+        """The checks of the fine-tuning; the first is of the calibrated graph, and the closest graph was kept."""
         return tuple(Check(**row) for row in json.loads(self._history_file.read_text(encoding="utf-8")))
 
     def described(self, quantization: Quantization) -> JsonObject | None:
-        """How an artifact came by its integers, for its metadata; None for a float one.
+        """How an artifact was quantized, for its metadata; None for a float one.
 
-        `kept_step` says after how many steps of fine-tuning it was kept: 0 where the calibrated graph was nearest.
+        `kept_step` is the step of the fine-tuning whose graph was kept: 0 if the calibrated graph was closest.
         """
         if not quantization.is_integer:
             return None

@@ -1,8 +1,8 @@
 """Layers to leave in float after quantization, so that tensors between them are no longer rounded to int8.
 
-Kernels and ranges stay what calibration and fine-tuning made of them: rounding activations is what costs, and nothing
-has to be learned again. A tensor stays float only if whatever writes it and whatever reads it does, so that freeing one
-tensor may take several layers.
+Kernels and ranges stay as calibrated or fine-tuned: the loss comes from rounding activations, so nothing has to be
+learned again. A tensor is in float only if all layers that write or read it are, so that freeing one tensor may take
+several layers.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from cxr_edge.quantization.quantized_graph import QuantizedGraph
 
 
 def with_layers_in_float(quantized: QuantizedGraph, layers: Sequence[str]) -> QuantizedGraph:
-    """The int8 graph with these layers computed in float, on the kernels and biases that they have in int8.
+    """The int8 graph with these layers computed in float, with the kernels and biases that they have in int8.
 
     Args:
-        quantized: as calibrated or fine-tuned. Its ranges stay, those of tensors that are now float among them.
-        layers: all that are to be in float, as for `keep_in_float`.
+        quantized: as calibrated or fine-tuned. All its ranges are kept, also those of tensors that are now in float.
+        layers: all layers to compute in float, as for `keep_in_float`.
     """
     return replace(quantized, graph=keep_in_float(quantized.graph, layers))
 
@@ -35,8 +35,8 @@ def ranked_releases(graph: Graph, kept: Sequence[str], noise: Sequence[Noise]) -
         noise: rows of `explain`.
 
     Returns:
-        Without the tensors that always stay int8, such as those that a pooling reads, those freed together with
-        earlier ones, and those whose rounding changes nothing.
+        The releases, except for tensors that always stay int8, such as those that pooling reads, those freed together
+        with earlier ones, and those whose rounding changes nothing.
     """
     releases: list[Release] = []
     layers = list(kept)
@@ -51,7 +51,7 @@ def ranked_releases(graph: Graph, kept: Sequence[str], noise: Sequence[Noise]) -
 
 
 def _layers_around(graph: Graph, name: str) -> list[str]:
-    """The layers that write and read a tensor, as far as they can be in float. A ReLU goes with what it reads."""
+    """The layers that write or read a tensor and can be in float. A ReLU belongs to the layer that it reads."""
     nodes, consumers, quantizable = (
         {node.name: node for node in graph.nodes},
         graph.consumers(),

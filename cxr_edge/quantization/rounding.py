@@ -1,4 +1,4 @@
-"""Rounds every kernel of a graph by what its inputs are on a representative data set."""
+"""Rounds every kernel of a graph according to its inputs on a representative data set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cxr_edge.quantization.quantized_graph import QuantizedGraph, Ranges
 from cxr_edge.quantization.simulate import images_of, interpret, kernels_of, on_grid
 from cxr_edge.training.backend import tf
 
-#: Of the representative data set, the first images serve: rounding needs no tails.
+#: How many images of the representative data set are used: rounding needs no tails.
 ROUNDING_IMAGES = 256
 
 
@@ -27,7 +27,7 @@ def round_kernels(
     batch_size: int,
     on_batch: Callable[[], None] | None = None,
 ) -> QuantizedGraph:
-    """The graph with its kernels on their grids, and biases that make up for the mean of what rounding changes.
+    """The graph with its kernels on their grids, and biases that compensate for the mean error from rounding them.
 
     Args:
         graph: in float.
@@ -59,7 +59,7 @@ def _input_moments(
     batch_size: int,
     on_batch: Callable[[], None] | None,
 ) -> dict[str, Moments]:
-    """Of the inputs of each node with an int8 kernel, as the int8 graph has them with kernels rounded to nearest."""
+    """Moments of the inputs of each node with an int8 kernel, in the int8 graph with kernels rounded to nearest."""
     nodes = [node for node in graph.nodes if _has_grid(node)]
     kernels = kernels_of(graph.changed(lambda node: replace(node, kernel=nearest(node)) if _has_grid(node) else node))
 
@@ -75,14 +75,14 @@ def _input_moments(
 
     moments: list[Moments] = []
     for start in range(0, len(images), batch_size):
-        # TensorFlow's optimizer complains about the many outputs when it first sees them, and does without.
+        # On the first call, TensorFlow's graph optimizer warns about the many outputs, and leaves the graph as it is.
         with quiet():
             inputs = step(np.asarray(images[start : start + batch_size]))
         of_batch = moments_of(nodes, [np.asarray(value) for value in inputs])
-        moments = [own + other for own, other in zip(moments, of_batch, strict=True)] if moments else of_batch
+        moments = [total + batch for total, batch in zip(moments, of_batch, strict=True)] if moments else of_batch
         if on_batch:
             on_batch()
-    return {node.name: own for node, own in zip(nodes, moments, strict=True)}
+    return {node.name: total for node, total in zip(nodes, moments, strict=True)}
 
 
 def _has_grid(node: Node) -> bool:

@@ -1,8 +1,8 @@
 """The deployment graph computed by TensorFlow, in float or with int8 simulated, to calibrate, learn and explain.
 
-What is simulated is what TFLite's and ONNX Runtime's integer kernels compute: activations on a grid of 255 steps per
-tensor, kernels on a symmetric grid per output channel, sums in more bits than matter, one rounding per operator. A ReLU
-on a residual sum reads the sum before it is rounded: on the device the sum is computed twice, once with the ReLU fused.
+This simulates the integer kernels of TFLite and ONNX Runtime: activations on a grid of 255 steps per tensor, kernels on
+a symmetric grid per output channel, sums with bits to spare, one rounding per operator. A ReLU on a residual sum reads
+the sum before it is rounded: on the device the sum is computed twice, once with the ReLU fused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def kernels_of(graph: Graph) -> Callable[[Node], Any]:
 
 
 def images_of(graph: Graph) -> Any:
-    """What a traced function takes: batches of any size, so that a last and smaller one is not traced anew."""
+    """The input of a traced function: batches of any size, so that a smaller last one is not traced again."""
     return tf.TensorSpec([None, graph.image_size, graph.image_size, 1], tf.uint8)
 
 
@@ -60,9 +60,9 @@ def interpret(
     Args:
         graph: in float.
         images: float32 `[N, S, S, 1]`, grey values 0..255.
-        kernel, bias: what to compute a node with, in the layout of `Node`.
-        activation: what the readers of a tensor see in place of its value. A ReLU on a sum sees the value itself.
-        layer: what computes a node of an input and a kernel.
+        kernel, bias: the kernel and the bias of a node, in the layout of `Node`.
+        activation: the value that readers of a tensor see instead of its own. A ReLU on a sum sees the original.
+        layer: computes a node from its input and kernel.
     """
     tensors = {IMAGE: activation(IMAGE, images)}
     sums: Tensors = {}
@@ -95,13 +95,13 @@ def _compute(node: Node, inputs: list[Any]) -> Any:
 
 
 def step_of(bounds: Any) -> Any:
-    """Between two neighbouring points of the grid between two bounds, numbers or tensors."""
+    """The step of the grid between two bounds, which are numbers or tensors."""
     low, high = bounds
     return (high - low) / ACTIVATION_STEPS
 
 
 def on_grid(value: Any, low: Any, high: Any) -> Any:
-    """As `fake_quantize`, where nothing is learned: a gradient by hand takes long to trace, used or not."""
+    """Like `fake_quantize`, without its custom gradient, which takes long to trace even if it is not used."""
     return _on_grid(value, *_grid(tf.convert_to_tensor(low), tf.convert_to_tensor(high)))
 
 
@@ -119,10 +119,10 @@ def _on_grid(value: Any, step: Any, zero_point: Any) -> Any:
 def fake_quantize(value: Any, low: Any, high: Any) -> Any:
     """A tensor rounded to the grid between two bounds, of which 0 is a point.
 
-    Differentiable in the bounds as well, as learned step sizes are (Esser et al., "Learned Step Size Quantization",
-    2020): a value that is cut moves the grid's step by the integer that it is cut to, a value within by its rounding
-    error. The zero point is not learned. By hand, because TensorFlow's own chain of gradients keeps six copies of every
-    activation.
+    Also differentiable with respect to the bounds, as in "Learned Step Size Quantization" (Esser et al., 2020): the
+    derivative with respect to the step is, for a clipped value, the integer that it is clipped to, and for any other
+    value its rounding error in steps. The zero point is not learned. The gradient is a custom one, because TensorFlow's
+    own chain of gradients keeps six copies of every activation.
     """
     step, zero_point = _grid(low, high)
     result = _on_grid(value, step, zero_point)
@@ -145,10 +145,11 @@ def fake_round(kernel: Any, per_tensor: bool = False) -> Any:
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def passing(value: Any, logarithms: Any, sign: float) -> Any:
-    """A tensor as it is, and the gradient of logarithms of channel scales `[C]` that are in the kernel beside it.
+    """A tensor unchanged, with a gradient for the logarithms of channel scales `[C]` in the kernel next to it.
 
-    Scaling a kernel's output channels (`sign` 1) is scaling its output, scaling its input channels by the inverse
-    (`sign` -1) its input. The gradient taken there needs none of the kernel, which costs as much as the layer itself.
+    Scaling a kernel's output channels (`sign` 1) is the same as scaling its output, and scaling its input channels by
+    the inverse (`sign` -1) the same as scaling its input by it. Taken here, the gradient needs no gradient of the
+    kernel, which costs as much as the layer itself.
     """
 
     def gradient(upstream: Any) -> tuple[Any, Any, None]:

@@ -1,4 +1,4 @@
-"""The int8 graph as a student: what is learned of it, and its tensors as they are with what is learned so far."""
+"""The int8 graph as a student: its learned variables, and its tensors computed with them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from cxr_edge.quantization.simulate import (
 from cxr_edge.training.backend import tf
 from cxr_edge.training.pointwise import pointwise_convolution
 
-#: The biases' rate beside that of the bounds' logarithms, in units of their tensor's range; and the channel scales'.
+#: Learning rates of the biases (in units of a range) and of the channel scales, relative to the bounds' logarithms.
 BIAS_RATE, SCALE_RATE = 0.1, 5.0
 
 
 @dataclass(frozen=True)
 class Operations:
-    """What a student's graph is computed with; the results are the same, the gradients are not."""
+    """The operations that compute a student's graph: all have the same results, but not the same gradients."""
 
     quantize: Callable[[Any, Any, Any], Any]
     linear: Callable[[Node, Any, Any], Any]
@@ -49,15 +49,15 @@ def _learnable(node: Node, value: Any, kernel: Any) -> Any:
 
 
 LEARNING = Operations(fake_quantize, _learnable, passing)
-#: Gradients by hand take long to trace, used or not.
+#: Without custom gradients, which take long to trace even if they are not used.
 JUDGING = Operations(on_grid, linear, lambda value, *_: value)
 
 
 class RangeStudent:
     """Learns a range per tensor and biases; kernels stay as they are.
 
-    Variables are the logarithms of factors of the bounds, and changes of the biases, in units of a range. The shifts of
-    channels (see `channel_shifts`) stay where they are, at the nearest whole step, and their biases with them.
+    The variables are the logarithms of factors of the bounds, and changes of the biases in units of a range. Channel
+    shifts (see `channel_shifts`) and the biases that hold them are not learned; they stay at the nearest whole step.
     """
 
     def __init__(self, start: QuantizedGraph, symmetric: bool = False) -> None:
@@ -68,14 +68,14 @@ class RangeStudent:
         names = [name for name in start.ranges if name != IMAGE]
         self.low = {name: tf.Variable(0.0) for name in names}
         self.high = {name: tf.Variable(0.0) for name in names}
-        # A shift with a learned bias would be no whole step.
+        # With a learned bias, a shift would not be a whole step.
         biased = [node for node in start.graph.nodes if node.bias is not None and node.name not in self._shifts]
         self.bias = {node.name: tf.Variable(np.zeros_like(node.bias)) for node in biased}
         self._units = {node.name: self._unit(node) for node in biased}
         self._kernels = kernels_of(start.graph)
 
     def learned(self) -> list[tuple[list[Any], float]]:
-        """The variables, and their learning rate as a share of the whole's."""
+        """Groups of variables, and their learning rates relative to the overall one."""
         bounds = [*self.high.values()] if self.symmetric else [*self.low.values(), *self.high.values()]
         return [(bounds, 1.0), (list(self.bias.values()), BIAS_RATE)]
 
@@ -92,7 +92,7 @@ class RangeStudent:
         return interpret(self.start.graph, images, self._kernel, self._bias, activation, layer)
 
     def unscaled(self, name: str, value: Any) -> Any:
-        """A tensor's value in the units that the start's graph has it in."""
+        """A tensor's value in the units of the starting graph."""
         return value
 
     def result(self) -> QuantizedGraph:
@@ -107,7 +107,7 @@ class RangeStudent:
         return ranges
 
     def _learned_graph(self) -> Graph:
-        """Without the shifts of its channels."""
+        """The graph with the learned biases, but without channel shifts."""
         nodes = tuple(
             node if node.bias is None else replace(node, bias=np.asarray(self._learned_bias(node), np.float32))
             for node in self.start.graph.nodes
@@ -120,13 +120,13 @@ class RangeStudent:
         return QuantizedGraph(with_channel_shifts(graph, shifts), self._learned_ranges())
 
     def _scale(self, name: str) -> Any:
-        """Of a tensor's channels beside the start's, `[C]`; None where they are the start's."""
+        """The channel scales of a tensor relative to the start's, `[C]`; None if they are the same."""
         return None
 
     def _shift(self, name: str, bounds: tuple[Any, Any]) -> Any:
         step, scale, shift = step_of(bounds), self._scale(name), tf.constant(self._shifts[name], tf.float32)
         shift = shift if scale is None else shift * scale
-        # Rounding is passed over by the gradient: a clipped value depends on the scale by its channel's shift.
+        # The gradient ignores only the rounding: through its shift, a clipped value depends on the channel scale.
         return shift + tf.stop_gradient(tf.round(shift / step) * step - shift)
 
     def _unit(self, node: Node) -> float:
@@ -158,7 +158,7 @@ class RangeStudent:
         bounds = self._range(name)
         if name not in self._shifts:
             return operations.quantize(value, *bounds)
-        # What reads it takes the shift off again, whatever the kernel.
+        # Subtracted again here, so that it need not be in the readers' biases.
         shift = self._shift(name, bounds)
         return operations.quantize(value + shift, *bounds) - shift
 
@@ -205,7 +205,7 @@ class ScaleStudent(RangeStudent):
         return tf.stop_gradient(kernel if node.in_float else fake_round(kernel, node.per_tensor))
 
     def _layer(self, operations: Operations, node: Node, value: Any, kernel: Any) -> Any:
-        """Rounding is passed over by the gradient (straight-through estimator)."""
+        """The gradient ignores the rounding of kernels (straight-through estimator)."""
         written, read = self.scales.get(self._groups[node.name]), self.scales.get(self._groups[node.inputs[0]])
         value = value if read is None else operations.passing(value, read, -1.0)
         value = operations.linear(node, value, kernel)

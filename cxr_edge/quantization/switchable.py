@@ -1,4 +1,4 @@
-"""A graph whose tensors are switched between float and int8, without tracing it again."""
+"""A graph whose tensors can be switched between float and int8 without tracing it again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cxr_edge.quantization.quantized_graph import QuantizedGraph
 from cxr_edge.quantization.simulate import images_of, interpret, kernels_of, on_grid
 from cxr_edge.training.backend import tf
 
-#: Names the kernels and biases, all of them, among the tensors that are switched.
+#: Among the names of tensors to switch, stands for all kernels and biases.
 KERNELS = "kernels"
 _BATCH = 8
 
@@ -63,7 +63,7 @@ class SwitchableGraph:
     def logits(
         self, images: NDArray[np.uint8], on: Collection[str], on_batch: Callable[[int], None] | None = None
     ) -> NDArray[np.float64]:
-        """Centred per image, `[N, K]`, with what is named in int8 and the rest in float.
+        """Logits `[N, K]`, centred per image, with the named tensors in int8 and the rest in float.
 
         Args:
             images: uint8 `[N, S, S, 1]`.

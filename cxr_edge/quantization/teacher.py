@@ -1,4 +1,4 @@
-"""The float graph as the teacher of its int8 form: what is to be reproduced, and how far from it an int8 graph is."""
+"""The float graph as the teacher of its int8 form: the outputs to reproduce, and the loss of an int8 graph."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ class Teacher:
         self.graph, self._kernels = graph, kernels_of(graph)
 
     def outputs(self, images: Any) -> list[Any]:
-        """Of `names`, for float32 images `[N, S, S, 1]`."""
+        """The values of `names` for float32 images `[N, S, S, 1]`."""
         tensors = interpret(self.graph, images, self._kernels)
         return [tensors[name] for name in self.names]
 
     def loss(self, answers: list[Any], outputs: list[Any]) -> Any:
-        """Of what the int8 graph has for `names` beside the float graph's `outputs`."""
+        """The distance of the int8 graph's values of `names` from the float graph's `outputs`."""
         teacher_logits, features, *sums = outputs
-        logits, own_features, *own_sums = answers
+        logits, int8_features, *int8_sums = answers
         difference = _centred(logits) - _centred(teacher_logits)
         ratio = tf.nn.log_softmax(teacher_logits / _TEMPERATURE) - tf.nn.log_softmax(logits / _TEMPERATURE)
         divergence = tf.reduce_sum(tf.nn.softmax(teacher_logits / _TEMPERATURE) * ratio, axis=-1)
         loss = _LOGITS_WEIGHT * tf.reduce_mean(tf.reduce_sum(difference**2, axis=-1)) + tf.reduce_mean(divergence)
-        loss += _relative_error(own_features, features)
-        errors = [_relative_error(own, value) for own, value in zip(own_sums, sums, strict=True)]
+        loss += _relative_error(int8_features, features)
+        errors = [_relative_error(int8_sum, value) for int8_sum, value in zip(int8_sums, sums, strict=True)]
         return loss + tf.add_n(errors) / len(errors)
 
 
 def _centred(logits: Any) -> Any:
-    """Softmax does not see their mean."""
+    """The logits minus their mean, which softmax ignores."""
     return logits - tf.reduce_mean(logits, axis=-1, keepdims=True)
 
 
