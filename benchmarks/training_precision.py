@@ -1,6 +1,6 @@
 """Does mixed precision pay on this machine? Times training steps of Xception under each policy, interleaved.
 
-python -m benchmarks.training_precision [--image-size 224] [--batch-size 8] [--frozen-blocks 4] [--rounds 5]
+python -m benchmarks.training_precision [--image-size 224] [--batch-size 8] [--frozen-blocks 0] [--rounds 5]
     [--json FILE]
 """
 
@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--frozen-blocks", type=int, default=4)
+    parser.add_argument("--frozen-blocks", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

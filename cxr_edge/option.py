@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass
+from dataclasses import MISSING, Field, dataclass
 from enum import StrEnum
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -22,7 +22,7 @@ class Option:
 
     panel: Panel
     help: str
-    #: Of a new record. A field without it has its dataclass's default, which is otherwise that of earlier records.
+    #: For a field whose dataclass has no default, because every record states it.
     default: Any = None
     #: Where these differ from the default: without data, and without pre-trained weights.
     phantoms: Any = None
@@ -42,7 +42,7 @@ class Option:
         """As help shows it; None for an option that is off or empty by default."""
         if self.shown_default is not None:
             return self.shown_default
-        default = field.default if self.default is None else self.default
+        default = self.default if field.default is MISSING else field.default
         if default is None or default is False or default == ():
             return None
         exceptions = (("phantoms", self.phantoms), ("from scratch", self.from_scratch))

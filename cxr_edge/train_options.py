@@ -24,8 +24,7 @@ _BLOCKS = 14
 class TrainOptions:
     """The options of a training, complete; see `cxr-edge train --help` for each."""
 
-    # A field without a default is in every `run.json`. A field added later needs a default, which applies to earlier
-    # runs; the default in its `Option`, if any, applies to new ones.
+    # A field without a default is in every `run.json`. A field added later needs a default, for earlier runs.
 
     data: Annotated[
         str | None,
@@ -81,8 +80,6 @@ class TrainOptions:
         Option(
             Panel.TRAINING,
             "Number of Xception's 14 blocks, counted from the image, that keep their pre-trained weights.",
-            default=4,
-            from_scratch=0,
             minimum=0,
         ),
     ] = 0
@@ -198,7 +195,7 @@ def completed(stated: Mapping[str, Any]) -> TrainOptions:
     defaults = {
         field.name: options[field.name].default_for(phantoms=phantoms, from_scratch=weights == FROM_SCRATCH)
         for field in fields(TrainOptions)
-        if field.default is MISSING or options[field.name].default is not None
+        if field.default is MISSING
     }
     complete = TrainOptions(**{**defaults, **{name: _typed(name, value) for name, value in stated.items()}})
     complete.check()

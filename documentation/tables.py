@@ -399,13 +399,13 @@ def input_pipeline() -> str:
 def training_step() -> str:
     rows = []
     for row in _json(RESULTS / "training_step.json")["rows"]:
-        first = [f"{row['first_step_s'][name]:.1f}" for name in ("keras", "default")]
-        steps = [f"{row['step_s'][name]:.2f}" for name in ("keras", "ours", "default")]
-        ratios = [f"{row['ratio'][name]:.2f}" for name in ("ours", "default")]
+        first = [f"{row['first_step_s'][name]:.1f}" for name in ("keras", "ours", "frozen")]
+        steps = [f"{row['step_s'][name]:.2f}" for name in ("keras", "ours", "frozen")]
+        ratios = [f"{row['ratio'][name]:.2f}" for name in ("ours", "frozen")]
         rows.append([f"{row['image_size']} px", *first, *steps, *ratios])
     columns = [
-        *("model", "first step, Keras's own, s", "default, s", "each other step, Keras's own, s"),
-        *("ours, all blocks, s", "default, s", "ratio, all blocks", "ratio, default"),
+        *("model", "first step, Keras's own, s", "ours, s", "4 blocks frozen, s"),
+        *("each other step, Keras's own, s", "ours, s", "4 blocks frozen, s", "ratio, ours", "ratio, frozen"),
     ]
     return markdown_table(columns, rows)
 

@@ -21,7 +21,7 @@ from PIL import Image
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.choices import OnBadImage, Precision, Resize
 from cxr_edge.cli.spread import spread_declared, spread_out
-from cxr_edge.errors import RunError
+from cxr_edge.errors import OptionError, RunError
 from cxr_edge.evaluation.metrics import metrics_of
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
 from cxr_edge.intervals import mean_interval, wilson_interval
@@ -210,11 +210,14 @@ def test_unstated_options_get_their_defaults() -> None:
     assert (phantoms.image_size, phantoms.weights, phantoms.epochs, phantoms.resize) == (71, "none", 7, Resize.PAD)
     scratch = completed({"data": "/data", "weights": "none"})
     assert (scratch.image_size, scratch.epochs, scratch.head_epochs, scratch.learning_rate) == (160, 7, 0, 1e-3)
-    assert [own.frozen_blocks for own in (options, phantoms, scratch)] == [4, 0, 0]
 
 
-def test_a_run_of_before_there_were_frozen_blocks_has_none() -> None:
-    assert RunConfig.from_json(EARLY).options.frozen_blocks == 0
+def test_blocks_without_trained_weights_cannot_be_frozen() -> None:
+    assert completed({"data": "/data", "frozen_blocks": 13}).frozen_blocks == 13
+    with pytest.raises(OptionError, match="--frozen-blocks must be 0 with --weights none"):
+        completed({"frozen_blocks": 4})
+    with pytest.raises(OptionError, match="--frozen-blocks 14: must be below 14"):
+        completed({"data": "/data", "frozen_blocks": 14})
 
 
 @dataclass(frozen=True, kw_only=True)
