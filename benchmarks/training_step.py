@@ -3,7 +3,7 @@
     python -m benchmarks.training_step [--image-size 71 160] [--batch-size 16] [--frozen-blocks 4] [--rounds 20]
         [--json FILE]
 
-Interleaved, in one process, in float32; and what the first step of each takes, most of it tracing. "frozen" is ours, but
+Interleaved, in one process, in float32; and what the first step of each takes, most of it tracing. "frozen" is ours
 with the first blocks frozen.
 """
 
