@@ -61,7 +61,9 @@ class ComputationSummary:
             float_operators=computation.float_operators,
             integer_convolutions=computation.convolutions(integer=True),
             float_convolutions=computation.convolutions(integer=False),
-            extra_bytes=computation.kernel_bytes.get("float32", 0) * 3 // 4,
+            # A float has four bytes or two in place of one.
+            extra_bytes=computation.kernel_bytes.get("float32", 0) * 3 // 4
+            + computation.kernel_bytes.get("float16", 0) // 2,
             weight_bytes=dict(computation.weight_bytes),
             operators=dict(computation.operators),
         )

@@ -32,6 +32,6 @@ def limits(config: RunConfig) -> list[str]:
     if {"COVID-19", "Viral Pneumonia"} <= set(config.images):
         known.append(
             "In the COVID-19 Radiography Database, Viral Pneumonia comes from one paediatric site, the other classes "
-            "from adults: a model can score by age or site. If this is that data, every accuracy is an upper bound."
+            "from adults: a model can score by age or site. If this is that data, every accuracy is too optimistic."
         )
     return known

@@ -144,7 +144,9 @@ def named_artifacts(files: Sequence[Path]) -> Selection:
 
 
 def best_artifacts(folder: Path, runtime: Runtime | None = None) -> list[Artifact]:
-    """The artifacts to predict with: those of the best quantization that did not fail their gate, int8 first.
+    """The artifacts to predict with: those of the best quantization, int8 first.
+
+    Those that failed their gate or were never verified are only returned if there are no others.
 
     TFLite comes before ONNX; the files are not checked against their hashes yet (`cxr_edge.artifacts.bundle.checked`).
 
@@ -168,7 +170,7 @@ def best_artifacts(folder: Path, runtime: Runtime | None = None) -> list[Artifac
 
 
 def best_of(artifacts: Sequence[Artifact]) -> list[Artifact]:
-    """Of at least one artifact, those of the best quantization that did not fail its gate, TFLite before ONNX."""
+    """Of at least one artifact, those of the quantization that `best_artifacts` ranks first, TFLite before ONNX."""
 
     def rank(artifact: Artifact) -> tuple[bool, int]:
         return artifact.verdict in (None, Verdict.FAILED), artifact.quantization.rank

@@ -89,7 +89,7 @@ def other_images(evidence: Evidence) -> str:
         return section(
             "Other images",
             "Not measured: no evaluation of these artifacts on images from elsewhere is recorded. Accuracy on the "
-            "collection that a model was trained on is an upper bound.",
+            "collection that a model was trained on is usually too optimistic.",
         )
     rows = []
     for evaluation in outside:

@@ -7,7 +7,7 @@ import type { Replay } from "./replay.ts";
 export type Request =
   | { kind: "open"; model: Model; backend: Backend; withReplay: boolean }
   | { kind: "classify"; content: Uint8Array }
-  /** Time `queries` inferences on pictures classified by this worker, or else a ramp, after `warmUpMs` of warm-up. */
+  /** Time `queries` inferences on a ramp of grey values, after `warmUpMs` of warm-up. */
   | { kind: "time"; queries: number; warmUpMs: number };
 
 /** A model that is loaded. */

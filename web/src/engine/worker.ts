@@ -9,15 +9,11 @@ import type { Answers, Classified, Opened, Progress, Reply, Request, Timed } fro
 import { replay } from "./replay.ts";
 import { Session } from "./session.ts";
 
-/** Maximum number of pictures for timing, used in turn. */
-const MAX_TIMED = 16;
-
 let session: Session;
 let model: Model;
 const jpeg = loadJpegDecoder(new URL("libjpeg-turbo.wasm", self.location.href).href);
 // Errors are reported when a JPEG file awaits the decoder.
 jpeg.catch(() => undefined);
-const recent: Uint8Array[] = [];
 
 function post(reply: Reply, transfer: Transferable[] = []): void {
   (self as unknown as Worker).postMessage(reply, transfer);
@@ -50,7 +46,6 @@ async function classify({ content }: Request & { kind: "classify" }): Promise<Cl
   const pixels = resized(picture.grey, model.size, model.resize);
   const ready = performance.now();
   const { probabilities, heatmap, ms } = await session.run(pixels, true);
-  if (recent.push(pixels) > MAX_TIMED) recent.shift();
   return {
     grey: picture.grey,
     probabilities,
@@ -64,11 +59,12 @@ async function classify({ content }: Request & { kind: "classify" }): Promise<Cl
 }
 
 async function time({ queries, warmUpMs }: Request & { kind: "time" }): Promise<Timed> {
-  const images = recent.length ? recent : [Uint8Array.from({ length: model.size ** 2 }, (_, index) => index & 255)];
+  // Convolutions take as long for any picture.
+  const ramp = Uint8Array.from({ length: model.size ** 2 }, (_, index) => index & 255);
   const end = performance.now() + warmUpMs;
-  for (let index = 0; performance.now() < end; index++) await session.run(images[index % images.length], false);
+  while (performance.now() < end) await session.run(ramp, false);
   const ms: number[] = [];
-  for (let index = 0; index < queries; index++) ms.push((await session.run(images[index % images.length], false)).ms);
+  for (let query = 0; query < queries; query++) ms.push((await session.run(ramp, false)).ms);
   return { ms };
 }
 
