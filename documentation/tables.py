@@ -335,6 +335,18 @@ def folds() -> str:
     )
 
 
+def learning_curve() -> str:
+    """Of each run, by `benchmarks.learning_curve`: the fewest training images first."""
+    rows = []
+    for path in sorted((RESULTS / "learning-curve").glob("*.json")):
+        for point in _json(path)["points"]:
+            trained = [f"{percent(point['share'], 0)} %", str(point["training_images"]), str(point["training_covid"])]
+            shares = [_with_bounds(from_json(Interval, point[name])) for name in ("accuracy", "recall")]
+            rows.append([point["images_of"], str(point["images"]), *trained, *shares])
+    columns = ["images", "number", "share", "trained on", "of COVID-19", "accuracy", "COVID-19 found"]
+    return markdown_table(columns, sorted(rows, key=lambda row: row[0] != "test part"))
+
+
 def _audited() -> Audit:
     return Audit.from_json(_json(RESULTS / "radiography-audit.json"))
 
@@ -577,6 +589,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "frozen-blocks": frozen_blocks,
     "generalization": generalization,
     "input-pipeline": input_pipeline,
+    "learning-curve": learning_curve,
     "latency": latency,
     "parity": parity,
     "peer-targets": peer_targets,

@@ -426,10 +426,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, badly_calibrated: tuple[G
 
 
 @pytest.mark.slow
-def test_the_start_is_kept_where_learning_makes_things_worse(
-    tmp_path: Path, badly_calibrated: tuple[Graph, QuantizedGraph]
-) -> None:
-    graph, start = badly_calibrated
+def test_the_start_is_kept_where_learning_makes_things_worse(tmp_path: Path) -> None:
+    graph = small_graph(spread=1.5)
+    start = calibrated(graph)
     result, checks = learned(tmp_path / "x", graph, start, steps=4, rate=0.99)
     assert min(checks, key=lambda check: check.distance).step == 0
     assert result.ranges["sum"] == pytest.approx(start.ranges["sum"])
