@@ -108,7 +108,7 @@ class Layer:
         self._draw.line(self._canvas(points), fill=round(255 * value), width=pixels)
 
     def field(self, blur: float = 0.0) -> Field:
-        """The layer as (S, S) float32 in 0..1, blurred by a sigma of ``blur`` anatomical units."""
+        """The layer as (S, S) float32 in 0..1, blurred by a sigma of ``blur`` half image widths."""
         radius = blur * self._size / 2
         coarseness = 4 if radius > WIDE_BLUR else 1
         factor = OVERSAMPLING * coarseness
