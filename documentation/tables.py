@@ -344,7 +344,8 @@ def learning_curve() -> str:
             shares = [_with_bounds(from_json(Interval, point[name])) for name in ("accuracy", "recall")]
             rows.append([point["images_of"], str(point["images"]), *trained, *shares])
     columns = ["images", "number", "share", "trained on", "of COVID-19", "accuracy", "COVID-19 found"]
-    return markdown_table(columns, sorted(rows, key=lambda row: row[0] != "test part"))
+    sets = list(dict.fromkeys(row[0] for row in rows))
+    return markdown_table(columns, sorted(rows, key=lambda row: sets.index(row[0])))
 
 
 def _audited() -> Audit:
