@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,43 +61,44 @@ def part_of(split: Split, share: float) -> list[SplitItem]:
     return items
 
 
-def write_table(split: Split, share: float, path: Path) -> None:
-    """Write a table of the images that `train --data` reads, already split."""
+def table_of(split: Split, share: float) -> str:
+    """A table of the images for `train --data`, already split."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "label", "split"])
     for item in part_of(split, share):
         writer.writerow([(split.root / item.path).resolve(), item.label, item.part])
-    write_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def trained_on(run: Run, share: float, work: Path) -> Run:
     """A run like another one, on a share of its training images."""
     folder = work / f"{run.folder.resolve().name}-{share:g}"
-    smaller = Run(folder / "run")
+    smaller, table = Run(folder / "run"), folder / "images.csv"
+    options = run.config().options
+    stated: dict[str, Any] = {
+        "image_size": options.image_size,
+        "resize": str(options.resize),
+        "weights": options.weights,
+        "epochs": round(options.epochs / share),
+        "head_epochs": round(options.head_epochs / share),
+        "frozen_blocks": options.frozen_blocks,
+        "batch_size": options.batch_size,
+        "learning_rate": options.learning_rate,
+        "precision": str(options.precision),
+        "seed": options.seed,
+    }
+    text = table_of(run_split(run), share)
+    if smaller.config_file.is_file():
+        started = smaller.config().options
+        if table.read_text(encoding="utf-8") != text or any(getattr(started, key) != stated[key] for key in stated):
+            raise SystemExit(f"{folder}: was trained for another run; choose another folder for --work")
     if smaller.model_file.is_file():
         return smaller
-    options = run.config().options
     folder.mkdir(parents=True, exist_ok=True)
-    table = folder / "images.csv"
-    if not table.is_file():
-        write_table(run_split(run), share, table)
-    train(
-        data=table,
-        run=smaller.folder,
-        resume=smaller.config_file.is_file(),
-        progress=TrainingDisplay(draw_run_plots),
-        image_size=options.image_size,
-        resize=str(options.resize),
-        weights=options.weights,
-        epochs=round(options.epochs / share),
-        head_epochs=round(options.head_epochs / share),
-        frozen_blocks=options.frozen_blocks,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        precision=str(options.precision),
-        seed=options.seed,
-    )
+    write_text(table, text)
+    resuming = smaller.config_file.is_file()
+    train(data=table, run=smaller.folder, resume=resuming, progress=TrainingDisplay(draw_run_plots), **stated)
     return smaller
 
 
