@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     from cxr_edge.api import audit, cascade, export, open_bundle, shrink, train, verify
     from cxr_edge.artifacts.metadata import NOTICE
-    from cxr_edge.errors import ArtifactError, CxrEdgeError, DataError, GateError, ImageError, OptionError
+    from cxr_edge.errors import (
+        ArtifactError,
+        CxrEdgeError,
+        DataError,
+        GateError,
+        ImageError,
+        MissingDependencyError,
+        OptionError,
+        ProviderError,
+    )
     from cxr_edge.prediction.classifier import Classifier
     from cxr_edge.prediction.prediction import Prediction, SkippedImage
 
@@ -29,8 +38,10 @@ __all__ = [
     "DataError",
     "GateError",
     "ImageError",
+    "MissingDependencyError",
     "OptionError",
     "Prediction",
+    "ProviderError",
     "SkippedImage",
     "__version__",
     "audit",
@@ -55,7 +66,16 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 _MODULES = {
     "api": ("audit", "cascade", "export", "open_bundle", "shrink", "train", "verify"),
     "artifacts.metadata": ("NOTICE",),
-    "errors": ("ArtifactError", "CxrEdgeError", "DataError", "GateError", "ImageError", "OptionError"),
+    "errors": (
+        "ArtifactError",
+        "CxrEdgeError",
+        "DataError",
+        "GateError",
+        "ImageError",
+        "MissingDependencyError",
+        "OptionError",
+        "ProviderError",
+    ),
     "prediction.classifier": ("Classifier",),
     "prediction.prediction": ("Prediction", "SkippedImage"),
 }

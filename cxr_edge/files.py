@@ -53,7 +53,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
+        # Windows syncs only what is open for writing.
+        with temporary.open("r+b") as written:
             os.fsync(written.fileno())
         umask = os.umask(0)
         os.umask(umask)

@@ -193,7 +193,7 @@ def assert_trained_alike(first: Run, second: Run) -> None:
 
 
 @pytest.mark.exhaustive
-def test_two_workers_train_as_one_does_and_only_the_chief_writes(tmp_path: Path, workers: Workers) -> None:
+def test_two_workers_train_as_one_does_and_write_the_same_files(tmp_path: Path, workers: Workers) -> None:
     single, two, mirrored = (Run(tmp_path / name) for name in ("single", "two", "mirrored"))
     workers.alone("train", *OPTIONS, "--epochs", 2, "--run", single.folder)
     workers.start("train", *OPTIONS, "--epochs", 2, "--strategy", "multi-worker", "--run", two.folder)

@@ -123,7 +123,7 @@ def test_a_file_that_crashes_its_runtime_is_one_error_line_in_every_command(
 
 @pytest.mark.parametrize("kind", ArtifactFormat)
 @pytest.mark.parametrize("signed_activations", [False, True])
-def test_an_export_survives_files_that_crash_a_runtime(
+def test_a_file_that_crashes_a_runtime_is_an_artifact_error(
     tiny: Path, crashing: Callable[[str], None], kind: ArtifactFormat, signed_activations: bool
 ) -> None:
     crashing(CRASH)

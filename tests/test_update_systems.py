@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 SCRIPTS = Path(__file__).parents[1] / "examples" / "updates"
-#: In place of `cxr-edge`: the active model is the content of a file.
-CXR_EDGE = """#!/bin/sh
-echo "cxr-edge $*" >> calls
-case "$1" in
-  install) [ ! -e refused ] && mkdir -p {into} && cat "$2" > {into}/installed.json ;;
-  rollback) echo 1 > {into}/installed.json ;;
-esac
+#: In place of `cxr-edge`: the same record of what is installed, and a rollback that exchanges the two bundles.
+CXR_EDGE = """#!{python}
+import json, sys
+from pathlib import Path
+
+with open("calls", "a") as calls:
+    print("cxr-edge", *sys.argv[1:], file=calls)
+record = Path("{into}", "installed.json")
+state = json.loads(record.read_text()) if record.exists() else {{"active": None, "previous": None}}
+if sys.argv[1] == "install":
+    if Path("refused").exists():
+        sys.exit(2)
+    state = {{"active": Path(sys.argv[2]).read_text().strip(), "previous": state["active"]}}
+else:
+    state = {{"active": state["previous"], "previous": state["active"]}}
+record.parent.mkdir(exist_ok=True)
+record.write_text(json.dumps(state, indent=2))
 """
 
 
@@ -24,7 +36,8 @@ class Device:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._into = folder, folder / "installed"
-        programs = {"cxr-edge": CXR_EDGE.format(into=self._into), "systemctl": "#!/bin/sh\n[ ! -e broken ]\n"}
+        program = CXR_EDGE.format(python=sys.executable, into=self._into)
+        programs = {"cxr-edge": program, "systemctl": "#!/bin/sh\n[ ! -e broken ]\n"}
         (folder / "bin").mkdir()
         for name, program in programs.items():
             (folder / "bin" / name).write_text(program)
@@ -44,7 +57,14 @@ class Device:
             (tree / name).mkdir(parents=True)
         (tree / "files" / "model.zip").write_text(f"{model}\n")
         if self.run("mender-module.sh", "ArtifactInstall", tree):
-            assert self.run("mender-module.sh", "ArtifactRollback", tree) in (0, 1)
+            self.roll_back(model)
+
+    def roll_back(self, model: int) -> int:
+        """The exit status of Mender's call to undo an installation."""
+        return self.run("mender-module.sh", "ArtifactRollback", self._folder / f"tree-{model}")
+
+    def repair(self, fault: str) -> None:
+        (self._folder / fault).unlink()
 
     def inject(self, fault: str) -> None:
         (self._folder / fault).touch()
@@ -52,7 +72,8 @@ class Device:
     @property
     def active(self) -> str | None:
         state = self._into / "installed.json"
-        return state.read_text().strip() if state.exists() else None
+        active: str | None = json.loads(state.read_text())["active"] if state.exists() else None
+        return active
 
     @property
     def calls(self) -> list[str]:
@@ -83,6 +104,15 @@ def test_mender_rolls_back_if_the_service_does_not_start(device: Device) -> None
     device.deploy(1)
     device.inject("broken")
     device.deploy(2)
+    assert device.active == "1"
+
+
+def test_a_rollback_that_a_power_cut_repeats_keeps_the_earlier_model(device: Device) -> None:
+    device.deploy(1)
+    device.inject("broken")
+    device.deploy(2)
+    device.repair("broken")
+    assert device.roll_back(2) == 0
     assert device.active == "1"
 
 

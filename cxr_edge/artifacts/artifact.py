@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import lzma
 import zipfile
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from cxr_edge.artifacts.migration import current_metadata
 from cxr_edge.artifacts.parity_result import RecordedParity
 from cxr_edge.artifacts.validation import require_valid_metadata
 from cxr_edge.artifacts.verdict import Verdict
+from cxr_edge.artifacts.zip_entry import UNZIPPING_ERRORS, open_bounded
 from cxr_edge.choices import Resize
 from cxr_edge.errors import ArtifactError, first_line
 from cxr_edge.files import sha256_of
@@ -30,8 +29,6 @@ MAX_METADATA_BYTES = 16 << 20
 _USUAL_ZIP_BYTES = 1 << 20
 #: The largest file accepted as an artifact: six times a float32 Xception.
 MAX_ARTIFACT_BYTES = 512 << 20
-#: What a forged zip raises besides ValueError and OSError, due to its structure, streams, methods or encryption.
-UNZIPPING_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -152,11 +149,8 @@ def _metadata_in_end(path: Path, limit: int) -> bytes:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - limit))
         end = io.BytesIO(file.read())
-    with zipfile.ZipFile(end) as archive:
-        unpacked = archive.getinfo(METADATA_ENTRY).file_size
-        if unpacked > MAX_METADATA_BYTES:
-            raise ValueError(f"{METADATA_ENTRY} unpacks to {unpacked} bytes")
-        return archive.read(METADATA_ENTRY)
+    with zipfile.ZipFile(end) as archive, open_bounded(archive, METADATA_ENTRY, MAX_METADATA_BYTES) as entry:
+        return entry.read(MAX_METADATA_BYTES)
 
 
 def _metadata_of_onnx(path: Path) -> str:

@@ -60,8 +60,11 @@ class Message:
     def text(self, field: Field) -> str:
         return bytes(self._data[field.start : field.end]).decode("utf-8")
 
-    def varints(self, field: Field) -> list[int]:
-        """The numbers in a repeated field, packed or not, as signed 64-bit integers."""
+    def varints(self, field: Field, most: int) -> list[int]:
+        """The numbers in a repeated field, packed or not, as signed 64-bit integers.
+
+        Raises ValueError for more than `most`.
+        """
         if field.start == field.end and field.value:
             return [_signed(field.value)]
         values, at = [], field.start
@@ -69,6 +72,8 @@ class Message:
         while at < field.end:
             value, at = packed._varint(at)
             values.append(_signed(value))
+            if len(values) > most:
+                raise ValueError(f"a list of more than {most} numbers")
         return values or [0]
 
     def _varint(self, at: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from cxr_edge.artifacts.metadata import CASCADE_SCHEMA, ArtifactMetadata, Cascad
 from cxr_edge.artifacts.parity_result import ParityResult
 from cxr_edge.records import JsonObject
 
-MAX_CLASSES, MAX_LABEL, MAX_IMAGE_SIZE, MAX_REFERENCES = 100, 100, 2048, 1000
+MAX_ARTIFACTS, MAX_CLASSES, MAX_LABEL, MAX_IMAGE_SIZE, MAX_REFERENCES = 64, 100, 100, 2048, 1000
 #: Pattern of a file name in a bundle: no folder, no hidden file, nothing special to a shell or a terminal.
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -20,6 +20,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 def require_valid_manifest(manifest: Manifest) -> None:
     """Raises ValueError, which names the invalid part of a manifest."""
     names = [entry.file for entry in manifest.artifacts]
+    _require(len(names) <= MAX_ARTIFACTS, "artifacts", f"a list of {len(names)}")
     for entry in manifest.artifacts:
         _require(FILE_NAME.fullmatch(entry.file) is not None, "file", entry.file)
         _require(names.count(entry.file) == 1, "file", f"{entry.file}, which is listed twice")

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.artifact import UNZIPPING_ERRORS, Artifact
+from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import REFERENCES, read_manifest, require_no_link
 from cxr_edge.artifacts.cascade import SMALL_REFERENCES
 from cxr_edge.artifacts.validation import MAX_REFERENCES
+from cxr_edge.artifacts.zip_entry import UNZIPPING_ERRORS, open_bounded
 from cxr_edge.errors import ArtifactError, first_line
 from cxr_edge.evaluation.shifts import SUITE
 from cxr_edge.files import read_bounded
@@ -24,7 +25,8 @@ from cxr_edge.runtimes.loaded import joined
 _PHANTOMS = 9
 #: The array in today's files holds differences; the one in the earliest files holds grey values.
 _DIFFERENCES, _PLAIN = "differences.npy", "images.npy"
-_MAX_BYTES = 64 << 20
+#: Of the file, and of its images: 45 of 2048 px take 189 MB.
+_MAX_BYTES, _MAX_UNPACKED_BYTES = 64 << 20, 256 << 20
 
 
 def reference_images(size: int) -> NDArray[np.uint8]:
@@ -129,11 +131,14 @@ def _unpacked(content: bytes, size: int) -> NDArray[np.uint8]:
     """Unpack the output of `packed`, now or in earlier versions. Checks the size before unpacking anything."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         name = _DIFFERENCES if _DIFFERENCES in archive.namelist() else _PLAIN
-        with archive.open(name) as file:
+        with open_bounded(archive, name, _MAX_UNPACKED_BYTES) as file:
             if np.lib.format.read_magic(file) != (1, 0):
                 raise ValueError("not an array of NumPy's first format")
             shape, by_column, dtype = np.lib.format.read_array_header_1_0(file)
             if shape[1:] != (size, size, 1) or not 0 < shape[0] <= MAX_REFERENCES or dtype != np.uint8 or by_column:
                 raise ValueError(f"{dtype} {shape}, not images of {size} px")
-            values = np.frombuffer(file.read(shape[0] * size * size), np.uint8).reshape(shape)
+            pixels = shape[0] * size * size
+            if pixels > _MAX_UNPACKED_BYTES:
+                raise ValueError(f"{shape[0]} images of {size} px")
+            values = np.frombuffer(file.read(pixels), np.uint8).reshape(shape)
     return np.cumsum(values, axis=2, dtype=np.uint8) if name == _DIFFERENCES else values

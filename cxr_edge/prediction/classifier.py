@@ -24,7 +24,7 @@ from cxr_edge.prediction.guard import answer_to
 from cxr_edge.prediction.images import ImageSource, ReadImage, each_image, name_of, read_image
 from cxr_edge.prediction.prediction import Answering, Prediction, SkippedImage
 from cxr_edge.processors import usable_cores
-from cxr_edge.runtimes.base import Runtime, runtime_named
+from cxr_edge.runtimes.base import Runtime, require_possible_threads, runtime_named
 from cxr_edge.runtimes.loaded import load_artifact
 from cxr_edge.runtimes.selection import best_artifacts, warnings_about_answers
 
@@ -64,6 +64,7 @@ class Classifier:
             MissingDependencyError, OptionError, ProviderError: the runtime is not installed, unknown, or unavailable.
         """
         path, count = bundle_in(Path(bundle_or_file)), usable_cores() if threads is None else threads
+        require_possible_threads(count)
         selected_runtime = None if runtime == AUTO else runtime_named(runtime)
         is_file = not path.is_dir() and path.suffix.lower().lstrip(".") in set(ArtifactFormat)
         artifacts = [read_checked_artifact(path)] if is_file else best_artifacts(path, selected_runtime)

@@ -13,7 +13,7 @@ from cxr_edge.artifacts.bundle import MANIFEST, checked
 from cxr_edge.errors import CacheError, CxrEdgeError, GateError
 from cxr_edge.files import cache_folder, write_json
 from cxr_edge.processors import describe_cpu, usable_cores
-from cxr_edge.runtimes.base import Runtime, every_runtime, require_loadable, runtimes_for
+from cxr_edge.runtimes.base import CPU, Runtime, every_runtime, require_loadable, runtimes_for
 
 _QUERIES = 20
 _SECONDS = 0.2
@@ -26,7 +26,7 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
 
     The first time on a machine, every available runtime that reads one of them replays the bundle's reference inputs
     and is timed, interleaved with the others; those with wrong outputs are left out. The choice is cached until an
-    artifact, a runtime's installation, the CPU or the number of threads changes.
+    artifact, a runtime's installation, the CPU or the number of threads changes, or its accelerator is gone.
 
     Returns:
         The artifact, the runtime, and a note on how they were selected, None if the choice was cached or there was
@@ -43,7 +43,7 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
         for artifact in artifacts
         if artifact.format in runtime.formats
     ]
-    on_cpu = [pair for pair in pairs if pair[1].provider == "cpu"]
+    on_cpu = [pair for pair in pairs if pair[1].provider == CPU]
     if not on_cpu:
         # Raises an error that says what to install.
         runtimes_for(artifacts[0].format)
@@ -56,7 +56,8 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
     try:
         cached = json.loads(_cache_file(pairs, threads).read_text(encoding="utf-8"))
         for artifact, runtime in pairs:
-            if (artifact.name, runtime.option) == (cached["artifact"], cached["runtime"]):
+            is_chosen = (artifact.name, runtime.option) == (cached["artifact"], cached["runtime"])
+            if is_chosen and _is_available(runtime):
                 return artifact, runtime, None
     except (CacheError, OSError, ValueError, KeyError, TypeError):
         # Not measured yet, or damaged.
@@ -69,6 +70,16 @@ def fastest(artifacts: Sequence[Artifact], threads: int) -> tuple[Artifact, Runt
         # A service may have no writable folder.
         return artifact, runtime, f"{account}; it cannot be remembered ({error})"
     return artifact, runtime, f"{account}; remembered for this machine and bundle"
+
+
+def _is_available(runtime: Runtime) -> bool:
+    """Whether a remembered accelerator is still here: a driver or a GPU may go away; the CPU does not."""
+    if runtime.provider == CPU:
+        return True
+    from cxr_edge.runtimes.accelerators import accelerator_states
+
+    state = accelerator_states([runtime])[runtime.option]
+    return state.missing is None and not (state.gpu is not None and state.gpu.is_software)
 
 
 def _has_references(artifact: Artifact) -> bool:
@@ -115,7 +126,7 @@ def _measured(pairs: Sequence[tuple[Artifact, Runtime]], threads: int) -> tuple[
                     continue
                 answers = score_images(session, images, name=artifact.path)
             except CxrEdgeError as error:
-                if runtime.provider == "cpu":
+                if runtime.provider == CPU:
                     off.append(f"{title}: {error}")
                 continue
             result = compared_with_recorded(artifact, answers, runtime.title)

@@ -191,7 +191,7 @@ class Runtime:
                 (`cxr_edge.runtimes.trial`).
             OptionError: the number of threads is impossible.
         """
-        _require_possible(threads)
+        require_possible_threads(threads)
         require_loadable(path)
         self.prepare()
         if self.provider == CPU:
@@ -230,7 +230,8 @@ def require_loadable(path: Path) -> None:
     require_sound(path)
 
 
-def _require_possible(threads: int) -> None:
+def require_possible_threads(threads: int) -> None:
+    """Raises OptionError for a number of threads per inference that no runtime survives."""
     most = max(MAX_THREADS, usable_cores())
     if not 1 <= threads <= most:
         raise OptionError(f"--threads {threads}: must be from 1 to {most}; this machine has {usable_cores()} cores")

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from cxr_edge.runtimes.vulkan import GPUAdapter
 
 
+#: Mesa's software adapter: Dawn, the WebGPU of both runtimes, starts on none of its versions seen so far.
+_REFUSED = "llvmpipe"
+
+
 def gpu_nodes() -> list[str]:
     """Device files of GPUs on Linux (in a container, those passed to it); elsewhere just the system's name."""
     if not sys.platform.startswith("linux"):
@@ -29,7 +33,15 @@ def webgpu_missing() -> str | None:
 
     It loads drivers, so call it in a separate process. macOS has no Vulkan, but always a GPU.
     """
-    if sys.platform == "darwin" or webgpu_adapter() is not None:
+    if sys.platform == "darwin":
+        return None
+    adapter = webgpu_adapter()
+    if adapter is not None and adapter.is_software and adapter.name.startswith(_REFUSED):
+        return (
+            f"no GPU found here, only {adapter}, which WebGPU refuses; a GPU needs its driver, and SwiftShader, in "
+            "software as well, works with VK_ICD_FILENAMES set to its file"
+        )
+    if adapter is not None:
         return None
     return "no GPU found here: Vulkan lists none (it needs a driver, and on Linux libvulkan.so.1)"
 

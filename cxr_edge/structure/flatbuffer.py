@@ -8,6 +8,8 @@ from cxr_edge.structure.graph import require
 
 #: A file's content, memory-mapped or read.
 Buffer = bytes | memoryview
+#: Twenty times the longest name in a real file. A forged file's tensors may all share one of a megabyte.
+_MAX_TEXT = 1 << 12
 _CODES = {"u1": "B", "i1": "b", "u2": "H", "u4": "I", "i4": "i", "u8": "Q", "i8": "q", "f4": "f"}
 # A model has ten thousand numbers, and each prediction reads them.
 _KINDS = {kind: struct.Struct(f"<{code}") for kind, code in _CODES.items()}
@@ -24,12 +26,14 @@ class Table:
         fields = at - number_at(data, at, "i4")
         size = number_at(data, fields, "u2")
         require(size >= 4 and fields + size <= len(data), "a table reaches beyond the end")
-        _, extent, *self._offsets = struct.unpack_from(f"<{size // 2}H", data, fields)
+        # Offsets are read when they are needed: tables may share a list of thousands, of which copies fill the memory.
+        self._fields, self._count = fields + 4, size // 2 - 2
+        extent = number_at(data, fields + 2, "u2")
         # The fields themselves must lie within the table.
         number_at(data, at + extent - 1, "u1")
 
     def _place(self, field: int) -> int | None:
-        offset = self._offsets[field] if field < len(self._offsets) else 0
+        offset = number_at(self._data, self._fields + 2 * field, "u2") if field < self._count else 0
         return self._at + offset if offset else None
 
     def number(self, field: int, kind: str, default: int = 0) -> int:
@@ -56,6 +60,7 @@ class Table:
 
     def text(self, field: int) -> str:
         start, length = self.vector(field, 1)
+        require(length <= _MAX_TEXT, f"a text of {length} bytes")
         return bytes(self._data[start : start + length]).decode("utf-8")
 
     def vector(self, field: int, size: int) -> tuple[int, int]:

@@ -34,7 +34,7 @@ def require(right: bool, what: str) -> None:
 
 def elements_of(shape: Sequence[int], name: str) -> int:
     """The number of values of a tensor; a dynamic size counts as 1. Raises ValueError for an invalid size."""
-    require(len(shape) <= MAX_RANK and all(size >= -1 for size in shape), f"the shape of {name[:60]} is {shape}")
+    require(len(shape) <= MAX_RANK and all(size >= -1 for size in shape), f"the shape of {name[:60]} is {shape[:10]}")
     elements = math.prod(abs(size) for size in shape)
     require(elements <= MAX_ELEMENTS, f"{name[:60]} has {elements} values")
     return elements

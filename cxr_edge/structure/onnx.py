@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cxr_edge.artifacts.contract import ANY, TensorSpec
 from cxr_edge.artifacts.protobuf import Buffer, Field, Message
-from cxr_edge.structure.graph import MAX_NODES, GraphStructure, elements_of, require
+from cxr_edge.structure.graph import MAX_NODES, MAX_RANK, GraphStructure, elements_of, require
 
 #: Operators allowed in an artifact: arithmetic without state, files, control flow or sizes that depend on values.
 OPERATORS = frozenset({
@@ -85,7 +85,8 @@ def _tensor(tensor: Message) -> str:
         outside = field.number == _EXTERNAL or (field.number == _LOCATION and field.value)
         require(not outside, "weights in another file, which has no hash")
         if field.number == _DIMS:
-            shape += tensor.varints(field)
+            shape += tensor.varints(field, MAX_RANK)
+            require(len(shape) <= MAX_RANK, f"a tensor of more than {MAX_RANK} dimensions")
         elif field.number == _DATA_TYPE:
             kind = field.value
         elif field.number == _TENSOR_NAME:
@@ -112,6 +113,7 @@ def _end(value: Message) -> TensorSpec:
                         kind = part.value
                     elif part.number == 2:
                         shape += [_size(size) for size in tensor_type.inside(part).each(1)]
+    elements_of([size for size in shape if isinstance(size, int)], name)
     return TensorSpec(name, _TYPES.get(kind, (f"type {kind}", 0))[0], tuple(shape))
 
 

@@ -46,10 +46,15 @@ def tflite_structure(data: Buffer) -> GraphStructure:
     require(bool(graphs), "no graph")
     used: set[str] = set()
     tensors: list[_Tensor] = []
+    most_tensors = most_operators = MAX_NODES
     for graph in reversed(graphs):
-        # The main graph is processed last, so its tensors are the ones kept.
-        tensors = [_tensor(tensor, buffers) for tensor in graph.tables(_GRAPH_TENSORS, MAX_NODES)]
-        for operator in graph.tables(_GRAPH_OPERATORS, MAX_NODES):
+        # The main graph is processed last, so its tensors are the ones kept. The limits hold for all graphs together:
+        # graphs may share their content.
+        tensors = [_tensor(tensor, buffers) for tensor in graph.tables(_GRAPH_TENSORS, most_tensors)]
+        most_tensors -= len(tensors)
+        operators = graph.tables(_GRAPH_OPERATORS, most_operators)
+        most_operators -= len(operators)
+        for operator in operators:
             used.add(_operator(operator, codes, len(tensors)))
         for field in (_GRAPH_INPUTS, _GRAPH_OUTPUTS):
             _indices(graph, field, len(tensors), 0)
@@ -95,7 +100,9 @@ def _tensor(tensor: Table, buffers: Sequence[int]) -> _Tensor:
         if scales > 1:
             fits = 0 <= axis < len(shape) and shape[axis] == scales
             require(fits, f"the quantization of {name[:60]} has {scales} scales for {shape}")
-    return _Tensor(name, kind, shape, tensor.numbers(7, "i4", MAX_RANK))
+    open_shape = tensor.numbers(7, "i4", MAX_RANK)
+    elements_of(open_shape, name)
+    return _Tensor(name, kind, shape, open_shape)
 
 
 def _operator(operator: Table, codes: Sequence[str], tensors: int) -> str:

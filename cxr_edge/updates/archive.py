@@ -10,12 +10,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr_edge.artifacts.artifact import MAX_ARTIFACT_BYTES, UNZIPPING_ERRORS
+from cxr_edge.artifacts.artifact import MAX_ARTIFACT_BYTES
 from cxr_edge.artifacts.bundle import CARD, MANIFEST, REFERENCES, listed_card, read_bundle
 from cxr_edge.artifacts.cascade import SMALL_REFERENCES
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.release import RELEASE, SIGNATURE, Release, read_release, require_files
 from cxr_edge.artifacts.validation import FILE_NAME
+from cxr_edge.artifacts.zip_entry import UNZIPPING_ERRORS
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.reference_images import checked_reference_files
 from cxr_edge.files import named, replacing

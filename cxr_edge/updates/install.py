@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from cxr_edge.updates.archive import Archive
 from cxr_edge.updates.proof import Proof, prove
 
 _INCOMING = ".incoming-"
+#: The names of the folders made here: version, hash of the manifest, number.
+_INSTALLED = re.compile(r"\d{1,19}-[0-9a-f]{12}\.\d+")
 
 
 @dataclass(frozen=True)
@@ -188,9 +191,14 @@ def _with(state: Installation | None, active: str, release: Release | None) -> I
 
 
 def _clear(into: Path, state: Installation | None) -> None:
-    """Remove leftovers of an interrupted installation, and bundles that nothing returns to."""
-    kept = {state.active, state.previous} if state else set()
-    left = [*into.glob(f"{_INCOMING}*"), *(path for path in (into / BUNDLES).glob("*") if path.name not in kept)]
+    """Remove leftovers of an interrupted installation, and installed bundles that nothing returns to.
+
+    Without a record, which may have been lost, no bundle is removed; neither is ever a folder of the user's own.
+    """
+    left = list(into.glob(f"{_INCOMING}*"))
+    if state is not None:
+        installed = (path for path in (into / BUNDLES).glob("*") if _INSTALLED.fullmatch(path.name))
+        left += [path for path in installed if path.name not in (state.active, state.previous)]
     for path in left:
         shutil.rmtree(path, ignore_errors=True)
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cxr_edge import NOTICE, Classifier, CxrEdgeError, DataError
+from cxr_edge import NOTICE, Classifier, CxrEdgeError, DataError, MissingDependencyError, ProviderError
 
 #: Suffixes that copying and downloading programs use until a file is complete.
 _UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp", "~")
@@ -143,9 +143,14 @@ class StopSignal:
 def watch(
     folder: Path, inbox: Inbox, results: Results, classifier: Classifier, interval: float, stop: StopSignal
 ) -> None:
-    """Classify new files until a stop signal comes. Raises OSError where the folder or the results file goes away."""
+    """Classify new files until a stop signal comes.
+
+    Raises:
+        ProviderError: the runtime failed, not the image, which is classified after a restart.
+        OSError: the folder or the results file is gone.
+    """
     artifact = classifier.artifact
-    unreadable: set[Version] = set()
+    reported: set[Version] = set()
     while not stop.came(interval):
         for version in inbox.settled():
             if version in results.done:
@@ -158,11 +163,18 @@ def watch(
             }
             try:
                 row.update(answer(classifier, path))
+            except ProviderError:
+                raise
+            except MissingDependencyError as error:
+                if version not in reported:
+                    reported.add(version)
+                    log(f"{path}: {error}; it is classified by the next start after that")
+                continue
             except Exception as error:  # a bad file must not stop the service, whatever a decoder raises
                 # Gone, or not readable yet: its permissions may change without its size or time.
                 if not os.access(path, os.R_OK):
-                    if path.exists() and version not in unreadable:
-                        unreadable.add(version)
+                    if path.exists() and version not in reported:
+                        reported.add(version)
                         log(f"{path}: this user may not read it; it is classified once it can be read")
                     continue
                 row["error"] = str(error) or type(error).__name__

@@ -6,6 +6,9 @@ into=/var/lib/cxr-edge
 key=/etc/cxr-edge/owner.pub
 before=$2/tmp/installed-before.json
 
+# The name of the active bundle in a copy of installed.json.
+active() { sed -n 's/.*"active": *"\([^"]*\)".*/\1/p' "$1"; }
+
 case "$1" in
   ArtifactInstall)
     if [ -e "$into/installed.json" ]; then cp "$into/installed.json" "$before"; fi
@@ -16,10 +19,12 @@ case "$1" in
     echo Yes
     ;;
   ArtifactRollback)
-    # Mender also calls it after a failed installation: then the active model stays active. For the first
-    # model of a device there is nothing to roll back to.
-    if [ -e "$before" ] && ! cmp -s "$before" "$into/installed.json"; then
-      cxr-edge rollback "$into" --require-signature "$key"
+    # Mender also calls it after a failed installation, and again after a power cut: then the earlier model is
+    # active, and another rollback would leave it. For the first model there is nothing to roll back to.
+    if [ -e "$before" ]; then
+      if [ "$(active "$before")" != "$(active "$into/installed.json")" ]; then
+        cxr-edge rollback "$into" --require-signature "$key"
+      fi
       systemctl restart cxr-watch
     fi
     ;;
