@@ -30,6 +30,7 @@ from cxr_edge.quantization.kernels import LARGEST, kernel_step, nearest, round_k
 from cxr_edge.quantization.learn import Check, LearningOptions, learn
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
 from cxr_edge.quantization.rounding import round_kernels
+from cxr_edge.quantization.runaway import ordinary_images
 from cxr_edge.quantization.simulate import fake_quantize, fake_round, interpret, step_of
 from cxr_edge.quantization.student import LEARNING, RangeStudent, ScaleStudent
 from cxr_edge.quantization.teacher import Teacher
@@ -353,6 +354,34 @@ def learned(
             RangeStudent(start), Teacher(graph), batches(), IMAGES, range(steps), rate, {"model": model}, folder, bar,
             rival,
         )  # fmt: skip
+
+
+def with_a_runaway() -> NDArray[np.uint8]:
+    """Eight dim images, then one of full brightness: the small graph's residual sums grow with brightness alone."""
+    return np.concatenate([some_images(8) // 20, some_images(1, seed=5)])
+
+
+@pytest.mark.parametrize("batch_size", [3, 4, 9])
+def test_an_image_whose_residual_sums_run_away_is_recognised(batch_size: int) -> None:
+    images = np.roll(with_a_runaway(), 1, axis=0)
+    assert ordinary_images(small_graph(), images, batch_size).tolist() == [False] + [True] * 8
+
+
+def test_images_that_do_not_run_away_are_all_ordinary() -> None:
+    assert ordinary_images(small_graph(), some_images(16), 4).all()
+
+
+def test_nothing_is_learned_from_an_image_that_runs_away() -> None:
+    graph, images = small_graph(), with_a_runaway()
+    teacher, student = Teacher(graph), RangeStudent(calibrated(graph))
+
+    def loss_of(batch: NDArray[np.uint8]) -> float:
+        values = tf.cast(batch, tf.float32)
+        tensors = student.tensors(values)
+        return float(teacher.loss([tensors[name] for name in teacher.names], teacher.outputs(values)))
+
+    assert loss_of(images) == pytest.approx(loss_of(images[:8]), rel=1e-4)
+    assert loss_of(images[:8]) != pytest.approx(loss_of(images[:7]), rel=1e-3)
 
 
 @pytest.fixture(scope="module")

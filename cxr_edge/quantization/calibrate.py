@@ -99,7 +99,7 @@ def channel_statistics(
         tensors = interpret(graph, tf.cast(batch, tf.float32), kernels)
         return [_channel_figures(tensors[name]) for name in names]
 
-    rows = _over_batches(step, images, batch_size, on_batch)
+    rows = over_batches(step, images, batch_size, on_batch)
     weights = [min(batch_size, len(images) - start) for start in range(0, len(images), batch_size)]
     statistics = {}
     for index, name in enumerate(names):
@@ -145,9 +145,9 @@ def collect_histograms(
         tensors = interpret(graph, tf.cast(batch, tf.float32), kernels)
         return tf.stack([_counted(tensors[name], bounds[index]) for index, name in enumerate(names)])
 
-    outer = np.stack(_over_batches(extremes, images, batch_size, on_batch))
+    outer = np.stack(over_batches(extremes, images, batch_size, on_batch))
     bounds = _apart(np.stack([outer[:, :, 0].min(axis=0), outer[:, :, 1].max(axis=0)], axis=1))
-    rows = _over_batches(lambda batch: count(batch, bounds.astype(np.float32)), images, batch_size, on_batch)
+    rows = over_batches(lambda batch: count(batch, bounds.astype(np.float32)), images, batch_size, on_batch)
     counts = np.asarray(np.sum(rows, axis=0, dtype=np.int64))
     return {
         name: Histogram(float(low), float(high), row)
@@ -165,7 +165,7 @@ def histogram_of(
     def step(batch: tf.Tensor) -> tf.Tensor:
         return interpret(graph, tf.cast(batch, tf.float32), kernels)[name]
 
-    values = np.concatenate(_over_batches(step, images, batch_size, on_batch))
+    values = np.concatenate(over_batches(step, images, batch_size, on_batch))
     (bounds,) = _apart(np.array([[values.min(), values.max()]]))
     counts = _counted(values, bounds.astype(np.float32)).numpy().astype(np.int64)
     return Histogram(float(bounds[0]), float(bounds[1]), counts)
@@ -202,12 +202,13 @@ def _quantized_but_image(graph: Graph) -> tuple[str, ...]:
     return tuple(name for name in quantized_tensors(graph) if name != IMAGE)
 
 
-def _over_batches(
+def over_batches(
     step: Callable[[NDArray[np.uint8]], tf.Tensor],
     images: NDArray[np.uint8],
     batch_size: int,
     on_batch: Tick | None,
 ) -> list[Any]:
+    """What a traced function returns for each batch of images, as NumPy arrays."""
     rows: list[Any] = []
     for start in range(0, len(images), batch_size):
         # On the first call, TensorFlow's graph optimizer warns about the many outputs, and leaves the graph as it is.

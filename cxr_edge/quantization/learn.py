@@ -30,6 +30,7 @@ from cxr_edge.quantization.calibrate import calibration_batch
 from cxr_edge.quantization.flat_optimizer import FlatOptimizer
 from cxr_edge.quantization.graph import Graph
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
+from cxr_edge.quantization.runaway import ordinary_images
 from cxr_edge.quantization.simulate import images_of
 from cxr_edge.quantization.student import RangeStudent
 from cxr_edge.quantization.teacher import Teacher
@@ -179,15 +180,21 @@ def _images(batches: Batches, done: int, steps: int) -> Iterator[tuple[int, Any]
 
 
 class _Judge:
-    """Compares students with the float graph, on validation images unshifted and under one shift each."""
+    """Compares students with the float graph, on validation images unshifted and under one shift each.
+
+    Those on which the float graph runs away are left out: a single one of them would decide which graph is kept.
+    """
 
     def __init__(self, teacher: Teacher, validation: NDArray[np.uint8]) -> None:
         plain = validation[np.sort(np.random.default_rng(0).permutation(len(validation))[:MOST_JUDGED])]
         shifted = [SUITE[index % len(SUITE)].apply(plain[index : index + 1]) for index in range(len(plain))]
+        both = np.concatenate([plain, *shifted])
+        ordinary = ordinary_images(teacher.graph, both, calibration_batch(teacher.graph.image_size))
+        parts = [images[is_kept] for images, is_kept in zip(np.split(both, 2), np.split(ordinary, 2), strict=True)]
         self._logits = teacher.logits
         self._student: RangeStudent | None = None
         step = _traced_once(teacher.graph, lambda images: teacher.outputs(images)[0])
-        self._parts = [(images, _log_probabilities(step, images)) for images in (plain, np.concatenate(shifted))]
+        self._parts = [(images, _log_probabilities(step, images)) for images in parts]
 
     def _logits_of(self, student: RangeStudent) -> Any:
         """The student's logits as a function, traced once, which takes seconds; what is learned is in variables."""

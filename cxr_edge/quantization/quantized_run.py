@@ -31,6 +31,7 @@ from cxr_edge.quantization.graph import Graph, keep_in_float, with_dense_per_ten
 from cxr_edge.quantization.learn import Check, LearningOptions
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
 from cxr_edge.quantization.rounding import ROUNDING_IMAGES, round_kernels
+from cxr_edge.quantization.runaway import ordinary_images
 from cxr_edge.records import JsonObject
 from cxr_edge.runs import Run
 from cxr_edge.training.batches import training_batches
@@ -39,8 +40,8 @@ from cxr_edge.training.batches import training_batches
 CALIBRATION_IMAGES, EQUALIZATION_IMAGES = 512, 128
 FINE_TUNING_METHOD = "channel scales and ranges learned, kernels rounded by their inputs, ranges and biases learned"
 CALIBRATION_METHOD = (
-    "depthwise outputs centred, channels equalized by predicted noise, least squared error with clipping weighted, "
-    "kernels rounded by their inputs"
+    "images on which the model runs away left out, depthwise outputs centred, channels equalized by predicted noise, "
+    "least squared error with clipping weighted, kernels rounded by their inputs"
 )
 
 
@@ -79,12 +80,24 @@ class QuantizedRun:
         target = keep_in_float(graph, variant.keep_float)
         self._target = with_dense_per_tensor(target) if variant.dense_per_tensor else target
         self._equalized: Graph | None = None
+        self._calibration_images: NDArray[np.uint8] | None = None
 
     def calibration_images(self) -> NDArray[np.uint8]:
-        """The representative data set: a seeded choice of training images, uint8 `[N, S, S, 1]`, in random order."""
-        images = decoded(self.split, "train", self.config.image_size)
-        order = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]
-        return np.asarray(images[order])
+        """The representative data set: a seeded choice of training images, uint8 `[N, S, S, 1]`, in random order.
+
+        Those on which the float graph runs away are left out.
+        """
+        if self._calibration_images is None:
+            decoded_images = decoded(self.split, "train", self.config.image_size)
+            order = np.random.default_rng(0).permutation(len(decoded_images))[:CALIBRATION_IMAGES]
+            images = np.asarray(decoded_images[order])
+            batch_size = calibration_batch(self.config.image_size)
+            with self.stage("selecting calibration images", -(-len(images) // batch_size)) as bar:
+                ordinary = ordinary_images(self._target, images, batch_size, bar.tick)
+                if not ordinary.all():
+                    bar.note(f"{(~ordinary).sum()} of {len(images)} left out, on which the model runs away")
+            self._calibration_images = images[ordinary]
+        return self._calibration_images
 
     def quantized_graph(self, fine_tuned: bool) -> QuantizedGraph:
         """The int8 graph, calibrated, or fine-tuned from there (see `cxr_edge.quantization.fine_tune`)."""
