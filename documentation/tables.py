@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.artifacts.parity_result import ALL_PARTS, ALL_SHIFTS
 from cxr_edge.auditing.record import Audit
 from cxr_edge.benchmarking.record import Row, read_record
-from cxr_edge.evaluation.pooled_parity import PooledParity
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
 from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.intervals import Interval, wilson_interval
@@ -337,35 +335,6 @@ def folds() -> str:
     )
 
 
-def folds_parity() -> str:
-    """int8 over all folds of a cross-validation, by `verify --json`."""
-    rows = []
-    for artifact in _folds_parity().rows:
-        result = artifact.parity
-        shifted = result.condition(ALL_PARTS, ALL_SHIFTS)
-        unshifted = result.condition(ALL_PARTS)
-        assert shifted is not None and unshifted is not None
-        covid = next(label for label in result.classes if label.label == "COVID-19").sensitivity
-        rows.append(
-            [
-                _name(artifact.artifact),
-                f"{percent(result.reference_accuracy)} / {percent(result.accuracy)}",
-                _drop(artifact),
-                f"{percent(covid.reference.value)} / {percent(covid.artifact.value)}",
-                _with_bounds(result.intervals.agreement),
-                _with_bounds(shifted.agreement),
-                f"{unshifted.signal_to_noise_db:.1f}",
-                str(result.verdict),
-            ]
-        )
-    columns = ["artifact", "accuracy %, Keras / it", "drop, points", "COVID-19 found %, Keras / it", "same class"]
-    return markdown_table([*columns, "same class under shift", "dB", "verdict"], rows)
-
-
-def _folds_parity() -> PooledParity:
-    return from_json(PooledParity, _json(RESULTS / "radiography-80px-folds-parity.json"))
-
-
 def learning_curve() -> str:
     """Of each run, by `benchmarks.learning_curve`: the fewest training images first."""
     rows = []
@@ -615,7 +584,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "commands-cost": commands_cost,
     "cuda-nodes": cuda_nodes,
     "folds": folds,
-    "folds-parity": folds_parity,
     "from-files": from_files,
     "headline": headline,
     "heatmap": heatmap,
