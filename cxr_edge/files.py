@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,17 @@ def read_bounded(path: Path, limit: int) -> bytes:
     size = require_bounded(path, limit)
     with path.open("rb") as file:
         return file.read(size)
+
+
+def read_toml(path: Path) -> Mapping[str, Any]:
+    """A TOML file's content. Raises ValueError and OSError as `require_bounded`, and ValueError if it is not TOML."""
+    # Imported only for the few commands that read such a file.
+    import tomllib
+
+    try:
+        return tomllib.loads(read_bounded(path, MAX_RECORD_BYTES).decode())
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def sha256_of(path: Path) -> str:

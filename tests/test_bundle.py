@@ -139,6 +139,17 @@ def test_a_malformed_manifest_is_one_clear_error(bundle_copy: Path, text: str) -
             Classifier.open(opened)
 
 
+@pytest.mark.parametrize("arguments", [("inspect",), ("evaluate", "--artifact"), ("verify", "--bundle")])
+def test_a_bundle_without_artifacts_is_one_clear_error(
+    bundle_copy: Path, cli: Cli, picture: Path, arguments: tuple[str, ...]
+) -> None:
+    path = bundle_copy / MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), "artifacts": []}))
+    data = ("--data", picture.parent) if arguments[0] == "evaluate" else ()
+    result = cli(*arguments, bundle_copy, *data)
+    assert (result.code, "the bundle lists no artifacts" in result.err) == (2, True), result.err
+
+
 def with_references(folder: Path, content: bytes) -> Path:
     """A bundle whose manifest names some reference inputs; what is inside its files does not matter here."""
     (folder / REFERENCES).write_bytes(content)

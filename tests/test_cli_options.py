@@ -122,6 +122,14 @@ def test_an_unusable_options_file_is_refused(
     assert not started_options
 
 
+@pytest.mark.parametrize("arguments", [("train", "--config"), ("export", "--config"), ("export", "--recipe")])
+def test_a_toml_file_that_nests_too_deep_is_refused(cli: Cli, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    file = tmp_path / "deep.toml"
+    file.write_text(f"folds = {20_000 * '['}")
+    result = cli(*arguments, file)
+    assert (result.code, "deep.toml: not a TOML file (nested too deep)" in result.err) == (2, True), result.err
+
+
 def test_a_run_is_repeated_with_the_options_it_had(
     cli: Cli, tmp_path: Path, started_options: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,10 +94,9 @@ def read_bundle(folder: Path) -> list[Artifact]:
     Raises:
         ArtifactError: a file is missing or differs from its entry in the manifest.
     """
-    artifacts = [checked(artifact) for artifact in listed_files(folder)]
-    if not artifacts:
-        raise ArtifactError(f"{folder}: the bundle lists no artifacts; export some")
-    return artifacts
+    listed = listed_files(folder)
+    require_any(listed, folder)
+    return [checked(artifact) for artifact in listed]
 
 
 def checked(artifact: Artifact) -> Artifact:
@@ -150,6 +149,19 @@ def listed_artifacts(folder: Path) -> list[Artifact]:
         return files
     named = {artifact.name: artifact for artifact in files}
     return [cascade_of(folder, cascade, named[cascade.small], named[cascade.full])]
+
+
+def first_listed(folder: Path) -> Artifact:
+    """The first of a bundle's artifacts, for a cascade the whole. Raises ArtifactError, also if none is listed."""
+    listed = listed_artifacts(folder)
+    require_any(listed, folder)
+    return listed[0]
+
+
+def require_any(listed: Sequence[Artifact], folder: Path) -> None:
+    """Refuse a bundle whose manifest lists no artifacts. Raises ArtifactError."""
+    if not listed:
+        raise ArtifactError(f"{folder}: the bundle lists no artifacts; export some")
 
 
 def listed_files(folder: Path) -> list[Artifact]:

@@ -50,11 +50,11 @@ def main() -> None:
         pixels = load_image(image, options.image_size, options.resize)[None, :, :, None]
     else:
         from cxr_edge.artifacts.artifact import read_artifact
-        from cxr_edge.artifacts.bundle import listed_artifacts
+        from cxr_edge.artifacts.bundle import first_listed
         from cxr_edge.runtimes.loaded import load_artifact, picture_for
 
         path = Path(artifact)
-        read = listed_artifacts(path)[0] if path.is_dir() else read_artifact(path)
+        read = first_listed(path) if path.is_dir() else read_artifact(path)
         runtime = runtime_named(name)
         runtime.prepare()
         start = time.perf_counter()

@@ -17,13 +17,11 @@ def options_of_file(context: typer.Context, path: Path | None) -> Path | None:
     """
     if path is None or context.resilient_parsing:
         return path
-    import tomllib
-
     from cxr_edge.choices import nearest
-    from cxr_edge.files import MAX_RECORD_BYTES, read_bounded
+    from cxr_edge.files import read_toml
 
     try:
-        content = tomllib.loads(read_bounded(path, MAX_RECORD_BYTES).decode())
+        content = read_toml(path)
     except OSError as error:
         raise OptionError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:

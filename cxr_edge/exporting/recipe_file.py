@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from enum import StrEnum
@@ -16,7 +15,7 @@ from cxr_edge.artifacts.migration import FLAVOURS, current_recipe
 from cxr_edge.choices import nearest
 from cxr_edge.errors import OptionError
 from cxr_edge.exporting.recipe import OPSETS, Batch, DenseWeights, OutputType, Recipe
-from cxr_edge.files import MAX_RECORD_BYTES, read_bounded
+from cxr_edge.files import read_toml
 from cxr_edge.lowering.activations import ActivationType
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -44,7 +43,7 @@ def read_recipe(name: str) -> Recipe:
             names = sorted(file.stem for file in recipes_folder().glob("*.toml"))
             raise OptionError(f"recipe {name}: {nearest(name, names)}, or give a .toml file")
     try:
-        return recipe_of(tomllib.loads(read_bounded(path, MAX_RECORD_BYTES).decode()), path.stem)
+        return recipe_of(read_toml(path), path.stem)
     except FileNotFoundError:
         raise OptionError(f"{path}: no such recipe") from None
     except ValueError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import read_metadata, require_artifact_file
-from cxr_edge.artifacts.bundle import bundle_in, is_listed, listed_artifacts, read_checked_artifact
+from cxr_edge.artifacts.bundle import bundle_in, first_listed, is_listed, read_checked_artifact
 from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata
@@ -128,10 +128,10 @@ def inspect_cascade(bundle: Path) -> CascadeInspection:
     """Inspect the bundle of a cascade.
 
     Raises:
-        ArtifactError: as `inspect`, or the bundle is not that of a cascade.
+        ArtifactError: as `inspect`, or the bundle is empty or not that of a cascade.
     """
     folder = bundle_in(bundle)
-    artifact = listed_artifacts(folder)[0]
+    artifact = first_listed(folder)
     if not isinstance(artifact, Cascade):
         raise ArtifactError(f"{bundle}: holds several artifacts; name one of its files, such as {artifact.path}")
     small, full = (inspect(file.path) for file in artifact.members)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr_edge.artifacts.artifact import Artifact, format_of
-from cxr_edge.artifacts.bundle import listed_artifacts
+from cxr_edge.artifacts.bundle import first_listed
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.choices import OnBadImage, choice_of
 from cxr_edge.data.cache import decoded
@@ -141,7 +141,7 @@ def _artifact_model(path: Path, run: Run | None) -> _Model:
 
     For a cascade, the path is its bundle.
     """
-    kind = listed_artifacts(path)[0].format if path.is_dir() else format_of(path)
+    kind = first_listed(path).format if path.is_dir() else format_of(path)
     classifier = Classifier.open(path, runtimes_for(kind)[0].option)
     artifact = classifier.artifact
     if run is not None and run.config().data_sha256 != artifact.metadata.training.data_sha256:

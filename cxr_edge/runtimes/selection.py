@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import MANIFEST, bundle_in, checked, listed_artifacts, read_checked_artifact
+from cxr_edge.artifacts.bundle import MANIFEST, bundle_in, checked, listed_artifacts, read_checked_artifact, require_any
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.errors import ArtifactError, OptionError, RunError
@@ -184,8 +184,7 @@ def best_of(artifacts: Sequence[Artifact]) -> list[Artifact]:
 
 
 def _present(listed: Sequence[Artifact], folder: Path) -> list[Artifact]:
-    if not listed:
-        raise ArtifactError(f"{folder}: the bundle lists no artifacts; export some")
+    require_any(listed, folder)
     there = [artifact for artifact in listed if artifact.is_here]
     if not there:
         raise ArtifactError(

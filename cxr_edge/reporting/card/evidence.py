@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cxr_edge.artifacts.artifact import Artifact
-from cxr_edge.artifacts.bundle import listed_artifacts, read_manifest
+from cxr_edge.artifacts.bundle import listed_artifacts, read_manifest, require_any
 from cxr_edge.artifacts.metadata import SharedMetadata, Training
 from cxr_edge.auditing.record import Audit
 from cxr_edge.benchmarking.record import BenchRecord, read_record
@@ -76,8 +76,7 @@ def evidence_of(bundle: Path, run: Run | None) -> Evidence:
         ArtifactError: there is no bundle, or it is damaged or empty.
     """
     artifacts = tuple(listed_artifacts(bundle))
-    if not artifacts:
-        raise ArtifactError(f"{bundle}: the bundle lists no artifacts; export some")
+    require_any(artifacts, bundle)
     notes: list[str] = []
     parity = []
     for artifact in artifacts:
