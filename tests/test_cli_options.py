@@ -160,7 +160,11 @@ def test_an_option_that_would_be_ignored_is_refused(cli: Cli, tmp_path: Path, ti
         (("verify", "--artifact", tiny / "xception-int8.onnx", "--data", tmp_path), "but only single files were named"),
         (("verify", "--bundle", tiny, "--replay", "--shift-images", 5), "--shift-images need the Keras model"),
         (("export", "--explain-int8", "--qat-steps", 5), "leave out the options of the fine-tuning"),
+        (("export", "--explain-int8", "--quantize", "float32"), "leave out --format, --quantize and --no-heatmap"),
+        (("export", "--explain-int8", "--format", "onnx"), "leave out --format, --quantize and --no-heatmap"),
+        (("export", "--explain-int8", "--no-heatmap"), "leave out --format, --quantize and --no-heatmap"),
         (("export", "--quantize", "int8-ptq", "--qat-steps", 5), "nothing is fine-tuned here"),
+        (("export", "--quantize", "float32", "--qat-learning-rate", 0.01), "--qat-learning-rate: nothing is fine-tun"),
         (("web", "--bundle", tiny, "--out", tmp_path / "page", "--port", 9000), "--port needs --serve"),
         (("bundle", "--bundle", tiny, "--only", "int8", "--output", "."), "is the current folder"),
     ):

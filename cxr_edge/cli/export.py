@@ -16,6 +16,7 @@ from cxr_edge.cli.options import ConfigOption, JsonOption, RunOrFoldsOption
 from cxr_edge.cli.spread import spread
 
 if TYPE_CHECKING:
+    from cxr_edge.evaluation.accuracy_control import AccuracyDemand
     from cxr_edge.exporting.export import ExportOptions
     from cxr_edge.exporting.recipe import Recipe
     from cxr_edge.runs import Run
@@ -186,14 +187,9 @@ def command(
     from cxr_edge.exporting.recipe_file import recipe_of_options
 
     demand = AccuracyDemand(**asdict(accuracy))
-    if explain_int8 and demand.is_stated:
-        raise OptionError("--explain-int8 writes no artifact; leave out --max-drop and --max-disagreement")
-    affects_artifacts = gate.demanded() or fine_tuning != FineTuningOptions() or decision_rule != DecisionRuleOptions()
-    if explain_int8 and affects_artifacts:
-        raise OptionError(
-            "--explain-int8 writes no artifact; leave out the options of the fine-tuning, the decision rule and "
-            "the gate"
-        )
+    if explain_int8:
+        affects_artifacts = fine_tuning != FineTuningOptions() or decision_rule != DecisionRuleOptions()
+        _require_only_explained(artifacts, demand, affects_artifacts or bool(gate.demanded()))
     if data is not None and not explain_int8:
         raise OptionError("--data needs --explain-int8: an export uses the run's data")
     recipe = recipe_of_options(**asdict(artifacts), gate=gate.demanded())
@@ -212,6 +208,22 @@ def command(
             _export_folds(cross_validation, options, json)
         else:
             export_and_show(find_run(run), options, json)
+
+
+def _require_only_explained(artifacts: RecipeOptions, demand: AccuracyDemand, affects_artifacts: bool) -> None:
+    """Raises OptionError for options that an explanation would ignore: --keep-float and --recipe it heeds."""
+    from cxr_edge.errors import OptionError
+
+    for options, is_stated in (
+        ("--max-drop and --max-disagreement", demand.is_stated),
+        ("the options of the fine-tuning, the decision rule and the gate", affects_artifacts),
+        (
+            "--format, --quantize and --no-heatmap",
+            artifacts.formats or artifacts.quantizations or not artifacts.heatmap,
+        ),
+    ):
+        if is_stated:
+            raise OptionError(f"--explain-int8 writes no artifact; leave out {options}")
 
 
 def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) -> None:

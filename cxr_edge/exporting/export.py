@@ -30,7 +30,7 @@ from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
 from cxr_edge.exporting.controlled_run import ControlledRun
 from cxr_edge.exporting.convert import Converter
 from cxr_edge.exporting.latency_cost import latency_costs
-from cxr_edge.exporting.operating_demand import OperatingDemand, operating_demand
+from cxr_edge.exporting.operating_demand import USUAL_SENSITIVITY, OperatingDemand, operating_demand
 from cxr_edge.exporting.recipe import DenseWeights, OutputType, Recipe
 from cxr_edge.exporting.seal import sealed, shared_metadata
 from cxr_edge.exporting.verify import Reference, preferred_session, reference_of
@@ -67,7 +67,7 @@ class ExportOptions:
     qat_learning_rate: float = LearningOptions.learning_rate
     #: The class that must not be missed (None for `USUAL_LABEL`, if it is a label), and the share to call or refer.
     sensitive_class: str | None = None
-    sensitivity: float = 0.95
+    sensitivity: float = USUAL_SENSITIVITY
     #: A cross-validation to fit the operating points on; None for the run's own, or the validation split.
     folds: Path | None = None
     #: What int8 may lose on validation images; layers are left in float until that is met.
@@ -78,10 +78,16 @@ class ExportOptions:
             raise OptionError(f"--sensitivity {self.sensitivity}: must be above 0 and at most 1")
         if (self.qat_steps is not None and self.qat_steps < 2) or not 0 < self.qat_learning_rate < 1:
             raise OptionError("--qat-steps must be at least 2, --qat-learning-rate above 0 and below 1")
-        if self.qat_steps is not None and not any(kind.is_fine_tuned for kind in self.recipe.quantize):
-            raise OptionError("--qat-steps: nothing is fine-tuned here; add --quantize int8")
+        if not any(kind.is_fine_tuned for kind in self.recipe.quantize):
+            self._require_no_fine_tuning()
         if self.accuracy.is_stated:
             _require_layers_to_keep(self.recipe)
+
+    def _require_no_fine_tuning(self) -> None:
+        steps, rate = self.qat_steps is not None, self.qat_learning_rate != LearningOptions.learning_rate
+        for option, is_stated in (("--qat-steps", steps), ("--qat-learning-rate", rate)):
+            if is_stated:
+                raise OptionError(f"{option}: nothing is fine-tuned here; add --quantize int8")
 
     def fine_tuning(self, phantoms: bool) -> LearningOptions:
         """The options of the fine-tuning, for a run on phantoms or on images."""

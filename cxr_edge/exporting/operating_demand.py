@@ -18,6 +18,9 @@ from cxr_edge.evaluation.operating_record import OperatingRecord
 from cxr_edge.runs import Run
 from cxr_edge.training.out_of_fold import OutOfFold, folds_beside, out_of_fold
 
+#: The demanded sensitivity unless another is stated.
+USUAL_SENSITIVITY = 0.95
+
 
 @dataclass(frozen=True)
 class OperatingDemand:
@@ -51,16 +54,17 @@ def operating_demand(
         folds: the folder of another cross-validation.
 
     Raises:
-        OptionError: the class is not among the labels, the folds were trained differently from the run, or there is no
-            class to fit on them.
+        OptionError: the class is not among the labels, the folds were trained differently from the run, or folds or a
+            sensitivity are stated without a class to fit.
         RunError: the folds are missing or unfinished.
     """
     label = sensitive_class or USUAL_LABEL
     if label not in split.labels:
-        if sensitive_class is None and folds is not None:
-            raise OptionError(f"--folds: no class is called {USUAL_LABEL}; name one with --sensitive-class")
-        if sensitive_class is None:
-            return None
-        raise OptionError(f"--sensitive-class {label}: {nearest(label, split.labels)}")
+        if sensitive_class is not None:
+            raise OptionError(f"--sensitive-class {label}: {nearest(label, split.labels)}")
+        for option, is_stated in (("--folds", folds is not None), ("--sensitivity", sensitivity != USUAL_SENSITIVITY)):
+            if is_stated:
+                raise OptionError(f"{option}: no class is called {USUAL_LABEL}; name one with --sensitive-class")
+        return None
     folder = folds or folds_beside(run)
     return OperatingDemand(split, label, sensitivity, None if folder is None else out_of_fold(folder, run))
