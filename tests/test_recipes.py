@@ -123,6 +123,29 @@ def test_a_missing_key_and_an_unknown_recipe_are_refused(cli: Cli, tmp_path: Pat
     assert cli("export", "--recipe", "browser", "--format", "onnx").code == 2
 
 
+@pytest.mark.parametrize(
+    ("lines", "is_accepted"),
+    [
+        ('formats = ["onnx"]\nquantize = ["int8"]', False),
+        ('formats = ["onnx"]\nquantize = ["int8"]\nkeep_float = ["block2_*"]', False),
+        ('formats = ["onnx"]\nquantize = ["int8"]\nkeep_float = ["block2_*", "block1_conv?"]', True),
+        ('formats = ["tflite"]\nquantize = ["int8"]', True),
+        ('formats = ["onnx"]\nquantize = ["fp16"]', True),
+    ],
+)
+def test_symmetric_activations_need_the_first_layer_in_float_before_any_export(
+    tmp_path: Path, lines: str, is_accepted: bool
+) -> None:
+    path = tmp_path / "mine.toml"
+    symmetric = 'activation_type = "int8"\nsymmetric_activations = true\n'
+    path.write_text(f'device = "a box"\nwhy = "because"\n{symmetric}{lines}\n')
+    if is_accepted:
+        assert read_recipe(str(path)).symmetric_activations
+        return
+    with pytest.raises(OptionError, match=r'mine\.toml: .* add keep_float = \["block1_conv1"\]'):
+        read_recipe(str(path))
+
+
 def test_int8_output_is_refused_for_onnx(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(LEAST.replace("tflite", "onnx") + 'output_type = "int8"\n')
     with pytest.raises(OptionError, match="output_type"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatch
 
 from cxr_edge.artifacts.gate import Gate
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
@@ -12,6 +13,9 @@ from cxr_edge.lowering.activations import ActivationFormat, ActivationType
 
 #: ONNX opsets: 13 brought scales per channel, 18 is the newest that tf2onnx supports.
 OPSETS = tuple(range(13, 19))
+
+#: The layer that reads the image, in every network of this project.
+_FIRST_LAYER = "block1_conv1"
 
 
 class OutputType(StrEnum):
@@ -79,6 +83,15 @@ class Recipe:
             raise OptionError("keep_float: nothing is quantized here; quantize int8 or int8-ptq")
         self.parity.check()
         self.activations.check()
+        if self.symmetric_activations and ArtifactFormat.ONNX in self.formats and any(integers):
+            self._require_first_layer_in_float()
+
+    def _require_first_layer_in_float(self) -> None:
+        """Raises OptionError here, not after the fine-tuning, if the image would need a zero point of 0."""
+        if not any(fnmatch(_FIRST_LAYER, pattern) for pattern in self.keep_float):
+            raise OptionError(
+                f'symmetric_activations: the image has no symmetric range; add keep_float = ["{_FIRST_LAYER}"]'
+            )
 
     @property
     def activations(self) -> ActivationFormat:
