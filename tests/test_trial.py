@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 
 from cxr_edge import ArtifactError, Classifier
+from cxr_edge.artifacts.contract import IMAGE, PROBABILITIES
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.errors import ProviderError
 from cxr_edge.exporting.verify import preferred_session
@@ -159,6 +163,30 @@ def test_without_a_cache_a_process_tries_a_file_once(
     for _ in range(2):
         Classifier.open(tiny / "xception-int8.onnx", "onnx")
         assert len(started) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "output"), [((71, 71, 3), "classes"), ((71, 71, 3), PROBABILITIES), ((16_000, 16_000, 1), PROBABILITIES)]
+)
+def test_a_file_of_another_tool_with_an_input_called_image_is_inspected_without_images(
+    tmp_path: Path, cli: Cli, size: tuple[int, int, int], output: str
+) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Cast", [IMAGE], ["cast"], to=1), helper.make_node("GlobalAveragePool", ["cast"], [output])],
+        "other",
+        [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, [1, *size])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, size[0], 1, 1])],
+    )
+    path = tmp_path / "other.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    tracemalloc.start()
+    try:
+        result = cli("inspect", path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result.code == 0, result.err
+    assert peak < 100 << 20
 
 
 def test_a_signed_bundle_is_tried_only_on_installation_where_signatures_are_required(

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxr_edge.artifacts.contract import ANY, IMAGE
+from cxr_edge.artifacts.contract import ANY, IMAGE, PROBABILITIES
 from cxr_edge.artifacts.required_key import required_key
+from cxr_edge.artifacts.validation import MAX_IMAGE_SIZE
 from cxr_edge.errors import ArtifactError, CacheError, ProviderError
 from cxr_edge.files import cache_folder, sha256_of, write_text
 from cxr_edge.processes import command_of
@@ -111,13 +112,18 @@ def start_worker() -> Worker:
 
 def _batches(path: Path) -> list[np.ndarray]:
     """Inputs to try an artifact on: black, then black with noise if it takes several; none for other graphs."""
-    inputs = structure_of(path).inputs
+    structure = structure_of(path)
+    inputs = structure.inputs
     if len(inputs) != 1 or (inputs[0].name, inputs[0].type, len(inputs[0].shape)) != (IMAGE, "uint8", 4):
         return []
-    number, *size = inputs[0].shape
-    if ANY in size:
+    # An image network of another tool may share the input, of any size, but not the output.
+    if PROBABILITIES not in [output.name for output in structure.outputs]:
         return []
-    black = np.zeros((1, *map(int, size)), np.uint8)
+    number, *size = inputs[0].shape
+    height, width, channels = (0 if length == ANY else int(length) for length in size)
+    if channels != 1 or not 0 < height <= MAX_IMAGE_SIZE or not 0 < width <= MAX_IMAGE_SIZE:
+        return []
+    black = np.zeros((1, height, width, channels), np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, black.shape, np.uint8)
     return [black, np.concatenate([black, noise])] if number == ANY else [black]
 
