@@ -10,12 +10,14 @@ import onnx
 import pytest
 
 from cxr_edge.artifacts.kinds import Quantization
+from cxr_edge.artifacts.tflite_file import read_tflite
 from cxr_edge.inspection.computation import Computation, ComputationVerdict, MultiplyingOperator
 from cxr_edge.inspection.inspect import Inspection, inspect
+from cxr_edge.inspection.tflite_computation import computation_of_tflite
 from cxr_edge.lowering.activations import ActivationFormat
 from cxr_edge.lowering.lower import lower_to_onnx
 from cxr_edge.records import from_json, to_json
-from tests.tflite_files import VALID, Network
+from tests.tflite_files import VALID, Network, TFLiteBuilder
 
 PLACES = 7 * 6
 
@@ -74,6 +76,37 @@ def test_a_record_keeps_the_keys_that_integrators_parse(inspection: Inspection) 
     record = to_json(inspection)
     assert set(record) >= set(old)
     assert set(record["computation"]) >= set(old["computation"])
+
+
+def test_weights_count_alike_as_initializers_and_as_constant_nodes(tmp_path: Path) -> None:
+    network = Network()
+    model = lower_to_onnx(network.finish(network.source), ActivationFormat(), 17, None)
+    onnx.save(model, tmp_path / "initializers-int8.onnx")
+    nodes = [onnx.helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in model.graph.initializer]
+    moved = onnx.helper.make_graph(
+        [*nodes, *model.graph.node], "moved", list(model.graph.input), list(model.graph.output)
+    )
+    del model.graph.initializer[:]
+    model.graph.CopyFrom(moved)
+    onnx.save(model, tmp_path / "constants-int8.onnx")
+    first, second = (inspect(tmp_path / f"{name}-int8.onnx").computation for name in ("initializers", "constants"))
+    assert first is not None
+    assert first == second
+    assert first.verdict is ComputationVerdict.INT8
+
+
+@pytest.mark.parametrize(
+    ("dtype", "verdict"), [("uint8", ComputationVerdict.INT8), ("float32", ComputationVerdict.FLOAT)]
+)
+def test_a_uint8_convolution_of_tflite_is_in_integers(dtype: str, verdict: ComputationVerdict) -> None:
+    builder = TFLiteBuilder()
+    scale = {} if dtype == "float32" else {"scale": 0.5}
+    image = builder.tensor((1, 5, 5, 1), dtype, **scale)
+    kernel = builder.constant(np.ones((4, 3, 3, 1)), dtype, **scale)
+    output = builder.tensor((1, 3, 3, 4), dtype, **scale)
+    builder.operator("CONV_2D", [image, kernel], output, "Conv2DOptions", padding=VALID, strideH=1, strideW=1)
+    computation = computation_of_tflite(read_tflite(builder.content([image], [output])))
+    assert computation.verdict(Quantization.FLOAT32) is verdict
 
 
 @pytest.mark.parametrize(

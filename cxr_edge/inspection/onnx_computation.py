@@ -42,11 +42,11 @@ def computation_of_onnx(path: Path) -> Computation:
     optimized, original = _optimized(path), onnx.load(str(path))
     weight_bytes: Counter[str] = Counter()
     kernel_bytes: Counter[str] = Counter()
-    for initializer in original.graph.initializer:
-        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(initializer.data_type))
-        size = math.prod(initializer.dims) * dtype.itemsize
+    for tensor in _constants(original.graph):
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        size = math.prod(tensor.dims) * dtype.itemsize
         weight_bytes[dtype.name] += size
-        if len(initializer.dims) > 1:
+        if len(tensor.dims) > 1:
             kernel_bytes[dtype.name] += size
     return Computation(
         multiplying=tuple(_multiplying(optimized, _output_places(original), path)),
@@ -54,6 +54,14 @@ def computation_of_onnx(path: Path) -> Computation:
         weight_bytes=dict(weight_bytes),
         kernel_bytes=dict(kernel_bytes),
     )
+
+
+def _constants(graph: Any) -> Iterator[Any]:
+    """The tensors in the file: initializers, and values of Constant nodes, which some tools write in their place."""
+    yield from graph.initializer
+    for node in graph.node:
+        if node.op_type == "Constant":
+            yield from (attribute.t for attribute in node.attribute if attribute.name == "value")
 
 
 def _optimized(path: Path) -> Any:

@@ -9,10 +9,12 @@ from cxr_edge.artifacts.tflite_file import Operator, TFLiteFile
 from cxr_edge.inspection.computation import Computation, MultiplyingOperator
 
 _WITH_KERNEL = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+#: uint8 is how TFLite quantized before int8.
+_INTEGERS = ("int8", "uint8")
 
 
 def computation_of_tflite(model: TFLiteFile) -> Computation:
-    """Count the computation of a TFLite file: integer if input, kernel and output are all int8."""
+    """Count the computation of a TFLite file: integer if input, kernel and output are all int8 or uint8."""
     constants = [(tensor.dtype, tensor.data) for tensor in model.tensors if tensor.data is not None]
     weight_bytes: Counter[str] = Counter()
     kernel_bytes: Counter[str] = Counter()
@@ -38,6 +40,6 @@ def _multiplying(model: TFLiteFile, operator: Operator) -> MultiplyingOperator:
     return MultiplyingOperator(
         target.name.removesuffix("_float"),
         places * math.prod(kernel.shape),
-        is_integer=all(tensor.dtype == "int8" for tensor in (source, kernel, target)),
+        is_integer=all(tensor.dtype in _INTEGERS for tensor in (source, kernel, target)),
         is_convolution=operator.kind != "FULLY_CONNECTED",
     )
