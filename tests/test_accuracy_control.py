@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.artifact import read_artifact
+from cxr_edge.artifacts.artifact import format_of, read_artifact
+from cxr_edge.artifacts.bundle import read_bundle
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.artifacts.publishing import publish
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import Split, SplitItem, run_split
 from cxr_edge.errors import GateError, OptionError
@@ -42,6 +44,7 @@ from cxr_edge.reporting.terminal.accuracy_control import show_latency_costs
 from cxr_edge.runs import Run
 from cxr_edge.runtimes.base import runtimes_for
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities, save_classifier
+from tests.artifacts import some_metadata, write_stub
 from tests.conftest import ANY_GATE, Cli
 from tests.graphs import small_graph, some_images, tensors_of
 from tests.small_network import use_small_network
@@ -316,6 +319,25 @@ def test_demands_that_make_no_sense_are_refused(cli: Cli) -> None:
     ExportOptions(read_recipe("x86-vnni"), accuracy=demand)
 
 
+def test_a_file_that_misses_the_demand_is_not_left_beside_the_one_that_meets_it(tmp_path: Path) -> None:
+    def published(name: str, quantization: Quantization, superseded: Quantization | None = None) -> tuple[str, ...]:
+        path = tmp_path / name
+        metadata = some_metadata(format=format_of(path), quantization=quantization)
+        content = write_stub(path, to_json(metadata)).read_bytes()
+        return publish(path, content, metadata, superseded=superseded).notes
+
+    for name in ("a-int8.tflite", "a-int8.onnx", "a-int8-ptq.tflite"):
+        assert published(name, Quantization(name[2:].partition(".")[0])) == ()
+    # Layers that a recipe keeps in float replace nothing.
+    assert published("a-mixed.tflite", Quantization.MIXED) == ()
+    assert (tmp_path / "a-int8.tflite").exists()
+    (note,) = published("a-mixed.tflite", Quantization.MIXED, superseded=Quantization.INT8)
+    assert "removed a-int8.tflite, which misses the demand" in note
+    remaining = {"a-int8.onnx", "a-int8-ptq.tflite", "a-mixed.tflite"}
+    assert {artifact.name for artifact in read_bundle(tmp_path)} == remaining
+    assert not (tmp_path / "a-int8.tflite").exists()
+
+
 @pytest.mark.exhaustive
 def test_an_export_leaves_layers_in_float_until_the_demand_is_met(
     tmp_path: Path, cache_of_its_own: None, cli: Cli, monkeypatch: pytest.MonkeyPatch
@@ -345,6 +367,8 @@ def test_an_export_leaves_layers_in_float_until_the_demand_is_met(
         assert control.after.meet(AccuracyDemand(max_disagreement=demand))
     assert "left in float, for" in strict.out
     assert f"+ {control.layers[0]}" in strict.out
+    assert not (run.bundle / "xception-int8-ptq.tflite").exists()
+    assert "removed xception-int8-ptq.tflite, which misses the demand" in " ".join(strict.out.split())
 
 
 def remove_class_bias(run: Run) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact, read_artifact
 from cxr_edge.artifacts.bundle import CARD, MANIFEST, REFERENCES, listed_files, write_manifest
+from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata
 from cxr_edge.errors import ArtifactError
 from cxr_edge.files import replacing, sha256_of
@@ -31,7 +32,13 @@ class _Others:
     notes: tuple[str, ...]
 
 
-def publish(path: Path, content: bytes, metadata: ArtifactMetadata, references: bytes | None = None) -> Published:
+def publish(
+    path: Path,
+    content: bytes,
+    metadata: ArtifactMetadata,
+    references: bytes | None = None,
+    superseded: Quantization | None = None,
+) -> Published:
     """Write an artifact and list it in the manifest of its folder.
 
     Artifacts of another model, version or recipe are removed from the manifest and the folder, as is one of the same
@@ -44,9 +51,11 @@ def publish(path: Path, content: bytes, metadata: ArtifactMetadata, references: 
         content: of the file, including its metadata.
         metadata: the same metadata.
         references: the content of the bundle's reference inputs, whose SHA-256 is in the metadata; None without them.
+        superseded: a quantization that misses the demand which this artifact meets: that of the same format is removed
+            too, because a device would prefer it.
     """
     folder = path.parent
-    others = _other_artifacts(path, metadata)
+    others = _other_artifacts(path, metadata, superseded)
     with replacing(path) as temporary, _new_references(folder, references, metadata.reference_sha256):
         temporary.write_bytes(content)
         _withdraw(folder, others, metadata)
@@ -55,7 +64,7 @@ def publish(path: Path, content: bytes, metadata: ArtifactMetadata, references: 
     return Published(artifact, others.notes)
 
 
-def _other_artifacts(path: Path, metadata: ArtifactMetadata) -> _Others:
+def _other_artifacts(path: Path, metadata: ArtifactMetadata, superseded: Quantization | None) -> _Others:
     folder = path.parent
     try:
         listed = [other for other in listed_files(folder) if other.name != path.name]
@@ -67,6 +76,9 @@ def _other_artifacts(path: Path, metadata: ArtifactMetadata) -> _Others:
     for other in listed:
         if other in foreign or (other.format, other.quantization) == (metadata.format, metadata.quantization):
             removed.append(other)
+        elif (other.format, other.quantization) == (metadata.format, superseded):
+            removed.append(other)
+            notes.append(f"{folder}: removed {other.name}, which misses the demand")
         elif other.path.is_file() and sha256_of(other.path) == other.sha256:
             kept.append(other)
         else:

@@ -53,8 +53,12 @@ class ControlledRun:
 
     def yields(self, quantization: Quantization) -> Quantization:
         """The quantization that an artifact gets: with layers left in float it is mixed."""
+        return quantization.mixed() if self.superseded(quantization) else self.recipe.yields(quantization)
+
+    def superseded(self, quantization: Quantization) -> Quantization | None:
+        """The quantization itself if it misses the demand, which layers left in float meet; otherwise None."""
         control = self.controls.get(quantization)
-        return quantization.mixed() if control is not None and control.layers else self.recipe.yields(quantization)
+        return quantization if control is not None and control.layers else None
 
     def judged(
         self, quantization: Quantization, name: str, reference: Reference, answers: Sequence[Probabilities]

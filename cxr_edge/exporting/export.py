@@ -236,7 +236,8 @@ class Exporter:
             converted.write_bytes(content)
             verified = self._verified(converted, path.name, kind, quantization, reference)
         metadata = joined(shared, verified)
-        return publish(path, sealed(content, metadata), metadata, reference.content)
+        superseded = self.controlled.superseded(quantization)
+        return publish(path, sealed(content, metadata), metadata, reference.content, superseded)
 
     def _verified(
         self, file: Path, name: str, kind: ArtifactFormat, quantization: Quantization, reference: _Reference
