@@ -10,7 +10,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ def cache_folder() -> Path:
         raise CacheError("this user has no home folder for a cache; name a folder with CXR_EDGE_CACHE") from None
 
 
-#: Marks the names of temporary files, before their suffix.
+#: Marks the names of temporary files, before their suffix, and of temporary folders.
 _PARTIAL = ".partial"
+#: In a temporary folder, the file that the process filling it has locked.
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -79,11 +81,14 @@ def new_folder(path: Path) -> Iterator[Path]:
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise OptionError(f"{path}: already exists; name a new folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as name:
+    temporary = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-", suffix=_PARTIAL)
+    with temporary as name, _in_use(Path(name)):
         filled = Path(name) / path.name
         filled.mkdir()
         yield filled
+        _sync_tree(filled)
         filled.replace(path)
+        sync_folder(path.parent)
 
 
 def named(error: OSError, path: Path) -> OSError:
@@ -103,10 +108,49 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def _sync_tree(folder: Path) -> None:
+    """Sync a folder and all in it to disk: otherwise a power failure may leave a complete name with empty files."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            # Windows syncs only what is open for writing.
+            with path.open("r+b") as written:
+                os.fsync(written.fileno())
+    sync_folder(folder)
+
+
+@contextmanager
+def _in_use(folder: Path) -> Iterator[None]:
+    """Protect a temporary folder from `remove_partial_files`, which a kill ends."""
+    with (folder / _LOCK).open("wb") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
 def remove_partial_files(folder: Path) -> None:
-    """Remove what killed processes left in a folder. Call it only while holding the folder's lock (`runs.lock`)."""
+    """Remove what killed processes left in a folder. Call it only while holding the folder's lock (`runs.lock`).
+
+    Temporary folders have a lock of their own, as commands may write a new folder anywhere: those in use are kept.
+    """
     for path in folder.glob(f".*{_PARTIAL}*"):
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            _remove_abandoned(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    # Without such locks, as on Windows, an abandoned folder cannot be told from one in use.
+    if sys.platform != "win32":
+        import fcntl
+
+        with suppress(FileNotFoundError, BlockingIOError), (folder / _LOCK).open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -20,7 +20,7 @@ from cxr_edge.data.table import read_table
 from cxr_edge.errors import CacheError, CxrEdgeError
 from cxr_edge.evaluation.run_metrics import read_run_metrics
 from cxr_edge.exporting.recipe_file import read_recipe
-from cxr_edge.files import cache_folder, remove_partial_files, replacing, write_json, write_text
+from cxr_edge.files import cache_folder, new_folder, remove_partial_files, replacing, write_json, write_text
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import read_history
 from tests.conftest import Cli
@@ -85,6 +85,42 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -
     remove_partial_files(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", target.name]
     assert target.read_text() == "old"
+
+
+def test_a_folder_that_a_killed_process_was_filling_is_removed_and_one_in_use_is_not(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, signal, sys; from cxr_edge.files import new_folder\n"
+        "with new_folder(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    (temporary / 'a').write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    target = tmp_path / "bundle-cascade"
+    assert subprocess.run([sys.executable, "-c", code, target]).returncode < 0
+    assert len(list(tmp_path.iterdir())) == 1
+    with new_folder(target) as temporary:
+        (temporary / "a").write_text("whole")
+        remove_partial_files(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 1
+    assert list(tmp_path.iterdir()) == [target]
+    assert [path.name for path in target.iterdir()] == ["a"]
+    assert (target / "a").read_text() == "whole"
+
+
+def test_a_new_folder_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "page"
+    synced, fsync = [], os.fsync
+
+    def recorded(handle: int) -> None:
+        synced.append((os.fstat(handle).st_ino, target.exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    with new_folder(target) as temporary:
+        (temporary / "model").mkdir()
+        (temporary / "model" / "a").write_text("whole")
+    before, after = ({inode for inode, exists in synced if exists is named} for named in (False, True))
+    assert before == {path.stat().st_ino for path in (target, target / "model", target / "model" / "a")}
+    assert after == {tmp_path.stat().st_ino}
 
 
 def test_a_file_name_that_is_not_utf_8_round_trips_through_a_record(tmp_path: Path) -> None:
