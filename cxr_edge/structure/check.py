@@ -11,6 +11,9 @@ from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.errors import ArtifactError
 from cxr_edge.structure.graph import GraphStructure, require
 
+#: Characters: five names with escapes would otherwise take thousands.
+_MAX_REASON = 400
+
 
 def structure_of(path: Path) -> GraphStructure:
     """The structure of a TFLite or ONNX file, from this project or another tool.
@@ -65,8 +68,8 @@ def require_sound(path: Path) -> None:
 
 
 def _escaped(error: Exception) -> str:
-    """A message on one line: names in a file may contain any character."""
-    return str(error).encode("unicode_escape").decode("ascii")
+    """A message on one short line: names in a file may be long, and contain any character."""
+    return str(error).encode("unicode_escape").decode("ascii")[:_MAX_REASON]
 
 
 def _require_ends(structure: GraphStructure, contract: Contract) -> None:

@@ -74,7 +74,7 @@ def _node(node: Message) -> str:
                 require(value.number not in (_A_SPARSE, _SPARSES), f"{kind[:60]} has a sparse tensor")
                 if value.number in (_A_TENSOR, _TENSORS):
                     _tensor(node.inside(value))
-    return kind if domain in ("", "ai.onnx") else f"{domain[:60]}.{kind[:60]}"
+    return kind[:60] if domain in ("", "ai.onnx") else f"{domain[:60]}.{kind[:60]}"
 
 
 def _tensor(tensor: Message) -> str:
@@ -112,7 +112,9 @@ def _end(value: Message) -> TensorSpec:
                     if part.number == 1:
                         kind = part.value
                     elif part.number == 2:
-                        shape += [_size(size) for size in tensor_type.inside(part).each(1)]
+                        for size in tensor_type.inside(part).each(1):
+                            require(len(shape) < MAX_RANK, f"{name[:60]} has more than {MAX_RANK} dimensions")
+                            shape.append(_size(size))
     elements_of([size for size in shape if isinstance(size, int)], name)
     return TensorSpec(name, _TYPES.get(kind, (f"type {kind}", 0))[0], tuple(shape))
 

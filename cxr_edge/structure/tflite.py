@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from cxr_edge.artifacts.contract import ANY, TensorSpec
 from cxr_edge.structure.flatbuffer import Buffer, Table, number_at
@@ -21,18 +20,8 @@ _TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bo
 _BYTES = {"float32": 4, "float16": 2, "int32": 4, "uint8": 1, "int64": 8, "bool": 1, "int16": 2, "int8": 1}
 _MODEL_CODES, _MODEL_GRAPHS, _MODEL_BUFFERS, _MODEL_EXTERNAL = 1, 2, 4, (8, 9)
 _GRAPH_TENSORS, _GRAPH_INPUTS, _GRAPH_OUTPUTS, _GRAPH_OPERATORS = 0, 1, 2, 3
+_SHAPE, _TYPE, _NAME, _OPEN_SHAPE = 0, 1, 3, 7
 _MAX_GRAPHS, _MAX_CODES, _MAX_ENDS, _MAX_CHANNELS = 16, 1000, 64, 1 << 20
-
-
-class _Tensor(NamedTuple):
-    name: str
-    type: str
-    shape: tuple[int, ...]
-    open_shape: tuple[int, ...]
-
-    def spec(self) -> TensorSpec:
-        sizes = self.open_shape or self.shape
-        return TensorSpec(self.name, self.type, tuple(ANY if size < 0 else size for size in sizes))
 
 
 def tflite_structure(data: Buffer) -> GraphStructure:
@@ -45,13 +34,15 @@ def tflite_structure(data: Buffer) -> GraphStructure:
     graphs = model.tables(_MODEL_GRAPHS, _MAX_GRAPHS)
     require(bool(graphs), "no graph")
     used: set[str] = set()
-    tensors: list[_Tensor] = []
+    tensors: list[Table] = []
     most_tensors = most_operators = MAX_NODES
     for graph in reversed(graphs):
         # The main graph is processed last, so its tensors are the ones kept. The limits hold for all graphs together:
         # graphs may share their content.
-        tensors = [_tensor(tensor, buffers) for tensor in graph.tables(_GRAPH_TENSORS, most_tensors)]
+        tensors = graph.tables(_GRAPH_TENSORS, most_tensors)
         most_tensors -= len(tensors)
+        for tensor in tensors:
+            _require_sound(tensor, buffers)
         operators = graph.tables(_GRAPH_OPERATORS, most_operators)
         most_operators -= len(operators)
         for operator in operators:
@@ -59,8 +50,8 @@ def tflite_structure(data: Buffer) -> GraphStructure:
         for field in (_GRAPH_INPUTS, _GRAPH_OUTPUTS):
             _indices(graph, field, len(tensors), 0)
     return GraphStructure(
-        tuple(tensors[index].spec() for index in graphs[0].numbers(_GRAPH_INPUTS, "i4", _MAX_ENDS)),
-        tuple(tensors[index].spec() for index in graphs[0].numbers(_GRAPH_OUTPUTS, "i4", _MAX_ENDS)),
+        tuple(_spec(tensors[index]) for index in graphs[0].numbers(_GRAPH_INPUTS, "i4", _MAX_ENDS)),
+        tuple(_spec(tensors[index]) for index in graphs[0].numbers(_GRAPH_OUTPUTS, "i4", _MAX_ENDS)),
         frozenset(used),
         frozenset(used.difference(OPERATORS.values())),
     )
@@ -83,10 +74,20 @@ def _buffer_bytes(buffer: Table, size: int) -> int:
     return buffer.vector(0, 1)[1]
 
 
-def _tensor(tensor: Table, buffers: Sequence[int]) -> _Tensor:
-    name, number, buffer = tensor.text(3), tensor.number(1, "i1"), tensor.number(2, "u4")
-    shape = tensor.numbers(0, "i4", MAX_RANK)
-    kind = _TYPES.get(number, f"type {number}")
+def _spec(tensor: Table) -> TensorSpec:
+    sizes = tensor.numbers(_OPEN_SHAPE, "i4", MAX_RANK) or tensor.numbers(_SHAPE, "i4", MAX_RANK)
+    return TensorSpec(tensor.text(_NAME), _type(tensor), tuple(ANY if size < 0 else size for size in sizes))
+
+
+def _type(tensor: Table) -> str:
+    number = tensor.number(_TYPE, "i1")
+    return _TYPES.get(number, f"type {number}")
+
+
+def _require_sound(tensor: Table, buffers: Sequence[int]) -> None:
+    """Raises ValueError. Keeps no name: tensors may share one, of which copies would fill the memory."""
+    name, kind, buffer = tensor.text(_NAME), _type(tensor), tensor.number(2, "u4")
+    shape = tensor.numbers(_SHAPE, "i4", MAX_RANK)
     require(tensor.table(6) is None, f"{name[:60]} is sparse")
     require(tensor.number(10, "u4") == 0, "weights in another file")
     require(buffer < len(buffers), f"the buffer of {name[:60]} is number {buffer} of {len(buffers)}")
@@ -100,9 +101,7 @@ def _tensor(tensor: Table, buffers: Sequence[int]) -> _Tensor:
         if scales > 1:
             fits = 0 <= axis < len(shape) and shape[axis] == scales
             require(fits, f"the quantization of {name[:60]} has {scales} scales for {shape}")
-    open_shape = tensor.numbers(7, "i4", MAX_RANK)
-    elements_of(open_shape, name)
-    return _Tensor(name, kind, shape, open_shape)
+    elements_of(tensor.numbers(_OPEN_SHAPE, "i4", MAX_RANK), name)
 
 
 def _operator(operator: Table, codes: Sequence[str], tensors: int) -> str:
