@@ -8,7 +8,8 @@ import re
 import shutil
 import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image
 
 from cxr_edge import ArtifactError, Classifier
-from cxr_edge.artifacts.artifact import METADATA_ENTRY, read_artifact
+from cxr_edge.artifacts.artifact import METADATA_ENTRY, read_artifact, read_metadata
 from cxr_edge.artifacts.bundle import MANIFEST, REFERENCES, listed_artifacts, read_bundle
 from cxr_edge.evaluation.reference_images import checked_reference_files, packed, reference_images, reference_inputs
 from cxr_edge.files import sha256_of
@@ -88,6 +89,12 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "path": (field("artifacts", 0, "file", value="../x.onnx"), "file cannot be ../x.onnx"),
     "escape": (field("artifacts", 0, "file", value="\x1b[2J.onnx"), "file"),
     "hidden": (field("artifacts", 0, "file", value=".x.onnx"), "file"),
+    "many": (
+        lambda manifest: manifest["artifacts"].extend(
+            {**manifest["artifacts"][0], "file": f"{index}.onnx"} for index in range(1000)
+        ),
+        "artifacts cannot be a list of 1006",
+    ),
     "twice": (lambda manifest: manifest["artifacts"].append(manifest["artifacts"][0]), "listed twice"),
     "format": (field("artifacts", 0, "file", value="x.tflite"), "of format onnx"),
     "hash": (field("artifacts", 0, "sha256", value="../../etc/passwd"), "sha256"),
@@ -159,14 +166,43 @@ def with_references(folder: Path, content: bytes) -> Path:
     return folder
 
 
-def npz(values: bytes, shape: tuple[int, ...], dtype: str = "|u1") -> bytes:
-    """A file of NumPy's with one array, whose header says what it likes."""
+def array_file(values: bytes, shape: tuple[int, ...], dtype: str = "|u1") -> bytes:
+    """A file of NumPy's, whose header says what it likes."""
     header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + values
+
+
+def npz(values: bytes, shape: tuple[int, ...], dtype: str = "|u1") -> bytes:
+    """A zip of one such file."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + values
-        archive.writestr("differences.npy", array)
+        archive.writestr("differences.npy", array_file(values, shape, dtype))
     return content.getvalue()
+
+
+def bomb(name: str, method: int, start: bytes = b"") -> bytes:
+    """A zip of 64 MiB in one file, which claims to unpack to a hundred bytes."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        archive.writestr(name, start + bytes(64 << 20))
+    content = bytearray(stream.getvalue())
+    size = content.rindex(b"PK\x01\x02") + 24
+    content[size : size + 4] = (100).to_bytes(4, "little")
+    return bytes(content)
+
+
+METHODS = {"deflate": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2, "lzma": zipfile.ZIP_LZMA}
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """Fails if Python takes more than 50 MB in between."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -185,6 +221,36 @@ def test_invalid_reference_inputs_are_refused_before_they_are_unpacked(bundle_co
         checked_reference_files(folder)
     assert tracemalloc.get_traced_memory()[1] < 30e6
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["(", "-" * 9000 + "1", "{[]: 1}", "{'descr': ',,', 'fortran_order': False, 'shape': (1,)}"],
+    ids=["torn", "deep", "list as a key", "unknown type"],
+)
+def test_reference_inputs_with_a_header_that_is_no_literal_are_refused(bundle_copy: Path, header: str) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("differences.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    with pytest.raises(ArtifactError, match="holds no reference inputs"):
+        checked_reference_files(with_references(bundle_copy, content.getvalue()))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_reference_inputs_that_are_a_bomb_are_not_unpacked(bundle_copy: Path, method: str) -> None:
+    content = bomb("differences.npy", METHODS[method], array_file(b"", (1, 71, 71, 1)))
+    folder = with_references(bundle_copy, content)
+    with little_memory(), pytest.raises(ArtifactError, match="holds no reference inputs"):
+        checked_reference_files(folder)
+
+
+def test_more_reference_inputs_than_fit_the_memory_are_refused(bundle_copy: Path) -> None:
+    folder = with_references(bundle_copy, npz(b"", (1000, 2048, 2048, 1)))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["shared"]["contract"]["input"]["shape"] = ["N", 2048, 2048, 1]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="1000 images of 2048 px"):
+        checked_reference_files(folder)
 
 
 @pytest.mark.parametrize("name", [MANIFEST, "xception-int8.onnx", REFERENCES])
@@ -221,3 +287,12 @@ def test_metadata_that_would_fill_the_memory_is_not_unpacked(bundle_copy: Path) 
         archive.writestr(METADATA_ENTRY, b" " * (64 << 20))
     with pytest.raises(ArtifactError, match="unpacks to 67108864 bytes"):
         read_artifact(path)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_metadata_that_is_a_bomb_is_not_unpacked(bundle_copy: Path, method: str) -> None:
+    path = bundle_copy / "xception-int8.tflite"
+    # Of two zips at the end of a file the last counts.
+    path.write_bytes(path.read_bytes() + bomb(METADATA_ENTRY, METHODS[method]))
+    with little_memory(), pytest.raises(ArtifactError, match="holds no readable cxr-edge metadata"):
+        read_metadata(path)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,6 +50,24 @@ def test_a_write_replaces_and_is_readable_by_others(tmp_path: Path) -> None:
     write_text(target, "two")
     assert target.read_text() == "two"
     assert target.stat().st_mode & 0o044 == 0o044
+
+
+def test_what_is_synced_is_open_for_writing_as_windows_requires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, synced = os.fsync, []
+
+    def windows_sync(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+                raise OSError(errno.EBADF, "Bad file descriptor")
+            synced.append(descriptor)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", windows_sync)
+    write_text(tmp_path / "x.txt", "content")
+    assert (tmp_path / "x.txt").read_text() == "content"
+    assert len(synced) == 1
 
 
 def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +19,7 @@ from cxr_edge.artifacts.metadata import ArtifactMetadata, Manifest, Training, jo
 from cxr_edge.artifacts.migration import current_manifest
 from cxr_edge.exporting.seal import sealed
 from cxr_edge.intervals import Interval
-from cxr_edge.records import FIGURE, from_json, to_json
+from cxr_edge.records import FIGURE, from_json, parse_json, to_json
 from documentation.json_schema import json_schema
 from tests.artifacts import old_record, some_metadata
 from tests.schemas import SCHEMAS, WRITTEN, check_written, faults, schema_path
@@ -113,6 +114,14 @@ def test_an_invalid_nested_field_is_named_by_its_full_path() -> None:
     metadata["contract"]["input"]["shape"][1] = 71
     with pytest.raises(ValueError, match=r"^training\.images\.Normal: integer is needed, not 'many'$"):
         from_json(ArtifactMetadata, metadata)
+
+
+def test_a_repeated_key_is_named_among_very_many() -> None:
+    text = "{" + "".join(f'"key {index}": 0, ' for index in range(20_000)) + '"key 19999": 1}'
+    start = time.process_time()
+    with pytest.raises(ValueError, match="the key 'key 19999' is repeated"):
+        parse_json(text)
+    assert time.process_time() - start < 1
 
 
 def test_a_schema_says_what_is_required_and_what_may_be_null() -> None:

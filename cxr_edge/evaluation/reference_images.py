@@ -134,7 +134,10 @@ def _unpacked(content: bytes, size: int) -> NDArray[np.uint8]:
         with open_bounded(archive, name, _MAX_UNPACKED_BYTES) as file:
             if np.lib.format.read_magic(file) != (1, 0):
                 raise ValueError("not an array of NumPy's first format")
-            shape, by_column, dtype = np.lib.format.read_array_header_1_0(file)
+            try:
+                shape, by_column, dtype = np.lib.format.read_array_header_1_0(file)
+            except Exception as error:  # NumPy parses it as Python, and a forged one may raise almost anything.
+                raise ValueError(first_line(error)) from None
             if shape[1:] != (size, size, 1) or not 0 < shape[0] <= MAX_REFERENCES or dtype != np.uint8 or by_column:
                 raise ValueError(f"{dtype} {shape}, not images of {size} px")
             pixels = shape[0] * size * size
