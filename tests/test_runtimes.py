@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import cxr_edge.runtimes
+from cxr_edge import Classifier
 from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.part import write_part
 from cxr_edge.benchmarking.latency import Candidate, measure
@@ -26,11 +27,12 @@ from cxr_edge.reporting.terminal.devices import show_devices
 from cxr_edge.runtimes.accelerators import RemoteSession, accelerator_states
 from cxr_edge.runtimes.base import Runtime, all_runtimes, every_runtime, runtime_named
 from cxr_edge.runtimes.discovery import devices
-from cxr_edge.runtimes.gpus import gpu_nodes
+from cxr_edge.runtimes.gpus import gpu_nodes, webgpu_missing
 from cxr_edge.runtimes.litert_runtime import CompiledModelSession, LiteRTSession
 from cxr_edge.runtimes.onnx_runtime import ONNXRuntimeSession
+from cxr_edge.runtimes.vulkan import AdapterKind, GPUAdapter
 from tests.conftest import Cli
-from tests.tiny import SIZE, expected
+from tests.tiny import SIZE, expected, write_bundle_with_references
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 1), dtype=np.uint8)
 #: All there is to a runtime, with accelerators that behave as drivers have been seen to.
@@ -104,6 +106,11 @@ def pencil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def picture(tmp_path: Path) -> Path:
     Image.fromarray(IMAGES[0, ..., 0]).save(tmp_path / "x.png")
     return tmp_path / "x.png"
+
+
+@pytest.fixture
+def references(tmp_path: Path) -> Path:
+    return write_bundle_with_references(tmp_path / "bundle")
 
 
 def test_a_runtime_that_cannot_be_imported_is_one_clear_error() -> None:
@@ -359,6 +366,49 @@ def test_devices_names_the_extra_that_brings_a_runtime(cli: Cli, monkeypatch: py
 def test_thread_counts_that_crash_a_runtime_are_refused(tiny: Path, runtime: str, kind: str, threads: int) -> None:
     with pytest.raises(OptionError, match=f"--threads {threads}: must be from 1 to"):
         runtime_named(runtime).load(tiny / f"xception-int8.{kind}", threads)
+
+
+@pytest.mark.parametrize("threads", [0, 10**6])
+def test_impossible_threads_are_refused_before_a_runtime_is_selected(references: Path, threads: int) -> None:
+    with pytest.raises(OptionError, match=f"--threads {threads}: must be from 1 to"):
+        Classifier.open(references, threads=threads)
+
+
+def test_predict_refuses_impossible_threads_as_bad_usage(references: Path, picture: Path, cli: Cli) -> None:
+    result = cli("predict", picture, "--bundle", references, "--threads", 1000)
+    assert result.code == 2
+    assert "--threads 1000: must be from 1 to" in result.err
+
+
+@pytest.mark.slow
+def test_a_remembered_accelerator_that_is_gone_is_not_selected_again(
+    pencil: Path, references: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXR_EDGE_CACHE", str(tmp_path / "cache"))
+    accelerator = runtime_named("pencil:absent")
+    monkeypatch.setattr("cxr_edge.prediction.fastest.every_runtime", lambda: [runtime_named("litert"), accelerator])
+    assert Classifier.open(references).runtime.option == "litert"
+    (remembered,) = (tmp_path / "cache").glob("fastest-*.json")
+    measured = json.loads(remembered.read_text())
+    # As it was written before the accelerator was gone.
+    remembered.write_text(json.dumps({**measured, "runtime": accelerator.option}))
+    classifier = Classifier.open(references)
+    assert classifier.runtime.option == "litert"
+    assert classifier.selection_note is not None and "using the fastest of" in classifier.selection_note
+    assert json.loads(remembered.read_text())["runtime"] == "litert"
+    assert Classifier.open(references).selection_note is None
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS always has a GPU, and no Vulkan")
+def test_only_the_software_adapter_that_webgpu_refuses_is_reported_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = GPUAdapter("llvmpipe (LLVM 15.0.6, 256 bits)", AdapterKind.SOFTWARE)
+    monkeypatch.setattr("cxr_edge.runtimes.vulkan.adapters", lambda: (listed,))
+    reason = webgpu_missing()
+    assert reason is not None
+    assert "only llvmpipe (LLVM 15.0.6, 256 bits) (software, no GPU)" in reason
+    assert "VK_ICD_FILENAMES" in reason
+    listed = GPUAdapter("SwiftShader Device (LLVM 10.0.0)", AdapterKind.SOFTWARE)
+    assert webgpu_missing() is None
 
 
 def test_a_runtime_that_fails_on_an_image_is_an_error_of_the_artifact() -> None:

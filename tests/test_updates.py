@@ -340,6 +340,44 @@ def test_a_zip_with_unexpected_entries_is_refused(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["forged.zip"]
 
 
+@pytest.fixture
+def not_a_bundle(tmp_path: Path) -> Path:
+    """A zip that can be opened, and is refused later."""
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+        archive.writestr(MANIFEST, "{}")
+    return tmp_path / "bad.zip"
+
+
+@pytest.mark.usefixtures("unproven")
+def test_an_installation_leaves_folders_of_the_user_alone(bundles: Path, tmp_path: Path, not_a_bundle: Path) -> None:
+    device = tmp_path / "device"
+    own = device / "bundles" / "photographs" / "one.png"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"mine")
+    for _ in range(2):
+        with pytest.raises(ArtifactError):
+            install(not_a_bundle, device)
+        for name in ("one", "two"):
+            install(bundles / f"{name}.zip", device, allow_downgrade=True)
+        assert own.read_bytes() == b"mine"
+    assert len(list((device / "bundles").iterdir())) == 3
+
+
+@pytest.mark.usefixtures("unproven")
+def test_a_refused_bundle_removes_none_if_the_record_of_the_installed_ones_is_lost(
+    bundles: Path, tmp_path: Path, not_a_bundle: Path
+) -> None:
+    device = tmp_path / "device"
+    for name in ("one", "two"):
+        install(bundles / f"{name}.zip", device)
+    (device / INSTALLED).unlink()
+    before = sorted((device / "bundles").rglob("*"))
+    assert len(before) > 2
+    with pytest.raises(ArtifactError):
+        install(not_a_bundle, device)
+    assert sorted((device / "bundles").rglob("*")) == before
+
+
 def test_a_damaged_zip_is_one_clear_error(bundles: Path, tmp_path: Path) -> None:
     content, path = (bundles / "two.zip").read_bytes(), tmp_path / "x.zip"
     rng = np.random.default_rng(0)
