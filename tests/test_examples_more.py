@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr_edge import Classifier
+from cxr_edge import Classifier, ProviderError
 from cxr_edge.imaging.decode import resized
 from cxr_edge.runs import Run
 from tests.conftest import Cli
+from tests.tiny import ramp
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SERVICE = EXAMPLES / "pi-service" / "cxr_watch.py"
@@ -171,27 +172,95 @@ def test_service_finishes_the_image_in_hand_when_it_is_stopped(bundle: Path, run
         assert 2 <= len([json.loads(line) for line in text.splitlines()]) < len(list(inbox.iterdir()))
 
 
-def test_service_reports_an_unreadable_file_once(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def watcher() -> ModuleType:
+    """The service as a module, for what is simulated in it."""
     spec = importlib.util.spec_from_file_location("cxr_watch", SERVICE)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_service_reports_an_unreadable_file_once(
+    watcher: ModuleType,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     (inbox / "a.png").write_bytes(b"no image")
-    results = module.Results(tmp_path / "results.jsonl")
+    results = watcher.Results(tmp_path / "results.jsonl")
     readable = [False, False, True]
     # Root may read every file, so the permission is simulated.
-    monkeypatch.setattr(module.os, "access", lambda path, mode: readable.pop(0))
+    monkeypatch.setattr(watcher.os, "access", lambda path, mode: readable.pop(0))
     stop = SimpleNamespace(came=lambda seconds: not readable)
-    module.watch(inbox, module.Inbox(inbox, 0), results, Classifier.open(tiny, "onnx"), 0, stop)
+    watcher.watch(inbox, watcher.Inbox(inbox, 0), results, Classifier.open(tiny, "onnx"), 0, stop)
     journal = capsys.readouterr().err
     assert journal.count("a.png: this user may not read it") == 1
     (line,) = (tmp_path / "results.jsonl").read_text().splitlines()
     assert "not an image" in json.loads(line)["error"]
+
+
+def test_service_ends_if_its_runtime_fails_and_classifies_the_image_after_a_restart(
+    watcher: ModuleType,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    inbox, results = tmp_path / "inbox", tmp_path / "results.jsonl"
+    inbox.mkdir()
+    Image.fromarray(ramp()).save(inbox / "a.png")
+    stop = SimpleNamespace(came=lambda seconds: results.exists() and results.read_bytes() != b"")
+    monkeypatch.setattr(watcher, "StopSignal", lambda: stop)
+    arguments = [inbox, results, "--bundle", tiny, "--runtime", "onnx", "--settle", "0.1"]
+    monkeypatch.setattr(sys, "argv", ["cxr_watch.py", *map(str, arguments)])
+
+    def gone(classifier: Classifier, path: Path) -> None:
+        raise ProviderError("onnx:cuda: its process ended (killed by signal 9)")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Classifier, "predict", gone)
+        assert watcher.main() == 2
+    assert "its process ended" in capsys.readouterr().err
+    assert results.read_bytes() == b""
+    assert watcher.main() == 0
+    (line,) = results.read_text().splitlines()
+    assert (json.loads(line)["file"], "label" in json.loads(line)) == ("a.png", True)
+
+
+def test_service_reports_a_missing_package_once_and_classifies_what_does_not_need_it(
+    watcher: ModuleType,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # As if pydicom were not installed.
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    inbox, results = tmp_path / "inbox", tmp_path / "results.jsonl"
+    inbox.mkdir()
+    (inbox / "a.dcm").write_bytes(bytes(128) + b"DICM" + bytes(64))
+    scans = iter(range(4))
+
+    def came(seconds: float) -> bool:
+        # Between the scans: not after an image, which asks for no time.
+        scan = next(scans) if seconds else 0
+        if scan == 2:
+            Image.fromarray(ramp()).save(inbox / "b.png")
+        return scan == 3
+
+    stop = SimpleNamespace(came=came)
+    watcher.watch(inbox, watcher.Inbox(inbox, 0), watcher.Results(results), Classifier.open(tiny, "onnx"), 0.01, stop)
+    journal = capsys.readouterr().err
+    assert "a.dcm: a DICOM file, and pydicom is not installed here" in journal
+    assert journal.count("a.dcm") == 1
+    (line,) = results.read_text().splitlines()
+    assert (json.loads(line)["file"], "label" in json.loads(line)) == ("b.png", True)
 
 
 def test_service_refuses_unusable_arguments(bundle: Path, tmp_path: Path) -> None:

@@ -38,9 +38,9 @@ from tests.tiny import SIZE, expected, resealed, write_artifact, write_bundle, w
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = {
-    "ArtifactError", "Classifier", "CxrEdgeError", "DataError", "GateError", "ImageError", "NOTICE", "OptionError",
-    "Prediction", "SkippedImage", "__version__", "audit", "cascade", "export", "open_bundle", "shrink", "train",
-    "verify",
+    "ArtifactError", "Classifier", "CxrEdgeError", "DataError", "GateError", "ImageError", "MissingDependencyError",
+    "NOTICE", "OptionError", "Prediction", "ProviderError", "SkippedImage", "__version__", "audit", "cascade", "export",
+    "open_bundle", "shrink", "train", "verify",
 }  # fmt: skip
 
 
@@ -92,6 +92,12 @@ def test_the_exported_names_are_these_and_no_others() -> None:
     assert set(dir(cxr_edge)) >= PUBLIC
     with pytest.raises(AttributeError, match="no attribute 'classify'"):
         cxr_edge.classify  # noqa: B018
+
+
+def test_every_public_error_is_documented() -> None:
+    text = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
+    errors = [name for name in PUBLIC if name.endswith("Error")]
+    assert [name for name in errors if f"`{name}`" not in text] == []
 
 
 def test_importing_the_package_imports_only_the_standard_library() -> None:

@@ -168,7 +168,7 @@ def watch(
             except MissingDependencyError as error:
                 if version not in reported:
                     reported.add(version)
-                    log(f"{path}: {error}; it is classified by the next start after that")
+                    log(f"{error}; it is classified once the service is restarted after that")
                 continue
             except Exception as error:  # a bad file must not stop the service, whatever a decoder raises
                 # Gone, or not readable yet: its permissions may change without its size or time.
