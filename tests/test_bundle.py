@@ -194,6 +194,15 @@ def bomb(name: str, method: int, start: bytes = b"") -> bytes:
 METHODS = {"deflate": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2, "lzma": zipfile.ZIP_LZMA}
 
 
+def long_list() -> bytes:
+    """A zip of a third of a megabyte, which lists ten thousand empty files."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("0", b"")
+        archive.filelist *= 10_000
+    return stream.getvalue()
+
+
 @contextmanager
 def little_memory() -> Iterator[None]:
     """Fails if Python takes more than 50 MB in between."""
@@ -296,3 +305,13 @@ def test_metadata_that_is_a_bomb_is_not_unpacked(bundle_copy: Path, method: str)
     path.write_bytes(path.read_bytes() + bomb(METADATA_ENTRY, METHODS[method]))
     with little_memory(), pytest.raises(ArtifactError, match="holds no readable cxr-edge metadata"):
         read_metadata(path)
+
+
+def test_a_zip_with_a_very_long_list_of_files_is_refused_before_the_list_is_read(bundle_copy: Path) -> None:
+    path = bundle_copy / "xception-int8.tflite"
+    path.write_bytes(path.read_bytes() + long_list())
+    with pytest.raises(ArtifactError, match="a zip of 10000 files"):
+        read_metadata(path)
+    folder = with_references(bundle_copy, long_list())
+    with pytest.raises(ArtifactError, match="a zip of 10000 files"):
+        checked_reference_files(folder)

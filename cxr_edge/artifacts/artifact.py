@@ -14,7 +14,7 @@ from cxr_edge.artifacts.migration import current_metadata
 from cxr_edge.artifacts.parity_result import RecordedParity
 from cxr_edge.artifacts.validation import require_valid_metadata
 from cxr_edge.artifacts.verdict import Verdict
-from cxr_edge.artifacts.zip_entry import UNZIPPING_ERRORS, open_bounded
+from cxr_edge.artifacts.zip_entry import UNZIPPING_ERRORS, open_bounded, require_small_directory
 from cxr_edge.choices import Resize
 from cxr_edge.errors import ArtifactError, first_line
 from cxr_edge.files import sha256_of
@@ -145,10 +145,10 @@ def _metadata_of_tflite(path: Path) -> bytes:
 
 
 def _metadata_in_end(path: Path, limit: int) -> bytes:
-    # Only the end of the file: the directory of a forged zip may list millions of entries.
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - limit))
         end = io.BytesIO(file.read())
+    require_small_directory(end)
     with zipfile.ZipFile(end) as archive, open_bounded(archive, METADATA_ENTRY, MAX_METADATA_BYTES) as entry:
         return entry.read(MAX_METADATA_BYTES)
 

@@ -15,7 +15,7 @@ from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import REFERENCES, read_manifest, require_no_link
 from cxr_edge.artifacts.cascade import SMALL_REFERENCES
 from cxr_edge.artifacts.validation import MAX_REFERENCES
-from cxr_edge.artifacts.zip_entry import UNZIPPING_ERRORS, open_bounded
+from cxr_edge.artifacts.zip_entry import UNZIPPING_ERRORS, open_bounded, require_small_directory
 from cxr_edge.errors import ArtifactError, first_line
 from cxr_edge.evaluation.shifts import SUITE
 from cxr_edge.files import read_bounded
@@ -129,13 +129,15 @@ def _read(path: Path, sha256: str, size: int) -> NDArray[np.uint8]:
 
 def _unpacked(content: bytes, size: int) -> NDArray[np.uint8]:
     """Unpack the output of `packed`, now or in earlier versions. Checks the size before unpacking anything."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+    file = io.BytesIO(content)
+    require_small_directory(file)
+    with zipfile.ZipFile(file) as archive:
         name = _DIFFERENCES if _DIFFERENCES in archive.namelist() else _PLAIN
-        with open_bounded(archive, name, _MAX_UNPACKED_BYTES) as file:
-            if np.lib.format.read_magic(file) != (1, 0):
+        with open_bounded(archive, name, _MAX_UNPACKED_BYTES) as array:
+            if np.lib.format.read_magic(array) != (1, 0):
                 raise ValueError("not an array of NumPy's first format")
             try:
-                shape, by_column, dtype = np.lib.format.read_array_header_1_0(file)
+                shape, by_column, dtype = np.lib.format.read_array_header_1_0(array)
             except Exception as error:  # NumPy parses it as Python, and a forged one may raise almost anything.
                 raise ValueError(first_line(error)) from None
             if shape[1:] != (size, size, 1) or not 0 < shape[0] <= MAX_REFERENCES or dtype != np.uint8 or by_column:
@@ -143,5 +145,5 @@ def _unpacked(content: bytes, size: int) -> NDArray[np.uint8]:
             pixels = shape[0] * size * size
             if pixels > _MAX_UNPACKED_BYTES:
                 raise ValueError(f"{shape[0]} images of {size} px")
-            values = np.frombuffer(file.read(pixels), np.uint8).reshape(shape)
+            values = np.frombuffer(array.read(pixels), np.uint8).reshape(shape)
     return np.cumsum(values, axis=2, dtype=np.uint8) if name == _DIFFERENCES else values

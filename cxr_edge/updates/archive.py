@@ -16,17 +16,14 @@ from cxr_edge.artifacts.cascade import SMALL_REFERENCES
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.release import RELEASE, SIGNATURE, Release, read_release, require_files
 from cxr_edge.artifacts.validation import FILE_NAME
-from cxr_edge.artifacts.zip_entry import UNZIPPING_ERRORS
+from cxr_edge.artifacts.zip_entry import UNZIPPING_ERRORS, require_small_directory
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.reference_images import checked_reference_files
 from cxr_edge.files import named, replacing
 
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 _OTHERS = (MANIFEST, REFERENCES, SMALL_REFERENCES, CARD, RELEASE, SIGNATURE)
-#: A bundle has eight artifacts, rarely more.
-_MAX_FILES, _MAX_DIRECTORY, _MAX_BYTES = 64, 64 << 10, 2 << 30
-#: The end record of a zip without a comment, and the ZIP64 locator before it in a zip over 4 GiB.
-_END, _END_BYTES, _LARGE_END, _LARGE_END_BYTES = b"PK\x05\x06", 22, b"PK\x06\x07", 20
+_MAX_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,10 @@ class Archive:
         if not path.is_file():
             raise ArtifactError(f"{path}: no such file; cxr-edge pack writes one")
         try:
-            _require_small_directory(path)
+            if path.stat().st_size > _MAX_BYTES:
+                raise ValueError(f"{path.stat().st_size} bytes")
+            with path.open("rb") as file:
+                require_small_directory(file)
             self._zip = zipfile.ZipFile(path)
             self._entries = {entry.filename: entry for entry in self._zip.infolist()}
             for entry in self._zip.infolist():
@@ -110,20 +110,6 @@ class Archive:
 
     def _refusal(self, error: Exception) -> ArtifactError:
         return ArtifactError(f"{self._path}: not a bundle that cxr-edge pack wrote, or a damaged one ({error})")
-
-
-def _require_small_directory(path: Path) -> None:
-    """Raises ValueError, before reading it, for a zip whose list of files could exhaust the memory."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(max(0, size - _END_BYTES - _LARGE_END_BYTES))
-        tail = file.read()
-    end, before = tail[-_END_BYTES:], tail[:-_END_BYTES]
-    if size > _MAX_BYTES or len(end) < _END_BYTES or not end.startswith(_END) or before.startswith(_LARGE_END):
-        raise ValueError("its end is not that of a small zip")
-    files, directory = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
-    if files > _MAX_FILES or directory > _MAX_DIRECTORY:
-        raise ValueError(f"{files} files")
 
 
 def _require_plain(entry: zipfile.ZipInfo) -> None:
