@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -127,17 +128,41 @@ def test_a_plain_server_is_enough_for_threads(page: Path, tmp_path: Path) -> Non
     assert not seen["console"]
 
 
-def test_a_new_model_replaces_the_cached_one(web_bundle: Path, page: Path, cli: Cli, tmp_path: Path) -> None:
-    smaller, following = tmp_path / "smaller", tmp_path / "following"
-    assert cli("bundle", "--bundle", web_bundle, "--only", "float32.onnx", "--output", smaller).code == 0
-    assert cli("web", "--bundle", smaller, "--out", following).code == 0
-    update = {"current": str(page), "next": str(following), "model": "xception-float32.onnx"}
-    with served(page) as url:
+@pytest.fixture
+def smaller_page(web_bundle: Path, page: Path, cli: Cli, tmp_path: Path) -> Path:
+    """The page of a bundle whose manifest does not know the model that `page` answers with."""
+    bundle, folder = tmp_path / "smaller", tmp_path / "smaller-page"
+    assert cli("bundle", "--bundle", web_bundle, "--only", "float32.onnx", "--output", bundle).code == 0
+    assert cli("web", "--bundle", bundle, "--out", folder).code == 0
+    return folder
+
+
+@pytest.mark.parametrize("is_smaller_next", [True, False])
+def test_a_new_model_replaces_the_cached_one(
+    page: Path, smaller_page: Path, is_smaller_next: bool, tmp_path: Path
+) -> None:
+    pages = [(page, "xception-int8.onnx"), (smaller_page, "xception-float32.onnx")]
+    (before, model), (after, next_model) = pages if is_smaller_next else reversed(pages)
+    update = {"current": str(before), "next": str(after), "model": next_model}
+    with served(before) as url:
         seen = used(url, tmp_path, "load", "update", "offline", **update)
-    assert "xception-int8.onnx" in seen["checks"]
+    assert model in seen["checks"]
     assert "computes what was validated" in seen["updated"]
     assert len(seen["offline"]) == 3
     assert not seen["console"]
+
+
+def test_a_later_schema_replaces_the_cached_page(page: Path, smaller_page: Path, tmp_path: Path) -> None:
+    record = smaller_page / "page.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "schema": 2}))
+    script = smaller_page / "page.js"
+    later, changed = re.subn(r"(\.schema!==)1\b", r"\g<1>2", script.read_text())
+    assert changed == 1
+    script.write_text(later)
+    update = {"current": str(page), "next": str(smaller_page), "model": "xception-float32.onnx"}
+    with served(page) as url:
+        seen = used(url, tmp_path, "load", "update", **update)
+    assert "computes what was validated" in seen["updated"]
 
 
 def test_a_model_that_does_not_match_the_manifest_is_refused(page: Path, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ interface FetchingEvent {
 const PREFIX = "cxr-edge-";
 /** A folder with other content has another version, and so another cache. */
 const CACHE = PREFIX + (new URL(self.location.href).searchParams.get("version") ?? "");
-/** Files that determine the folder's version: fetched each time, and kept for when there is no network. */
-const FRESH = ["", "index.html", "page.json"];
+/** Files that name others or the folder's version: fetched each time, and kept for when there is no network. */
+const FRESH = ["", "index.html", "page.json", "model/manifest.json"];
 /** Files that may be fetched before this worker controls the first page. */
 const SHELL = ["./", "page.js", "page.css", "worker.js", "icon.svg", "page.json", "model/manifest.json", "libjpeg-turbo.wasm"];
 const HEADERS = {

@@ -64,7 +64,6 @@ export interface Model {
 
 /** What the page shows and computes with. */
 export interface Bundle {
-  version: string;
   cxrEdge: string;
   notice: string;
   trainedOn: "phantoms" | "images";
@@ -75,12 +74,16 @@ export interface Bundle {
 
 const SCHEMA = 1;
 
+/** Every schema of `page.json` has a version, so that a page can tell that it is outdated. */
+export async function versionOfFolder(): Promise<string> {
+  return (await json<Pick<Page, "version">>("page.json")).version;
+}
+
 /** Raises Error for a folder that `cxr-edge web` did not write, or one of a later version. */
 export async function readBundle(): Promise<Bundle> {
   const [page, manifest] = await Promise.all([json<Page>("page.json"), json<Manifest>("model/manifest.json")]);
   if (page.schema !== SCHEMA) throw new Error(`page.json has schema ${page.schema}: write the folder again with cxr-edge web`);
   return {
-    version: page.version,
     cxrEdge: page.cxr_edge,
     notice: manifest.notice,
     trainedOn: manifest.shared.training.data,

@@ -2,7 +2,7 @@
 
 import type { FileTime, Files } from "../benchmarking/record.ts";
 import { modelFor } from "../benchmarking/measure.ts";
-import { readBundle, type Bundle } from "../bundle/manifest.ts";
+import { readBundle, versionOfFolder, type Bundle } from "../bundle/manifest.ts";
 import { backendsHere, titleOf, type Backend } from "../engine/backend.ts";
 import { Engine } from "../engine/engine.ts";
 import type { Opened } from "../engine/messages.ts";
@@ -165,11 +165,12 @@ function timeOf({ file, bytes, answer }: Result & { answer: object; bytes: numbe
 
 async function main(): Promise<void> {
   try {
+    say("Preparing for offline use");
+    // Before anything that could fail: this script may be an older version's, which cannot read the folder.
+    const kept = await keepForOffline(await versionOfFolder());
+    if (kept === "reloading" || (kept === "kept" && reloadToBeIsolated())) return;
     const bundle = await readBundle();
     showBundle(bundle);
-    say("Preparing for offline use");
-    const kept = await keepForOffline(bundle.version);
-    if (kept === "reloading" || (kept === "kept" && reloadToBeIsolated())) return;
     await new Page(bundle).start();
   } catch (error) {
     showRefused(error instanceof Error ? error.message : String(error));
