@@ -165,6 +165,20 @@ def test_a_later_schema_replaces_the_cached_page(page: Path, smaller_page: Path,
     assert "computes what was validated" in seen["updated"]
 
 
+def test_two_pages_on_one_server_keep_their_own_offline_copies(page: Path, smaller_page: Path, tmp_path: Path) -> None:
+    earlier, other = "cxr-edge-0123456789abcdef", "cxr-edge-of-somebody-else"
+    with served_plainly(tmp_path) as url:
+        first, second = (f"{url}{folder.name}/" for folder in (page, smaller_page))
+        seen = used(first, tmp_path, "load", "neighbour", "offline", neighbour=second, caches=[earlier, other])
+    assert "xception-int8.onnx" in seen["checks"]
+    assert "xception-float32.onnx" in seen["neighbour"]
+    # Over a plain server, each page reloads once for this.
+    assert seen["isolated"] and seen["neighbourIsolated"]
+    assert len(seen["offline"]) == 3
+    assert other in seen["caches"] and earlier not in seen["caches"]
+    assert not seen["console"]
+
+
 def test_a_model_that_does_not_match_the_manifest_is_refused(page: Path, tmp_path: Path) -> None:
     model = page / "model" / "xception-int8.onnx"
     content = bytearray(model.read_bytes())

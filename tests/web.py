@@ -119,7 +119,9 @@ def served_plainly(folder: Path) -> Iterator[str]:
             thread.join()
 
 
-def used(url: str, folder: Path, *steps: str, files: list[Path] | None = None, **others: str) -> dict[str, Any]:
+def used(
+    url: str, folder: Path, *steps: str, files: list[Path] | None = None, **others: str | list[str]
+) -> dict[str, Any]:
     """What was seen of the page after some of the steps of web/tests/page.mjs."""
     (folder / "downloads").mkdir(exist_ok=True)
     task = {

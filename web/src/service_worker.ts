@@ -20,7 +20,10 @@ interface FetchingEvent {
   respondWith(response: Promise<Response>): void;
 }
 
-const PREFIX = "cxr-edge-";
+/** Caches belong to all folders of a server. A path has no space, so that no prefix begins another folder's. */
+const PREFIX = `cxr-edge ${new URL("./", self.location.href).pathname} `;
+/** Earlier workers named their caches by the version alone. */
+const UNSCOPED = /^cxr-edge-[0-9a-f]{16}$/;
 /** A folder with other content has another version, and so another cache. */
 const CACHE = PREFIX + (new URL(self.location.href).searchParams.get("version") ?? "");
 /** Files that name others or the folder's version: fetched each time, and kept for when there is no network. */
@@ -43,7 +46,7 @@ self.addEventListener("activate", (event) => {
   event.waitUntil(
     caches
       .keys()
-      .then((names) => names.filter((name) => name.startsWith(PREFIX) && name !== CACHE))
+      .then((names) => names.filter(isOutdated))
       .then((old) => Promise.all(old.map((name) => caches.delete(name))))
       .then(() => self.clients.claim()),
   );
@@ -57,6 +60,10 @@ self.addEventListener("fetch", (event) => {
   const name = url.href.slice(scope.length);
   event.respondWith(FRESH.includes(name) ? fresh(request) : kept(request));
 });
+
+function isOutdated(name: string): boolean {
+  return (name.startsWith(PREFIX) && name !== CACHE) || UNSCOPED.test(name);
+}
 
 async function keepShell(): Promise<void> {
   const cache = await caches.open(CACHE);

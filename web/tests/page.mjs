@@ -1,8 +1,8 @@
 /**
  * Uses the page as a person would, in Chromium: node page.mjs TASK.json.
  *
- * TASK.json is { url, steps, files, downloads, screenshots, chromium }, and for an update { current, next, model }; what was
- * seen is printed as JSON.
+ * TASK.json is { url, steps, files, downloads, screenshots, chromium }, and for an update { current, next, model }, and
+ * for a second page { neighbour, caches }; what was seen is printed as JSON.
  */
 
 import axe from "axe-core";
@@ -192,6 +192,19 @@ function STEPS() {
       await page.reload();
       await page.waitForFunction((model) => document.getElementById("checks").innerText.includes(model), task.model);
       seen.updated = await page.innerText("#checks");
+    },
+
+    /** The page of another folder of the server, then this one again, offline. */
+    async neighbour(page, context) {
+      await page.evaluate((names) => Promise.all(names.map((name) => caches.open(name))), task.caches);
+      await page.goto(task.neighbour);
+      await ready(page);
+      seen.neighbour = await page.innerText("#checks");
+      seen.neighbourIsolated = await page.evaluate(() => crossOriginIsolated);
+      seen.caches = await page.evaluate(() => caches.keys());
+      await context.setOffline(true);
+      await page.goto(task.url);
+      await ready(page);
     },
 
     async offline(page, context) {

@@ -1,6 +1,7 @@
 /** The service worker: keeps the page for offline use, and isolates it, which threads need. */
 
-const RELOADED = "reloaded-to-be-isolated";
+/** Session storage belongs to all folders of a server. */
+const RELOADED = `reloaded-to-be-isolated ${new URL("./", location.href).pathname}`;
 /** Limit on waiting: after a forced reload, no service worker ever controls the page. */
 const PATIENCE_MS = 3000;
 
