@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from cxr_edge.errors import ImageError
 from cxr_edge.imaging.decode import open_grey, resized
@@ -40,22 +40,43 @@ def deep(dtype: type = np.uint16) -> np.ndarray:
     return (np.asarray(phantom(5, 90, 80)).astype(np.int32) * 13 + 700).astype(dtype)
 
 
-def shallow_png(path: Path, bits: int, width: int, height: int) -> None:
-    """Plain grey of 1, 2 or 4 bits, which Pillow does not write."""
+def write_chunks(path: Path, header: tuple[int, int, int, int], *chunks: tuple[bytes, bytes]) -> None:
+    """A PNG file that Pillow does not write, of plain grey. `header`: width, height, bits, whether interlaced."""
+    width, height, bits, interlaced = header
+    first = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([bits, 0, 0, 0, interlaced])
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in ((b"IHDR", first), *chunks, (b"IEND", b"")):
+        content += len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+    path.write_bytes(content)
+
+
+def random_rows(bits: int, width: int, height: int) -> bytes:
     random = np.random.default_rng(bits)
-    rows = b"".join(b"\0" + random.bytes(-(-width * bits // 8)) for _ in range(height))
+    return b"".join(b"\0" + random.bytes(-(-width * bits // 8)) for _ in range(height))
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
 
-    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([bits, 0, 0, 0, 0])
-    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+def adam7_rows(bits: int, width: int, height: int) -> bytes:
+    """The seven pictures of an interlaced one."""
+    starts_and_steps = (
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    )
+    sides = ((len(range(x, width, dx)), len(range(y, height, dy))) for x, y, dx, dy in starts_and_steps)
+    return b"".join(random_rows(bits, *side) for side in sides)
 
 
 def write_png(folder: Path) -> None:
+    size = (83, 61)
     for bits in (1, 2, 4):
-        shallow_png(folder / f"grey-{bits}.png", bits, 83, 61)
+        rows = random_rows(bits, *size)
+        write_chunks(folder / f"grey-{bits}.png", (*size, bits, 0), (b"IDAT", zlib.compress(rows)))
+    write_chunks(folder / "surplus.png", (*size, 8, 0), (b"IDAT", zlib.compress(random_rows(8, *size) + bytes(999))))
+    write_chunks(folder / "interlaced.png", (*size, 8, 1), (b"IDAT", zlib.compress(adam7_rows(8, *size))))
     grey, colour = phantom(4, 131, 97), tinted()
     alpha = Image.fromarray(np.random.default_rng(1).integers(0, 256, (160, 150), dtype=np.uint8))
     for name, image in {
@@ -69,6 +90,8 @@ def write_png(folder: Path) -> None:
         "sixteen": Image.fromarray(deep()),
     }.items():
         image.save(folder / f"{name}.png")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    colour.save(folder / "profile.png", icc_profile=profile)
     transparent = colour.quantize(100)
     transparent.save(folder / "palette-transparent.png", transparency=3)
     for orientation in range(1, 9):
@@ -221,3 +244,19 @@ def test_every_file_gives_the_same_pixels_and_messages_as_imaging(files: list[Pa
     for case, answer in zip(cases, answers, strict=True):
         assert_equal(case, answer)
     assert sum("grey" in answer for answer in answers) > 80
+
+
+def test_a_small_png_that_inflates_without_end_takes_little_memory(tmp_path: Path) -> None:
+    size, bomb = (64, 64, 8), zlib.compress(bytes(500 << 20), 9)
+    rows = (b"IDAT", zlib.compress(random_rows(8, *size[:2])))
+    huge = (60_000).to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
+    write_chunks(tmp_path / "plain.png", (*size, 0), rows)
+    write_chunks(tmp_path / "profile.png", (*size, 0), (b"iCCP", b"icc\0\0" + bomb), rows)
+    write_chunks(tmp_path / "pixels.png", (*size, 0), (b"IDAT", bomb))
+    write_chunks(tmp_path / "second-header.png", (*size, 0), (b"IHDR", huge), rows)
+    files = [tmp_path / f"{name}.png" for name in ("plain", "profile", "pixels", "second-header")]
+    plain, profile, pixels, second = answers_of(list(cases_of(files)), tmp_path)
+    assert profile["grey"] == plain["grey"]
+    assert pixels["error"] == "refused, inflates to more than its picture"
+    assert second["error"] == "a damaged PNG file"
+    assert (second["peak"] - plain["peak"]) / 1024 < 100

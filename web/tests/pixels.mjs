@@ -2,7 +2,7 @@
  * What the page's own code makes of image files: node pixels.mjs CASES.json OUT.
  *
  * CASES.json is a list of { file, size, resize }. OUT gets one JSON line a case, with the grey pixels and those that a
- * model takes in base64, or the error, and the warnings of the input gate.
+ * model takes in base64, or the error, the warnings of the input gate, and the memory's peak so far in KiB.
  */
 
 import { build } from "esbuild";
@@ -50,6 +50,7 @@ try {
     } catch (error) {
       answer = { ...answer, error: error.message };
     }
+    answer.peak = process.resourceUsage().maxRSS;
     lines.push(JSON.stringify(answer));
   }
   await writeFile(outFile, lines.join("\n"));
