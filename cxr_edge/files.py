@@ -114,8 +114,8 @@ def _sync_tree(folder: Path) -> None:
         if path.is_dir():
             sync_folder(path)
         else:
-            # Windows syncs only what is open for writing.
-            with path.open("r+b") as written:
+            # Windows syncs only what is open for writing; elsewhere a copy may be read-only, as its original is.
+            with path.open("r+b" if sys.platform == "win32" else "rb") as written:
                 os.fsync(written.fileno())
     sync_folder(folder)
 
