@@ -8,17 +8,56 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cxr_edge.artifacts.bundle import read_bundle
 from cxr_edge.console import stage
+from cxr_edge.data.split import Split, SplitItem
 from cxr_edge.evaluation.advice import advise
-from cxr_edge.evaluation.conditions import Scope
-from cxr_edge.exporting.verify import ScoredBundle, compare_bundle, score_bundle
+from cxr_edge.evaluation.calibration import CalibrationError
+from cxr_edge.evaluation.conditions import Condition, Scope
+from cxr_edge.evaluation.operating import OperatingPoint
+from cxr_edge.exporting.verify import Reference, ScoredBundle, compare_bundle, score_bundle
+from cxr_edge.records import to_json
 from cxr_edge.reporting.html.report import render
+from cxr_edge.reporting.terminal.operating import show_calibration
 from cxr_edge.runs import Run
+from tests.artifacts import OLD
+from tests.tiny_runs import LABELS, write_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def scored_without_a_model(run: Run, right: int, wrong: int) -> ScoredBundle:
+    """A run's artifacts with made-up answers: all COVID-19 images are called, and `wrong` of the others are as well.
+
+    `right` COVID-19 images, and 231 of another class.
+    """
+    shutil.copyfile(OLD / "history.json", run.history_file)
+    items = tuple(
+        SplitItem(f"{label}/{index}.png", label, "test", "", "0" * 64)
+        for label, images in ((LABELS[0], right), (LABELS[2], 231))
+        for index in range(images)
+    )
+    answers = np.full((len(items), 3), 0.02, np.float32)
+    answers[: right + wrong, 0] = answers[right + wrong :, 2] = 0.96
+    condition = Condition("test", None, np.zeros((len(items), 1, 1, 1), np.uint8), np.arange(len(items)))
+    reference = Reference(Split(Path(), LABELS, items), Scope.of_labels(), 1.0, (condition,), (answers,))
+    return ScoredBundle(run, reference, tuple((artifact, "LiteRT", (answers,)) for artifact in read_bundle(run.bundle)))
+
+
+def test_no_bound_of_a_decision_rule_is_rounded_in_its_favour(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", operating_point=to_json(OperatingPoint("COVID-19", 0.1, 0.5)))
+    scored = scored_without_a_model(run, right=58, wrong=1)
+    text = render(scored, compare_bundle(scored, {}), None, None, with_images=False)
+    # 94.97 and 2.04.
+    assert ("at least 94.9<" in text, "at most 2.1<" in text) == (True, True)
+
+
+def test_no_bound_of_the_calibration_error_is_rounded_down(capsys: pytest.CaptureFixture[str]) -> None:
+    show_calibration(CalibrationError(0.02, at_most=0.0301, by_chance=0.0402), None)
+    assert "2.0 % (at most 3.1; a perfectly calibrated model would show up to 4.1 here)" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

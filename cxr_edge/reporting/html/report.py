@@ -16,7 +16,7 @@ from cxr_edge.evaluation.advice import Advice
 from cxr_edge.evaluation.metrics import confusion_matrix
 from cxr_edge.evaluation.operating import operating_point_of
 from cxr_edge.evaluation.operating_figures import operating_figures
-from cxr_edge.evaluation.operating_record import operating_record_of
+from cxr_edge.evaluation.operating_record import operating_record_of, rounded_down, rounded_up
 from cxr_edge.evaluation.temperature import apply_temperature
 from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.machine import describe_machine
@@ -66,7 +66,15 @@ def render(
         **_bench_content(bench),
         "plots": {name: Markup(drawing) for name, drawing in _plots(scored, bench).items()},
     }
-    return page("report.html.j2", content, percent=percent, figure=figure, probabilities=_probabilities)
+    return page(
+        "report.html.j2",
+        content,
+        percent=percent,
+        rounded_down=rounded_down,
+        rounded_up=rounded_up,
+        figure=figure,
+        probabilities=_probabilities,
+    )
 
 
 def _training_content(scored: ScoredBundle) -> dict[str, object]:

@@ -49,8 +49,8 @@ def _referred(figures: OperatingFigures) -> str:
 def show_calibration(error: CalibrationError, recorded: float | None) -> None:
     """Print the calibration error of an evaluation, and the artifact's on its test split at export."""
     show(
-        f"expected calibration error {percent(error.value)} % (at most {percent(error.at_most)}; a perfectly "
-        f"calibrated model would show up to {percent(error.by_chance)} here)"
+        f"expected calibration error {percent(error.value)} % (at most {rounded_up(error.at_most)}; a perfectly "
+        f"calibrated model would show up to {rounded_up(error.by_chance)} here)"
         + ("" if recorded is None else f"; on its own test split {percent(recorded)} %")
     )
 
