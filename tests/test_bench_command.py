@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -177,5 +177,20 @@ def test_images_that_cannot_be_read_are_left_out_and_named(tiny: Path, cli: Cli,
     assert left_out(record) == {"b.png"}
     assert record["images"]["count"] == 1
     assert "b.png: not an image" in result.out
+    # Records are shared with other people.
+    assert str(films) not in output.read_text()
     (films / "a.png").unlink()
-    assert cli(*arguments).code == 2
+    result = cli(*arguments)
+    assert result.code == 2
+    assert str(films / "b.png") in result.err
+
+
+@pytest.mark.slow
+def test_no_folder_of_a_windows_path_is_in_the_record(
+    tiny: Path, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cxr_edge.benchmarking.bench.Path", PureWindowsPath)
+    table = r"--markdown=C:\Users\ada\table.md"
+    _, record = bench("--artifact", tiny / "xception-int8.onnx", "--runtime", "onnx", table)
+    assert "--markdown=table.md" in record["command"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -141,7 +140,11 @@ def _decoded(files: ImageFiles, like: Artifact) -> tuple[ImageFiles, NDArray[np.
             reasons[path] = str(error)
     if not images:
         raise unusable(list(reasons.values()), len(files.paths))
-    warnings = tuple(BenchWarning(WarningKind.LEFT_OUT, path.name, reason) for path, reason in reasons.items())
+    warnings = tuple(
+        # Records are shared with other people: no folder's name.
+        BenchWarning(WarningKind.LEFT_OUT, path.name, reason.replace(str(path), path.name))
+        for path, reason in reasons.items()
+    )
     return replace(files, paths=tuple(images)), np.concatenate([*images.values()]), warnings
 
 
@@ -333,6 +336,7 @@ def _command_line() -> tuple[str, ...]:
 
     def shared(word: str) -> str:
         option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        return f"{option}{equals}{Path(value).name if os.sep in value else value}"
+        # Not by os.sep: Windows takes slashes as well.
+        return f"{option}{equals}{Path(value).name if len(Path(value).parts) > 1 else value}"
 
     return ("cxr-edge", *map(shared, sys.argv[1:]))
