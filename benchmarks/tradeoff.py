@@ -188,7 +188,7 @@ def measured(
     with progress_bar("measuring", rounds_of(queries) * len(candidates)) as bar:
         measure(candidates, np.arange(scored[0][2]), queries, seconds, bar.tick)
     figures = [candidate.figures() for candidate in candidates]
-    noise = judge_noise([latency.spread for latency in figures], before, read_clock())
+    noise = judge_noise([latency.spread for latency in figures], (before, read_clock()))
     points = [
         Point(entrant.kind, entrant.title, entrant.runtime, entrant.sizes[-1], entrant.bytes, right, count, latency)
         for (entrant, right, count), latency in zip(scored, figures, strict=True)

@@ -154,10 +154,10 @@ def test_noise_is_reported(tmp_path: Path) -> None:
     throttle.mkdir(parents=True)
     (throttle / "core_throttle_count").write_text("3")
     before = read_clock(tmp_path)
-    assert not judge_noise([0.01, 0.02], before, read_clock(tmp_path)).noisy
-    assert judge_noise([0.3, 0.2], before, before).noisy
+    assert not judge_noise([0.01, 0.02], (before, read_clock(tmp_path))).noisy
+    assert judge_noise([0.3, 0.2], (before, before)).noisy
     (throttle / "core_throttle_count").write_text("5")
-    reasons = judge_noise([0.01], before, read_clock(tmp_path)).reasons
+    reasons = judge_noise([0.01], (before, read_clock(tmp_path))).reasons
     assert reasons == ("the CPU was throttled for heat 2 times",)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -13,7 +14,13 @@ import pytest
 from PIL import Image
 
 from cxr_edge import processors
+from cxr_edge.benchmarking.bench import bench as run_bench
+from cxr_edge.benchmarking.bench import measure
+from cxr_edge.benchmarking.noise import Clock
+from cxr_edge.benchmarking.options import BenchOptions
+from cxr_edge.benchmarking.throughput import Throughput
 from cxr_edge.runtimes.base import Runtime
+from cxr_edge.runtimes.selection import select
 from tests.conftest import Cli, Outcome
 
 Bench = Callable[..., tuple[Outcome, dict[str, Any]]]
@@ -133,6 +140,42 @@ def test_a_sweep_has_a_row_per_number_of_threads(tiny: Path, bench: Bench, tmp_p
     assert max(len(line) for line in result.out.splitlines() if "LiteRT" in line and "x " in line) <= 100
     for wrong in (["--threads", "0"], ["--threads", "1,x"], ["--baseline", "x"], ["--compare", tmp_path]):
         assert bench(*arguments, *wrong)[0].code == 2
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf"])
+def test_seconds_that_never_end_are_refused(tiny: Path, bench: Bench, seconds: str) -> None:
+    result, _ = bench("--artifact", tiny / "xception-int8.onnx", "--seconds", seconds)
+    assert result.code == 2
+    assert f"--seconds {seconds}: must be a finite number" in result.err
+
+
+@pytest.mark.slow
+def test_only_throttling_during_the_latencies_is_noise(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    throttled = 0
+
+    def throttle(events: int) -> None:
+        nonlocal throttled
+        throttled += events
+
+    def measured(*arguments: Any) -> None:
+        throttle(1)
+        measure(*arguments)
+
+    def throughput(*arguments: Any) -> Throughput:
+        throttle(100)
+        return Throughput(1.0, "1 x 1 thread")
+
+    monkeypatch.setattr("cxr_edge.benchmarking.bench.read_clock", lambda: Clock(throttled, None, None))
+    monkeypatch.setattr("cxr_edge.benchmarking.bench.measure", measured)
+    monkeypatch.setattr("cxr_edge.benchmarking.targets.throughput", throughput)
+    Image.fromarray(np.zeros((80, 80), np.uint8)).save(tmp_path / "chest.png")
+    options = BenchOptions(("litert",), (tmp_path / "chest.png",), threads=(1, 2)).quickly()
+    options = replace(options, throughput_seconds=0.1, folder_seconds=0.0)
+    record = run_bench(select((tiny / "xception-int8.tflite",), None, None), options)
+    # Once in each pass.
+    assert "the CPU was throttled for heat 2 times" in record.noise.reasons
 
 
 @pytest.mark.slow

@@ -58,10 +58,10 @@ class _Measured:
 
 @dataclass(frozen=True)
 class _Pass:
-    """The measurements with one number of threads; `after` has the system's counters right after the latencies."""
+    """The measurements with one number of threads; `clocks` are the system's counters around the latencies."""
 
     rows: tuple[_Measured, ...]
-    after: Clock
+    clocks: tuple[Clock, Clock]
     warnings: tuple[BenchWarning, ...]
 
 
@@ -98,7 +98,6 @@ def bench(selection: Selection, options: BenchOptions, progress: Stage = silentl
         files, images, unread = _decoded(files, like)
         warnings += unread
         common = _Bench(plan, options, images, files.paths[0], meter, progress)
-        before = read_clock()
         passes = [_measure_pass(common, threads) for threads in plan.threads]
         measured = _ranked([each for one_pass in passes for each in one_pass.rows])
         from_files = _from_files(common, files, next(each for each in measured if each.row.winner), like)
@@ -117,7 +116,7 @@ def bench(selection: Selection, options: BenchOptions, progress: Stage = silentl
         trained_on=like.metadata.training.data,
         baseline=rows[0].baseline,
         energy=meter.source if meter else None,
-        noise=judge_noise([row.spread for row in rows], before, passes[-1].after),
+        noise=judge_noise([row.spread for row in rows], *(each.clocks for each in passes)),
         rows=rows,
         from_files=from_files,
         # An accelerator refuses the same artifacts in every pass.
@@ -151,8 +150,9 @@ def _decoded(files: ImageFiles, like: Artifact) -> tuple[ImageFiles, NDArray[np.
 def _measure_pass(common: _Bench, threads: int) -> _Pass:
     targets, left_out = _targets(common, threads)
     baseline = _baseline(targets, common.options.baseline)
+    before = read_clock()
     _measure_latencies(common, threads, targets)
-    after = read_clock()
+    clocks = before, read_clock()
     throughputs = _throughputs(common, targets)
     starts = _starts(common, targets)
     rows = [
@@ -169,7 +169,7 @@ def _measure_pass(common: _Bench, threads: int) -> _Pass:
         if isinstance(start, DidNotStart)
     ]
     measured = tuple(_Measured(row, _reload(target)) for row, target in zip(rows, targets, strict=True))
-    return _Pass(measured, after, (*left_out, *not_started))
+    return _Pass(measured, clocks, (*left_out, *not_started))
 
 
 def _reload(target: Target) -> Callable[[], Session]:

@@ -57,8 +57,14 @@ def read_clock(system: Path = Path("/sys")) -> Clock:
     return Clock(sum(events) if events else None, container, float(np.median(frequencies)) if frequencies else None)
 
 
-def judge_noise(spreads: Sequence[float], before: Clock, after: Clock) -> Noise:
-    """Judge the noise from each candidate's spread, and the system's counters before and after."""
+def judge_noise(spreads: Sequence[float], *stretches: tuple[Clock, Clock]) -> Noise:
+    """Judge the noise.
+
+    Args:
+        spreads: each candidate's.
+        stretches: the system's counters before and after each stretch of the measurement, in order. What happened
+            between two stretches is no noise of what was measured.
+    """
     spread = float(np.median(spreads))
     reasons = []
     if spread > NOISY_SPREAD:
@@ -67,11 +73,13 @@ def judge_noise(spreads: Sequence[float], before: Clock, after: Clock) -> Noise:
         ("throttled", "the CPU was throttled for heat"),
         ("container_throttled", "the container's CPU quota was used up"),
     ):
-        first, last = getattr(before, name), getattr(after, name)
-        if first is not None and last is not None and last > first:
-            reasons.append(f"{title} {last - first} times")
-    if before.frequency and after.frequency:
-        change = after.frequency / before.frequency - 1
+        counts = [(getattr(before, name), getattr(after, name)) for before, after in stretches]
+        times = sum(max(0, last - first) for first, last in counts if first is not None and last is not None)
+        if times:
+            reasons.append(f"{title} {times} times")
+    start, end = stretches[0][0].frequency, stretches[-1][1].frequency
+    if start and end:
+        change = end / start - 1
         if abs(change) > _FREQUENCY_CHANGE:
             reasons.append(f"the CPU's frequency changed by {100 * change:+.0f} %")
     return Noise(spread, bool(reasons), tuple(reasons))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,8 +58,11 @@ def plan_bench(selection: Selection, options: BenchOptions) -> Plan:
     Raises:
         MissingDependencyError: no runtime here reads any of them, or a named runtime is not installed.
         ProviderError: a named accelerator is not available here.
-        OptionError: a named runtime is unknown, or not for a cascade; Keras was named and cannot be measured.
+        OptionError: a named runtime is unknown, or not for a cascade; Keras was named and cannot be measured; the
+            seconds are not finite.
     """
+    if not math.isfinite(options.seconds):
+        raise OptionError(f"--seconds {options.seconds}: must be a finite number")
     artifacts, runtimes = selection.artifacts, _runtimes(options.runtimes)
     passes = tuple(dict.fromkeys(options.threads)) or (usable_cores(),)
     warnings = [

@@ -99,7 +99,7 @@ class Stopwatch:
         with self._progress.stage("measuring latency", rounds_of(QUERIES) * len(candidates)) as tick:
             before = read_clock()
             measure(candidates, np.arange(IMAGES, dtype=np.uint8), QUERIES, SECONDS, partial(tick, ""))
-            noise = judge_noise([candidate.figures().spread for candidate in candidates], before, read_clock())
+            noise = judge_noise([candidate.figures().spread for candidate in candidates], (before, read_clock()))
         if noise.noisy:
             raise GateError(f"--latency: {noise_remark(noise)}; stop other programs on this machine, or use --macs")
         self._spread = max(self._spread, noise.spread)
