@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,24 @@ def test_throughput_runs_every_image() -> None:
     seen.clear()
     throughput(lambda threads: Watcher(0.001), images, cores=1, seconds=0.1, batches=True)
     assert set(seen[-5 * 8 :]) == set(range(20))
+
+
+def test_batches_take_no_copies_of_all_images_and_each_image_equally_often() -> None:
+    seen = np.zeros(500, int)
+
+    class Counter:
+        def run(self, images: np.ndarray) -> np.ndarray:
+            if len(images) > 1 and seen.sum() < 500 * 8:
+                np.add.at(seen, images[:, 0, 0, 0].astype(int), 1)
+            return np.zeros((len(images), 3), np.float32)
+
+    images = np.arange(500, dtype=np.uint16)[:, None, None, None] * np.ones((1, 40, 40, 1), np.uint16)
+    tracemalloc.start()
+    throughput(lambda threads: Counter(), images, cores=1, seconds=0.5, batches=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * images.nbytes
+    assert set(seen) == {8}
 
 
 def test_an_error_while_throughput_is_measured_ends_it() -> None:
