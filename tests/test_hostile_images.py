@@ -259,10 +259,126 @@ def test_a_frame_that_would_unpack_to_more_than_its_tags_say_is_refused(plain: P
         load_image(path, 64)
 
 
-def test_too_many_runs_and_fragments_are_refused(plain: Path, tmp_path: Path) -> None:
+def with_stream(path: Path, stream: bytes, syntax: str = "") -> Path:
+    """A compressed file whose frame is another stream."""
     import pydicom
     from pydicom.encaps import encapsulate
 
+    data = pydicom.dcmread(path)
+    data.PixelData = encapsulate([stream])
+    if syntax:
+        data.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+    data.save_as(path)
+    return path
+
+
+def jp2(pixels: np.ndarray, box: bytes = b"") -> bytes:
+    """A JP2 file with one more box in front of its header."""
+    stream = io.BytesIO()
+    try:
+        Image.fromarray(pixels).save(stream, "JPEG2000", no_jp2=False)
+    except (KeyError, OSError):
+        pytest.skip("this Pillow does not write JPEG 2000")
+    content = stream.getvalue()
+    start = 12 + int.from_bytes(content[12:16], "big")
+    uuid = struct.pack(">I4s16x", 24 + len(box), b"uuid") + box if box else b""
+    return content[:start] + uuid + content[start:]
+
+
+def refused_undecoded(path: Path, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("pydicom.pixels.pixel_array", lambda *_, **__: pytest.fail("given to a decoder"))
+        with pytest.raises(ImageError, match=reason):
+            load_image(path, 64)
+
+
+def small_siz() -> bytes:
+    """The start of a codestream of 64 x 64 pixels in one plane."""
+    return struct.pack(">HHHHIIIIIIIIH", 0xFF4F, 0xFF51, 41, 0, 64, 64, 0, 0, 64, 64, 0, 0, 1)
+
+
+@pytest.mark.parametrize("box", [bytes(400), small_siz()], ids=["long", "with a size of its own"])
+def test_no_box_of_a_jp2_file_hides_its_size(
+    box: bytes, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = compressed(plain, tmp_path / "x.dcm", "JPEG2000Lossless")
+    pixels = np.asarray(open_grey(plain))
+    bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    with_tags(path, **bits)
+    for honest in (jp2(pixels), jp2(pixels, box)):
+        assert np.array_equal(np.asarray(open_grey(with_stream(path, honest))), pixels)
+    large = np.zeros((128, 128), np.uint8)
+    refused_undecoded(with_stream(path, jp2(large, box)), "128 x 128 pixels in 1 planes", monkeypatch)
+    cut = jp2(large, box)
+    refused_undecoded(with_stream(path, cut[: cut.index(b"jp2c")]), "without a codestream", monkeypatch)
+
+
+def with_tags(path: Path, **tags: object) -> None:
+    import pydicom
+
+    data = pydicom.dcmread(path)
+    for name, value in tags.items():
+        setattr(data, name, value)
+    data.save_as(path)
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        b"AA",
+        b"\xff\x01",
+        b"\xff\xd0",
+        # Taken for a segment, its length would lead to a second header, which gives the size that the tags have.
+        b"\xff\x01\xff\xc0",
+        b"\xff\xf0\0\x0d\xff\xc0\0\x0b\x08\0\x40\0\x40\1",
+    ],
+    ids=["bytes", "TEM", "RST0", "TEM as length", "JPG0"],
+)
+def test_nothing_before_a_jpegs_frame_header_hides_its_size(
+    stray: bytes, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = compressed(plain, tmp_path / "x.dcm", "RLELossless")
+    with_tags(path, BitsAllocated=8, BitsStored=8, HighBit=7)
+    baseline = "1.2.840.10008.1.2.4.50"
+    stream = io.BytesIO()
+    Image.new("L", (64, 64), 90).save(stream, "JPEG", comment=b"honest")
+    assert (np.asarray(open_grey(with_stream(path, stream.getvalue(), baseline))) == 90).all()
+    stream = io.BytesIO()
+    Image.new("L", (128, 128)).save(stream, "JPEG")
+    content = stream.getvalue()
+    hostile = content[:2] + stray + content[2:]
+    refused_undecoded(with_stream(path, hostile, baseline), "whose size cannot be read", monkeypatch)
+    refused_undecoded(with_stream(path, content[2:], baseline), "whose size cannot be read", monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("header", "runs", "reason"),
+    [
+        ((15, *[64] * 15), b"\x80" * 2**20, "15 RLE segments, where the tags say 2"),
+        ((2, 64, 64), b"\x80" * 2**20, "overlap"),
+        ((2, 64, 65), b"\x80" * 2**20, "larger than their pixels"),
+        ((2, 70, 64), b"\x80" * 100, "overlap"),
+        ((0,), b"", "0 RLE segments"),
+    ],
+    ids=["too many", "overlapping", "too large", "descending", "none"],
+)
+def test_the_check_of_runs_takes_no_time_itself(
+    header: tuple[int, ...],
+    runs: bytes,
+    reason: str,
+    plain: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, _ = compressed(plain, tmp_path / "x.dcm", "RLELossless")
+    stream = struct.pack("<16I", *header, *[0] * (16 - len(header))) + runs
+    with_stream(path, stream)
+    start = time.monotonic()
+    refused_undecoded(path, reason, monkeypatch)
+    assert time.monotonic() - start < 1
+
+
+def test_too_many_runs_and_fragments_are_refused(plain: Path, tmp_path: Path) -> None:
     path, content = compressed(plain, tmp_path / "x.dcm", "RLELossless")
     assert np.array_equal(load_image(path, 64), load_image(plain, 64))
     end = content.rindex(b"\xfe\xff\xdd\xe0")
@@ -270,10 +386,8 @@ def test_too_many_runs_and_fragments_are_refused(plain: Path, tmp_path: Path) ->
     with pytest.raises(ImageError, match="fragments"):
         load_image(path, 64)
     (tmp_path / "y.dcm").write_bytes(content)
-    data = pydicom.dcmread(tmp_path / "y.dcm")
-    runs = b"\x81\0" * 2**20
-    data.PixelData = encapsulate([struct.pack("<16I", 2, 64, 64 + len(runs) // 2, *[0] * 13) + runs])
-    data.save_as(tmp_path / "y.dcm")
+    runs = b"\x81\0" * 4096
+    with_stream(tmp_path / "y.dcm", struct.pack("<16I", 2, 64, 64 + len(runs) // 2, *[0] * 13) + runs)
     with pytest.raises(ImageError, match="more pixels than the tags say"):
         load_image(tmp_path / "y.dcm", 64)
 
