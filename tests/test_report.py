@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cxr_edge.artifacts.bundle import read_bundle
+from cxr_edge.cli.report import write_report
 from cxr_edge.console import stage
 from cxr_edge.data.split import Split, SplitItem
 from cxr_edge.evaluation.advice import advise
@@ -24,7 +25,7 @@ from cxr_edge.reporting.html.report import render
 from cxr_edge.reporting.terminal.operating import show_calibration
 from cxr_edge.runs import Run
 from tests.artifacts import OLD
-from tests.tiny_runs import LABELS, write_run
+from tests.tiny_runs import LABELS, write_bench, write_int8, write_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -53,6 +54,24 @@ def test_no_bound_of_a_decision_rule_is_rounded_in_its_favour(tmp_path: Path) ->
     text = render(scored, compare_bundle(scored, {}), None, None, with_images=False)
     # 94.97 and 2.04.
     assert ("at least 94.9<" in text, "at most 2.1<" in text) == (True, True)
+
+
+def test_latencies_of_other_files_are_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path / "run")
+    write_bench(run)
+    monkeypatch.setattr("cxr_edge.exporting.verify.score_bundle", lambda *_: scored_without_a_model(run, 58, 1))
+    write_report(run.bundle)
+    # Its other rows are from before records had hashes.
+    assert "measured on other files" not in capsys.readouterr().out
+    page = (run.folder / "report.html").read_text()
+    assert "p50 ms" in page and "Not measured on these files" not in page
+    write_int8(run.bundle, temperature=2.0)
+    write_report(run.bundle)
+    assert "bench.json: measured on other files than the bundle's" in capsys.readouterr().out
+    page = (run.folder / "report.html").read_text()
+    assert "p50 ms" not in page and "Not measured on these files" in page
 
 
 def test_no_bound_of_the_calibration_error_is_rounded_down(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +129,7 @@ def test_flipped_images_are_listed_and_shown_on_request(scored: ScoredBundle) ->
     text = render(changed, compare_bundle(changed, {}), None, None, with_images=True)
     assert scored.reference.split.part("test")[3].path in text
     assert text.count('class="thumb"') == 1
-    assert "Not measured yet" in text
+    assert "Not measured on these files" in text
 
 
 def test_int8_is_compared_with_int8_ptq_under_shift(scored: ScoredBundle) -> None:

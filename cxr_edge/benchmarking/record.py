@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -174,6 +175,10 @@ class BenchRecord:
     def baseline_of(self, row: Row) -> Row:
         """The row that `row` is compared with."""
         return next(other for other in self.rows if (other.id, other.threads) == (row.baseline, row.threads))
+
+    def is_of(self, hashes: Collection[str]) -> bool:
+        """Whether no row is of a file with another SHA-256; the Keras model and older records have none."""
+        return all(row.sha256 is None or row.sha256 in hashes for row in self.rows)
 
     def concluded(self) -> BenchRecord:
         """A copy with its conclusion."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxr_edge.cli.options import BundleOption
+
+if TYPE_CHECKING:
+    from cxr_edge.artifacts.artifact import Artifact
+    from cxr_edge.benchmarking.record import BenchRecord
+    from cxr_edge.runs import Run
 
 _Runs = Annotated[
     list[Path] | None,
@@ -62,9 +68,7 @@ def _write_comparison(runs: list[Path], output: Path) -> None:
 
 def write_report(bundle: Path, output: Path | None = None, with_images: bool = False) -> None:
     """Write the page and show its path; `demo` does the same."""
-    from cxr_edge.benchmarking.record import read_record
     from cxr_edge.console import stage
-    from cxr_edge.errors import DataError
     from cxr_edge.evaluation.advice import advise
     from cxr_edge.evaluation.conditions import Scope
     from cxr_edge.exporting.verify import compare_bundle, score_bundle
@@ -77,12 +81,26 @@ def write_report(bundle: Path, output: Path | None = None, with_images: bool = F
     # Results under shifts are read from the artifacts: they were measured at export.
     scored = score_bundle(bundle, Scope.of_labels(), stage)
     rows = compare_bundle(scored, {})
-    record = None
-    if scored.run.bench_file.is_file():
-        try:
-            record = read_record(scored.run.bench_file)
-        except DataError as error:
-            # Written by an earlier version: show why the page has no latencies.
-            show(str(error))
+    record = _bench_of(scored.run, [artifact for artifact, _, _ in scored.artifacts])
     write_text(path, render(scored, rows, advise(rows), record, with_images))
     show(f"report: {path}")
+
+
+def _bench_of(run: Run, artifacts: Sequence[Artifact]) -> BenchRecord | None:
+    """The run's benchmark; if it cannot be used, show why the page has no latencies."""
+    from cxr_edge.benchmarking.record import read_record
+    from cxr_edge.errors import DataError
+    from cxr_edge.reporting.terminal.tables import show
+
+    if not run.bench_file.is_file():
+        return None
+    try:
+        record = read_record(run.bench_file)
+    except DataError as error:
+        # Written by an earlier version.
+        show(str(error))
+        return None
+    if not record.is_of({file.sha256 for artifact in artifacts for file in (artifact, *artifact.members)}):
+        show(f"{run.bench_file}: measured on other files than the bundle's; not in the report, bench again")
+        return None
+    return record
