@@ -165,3 +165,27 @@ def test_latencies_of_two_machines_are_not_compared(record: BenchRecord) -> None
         compare(record, replace(record, machine=replace(record.machine, cpu="another")))
     with pytest.raises(OptionError, match="px"):
         compare(record, replace(record, image_size=299))
+
+
+def with_cascade(record: BenchRecord, mean_ms: float, rounds: tuple[float, ...] = STEADY) -> BenchRecord:
+    """A record of a full model with these means, and of its cascade."""
+    full = replace(record.rows[0], p50_ms=10.0, mean_ms=mean_ms, rounds_ms=rounds)
+    return replace(record, rows=(full, replace(full, id="cascade-int8.tflite@litert", escalated=0.25)))
+
+
+def test_every_row_beside_a_cascade_is_compared_by_its_mean(record: BenchRecord) -> None:
+    old = with_cascade(record, 10.0)
+    new = with_cascade(record, 12.0, tuple(1.2 * value for value in STEADY))
+    assert [(row.old_ms, row.new_ms, row.verdict) for row in compare(old, new)] == [(10.0, 12.0, Change.SLOWER)] * 2
+
+
+def test_cascades_are_compared_only_with_each_other_and_on_the_same_images(record: BenchRecord) -> None:
+    old = with_cascade(record, 10.0)
+    other = replace(old, images=replace(old.images, count=old.images.count + 1))
+    with pytest.raises(OptionError, match="depends on the images"):
+        compare(old, other)
+    for first, second in ((old, record), (record, old)):
+        with pytest.raises(OptionError, match="one record has a cascade"):
+            compare(first, second)
+    # The latency of anything else does not.
+    assert {row.ratio for row in compare(record, replace(record, images=other.images))} == {1.0}

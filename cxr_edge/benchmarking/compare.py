@@ -27,7 +27,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """A row of two records side by side: medians, the ratio of new to old with its interval, and the verdict.
+    """A row of two records side by side: medians, with a cascade means; new to old with its interval; the verdict.
 
     The new figures of a row that is gone are None, as is the interval if there were too few rounds.
     """
@@ -48,7 +48,8 @@ def compare(old: BenchRecord, new: BenchRecord) -> tuple[ComparedRow, ...]:
     regression only if the whole interval of its ratio lies above `1 + TOLERANCE`.
 
     Raises:
-        OptionError: the records are of different machines or image sizes.
+        OptionError: the records are of different machines or image sizes; of a cascade and none, or of cascades on
+            different images.
     """
     for name in ("cpu", "cores", "architecture"):
         before, now = getattr(old.machine, name), getattr(new.machine, name)
@@ -59,8 +60,15 @@ def compare(old: BenchRecord, new: BenchRecord) -> tuple[ComparedRow, ...]:
             )
     if old.image_size != new.image_size:
         raise OptionError(f"--compare: the old record is of {old.image_size} px images, this is {new.image_size}")
+    if old.by_mean != new.by_mean:
+        raise OptionError("--compare: one record has a cascade, so its figures are means; the other's are medians")
+    if new.by_mean and old.images != new.images:
+        raise OptionError(
+            f"--compare: the old record is of {old.images.count} {old.images.source}, this is of {new.images.count} "
+            f"{new.images.source}; a cascade's latency depends on the images"
+        )
     rows = {_key(row): row for row in new.rows}
-    return tuple(_compared(row, rows.get(_key(row))) for row in old.rows)
+    return tuple(_compared(row, rows.get(_key(row)), new.by_mean) for row in old.rows)
 
 
 def _key(row: Row) -> tuple[str, int]:
@@ -68,11 +76,11 @@ def _key(row: Row) -> tuple[str, int]:
     return row.id.replace("xception-none.", "xception-float32."), row.threads
 
 
-def _compared(old: Row, new: Row | None) -> ComparedRow:
+def _compared(old: Row, new: Row | None, by_mean: bool) -> ComparedRow:
+    before = old.mean_ms if by_mean else old.p50_ms
     if new is None:
-        return ComparedRow(old.id, old.threads, old.p50_ms, None, None, None, Change.GONE)
-    by_mean = old.escalated is not None and new.escalated is not None
-    before, now = (row.mean_ms if by_mean else row.p50_ms for row in (old, new))
+        return ComparedRow(old.id, old.threads, before, None, None, None, Change.GONE)
+    now = new.mean_ms if by_mean else new.p50_ms
     interval = ratio_interval(new.rounds_ms, old.rounds_ms, paired=False, by_mean=by_mean)
     return ComparedRow(old.id, old.threads, before, now, now / before, interval, _judge(interval))
 
