@@ -39,6 +39,7 @@ from cxr_edge.runs.progress import Progress
 from cxr_edge.train_options import completed, stated_options
 from cxr_edge.training.jobs import train_new
 from cxr_edge.training.result import TrainingResult
+from cxr_edge.training.start import start_run
 from tests.artifacts import OLD, old_record
 from tests.conftest import Cli, heed_interrupts
 
@@ -332,6 +333,13 @@ def test_only_what_a_failed_start_made_is_removed(tmp_path: Path, monkeypatch: p
     with pytest.raises(KeyboardInterrupt):
         train_new(Run(tmp_path / "run"), options)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
+def test_phantoms_of_a_start_that_was_killed_are_not_trained_on(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    write_phantoms(run.phantoms_folder, 12, size=64, seed=7)
+    config = start_run(run, completed({"phantoms": 10, "image_size": 71}))
+    assert set(config.images.values()) == {10}
 
 
 def test_a_network_other_than_xception_is_recorded_and_shown(

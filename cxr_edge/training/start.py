@@ -104,6 +104,9 @@ def _find_images(data: Path, options: TrainOptions) -> DataSet:
 
 
 def _draw_phantoms(run: Run, options: TrainOptions, progress: Progress) -> DataSet:
+    # Those of a start that was killed, perhaps with another seed, would be trained on too.
+    if run.phantoms_folder.exists():
+        shutil.rmtree(run.phantoms_folder)
     with progress.stage("drawing phantoms", len(LABELS) * options.phantoms) as tick:
         write_phantoms(run.phantoms_folder, options.phantoms, seed=options.seed, on_image=partial(tick, ""))
     return find_data_set(run.phantoms_folder)
