@@ -240,6 +240,16 @@ def test_folds_are_disjoint_and_cover_every_image(tmp_path: Path, count: int) ->
         assert split == make_split(data, known, 1, fold=(splits.index(split) + 1, count))
 
 
+def test_every_fold_is_refused_if_one_is_impossible(tmp_path: Path) -> None:
+    write_pictures(tmp_path, [*(f"a/{index}.png" for index in range(4)), *(f"b/{index}.png" for index in range(12))])
+    data = find_data_set(tmp_path)
+    known = examined(data)
+    assert make_split(data, known, 1, fold=(1, 4)).part("test")
+    for number in range(1, 6):
+        with pytest.raises(DataError, match="a has too few patients or distinct images"):
+            make_split(data, known, 1, fold=(number, 5))
+
+
 def test_incompatible_options_are_refused(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
     for arguments, word in (
         (["--fold", 3], "--folds"),

@@ -90,17 +90,34 @@ def make_split(
         fold: `(i, k)` for the i-th, from 1, of k disjoint test parts that together cover all images.
 
     Raises:
-        DataError: a class ends up without images in a part. Only a predefined test part may lack classes.
+        DataError: a class ends up without images in a part, of this fold or another one. Only a predefined test part
+            may lack classes.
     """
-    rng = np.random.default_rng(seed)
     groups = _groups(data, examined.copies)
+    shares = {"validation": validation, "test": test}
+    if fold is None:
+        return _split(data, examined, groups, seed, shares)
+    number, count = fold
+    # All of them: the last fold must not turn out to be impossible after hours of training the others.
+    return [_split(data, examined, groups, seed, shares, (other, count)) for other in range(1, count + 1)][number - 1]
+
+
+def _split(
+    data: DataSet,
+    examined: Examined,
+    groups: list[list[int]],
+    seed: int,
+    shares: dict[str, float],
+    fold: tuple[int, int] | None = None,
+) -> Split:
+    """The split of `make_split`, or of one fold alone."""
+    rng = np.random.default_rng(seed)
     predefined = data.parts()
     parts = [item.part or "" for item in data.items]
     for label in range(len(data.labels)):
         of_class = [group for group in groups if data.items[group[0]].label == label]
         total = sum(len(group) for group in of_class)
-        room = {"test": max(1, round(test * total)), "validation": max(1, round(validation * total))}
-        room = {part: images for part, images in room.items() if part not in predefined}
+        room = {part: max(1, round(shares[part] * total)) for part in ("test", "validation") if part not in predefined}
         order = [of_class[index] for index in rng.permutation(len(of_class))]
         if predefined:
             # Only groups that lie entirely in the predefined training part can be moved.
