@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -269,6 +271,21 @@ def test_incompatible_options_are_refused(phantoms: Path, tmp_path: Path, cli: C
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("instant_training")
+def test_a_file_name_that_is_not_utf_8_is_named_before_anything_is_decoded(
+    tmp_path: Path, started: Callable[..., Any]
+) -> None:
+    write_pictures(tmp_path / "data", [f"{label}/{index}.png" for label in "ab" for index in range(5)])
+    try:
+        os.rename(tmp_path / "data/a/0.png", os.fsencode(tmp_path / "data/a") + b"/R\xf6ntgen.png")
+    except OSError:
+        pytest.skip("a file system whose names are text")
+    result = started("--data", tmp_path / "data", "--run", tmp_path / "run")
+    assert result.code == 2
+    assert r"'a/R\udcf6ntgen.png' is not UTF-8" in result.err
+    assert "decoding" not in result.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_train_on_a_table_shows_how_it_maps_labels(tmp_path: Path, cli: Cli) -> None:
     data_of_three_sources(tmp_path / "data")
     table = (tmp_path / "data" / "images.csv").read_text().replace(",a,", ",covid,").replace(",b,", ",Healthy,")

@@ -98,9 +98,21 @@ def start_run(
 
 def _find_images(data: Path, options: TrainOptions) -> DataSet:
     images = with_sources(find_data_set(data, include=list(options.include)))
+    for item in images.items:
+        if not _is_text(item.path):
+            raise DataError(f"{data}: the file name {item.path!r} is not UTF-8, as split.csv is; rename it")
     if options.folds is not None and images.parts():
         raise OptionError(f"--folds: {data} is split already; --folds needs data that is not")
     return images if options.hold_out_source is None else images.hold_out(options.hold_out_source)
+
+
+def _is_text(path: str) -> bool:
+    """Whether a file's name is text: Python takes its other bytes for surrogates, which no file can hold."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _draw_phantoms(run: Run, options: TrainOptions, progress: Progress) -> DataSet:
