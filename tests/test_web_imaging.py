@@ -19,6 +19,7 @@ from cxr_edge.imaging.decode import open_grey, resized
 from cxr_edge.imaging.plausibility import open_plausible
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 from cxr_edge.prediction.overlay import evidence
+from tests.test_hostile_images import deflated
 from tests.web import NODE, WEB, needs_sources
 
 pytestmark = [needs_sources, pytest.mark.slow]
@@ -260,3 +261,17 @@ def test_a_small_png_that_inflates_without_end_takes_little_memory(tmp_path: Pat
     assert pixels["error"] == "refused, inflates to more than its picture"
     assert second["error"] == "a damaged PNG file"
     assert (second["peak"] - plain["peak"]) / 1024 < 100
+
+
+def test_a_small_dicom_file_that_inflates_without_end_takes_little_memory(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
+    from tests.test_dicom import written
+
+    plain, good, bomb = (tmp_path / f"{name}.dcm" for name in ("plain", "good", "bomb"))
+    written(plain, deep(), 12)
+    deflated(plain, good, [])
+    deflated(plain, bomb, [b"\x09\0\x01\0OB\0\0" + (3 << 28).to_bytes(4, "little"), *[bytes(1 << 20)] * (3 << 8)])
+    expected, read, refused = answers_of(list(cases_of([plain, good, bomb])), tmp_path)
+    assert read["grey"] == expected["grey"]
+    assert "refused, inflates to more than 256 MiB" in refused["error"]
+    assert (refused["peak"] - read["peak"]) / 1024 < 600

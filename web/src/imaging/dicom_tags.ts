@@ -2,6 +2,7 @@
 
 import { parseDicom, type DataSet } from "dicom-parser";
 import { Inflate } from "fflate";
+import { pushInPieces } from "./inflate.ts";
 import { ImageError } from "./picture.ts";
 
 /** Maximum size of an inflated file in bytes. */
@@ -53,7 +54,7 @@ function inflated(content: Uint8Array, start: number): Uint8Array {
     if (length > MAX_INFLATED) throw new ImageError(`refused, inflates to more than ${MAX_INFLATED >> 20} MiB`);
     chunks.push(chunk);
   });
-  stream.push(content.subarray(start), true);
+  pushInPieces(stream, content.subarray(start), true);
   const whole = new Uint8Array(length);
   let at = 0;
   for (const chunk of chunks) {
