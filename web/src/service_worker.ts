@@ -65,16 +65,21 @@ function isOutdated(name: string): boolean {
   return (name.startsWith(PREFIX) && name !== CACHE) || UNSCOPED.test(name);
 }
 
+/** Asks the server whether the browser's own cache is up to date: it may hold files of the folder's last version. */
+function checked(request: Request | string): Request {
+  return new Request(request, { cache: "no-cache" });
+}
+
 async function keepShell(): Promise<void> {
   const cache = await caches.open(CACHE);
-  await cache.addAll(SHELL);
+  await cache.addAll(SHELL.map(checked));
   const page = (await (await cache.match("page.json"))?.json()) as { examples: string[] };
-  await cache.addAll(page.examples.map((name) => `examples/${name}`));
+  await cache.addAll(page.examples.map((name) => checked(`examples/${name}`)));
 }
 
 async function fresh(request: Request): Promise<Response> {
   try {
-    const response = await fetch(request, { cache: "no-cache" });
+    const response = await fetch(checked(request));
     return isolated(await keep(request, response));
   } catch (error) {
     const known = await (await caches.open(CACHE)).match(request, { ignoreSearch: true });
@@ -85,7 +90,7 @@ async function fresh(request: Request): Promise<Response> {
 
 async function kept(request: Request): Promise<Response> {
   const known = await (await caches.open(CACHE)).match(request, { ignoreSearch: true });
-  return isolated(known ?? (await keep(request, await fetch(request))));
+  return isolated(known ?? (await keep(request, await fetch(checked(request)))));
 }
 
 async function keep(request: Request, response: Response): Promise<Response> {
