@@ -28,7 +28,7 @@ from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import listed_artifacts
 from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.artifacts.kinds import Quantization
-from cxr_edge.benchmarking.latency import Candidate, Latency, measure, rounds_of
+from cxr_edge.benchmarking.latency import Candidate, Latency, measure, mixed_order, rounds_of
 from cxr_edge.benchmarking.noise import Noise, judge_noise, read_clock
 from cxr_edge.console import progress_bar
 from cxr_edge.errors import first_line
@@ -186,7 +186,7 @@ def measured(
         candidates.append(candidate)
     before = read_clock()
     with progress_bar("measuring", rounds_of(queries) * len(candidates)) as bar:
-        measure(candidates, np.arange(scored[0][2]), queries, seconds, bar.tick)
+        measure(candidates, mixed_order(scored[0][2]), queries, seconds, bar.tick)
     figures = [candidate.figures() for candidate in candidates]
     noise = judge_noise([latency.spread for latency in figures], (before, read_clock()))
     points = [

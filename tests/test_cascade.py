@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from cxr_edge import ArtifactError, Classifier, GateError, OptionError
@@ -22,6 +24,7 @@ from cxr_edge.artifacts.bundle import CARD, MANIFEST, listed_artifacts, read_man
 from cxr_edge.artifacts.cascade import SMALL_REFERENCES, Cascade, require_fit_together
 from cxr_edge.artifacts.kinds import ArtifactFormat
 from cxr_edge.artifacts.metadata import CascadeEntry
+from cxr_edge.benchmarking.bench import bench
 from cxr_edge.benchmarking.compare import compare
 from cxr_edge.benchmarking.options import BenchOptions
 from cxr_edge.benchmarking.plan import plan_bench
@@ -36,7 +39,7 @@ from cxr_edge.evaluation.replay import compared_with_recorded
 from cxr_edge.records import from_json, to_json
 from cxr_edge.reporting.card.card import update_card
 from cxr_edge.runtimes.base import runtime_named
-from cxr_edge.runtimes.loaded import joined, load_artifact, parted
+from cxr_edge.runtimes.loaded import CascadeSession, MemberSession, joined, load_artifact, parted
 from cxr_edge.runtimes.selection import artifacts_of_bundle
 from tests.artifacts import some_metadata
 from tests.conftest import Cli
@@ -178,6 +181,42 @@ def test_bench_measures_the_cascade_beside_its_full_model(
     assert "escalated" not in rows["full-int8.tflite"]
     assert "% of the queries went on to the full model" in done.out
     assert {own.ratio for own in compare(*[read_record(record)] * 2)} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("bright", "dark", "tolerance"),
+    # Whole passes; of 101 images, a prime number, one and a part of the next: 46 images drawn at random count twice.
+    [(6, 3, 1e-9), (71, 30, 0.03)],
+)
+def test_a_cascades_mean_is_that_of_all_images_though_they_are_sorted_by_class(
+    cascade: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bright: int, dark: int, tolerance: float
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    clock.perf_counter = lambda: clock.now
+
+    def run(session: CascadeSession, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        clock.now += 0.01 if session.escalated(images).any() else 0.001
+        return np.zeros((len(images), 3), np.float32)
+
+    monkeypatch.setattr("cxr_edge.benchmarking.latency.time", clock)
+
+    def run_full(session: MemberSession, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        clock.now += 0.01
+        return np.zeros((len(images), 3), np.float32)
+
+    monkeypatch.setattr(CascadeSession, "run", run)
+    monkeypatch.setattr(MemberSession, "run", run_full)
+    for index in range(bright + dark):
+        low, high = (195, 255) if index < bright else (0, 60)
+        picture = Image.fromarray(np.tile(np.linspace(low, high, 80).astype(np.uint8), (80, 1)))
+        picture.save(tmp_path / f"{index:03}.png")
+    options = BenchOptions(("litert",), (tmp_path,), (1,), seconds=0.14, starts=0, throughput_seconds=0.0)
+    record = bench(artifacts_of_bundle(cascade), replace(options, file_rounds=1, folder_seconds=0.0))
+    (row,) = (row for row in record.rows if row.escalated is not None)
+    share = dark / (bright + dark)
+    assert row.escalated == pytest.approx(share, abs=tolerance)
+    assert row.mean_ms == pytest.approx(1 + 9 * share, abs=9 * tolerance)
+    assert row.mean_ms == pytest.approx(1 + 9 * row.escalated)
 
 
 def test_bench_measures_no_cascade_on_an_accelerator(cascade: Path, monkeypatch: pytest.MonkeyPatch) -> None:

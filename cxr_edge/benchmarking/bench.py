@@ -17,7 +17,7 @@ from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.benchmarking.energy import EnergyMeter, energy_meter
 from cxr_edge.benchmarking.files import ImageFiles, files_to_classify, measure_files
-from cxr_edge.benchmarking.latency import Latency, measure, rounds_of
+from cxr_edge.benchmarking.latency import Latency, measure, mixed_order, rounds_of, rounds_of_passes
 from cxr_edge.benchmarking.noise import Clock, judge_noise, read_clock
 from cxr_edge.benchmarking.options import BenchOptions
 from cxr_edge.benchmarking.plan import Plan, plan_bench
@@ -67,7 +67,7 @@ class _Pass:
 
 @dataclass(frozen=True)
 class _Bench:
-    """The context of all passes; `images` are the sessions' inputs, `image` is the file of the first."""
+    """The context of all passes; `images` are the sessions' inputs, `image` is the file of one of them."""
 
     plan: Plan
     options: BenchOptions
@@ -97,6 +97,8 @@ def bench(selection: Selection, options: BenchOptions, progress: Stage = silentl
             warnings.append(BenchWarning(WarningKind.SHORTENED, "--images", text))
         files, images, unread = _decoded(files, like)
         warnings += unread
+        if plan.cascade is not None:
+            images = images[mixed_order(len(images))]
         common = _Bench(plan, options, images, files.paths[0], meter, progress)
         passes = [_measure_pass(common, threads) for threads in plan.threads]
         measured = _ranked([each for one_pass in passes for each in one_pass.rows])
@@ -239,6 +241,8 @@ def _measure_latencies(common: _Bench, threads: int, targets: Sequence[Target]) 
     # A cascade's latency depends on the image, so each image is queried at least once.
     queries = max(options.queries, len(common.images)) if is_cascade else options.queries
     rounds = options.rounds or rounds_of(queries)
+    if is_cascade:
+        rounds = rounds_of_passes(rounds, len(common.images))
     with common.progress(f"measuring, {counted(threads, 'thread')}", rounds * len(targets)) as steps:
         measure(
             [target.candidate for target in targets],

@@ -101,6 +101,25 @@ def rounds_of(queries: int) -> int:
     return math.ceil(queries / BLOCK)
 
 
+def mixed_order(images: int) -> NDArray[np.intp]:
+    """The indices of the images in an order that is always the same, and mixes classes of a sorted folder.
+
+    Queries that are no whole number of passes repeat the first images, which must not be those of one class: a
+    cascade's mean depends on the images.
+    """
+    return np.random.default_rng(0).permutation(images)
+
+
+def rounds_of_passes(rounds: int, images: int) -> int:
+    """A number of rounds, at most doubled, whose queries are whole passes over the images with the smallest blocks."""
+    return min(range(rounds, 2 * rounds + 1), key=lambda number: _block_of_passes(number, images))
+
+
+def _block_of_passes(rounds: int, images: int) -> int:
+    """The smallest block with which so many rounds are whole passes over the images."""
+    return images // math.gcd(images, rounds)
+
+
 def measure(
     candidates: list[Candidate],
     images: NDArray[np.uint8],
@@ -114,7 +133,8 @@ def measure(
 
     Fast candidates get longer blocks, so that each is measured for about the same time, spread over all rounds. This is
     MLPerf Inference's single-stream scenario (one query at a time, a minimum number and a minimum duration),
-    interleaved.
+    interleaved. If a candidate's mean counts, its queries are whole passes over the images, unless that takes more than
+    twice as many.
 
     Args:
         candidates: interleaved in this order.
@@ -136,7 +156,9 @@ def measure(
     for candidate in candidates:
         # The first queries are slow: memory is allocated and kernels are selected.
         quickest = min(query(candidate, index) for index in range(4))
-        blocks.append(max(least, math.ceil(seconds / rounds / quickest)))
+        block = max(least, math.ceil(seconds / rounds / quickest))
+        step = _block_of_passes(rounds, len(single))
+        blocks.append(math.ceil(block / step) * step if candidate.by_mean and step <= block else block)
         candidate.rounds = rounds
     for _ in range(rounds):
         for candidate, block in zip(candidates, blocks, strict=True):
