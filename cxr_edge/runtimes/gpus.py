@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from cxr_edge.runtimes.vulkan import GPUAdapter
 
 
-#: Mesa's software adapter: Dawn, the WebGPU of both runtimes, starts on none of its versions seen so far.
+#: Mesa's software adapter: Dawn, the WebGPU of both runtimes, did not start on the one version tried, Mesa 22's.
 _REFUSED = "llvmpipe"
 
 
