@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from cxr_edge.auditing.measure import Measurement, border_share, count_marks, measure, measure_all
+from cxr_edge.auditing.measure import Measurement, Unreadable, border_share, count_marks, measure, measure_all
 from cxr_edge.auditing.record import Audit
 from cxr_edge.auditing.shortcut import balanced_accuracy
 from cxr_edge.copies.alignment import align
@@ -175,6 +175,23 @@ def test_the_split_of_a_run_is_audited(data: Path, tmp_path: Path, cli: Cli) -> 
     record = audited(cli, data, "--run", run, "--strict", code=3)
     assert "copies across splits" in kinds(record)
     assert cli("audit", tmp_path, "--run", run).code == 2
+
+
+def test_the_sources_of_a_run_are_those_of_its_data(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
+    images = [(path, label) for label in LABELS[:2] for path in files(phantoms, label)[:6]]
+    table = tmp_path / "images.csv"
+    with table.open("w", newline="") as file:
+        rows = [(path, label, f"hospital of {label}") for path, label in images]
+        csv.writer(file).writerows([("path", "label", "source"), *rows])
+    data, run = find_data_set(table), tmp_path / "run"
+    split = split_of(data, 0)
+    write_split(split, run / "split.csv")
+    config = RunConfig("", "", split.labels, data.counts(), split.data_hash(), completed({"data": str(table)}))
+    (run / "run.json").write_text(json.dumps(to_json(config)))
+    whole = audited(cli, table, "--strict", code=3)
+    outcome = cli("audit", "--run", run, "--strict", "--json", tmp_path / "run.json")
+    assert outcome.code == 3
+    assert json.loads((tmp_path / "run.json").read_text())["sources"] == whole["sources"]
 
 
 def test_a_table_of_labels_will_do(phantoms: Path, tmp_path: Path, cli: Cli) -> None:
@@ -495,6 +512,21 @@ def test_dicom_files_are_measured_like_others(tmp_path: Path) -> None:
     assert isinstance(dicom, Measurement) and isinstance(png, Measurement)
     assert (dicom.width, dicom.height, dicom.mode, dicom.format) == (96, 64, "MONOCHROME2", "DICOM")
     assert (dicom.mean, dicom.phash) == (png.mean, png.phash)
+
+
+def test_a_dicom_file_with_a_malformed_tag_is_unreadable_and_stops_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="pip install 'cxr-edge[dicom]'")
+    from tests.test_dicom import written
+
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96)).astype(np.uint8)
+    good = written(tmp_path / "good.dcm", pixels, 8, BodyPartExamined="CHEST")
+    bad = tmp_path / "bad.dcm"
+    body_part = b"\x18\x00\x15\x00"
+    assert body_part + b"CS" in good.read_bytes()
+    bad.write_bytes(good.read_bytes().replace(body_part + b"CS", body_part + b"FL"))
+    first, second = measure_all([bad, good])
+    assert isinstance(first, Unreadable) and first.reason
+    assert isinstance(second, Measurement)
 
 
 def test_letters_near_the_edge_are_marks_and_others_are_not() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,30 @@ def test_data_that_changed_between_folds_is_noticed(data: Path, tmp_path: Path, 
     result = cli("train", "--run", folder, "--resume")
     assert result.code == 2
     assert "changed between them" in result.err
+    # As the error advises.
+    for name in ("fold-1", "fold-2"):
+        shutil.rmtree(folder / name)
+    trainer.trained.clear()
+    assert cli("train", "--run", folder, "--resume").code == 0
+    assert trainer.trained == ["fold-1", "fold-2"]
+    assert (folder / "cross_validation.json").is_file()
+
+
+@pytest.mark.slow
+def test_folds_of_another_cross_validation_are_not_pooled(
+    data: Path, tmp_path: Path, cli: Cli, trainer: Trainer
+) -> None:
+    for name, seed in (("folds", 4), ("others", 5)):
+        trainer.interrupted_in = "fold-3"
+        cli("train", "--data", data, "--run", tmp_path / name, *ARGUMENTS, "--seed", seed)
+    trainer.interrupted_in = ""
+    shutil.rmtree(tmp_path / "folds/fold-1")
+    assert cli("train", "--data", data, "--run", tmp_path / "folds", *ARGUMENTS, "--seed", 5).code == 2
+    shutil.rmtree(tmp_path / "folds/fold-2")
+    shutil.copytree(tmp_path / "others/fold-2", tmp_path / "folds/fold-2")
+    result = cli("train", "--run", tmp_path / "folds", "--resume")
+    assert result.code == 2
+    assert "fold-2 and fold-3 were started with different options" in result.err
 
 
 def test_nothing_is_left_of_folds_that_cannot_start(tmp_path: Path, cli: Cli, trainer: Trainer) -> None:

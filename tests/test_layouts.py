@@ -208,6 +208,31 @@ def test_any_number_of_classes_of_any_name(tmp_path: Path, classes: int) -> None
     assert np.bincount(split.targets("test"), minlength=classes).tolist() == [1] * classes
 
 
+def test_a_class_in_two_spellings_is_refused(tmp_path: Path) -> None:
+    pictures = [f"{part}/{index}.png" for part in ("train/TB", "test/tb", "train/Normal") for index in range(4)]
+    write_pictures(tmp_path / "parts", pictures)
+    with pytest.raises(DataError, match="TB and tb are two spellings of one class"):
+        find_data_set(tmp_path / "parts")
+    rows = [f"{index}.png,{label}" for index, label in enumerate(("No mass", "no_mass", "mass") * 4)]
+    with pytest.raises(DataError, match="No mass and no_mass are two spellings"):
+        find_data_set(write_table(tmp_path, rows, "path,label"))
+    rows = [f"{index}.png,{label}" for index, label in enumerate(("TB+", "TB-") * 4)]
+    assert find_data_set(write_table(tmp_path, rows, "path,label")).labels == ("TB+", "TB-")
+
+
+def test_a_link_to_a_folder_within_a_class_is_refused(phantoms: Path, tmp_path: Path) -> None:
+    """Not followed, since it could lead in a circle, and not skipped without a word."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for folder in phantoms.iterdir():
+        (data / folder.name).symlink_to(folder)
+    assert len(find_data_set(data).items) == 60
+    shutil.copytree(phantoms, tmp_path / "copy")
+    (tmp_path / "copy" / "Normal" / "another site").symlink_to(phantoms / "Normal")
+    with pytest.raises(DataError, match="another site: a link to a folder"):
+        find_data_set(tmp_path / "copy")
+
+
 def data_of_three_sources(tmp_path: Path) -> DataSet:
     rows = []
     for source in ("Valencia", "Guangzhou", "RSNA"):

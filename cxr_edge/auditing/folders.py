@@ -50,8 +50,10 @@ def find_images(root: Path | None, run: Run | None) -> Collection:
     if root is None:
         if run is None:
             raise DataError("name a folder of images, or a run with --run")
-        split = run_split(run)
-        images = tuple(Image(item.path, item.label, item.part, item.patient) for item in split.items)
+        split, sources = run_split(run), _sources(run)
+        images = tuple(
+            Image(item.path, item.label, item.part, item.patient, sources.get(item.path, "")) for item in split.items
+        )
         return Collection(split.root, split.labels, images, "the split of a run")
     table = root / LABEL_TABLE
     data = with_sources(find_data_set(table if table.is_file() else root, least=1))
@@ -68,3 +70,12 @@ def find_images(root: Path | None, run: Run | None) -> Collection:
         raise DataError(f"{root}: none of its images is in the split of {run.folder}; leave one of the two out")
     images = tuple(replace(image, part=known.get(image.path, "")) for image in collection.images)
     return replace(collection, images=images, layout=f"{collection.layout}, split of a run")
+
+
+def _sources(run: Run) -> dict[str, str]:
+    """The source of each image of a run's data by its path, where one is known: `split.csv` has none."""
+    options = run.config().options
+    if options.data is None:
+        return {}
+    data = with_sources(find_data_set(Path(options.data), least=1, include=options.include))
+    return {item.path: item.source for item in data.items if item.source}

@@ -77,9 +77,10 @@ def measure(path: Path) -> Measurement | Unreadable:
         content = read_bytes(path)
         sha256 = hashlib.sha256(content).hexdigest()
         grey = decode.open_grey(path, content)
+        header = decode.read_header(path, content)
+        facts = dicom_facts(path, content) if header.format == "DICOM" else None
     except ImageError as error:
         return Unreadable(str(error).removeprefix(f"{path}: "), sha256)
-    header = decode.read_header(path, content)
     pixels = np.asarray(grey)
     histogram = np.array(grey.histogram())
     mean, std, quantiles = _statistics(histogram)
@@ -100,7 +101,7 @@ def measure(path: Path) -> Measurement | Unreadable:
         white=float(histogram[255] / pixels.size),
         border=border_share(pixels),
         marks=count_marks(decode.resized(grey, _MARK_IMAGE)),
-        warnings=tuple(warnings_about(dicom_facts(path, content))) if header.format == "DICOM" else (),
+        warnings=() if facts is None else tuple(warnings_about(facts)),
     )
 
 

@@ -129,14 +129,20 @@ def image_files(folder: Path) -> list[Path]:
     A broken link with an image's suffix is included: skipping it silently would hide it.
 
     Raises:
-        DataError: a folder cannot be read.
+        DataError: a folder cannot be read, or there is a link to one, which could lead back to a folder above it.
     """
 
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename}: this folder cannot be read ({error.strerror})")
 
     paths = []
-    for parent, _, names in os.walk(folder, onerror=refuse):
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        for name in folders:
+            if name[0] != "." and Path(parent, name).is_symlink():
+                raise DataError(
+                    f"{Path(parent, name)}: a link to a folder, which is not followed; replace it by the folder, or "
+                    "remove it"
+                )
         for name in names:
             path = Path(parent, name)
             if name.startswith(".") or name == "DICOMDIR":
@@ -384,6 +390,12 @@ def _ordered_labels(data: Path, spelled: Collection[str], labels: tuple[str, ...
     if len(spelled) < 2:
         classes = ", ".join(spelled) or "none"
         raise DataError(f"{data}: at least two classes with images are needed, found {classes}{hint}")
+    # Not `folded`, to which TB+ and TB- are the same.
+    plain: dict[str, str] = {}
+    for name in spelled:
+        other = plain.setdefault(name.casefold().replace(" ", "").replace("_", ""), name)
+        if other != name:
+            raise DataError(f"{data}: {other} and {name} are two spellings of one class; use one of them")
     names = tuple(label for label in DEFAULT_LABELS if label in spelled)
     return names + tuple(sorted(set(spelled) - set(names)))
 

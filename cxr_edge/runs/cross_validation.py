@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from cxr_edge.errors import RunError
-from cxr_edge.runs.run import Run, run_named
+from cxr_edge.runs.run import Run, run_named, started_folds
+from cxr_edge.train_options import TrainOptions
 
 
 def is_cross_validation(folder: Path) -> bool:
-    """Whether a folder holds the runs of a cross-validation."""
-    return fold_run(folder, 1).config_file.is_file()
+    """Whether a folder holds the runs of a cross-validation, or at least one of them."""
+    return bool(started_folds(folder))
 
 
 def cross_validation_named(name: Path | None) -> Path | None:
@@ -30,7 +32,28 @@ def fold_runs(folder: Path) -> list[Run]:
     Raises:
         RunError: the folder holds no cross-validation.
     """
-    if not is_cross_validation(folder):
+    return [fold_run(folder, number) for number in range(1, (_first(folder).config().options.folds or 0) + 1)]
+
+
+def fold_options(folder: Path) -> TrainOptions:
+    """The options of all folds, without a fold's number.
+
+    Raises:
+        RunError: the folder holds no cross-validation, or folds of several.
+    """
+    first = _first(folder)
+    options = replace(first.config().options, fold=None)
+    for other in started_folds(folder):
+        if replace(other.config().options, fold=None) != options:
+            raise RunError(
+                f"{folder}: {first.folder.name} and {other.folder.name} were started with different options; remove "
+                "the folds that do not belong here"
+            )
+    return options
+
+
+def _first(folder: Path) -> Run:
+    runs = started_folds(folder)
+    if not runs:
         raise RunError(f"{folder}: holds no folds; make them with cxr-edge train --folds")
-    count = fold_run(folder, 1).config().options.folds or 0
-    return [fold_run(folder, number) for number in range(1, count + 1)]
+    return runs[0]

@@ -113,10 +113,9 @@ class Run:
         try:
             return RunConfig.from_json(json.loads(read_bounded(self.config_file, MAX_RECORD_BYTES)))
         except FileNotFoundError:
-            fold = self.folder / "fold-1"
-            if (fold / "run.json").is_file():
+            if folds := started_folds(self.folder):
                 raise RunError(
-                    f"{self.folder}: holds the folds of a cross-validation; name one, such as {fold}"
+                    f"{self.folder}: holds the folds of a cross-validation; name one, such as {folds[0].folder}"
                 ) from None
             raise RunError(f"{self.folder}: not a run folder; create one with cxr-edge train") from None
         except (OSError, ValueError) as error:
@@ -140,6 +139,12 @@ class Run:
                 f"{self.folder}: no trained model in it; finish the training with "
                 f"cxr-edge train --run {self.folder} --resume"
             )
+
+
+def started_folds(folder: Path) -> list[Run]:
+    """The runs `fold-1` and so on of a cross-validation, in order, as far as they were started."""
+    numbers = {path.parent.name.removeprefix("fold-") for path in folder.glob("fold-*/run.json")}
+    return [Run(folder / f"fold-{number}") for number in sorted(filter(str.isdecimal, numbers), key=int)]
 
 
 def run_named(name: Path) -> Run:
@@ -179,15 +184,12 @@ def latest_started() -> Path:
     Raises:
         RunError: no such run exists.
     """
-    folds = {path.parent.parent for path in RUNS.glob("*/fold-1/run.json")}
-    if not folds:
+    # Runs themselves, of which a cross-validation has several.
+    runs = {path.parent: [Run(path.parent)] for path in RUNS.glob("*/run.json")}
+    runs |= {folder: folds for folder in RUNS.glob("*/") if (folds := started_folds(folder))}
+    if not runs:
         return latest_run().folder
-
-    def started(folder: Path) -> tuple[str, str]:
-        runs = folder.glob("fold-*/run.json") if folder in folds else [folder / "run.json"]
-        return max(Run(path.parent).config().started for path in runs), folder.name
-
-    return max(folds | {path.parent for path in RUNS.glob("*/run.json")}, key=started)
+    return max(runs, key=lambda folder: (max(run.config().started for run in runs[folder]), folder.name))
 
 
 def find_run(folder: Path | None) -> Run:

@@ -14,7 +14,7 @@ from cxr_edge.evaluation.run_metrics import CrossValidation, pooled, read_run_me
 from cxr_edge.files import write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
-from cxr_edge.runs.cross_validation import fold_run, is_cross_validation
+from cxr_edge.runs.cross_validation import fold_options, fold_run, is_cross_validation
 from cxr_edge.runs.leftovers import remove_leftovers
 from cxr_edge.runs.lock import locked
 from cxr_edge.runs.progress import SILENT, Progress
@@ -68,15 +68,15 @@ def cross_validate(folder: Path, options: TrainOptions, progress: Progress = SIL
 
 
 def resume_folds(folder: Path, stated: Mapping[str, Any], progress: Progress = SILENT) -> CrossValidation:
-    """Train the unfinished folds with the options of the first; any stated option must equal those.
+    """Train the unfinished folds with the options of the others; any stated option must equal those.
 
     Raises:
         OptionError, DataError, RunError, WeightsError: as a single training.
     """
-    options = fold_run(folder, 1).config().options
+    options = fold_options(folder)
     require_same(options, stated, folder)
     with locked(folder):
-        return _all_folds(folder, replace(options, fold=None), progress)
+        return _all_folds(folder, options, progress)
 
 
 def _all_folds(folder: Path, options: TrainOptions, progress: Progress) -> CrossValidation:
