@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -16,7 +17,7 @@ from PIL import Image
 
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.runs import Run
-from cxr_edge.runs.history import read_history
+from cxr_edge.runs.history import History, read_history
 from cxr_edge.runs.network import XCEPTION
 from tests.conftest import Cli
 from tests.small_network import use_small_network
@@ -150,6 +151,42 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     with h5py.File(Run(folder).model_file) as resumed, h5py.File(Run(whole).model_file) as other:
         name = "model_weights/probabilities/probabilities/kernel:0"
         assert np.array_equal(resumed[name], other[name])
+
+
+@pytest.mark.slow
+def test_the_last_quarter_of_a_fine_tuning_has_frozen_batch_norms(
+    few: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after it was interrupted within that quarter."""
+    from cxr_edge.training import loop
+    from cxr_edge.training.backend import tf
+
+    use_small_network(monkeypatch)
+    # Pre-trained weights fit Xception alone.
+    monkeypatch.setattr("cxr_edge.training.start._check_weights", lambda *arguments: None)
+    monkeypatch.setattr("cxr_edge.training.train.load_pretrained", lambda *arguments: None)
+    write, epochs, interrupt_in = loop.write_history, [], 8
+
+    def write_and_keep(path: Path, history: History) -> None:
+        if len(history.epochs) == interrupt_in:
+            raise KeyboardInterrupt
+        write(path, history)
+        reader = tf.train.load_checkpoint(str(path.with_suffix("")))
+        epochs.append({name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()})
+
+    def kept(kind: str) -> list[bool]:
+        """Whether all variables of a kind are those of the epoch before."""
+        names = [name for name in epochs[0] if name.startswith("model/") and f"/{kind}/.ATTRIBUTES" in name]
+        assert len(names) > 10
+        return [all(np.array_equal(new[name], old[name]) for name in names) for old, new in pairwise(epochs)]
+
+    monkeypatch.setattr(loop, "write_history", write_and_keep)
+    folder, arguments = tmp_path / "run", ["--weights", "imagenet", "--head-epochs", "0", "--epochs", "8"]
+    assert cli(*train_arguments(few, folder), *arguments).code == 130
+    interrupt_in = 0
+    assert cli("train", "--resume", "--run", folder).code == 0
+    assert kept("moving_mean") == kept("moving_variance") == kept("gamma") == [False] * 5 + [True] * 2
+    assert kept("pointwise_kernel") == [False] * 7
 
 
 def bad_inputs(few: Path, folder: Path) -> dict[str, tuple[list[str], str]]:

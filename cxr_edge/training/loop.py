@@ -18,6 +18,7 @@ from cxr_edge.runs.progress import Tick
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.batches import Batches
 from cxr_edge.training.strategy import ALONE, Distribution
+from cxr_edge.training.xception import freeze_batch_norms
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Phase:
     #: Score to exceed: the best of the earlier phases, whose weights are already kept.
     floor: float = -np.inf
     distribution: Distribution = ALONE
+    #: Number of epochs, the last ones, with frozen batch norms.
+    frozen_norm_epochs: int = 0
 
     def __post_init__(self) -> None:
         self._checkpoint = tf.train.Checkpoint(model=self.trained, optimizer=self.model.optimizer)
@@ -97,7 +100,13 @@ class Phase:
         # Two are kept: after a kill between writing a checkpoint and its state file, the previous one still applies.
         manager = tf.train.CheckpointManager(self._checkpoint, str(self.folder / self.name), max_to_keep=2)
         best = max([self.floor, *(epoch.score for epoch in history.epochs)])
+        frozen = False
         for number in range(len(history.epochs) + 1, self.epochs + 1):
+            if not frozen and number > self.epochs - self.frozen_norm_epochs:
+                freeze_batch_norms(self.trained)
+                with self.distribution.scope():
+                    self.model.compile(self.model.optimizer, self.model.loss, metrics=["accuracy"])
+                frozen = True
             epoch = self._epoch(batches, number, best, tick)
             if epoch.kept:
                 best = epoch.score

@@ -38,6 +38,9 @@ from cxr_edge.training.strategy import Distribution, distribution_of
 from cxr_edge.training.validation import validator
 from cxr_edge.training.xception import DROPOUT, build_classifier, freeze_blocks, load_pretrained
 
+#: One in so many epochs of a fine-tuning, the last ones, has frozen batch norms.
+_FROZEN_NORM_SHARE = 4
+
 
 def train(run: Run, progress: Progress = SILENT) -> TrainingResult:
     """Train a started run, from its last finished epoch if it was interrupted, and write its model and metrics.
@@ -139,6 +142,8 @@ def _fit(fitting: _Fitting, progress: Progress) -> History:
     with distribution.scope():
         optimizer = FusedAdam(cosine_decay(options.learning_rate, steps, warmup_steps=steps // 20))
         phase = phase_of(name, options.epochs, optimizer, floor)
+    if options.weights != FROM_SCRATCH:
+        phase.frozen_norm_epochs = options.epochs // _FROZEN_NORM_SHARE
     fine_tuned = run_phase(phase, replace(batches, seed=options.seed + 1))
     return History((*history.epochs, *fine_tuned.epochs))
 

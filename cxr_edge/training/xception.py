@@ -107,6 +107,18 @@ def freeze_blocks(model: keras.Model, network: Network, last: int) -> None:
         layer.trainable = index >= frozen
 
 
+def freeze_batch_norms(model: keras.Model) -> None:
+    """Fix the batch norms to their moving statistics, so that training computes what inference will.
+
+    Otherwise each batch is divided by its own spread, and an image on which the activations grow from block to block
+    goes unnoticed. As FrozenBN for the last epochs in Wu and Johnson, "Rethinking 'Batch' in BatchNorm",
+    arXiv:2105.07576. Compile the model afterwards.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
 def pretrained_xception(weights: str) -> keras.Model:
     """Xception for three channels, without a head, with weights from ImageNet or a file.
 
