@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cxr_edge.artifacts.parity_result import McNemarTest, PairedDifference
-from cxr_edge.intervals import CONFIDENCE
+from cxr_edge.intervals import CONFIDENCE, Interval
 
 RESAMPLES = 2000
 
@@ -21,19 +21,24 @@ def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Pa
     """
     if not len(first):
         return PairedDifference(None, None, None, None)
-    difference = second.astype(np.float64) - first
-    low = high = float(difference.mean())
-    if len(difference) == 1:
-        # One image bounds nothing.
-        low, high = -1.0, 1.0
-    elif difference.any():
-        resampled = stats.bootstrap(
-            (difference,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=0
-        )
-        low, high = float(resampled.confidence_interval.low), float(resampled.confidence_interval.high)
+    mean = bootstrapped_mean(second.astype(np.float64) - first)
+    # One image bounds nothing.
+    low, high = (-1.0, 1.0) if len(first) == 1 else (mean.low, mean.high)
     lost = int((first & ~second).sum())
     bound = stats.binomtest(lost, len(first), alternative="less").proportion_ci(CONFIDENCE, method="exact")
-    return PairedDifference(float(difference.mean()), low, high, float(bound.high))
+    return PairedDifference(mean.value, low, high, float(bound.high))
+
+
+def bootstrapped_mean(values: NDArray[np.float64]) -> Interval:
+    """The mean of values `[N]`, one per image, with a percentile bootstrap interval over images."""
+    mean = float(values.mean())
+    # Of equal values, SciPy's bootstrap is not defined.
+    if np.ptp(values) == 0:
+        return Interval(mean, mean, mean)
+    resampled = stats.bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=0
+    )
+    return Interval(mean, float(resampled.confidence_interval.low), float(resampled.confidence_interval.high))
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemarTest:
