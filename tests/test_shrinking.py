@@ -219,6 +219,31 @@ def test_an_unpruned_student_gives_the_teachers_answers(teacher: Run) -> None:
     assert np.array_equal(model(images, training=False).numpy(), wanted)
 
 
+@pytest.mark.slow
+def test_recomputed_statistics_are_those_of_all_images() -> None:
+    """Also where one batch is dark and the other one bright."""
+    from cxr_edge.shrinking.inherit import inherit, recompute_statistics
+    from cxr_edge.training.backend import keras, tf
+    from cxr_edge.training.batches import Batches
+    from cxr_edge.training.xception import build_classifier
+
+    everything = {group: np.arange(width) for group, width in SMALL.widths().items()}
+    model = inherit(build_classifier(71, 3, SMALL), SMALL, everything, 71)
+    shades = np.random.default_rng(0).integers(0, 100, (2, 4, 71, 71, 1)).astype(np.float32)
+    shades[1] += 120
+
+    class TwoBatches(Batches):
+        def epoch(self, number: int) -> Any:
+            return tf.data.Dataset.from_tensor_slices((shades, np.zeros((2, 4))))
+
+    batches = TwoBatches(shades.reshape(8, 71, 71, 1).astype(np.uint8), np.arange(8) % 3, 3, 4, 0)
+    recompute_statistics(model, batches, 2)
+    first = keras.Model(model.input, model.get_layer("block1_conv1").output)(shades.reshape(8, 71, 71, 1)).numpy()
+    mean, variance = model.get_layer("block1_conv1_bn").get_weights()[2:]
+    assert np.allclose(mean, first.mean(axis=(0, 1, 2)), atol=1e-4)
+    assert np.allclose(variance, first.var(axis=(0, 1, 2)), rtol=1e-3)
+
+
 def test_a_student_is_a_run_of_its_own_that_names_its_teacher(teacher: Run, student: Run) -> None:
     config = student.config()
     assert config.student is not None

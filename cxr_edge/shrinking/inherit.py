@@ -11,9 +11,6 @@ from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.batches import Batches
 from cxr_edge.training.xception import batch_norm_of, build_classifier
 
-#: Momentum of the batch norms while their statistics are recomputed.
-_MOMENTUM = 0.9
-
 
 def inherit(teacher: keras.Model, network: Network, kept: Kept, image_size: int) -> keras.Model:
     """A model of a pruned network with its teacher's weights.
@@ -24,7 +21,7 @@ def inherit(teacher: keras.Model, network: Network, kept: Kept, image_size: int)
         kept: the teacher's channels that stay, by group.
         image_size: pixels.
     """
-    model = build_classifier(image_size, teacher.output_shape[-1], network, _MOMENTUM)
+    model = build_classifier(image_size, teacher.output_shape[-1], network, bn_momentum=0.0)
     channels = {IMAGE_CHANNELS: np.zeros(1, np.int64), **kept}
     for convolution in network.convolutions():
         reads, writes = channels[convolution.reads], channels[convolution.writes]
@@ -51,11 +48,24 @@ def _kernel(kernel: NDArray[np.float32], reads: NDArray[np.int64], writes: NDArr
 
 
 def recompute_statistics(model: keras.Model, batches: Batches, steps: int) -> None:
-    """Recompute the batch norms' statistics on training images: removing channels changes them."""
+    """Recompute the batch norms' statistics over all of some training images: removing channels changes them.
+
+    As PreciseBN in Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576.
+
+    Args:
+        model: from `inherit`, whose batch norms keep the statistics of the last batch.
+        batches: of the size of the teacher's input.
+        steps: number of batches.
+    """
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
     @tf.function  # type: ignore[untyped-decorator]
-    def step(images: tf.Tensor) -> None:
+    def statistics_of(images: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
         model(tf.image.resize(images, model.input_shape[1:3], antialias=True), training=True)
+        return [(norm.moving_mean.read_value(), norm.moving_variance.read_value()) for norm in norms]
 
-    for images, _ in batches.epoch(0).take(steps):
-        step(images)
+    statistics = [statistics_of(images) for images, _ in batches.epoch(0).take(steps)]
+    for norm, of_batches in zip(norms, zip(*statistics, strict=True), strict=True):
+        means, variances = (np.array(values) for values in zip(*of_batches, strict=True))
+        norm.moving_mean.assign(means.mean(axis=0))
+        norm.moving_variance.assign(variances.mean(axis=0) + means.var(axis=0))
