@@ -196,7 +196,7 @@ def test_service_reports_an_unreadable_file_once(
     results = watcher.Results(tmp_path / "results.jsonl")
     readable = [False, False, True]
     # Root may read every file, so the permission is simulated.
-    monkeypatch.setattr(watcher.os, "access", lambda path, mode: readable.pop(0))
+    monkeypatch.setattr(watcher.os, "access", lambda path, mode: readable.pop(0) if readable else True)
     stop = SimpleNamespace(came=lambda seconds: not readable)
     watcher.watch(inbox, watcher.Inbox(inbox, 0), results, Classifier.open(tiny, "onnx"), 0, stop)
     journal = capsys.readouterr().err
@@ -231,6 +231,44 @@ def test_service_ends_if_its_runtime_fails_and_classifies_the_image_after_a_rest
     assert watcher.main() == 0
     (line,) = results.read_text().splitlines()
     assert (json.loads(line)["file"], "label" in json.loads(line)) == ("a.png", True)
+
+
+def test_an_image_that_crashes_the_runtime_keeps_no_other_from_being_classified(
+    watcher: ModuleType, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, results = tmp_path / "inbox", tmp_path / "results.jsonl"
+    inbox.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(ramp()).save(inbox / name)
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in results.read_text().splitlines()]
+
+    monkeypatch.setattr(watcher, "StopSignal", lambda: SimpleNamespace(came=lambda seconds: len(lines()) == expected))
+    arguments = [inbox, results, "--bundle", tiny, "--runtime", "onnx", "--settle", "0.1"]
+    monkeypatch.setattr(sys, "argv", ["cxr_watch.py", *map(str, arguments)])
+    predict = Classifier.predict
+
+    def crash_on_a(classifier: Classifier, path: Path) -> Any:
+        if path.name == "a.png":
+            raise ProviderError("onnx:cuda: its process ended (killed by signal 9)")
+        return predict(classifier, path)
+
+    monkeypatch.setattr(Classifier, "predict", crash_on_a)
+    results.touch()
+    expected = 5
+    assert watcher.main() == 2
+    assert lines() == []
+    for _ in range(2):
+        assert watcher.main() == 2
+        assert [row["file"] for row in lines()] == ["b.png"]
+    # Nothing shows yet that the runtime works: it may be to blame.
+    assert watcher.main() == 2
+    Image.fromarray(ramp()).save(inbox / "c.png")
+    expected = 3
+    assert watcher.main() == 0
+    assert [row["file"] for row in lines()] == ["b.png", "c.png", "a.png"]
+    assert "ended 4 times while it classified this image" in lines()[2]["error"]
 
 
 def test_service_reports_a_missing_package_once_and_classifies_what_does_not_need_it(

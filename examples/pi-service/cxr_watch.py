@@ -22,6 +22,9 @@ from cxr_edge import NOTICE, Classifier, CxrEdgeError, DataError, MissingDepende
 #: Suffixes that copying and downloading programs use until a file is complete.
 _UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp", "~")
 
+#: An image with which the service ended this often gets an error, once another one shows that the runtime works.
+MOST_ATTEMPTS = 3
+
 #: A line of the results, as JSON; readers ignore keys that they do not know.
 Row = dict[str, Any]
 
@@ -70,12 +73,52 @@ class Inbox:
         return sorted(settled, key=lambda version: (version.modified_ns, version.file))
 
 
+class Attempts:
+    """How often the service ended, without a stop signal, while it classified an image; kept for the next start.
+
+    Otherwise one image that crashes an accelerator, or this process, would be read first at each restart, and those
+    after it never.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._counts: dict[Version, int] = {}
+        try:
+            for *version, count in json.loads(path.read_bytes()):
+                self._counts[Version(*version)] = int(count)
+        except FileNotFoundError:
+            pass
+        except (ValueError, TypeError):
+            log(f"{path}: damaged; ignored")
+
+    def of(self, version: Version) -> int:
+        """The number of failed attempts."""
+        return self._counts.get(version, 0)
+
+    def begin(self, version: Version) -> None:
+        """Count an attempt as failed until `end`. Raises OSError."""
+        self._counts[version] = self.of(version) + 1
+        self._write()
+
+    def end(self, version: Version) -> None:
+        """Forget the attempts. Raises OSError."""
+        del self._counts[version]
+        self._write()
+
+    def _write(self) -> None:
+        """Not synced: only a power failure could lose it, which is no fault of an image."""
+        temporary = self._path.with_name(f"{self._path.name}.new")
+        temporary.write_text(json.dumps([[*version, count] for version, count in self._counts.items()]), "ascii")
+        temporary.replace(self._path)
+
+
 class Results:
     """The file of JSON lines, which is also the memory of what was classified before a restart."""
 
     def __init__(self, path: Path) -> None:
         """Open the file or create it. Raises DataError if another process writes to it, and OSError."""
         self.done: set[Version] = set()
+        self.attempts = Attempts(path.with_name(f"{path.name}.attempts"))
         self._file = path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -146,40 +189,53 @@ def watch(
     """Classify new files until a stop signal comes.
 
     Raises:
-        ProviderError: the runtime failed, not the image, which is classified after a restart.
+        ProviderError: the runtime failed, perhaps not because of the image, which is tried again after a restart.
         OSError: the folder or the results file is gone.
     """
-    artifact = classifier.artifact
-    reported: set[Version] = set()
+    artifact, attempts = classifier.artifact, results.attempts
+    unreadable: set[Version] = set()
+    waiting: set[Version] = set()
+    works = False
     while not stop.came(interval):
-        for version in inbox.settled():
-            if version in results.done:
+        # Those with which the service ended come last.
+        for version in sorted(inbox.settled(), key=attempts.of):
+            if version in results.done or version in waiting:
                 continue
             path = folder / version.file
+            # Its permissions may change without its size or time.
+            if not os.access(path, os.R_OK):
+                if path.exists() and version not in unreadable:
+                    unreadable.add(version)
+                    log(f"{path}: this user may not read it; it is classified once it can be read")
+                continue
             row: Row = {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "artifact": artifact.name,
                 "sha256": artifact.sha256,
             }
+            failed = attempts.of(version)
+            attempts.begin(version)
             try:
+                if failed >= MOST_ATTEMPTS and works:
+                    raise DataError(f"{path}: the service ended {failed} times while it classified this image")
                 row.update(answer(classifier, path))
+                works = True
             except ProviderError:
                 raise
             except MissingDependencyError as error:
-                if version not in reported:
-                    reported.add(version)
-                    log(f"{error}; it is classified once the service is restarted after that")
+                attempts.end(version)
+                waiting.add(version)
+                log(f"{error}; it is classified once the service is restarted after that")
                 continue
             except Exception as error:  # a bad file must not stop the service, whatever a decoder raises
-                # Gone, or not readable yet: its permissions may change without its size or time.
+                # Removed meanwhile: no fault of the file.
                 if not os.access(path, os.R_OK):
-                    if path.exists() and version not in reported:
-                        reported.add(version)
-                        log(f"{path}: this user may not read it; it is classified once it can be read")
+                    attempts.end(version)
                     continue
                 row["error"] = str(error) or type(error).__name__
                 log(row["error"])
             results.append(version, row)
+            attempts.end(version)
             if stop.came(0):
                 return
 
