@@ -145,6 +145,8 @@ def test_a_run_is_repeated_with_the_options_it_had(
     assert (like_and_file["seed"], like_and_file["epochs"], like_and_file["phantoms"]) == (7, 3, 12)
     assert "data" not in like
     assert cli("train", "--like", tmp_path / "nowhere").code == 2
+    phantoms = cli("train", "--like", run.folder, "--data", tmp_path)
+    assert (phantoms.code, "was trained on phantoms" in phantoms.err) == (2, True)
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
     run.folder.rename("runs/first")

@@ -35,12 +35,18 @@ def command(
 ) -> None:
     """Train Xception on a folder of chest X-rays, or on phantoms."""
     from cxr_edge.console import interruptible
+    from cxr_edge.errors import OptionError
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.tables import show
-    from cxr_edge.runs import latest_started, new_run
+    from cxr_edge.runs import latest_started, new_run, run_named
     from cxr_edge.train_options import require_shared_run, stated_options
 
+    if like is not None and options["data"] is not None and run_named(like).phantoms:
+        raise OptionError(
+            f"--like {like}: was trained on phantoms, whose options do not suit X-rays; leave one of --like and --data "
+            "out"
+        )
     stated = stated_options(options)
     require_shared_run(stated, run, resume)
     folder = latest_started() if resume and run is None else new_run(run).folder
