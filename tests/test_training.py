@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import h5py
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxr_edge.intervals import Interval
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.runs import Run
 from cxr_edge.runs.history import History, read_history
@@ -157,7 +158,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
 def test_the_last_quarter_of_a_fine_tuning_has_frozen_batch_norms(
     few: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also after it was interrupted within that quarter."""
+    """Also after it was interrupted within that quarter; and its model comes from there, even if others were better."""
     from cxr_edge.training import loop
     from cxr_edge.training.backend import tf
 
@@ -165,6 +166,8 @@ def test_the_last_quarter_of_a_fine_tuning_has_frozen_batch_norms(
     # Pre-trained weights fit Xception alone.
     monkeypatch.setattr("cxr_edge.training.start._check_weights", lambda *arguments: None)
     monkeypatch.setattr("cxr_edge.training.train.load_pretrained", lambda *arguments: None)
+    worse = (loop.Validation(1.0, Interval(0.5), Interval(0.5), -float(number)) for number in count())
+    monkeypatch.setattr("cxr_edge.training.train.validator", lambda *arguments: lambda: next(worse))
     write, epochs, interrupt_in = loop.write_history, [], 8
 
     def write_and_keep(path: Path, history: History) -> None:
@@ -187,6 +190,8 @@ def test_the_last_quarter_of_a_fine_tuning_has_frozen_batch_norms(
     assert cli("train", "--resume", "--run", folder).code == 0
     assert kept("moving_mean") == kept("moving_variance") == kept("gamma") == [False] * 5 + [True] * 2
     assert kept("pointwise_kernel") == [False] * 7
+    history = read_history(Run(folder).history_file)
+    assert history.kept == 6
 
 
 def bad_inputs(few: Path, folder: Path) -> dict[str, tuple[list[str], str]]:

@@ -60,7 +60,7 @@ class Phase:
     #: Score to exceed: the best of the earlier phases, whose weights are already kept.
     floor: float = -np.inf
     distribution: Distribution = ALONE
-    #: Number of epochs, the last ones, with frozen batch norms.
+    #: Number of epochs, the last ones, with frozen batch norms; only their weights are kept, if there are any.
     frozen_norm_epochs: int = 0
 
     def __post_init__(self) -> None:
@@ -100,9 +100,11 @@ class Phase:
         # Two are kept: after a kill between writing a checkpoint and its state file, the previous one still applies.
         manager = tf.train.CheckpointManager(self._checkpoint, str(self.folder / self.name), max_to_keep=2)
         best = max([self.floor, *(epoch.score for epoch in history.epochs)])
-        frozen = False
+        before, frozen = self.epochs - self.frozen_norm_epochs, False
         for number in range(len(history.epochs) + 1, self.epochs + 1):
-            if not frozen and number > self.epochs - self.frozen_norm_epochs:
+            if number > before and not frozen:
+                # However good an earlier epoch's weights, they are not trained for what inference computes.
+                best = max((epoch.score for epoch in history.epochs[before:]), default=-np.inf)
                 freeze_batch_norms(self.trained)
                 with self.distribution.scope():
                     self.model.compile(self.model.optimizer, self.model.loss, metrics=["accuracy"])

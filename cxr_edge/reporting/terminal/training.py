@@ -139,7 +139,7 @@ def _kept(history: History) -> Iterator[str]:
     if history.kept is None:
         return
     epoch, last = history.epochs[history.kept], history.epochs[-1]
-    yield f"kept: {epoch.phase} epoch {epoch.epoch}, the best of {len(history.epochs)} on the validation split"
+    yield f"kept: {epoch.phase} epoch {epoch.epoch}, selected on the validation split"
     if epoch.phase != last.phase:
         yield (
             f"warning: no epoch of {last.phase} was better than the {epoch.phase}'s, so its work is lost; "
