@@ -117,6 +117,10 @@ def frozen_blocks() -> str:
     return _two_trainings(RESULTS / "frozen-blocks", ("all blocks", "frozen"))
 
 
+def frozen_norms() -> str:
+    return _two_trainings(RESULTS / "frozen-norms", ("before", "now"))
+
+
 def _two_trainings(folder: Path, titles: tuple[str, str]) -> str:
     """Two trainings on the same images, by `benchmarks.generalization`."""
     rows = []
@@ -588,6 +592,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "headline": headline,
     "heatmap": heatmap,
     "frozen-blocks": frozen_blocks,
+    "frozen-norms": frozen_norms,
     "generalization": generalization,
     "input-pipeline": input_pipeline,
     "learning-curve": learning_curve,
