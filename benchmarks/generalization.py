@@ -16,6 +16,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,8 @@ from cxr_edge.statistics.intervals import bootstrapped_mean
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 
 TEST = "test part"
+#: Every fold classifies the same images.
+_read_once = cache(read_labelled)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def image_sets(run: Run, folders: list[Path]) -> Iterator[tuple[str, NDArray[np.
     for shift in SUITE:
         yield f"{TEST}, {shift.name}", shift.apply(images), targets
     for folder in folders:
-        yield folder.name, *read_labelled(folder, split.labels, size, split.resize)
+        yield folder.name, *_read_once(folder, split.labels, size, split.resize)
 
 
 def answers(training: Training, folders: list[Path]) -> dict[str, Answers]:
@@ -94,7 +97,8 @@ def answers(training: Training, folders: list[Path]) -> dict[str, Answers]:
         for name, images, targets in image_sets(run, folders):
             right = predict_probabilities(step, images).argmax(axis=1) == targets
             by_set.setdefault(name, []).append(Answers(right.astype(np.float64), targets))
-    return {name: merged(sets, averaged=not name.startswith(TEST)) for name, sets in by_set.items()}
+    shared = {folder.name for folder in folders}
+    return {name: merged(sets, averaged=name in shared) for name, sets in by_set.items()}
 
 
 def merged(sets: list[Answers], averaged: bool) -> Answers:

@@ -194,6 +194,29 @@ def test_the_last_quarter_of_a_fine_tuning_has_frozen_batch_norms(
     assert history.kept == 6
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("floor", "kept"), [(-np.inf, [True, False, True, False]), (0.0, [False] * 4)])
+def test_epochs_with_frozen_batch_norms_are_kept_only_if_the_phases_before_were_worse(
+    tmp_path: Path, floor: float, kept: list[bool]
+) -> None:
+    from cxr_edge.training.adam import FusedAdam
+    from cxr_edge.training.backend import keras
+    from cxr_edge.training.batches import Batches
+    from cxr_edge.training.loop import Phase, Validation
+
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Flatten(), layers.BatchNormalization(), layers.Dense(3, activation="softmax")]
+    )
+    model.compile(FusedAdam(1e-3), keras.losses.CategoricalCrossentropy(), metrics=["accuracy"])
+    images = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1)).astype(np.uint8)
+    worse = (Validation(1.0, Interval(0.5), Interval(0.5), -float(number)) for number in count(1))
+    phase = Phase("x", model, model, 4, lambda: next(worse), tmp_path, floor, frozen_norm_epochs=2)
+    batches = Batches(images, np.arange(9) % 3, classes=3, batch_size=4, seed=0)
+    history = phase.run(batches, History(()), lambda text: None, lambda epoch, epochs: None)
+    assert [epoch.kept for epoch in history.epochs] == kept
+
+
 def bad_inputs(few: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
     """Arguments of a training that cannot work, and a word its message must hold."""
 

@@ -74,8 +74,9 @@ def find_images(root: Path | None, run: Run | None) -> Collection:
 
 def _sources(run: Run) -> dict[str, str]:
     """The source of each image of a run's data by its path, where one is known: `split.csv` has none."""
-    options = run.config().options
-    if options.data is None:
+    config = run.config()
+    if config.options.data is None:
         return {}
-    data = with_sources(find_data_set(Path(options.data), least=1, include=options.include))
+    # With the labels, DICOM files are not read for their patients, whom `split.csv` names.
+    data = with_sources(find_data_set(Path(config.options.data), config.labels))
     return {item.path: item.source for item in data.items if item.source}

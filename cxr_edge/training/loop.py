@@ -60,7 +60,8 @@ class Phase:
     #: Score to exceed: the best of the earlier phases, whose weights are already kept.
     floor: float = -np.inf
     distribution: Distribution = ALONE
-    #: Number of epochs, the last ones, with frozen batch norms; only their weights are kept, if there are any.
+    #: Number of epochs, the last ones, with frozen batch norms. The best of them is kept if it exceeds the floor, even
+    #: where an epoch before them was better.
     frozen_norm_epochs: int = 0
 
     def __post_init__(self) -> None:
@@ -103,8 +104,8 @@ class Phase:
         before, frozen = self.epochs - self.frozen_norm_epochs, False
         for number in range(len(history.epochs) + 1, self.epochs + 1):
             if number > before and not frozen:
-                # However good an earlier epoch's weights, they are not trained for what inference computes.
-                best = max((epoch.score for epoch in history.epochs[before:]), default=-np.inf)
+                # However good an epoch without frozen norms, it is not trained for what inference computes.
+                best = max([self.floor, *(epoch.score for epoch in history.epochs[before:])])
                 freeze_batch_norms(self.trained)
                 with self.distribution.scope():
                     self.model.compile(self.model.optimizer, self.model.loss, metrics=["accuracy"])
