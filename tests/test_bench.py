@@ -289,6 +289,13 @@ def test_a_failed_start_is_reported(tiny: Path, picture: Path) -> None:
     assert "coreml" in failed.reason
 
 
+def test_a_failed_start_is_reported_without_the_names_of_folders(tmp_path: Path) -> None:
+    failed = startup(tmp_path / "missing.onnx", "onnx", 1, tmp_path / "picture.png", 1)
+    assert isinstance(failed, DidNotStart)
+    assert "missing.onnx" in failed.reason
+    assert str(tmp_path) not in failed.reason
+
+
 def test_auto_says_when_it_cannot_measure(device: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
     alone = Path(shutil.copy(device / "xception-int8.onnx", tmp_path / "alone.onnx"))
     result = cli("predict", picture, "--artifact", alone)

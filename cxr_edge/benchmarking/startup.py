@@ -63,7 +63,11 @@ def startup(artifact: Path, runtime: str, threads: int, image: Path, repeats: in
             # A driver may crash at process exit; an answer given before that stands.
             if not answer.strip():
                 lines = printed.read().strip().splitlines() or [f"exit status {process.returncode}"]
-                return DidNotStart(lines[-1][:200])
+                reason = lines[-1]
+                for path in (artifact, image):
+                    # Records are shared with other people: no folder's name.
+                    reason = reason.replace(str(path), path.name)
+                return DidNotStart(reason[:200])
         starts.append({"start_ms": 1000 * seconds, **json.loads(answer)})
     peaks = [each["peak_memory_bytes"] for each in starts if each["peak_memory_bytes"] is not None]
     start_ms, load_ms, first_ms = (
