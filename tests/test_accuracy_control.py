@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxr_edge.artifacts.artifact import format_of, read_artifact
+from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.bundle import read_bundle
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
+from cxr_edge.artifacts.metadata import ArtifactMetadata
 from cxr_edge.artifacts.publishing import publish
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import Split, SplitItem, run_split
@@ -25,6 +28,7 @@ from cxr_edge.evaluation.int8_noise import NoiseSource
 from cxr_edge.evaluation.shifts import SUITE
 from cxr_edge.exporting import accuracy_control
 from cxr_edge.exporting.accuracy_control import AccuracySearch, fewest, losses_of
+from cxr_edge.exporting.controlled_run import ControlledRun
 from cxr_edge.exporting.export import ExportOptions
 from cxr_edge.exporting.latency_cost import MOST_FILES, latency_costs
 from cxr_edge.exporting.recipe_file import read_recipe, recipe_of_options
@@ -319,23 +323,94 @@ def test_demands_that_make_no_sense_are_refused(cli: Cli) -> None:
     ExportOptions(read_recipe("x86-vnni"), accuracy=demand)
 
 
-def test_a_file_that_misses_the_demand_is_not_left_beside_the_one_that_meets_it(tmp_path: Path) -> None:
-    def published(name: str, quantization: Quantization, superseded: Quantization | None = None) -> tuple[str, ...]:
-        path = tmp_path / name
-        metadata = some_metadata(format=format_of(path), quantization=quantization)
-        content = write_stub(path, to_json(metadata)).read_bytes()
-        return publish(path, content, metadata, superseded=superseded).notes
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle with int8 and int8-ptq in both formats, of an export without a demand."""
+    for quantization in (Quantization.INT8, Quantization.INT8_PTQ):
+        for kind in ArtifactFormat:
+            assert added(tmp_path, quantization, kind) == ()
+    return tmp_path
 
-    for name in ("a-int8.tflite", "a-int8.onnx", "a-int8-ptq.tflite"):
-        assert published(name, Quantization(name[2:].partition(".")[0])) == ()
-    # Layers that a recipe keeps in float replace nothing.
-    assert published("a-mixed.tflite", Quantization.MIXED) == ()
-    assert (tmp_path / "a-int8.tflite").exists()
-    (note,) = published("a-mixed.tflite", Quantization.MIXED, superseded=Quantization.INT8)
-    assert "removed a-int8.tflite, which misses the demand" in note
-    remaining = {"a-int8.onnx", "a-int8-ptq.tflite", "a-mixed.tflite"}
-    assert {artifact.name for artifact in read_bundle(tmp_path)} == remaining
-    assert not (tmp_path / "a-int8.tflite").exists()
+
+def added(
+    folder: Path,
+    quantization: Quantization,
+    kind: ArtifactFormat,
+    control: AccuracyControl | None = None,
+    is_superseded: Callable[[ArtifactMetadata], bool] = lambda other: False,
+) -> tuple[str, ...]:
+    """Add a stub to a bundle; what else happened there."""
+    path = folder / f"x-{quantization}.{kind}"
+    calibration = None if control is None else {"accuracy_control": to_json(control)}
+    metadata = some_metadata(format=kind, quantization=quantization, calibration=calibration)
+    content = write_stub(path, to_json(metadata)).read_bytes()
+    return publish(path, content, metadata, is_superseded=is_superseded).notes
+
+
+def added_with_demand(
+    folder: Path,
+    control: AccuracyControl,
+    quantization: Quantization = Quantization.INT8,
+    formats: tuple[ArtifactFormat, ...] = tuple(ArtifactFormat),
+    keep_float: list[str] | None = None,
+) -> list[str]:
+    """Add the stubs of an export with a demand to a bundle; what else happened there."""
+    recipe = recipe_of_options(None, list(formats), [quantization], keep_float, True, {})
+    no_graphs: Any = None
+    controlled = ControlledRun(no_graphs, recipe, control.demand, silently)
+    controlled.controls[quantization] = control
+    is_superseded = partial(controlled.is_superseded, quantization=quantization)
+    return [
+        note
+        for kind in formats
+        for note in added(folder, controlled.yields(quantization), kind, control, is_superseded)
+    ]
+
+
+def names_in(folder: Path) -> set[str]:
+    return {artifact.name for artifact in read_bundle(folder)}
+
+
+TFLITE = (ArtifactFormat.TFLITE,)
+RELEASE = Release("x", ("a",), 12.5)
+
+
+@pytest.mark.parametrize("formats", [tuple(ArtifactFormat), TFLITE])
+def test_devices_use_the_file_that_meets_the_demand(bundle: Path, formats: tuple[ArtifactFormat, ...]) -> None:
+    notes = " ".join(added_with_demand(bundle, control_of(RELEASE), formats=formats))
+    assert names_in(bundle) == {f"x-mixed.{kind}" for kind in formats}
+    for name in ("x-int8.tflite", "x-int8.onnx", "x-int8-ptq.tflite", "x-int8-ptq.onnx"):
+        assert f"removed {name}, which is not known to meet the demand" in notes
+        assert not (bundle / name).exists()
+
+
+def test_layers_that_options_keep_in_float_may_meet_the_demand_by_themselves(bundle: Path) -> None:
+    added_with_demand(bundle, control_of(), keep_float=["block1_conv1"])
+    assert names_in(bundle) == {"x-mixed.tflite", "x-mixed.onnx"}
+
+
+def test_without_a_demand_layers_in_float_replace_nothing(bundle: Path) -> None:
+    before = names_in(bundle)
+    assert added(bundle, Quantization.MIXED, ArtifactFormat.TFLITE) == ()
+    assert names_in(bundle) == {*before, "x-mixed.tflite"}
+
+
+def test_a_file_stays_if_its_own_losses_meet_the_demand(bundle: Path) -> None:
+    looser, missed = replace(control_of(), demand=AccuracyDemand(max_drop=9)), Loss(48, Interval(2.0, 1.0, 3.0), 4.0)
+    added(bundle, Quantization.INT8, ArtifactFormat.TFLITE, looser)
+    added(bundle, Quantization.INT8, ArtifactFormat.ONNX, replace(looser, after=Losses(missed, looser.after.shifted)))
+    added_with_demand(bundle, control_of(RELEASE), Quantization.INT8_PTQ, TFLITE)
+    assert names_in(bundle) == {"x-int8.tflite", "x-mixed-ptq.tflite"}
+
+
+def test_int8_that_meets_the_demand_leaves_files_that_devices_use_after_it(bundle: Path) -> None:
+    before = names_in(bundle)
+    assert added_with_demand(bundle, control_of()) == []
+    assert names_in(bundle) == before
+    # The other format was not judged.
+    added(bundle, Quantization.INT8, ArtifactFormat.ONNX)
+    (note,) = added_with_demand(bundle, control_of(), formats=TFLITE)
+    assert "removed x-int8.onnx" in note
 
 
 @pytest.mark.exhaustive
@@ -370,7 +445,7 @@ def test_an_export_leaves_layers_in_float_until_the_demand_is_met(
     assert "left in float, for" in strict.out
     assert f"+ {control.layers[0]}" in strict.out
     assert not (run.bundle / "xception-int8-ptq.tflite").exists()
-    assert "removed xception-int8-ptq.tflite, which misses the demand" in " ".join(strict.out.split())
+    assert "removed xception-int8-ptq.tflite, which is not known to meet the demand" in " ".join(strict.out.split())
 
 
 def remove_class_bias(run: Run) -> None:

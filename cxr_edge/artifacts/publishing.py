@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact, read_artifact
 from cxr_edge.artifacts.bundle import CARD, MANIFEST, REFERENCES, listed_files, write_manifest
-from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.artifacts.metadata import ArtifactMetadata
 from cxr_edge.errors import ArtifactError
 from cxr_edge.files import replacing, sha256_of
@@ -37,7 +36,7 @@ def publish(
     content: bytes,
     metadata: ArtifactMetadata,
     references: bytes | None = None,
-    superseded: Quantization | None = None,
+    is_superseded: Callable[[ArtifactMetadata], bool] = lambda other: False,
 ) -> Published:
     """Write an artifact and list it in the manifest of its folder.
 
@@ -51,11 +50,11 @@ def publish(
         content: of the file, including its metadata.
         metadata: the same metadata.
         references: the content of the bundle's reference inputs, whose SHA-256 is in the metadata; None without them.
-        superseded: a quantization that misses the demand which this artifact meets: that of the same format is removed
-            too, because a device would prefer it.
+        is_superseded: whether another artifact of the bundle is removed because a device might use it in place of this
+            one, although it is not known to meet the demand on int8.
     """
     folder = path.parent
-    others = _other_artifacts(path, metadata, superseded)
+    others = _other_artifacts(path, metadata, is_superseded)
     with replacing(path) as temporary, _new_references(folder, references, metadata.reference_sha256):
         temporary.write_bytes(content)
         _withdraw(folder, others, metadata)
@@ -64,7 +63,9 @@ def publish(
     return Published(artifact, others.notes)
 
 
-def _other_artifacts(path: Path, metadata: ArtifactMetadata, superseded: Quantization | None) -> _Others:
+def _other_artifacts(
+    path: Path, metadata: ArtifactMetadata, is_superseded: Callable[[ArtifactMetadata], bool]
+) -> _Others:
     folder = path.parent
     try:
         listed = [other for other in listed_files(folder) if other.name != path.name]
@@ -76,9 +77,12 @@ def _other_artifacts(path: Path, metadata: ArtifactMetadata, superseded: Quantiz
     for other in listed:
         if other in foreign or (other.format, other.quantization) == (metadata.format, metadata.quantization):
             removed.append(other)
-        elif (other.format, other.quantization) == (metadata.format, superseded):
+        elif is_superseded(other.metadata):
             removed.append(other)
-            notes.append(f"{folder}: removed {other.name}, which misses the demand")
+            notes.append(
+                f"{folder}: removed {other.name}, which is not known to meet the demand, as a device might use it in "
+                f"place of {path.name}"
+            )
         elif other.path.is_file() and sha256_of(other.path) == other.sha256:
             kept.append(other)
         else:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cxr_edge.artifacts.kinds import Quantization
+from cxr_edge.artifacts.metadata import ArtifactMetadata
 from cxr_edge.errors import GateError
 from cxr_edge.evaluation.accuracy_control import AccuracyControl, AccuracyDemand
 from cxr_edge.exporting.accuracy_control import AccuracySearch, losses_of
@@ -16,7 +17,7 @@ from cxr_edge.progress import Stage
 from cxr_edge.quantization.quantized_graph import QuantizedGraph
 from cxr_edge.quantization.quantized_run import QuantizedRun
 from cxr_edge.quantization.releases import with_layers_in_float
-from cxr_edge.records import JsonObject, to_json
+from cxr_edge.records import JsonObject, from_json, to_json
 
 
 class ControlledRun:
@@ -53,12 +54,22 @@ class ControlledRun:
 
     def yields(self, quantization: Quantization) -> Quantization:
         """The quantization that an artifact gets: with layers left in float it is mixed."""
-        return quantization.mixed() if self.superseded(quantization) else self.recipe.yields(quantization)
-
-    def superseded(self, quantization: Quantization) -> Quantization | None:
-        """The quantization itself if it misses the demand, which layers left in float meet; otherwise None."""
         control = self.controls.get(quantization)
-        return quantization if control is not None and control.layers else None
+        return quantization.mixed() if control is not None and control.layers else self.recipe.yields(quantization)
+
+    def is_superseded(self, other: ArtifactMetadata, quantization: Quantization) -> bool:
+        """Whether another artifact of the bundle is removed when the new one of a quantization is added.
+
+        With a demand, an int8 or mixed one is, if a device might use it in place of the new one and it is not known to
+        meet the demand. One of the same quantization stays where this export is about to replace it.
+        """
+        if quantization not in self.controls or not other.quantization.is_integer:
+            return False
+        yields = self.yields(quantization)
+        is_usable = other.quantization.rank < yields.rank or (
+            other.quantization is yields and other.format not in self.recipe.formats
+        )
+        return is_usable and not _is_known_to_meet(self.demand, other)
 
     def judged(
         self, quantization: Quantization, name: str, reference: Reference, answers: Sequence[Probabilities]
@@ -89,3 +100,9 @@ class ControlledRun:
 
     def _quantized(self, quantization: Quantization) -> QuantizedGraph:
         return self.quantized.quantized_graph(quantization.is_fine_tuned)
+
+
+def _is_known_to_meet(demand: AccuracyDemand, artifact: ArtifactMetadata) -> bool:
+    """Whether an artifact of the same model, made for this demand or another one, had losses that meet it."""
+    control = (artifact.calibration or {}).get("accuracy_control")
+    return control is not None and from_json(AccuracyControl, control).after.meet(demand)

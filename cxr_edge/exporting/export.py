@@ -236,8 +236,8 @@ class Exporter:
             converted.write_bytes(content)
             verified = self._verified(converted, path.name, kind, quantization, reference)
         metadata = joined(shared, verified)
-        superseded = self.controlled.superseded(quantization)
-        return publish(path, sealed(content, metadata), metadata, reference.content, superseded)
+        is_superseded = partial(self.controlled.is_superseded, quantization=quantization)
+        return publish(path, sealed(content, metadata), metadata, reference.content, is_superseded)
 
     def _verified(
         self, file: Path, name: str, kind: ArtifactFormat, quantization: Quantization, reference: _Reference
