@@ -17,7 +17,7 @@ from cxr_edge.artifacts.bundle import listed_artifacts
 from cxr_edge.artifacts.gate import Gate
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.artifacts.metadata import Training
-from cxr_edge.data.split import Split, SplitItem, write_split
+from cxr_edge.data.split import Split, SplitItem, run_split, write_split
 from cxr_edge.evaluation.pooled_parity import PooledParity
 from cxr_edge.exporting.export import Exported, ExportOptions
 from cxr_edge.files import sha256_of, write_json
@@ -169,3 +169,29 @@ def test_a_fold_is_exported_once_with_the_same_options(folds: Path, cli: Cli, mo
     assert isinstance(pooled, PooledParity)
     assert FakeExporter.exported[5:] == everything
     assert "leave it out" in cli("export", "--run", folds, "--folds", folds).err
+
+
+def test_all_folds_are_exported_again_after_one_was_trained_again(
+    folds: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.exporting.export_folds.Exporter", FakeExporter)
+    monkeypatch.setattr(FakeExporter, "exported", [])
+    assert cli("export", "--run", folds, *ANY_GATE).code == 0
+    FakeExporter.exported.clear()
+    Run(folds / "fold-2").model_file.write_bytes(b"trained again")
+    assert cli("export", "--run", folds, *ANY_GATE).code == 0
+    # Their decision rules are fitted on its predictions.
+    assert FakeExporter.exported == ["fold-1", "fold-2", "fold-3"]
+
+
+def test_folds_of_different_images_are_refused_before_any_is_exported(
+    folds: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.exporting.export_folds.Exporter", FakeExporter)
+    monkeypatch.setattr(FakeExporter, "exported", [])
+    run = Run(folds / "fold-2")
+    split = run_split(run)
+    write_split(replace(split, items=split.items[1:]), run.split_file)
+    result = cli("export", "--run", folds, *ANY_GATE)
+    assert (result.code, FakeExporter.exported) == (2, [])
+    assert "changed between them" in result.err

@@ -20,7 +20,7 @@ from cxr_edge.records import JsonObject, from_json, to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.cross_validation import fold_runs
 from cxr_edge.runs.lock import locked
-from cxr_edge.training.folds import forget_models
+from cxr_edge.training.folds import forget_models, require_same_images
 
 #: Images of each fold's test part under each shift, as for an export of a single run.
 SHIFT_IMAGES = 60
@@ -29,10 +29,13 @@ RECORD = "exported.json"
 
 @dataclass(frozen=True)
 class FoldExport:
-    """A fold's `exported.json`: how the last export of all folds exported it, and each file's SHA-256."""
+    """A fold's `exported.json`: how the last export of all folds exported it, and each file's SHA-256.
+
+    `models` has the SHA-256 of every fold's model: the decision rule is fitted on the predictions of all folds.
+    """
 
     cxr_edge: str
-    model_sha256: str
+    models: tuple[str, ...]
     options: JsonObject
     artifacts: dict[str, str]
 
@@ -44,6 +47,8 @@ def export_folds(
     on_fold: Callable[[int, int, Sequence[Artifact] | None], None] = lambda number, folds, artifacts: None,
 ) -> PooledParity:
     """Export the folds that are not exported with these options yet, and compare all of them with their Keras models.
+
+    If the model of one fold has changed, all are exported again: their decision rules are fitted on it too.
 
     Args:
         folder: the folder of a finished cross-validation.
@@ -61,8 +66,10 @@ def export_folds(
     for run in runs:
         run.require_model()
     with locked(folder):
+        # Before hours of exports rather than after them, in `verify_folds`.
+        require_same_images(runs)
+        key = _key(runs, options)
         for number, run in enumerate(runs, start=1):
-            key = _key(run, options)
             artifacts: tuple[Artifact, ...] | None = None
             if not _is_exported(run, options, key):
                 exporter = Exporter(run, options, titled(stage, f"fold {number} of {len(runs)}"))
@@ -75,17 +82,17 @@ def export_folds(
         return verify_folds(folder, {}, SHIFT_IMAGES, stage, runs[0].bundle_of(options.recipe.name).name)
 
 
-def _key(run: Run, options: ExportOptions) -> tuple[str, str, JsonObject]:
-    return __version__, sha256_of(run.model_file), to_json(options)
+def _key(runs: Sequence[Run], options: ExportOptions) -> tuple[str, tuple[str, ...], JsonObject]:
+    return __version__, tuple(sha256_of(run.model_file) for run in runs), to_json(options)
 
 
-def _is_exported(run: Run, options: ExportOptions, key: tuple[str, str, JsonObject]) -> bool:
+def _is_exported(run: Run, options: ExportOptions, key: tuple[str, tuple[str, ...], JsonObject]) -> bool:
     """Whether the fold's bundle still has the files of an export with this key."""
     try:
         last = from_json(FoldExport, json.loads(read_bounded(run.folder / RECORD, MAX_RECORD_BYTES)))
         bundle = run.bundle_of(options.recipe.name)
         listed = {artifact.name: artifact for artifact in listed_artifacts(bundle)}
-        return (last.cxr_edge, last.model_sha256, last.options) == key and all(
+        return (last.cxr_edge, last.models, last.options) == key and all(
             name in listed and listed[name].sha256 == digest == sha256_of(bundle / name)
             for name, digest in last.artifacts.items()
         )
