@@ -367,6 +367,16 @@ def test_an_image_whose_residual_sums_run_away_is_recognised(batch_size: int) ->
     assert ordinary_images(small_graph(), images, batch_size).tolist() == [False] + [True] * 8
 
 
+@pytest.mark.parametrize("batch_size", [1, 4, 8])
+def test_a_runaway_is_recognised_where_it_is_alone_in_its_batch(batch_size: int) -> None:
+    ordinary = ordinary_images(small_graph(), with_a_runaway(), batch_size)
+    assert ordinary.tolist() == [True] * 8 + [False]
+
+
+def test_of_two_images_the_runaway_is_recognised() -> None:
+    assert ordinary_images(small_graph(), with_a_runaway()[-2:], 1).tolist() == [True, False]
+
+
 def test_images_that_do_not_run_away_are_all_ordinary() -> None:
     assert ordinary_images(small_graph(), some_images(16), 4).all()
 

@@ -40,8 +40,8 @@ from cxr_edge.training.batches import training_batches
 CALIBRATION_IMAGES, EQUALIZATION_IMAGES = 512, 128
 FINE_TUNING_METHOD = "channel scales and ranges learned, kernels rounded by their inputs, ranges and biases learned"
 CALIBRATION_METHOD = (
-    "images on which the model runs away left out, depthwise outputs centred, channels equalized by predicted noise, "
-    "least squared error with clipping weighted, kernels rounded by their inputs"
+    "images on which the model runs away compared with all others left out, depthwise outputs centred, channels "
+    "equalized by predicted noise, least squared error with clipping weighted, kernels rounded by their inputs"
 )
 
 
@@ -97,15 +97,23 @@ class QuantizedRun:
                 if not ordinary.all():
                     bar.note(f"{(~ordinary).sum()} of {len(images)} left out, on which the model runs away")
             self._calibration_images = images[ordinary]
+            write_json(self._count_file, {"key": self._calibration_key(), "images": len(self._calibration_images)})
         return self._calibration_images
+
+    @property
+    def _count_file(self) -> Path:
+        path = self.file(Quantization.INT8_PTQ)
+        return path.with_name(f"{path.stem}-images.json")
+
+    def _calibration_key(self) -> JsonObject:
+        return {"method": CALIBRATION_METHOD, "images": CALIBRATION_IMAGES, **self._key()}
 
     def quantized_graph(self, fine_tuned: bool) -> QuantizedGraph:
         """The int8 graph, calibrated, or fine-tuned from there (see `cxr_edge.quantization.fine_tune`)."""
         return self._fine_tuned() if fine_tuned else self._calibrated()
 
     def _calibrated(self) -> QuantizedGraph:
-        key = {"method": CALIBRATION_METHOD, "images": CALIBRATION_IMAGES, **self._key()}
-        return self._kept(self.file(Quantization.INT8_PTQ), key, self._calibrate)
+        return self._kept(self.file(Quantization.INT8_PTQ), self._calibration_key(), self._calibrate)
 
     def _calibrate(self) -> QuantizedGraph:
         images = self.calibration_images()
@@ -180,11 +188,13 @@ class QuantizedRun:
     def described(self, quantization: Quantization) -> JsonObject | None:
         """How an artifact was quantized, for its metadata; None for a float one.
 
-        `kept_step` is the step of the fine-tuning whose graph was kept: 0 if the calibrated graph was closest.
+        `images` is the number of calibration images. `kept_step` is the step of the fine-tuning whose graph was kept: 0
+        if the calibrated graph was closest.
         """
         if not quantization.is_integer:
             return None
-        images = min(CALIBRATION_IMAGES, len(self.split.part("train")))
+        # The number is kept: selecting the images again takes a minute.
+        images = _kept_count(self._count_file, self._calibration_key()) or len(self.calibration_images())
         description: JsonObject = {"images": images, "method": CALIBRATION_METHOD, **self.variant.key()}
         if quantization.is_fine_tuned:
             kept = min(self.checks(), key=lambda check: check.distance)
@@ -192,3 +202,12 @@ class QuantizedRun:
                 **asdict(self.options), "method": FINE_TUNING_METHOD, "kept_step": kept.step,
             }  # fmt: skip
         return description
+
+
+def _kept_count(path: Path, key: JsonObject) -> int | None:
+    """The number of calibration images from a file; None if it is missing or damaged, or has another key."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return int(record["images"]) if record["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,62 @@
+"""What a run's quantization keeps in its folder, on a graph of a few nodes: nothing is trained here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_edge.artifacts.kinds import Quantization
+from cxr_edge.data.split import Split, SplitItem, write_split
+from cxr_edge.files import sha256_of, write_json
+from cxr_edge.progress import silently
+from cxr_edge.quantization.learn import LearningOptions
+from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
+from cxr_edge.records import to_json
+from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig
+from cxr_edge.train_options import completed
+from tests.graphs import small_graph, some_images
+
+#: The smallest that a run can have.
+SIZE = 71
+
+
+@pytest.fixture
+def run(tmp_path: Path, cache_of_its_own: None) -> Run:
+    """A run on eight dim images and a bright one, on which the small graph runs away, with a Keras model of no use."""
+    data, run = tmp_path / "data", Run(tmp_path / "run")
+    data.mkdir()
+    items = []
+    images = np.concatenate([some_images(8) // 20, some_images(1, seed=5)])
+    for index, image in enumerate(images.repeat(5, axis=1).repeat(5, axis=2)[:, :SIZE, :SIZE]):
+        path = data / f"{index}.png"
+        Image.fromarray(image[..., 0]).save(path)
+        items.append(SplitItem(path.name, "a", "train", "", sha256_of(path)))
+    split = Split(data, ("a", "b", "c"), tuple(items))
+    write_split(split, run.split_file)
+    options = completed({"data": str(data), "image_size": SIZE})
+    write_json(run.config_file, to_json(RunConfig("", "", split.labels, {}, split.data_hash(), options)))
+    run.model_file.write_bytes(b"a Keras model")
+    return run
+
+
+def quantized_run(run: Run) -> QuantizedRun:
+    return QuantizedRun(run, replace(small_graph(), image_size=SIZE), Variant(), LearningOptions(), silently)
+
+
+@pytest.mark.slow
+def test_the_metadata_count_the_images_that_were_calibrated_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = quantized_run(run)
+    description = first.described(Quantization.INT8_PTQ)
+    assert description is not None
+    assert description["images"] == len(first.calibration_images()) == 8
+    # A later export, whose graphs are kept, does not select them again.
+    monkeypatch.setattr("cxr_edge.quantization.quantized_run.ordinary_images", None)
+    assert quantized_run(run).described(Quantization.INT8_PTQ) == description
+    run.model_file.write_bytes(b"another Keras model")
+    with pytest.raises(TypeError):
+        quantized_run(run).described(Quantization.INT8_PTQ)
