@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,11 @@ from PIL import Image
 
 from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.data.split import Split, SplitItem, write_split
+from cxr_edge.errors import RunError
+from cxr_edge.evaluation.accuracy_control import AccuracyDemand
+from cxr_edge.exporting.controlled_run import ControlledRun
+from cxr_edge.exporting.explain_int8 import explain_int8
+from cxr_edge.exporting.recipe_file import recipe_of_options
 from cxr_edge.files import sha256_of, write_json
 from cxr_edge.progress import silently
 from cxr_edge.quantization.learn import LearningOptions
@@ -18,11 +25,13 @@ from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.lock import locked
 from cxr_edge.train_options import completed
 from tests.graphs import small_graph, some_images
 
 #: The smallest that a run can have.
 SIZE = 71
+RECIPE = recipe_of_options(None, None, [Quantization.INT8_PTQ], None, True, {})
 
 
 @pytest.fixture
@@ -60,3 +69,29 @@ def test_the_metadata_count_the_images_that_were_calibrated_on(run: Run, monkeyp
     run.model_file.write_bytes(b"another Keras model")
     with pytest.raises(TypeError):
         quantized_run(run).described(Quantization.INT8_PTQ)
+
+
+@pytest.mark.slow
+def test_after_an_export_its_graphs_are_those_in_memory(run: Run) -> None:
+    quantized = quantized_run(run)
+    controlled = ControlledRun(quantized, RECIPE, AccuracyDemand(), silently)
+    graph = controlled.graph(Quantization.INT8_PTQ)
+    # What another export writes once the lock is free.
+    file = quantized.file(Quantization.INT8_PTQ)
+    file.write_bytes(b"of another export")
+    assert controlled.graph(Quantization.INT8_PTQ) is graph
+    assert file.read_bytes() == b"of another export"
+
+
+def test_int8_is_not_explained_while_another_process_works_on_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrations: list[bool] = []
+
+    def exporter(*arguments: Any) -> Any:
+        return SimpleNamespace(quantized=SimpleNamespace(quantized_graph=lambda fine_tuned: calibrations.append(True)))
+
+    monkeypatch.setattr("cxr_edge.exporting.explain_int8.Exporter", exporter)
+    with locked(tmp_path), pytest.raises(RunError, match="in use by"):
+        explain_int8(Run(tmp_path), RECIPE, None)
+    assert not calibrations

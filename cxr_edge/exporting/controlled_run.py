@@ -34,6 +34,7 @@ class ControlledRun:
         self.quantized, self.recipe, self.demand, self.stage = quantized, recipe, demand, stage
         #: Filled by `meet`.
         self.controls: dict[Quantization, AccuracyControl] = {}
+        self._graphs: dict[Quantization, QuantizedGraph] = {}
 
     def meet(self, quantization: Quantization, reference: Reference) -> None:
         """Find the layers that stay in float. Raises GateError if the demand cannot be met."""
@@ -99,7 +100,10 @@ class ControlledRun:
         return {**description, **kept, "accuracy_control": to_json(control)}
 
     def _quantized(self, quantization: Quantization) -> QuantizedGraph:
-        return self.quantized.quantized_graph(quantization.is_fine_tuned)
+        # Once: latency is measured without the run's lock, when the files may already be those of another export.
+        if quantization not in self._graphs:
+            self._graphs[quantization] = self.quantized.quantized_graph(quantization.is_fine_tuned)
+        return self._graphs[quantization]
 
 
 def _is_known_to_meet(demand: AccuracyDemand, artifact: ArtifactMetadata) -> bool:

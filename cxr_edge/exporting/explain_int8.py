@@ -19,6 +19,7 @@ from cxr_edge.progress import Stage, silently
 from cxr_edge.quantization.channel_shifts import with_shifts_on_grid
 from cxr_edge.quantization.explain import explain, rows_of, sample_indices
 from cxr_edge.runs import Run
+from cxr_edge.runs.lock import locked
 
 
 def explain_int8(run: Run, recipe: Recipe, data: Path | None, stage: Stage = silently) -> Explanation:
@@ -33,13 +34,16 @@ def explain_int8(run: Run, recipe: Recipe, data: Path | None, stage: Stage = sil
     Raises:
         DataError: there are no images.
         ImageError: an image cannot be read.
+        RunError: another process is working on the run.
     """
     exporter = Exporter(run, ExportOptions(recipe), stage)
-    quantized = exporter.quantized.quantized_graph(fine_tuned=False)
+    with locked(run.folder):
+        quantized = exporter.quantized.quantized_graph(fine_tuned=False)
+        equalized = exporter.quantized.equalized_graph()
     images = _validation_images(exporter) if data is None else _images_of(data, exporter)
     with stage("one at a time in int8", rows_of(quantized)) as steps:
         # With the file's channel shifts, in whole steps: unrounded ones would show noise that the file does not have.
-        reference = with_shifts_on_grid(exporter.quantized.equalized_graph(), quantized.ranges)
+        reference = with_shifts_on_grid(equalized, quantized.ranges)
         rows = explain(reference, quantized, images, steps.tick)
     source = "validation images" if data is None else f"images of {data}"
     return Explanation(len(images), source, exporter.split.labels, tuple(rows))
