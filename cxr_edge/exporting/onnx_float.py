@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from collections import Counter
+from pathlib import Path
 
 import onnx
 
@@ -25,10 +26,11 @@ def converted_by_tf2onnx(tflite: bytes, opset: int) -> onnx.ModelProto:
     # thirds of the conversion time.
     os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"
     converted: onnx.ModelProto
-    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
-        file.write(tflite)
-        file.flush()
-        converted, _ = tf2onnx.convert.from_tflite(file.name, opset=opset)
+    with tempfile.TemporaryDirectory() as folder:
+        # Closed before it is read: Windows opens no file twice that is removed when it is closed.
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(tflite)
+        converted, _ = tf2onnx.convert.from_tflite(str(path), opset=opset)
     return converted
 
 
