@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +151,19 @@ def test_brightness_does_not_give_the_class_away() -> None:
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
     classifier.fit(features[:train], classes[:train])
     assert balanced_accuracy_score(classes[train:], classifier.predict(features[train:])) < 0.65
+
+
+def test_drawing_many_phantoms_does_not_run_the_users_script_again(tmp_path: Path) -> None:
+    script = tmp_path / "study.py"
+    # Without `if __name__ == "__main__"`, and enough pixels for several processes.
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom cxr_edge.phantoms.data_set import write_phantoms\n"
+        "print('the script runs', flush=True)\n"
+        "write_phantoms(Path(sys.argv[1]), 2, 512)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "phantoms")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["the script runs"]
+    assert len(list(tmp_path.glob("phantoms/*/*.png"))) == 6

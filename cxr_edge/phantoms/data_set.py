@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TypeAlias
 
 import numpy as np
@@ -60,7 +63,20 @@ def _drawn(jobs: list[_Job]) -> Iterator[None]:
     # Spawned, not forked: the caller may hold TensorFlow's threads.
     workers = min(usable_cores(), -(-len(jobs) // 16))
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_draw_to_file, *zip(*jobs, strict=True), chunksize=8)
+        with _without_main_module():
+            drawn = pool.map(_draw_to_file, *zip(*jobs, strict=True), chunksize=8)
+        yield from drawn
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """While processes are spawned: each would import the main module, and so run a script without a guard again."""
+    main_module = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main_module
 
 
 def _draw_to_file(path: Path, label: str, seed: int, size: int) -> None:
