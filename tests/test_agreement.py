@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,19 @@ def test_one_image_bounds_nothing() -> None:
     for right in (True, False):
         difference = paired_difference(np.array([True]), np.array([right]))
         assert (difference.value, difference.low, difference.high) == (right - 1, -1, 1)
+
+
+def test_the_interval_of_many_images_takes_little_memory() -> None:
+    right = np.random.default_rng(0).random((2, 20_000)) < 0.9
+    tracemalloc.start()
+    try:
+        difference = paired_difference(*right)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert difference.low is not None
+    assert difference.low < difference.value < difference.high
+    assert peak < 200e6
 
 
 def test_the_sign_test_is_one_sided_and_exact() -> None:
