@@ -72,6 +72,12 @@ def test_debug_shows_the_traceback_of_an_expected_error(cli: Cli, monkeypatch: p
     assert "Traceback" in cli("--debug", "inspect", "absent.onnx").err
 
 
+def test_any_value_of_the_debug_variable_shows_the_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_EDGE_DEBUG", "please")
+    assert "Traceback" in cli("inspect", "absent.onnx").err
+    assert cli("--version").code == 0
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from cxr_edge.cli import main; sys.argv = ['cxr-edge', '--help']\n"

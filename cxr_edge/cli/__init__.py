@@ -39,7 +39,7 @@ def _print_version(requested: bool) -> None:
 def options(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version."),
-    debug: bool = typer.Option(False, "--debug", envvar=DEBUG, help="Show the traceback of an error."),
+    debug: bool = typer.Option(False, "--debug", help=f"Show the traceback of an error, as {DEBUG}=1 does."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Also show what TensorFlow and the runtimes print."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Show results and errors, no progress."),
 ) -> None:
