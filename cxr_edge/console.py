@@ -246,7 +246,9 @@ def interruptible(explain: Callable[[], str]) -> Iterator[None]:
         os.close(reader)
 
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    # Windows has it since Python 3.12, and demands it of no pipe.
+    if hasattr(os, "set_blocking"):
+        os.set_blocking(writer, False)
     threading.Thread(target=watch, daemon=True).start()
     kept_wakeup, kept_handler = signal.set_wakeup_fd(writer), signal.signal(signal.SIGTERM, terminate)
     try:
