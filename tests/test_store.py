@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cxr_edge.data.layouts import image_files
-from cxr_edge.data.store import ImageStore
+from cxr_edge.data.store import DecodedImages, ImageStore
 from cxr_edge.errors import CacheError
 from cxr_edge.imaging import decode
 from cxr_edge.imaging.decode import load_image
 from cxr_edge.imaging.rule import STRETCH
 from cxr_edge.phantoms.data_set import write_phantoms
+from cxr_edge.progress import silently
+from cxr_edge.runs.history import History
 from tests.conftest import Cli
+from tests.small_network import SMALL
+
+if TYPE_CHECKING:
+    from cxr_edge.training.batches import Batches
 
 #: `python -c` with a folder of images and what to do: small batches, so that there are many commits.
 _ADD = """
@@ -234,3 +244,56 @@ def test_overwritten_pixels_are_detected(phantoms: Path) -> None:
     for index in (1, slice(0, 3), np.array([5, 1])):
         with pytest.raises(CacheError, match="changed after they were written"):
             images[index]
+
+
+def overwritten(images: NDArray[np.uint8], folder: Path) -> Batches:
+    """Batches of labelled images in a store, one of which is no longer what was stored."""
+    from cxr_edge.training.batches import Batches
+
+    checksums = np.array([zlib.crc32(image) for image in images])
+    checksums[1] ^= 1
+    stored = DecodedImages(images, np.arange(len(images)), checksums, folder / "pixels.u8")
+    return Batches(stored, np.arange(len(images)) % 3, classes=3, batch_size=4, seed=0)
+
+
+@pytest.mark.slow
+def test_a_training_ends_with_the_folder_whose_pixels_were_overwritten(cache: Path, tmp_path: Path) -> None:
+    from cxr_edge.training.backend import keras
+    from cxr_edge.training.loop import Phase
+
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "categorical_crossentropy", metrics=["accuracy"])
+    phase = Phase("x", model, model, 1, validate=pytest.fail, folder=tmp_path)
+    images = np.zeros((9, 8, 8, 1), np.uint8)
+    with pytest.raises(CacheError, match=re.escape(f"remove {cache},")):
+        phase.run(overwritten(images, cache), History(()), lambda text: None, lambda epoch, epochs: None)
+
+
+@pytest.mark.slow
+def test_a_fine_tuning_ends_with_the_folder_whose_pixels_were_overwritten(cache: Path, tmp_path: Path) -> None:
+    from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms
+    from cxr_edge.quantization.learn import learn
+    from cxr_edge.quantization.quantized_graph import QuantizedGraph
+    from cxr_edge.quantization.student import RangeStudent
+    from cxr_edge.quantization.teacher import Teacher
+    from tests.graphs import small_graph, some_images
+
+    graph, images = small_graph(), some_images(9)
+    ranges = choose_ranges(graph, collect_histograms(graph, images, 9))
+    student = RangeStudent(QuantizedGraph(graph, ranges))
+    with silently("learning", 3) as bar, pytest.raises(CacheError, match=re.escape(f"remove {cache},")):
+        learn(student, Teacher(graph), overwritten(images, cache), images, range(3), 1e-3, {}, tmp_path / "x", bar)
+
+
+@pytest.mark.slow
+def test_a_shrinking_ends_with_the_folder_whose_pixels_were_overwritten(cache: Path) -> None:
+    from cxr_edge.shrinking.importance import channel_importance
+    from cxr_edge.shrinking.inherit import recompute_statistics
+    from cxr_edge.training.xception import build_classifier
+
+    model, batches = build_classifier(71, 3, SMALL), overwritten(np.zeros((9, 71, 71, 1), np.uint8), cache)
+    with pytest.raises(CacheError, match=re.escape(f"remove {cache},")):
+        channel_importance(model, SMALL, batches, 2, lambda: None)
+    with pytest.raises(CacheError, match=re.escape(f"remove {cache},")):
+        recompute_statistics(model, batches, 2)

@@ -121,6 +121,7 @@ def learn(
 
     Raises:
         RunError: a checkpoint is damaged, or the learning diverged.
+        CacheError: the cache of decoded images is damaged.
     """
     judge = _Judge(teacher, validation)
     optimizers = [FlatOptimizer(group, _adam(learning_rate * rate, len(span))) for group, rate in student.learned()]
@@ -174,9 +175,10 @@ def _images(batches: Batches, done: int, steps: int) -> Iterator[tuple[int, Any]
     """The number of each step still to do, from 1, and its images; the same ones whether resumed or not."""
     while done < steps:
         epoch, skipped = divmod(done, batches.steps)
-        for images, *_ in batches.epoch(epoch).skip(skipped).take(steps - done):
-            done += 1
-            yield done, images
+        with batches.explained():
+            for images, *_ in batches.epoch(epoch).skip(skipped).take(steps - done):
+                done += 1
+                yield done, images
 
 
 class _Judge:

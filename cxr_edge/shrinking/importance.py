@@ -63,10 +63,11 @@ def channel_importance(
         ]
 
     scores = {group: np.zeros(width) for group, width in network.widths().items()}
-    for images, targets in batches.epoch(0).take(steps):
-        for convolution, estimate in zip(convolutions, estimates(images, targets), strict=True):
-            scores[convolution.writes] += estimate.numpy().astype(np.float64) / steps
-        on_step()
+    with batches.explained():
+        for images, targets in batches.epoch(0).take(steps):
+            for convolution, estimate in zip(convolutions, estimates(images, targets), strict=True):
+                scores[convolution.writes] += estimate.numpy().astype(np.float64) / steps
+            on_step()
     return scores
 
 

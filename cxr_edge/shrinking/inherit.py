@@ -64,7 +64,8 @@ def recompute_statistics(model: keras.Model, batches: Batches, steps: int) -> No
         model(tf.image.resize(images, model.input_shape[1:3], antialias=True), training=True)
         return [(norm.moving_mean.read_value(), norm.moving_variance.read_value()) for norm in norms]
 
-    statistics = [statistics_of(images) for images, _ in batches.epoch(0).take(steps)]
+    with batches.explained():
+        statistics = [statistics_of(images) for images, _ in batches.epoch(0).take(steps)]
     for norm, of_batches in zip(norms, zip(*statistics, strict=True), strict=True):
         means, variances = (np.array(values) for values in zip(*of_batches, strict=True))
         norm.moving_mean.assign(means.mean(axis=0))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import Split
 from cxr_edge.data.store import DecodedImages
+from cxr_edge.errors import CacheError
 from cxr_edge.processors import usable_cores
 from cxr_edge.train_options import FROM_SCRATCH, TrainOptions
 from cxr_edge.training.augment import MILD, Augmentation, augment, augmentation_draws
@@ -39,6 +42,7 @@ class Batches:
     batch_size: int
     seed: int
     augmentation: Augmentation = MILD
+    _failures: list[CacheError] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def steps(self) -> int:
@@ -62,7 +66,7 @@ class Batches:
 
         Returns:
             A TensorFlow data set of images, float32 `[B, S, S, 1]`, and one-hot labels, float32 `[B, K]`: all 0 for
-            unlabelled images.
+            unlabelled images. Iterate over it within `explained`.
         """
         order = _balanced(self.labels, np.random.default_rng([self.seed, number]))
         batches = order[: self.steps * self.size].reshape(self.steps, self.size)
@@ -71,7 +75,11 @@ class Batches:
 
         def gather(step: Any, part: Any) -> tuple[Any, Any]:
             rows = batches[step][part :: share.of]
-            return self.images[rows], self.labels[rows]
+            try:
+                return self.images[rows], self.labels[rows]
+            except CacheError as error:
+                self._failures.append(error)
+                raise
 
         def prepare(index: Any) -> tuple[Any, Any]:
             step, part = index // share.parts, share.first + index % share.parts
@@ -88,6 +96,16 @@ class Batches:
         # order is preserved.
         elements = tf.data.Dataset.range(self.steps * share.parts)
         return elements.map(prepare, num_parallel_calls=usable_cores()).prefetch(4).with_options(_options())
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Raise the CacheError that ended an epoch within the body, in place of TensorFlow's error that hides it."""
+        try:
+            yield
+        except tf.errors.OpError:
+            if self._failures:
+                raise self._failures[0] from None
+            raise
 
 
 def _options() -> Any:

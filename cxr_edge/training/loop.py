@@ -97,6 +97,7 @@ class Phase:
 
         Raises:
             RunError: the loss is no longer finite.
+            CacheError: the cache of decoded images is damaged.
         """
         # Two are kept: after a kill between writing a checkpoint and its state file, the previous one still applies.
         manager = tf.train.CheckpointManager(self._checkpoint, str(self.folder / self.name), max_to_keep=2)
@@ -123,15 +124,16 @@ class Phase:
 
     def _epoch(self, batches: Batches, number: int, best: float, tick: Tick) -> Epoch:
         title = f"{self.name} {number}/{self.epochs}"
-        fitted = self.model.fit(
-            self.distribution.epoch(batches, number - 1),
-            # Keras does not know the length of a distributed data set.
-            steps_per_epoch=batches.steps,
-            initial_epoch=number - 1,
-            epochs=number,
-            verbose=0,
-            callbacks=[_Ticker(tick, title)],
-        )
+        with batches.explained():
+            fitted = self.model.fit(
+                self.distribution.epoch(batches, number - 1),
+                # Keras does not know the length of a distributed data set.
+                steps_per_epoch=batches.steps,
+                initial_epoch=number - 1,
+                epochs=number,
+                verbose=0,
+                callbacks=[_Ticker(tick, title)],
+            )
         figures: dict[str, list[float]] = fitted.history
         loss, accuracy = (float(figures[name][-1]) if name in figures else 0.0 for name in ("loss", "accuracy"))
         validation = self.validate()
