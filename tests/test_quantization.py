@@ -582,6 +582,20 @@ def test_the_result_of_a_student_agrees_with_it_up_to_kernel_rounding() -> None:
 
 
 @pytest.mark.slow
+def test_a_full_disk_ends_the_learning_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(manager: object, checkpoint_number: int) -> None:
+        # As TensorFlow words it.
+        raise tf.errors.ResourceExhaustedError(
+            None, None, "{{function_node __wrapped__SaveV2}} /x/ckpt-0_temp; No space left on device [Op:SaveV2]"
+        )
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", full)
+    graph = small_graph()
+    with pytest.raises(RunError, match=rf"{tmp_path}/\S+: no checkpoint can be written \(No space left on device\)"):
+        learned(tmp_path / "x", graph, calibrated(graph), steps=3)
+
+
+@pytest.mark.slow
 def test_learned_scales_preserve_the_float_function(tmp_path: Path) -> None:
     graph = small_graph(spread=1.5)
     student = ScaleStudent(graph, calibrated(graph).ranges)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxr_edge.errors import RunError
 from cxr_edge.intervals import Interval
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.runs import Run
@@ -215,6 +218,42 @@ def test_epochs_with_frozen_batch_norms_are_kept_only_if_the_phases_before_were_
     batches = Batches(images, np.arange(9) % 3, classes=3, batch_size=4, seed=0)
     history = phase.run(batches, History(()), lambda text: None, lambda epoch, epochs: None)
     assert [epoch.kept for epoch in history.epochs] == kept
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_a_training_with_the_reason_and_it_resumes(tmp_path: Path) -> None:
+    from cxr_edge.training.backend import keras
+    from cxr_edge.training.batches import Batches
+    from cxr_edge.training.loop import Phase, Validation
+
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "categorical_crossentropy", metrics=["accuracy"])
+    images = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1)).astype(np.uint8)
+    batches = Batches(images, np.arange(9) % 3, classes=3, batch_size=4, seed=0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    numbers = []
+
+    def validate() -> Validation:
+        if numbers == [1]:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+        return Validation(1.0, Interval(0.5), Interval(0.5), 0.0)
+
+    def run() -> None:
+        # No epoch exceeds the floor, so that nothing but the checkpoint is written.
+        phase = Phase("x", model, model, 3, validate, tmp_path, floor=1.0)
+        phase.run(batches, phase.resume(), lambda text: None, lambda epoch, epochs: numbers.append(epoch.epoch))
+
+    try:
+        with pytest.raises(
+            RunError, match=re.escape(f"{tmp_path / 'x'}: no checkpoint can be written (File too large)")
+        ):
+            run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    numbers.clear()
+    run()
+    assert numbers == [2, 3]
 
 
 def bad_inputs(few: Path, folder: Path) -> dict[str, tuple[list[str], str]]:

@@ -36,6 +36,7 @@ from cxr_edge.quantization.student import RangeStudent
 from cxr_edge.quantization.teacher import Teacher
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.batches import Batches
+from cxr_edge.training.checkpoints import save_checkpoint
 
 #: How often the result so far is checked and saved, and the minimum of steps between: a check costs as much as two.
 CHECKS, MIN_STEPS_BETWEEN = 4, 8
@@ -120,7 +121,7 @@ def learn(
         The best graph, and all checks: first the rival's, if any, then the untrained student's.
 
     Raises:
-        RunError: a checkpoint is damaged, or the learning diverged.
+        RunError: a checkpoint is damaged or cannot be written, or the learning diverged.
         CacheError: the cache of decoded images is damaged.
     """
     judge = _Judge(teacher, validation)
@@ -270,7 +271,7 @@ class _State:
             if all(check.distance < other.distance for other in self.checks):
                 graph.save(self._best, self.key)
             self.checks.append(check)
-        self._manager.save(checkpoint_number=self.checks[-1].step)
+        save_checkpoint(self._manager, self.checks[-1].step)
         write_json(self._file, {"key": self.key, "checks": [vars(check) for check in self.checks]})
 
     @property

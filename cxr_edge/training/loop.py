@@ -17,6 +17,7 @@ from cxr_edge.runs.history import Epoch, History, write_history
 from cxr_edge.runs.progress import Tick
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.batches import Batches
+from cxr_edge.training.checkpoints import save_checkpoint
 from cxr_edge.training.strategy import ALONE, Distribution
 from cxr_edge.training.xception import freeze_batch_norms
 
@@ -96,7 +97,7 @@ class Phase:
         """Continue training from a history returned by `resume`, and keep the weights with the best score in `best.h5`.
 
         Raises:
-            RunError: the loss is no longer finite.
+            RunError: the loss is no longer finite, or a checkpoint cannot be written.
             CacheError: the cache of decoded images is damaged.
         """
         # Two are kept: after a kill between writing a checkpoint and its state file, the previous one still applies.
@@ -117,7 +118,7 @@ class Phase:
                 with replacing(self.folder / "best.h5") as temporary:
                     self.trained.save_weights(str(temporary), save_format="h5")
             history = History((*history.epochs, epoch))
-            manager.save(checkpoint_number=number)
+            save_checkpoint(manager, number)
             write_history(self._state_file, history)
             on_epoch(epoch, self.epochs)
         return history

@@ -17,6 +17,9 @@ from cxr_edge.training.batches import WHOLE, Batches, Share
 from cxr_edge.training.cluster import Cluster, cluster_of_environment
 from cxr_edge.wording import counted
 
+#: What TensorFlow raises when a worker is lost.
+LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
+
 
 class Distribution:
     """A strategy of TensorFlow, or none, and this process's place in it.
@@ -96,7 +99,7 @@ class Distribution:
         """Turn what TensorFlow raises when a worker is lost into a RunError."""
         try:
             yield
-        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
+        except LOST_WORKER:
             if self.cluster is None:
                 raise
             raise RunError(
