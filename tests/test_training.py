@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import count, pairwise
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from cxr_edge.errors import RunError
 from cxr_edge.intervals import Interval
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.runs import Run
-from cxr_edge.runs.history import History, read_history
+from cxr_edge.runs.history import Epoch, History, read_history
 from cxr_edge.runs.network import XCEPTION
 from tests.conftest import Cli
 from tests.small_network import use_small_network
@@ -220,40 +221,61 @@ def test_epochs_with_frozen_batch_norms_are_kept_only_if_the_phases_before_were_
     assert [epoch.kept for epoch in history.epochs] == kept
 
 
-@pytest.mark.slow
-def test_a_full_disk_ends_a_training_with_the_reason_and_it_resumes(tmp_path: Path) -> None:
+def tiny_phase(folder: Path, report: Callable[[Epoch, int], None], validate: Callable[[], None]) -> None:
+    """Train a tiny model for three epochs, or resume that; no epoch is kept, so that only checkpoints are written."""
     from cxr_edge.training.backend import keras
     from cxr_edge.training.batches import Batches
     from cxr_edge.training.loop import Phase, Validation
 
+    def validation() -> Validation:
+        validate()
+        return Validation(1.0, Interval(0.5), Interval(0.5), 0.0)
+
     layers = keras.layers
     model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3, activation="softmax")])
     model.compile("sgd", "categorical_crossentropy", metrics=["accuracy"])
-    images = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1)).astype(np.uint8)
-    batches = Batches(images, np.arange(9) % 3, classes=3, batch_size=4, seed=0)
+    batches = Batches(np.zeros((9, 8, 8, 1), np.uint8), np.arange(9) % 3, classes=3, batch_size=4, seed=0)
+    phase = Phase("x", model, model, 3, validation, folder, floor=1.0)
+    phase.run(batches, phase.resume(), lambda text: None, report)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_a_training_with_the_reason_and_it_resumes(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    numbers = []
+    reported: list[int] = []
 
-    def validate() -> Validation:
-        if numbers == [1]:
+    def report(epoch: Epoch, epochs: int) -> None:
+        reported.append(epoch.epoch)
+
+    def fill_disk() -> None:
+        if reported:
             resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-        return Validation(1.0, Interval(0.5), Interval(0.5), 0.0)
-
-    def run() -> None:
-        # No epoch exceeds the floor, so that nothing but the checkpoint is written.
-        phase = Phase("x", model, model, 3, validate, tmp_path, floor=1.0)
-        phase.run(batches, phase.resume(), lambda text: None, lambda epoch, epochs: numbers.append(epoch.epoch))
 
     try:
         with pytest.raises(
             RunError, match=re.escape(f"{tmp_path / 'x'}: no checkpoint can be written (File too large)")
         ):
-            run()
+            tiny_phase(tmp_path, report, fill_disk)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    numbers.clear()
-    run()
-    assert numbers == [2, 3]
+    assert reported == [1]
+    tiny_phase(tmp_path, report, lambda: None)
+    assert reported[-2:] == [2, 3]
+
+
+@pytest.mark.slow
+def test_an_epoch_whose_report_failed_is_reported_by_the_resumed_training(tmp_path: Path) -> None:
+    reported: list[int] = []
+
+    def report(epoch: Epoch, epochs: int) -> None:
+        reported.append(epoch.epoch)
+        if reported == [1, 2]:
+            raise RunError("the server is away")
+
+    with pytest.raises(RunError):
+        tiny_phase(tmp_path, report, lambda: None)
+    tiny_phase(tmp_path, report, lambda: None)
+    assert reported == [1, 2, 2, 3]
 
 
 def bad_inputs(few: Path, folder: Path) -> dict[str, tuple[list[str], str]]:

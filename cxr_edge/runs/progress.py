@@ -43,7 +43,7 @@ class Progress:
         """The training itself begins, on a device and with a Keras precision policy."""
 
     def epoch_finished(self, epoch: Epoch, epochs: int) -> None:
-        """An epoch of a phase with `epochs` epochs is finished."""
+        """An epoch of a phase with `epochs` epochs is finished; a resumed phase reports its last one again."""
 
     def run_finished(self, result: TrainingResult) -> None:
         """Its model and metrics are written."""

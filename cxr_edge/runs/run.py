@@ -81,7 +81,7 @@ class Run:
 
     @property
     def mlflow_run_file(self) -> Path:
-        """The ID of its MLflow run, from `train --mlflow`."""
+        """The ID of its MLflow run, from `train --mlflow`, until that has everything."""
         return self.folder / "mlflow-run-id"
 
     @property

@@ -83,7 +83,7 @@ def _all_folds(folder: Path, options: TrainOptions, progress: Progress) -> Cross
     count = options.folds or 0
     runs = [fold_run(folder, number) for number in range(1, count + 1)]
     for number, run in enumerate(runs, start=1):
-        if run.model_file.is_file():
+        if run.model_file.is_file() and not run.mlflow_run_file.is_file():
             # The leftovers of a process that was killed after writing the model.
             with locked(run.folder):
                 remove_leftovers(run)

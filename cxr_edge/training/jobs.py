@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cxr_edge.choices import Strategy
@@ -52,6 +53,8 @@ def train_new(
 def resume(run: Run, stated: Mapping[str, Any], progress: Progress = SILENT) -> TrainingResult:
     """Train an interrupted run from its last finished epoch; any stated option must equal the one it was started with.
 
+    A finished run whose MLflow run is still open is only reported again.
+
     Raises:
         OptionError, DataError, RunError, WeightsError, MissingDependencyError.
     """
@@ -60,6 +63,8 @@ def resume(run: Run, stated: Mapping[str, Any], progress: Progress = SILENT) -> 
     if run.model_file.is_file():
         with locked(run.folder):
             remove_leftovers(run)
+            if run.mlflow_run_file.is_file():
+                return _report_finished(run, tracked(options, progress))
         raise RunError(f"{run.folder}: its training is finished; nothing to resume")
     workers = _connected(options, progress)
     if workers is not None and not workers.is_chief:
@@ -85,8 +90,7 @@ def _connected(options: TrainOptions, progress: Progress) -> Distribution | None
 
 def train_started(run: Run, progress: Progress = SILENT, workers: Distribution | None = None) -> TrainingResult:
     """Train a run that has its `run.json`, while holding its lock; see `cxr_edge.training.train`."""
-    progress.run_started(run, run.config(), run_split(run))
-    try:
+    with _reported(run, progress):
         if workers is not None:
             workers.barrier()
         with progress.working("starting TensorFlow"):
@@ -96,11 +100,26 @@ def train_started(run: Run, progress: Progress = SILENT, workers: Distribution |
         result = train.train(run, progress)
         if workers is not None:
             workers.barrier()
+        progress.run_finished(result)
+    return result
+
+
+def _report_finished(run: Run, progress: Progress) -> TrainingResult:
+    result = _finished(run)
+    with _reported(run, progress):
+        progress.run_finished(result)
+    return result
+
+
+@contextmanager
+def _reported(run: Run, progress: Progress) -> Iterator[None]:
+    """Report that a run is started, and that it is stopped if the body fails."""
+    progress.run_started(run, run.config(), run_split(run))
+    try:
+        yield
     except BaseException:
         progress.run_stopped()
         raise
-    progress.run_finished(result)
-    return result
 
 
 def _train_with_chief(run: Run, progress: Progress, workers: Distribution) -> TrainingResult:
@@ -112,4 +131,8 @@ def _train_with_chief(run: Run, progress: Progress, workers: Distribution) -> Tr
     train.fit(run, progress)
     with progress.working("waiting for the chief to write the model"):
         workers.barrier()
+    return _finished(run)
+
+
+def _finished(run: Run) -> TrainingResult:
     return TrainingResult(run, read_run_metrics(run.metrics_file), read_history(run.history_file))

@@ -96,6 +96,8 @@ class Phase:
     def run(self, batches: Batches, history: History, tick: Tick, on_epoch: Callable[[Epoch, int], None]) -> History:
         """Continue training from a history returned by `resume`, and keep the weights with the best score in `best.h5`.
 
+        The last epoch of that history is reported again: the training may have ended while it was reported.
+
         Raises:
             RunError: the loss is no longer finite, or a checkpoint cannot be written.
             CacheError: the cache of decoded images is damaged.
@@ -104,6 +106,8 @@ class Phase:
         manager = tf.train.CheckpointManager(self._checkpoint, str(self.folder / self.name), max_to_keep=2)
         best = max([self.floor, *(epoch.score for epoch in history.epochs)])
         before, frozen = self.epochs - self.frozen_norm_epochs, False
+        for epoch in history.epochs[-1:]:
+            on_epoch(epoch, self.epochs)
         for number in range(len(history.epochs) + 1, self.epochs + 1):
             if number > before and not frozen:
                 # However good an epoch without frozen norms, it is not trained for what inference computes.

@@ -36,6 +36,8 @@ class MlflowTracking(Progress):
     """
 
     _options: TrainOptions
+    #: The steps that the server had when the run was resumed.
+    _sent: frozenset[int] = frozenset()
 
     def run_started(self, run: Run, config: RunConfig, split: Split) -> None:
         self._options = config.options
@@ -47,10 +49,15 @@ class MlflowTracking(Progress):
                 write_text(file, f"{active.info.run_id}\n")
                 mlflow.log_params(to_json(config.options))
                 mlflow.set_tags({"cxr_edge": config.cxr_edge, "data_sha256": config.data_sha256})
+            else:
+                history = mlflow.MlflowClient().get_metric_history(known, "train/loss")
+                self._sent = frozenset(metric.step for metric in history)
 
     def epoch_finished(self, epoch: Epoch, epochs: int) -> None:
-        with _explained():
-            mlflow.log_metrics(figures_of_epoch(epoch), step_of(epoch, self._options))
+        step = step_of(epoch, self._options)
+        if step not in self._sent:
+            with _explained():
+                mlflow.log_metrics(figures_of_epoch(epoch), step)
 
     def run_finished(self, result: TrainingResult) -> None:
         with _explained():
@@ -58,6 +65,7 @@ class MlflowTracking(Progress):
             for path in (result.run.metrics_file, result.run.history_file):
                 mlflow.log_artifact(str(path))
             mlflow.end_run()
+        result.run.mlflow_run_file.unlink()
 
     def run_stopped(self) -> None:
         # Report the reason for stopping, not the failure to reach the server.
@@ -73,5 +81,5 @@ def _explained() -> Iterator[None]:
     except Exception as error:
         raise RunError(
             f"MLflow at {mlflow.get_tracking_uri()}: {first_line(error)}; set MLFLOW_TRACKING_URI to your server; "
-            "if the training had already begun, resume it with cxr-edge train --resume"
+            "if an epoch was finished, cxr-edge train --resume sends what is missing"
         ) from None

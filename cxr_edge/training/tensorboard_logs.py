@@ -19,7 +19,10 @@ with quiet():
 
 
 class TensorBoardLogs(Progress):
-    """Writes each epoch to `tensorboard/` in the run; a resumed run adds to it."""
+    """Writes each epoch to `tensorboard/` in the run; a resumed run adds to it.
+
+    An epoch that is reported again becomes a second point at the same place.
+    """
 
     _writer: Writer | None = None
     _folder: Path
@@ -38,6 +41,7 @@ class TensorBoardLogs(Progress):
     def run_stopped(self) -> None:
         if self._writer is not None:
             self._writer.close()
+            self._writer = None
 
     def _write(self, figures: dict[str, float], step: int) -> None:
         if self._writer is None:
