@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -99,6 +100,31 @@ def test_workers_wait_for_each_other_and_name_who_cannot_be_reached() -> None:
         second.wait_for_peers(1)
     enough.set()
     late.join()
+
+
+def test_waiting_for_workers_shuts_no_listening_socket_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS and Windows refuse that, which would hide who cannot be reached."""
+
+    def refused(listening: socket.socket, how: int) -> None:
+        raise OSError(errno.ENOTCONN, "Socket is not connected")
+
+    monkeypatch.setattr(socket.socket, "shutdown", refused)
+    addresses = free_addresses(2)
+    with pytest.raises(RunError, match=f"cannot reach {addresses[1]}"):
+        Cluster(tuple(addresses), 0).wait_for_peers(0)
+    Cluster(tuple(addresses[:1]), 0).wait_for_peers(1)
+
+
+def test_a_lost_worker_does_not_mean_that_there_is_something_to_resume() -> None:
+    """A run that ends within its first epoch is removed."""
+    from cxr_edge.training.backend import tf
+    from cxr_edge.training.strategy import Distribution
+
+    with (
+        pytest.raises(RunError, match="with --resume if an epoch was finished"),
+        Distribution(cluster=Cluster(("a:1", "b:2"), 1)).watching(),
+    ):
+        raise tf.errors.UnavailableError(None, None, "Socket closed")
 
 
 def test_the_shares_of_a_batch_are_the_batch_augmented_alike() -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 
 from cxr_edge.errors import OptionError, RunError
@@ -42,7 +40,7 @@ class Cluster:
         """
         missing = [address for index, address in enumerate(self.workers) if index != self.index]
         end = time.monotonic() + seconds
-        with _listening(_port(self.workers[self.index])):
+        with closing(_listening(_port(self.workers[self.index]))):
             while missing := [address for address in missing if not _reachable(address)]:
                 if time.monotonic() >= end:
                     raise RunError(
@@ -91,31 +89,15 @@ def _reachable(address: str) -> bool:
         return False
 
 
-@contextmanager
-def _listening(port: int) -> Iterator[None]:
-    """Accept connections on a port, as TensorFlow will later: a peer may try to connect before TensorFlow starts."""
+def _listening(port: int) -> socket.socket:
+    """Listen on a port, as TensorFlow will later: a peer may try to connect before TensorFlow starts.
+
+    The system itself completes a peer's connection, and the peer closes it at once, so none is accepted here.
+    """
     try:
         # Like TensorFlow, also on IPv6 if available.
         dual = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if dual else socket.AF_INET
-        server = socket.create_server(("", port), family=family, dualstack_ipv6=dual)
+        return socket.create_server(("", port), family=family, dualstack_ipv6=dual)
     except OSError as error:
         raise OptionError(f"{VARIABLE}: port {port} of this worker is not free ({error.strerror})") from None
-
-    def accept() -> None:
-        # Ends with an error when the server is closed.
-        while True:
-            try:
-                server.accept()[0].close()
-            except OSError:
-                return
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        # Closing alone would not wake a thread that waits in accept.
-        with closing(server):
-            server.shutdown(socket.SHUT_RDWR)
-        thread.join()

@@ -104,7 +104,7 @@ class Distribution:
                 raise
             raise RunError(
                 f"worker {self.cluster.index} of {len(self.cluster.workers)}: lost another worker; see its output for "
-                "the reason, and start all of them again with --resume"
+                "the reason, and start all of them again, with --resume if an epoch was finished"
             ) from None
 
     def __str__(self) -> str:
