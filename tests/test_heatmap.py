@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,6 +142,25 @@ def test_evidence_below_average_is_not_coloured_and_strong_evidence_is_outlined(
     assert (strong[60:140, 50:110, 0] - strong[60:140, 50:110, 2] > 20).mean() > 0.95
     legend = drawn[len(plain) :]
     assert (legend == 255).all(axis=2).any() and (legend[..., 0] - legend[..., 2] > 100).any()
+
+
+@pytest.mark.slow
+def test_the_outline_of_a_radiograph_is_thick_and_drawn_in_little_time(tmp_path: Path) -> None:
+    size = 2400
+    Image.new("L", (size, size), 90).save(tmp_path / "chest.png")
+    heatmap = np.zeros((4, 4), np.float32)
+    heatmap[:, 2:] = 1
+    artifact = some_artifact(tmp_path / "x.onnx")
+    seconds = []
+    for strength in (0, 1):
+        start = time.process_time()
+        write_overlay(tmp_path / "chest.png", strength * heatmap, "Normal", 0.9, artifact, tmp_path / "overlay.png")
+        seconds.append(time.process_time() - start)
+    drawn = np.asarray(Image.open(tmp_path / "overlay.png"))[:size]
+    # A vertical line, of 6 pixels to each side of one.
+    assert ((drawn == (255, 225, 170)).all(axis=2).sum(axis=1) == 13).all()
+    # Without evidence, no outline is drawn.
+    assert seconds[1] < 4 * seconds[0]
 
 
 def test_several_images_go_to_a_folder(bundle: Path, picture: Path, cli: Cli, tmp_path: Path) -> None:
