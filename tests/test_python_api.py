@@ -315,6 +315,31 @@ def test_a_bad_image_does_not_affect_the_others_in_a_folder(
     assert [Path(line["file"]).name for line in csv.DictReader(table.open())] == ["0.png", "1.png"]
 
 
+@pytest.mark.parametrize("option", ["--csv", "--json"])
+def test_predict_writes_no_table_and_no_json_over_an_image(
+    tiny: Path, pictures: list[Path], cli: Cli, tmp_path: Path, option: str
+) -> None:
+    first, *others = pictures
+    without_suffix, dicom = tmp_path / "film", tmp_path / "slice"
+    without_suffix.write_bytes(first.read_bytes())
+    dicom.write_bytes(bytes(128) + b"DICM")
+    # As the shell expands `--csv *.png`: the image that would be lost is not among the images.
+    for target, images in ((first, others), (first, pictures), (dicom, others), (without_suffix, [without_suffix])):
+        before = target.read_bytes()
+        result = cli("predict", *images, "--bundle", tiny, "--runtime", "onnx", option, target)
+        assert (result.code, target.read_bytes()) == (2, before)
+        assert "would overwrite an image" in result.err
+
+
+def test_predict_writes_its_table_and_its_json_to_two_files(
+    tiny: Path, pictures: list[Path], cli: Cli, tmp_path: Path
+) -> None:
+    arguments = ("predict", *pictures, "--bundle", tiny, "--runtime", "onnx", "--csv", tmp_path / "answers")
+    result = cli(*arguments, "--json", tmp_path / "answers")
+    assert (result.code, (tmp_path / "answers").exists()) == (2, False)
+    assert cli(*arguments, "--json", "-").code == 0
+
+
 def test_predict_fails_where_no_image_can_be_read(tiny: Path, cli: Cli, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_text("no image")

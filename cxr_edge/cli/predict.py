@@ -55,14 +55,20 @@ def command(
     json: JsonOption = None,
 ) -> None:
     """Classify images with one artifact."""
+    from cxr_edge.errors import OptionError
     from cxr_edge.files import write_json
     from cxr_edge.prediction.classifier import Classifier
-    from cxr_edge.prediction.predict import image_paths, predict_files
+    from cxr_edge.prediction.predict import image_paths, predict_files, require_result_file
     from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.predictions import prediction_csv, show_notes
     from cxr_edge.runtimes.selection import model_path
 
     paths = image_paths(images)
+    for option, target in (("--csv", csv), ("--json", json)):
+        if target is not None:
+            require_result_file(option, target, paths)
+    if csv is not None and json is not None and csv.resolve() == json.resolve():
+        raise OptionError(f"--csv and --json: both would write {csv}; name two files")
     classifier = Classifier.open(model_path(artifact, bundle, run), runtime, threads)
     answers = predict_files(classifier, paths, heatmap, on_bad_image)
     with prediction_csv(csv, classifier.answering) as lines:

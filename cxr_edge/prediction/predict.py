@@ -33,6 +33,27 @@ def image_paths(images: Sequence[Path]) -> list[Path]:
     return paths
 
 
+def require_result_file(option: str, target: Path, paths: Sequence[Path]) -> None:
+    """Refuse to write a result over an image.
+
+    For `--csv *.png`, the shell makes the first image the option's value, and `paths` lacks it: so its name and its
+    content count too.
+
+    Args:
+        option: that names `target`.
+        paths: from `image_paths`.
+
+    Raises:
+        OptionError: `target` is an image, or named as one.
+    """
+    from cxr_edge.data.layouts import IMAGE_SUFFIXES
+    from cxr_edge.imaging.dicom_files import is_dicom
+
+    is_input = target.is_file() and any(path.exists() and path.samefile(target) for path in paths)
+    if is_input or target.suffix.lower() in IMAGE_SUFFIXES or is_dicom(target):
+        raise OptionError(f"{option} {target}: would overwrite an image, or has an image's name; name another file")
+
+
 def predict_files(
     classifier: Classifier, paths: Sequence[Path], heatmap: Path | None = None, on_bad_image: str = "skip"
 ) -> Iterator[Prediction | SkippedImage]:
