@@ -16,6 +16,7 @@ from PIL import Image
 from cxr_edge.artifacts.artifact import read_artifact
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.imaging.decode import resized
+from cxr_edge.imaging.rule import RESIZES
 from cxr_edge.phantoms.drawing import LABELS, draw_phantom
 from cxr_edge.prediction.overlay import evidence, write_overlay
 from cxr_edge.runs import Run
@@ -75,6 +76,15 @@ def test_the_map_of_a_padded_image_lies_where_the_image_did() -> None:
     wide = evidence(np.ascontiguousarray(seen.T), (100, 50), "pad")
     assert np.allclose(wide, seen.T[25:75] / 2)
     assert evidence(seen, (50, 100)).shape == (100, 50)
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+def test_a_map_without_evidence_gives_none_however_steep_it_is(resize: str) -> None:
+    heatmap = np.full((4, 4), -5, np.float32)
+    heatmap[1:3, 1:3] = -0.01
+    assert not evidence(heatmap, (120, 200), resize).any()
+    heatmap[1, 1] = 0.01
+    assert evidence(heatmap, (120, 200), resize).max() == 1
 
 
 @pytest.fixture

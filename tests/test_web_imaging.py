@@ -24,6 +24,9 @@ from tests.web import NODE, WEB, needs_sources
 
 pytestmark = [needs_sources, pytest.mark.slow]
 HEATMAP = np.random.default_rng(7).normal(size=(4, 5)).astype(np.float32)
+#: Negative everywhere, and so steep that bicubic interpolation alone would make a part positive.
+NO_EVIDENCE = np.full((4, 5), -5, np.float32)
+NO_EVIDENCE[1:3, 1:4] = -0.01
 
 
 def phantom(index: int, width: int, height: int) -> Image.Image:
@@ -195,9 +198,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def cases_of(files: list[Path]) -> Iterator[dict[str, Any]]:
-    heatmap = {"width": HEATMAP.shape[1], "height": HEATMAP.shape[0], "values": HEATMAP.ravel().tolist()}
     for index, file in enumerate(files):
         resize = ("stretch", "pad")[index % 2]
+        cells = (HEATMAP, HEATMAP, NO_EVIDENCE)[index % 3]
+        heatmap = {"width": cells.shape[1], "height": cells.shape[0], "values": cells.ravel().tolist()}
         yield {"file": str(file), "size": (71, 128, 299)[index % 3], "resize": resize, "heatmap": heatmap}
 
 
@@ -235,7 +239,9 @@ def assert_equal(case: dict[str, Any], answer: dict[str, Any]) -> None:
     expected = resized(grey, case["size"], case["resize"])
     assert np.array_equal(unpacked(answer["model"]).reshape(expected.shape), expected), path.name
     by_page = unpacked(answer["evidence"], np.float32).reshape(decoded.shape)
-    assert np.abs(by_page - evidence(HEATMAP, grey.size, case["resize"])).max() < 1e-5, path.name
+    sides = (case["heatmap"]["height"], case["heatmap"]["width"])
+    cells = np.array(case["heatmap"]["values"], np.float32).reshape(sides)
+    assert np.abs(by_page - evidence(cells, grey.size, case["resize"])).max() < 1e-5, path.name
 
 
 def test_every_file_gives_the_same_pixels_and_messages_as_imaging(files: list[Path], tmp_path: Path) -> None:

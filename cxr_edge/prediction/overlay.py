@@ -35,6 +35,9 @@ def evidence(heatmap: NDArray[np.float32], size: tuple[int, int], resize: str = 
     Returns:
         float32 `[height, width]`; all zeros if there is no evidence for the class.
     """
+    if not (heatmap > 0).any():
+        # Bicubic interpolation overshoots: a steep map that is negative everywhere would become positive.
+        return np.zeros((size[1], size[0]), np.float32)
     across, down = heatmap.shape[1], heatmap.shape[0]
     # The share of the square, from the top left, that is black padding before the image.
     left, top = ((1 - side / max(size)) / 2 if resize == "pad" else 0.0 for side in size)

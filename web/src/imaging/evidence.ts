@@ -40,6 +40,9 @@ function tapsAlong(inputSize: number, from: number, to: number, outputSize: numb
 
 /** Evidence as a share of its maximum, row by row at the given size; evidence against the class is 0. */
 export function evidence(map: HeatMap, size: { width: number; height: number }, resize: Resize): Float32Array {
+  const values = new Float32Array(size.width * size.height);
+  // Bicubic interpolation overshoots: a steep map that is negative everywhere would become positive.
+  if (!Array.from(map.values).some((value) => value > 0)) return values;
   const longer = Math.max(size.width, size.height);
   // The share of the square, from the left and from the top, that is black before the picture begins.
   const [left, top] = [size.width, size.height].map((side) => (resize === "pad" ? (1 - side / longer) / 2 : 0));
@@ -50,7 +53,6 @@ export function evidence(map: HeatMap, size: { width: number; height: number }, 
       weights.reduce((sum, weight, index) => sum + weight * map.values[row * map.width + first + index], 0),
     ),
   );
-  const values = new Float32Array(size.width * size.height);
   let strongest = 0;
   down.forEach(({ first, weights }, y) => {
     for (let x = 0; x < size.width; x++) {
