@@ -19,6 +19,7 @@ from cxr_edge.artifacts.installation import read_installation
 from cxr_edge.artifacts.release import RELEASE, SIGNATURE
 from cxr_edge.errors import ArtifactError, GateError, OptionError
 from cxr_edge.files import sha256_of
+from cxr_edge.runtimes.base import runtimes_for
 from cxr_edge.updates.archive import pack
 from cxr_edge.updates.install import install, rollback
 from cxr_edge.updates.release import release
@@ -290,6 +291,32 @@ def test_a_bundle_that_computes_something_else_here_is_not_installed(bundles: Pa
         install(bundles / "two.zip", device, max_p90_ms=1e-6)
     assert active_temperature(device) == 3.0
     assert sorted(path.name for path in device.iterdir()) == ["bundles", INSTALLED]
+
+
+@pytest.mark.parametrize("limit", ["nan", "inf", "0", "-1"])
+def test_a_limit_of_latency_that_limits_nothing_is_refused(bundles: Path, tmp_path: Path, cli: Cli, limit: str) -> None:
+    result = cli("install", bundles / "unsigned.zip", "--into", tmp_path / "device", "--max-p90", limit)
+    assert (result.code, (tmp_path / "device").exists()) == (2, False)
+    assert f"--max-p90 {limit}: must be" in result.err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unproven")
+def test_a_limit_of_latency_holds_for_the_active_bundle_too(
+    bundles: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Comparing all runtimes takes seconds.
+    monkeypatch.setattr(
+        "cxr_edge.updates.proof.fastest",
+        lambda artifacts, threads: (artifacts[0], runtimes_for(artifacts[0].format)[0], None),
+    )
+    device = tmp_path / "device"
+    first = install(bundles / "unsigned.zip", device)
+    too_slow = cli("install", bundles / "unsigned.zip", "--into", device, "--max-p90", 1e-6)
+    assert too_slow.code == 3
+    assert "more than the 1e-06 ms allowed; it was active already" in too_slow.err
+    fast = cli("install", bundles / "unsigned.zip", "--into", device, "--max-p90", 1e6)
+    assert (fast.code, bundle_in(device)) == (0, first.folder)
 
 
 def outside(archive: zipfile.ZipFile) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import tempfile
@@ -20,11 +21,11 @@ from cxr_edge.artifacts.release import (
     require_files,
     signed_release,
 )
-from cxr_edge.errors import ArtifactError, CxrEdgeError
+from cxr_edge.errors import ArtifactError, CxrEdgeError, OptionError
 from cxr_edge.files import sha256_of, sync_folder
 from cxr_edge.runs.lock import locked
 from cxr_edge.updates.archive import Archive
-from cxr_edge.updates.proof import Proof, prove
+from cxr_edge.updates.proof import Proof, prove, required_p90_ms
 
 _INCOMING = ".incoming-"
 #: The names of the folders made here: version, hash of the manifest, number.
@@ -55,7 +56,8 @@ def install(
     """Make a packed bundle the active one on this device, or leave everything unchanged.
 
     The order: check signature, version, hashes and schema, replay the reference outputs on this device's own runtimes,
-    and then swap by writing one small file. All bundles except the new and the previous one are removed.
+    and then swap by writing one small file. All bundles except the new and the previous one are removed. For a bundle
+    that is active already, only a limit on the latency is checked.
 
     Args:
         archive: a file written by `cxr-edge pack`.
@@ -70,6 +72,8 @@ def install(
         RunError: another process installs into the folder.
         OptionError, MissingDependencyError.
     """
+    if max_p90_ms is not None and not 0 < max_p90_ms < math.inf:
+        raise OptionError(f"--max-p90 {max_p90_ms:g}: must be a number of milliseconds above 0")
     with Archive(archive) as content, locked(into):
         state = read_installation(into)
         _clear(into, state)
@@ -82,6 +86,8 @@ def install(
                 )
             name = f"{release.version if release else 0}-{sha256_of(incoming / MANIFEST)[:12]}"
             if state is not None and state.active.rpartition(".")[0] == name and _is_whole(into, state.active, key):
+                if max_p90_ms is not None:
+                    required_p90_ms(into / BUNDLES / state.active, max_p90_ms, "it was active already, and stays so")
                 return _installed(into, state, release, None)
             proof = prove(incoming, max_p90_ms)
             target = _unused(into / BUNDLES, name)
