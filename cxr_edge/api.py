@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 FilePath = str | PathLike[str]
 
+#: The most images that `verify` compares on: of the training part, and of each part under each shift.
+TRAIN_IMAGES, SHIFT_IMAGES = 300, 60
+
 
 def open_bundle(folder: FilePath) -> Selection:
     """The artifacts that are present in a bundle, each checked against the manifest.
@@ -238,8 +241,8 @@ def verify(
     bundle: FilePath | None = None,
     run: FilePath | None = None,
     data: FilePath | None = None,
-    train_images: int = 300,
-    shift_images: int = 60,
+    train_images: int | None = None,
+    shift_images: int | None = None,
     min_agreement: float | None = None,
     max_accuracy_drop: float | None = None,
     max_sensitivity_drop: float | None = None,
@@ -255,6 +258,7 @@ def verify(
     Args:
         artifact: single files, for `replay`.
         run: a run, or a cross-validation, whose exported folds are judged together.
+        train_images, shift_images: at most this many, at least 1; None for 300 and 60.
         replay: compare with the recorded outputs, which needs neither TensorFlow nor the run.
         stage: opened as each stage of a comparison with Keras begins.
 
@@ -266,7 +270,7 @@ def verify(
 
     Raises:
         ArtifactError: there is no such bundle, or it was tampered with.
-        OptionError, RunError: an option conflicts with another; the bundle's run is unfinished.
+        OptionError, RunError: an option is out of range or conflicts with another; the bundle's run is unfinished.
     """
     from cxr_edge.errors import OptionError
     from cxr_edge.evaluation.demands import demanded
@@ -279,14 +283,14 @@ def verify(
         max_class_loss=max_class_loss,
     )
     if replay:
-        if demands or data is not None:
-            raise OptionError("the gate's demands and data need the Keras model; leave them out of a replay")
+        if demands or any(option is not None for option in (data, train_images, shift_images)):
+            raise OptionError("demands, data and numbers of images need the Keras model; leave them out of a replay")
         return _replayed([Path(path) for path in artifact], _path(bundle), _path(run), runtime, threads)
-    if runtime or artifact:
+    if runtime or artifact or threads is not None:
         raise OptionError(
-            "artifact and runtime need replay=True; without it, a bundle is compared on preferred runtimes"
+            "artifact, runtime and threads need replay=True; without it, a bundle runs on preferred runtimes"
         )
-    return _compared_with_keras(_path(bundle), _path(run), _path(data), demands, (train_images, shift_images), stage)
+    return _compared_with_keras(_path(bundle), _path(run), _path(data), demands, train_images, shift_images, stage)
 
 
 def _compared_with_keras(
@@ -294,21 +298,29 @@ def _compared_with_keras(
     run: Path | None,
     data: Path | None,
     demands: dict[str, float],
-    images: tuple[int, int],
+    train_images: int | None,
+    shift_images: int | None,
     stage: Stage,
 ) -> Sequence[VerifiedArtifact] | PooledParity:
     from cxr_edge.errors import OptionError
+    from cxr_edge.runs.cross_validation import cross_validation_named
+
+    for option, images in (("train_images", train_images), ("shift_images", shift_images)):
+        if images is not None and images < 1:
+            raise OptionError(f"{option} {images}: must be at least 1")
+    folder = cross_validation_named(run)
+    if folder is not None and any(option is not None for option in (bundle, data, train_images)):
+        raise OptionError(f"{folder} holds folds: no bundle, data or train_images go with it; name the run of one fold")
+    # TensorFlow takes seconds to import, so only after the options are checked.
     from cxr_edge.evaluation.conditions import Scope
     from cxr_edge.exporting.verify import verify_bundle
     from cxr_edge.exporting.verify_folds import verify_folds
-    from cxr_edge.runs.cross_validation import cross_validation_named
     from cxr_edge.runtimes.selection import find_bundle
 
-    if (folder := cross_validation_named(run)) is None:
-        return verify_bundle(find_bundle(bundle, run), demands, Scope.of_verify(*images), stage, data).results
-    if bundle is not None or data is not None:
-        raise OptionError(f"{folder} holds folds: neither a bundle nor data goes with it; name the run of one fold")
-    return verify_folds(folder, demands, images[1], stage)
+    if folder is not None:
+        return verify_folds(folder, demands, shift_images or SHIFT_IMAGES, stage)
+    scope = Scope.of_verify(train_images or TRAIN_IMAGES, shift_images or SHIFT_IMAGES)
+    return verify_bundle(find_bundle(bundle, run), demands, scope, stage, data).results
 
 
 def _replayed(

@@ -228,6 +228,28 @@ def test_a_function_has_the_options_of_its_command(command: str, cli_only: set[s
     assert set(inspect.signature(function).parameters) - python_only == _options(command) - cli_only
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threads": 2}, "threads need replay"),
+        ({"run": "FOLDS", "threads": 3}, "threads need replay"),
+        ({"run": "FOLDS", "train_images": 5}, "holds folds"),
+        ({"replay": True, "train_images": 5}, "leave them out of a replay"),
+        ({"replay": True, "shift_images": 5}, "leave them out of a replay"),
+        ({"train_images": 0}, "train_images 0: must be at least 1"),
+        ({"shift_images": -1}, "shift_images -1: must be at least 1"),
+    ],
+)
+def test_verify_refuses_options_that_its_command_refuses(
+    tiny: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "fold-1").mkdir()
+    (tmp_path / "fold-1" / "run.json").write_text("{}")
+    where = {"run": tmp_path} if "run" in options else {"bundle": tiny}
+    with pytest.raises(OptionError, match=message):
+        cxr_edge.verify(**{**options, **where})
+
+
 def test_the_examples_in_the_documentation_run(
     tiny: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxr_edge.api import SHIFT_IMAGES, TRAIN_IMAGES
 from cxr_edge.cli.gate_options import GateOptions
 from cxr_edge.cli.options import (
     ArtifactsOption,
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from cxr_edge.runtimes.selection import Selection
 
 
-#: The most images to compare on: of the training part, and of each part under each shift.
-TRAIN_IMAGES, SHIFT_IMAGES = 300, 60
 _Data = Annotated[
     Path | None,
     typer.Option(
