@@ -189,6 +189,42 @@ def test_a_file_of_another_tool_with_an_input_called_image_is_inspected_without_
     assert peak < 100 << 20
 
 
+def write_inflating(path: Path, numbers: int) -> None:
+    """A file of another tool of a few bytes, of which ONNX Runtime makes a constant of many numbers on loading."""
+    one, shape = helper.make_tensor("one", 1, [1], [1.0]), helper.make_tensor("shape", 7, [1], [numbers])
+    nodes = [
+        helper.make_node("Expand", ["one", "shape"], ["constant"]),
+        helper.make_node("ReduceMax", ["constant"], ["greatest"], keepdims=0),
+        helper.make_node("Add", ["x", "greatest"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(name, 1, [1, 3, 8, 8]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "inflating", values[:1], values[1:], [one, shape])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def test_a_file_of_another_tool_that_fills_the_memory_of_its_trial_is_loaded_nowhere_else(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_inflating(tmp_path / "fills.onnx", 100_000_000)
+    limited = "from cxr_edge.runtimes import accelerators, trial; trial._MEMORY = 512 << 20; trial._limit_memory(); "
+    command = [sys.executable, "-c", limited + "accelerators.serve()"]
+    monkeypatch.setattr(trial, "start_worker", lambda: Worker("a trial", command, 60))
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: pytest.fail("loaded in this process"))
+    result = cli("inspect", tmp_path / "fills.onnx")
+    assert result.code == 2
+    assert "ONNX Runtime cannot load it" in result.err
+    # It is tried again the next time.
+    assert not list((tmp_path / "cache").glob("tried-*"))
+
+
+def test_a_tflite_file_of_another_tool_is_inspected(tiny: Path, tmp_path: Path, cli: Cli) -> None:
+    content = (tiny / "xception-int8.tflite").read_bytes()
+    (tmp_path / "other.tflite").write_bytes(content.replace(PROBABILITIES.encode(), b"x" * len(PROBABILITIES)))
+    result = cli("inspect", tmp_path / "other.tflite")
+    assert result.code == 0, result.err
+    assert len(list((tmp_path / "cache").glob("tried-*"))) == 1
+
+
 def test_a_signed_bundle_is_tried_only_on_installation_where_signatures_are_required(
     bundle_of_two: Path,
     tmp_path: Path,

@@ -39,6 +39,7 @@ class Ask(StrEnum):
 
     STATE = "state"
     LOAD = "load"
+    OPEN = "open"
     RUN = "run"
     EXPLAIN = "explain"
     PLACEMENT = "placement"
@@ -234,6 +235,8 @@ class _Server:
             session = runtime.load_here(request.path, request.threads)
             self._loaded = (runtime, request, session)
             return session.ran_on
+        if request.ask is Ask.OPEN:
+            return runtime_named(request.option).open_here(request.path)
         assert self._loaded is not None and request.images is not None
         runtime, loaded, session = self._loaded
         if request.ask is Ask.RUN:

@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -73,6 +75,10 @@ class Adapter(ABC):
     @abstractmethod
     def load(self, path: Path, threads: int, provider: str) -> ArtifactSession:
         """Load a file for inference with a number of threads, on exactly the named provider."""
+
+    def open(self, path: Path) -> None:
+        """Load a file on the CPU as `load` does, but with any inputs and outputs."""
+        self.load(path, 1, CPU)
 
     def gpu(self, provider: str) -> GPUAdapter | None:
         """The adapter that a provider computes on, real or in software; None if the runtime does not name one."""
@@ -209,8 +215,19 @@ class Runtime:
         self.prepare()
         if self.provider != CPU and (reason := self.adapter.missing(self.provider)) is not None:
             raise ProviderError(f"{self.option}: {reason}")
-        try:
+        with self._refusing(path):
             return self.adapter.load(path, threads, self.provider)
+
+    def open_here(self, path: Path) -> None:
+        """Load a file in this process on the CPU, with any inputs and outputs. Raises ArtifactError if that fails."""
+        self.prepare()
+        with self._refusing(path):
+            self.adapter.open(path)
+
+    @contextmanager
+    def _refusing(self, path: Path) -> Iterator[None]:
+        try:
+            yield
         except ProviderError:
             raise
         except Exception as error:

@@ -21,17 +21,22 @@ if TYPE_CHECKING:
     from cxr_edge.runtimes.vulkan import GPUAdapter
 
 
+def _interpreter(path: Path, threads: int) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet():
+        interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        interpreter.allocate_tensors()
+    return interpreter
+
+
 class LiteRTSession:
     """An interpreter that resizes its batch when N changes."""
 
     ran_on = "XNNPACK"
 
     def __init__(self, path: Path, threads: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        with quiet():
-            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
-            self._interpreter.allocate_tensors()
+        self._interpreter = _interpreter(path, threads)
         (image,) = self._interpreter.get_input_details()
         outputs = self._outputs()
         probabilities = outputs[PROBABILITIES]
@@ -150,6 +155,9 @@ class _LiteRT(Adapter):
 
     def load(self, path: Path, threads: int, provider: str) -> LiteRTSession | CompiledModelSession:
         return LiteRTSession(path, threads) if provider == CPU else CompiledModelSession(path, provider.upper())
+
+    def open(self, path: Path) -> None:
+        _interpreter(path, 1)
 
 
 RUNTIME = Runtime(

@@ -87,9 +87,8 @@ class Trial:
         batches = _batches(path)
         self._worker = self._worker or start_worker()
         try:
-            # A file from another tool has other inputs and outputs, which this package need not accept.
-            with suppress(*() if batches else (ArtifactError,)):
-                self._worker.ask(Request(Ask.LOAD, runtime.option, path, 1))
+            # A file from another tool has other inputs and outputs, which a session need not accept.
+            self._worker.ask(Request(Ask.LOAD if batches else Ask.OPEN, runtime.option, path, 1))
             for images in batches:
                 self._worker.ask(Request(Ask.RUN, runtime.option, images=images))
         except ProviderError as error:
