@@ -37,11 +37,12 @@ from cxr_edge.runs import Run
 from cxr_edge.training.batches import training_batches
 
 #: Numbers of training images for the ranges, and for the channel scales, which need no tails.
-CALIBRATION_IMAGES, EQUALIZATION_IMAGES = 512, 128
+CALIBRATION_IMAGES = 512
 FINE_TUNING_METHOD = "channel scales and ranges learned, kernels rounded by their inputs, ranges and biases learned"
 CALIBRATION_METHOD = (
     "images on which the model runs away compared with all others left out, depthwise outputs centred, channels "
-    "equalized by predicted noise, least squared error with clipping weighted, kernels rounded by their inputs"
+    "equalized by predicted noise but quiet ones no further than to a quarter of the median, least squared error with "
+    "clipping weighted, kernels rounded by their inputs"
 )
 
 
@@ -129,7 +130,8 @@ class QuantizedRun:
     def equalized_graph(self) -> Graph:
         """The float graph with its channels equalized: what is calibrated, and where the learning starts."""
         if self._equalized is None:
-            images = self.calibration_images()[:EQUALIZATION_IMAGES]
+            # All of them: a channel that none of them reaches is scaled like a quiet one.
+            images = self.calibration_images()
             batch_size = calibration_batch(self.config.image_size)
             with self.stage("equalizing channels", -(-len(images) // batch_size)) as bar:
                 statistics = channel_statistics(self._target, images, batch_size, bar.tick)
