@@ -379,10 +379,11 @@ def test_unavailable_weights_are_reported_before_any_image_is_decoded(
     assert not (tmp_path / "run").exists()
 
 
-SLEEP = "import sys, time; from cxr_edge.console import interruptible\n" \
+#: All imports come first: where a signal meets one, Python prints that it ignored an exception.
+SLEEP = "import sqlite3, sys, time; from cxr_edge.console import interruptible\n" \
         "with interruptible(lambda: 'resume this\\x1b[2J'):\n    print('on', flush=True)\n    {body}"  # fmt: skip
 #: Like a conversion by TensorFlow: native code that no signal reaches, its output held back.
-DEAF = "import sqlite3, cxr_edge.console as console; held = console.quiet(); held.__enter__(); sqlite3" \
+DEAF = "import cxr_edge.console as console; held = console.quiet(); held.__enter__(); sqlite3" \
        ".connect(':memory:').execute(\'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 " \
        "FROM n WHERE i < 2000000000) SELECT count(*) FROM n\').fetchall()"  # fmt: skip
 

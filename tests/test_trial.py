@@ -191,14 +191,14 @@ def test_a_file_of_another_tool_with_an_input_called_image_is_inspected_without_
 
 def write_inflating(path: Path, numbers: int) -> None:
     """A file of another tool of a few bytes, of which ONNX Runtime makes a constant of many numbers on loading."""
-    one, shape = helper.make_tensor("one", 1, [1], [1.0]), helper.make_tensor("shape", 7, [1], [numbers])
+    value, shape = helper.make_tensor("value", 1, [1], [1.0]), helper.make_tensor("shape", 7, [1], [numbers])
     nodes = [
-        helper.make_node("Expand", ["one", "shape"], ["constant"]),
+        helper.make_node("Expand", ["value", "shape"], ["constant"]),
         helper.make_node("ReduceMax", ["constant"], ["greatest"], keepdims=0),
         helper.make_node("Add", ["x", "greatest"], ["y"]),
     ]
     values = [helper.make_tensor_value_info(name, 1, [1, 3, 8, 8]) for name in ("x", "y")]
-    graph = helper.make_graph(nodes, "inflating", values[:1], values[1:], [one, shape])
+    graph = helper.make_graph(nodes, "inflating", values[:1], values[1:], [value, shape])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
