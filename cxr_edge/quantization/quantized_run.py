@@ -36,7 +36,7 @@ from cxr_edge.records import JsonObject
 from cxr_edge.runs import Run
 from cxr_edge.training.batches import training_batches
 
-#: Numbers of training images for the ranges, and for the channel scales, which need no tails.
+#: Number of training images for the channel scales and the ranges.
 CALIBRATION_IMAGES = 512
 FINE_TUNING_METHOD = "channel scales and ranges learned, kernels rounded by their inputs, ranges and biases learned"
 CALIBRATION_METHOD = (
