@@ -258,7 +258,8 @@ def verify(
     Args:
         artifact: single files, for `replay`.
         run: a run, or a cross-validation, whose exported folds are judged together.
-        train_images, shift_images: at most this many, at least 1; None for 300 and 60.
+        train_images: at most this many training images, at least 1; None for 300.
+        shift_images: at most this many images under each shift, at least 1; None for 60.
         replay: compare with the recorded outputs, which needs neither TensorFlow nor the run.
         stage: opened as each stage of a comparison with Keras begins.
 

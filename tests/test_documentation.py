@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +74,20 @@ def test_a_shown_benchmark_exists_with_its_options(page: Path) -> None:
 def _unbroken(page: Path) -> str:
     """A page's text with each command on one line."""
     return re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", re.findall(r"^::: (\S+)$", (DOCS / "python-reference.md").read_text("utf-8"), re.M))
+def test_the_python_reference_describes_parameters_by_their_names(name: str) -> None:
+    """`make docs` refuses any other, but needs packages that the tests do not have."""
+    documented = pkgutil.resolve_name(name)
+    functions = (
+        dict(inspect.getmembers(documented, inspect.isroutine)) if inspect.isclass(documented) else {"": documented}
+    )
+    for function in functions.values():
+        described = re.search(r"^Args:\n((?: {4}.*\n?)+)", inspect.getdoc(function) or "", re.M)
+        if described:
+            parameters = re.findall(r"^ {4}([^ :][^:]*): ", described[1], re.M)
+            assert parameters and set(parameters) <= set(inspect.signature(function).parameters), parameters
 
 
 #: Phrases of the table of names to avoid in CONTRIBUTING.md that are never right in a text for users.
