@@ -166,6 +166,7 @@ def test_the_advised_artifact_is_the_one_nearer_to_keras_unless_it_failed() -> N
     assert advice.advised == "int8-ptq"
     assert "int8 failed its gate" in advice.why
     assert advise([row("float32", near), row("int8", near)]) is None
+    assert advise([row("int8", near), row("int8-ptq", near)]) is None
 
 
 def test_signal_to_noise_is_that_of_the_logits_whatever_the_temperature() -> None:

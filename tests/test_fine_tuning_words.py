@@ -13,15 +13,24 @@ from tests.conftest import Cli
 from tests.tiny import write_artifact
 
 
-def calibration(kept: int | None) -> dict[str, object]:
+def calibration(kept: int | None, steps: int) -> dict[str, object]:
     step = {} if kept is None else {"kept_step": kept}
-    return {"method": "some", "images": 512, "fine_tuning": {"steps": 300, "learning_rate": 0.002, **step}}
+    tuned = {"steps": steps, "learning_rate": 0.002, "calibrated_db": 27.25, **step}
+    return {"method": "some", "images": 512, "fine_tuning": tuned}
 
 
-@pytest.mark.parametrize(("kept", "phrase"), [(225, "step 225 of 300 kept"), (0, "it equals int8-ptq"), (None, None)])
-def test_the_kept_step_is_reported(kept: int | None, phrase: str | None, cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("steps", "kept", "phrase"),
+    [
+        (300, 225, "step 225 of 300 kept"),
+        (300, 0, "none of 300 fine-tuning steps brought it closer"),
+        (0, 0, "calibration alone is close to the float model (27.2 dB"),
+        (300, None, None),
+    ],
+)
+def test_the_outcome_is_reported(steps: int, kept: int | None, phrase: str | None, cli: Cli, tmp_path: Path) -> None:
     artifacts = [
-        write_artifact(tmp_path / name, Quantization.INT8, calibration=calibration(kept))
+        write_artifact(tmp_path / name, Quantization.INT8, calibration=calibration(kept, steps))
         for name in ("x.tflite", "y.onnx")
     ]
     lines = fine_tuning_lines(artifacts)
@@ -30,4 +39,4 @@ def test_the_kept_step_is_reported(kept: int | None, phrase: str | None, cli: Cl
     assert fine_tuning_lines([some_artifact(tmp_path / "z.onnx", calibration=None)]) == []
     result = cli("inspect", artifacts[0].path)
     assert result.code == 0, result.err
-    assert (phrase is not None) == ("fine-tuning" in " ".join(result.out.split()))
+    assert (phrase is not None) == (str(phrase) in " ".join(result.out.split()))

@@ -184,6 +184,18 @@ def test_all_folds_are_exported_again_after_one_was_trained_again(
     assert FakeExporter.exported == ["fold-1", "fold-2", "fold-3"]
 
 
+def test_all_folds_are_exported_again_if_int8_is_made_in_another_way_since(
+    folds: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.exporting.export_folds.Exporter", FakeExporter)
+    monkeypatch.setattr(FakeExporter, "exported", [])
+    assert cli("export", "--run", folds, *ANY_GATE).code == 0
+    FakeExporter.exported.clear()
+    monkeypatch.setattr("cxr_edge.exporting.export_folds.CALIBRATION_METHOD", "another")
+    assert cli("export", "--run", folds, *ANY_GATE).code == 0
+    assert FakeExporter.exported == ["fold-1", "fold-2", "fold-3"]
+
+
 def test_folds_of_different_images_are_refused_before_any_is_exported(
     folds: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

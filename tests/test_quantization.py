@@ -24,10 +24,11 @@ from cxr_edge.quantization.channel_shifts import (
 )
 from cxr_edge.quantization.equalization import ChannelStatistics, equalized, equalizing_scales
 from cxr_edge.quantization.explain import NoiseSource, explain, rows_of
-from cxr_edge.quantization.fine_tune import Material, fine_tune
+from cxr_edge.quantization.fine_tune import CLOSE_DB, Material, fine_tune
 from cxr_edge.quantization.graph import Graph, Node, keep_in_float, quantized_tensors, with_heatmap, with_temperature
+from cxr_edge.quantization.judge import Check, Judge
 from cxr_edge.quantization.kernels import LARGEST, kernel_step, nearest, round_kernel
-from cxr_edge.quantization.learn import Check, LearningOptions, learn
+from cxr_edge.quantization.learn import LearningOptions, learn
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
 from cxr_edge.quantization.rounding import round_kernels
 from cxr_edge.quantization.runaway import ordinary_images
@@ -363,11 +364,13 @@ def learned(
     model: str = "x",
     rival: QuantizedGraph | None = None,
 ) -> tuple[QuantizedGraph, list[Check]]:
+    teacher = Teacher(graph)
+    judge = Judge(teacher, IMAGES)
+    judged = None if rival is None else (judge(RangeStudent(rival), 0), rival)
     with silently("learning", steps) as bar:
         return learn(
-            RangeStudent(start), Teacher(graph), batches(), IMAGES, range(steps), rate, {"model": model}, folder, bar,
-            rival,
-        )  # fmt: skip
+            RangeStudent(start), teacher, batches(), judge, range(steps), rate, {"model": model}, folder, bar, judged
+        )
 
 
 def with_a_runaway() -> NDArray[np.uint8]:
@@ -614,7 +617,9 @@ def test_learned_scales_preserve_the_float_function(tmp_path: Path) -> None:
     graph = small_graph(spread=1.5)
     student = ScaleStudent(graph, calibrated(graph).ranges)
     with silently("learning", 40) as bar:
-        result, _ = learn(student, Teacher(graph), batches(), IMAGES, range(40), 1e-2, {}, tmp_path / "x", bar)
+        teacher = Teacher(graph)
+        judge = Judge(teacher, IMAGES)
+        result, _ = learn(student, teacher, batches(), judge, range(40), 1e-2, {}, tmp_path / "x", bar)
     moved = [float(np.abs(scale.numpy()).max()) for scale in student.scales.values()]
     assert max(moved) > 0.05
     scaled = with_channel_scales(graph, result.scales)
@@ -641,6 +646,19 @@ def test_fine_tuning_repairs_ranges_that_clip_and_resumes(
     assert [check.step for check in checks] == [0, 40, 50, 60, 70, 80]
     assert set(result.ranges) == set(start.ranges)
     assert tuned()[1] == checks
+
+
+@pytest.mark.slow
+def test_a_calibration_that_is_close_is_fine_tuned_only_on_demand(tmp_path: Path) -> None:
+    graph = small_graph()
+    start = calibrated(graph)
+    material = Material(graph, start, IMAGES, batches(), IMAGES)
+    kept, checks = fine_tune(material, LearningOptions(8), {}, tmp_path / "x", silently)
+    assert kept is start
+    assert [check.step for check in checks] == [0]
+    assert checks[0].closeness_db == min(checks[0].signal_to_noise_db, checks[0].shifted_signal_to_noise_db) >= CLOSE_DB
+    _, checks = fine_tune(material, LearningOptions(8, only_if_needed=False), {}, tmp_path / "x", silently)
+    assert checks[-1].step == 8
 
 
 # On disk

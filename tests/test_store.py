@@ -273,6 +273,7 @@ def test_a_training_ends_with_the_folder_whose_pixels_were_overwritten(cache: Pa
 @pytest.mark.slow
 def test_a_fine_tuning_ends_with_the_folder_whose_pixels_were_overwritten(cache: Path, tmp_path: Path) -> None:
     from cxr_edge.quantization.calibrate import choose_ranges, collect_histograms
+    from cxr_edge.quantization.judge import Judge
     from cxr_edge.quantization.learn import learn
     from cxr_edge.quantization.quantized_graph import QuantizedGraph
     from cxr_edge.quantization.student import RangeStudent
@@ -282,8 +283,10 @@ def test_a_fine_tuning_ends_with_the_folder_whose_pixels_were_overwritten(cache:
     graph, images = small_graph(), some_images(9)
     ranges = choose_ranges(graph, collect_histograms(graph, images, 9))
     student = RangeStudent(QuantizedGraph(graph, ranges))
+    teacher = Teacher(graph)
+    judge = Judge(teacher, images)
     with silently("learning", 3) as bar, pytest.raises(CacheError, match=re.escape(f"remove {cache},")):
-        learn(student, Teacher(graph), overwritten(images, cache), images, range(3), 1e-3, {}, tmp_path / "x", bar)
+        learn(student, teacher, overwritten(images, cache), judge, range(3), 1e-3, {}, tmp_path / "x", bar)
 
 
 @pytest.mark.slow

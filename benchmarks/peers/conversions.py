@@ -47,7 +47,8 @@ class Source:
         assert calibration is not None
         recipe = Recipe(tuple(ArtifactFormat), (Quantization.INT8,))
         fine_tuning = calibration["fine_tuning"]
-        return Exporter(self.run, ExportOptions(recipe, fine_tuning["steps"], fine_tuning["learning_rate"]))
+        steps = None if fine_tuning.get("only_if_needed") else fine_tuning["steps"]
+        return Exporter(self.run, ExportOptions(recipe, steps, fine_tuning["learning_rate"]))
 
     def single_images(self) -> list[NDArray[np.uint8]]:
         """The calibration images as batches of one, uint8 `[1, S, S, 1]`."""

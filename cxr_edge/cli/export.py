@@ -105,8 +105,8 @@ class FineTuningOptions:
         int | None,
         typer.Option(
             "--qat-steps",
-            help="Steps of int8 fine-tuning, one batch each.",
-            show_default="300; phantoms 60",
+            help="Fine-tune int8 for this many steps, one batch each, even if calibration alone is close enough.",
+            show_default="300, phantoms 60, if needed",
             rich_help_panel=FINE_TUNING,
         ),
     ] = None

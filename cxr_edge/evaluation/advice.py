@@ -20,14 +20,16 @@ class Advice:
 
 
 def advise(rows: Sequence[VerifiedArtifact]) -> Advice | None:
-    """Compare fine-tuned int8 with calibrated int8-ptq; None unless both exist and were scored under shifts.
+    """Compare int8 with int8-ptq; None unless both exist, were scored under shifts and have different scores.
 
     Prefers the one that failed no gate. If both passed or both failed, prefers the one whose logits are closer to the
     Keras model's on shifted images: a power ratio separates two artifacts with fewer images than counting flips does.
     """
     first: dict[str, VerifiedArtifact] = {}
     for row in rows:
-        if row.is_integer and row.parity.condition(ALL_PARTS, ALL_SHIFTS):
+        # Where nothing was fine-tuned, int8 and int8-ptq are the same integers.
+        is_another = all(row.parity != other.parity for other in first.values())
+        if row.is_integer and is_another and row.parity.condition(ALL_PARTS, ALL_SHIFTS):
             first.setdefault(row.label, row)
     if len(first) < 2:
         return None

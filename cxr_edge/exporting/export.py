@@ -62,7 +62,7 @@ class ExportOptions:
     """What to write and how the int8 fine-tuning is done. Raises OptionError for a number out of range."""
 
     recipe: Recipe
-    #: Steps of the fine-tuning; None for `LearningOptions.steps`, on phantoms `PHANTOM_STEPS`.
+    #: Steps of the fine-tuning; None for `LearningOptions.steps`, on phantoms `PHANTOM_STEPS`, and only if needed.
     qat_steps: int | None = None
     qat_learning_rate: float = LearningOptions.learning_rate
     #: The class that must not be missed (None for `USUAL_LABEL`, if it is a label), and the share to call or refer.
@@ -92,7 +92,9 @@ class ExportOptions:
     def fine_tuning(self, phantoms: bool) -> LearningOptions:
         """The options of the fine-tuning, for a run on phantoms or on images."""
         usual = PHANTOM_STEPS if phantoms else LearningOptions.steps
-        return LearningOptions(usual if self.qat_steps is None else self.qat_steps, self.qat_learning_rate)
+        if self.qat_steps is None:
+            return LearningOptions(usual, self.qat_learning_rate)
+        return LearningOptions(self.qat_steps, self.qat_learning_rate, only_if_needed=False)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from cxr_edge.exporting.export import Exporter, ExportOptions
 from cxr_edge.exporting.verify_folds import verify_folds
 from cxr_edge.files import MAX_RECORD_BYTES, read_bounded, sha256_of, write_json
 from cxr_edge.progress import Stage, silently, titled
+from cxr_edge.quantization.quantized_run import CALIBRATION_METHOD, FINE_TUNING_METHOD
 from cxr_edge.records import JsonObject, from_json, to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.cross_validation import fold_runs
@@ -25,16 +26,20 @@ from cxr_edge.training.folds import forget_models, require_same_images
 #: Images of each fold's test part under each shift, as for an export of a single run.
 SHIFT_IMAGES = 60
 RECORD = "exported.json"
+#: The version, the methods of quantization, the models' SHA-256 and the options, as in `FoldExport`.
+_Key = tuple[str, tuple[str, ...], tuple[str, ...], JsonObject]
 
 
 @dataclass(frozen=True)
 class FoldExport:
     """A fold's `exported.json`: how the last export of all folds exported it, and each file's SHA-256.
 
-    `models` has the SHA-256 of every fold's model: the decision rule is fitted on the predictions of all folds.
+    `methods` are those of quantization. `models` has the SHA-256 of every fold's model: the decision rule is fitted on
+    the predictions of all folds.
     """
 
     cxr_edge: str
+    methods: tuple[str, ...]
     models: tuple[str, ...]
     options: JsonObject
     artifacts: dict[str, str]
@@ -82,17 +87,18 @@ def export_folds(
         return verify_folds(folder, {}, SHIFT_IMAGES, stage, runs[0].bundle_of(options.recipe.name).name)
 
 
-def _key(runs: Sequence[Run], options: ExportOptions) -> tuple[str, tuple[str, ...], JsonObject]:
-    return __version__, tuple(sha256_of(run.model_file) for run in runs), to_json(options)
+def _key(runs: Sequence[Run], options: ExportOptions) -> _Key:
+    models = tuple(sha256_of(run.model_file) for run in runs)
+    return __version__, (CALIBRATION_METHOD, FINE_TUNING_METHOD), models, to_json(options)
 
 
-def _is_exported(run: Run, options: ExportOptions, key: tuple[str, tuple[str, ...], JsonObject]) -> bool:
+def _is_exported(run: Run, options: ExportOptions, key: _Key) -> bool:
     """Whether the fold's bundle still has the files of an export with this key."""
     try:
         last = from_json(FoldExport, json.loads(read_bounded(run.folder / RECORD, MAX_RECORD_BYTES)))
         bundle = run.bundle_of(options.recipe.name)
         listed = {artifact.name: artifact for artifact in listed_artifacts(bundle)}
-        return (last.cxr_edge, last.models, last.options) == key and all(
+        return (last.cxr_edge, last.methods, last.models, last.options) == key and all(
             name in listed and listed[name].sha256 == digest == sha256_of(bundle / name)
             for name, digest in last.artifacts.items()
         )

@@ -20,18 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxr_edge.errors import RunError, first_line
-from cxr_edge.evaluation.shifts import SUITE
 from cxr_edge.files import write_json
 from cxr_edge.progress import Steps
-from cxr_edge.quantization.calibrate import calibration_batch
 from cxr_edge.quantization.flat_optimizer import FlatOptimizer
-from cxr_edge.quantization.graph import Graph
+from cxr_edge.quantization.judge import Check, Judge
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
-from cxr_edge.quantization.runaway import ordinary_images
-from cxr_edge.quantization.simulate import images_of
 from cxr_edge.quantization.student import RangeStudent
 from cxr_edge.quantization.teacher import Teacher
 from cxr_edge.training.backend import keras, tf
@@ -40,35 +35,21 @@ from cxr_edge.training.checkpoints import save_checkpoint
 
 #: How often the result so far is checked and saved, and the minimum of steps between: a check costs as much as two.
 CHECKS, MIN_STEPS_BETWEEN = 4, 8
-#: Maximum number of images for a check, each unshifted and shifted.
-MOST_JUDGED = 128
 
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """Number of steps (at least two, of one batch each), and peak learning rate of the logarithms of the bounds."""
+    """How to fine-tune.
+
+    Args:
+        steps: at least two, of one batch each.
+        learning_rate: peak rate of the logarithms of the bounds.
+        only_if_needed: learn nothing if the calibrated graph is close enough to the float one; see `fine_tune`.
+    """
 
     steps: int = 300
     learning_rate: float = 2e-3
-
-
-@dataclass(frozen=True)
-class Check:
-    """How far the int8 graph was from the float one after some steps, on validation images as they are and shifted.
-
-    Divergences are of the probabilities, in nats.
-    """
-
-    step: int
-    divergence: float
-    shifted_divergence: float
-    agreement: float
-    shifted_agreement: float
-
-    @property
-    def distance(self) -> float:
-        """The mean divergence, which is lowest for the best check."""
-        return (self.divergence + self.shifted_divergence) / 2
+    only_if_needed: bool = True
 
 
 @contextmanager
@@ -92,13 +73,13 @@ def learn(
     student: RangeStudent,
     teacher: Teacher,
     batches: Batches,
-    validation: NDArray[np.uint8],
+    judge: Judge,
     span: range,
     learning_rate: float,
     key: Mapping[str, Any],
     folder: Path,
     bar: Steps,
-    rival: QuantizedGraph | None = None,
+    rival: tuple[Check, QuantizedGraph] | None = None,
 ) -> tuple[QuantizedGraph, list[Check]]:
     """Train a student to reproduce the float graph's outputs.
 
@@ -109,13 +90,13 @@ def learn(
         student: the int8 graph to train, at its starting point.
         teacher: the float graph that the student's was made from.
         batches: training images; their labels are not used.
-        validation: the images of the checks, uint8 `[N, S, S, 1]`.
+        judge: compares the student with the float graph.
         span: the numbers of the steps, of one batch each.
         learning_rate: the peak rate of the logarithms of the bounds.
         key: identifies the model and the options, JSON-ready.
         folder: for checkpoints; interrupted training is resumed from there.
         bar: advanced by each step.
-        rival: another candidate for the result, checked as step 0.
+        rival: another candidate for the result, and its check.
 
     Returns:
         The best graph, and all checks: first the rival's, if any, then the untrained student's.
@@ -124,14 +105,13 @@ def learn(
         RunError: a checkpoint is damaged or cannot be written, or the learning diverged.
         CacheError: the cache of decoded images is damaged.
     """
-    judge = _Judge(teacher, validation)
     optimizers = [FlatOptimizer(group, _adam(learning_rate * rate, len(span))) for group, rate in student.learned()]
     state = _State(folder, key, student, optimizers)
     if state.checks:
         bar.advance(state.checks[-1].step - span.start)
     else:
         start = [(judge(student, span.start), student.result())]
-        state.keep(start if rival is None else [(judge(RangeStudent(rival), 0), rival), *start])
+        state.keep(start if rival is None else [rival, *start])
     step = _training_step(student, teacher, optimizers)
     interval = max(-(-len(span) // CHECKS), MIN_STEPS_BETWEEN)
     for number, images in _images(batches, state.checks[-1].step, span.stop):
@@ -180,55 +160,6 @@ def _images(batches: Batches, done: int, steps: int) -> Iterator[tuple[int, Any]
             for images, *_ in batches.epoch(epoch).skip(skipped).take(steps - done):
                 done += 1
                 yield done, images
-
-
-class _Judge:
-    """Compares students with the float graph, on validation images unshifted and under one shift each.
-
-    Those on which the float graph runs away are left out: a single one of them would decide which graph is kept.
-    """
-
-    def __init__(self, teacher: Teacher, validation: NDArray[np.uint8]) -> None:
-        plain = validation[np.sort(np.random.default_rng(0).permutation(len(validation))[:MOST_JUDGED])]
-        shifted = [SUITE[index % len(SUITE)].apply(plain[index : index + 1]) for index in range(len(plain))]
-        both = np.concatenate([plain, *shifted])
-        ordinary = ordinary_images(teacher.graph, both, calibration_batch(teacher.graph.image_size))
-        parts = [images[is_kept] for images, is_kept in zip(np.split(both, 2), np.split(ordinary, 2), strict=True)]
-        self._logits = teacher.logits
-        self._student: RangeStudent | None = None
-        step = _traced_once(teacher.graph, lambda images: teacher.outputs(images)[0])
-        self._parts = [(images, _log_probabilities(step, images)) for images in parts]
-
-    def _logits_of(self, student: RangeStudent) -> Any:
-        """The student's logits as a function, traced once, which takes seconds; what is learned is in variables."""
-        if student is not self._student:
-            self._student = student
-            self._step = _traced_once(
-                student.start.graph, lambda images: student.tensors(images, learning=False)[self._logits]
-            )
-        return self._step
-
-    def __call__(self, student: RangeStudent, number: int) -> Check:
-        figures = []
-        for images, reference in self._parts:
-            logarithms = _log_probabilities(self._logits_of(student), images)
-            figures.append(float((np.exp(reference) * (reference - logarithms)).sum(axis=1).mean()))
-            figures.append(float((logarithms.argmax(axis=1) == reference.argmax(axis=1)).mean()))
-        divergence, agreement, shifted_divergence, shifted_agreement = figures
-        return Check(number, divergence, shifted_divergence, agreement, shifted_agreement)
-
-
-def _traced_once(graph: Graph, compute: Callable[[Any], Any]) -> Any:
-    return tf.function(lambda batch: compute(tf.cast(batch, tf.float32)), [images_of(graph)], autograph=False)
-
-
-def _log_probabilities(step: Any, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    # A student of channel scales rounds its kernels anew for each batch.
-    batch_size = calibration_batch(images.shape[1])
-    rows = [step(images[start : start + batch_size]).numpy() for start in range(0, len(images), batch_size)]
-    logits = np.concatenate(rows).astype(np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
-    return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
 
 
 class _State:

@@ -28,7 +28,8 @@ from cxr_edge.quantization.channel_shifts import with_shifts_on_grid
 from cxr_edge.quantization.equalization import equalized
 from cxr_edge.quantization.fine_tune import Material, fine_tune
 from cxr_edge.quantization.graph import Graph, keep_in_float, with_dense_per_tensor, with_heatmap
-from cxr_edge.quantization.learn import Check, LearningOptions
+from cxr_edge.quantization.judge import Check
+from cxr_edge.quantization.learn import LearningOptions
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
 from cxr_edge.quantization.rounding import ROUNDING_IMAGES, round_kernels
 from cxr_edge.quantization.runaway import ordinary_images
@@ -38,7 +39,10 @@ from cxr_edge.training.batches import training_batches
 
 #: Number of training images for the channel scales and the ranges.
 CALIBRATION_IMAGES = 512
-FINE_TUNING_METHOD = "channel scales and ranges learned, kernels rounded by their inputs, ranges and biases learned"
+FINE_TUNING_METHOD = (
+    "where calibration is not close enough: channel scales and ranges learned, kernels rounded by their inputs, ranges "
+    "and biases learned"
+)
 CALIBRATION_METHOD = (
     "images on which the model runs away compared with all others left out, depthwise outputs centred, channels "
     "equalized by predicted noise but quiet ones no further than to a quarter of the median, least squared error with "
@@ -110,7 +114,7 @@ class QuantizedRun:
         return {"method": CALIBRATION_METHOD, "images": CALIBRATION_IMAGES, **self._key()}
 
     def quantized_graph(self, fine_tuned: bool) -> QuantizedGraph:
-        """The int8 graph, calibrated, or fine-tuned from there (see `cxr_edge.quantization.fine_tune`)."""
+        """The int8 graph, calibrated, or fine-tuned from there if need be (see `cxr_edge.quantization.fine_tune`)."""
         return self._fine_tuned() if fine_tuned else self._calibrated()
 
     def _calibrated(self) -> QuantizedGraph:
@@ -184,14 +188,17 @@ class QuantizedRun:
         return path.with_name(f"{path.stem}-history.json")
 
     def checks(self) -> tuple[Check, ...]:
-        """The checks of the fine-tuning; the first is of the calibrated graph, and the closest graph was kept."""
+        """The checks of the fine-tuning; the first is of the calibrated graph, and the closest graph was kept.
+
+        A single one if calibration alone was close enough.
+        """
         return tuple(Check(**row) for row in json.loads(self._history_file.read_text(encoding="utf-8")))
 
     def described(self, quantization: Quantization) -> JsonObject | None:
         """How an artifact was quantized, for its metadata; None for a float one.
 
-        `images` is the number of calibration images. `kept_step` is the step of the fine-tuning whose graph was kept: 0
-        if the calibrated graph was closest.
+        `images` is the number of calibration images. `steps` is 0 if calibration alone was close enough, and
+        `kept_step` the step of the fine-tuning whose graph was kept: 0 if the calibrated graph was closest.
         """
         if not quantization.is_integer:
             return None
@@ -199,9 +206,11 @@ class QuantizedRun:
         images = _kept_count(self._count_file, self._calibration_key()) or len(self.calibration_images())
         description: JsonObject = {"images": images, "method": CALIBRATION_METHOD, **self.variant.key()}
         if quantization.is_fine_tuned:
-            kept = min(self.checks(), key=lambda check: check.distance)
+            checks = self.checks()
+            kept = min(checks, key=lambda check: check.distance)
             description["fine_tuning"] = {
-                **asdict(self.options), "method": FINE_TUNING_METHOD, "kept_step": kept.step,
+                **asdict(self.options), "method": FINE_TUNING_METHOD, "steps": checks[-1].step, "kept_step": kept.step,
+                "calibrated_db": checks[0].closeness_db,
             }  # fmt: skip
         return description
 

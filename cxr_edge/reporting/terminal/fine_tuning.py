@@ -14,6 +14,11 @@ def fine_tuning_sentence(metadata: ArtifactMetadata) -> str | None:
     if not tuned or "kept_step" not in tuned:
         return None
     steps, kept = tuned["steps"], tuned["kept_step"]
+    if steps == 0:
+        return (
+            f"calibration alone is close to the float model ({tuned['calibrated_db']:.1f} dB on validation images, as "
+            f"they are and under shift), so nothing was fine-tuned, and it equals {metadata.quantization}-ptq"
+        )
     if kept == 0:
         return (
             f"none of {steps} fine-tuning steps brought it closer to the float model on validation images, so it "
