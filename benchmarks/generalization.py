@@ -166,7 +166,7 @@ def _training(folder: Path) -> Training:
 
 def _trained_as(training: Training) -> JsonObject:
     options, folds = trained_as(training.runs[0]), len(training.runs)
-    return {**options, "folds": folds} if folds > 1 else options
+    return {**options, "fold": None, "folds": folds} if folds > 1 else options
 
 
 def _recall(row: Row) -> str:

@@ -49,7 +49,7 @@ _WITHOUT_TEMPERATURE = {"tf2onnx_keras", "tflite_converter"}
 #: What a record says of the training; the rest is of its machine.
 _TRAINING = {
     *("image_size", "head_epochs", "epochs", "frozen_blocks"),
-    *("batch_size", "learning_rate", "precision", "seed"),
+    *("batch_size", "learning_rate", "precision", "seed", "folds", "fold"),
 }
 
 

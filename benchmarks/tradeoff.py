@@ -112,7 +112,7 @@ class _ByNumber:
 
 
 def entrants_of(bundle: Path) -> list[Entrant]:
-    """The fine-tuned int8 files of a bundle, each on its preferred runtime, or its cascade."""
+    """The int8 files of a bundle, each on its preferred runtime, or its cascade."""
     entrants = []
     for artifact in listed_artifacts(bundle):
         if artifact.quantization is Quantization.INT8:

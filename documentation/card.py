@@ -17,7 +17,7 @@ from documentation import tables
 from documentation.tables import RESULTS, SMALL, STUDENT
 from documentation.tradeoff import tradeoff_table
 
-_FINE_TUNED = "ours: int8 tflite"
+_INT8 = "ours: int8 tflite"
 
 
 def root_card() -> str:
@@ -147,11 +147,11 @@ def _new_images() -> str:
         ]
         for model, record in records
         for row in record["rows"]
-        if row["file"] == _FINE_TUNED and row["images_of"] != "own test part"
+        if row["file"] == _INT8 and row["images_of"] != "own test part"
     ]
     return section(
         "Other images",
-        "Fine-tuned int8 TFLite files on images of the database's later release (`second_release`) and of other origin "
+        "int8 TFLite files on images of the database's later release (`second_release`) and of other origin "
         "(`external`), which nothing was trained or fitted on; accuracy with 95 % intervals, sensitivity by "
         "class (-: no images of it):",
         table(["images", "model", "number", "accuracy", *_CLASSES], sorted(rows)),

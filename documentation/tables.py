@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxr_edge.artifacts.parity_result import ALL_PARTS, ALL_SHIFTS
 from cxr_edge.auditing.record import Audit
 from cxr_edge.benchmarking.record import Row, read_record
+from cxr_edge.evaluation.pooled_parity import PooledParity
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
 from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.intervals import Interval, wilson_interval
@@ -91,7 +93,14 @@ def parity() -> str:
 def shifted() -> str:
     """int8 on images nobody tuned on, by `benchmarks.int8_shift`."""
     records = [_json(path) for path in sorted((RESULTS / "int8-shift").glob("*.json"))]
-    return _shift_table([(trained_as(record), row) for record in records for row in _by_images(record)])
+    return _shift_table([(trained_as(record), row) for record in records for row in _without_equals(record)])
+
+
+def _without_equals(record: Any) -> list[Any]:
+    """The rows by images, int8-ptq only where it is another file than int8: where that was fine-tuned."""
+    rows = _by_images(record)
+    figures = [{**row, "file": row["file"].replace("-ptq", "")} for row in rows]
+    return [row for row in rows if "int8-ptq" not in row["file"] or figures.count(figures[rows.index(row)]) == 1]
 
 
 def peers_shifted() -> str:
@@ -155,7 +164,9 @@ def student_shifted() -> str:
 
 
 def trained_as(record: Any) -> str:
-    return f"{record['training']['image_size']} px, seed {record['training']['seed']}"
+    training = record["training"]
+    fold = f", fold {training['fold']}" if training.get("fold") else ""
+    return f"{training['image_size']} px, seed {training['seed']}{fold}"
 
 
 def _by_images(record: Any) -> list[Any]:
@@ -337,6 +348,41 @@ def folds() -> str:
         f"{_with_bounds(metrics.accuracy)}, balanced accuracy "
         f"{_with_bounds(metrics.balanced_accuracy)}; by fold {by_fold} %.\n"
     )
+
+
+def folds_parity() -> str:
+    """int8 over all folds of a cross-validation, by `verify --json`."""
+    rows = []
+    for artifact in _folds_parity().rows:
+        result = artifact.parity
+        shifted = result.condition(ALL_PARTS, ALL_SHIFTS)
+        unshifted = result.condition(ALL_PARTS)
+        assert shifted is not None and unshifted is not None
+        covid = next(label for label in result.classes if label.label == "COVID-19").sensitivity
+        rows.append(
+            [
+                _name(artifact.artifact),
+                f"{percent(result.reference_accuracy)} / {percent(result.accuracy)}",
+                _drop(artifact),
+                f"{percent(covid.reference.value)} / {percent(covid.artifact.value)}",
+                _with_bounds(result.intervals.agreement),
+                _with_bounds(shifted.agreement),
+                f"{unshifted.signal_to_noise_db:.1f}",
+                str(result.verdict),
+            ]
+        )
+    columns = [
+        "artifact",
+        "accuracy %, Keras / artifact",
+        "drop, points",
+        "COVID-19 found %, Keras / artifact",
+        "same class",
+    ]
+    return markdown_table([*columns, "same class under shift", "dB, unshifted", "verdict"], rows)
+
+
+def _folds_parity() -> PooledParity:
+    return from_json(PooledParity, _json(RESULTS / "radiography-80px-folds-parity.json"))
 
 
 def learning_curve() -> str:
@@ -588,6 +634,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "commands-cost": commands_cost,
     "cuda-nodes": cuda_nodes,
     "folds": folds,
+    "folds-parity": folds_parity,
     "from-files": from_files,
     "headline": headline,
     "heatmap": heatmap,

@@ -187,7 +187,7 @@ def few_images() -> Iterator[None]:
         )
         for name, images in (
             ("quantized_run.CALIBRATION_IMAGES", 128),
-            ("learn.MOST_JUDGED", 32),
+            ("judge.MOST_JUDGED", 32),
         ):
             patch.setattr(f"cxr_edge.quantization.{name}", images)
         yield

@@ -166,7 +166,16 @@ def test_the_advised_artifact_is_the_one_nearer_to_keras_unless_it_failed() -> N
     assert advice.advised == "int8-ptq"
     assert "int8 failed its gate" in advice.why
     assert advise([row("float32", near), row("int8", near)]) is None
-    assert advise([row("int8", near), row("int8-ptq", near)]) is None
+
+
+def test_nothing_is_advised_between_equal_artifacts() -> None:
+    near, rounded = results(noise=0.1), results(noise=0.11)
+    rows = [
+        VerifiedArtifact(f"xception-{label}.{kind}", 1, "some runtime", "test", result)
+        for label in ("int8", "int8-ptq")
+        for kind, result in (("onnx", near), ("tflite", rounded))
+    ]
+    assert advise(rows) is None
 
 
 def test_signal_to_noise_is_that_of_the_logits_whatever_the_temperature() -> None:

@@ -36,15 +36,18 @@ RECIPE = recipe_of_options(None, None, [Quantization.INT8_PTQ], None, True, {})
 
 @pytest.fixture
 def run(tmp_path: Path, cache_of_its_own: None) -> Run:
-    """A run on eight dim images and a bright one, on which the small graph runs away, with a Keras model of no use."""
+    """A run on eight dim images and a bright one, on which the small graph runs away, with a Keras model of no use.
+
+    Three more dim images are its validation part.
+    """
     data, run = tmp_path / "data", Run(tmp_path / "run")
     data.mkdir()
     items = []
-    images = np.concatenate([some_images(8) // 20, some_images(1, seed=5)])
+    images = np.concatenate([some_images(8) // 20, some_images(1, seed=5), some_images(3, seed=6) // 20])
     for index, image in enumerate(images.repeat(5, axis=1).repeat(5, axis=2)[:, :SIZE, :SIZE]):
         path = data / f"{index}.png"
         Image.fromarray(image[..., 0]).save(path)
-        items.append(SplitItem(path.name, "a", "train", "", sha256_of(path)))
+        items.append(SplitItem(path.name, "a", "train" if index < 9 else "validation", "", sha256_of(path)))
     split = Split(data, ("a", "b", "c"), tuple(items))
     write_split(split, run.split_file)
     options = completed({"data": str(data), "image_size": SIZE})
@@ -69,6 +72,22 @@ def test_the_metadata_count_the_images_that_were_calibrated_on(run: Run, monkeyp
     run.model_file.write_bytes(b"another Keras model")
     with pytest.raises(TypeError):
         quantized_run(run).described(Quantization.INT8_PTQ)
+
+
+@pytest.mark.slow
+def test_int8_that_is_close_without_fine_tuning_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr_edge.quantization.fine_tune.CLOSE_DB", 1.0)
+    first = quantized_run(run)
+    graph = first.quantized_graph(fine_tuned=True)
+    assert graph.ranges == first.quantized_graph(fine_tuned=False).ranges
+    description = first.described(Quantization.INT8)
+    assert description is not None
+    tuned = description["fine_tuning"]
+    assert (tuned["steps"], tuned["kept_step"]) == (0, 0)
+    assert tuned["calibrated_signal_to_noise_db"] > 1.0
+    # A later export reads it from the folder.
+    monkeypatch.setattr("cxr_edge.quantization.quantized_run.fine_tune", None)
+    assert quantized_run(run).described(Quantization.INT8) == description
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ class Source:
 
     @cached_property
     def exporter(self) -> Exporter:
-        """With the options that the run's int8 files were fine-tuned with."""
+        """With the options that the run's int8 files were exported with."""
         from cxr_edge.exporting.export import Exporter, ExportOptions
         from cxr_edge.exporting.recipe import Recipe
 
@@ -57,7 +57,7 @@ class Source:
 
 
 def tf2onnx_keras(source: Source, path: Path) -> None:
-    """The fine-tuned model with its activations' quantization marked, as Keras has it: the weights stay float32."""
+    """The int8 model with its activations' quantization marked, as Keras has it: the weights stay float32."""
     import tf2onnx
 
     from cxr_edge.quantization.build import build_graph

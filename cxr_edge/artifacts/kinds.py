@@ -22,8 +22,8 @@ _FLOAT32, _FLOAT16, _INTEGER = 0.001, 0.02, 0.05
 
 
 class Quantization(StrEnum):
-    """How an artifact is quantized: float32, fp16, int8 (fine-tuned), int8-ptq (calibrated only), or one of the last
-    two with some layers left in float: mixed, mixed-ptq. Before schema 2, files called float32 "none".
+    """How an artifact is quantized: float32, fp16, int8 (fine-tuned if needed), int8-ptq (calibrated only), or one of
+    the last two with some layers left in float: mixed, mixed-ptq. Before schema 2, files called float32 "none".
     """
 
     FLOAT32 = "float32", _Facts(5, _FLOAT32)
@@ -68,7 +68,7 @@ class Quantization(StrEnum):
 
     @property
     def is_fine_tuned(self) -> bool:
-        """Whether its integers were fine-tuned rather than only calibrated."""
+        """Whether its integers are fine-tuned where calibration is not close enough."""
         return self._facts.is_fine_tuned
 
     @property

@@ -18,6 +18,7 @@ _TRAINING = {"phantoms": 140, "epochs": 9}
 #: Middle blocks of Xception that the demo's network leaves out, and the share of the channels that it keeps: the time
 #: for training, calibration and verification is proportional to its multiply-accumulates.
 _LEFT_OUT, _WIDTH = range(7, 13), 0.75
+#: Fine-tunes whether it is needed or not, as part of the show.
 _QAT_STEPS = 16
 
 

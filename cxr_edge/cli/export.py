@@ -48,7 +48,7 @@ class RecipeOptions:
         list[QuantizationChoice] | None,
         typer.Option(
             "--quantize",
-            help="int8 is fine-tuned quantization-aware, int8-ptq calibrated only. Repeatable.",
+            help="int8 is calibrated, and fine-tuned if needed; int8-ptq is calibrated only. Repeatable.",
             show_default="int8",
             rich_help_panel=ARTIFACTS,
         ),
@@ -106,14 +106,14 @@ class FineTuningOptions:
         typer.Option(
             "--qat-steps",
             help="Fine-tune int8 for this many steps, one batch each, even if calibration alone is close enough.",
-            show_default="300, phantoms 60, if needed",
+            show_default="300 (phantoms: 60), only if needed",
             rich_help_panel=FINE_TUNING,
         ),
     ] = None
     qat_learning_rate: Annotated[
         float,
         typer.Option(
-            "--qat-learning-rate", help="Peak learning rate of int8 fine-tuning.", rich_help_panel=FINE_TUNING
+            "--qat-learning-rate", help="Likewise, with this peak learning rate.", rich_help_panel=FINE_TUNING
         ),
     ] = 2e-3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cxr_edge.artifacts.parity_result import ALL_PARTS, ALL_SHIFTS, ConditionResult
 from cxr_edge.artifacts.verdict import Verdict
@@ -25,19 +26,25 @@ def advise(rows: Sequence[VerifiedArtifact]) -> Advice | None:
     Prefers the one that failed no gate. If both passed or both failed, prefers the one whose logits are closer to the
     Keras model's on shifted images: a power ratio separates two artifacts with fewer images than counting flips does.
     """
-    first: dict[str, VerifiedArtifact] = {}
-    for row in rows:
-        # Where nothing was fine-tuned, int8 and int8-ptq are the same integers.
-        is_another = all(row.parity != other.parity for other in first.values())
-        if row.is_integer and is_another and row.parity.condition(ALL_PARTS, ALL_SHIFTS):
-            first.setdefault(row.label, row)
-    if len(first) < 2:
+    compared = _comparable(rows)
+    if len(compared) < 2:
         return None
-    compared = tuple(first.values())
     best, other = sorted(compared, key=_rank, reverse=True)[:2]
     reasons = " and ".join(f"{row.label} {_figures(row)}" for row in (best, other))
     verdicts = "".join(f"; {row.label} failed its gate" for row in (best, other) if row.verdict == Verdict.FAILED)
     return Advice(compared, best.label, f"{best.label} is recommended: under shift, {reasons}{verdicts}")
+
+
+def _comparable(rows: Sequence[VerifiedArtifact]) -> tuple[VerifiedArtifact, ...]:
+    """The integer artifacts of the first format that has several, without those that answer like another."""
+    scored = [row for row in rows if row.is_integer and row.parity.condition(ALL_PARTS, ALL_SHIFTS)]
+    for suffix in dict.fromkeys(Path(row.artifact).suffix for row in scored):
+        of_format = [row for row in scored if Path(row.artifact).suffix == suffix]
+        if len(of_format) > 1:
+            # Where nothing was fine-tuned, int8 and int8-ptq are the same integers.
+            by_answers = {row.parity.conditions: row for row in reversed(of_format)}
+            return tuple(row for row in of_format if row in by_answers.values())
+    return ()
 
 
 def _shifted(row: VerifiedArtifact) -> ConditionResult:

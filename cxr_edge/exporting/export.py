@@ -62,7 +62,8 @@ class ExportOptions:
     """What to write and how the int8 fine-tuning is done. Raises OptionError for a number out of range."""
 
     recipe: Recipe
-    #: Steps of the fine-tuning; None for `LearningOptions.steps`, on phantoms `PHANTOM_STEPS`, and only if needed.
+    #: Steps of the fine-tuning; None for `LearningOptions.steps`, on phantoms `PHANTOM_STEPS`. int8 is fine-tuned only
+    #: if needed, unless this or the learning rate is stated.
     qat_steps: int | None = None
     qat_learning_rate: float = LearningOptions.learning_rate
     #: The class that must not be missed (None for `USUAL_LABEL`, if it is a label), and the share to call or refer.
@@ -92,9 +93,8 @@ class ExportOptions:
     def fine_tuning(self, phantoms: bool) -> LearningOptions:
         """The options of the fine-tuning, for a run on phantoms or on images."""
         usual = PHANTOM_STEPS if phantoms else LearningOptions.steps
-        if self.qat_steps is None:
-            return LearningOptions(usual, self.qat_learning_rate)
-        return LearningOptions(self.qat_steps, self.qat_learning_rate, only_if_needed=False)
+        only_if_needed = self.qat_steps is None and self.qat_learning_rate == LearningOptions.learning_rate
+        return LearningOptions(self.qat_steps or usual, self.qat_learning_rate, only_if_needed)
 
 
 @dataclass(frozen=True)

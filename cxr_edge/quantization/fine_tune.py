@@ -23,13 +23,17 @@ from cxr_edge.quantization.graph import Graph, quantized_tensors, with_heatmap
 from cxr_edge.quantization.judge import Check, Judge
 from cxr_edge.quantization.learn import LearningOptions, learn
 from cxr_edge.quantization.quantized_graph import QuantizedGraph
+from cxr_edge.quantization.reproducible import as_traced
 from cxr_edge.quantization.rounding import ROUNDING_IMAGES, round_kernels
 from cxr_edge.quantization.student import RangeStudent, ScaleStudent
 from cxr_edge.quantization.teacher import Teacher
 from cxr_edge.training.batches import Batches
 
-#: From this signal-to-noise ratio of the calibrated logits on, in dB, on validation images and under shift, fine-tuning
-#: gains nothing that matters.
+#: Signal-to-noise ratio of the calibrated logits, in dB, both on validation images as they are and under shift, from
+#: which a graph is not fine-tuned. On 402 validation images, 300 steps took two models at 80 px from 32.6 and 33.9 dB
+#: to 32.3 and 34.3 (under shift, 29.7 and 28.9 to 29.9 and 29.3), the second with zero points of 0 from 30.0 to 32.1
+#: (27.7 to 28.1); calibration kept the class of every unshifted image. A student with 24 dB gained 7, by earlier
+#: versions.
 CLOSE_DB = 27.0
 
 
@@ -61,7 +65,7 @@ def fine_tune(
 
     Args:
         material: the graphs and images to learn from.
-        options: number of steps and learning rate, and whether nothing is learned from `CLOSE_DB` on.
+        options: how to learn, and whether only if the calibrated graph is below `CLOSE_DB`.
         key: identifies the model and the options, JSON-ready.
         folder: for checkpoints; an interrupted fine-tuning is resumed from there.
         progress: shows progress.
@@ -70,7 +74,7 @@ def fine_tune(
         RunError: a checkpoint is damaged, or the learning diverged.
     """
     teacher = Teacher(material.graph)
-    with progress("checking the calibration", None):
+    with progress("checking the calibration", None), as_traced():
         judge = Judge(teacher, material.validation)
         calibrated = judge(RangeStudent(material.calibrated, material.symmetric), 0)
     if options.only_if_needed and calibrated.closeness_db >= CLOSE_DB:

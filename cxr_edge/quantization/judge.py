@@ -45,7 +45,7 @@ class Check:
 
     @property
     def closeness_db(self) -> float:
-        """The signal-to-noise ratio of the logits on the images, unshifted or shifted, where it is lower."""
+        """The lower of the two signal-to-noise ratios."""
         return min(self.signal_to_noise_db, self.shifted_signal_to_noise_db)
 
 
@@ -91,7 +91,7 @@ class Judge:
         divergence = (np.exp(reference) * (reference - logarithms)).sum(axis=1).mean()
         agreement = (logarithms.argmax(axis=1) == reference.argmax(axis=1)).mean()
         ratio = signal_to_noise(np.exp(reference), np.exp(logarithms))
-        # Learning that diverged has none; neither has a graph whose logits do not depend on the image.
+        # None if the learning diverged, or if all logits of the float graph are equal.
         return float(divergence), float(agreement), 0.0 if ratio is None else ratio
 
 

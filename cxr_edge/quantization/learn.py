@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from cxr_edge.progress import Steps
 from cxr_edge.quantization.flat_optimizer import FlatOptimizer
 from cxr_edge.quantization.judge import Check, Judge
 from cxr_edge.quantization.quantized_graph import QuantizedGraph, load_quantized_graph
+from cxr_edge.quantization.reproducible import as_traced
 from cxr_edge.quantization.student import RangeStudent
 from cxr_edge.quantization.teacher import Teacher
 from cxr_edge.training.backend import keras, tf
@@ -52,23 +52,7 @@ class LearningOptions:
     only_if_needed: bool = True
 
 
-@contextmanager
-def _as_traced() -> Iterator[None]:
-    """Disable TensorFlow's graph optimizer.
-
-    With it, no two fine-tunings of Xception were equal from the second step on. At 71 px, the first step takes 2.1 s
-    without it and 4.7 s with it, and each further step 0.56 and 0.49 s.
-    """
-    optimizer = tf.config.optimizer
-    before = optimizer.get_experimental_options().get("disable_meta_optimizer", False)
-    optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    try:
-        yield
-    finally:
-        optimizer.set_experimental_options({"disable_meta_optimizer": before})
-
-
-@_as_traced()
+@as_traced()
 def learn(
     student: RangeStudent,
     teacher: Teacher,

@@ -14,29 +14,33 @@ import numpy as np
 from cxr_edge.files import replacing
 from cxr_edge.quantization.channel_scales import ChannelScales
 from cxr_edge.quantization.graph import Graph
+from cxr_edge.records import JsonObject
 
 #: Lower and upper bound of each quantized tensor's representable values, by its name.
 Ranges = Mapping[str, tuple[float, float]]
 _RANGES = "ranges"
 _KEY = "key"
 _SCALES = "scales"
+_MADE = "made"
 
 
 @dataclass(frozen=True)
 class QuantizedGraph:
     """A graph whose int8 kernels lie on their grids, and the range of every tensor in `quantized_tensors(graph)`.
 
-    `scales` are its channel scales relative to the float graph that it was learned from.
+    `scales` are its channel scales relative to the float graph that it was learned from. `made` says how it was made.
     """
 
     graph: Graph
     ranges: Ranges
     scales: ChannelScales = field(default_factory=dict)
+    made: JsonObject = field(default_factory=dict)
 
     def save(self, path: Path, key: Mapping[str, Any]) -> None:
-        """Write kernels, biases and ranges, with the `key` that says what they were made from, atomically."""
+        """Write it, with the `key` that says what it was made from, atomically."""
         # Arrays all, but `savez` has a flag among its keywords.
-        arrays: dict[str, Any] = {_KEY: np.array(_text(key)), _RANGES: np.array(json.dumps(self.ranges))}
+        texts = {_KEY: _text(key), _RANGES: json.dumps(self.ranges), _MADE: json.dumps(self.made)}
+        arrays: dict[str, Any] = {name: np.array(text) for name, text in texts.items()}
         for node in self.graph.nodes:
             if node.kernel is not None:
                 arrays[f"{node.name}/kernel"] = node.kernel
@@ -66,10 +70,11 @@ def load_quantized_graph(graph: Graph, path: Path, key: Mapping[str, Any]) -> Qu
             )
             prefix = f"{_SCALES}/"
             scales = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+            made = json.loads(str(arrays[_MADE]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         # Making it again takes minutes and needs no user input.
         return None
-    return QuantizedGraph(replace(graph, nodes=nodes), ranges, scales)
+    return QuantizedGraph(replace(graph, nodes=nodes), ranges, scales, made)
 
 
 def _text(key: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from cxr_edge import __version__
 from cxr_edge.artifacts.kinds import Quantization
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.split import run_split
-from cxr_edge.files import sha256_of, write_json
+from cxr_edge.files import sha256_of
 from cxr_edge.progress import Stage
 from cxr_edge.quantization.calibrate import (
     calibration_batch,
@@ -26,7 +26,7 @@ from cxr_edge.quantization.calibrate import (
 )
 from cxr_edge.quantization.channel_shifts import with_shifts_on_grid
 from cxr_edge.quantization.equalization import equalized
-from cxr_edge.quantization.fine_tune import Material, fine_tune
+from cxr_edge.quantization.fine_tune import CLOSE_DB, Material, fine_tune
 from cxr_edge.quantization.graph import Graph, keep_in_float, with_dense_per_tensor, with_heatmap
 from cxr_edge.quantization.judge import Check
 from cxr_edge.quantization.learn import LearningOptions
@@ -40,8 +40,8 @@ from cxr_edge.training.batches import training_batches
 #: Number of training images for the channel scales and the ranges.
 CALIBRATION_IMAGES = 512
 FINE_TUNING_METHOD = (
-    "where calibration is not close enough: channel scales and ranges learned, kernels rounded by their inputs, ranges "
-    "and biases learned"
+    f"where calibration is below {CLOSE_DB:g} dB: channel scales and ranges learned, kernels rounded by their inputs, "
+    "ranges and biases learned"
 )
 CALIBRATION_METHOD = (
     "images on which the model runs away compared with all others left out, depthwise outputs centred, channels "
@@ -102,23 +102,15 @@ class QuantizedRun:
                 if not ordinary.all():
                     bar.note(f"{(~ordinary).sum()} of {len(images)} left out, on which the model runs away")
             self._calibration_images = images[ordinary]
-            write_json(self._count_file, {"key": self._calibration_key(), "images": len(self._calibration_images)})
         return self._calibration_images
-
-    @property
-    def _count_file(self) -> Path:
-        path = self.file(Quantization.INT8_PTQ)
-        return path.with_name(f"{path.stem}-images.json")
-
-    def _calibration_key(self) -> JsonObject:
-        return {"method": CALIBRATION_METHOD, "images": CALIBRATION_IMAGES, **self._key()}
 
     def quantized_graph(self, fine_tuned: bool) -> QuantizedGraph:
         """The int8 graph, calibrated, or fine-tuned from there if need be (see `cxr_edge.quantization.fine_tune`)."""
         return self._fine_tuned() if fine_tuned else self._calibrated()
 
     def _calibrated(self) -> QuantizedGraph:
-        return self._kept(self.file(Quantization.INT8_PTQ), self._calibration_key(), self._calibrate)
+        key = {"method": CALIBRATION_METHOD, "images": CALIBRATION_IMAGES, **self._key()}
+        return self._kept(self.file(Quantization.INT8_PTQ), key, self._calibrate)
 
     def _calibrate(self) -> QuantizedGraph:
         images = self.calibration_images()
@@ -129,7 +121,8 @@ class QuantizedRun:
             histograms = collect_histograms(with_heatmap(graph), images, batch_size, bar.tick)
             ranges = choose_ranges(graph, histograms, self.variant.symmetric)
             on_grid = with_shifts_on_grid(graph, ranges)
-            return round_kernels(on_grid, ranges, rounding, batch_size, bar.tick)
+            rounded = round_kernels(on_grid, ranges, rounding, batch_size, bar.tick)
+        return replace(rounded, made={"images": len(images)})
 
     def equalized_graph(self) -> Graph:
         """The float graph with its channels equalized: what is calibrated, and where the learning starts."""
@@ -158,8 +151,7 @@ class QuantizedRun:
                 self.variant.symmetric,
             )
             graph, checks = fine_tune(material, self.options, key, checkpoints, self.stage)
-            write_json(self._history_file, [asdict(check) for check in checks])
-            return graph
+            return replace(graph, made={**calibrated.made, "checks": [asdict(check) for check in checks]})
 
         graph = self._kept(path, key, fine_tuned)
         # Including those of a process that was killed after it saved its result.
@@ -182,18 +174,6 @@ class QuantizedRun:
         suffix = f"-{hashlib.sha256(variant.encode()).hexdigest()[:8]}" if self.variant.key() else ""
         return self.run.quantized / f"{quantization}{suffix}.npz"
 
-    @property
-    def _history_file(self) -> Path:
-        path = self.file(Quantization.INT8)
-        return path.with_name(f"{path.stem}-history.json")
-
-    def checks(self) -> tuple[Check, ...]:
-        """The checks of the fine-tuning; the first is of the calibrated graph, and the closest graph was kept.
-
-        A single one if calibration alone was close enough.
-        """
-        return tuple(Check(**row) for row in json.loads(self._history_file.read_text(encoding="utf-8")))
-
     def described(self, quantization: Quantization) -> JsonObject | None:
         """How an artifact was quantized, for its metadata; None for a float one.
 
@@ -202,23 +182,13 @@ class QuantizedRun:
         """
         if not quantization.is_integer:
             return None
-        # The number is kept: selecting the images again takes a minute.
-        images = _kept_count(self._count_file, self._calibration_key()) or len(self.calibration_images())
-        description: JsonObject = {"images": images, "method": CALIBRATION_METHOD, **self.variant.key()}
+        made = self.quantized_graph(quantization.is_fine_tuned).made
+        description: JsonObject = {"images": made["images"], "method": CALIBRATION_METHOD, **self.variant.key()}
         if quantization.is_fine_tuned:
-            checks = self.checks()
+            checks = [Check(**row) for row in made["checks"]]
             kept = min(checks, key=lambda check: check.distance)
             description["fine_tuning"] = {
                 **asdict(self.options), "method": FINE_TUNING_METHOD, "steps": checks[-1].step, "kept_step": kept.step,
-                "calibrated_db": checks[0].closeness_db,
+                "calibrated_signal_to_noise_db": checks[0].closeness_db,
             }  # fmt: skip
         return description
-
-
-def _kept_count(path: Path, key: JsonObject) -> int | None:
-    """The number of calibration images from a file; None if it is missing or damaged, or has another key."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return int(record["images"]) if record["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
