@@ -189,6 +189,24 @@ def test_a_file_of_another_tool_with_an_input_called_image_is_inspected_without_
     assert peak < 100 << 20
 
 
+def test_a_file_of_another_tool_that_does_not_compute_here_is_inspected(tmp_path: Path, cli: Cli) -> None:
+    """With our input and output, and an index beyond the end of what it reads."""
+    values, beyond = helper.make_tensor("values", 1, [3], [0.0] * 3), helper.make_tensor("beyond", 7, [1], [9])
+    nodes = [
+        helper.make_node("Cast", [IMAGE], ["cast"], to=7),
+        helper.make_node("Add", ["cast", "beyond"], ["index"]),
+        helper.make_node("Gather", ["values", "index"], [PROBABILITIES]),
+    ]
+    image = helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, [1, 80, 80, 1])
+    output = helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, [1, 80, 80, 1])
+    graph = helper.make_graph(nodes, "beyond", [image], [output], [values, beyond])
+    path = tmp_path / "other.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    result = cli("inspect", path)
+    assert result.code == 0, result.err
+    assert "Gather 1" in result.out
+
+
 def write_inflating(path: Path, numbers: int) -> None:
     """A file of another tool of a few bytes, of which ONNX Runtime makes a constant of many numbers on loading."""
     value, shape = helper.make_tensor("value", 1, [1], [1.0]), helper.make_tensor("shape", 7, [1], [numbers])

@@ -203,4 +203,4 @@ def _require_survivable(path: Path, kind: ArtifactFormat) -> None:
         # Without a runtime, nothing is loaded.
         return
     with Trial() as trial:
-        trial.require_known(path, runtime)
+        trial.require_openable(path, runtime)

@@ -158,6 +158,10 @@ class _ONNXRuntime(Adapter):
     def load(self, path: Path, threads: int, provider: str) -> ONNXRuntimeSession:
         return ONNXRuntimeSession(path, threads, provider)
 
+    def open(self, path: Path) -> None:
+        # As `inspect` does. With `_EXACT_SUMS`, ONNX Runtime 1.31 cannot load some files of other tools.
+        ONNXRuntimeSession(path, 1, as_on_arm=True)
+
     def placement(self, path: Path, threads: int, provider: str, image: NDArray[np.uint8]) -> dict[str, int]:
         """Counted in a profile of one inference: ONNX Runtime silently gives the CPU what a provider cannot compute."""
         with tempfile.TemporaryDirectory() as folder:

@@ -65,10 +65,20 @@ class Trial:
                 `require_loadable`.
             MissingDependencyError, ProviderError: the runtime cannot be imported.
         """
-        if runtime.provider != CPU:
-            return
+        if runtime.provider == CPU:
+            self._require(path, runtime, sha256 or _sha256(path), runs=True)
+
+    def require_openable(self, path: Path, runtime: Runtime) -> None:
+        """As `require_known`, for a file that is only inspected: it is loaded, but with no images.
+
+        A file of another tool may have our input and output, and even our metadata, and not compute on every CPU.
+        """
+        if required_key() is None:
+            self._require(path, runtime, _sha256(path), runs=False)
+
+    def _require(self, path: Path, runtime: Runtime, sha256: str, runs: bool) -> None:
         runtime.prepare()
-        key = _key(sha256 or _sha256(path), runtime)
+        key = _key(sha256, runtime, runs)
         if key in _survived:
             return
         # A service may have no writable folder: then each process tries again.
@@ -76,15 +86,14 @@ class Trial:
             if _passed_file(key).exists():
                 return
         require_loadable(path)
-        self._try(path, runtime)
+        self._try(path, runtime, _batches(path) if runs else [])
         _survived.add(key)
         with suppress(CacheError, OSError):
             write_text(_passed_file(key), f"{path.name} on {runtime.title}\n")
 
-    def _try(self, path: Path, runtime: Runtime) -> None:
+    def _try(self, path: Path, runtime: Runtime, batches: list[np.ndarray]) -> None:
         from cxr_edge.runtimes.accelerators import Ask, Request
 
-        batches = _batches(path)
         self._worker = self._worker or start_worker()
         try:
             # A file from another tool has other inputs and outputs, which a session need not accept.
@@ -127,8 +136,9 @@ def _batches(path: Path) -> list[np.ndarray]:
     return [black, np.concatenate([black, noise])] if number == ANY else [black]
 
 
-def _key(sha256: str, runtime: Runtime) -> str:
-    return hashlib.sha256(f"{sha256} {runtime.option} {runtime.adapter.version()}".encode()).hexdigest()[:16]
+def _key(sha256: str, runtime: Runtime, runs: bool) -> str:
+    how = "" if runs else " opened"
+    return hashlib.sha256(f"{sha256} {runtime.option} {runtime.adapter.version()}{how}".encode()).hexdigest()[:16]
 
 
 def _sha256(path: Path) -> str:
