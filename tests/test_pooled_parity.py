@@ -171,27 +171,24 @@ def test_a_fold_is_exported_once_with_the_same_options(folds: Path, cli: Cli, mo
     assert "leave it out" in cli("export", "--run", folds, "--folds", folds).err
 
 
-def test_all_folds_are_exported_again_after_one_was_trained_again(
-    folds: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cxr_edge.exporting.export_folds.Exporter", FakeExporter)
-    monkeypatch.setattr(FakeExporter, "exported", [])
-    assert cli("export", "--run", folds, *ANY_GATE).code == 0
-    FakeExporter.exported.clear()
-    Run(folds / "fold-2").model_file.write_bytes(b"trained again")
-    assert cli("export", "--run", folds, *ANY_GATE).code == 0
+def another_model(folds: Path, patch: pytest.MonkeyPatch) -> None:
     # Their decision rules are fitted on its predictions.
-    assert FakeExporter.exported == ["fold-1", "fold-2", "fold-3"]
+    Run(folds / "fold-2").model_file.write_bytes(b"trained again")
 
 
-def test_all_folds_are_exported_again_if_int8_is_made_in_another_way_since(
-    folds: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+def another_method(folds: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("cxr_edge.exporting.export_folds.CALIBRATION_METHOD", "another")
+
+
+@pytest.mark.parametrize("change", [another_model, another_method])
+def test_all_folds_are_exported_again_after_a_change(
+    folds: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, pytest.MonkeyPatch], None]
 ) -> None:
     monkeypatch.setattr("cxr_edge.exporting.export_folds.Exporter", FakeExporter)
     monkeypatch.setattr(FakeExporter, "exported", [])
     assert cli("export", "--run", folds, *ANY_GATE).code == 0
     FakeExporter.exported.clear()
-    monkeypatch.setattr("cxr_edge.exporting.export_folds.CALIBRATION_METHOD", "another")
+    change(folds, monkeypatch)
     assert cli("export", "--run", folds, *ANY_GATE).code == 0
     assert FakeExporter.exported == ["fold-1", "fold-2", "fold-3"]
 

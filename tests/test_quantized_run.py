@@ -22,7 +22,7 @@ from cxr_edge.files import sha256_of, write_json
 from cxr_edge.progress import silently
 from cxr_edge.quantization.learn import LearningOptions
 from cxr_edge.quantization.quantized_run import QuantizedRun, Variant
-from cxr_edge.records import to_json
+from cxr_edge.records import JsonObject, to_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.lock import locked
@@ -60,18 +60,21 @@ def quantized_run(run: Run) -> QuantizedRun:
     return QuantizedRun(run, replace(small_graph(), image_size=SIZE), Variant(), LearningOptions(), silently)
 
 
+def described(run: QuantizedRun, quantization: Quantization) -> JsonObject:
+    return run.described(quantization, run.quantized_graph(quantization.is_fine_tuned))
+
+
 @pytest.mark.slow
 def test_the_metadata_count_the_images_that_were_calibrated_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     first = quantized_run(run)
-    description = first.described(Quantization.INT8_PTQ)
-    assert description is not None
+    description = described(first, Quantization.INT8_PTQ)
     assert description["images"] == len(first.calibration_images()) == 8
     # A later export, whose graphs are kept, does not select them again.
     monkeypatch.setattr("cxr_edge.quantization.quantized_run.ordinary_images", None)
-    assert quantized_run(run).described(Quantization.INT8_PTQ) == description
+    assert described(quantized_run(run), Quantization.INT8_PTQ) == description
     run.model_file.write_bytes(b"another Keras model")
     with pytest.raises(TypeError):
-        quantized_run(run).described(Quantization.INT8_PTQ)
+        described(quantized_run(run), Quantization.INT8_PTQ)
 
 
 @pytest.mark.slow
@@ -80,14 +83,13 @@ def test_int8_that_is_close_without_fine_tuning_says_so(run: Run, monkeypatch: p
     first = quantized_run(run)
     graph = first.quantized_graph(fine_tuned=True)
     assert graph.ranges == first.quantized_graph(fine_tuned=False).ranges
-    description = first.described(Quantization.INT8)
-    assert description is not None
+    description = described(first, Quantization.INT8)
     tuned = description["fine_tuning"]
     assert (tuned["steps"], tuned["kept_step"]) == (0, 0)
     assert tuned["calibrated_signal_to_noise_db"] > 1.0
     # A later export reads it from the folder.
     monkeypatch.setattr("cxr_edge.quantization.quantized_run.fine_tune", None)
-    assert quantized_run(run).described(Quantization.INT8) == description
+    assert described(quantized_run(run), Quantization.INT8) == description
 
 
 @pytest.mark.slow

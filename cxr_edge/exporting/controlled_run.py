@@ -92,9 +92,11 @@ class ControlledRun:
         return replace(control, after=losses)
 
     def described(self, quantization: Quantization, control: AccuracyControl | None) -> JsonObject | None:
-        """How an artifact was quantized, including its accuracy control; see `QuantizedRun.described`."""
-        description = self.quantized.described(quantization)
-        if description is None or control is None:
+        """How an artifact was quantized, including its accuracy control; None for a float one."""
+        if not quantization.is_integer:
+            return None
+        description = self.quantized.described(quantization, self._quantized(quantization))
+        if control is None:
             return description
         kept = {"keep_float": [*self.recipe.keep_float, *control.layers]} if control.layers else {}
         return {**description, **kept, "accuracy_control": to_json(control)}

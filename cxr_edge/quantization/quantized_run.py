@@ -174,15 +174,13 @@ class QuantizedRun:
         suffix = f"-{hashlib.sha256(variant.encode()).hexdigest()[:8]}" if self.variant.key() else ""
         return self.run.quantized / f"{quantization}{suffix}.npz"
 
-    def described(self, quantization: Quantization) -> JsonObject | None:
-        """How an artifact was quantized, for its metadata; None for a float one.
+    def described(self, quantization: Quantization, graph: QuantizedGraph) -> JsonObject:
+        """How an int8 graph was made, for the metadata of its artifacts.
 
         `images` is the number of calibration images. `steps` is 0 if calibration alone was close enough, and
         `kept_step` the step of the fine-tuning whose graph was kept: 0 if the calibrated graph was closest.
         """
-        if not quantization.is_integer:
-            return None
-        made = self.quantized_graph(quantization.is_fine_tuned).made
+        made = graph.made
         description: JsonObject = {"images": made["images"], "method": CALIBRATION_METHOD, **self.variant.key()}
         if quantization.is_fine_tuned:
             checks = [Check(**row) for row in made["checks"]]
