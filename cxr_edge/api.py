@@ -85,8 +85,8 @@ def train(
     stated = locals()
     from cxr_edge.runs import latest_started, new_run
     from cxr_edge.runs.progress import SILENT
+    from cxr_edge.shrinking.jobs import train_or_resume
     from cxr_edge.train_options import require_shared_run, stated_options
-    from cxr_edge.training.folds import train_or_resume
 
     options = stated_options(stated)
     require_shared_run(options, _path(run), resume)
@@ -105,11 +105,12 @@ def shrink(
     epochs: int = 20,
     learning_rate: float = 5e-4,
     progress: Progress | None = None,
-) -> TrainingResult:
-    """Distil a trained run into a smaller model, with fewer blocks and channels.
+) -> TrainingResult | CrossValidation:
+    """Distil a trained run into a smaller model, with fewer blocks and channels; or each fold of a cross-validation.
 
     Args:
-        teacher: a trained run; None for the latest.
+        teacher: a trained run, or the folder of a finished cross-validation, for the figures of its students over all
+            folds; None for the latest run.
         progress: receives reports on progress; None for none.
 
     The other parameters are the options of `cxr-edge shrink`, with the same defaults. `train` with `resume` resumes a
@@ -124,11 +125,16 @@ def shrink(
     """
     stated = locals()
     from cxr_edge.runs import find_run, new_run
+    from cxr_edge.runs.cross_validation import cross_validation_named
     from cxr_edge.runs.progress import SILENT
     from cxr_edge.shrink_options import shrink_options
+    from cxr_edge.shrinking.folds import shrink_folds
     from cxr_edge.shrinking.shrink import shrink as make_student
 
-    return make_student(find_run(_path(teacher)), new_run(_path(run)), shrink_options(stated), progress or SILENT)
+    student, options = new_run(_path(run)), shrink_options(stated)
+    if (teachers := cross_validation_named(_path(teacher))) is not None:
+        return shrink_folds(teachers, student.folder, options, progress or SILENT)
+    return make_student(find_run(_path(teacher)), student, options, progress or SILENT)
 
 
 def export(

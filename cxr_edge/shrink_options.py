@@ -53,6 +53,11 @@ class ShrinkOptions:
     epochs: Annotated[int, Option(Panel.TRAINING, "Epochs of distillation.", minimum=1)] = 20
     learning_rate: Annotated[float, Option(Panel.TRAINING, "Peak, after a warm-up.")] = 5e-4
 
+    @property
+    def macs_budget(self) -> float | None:
+        """The budget of multiply-accumulates, stated or not; None with a budget of latency."""
+        return None if self.latency is not None else self.macs or DEFAULT_MACS
+
     def check(self, teacher: TrainOptions) -> None:
         """Raises OptionError for a value that is out of range, or that does not go with a teacher's options."""
         if self.macs is not None and self.latency is not None:

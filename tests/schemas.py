@@ -40,7 +40,7 @@ WRITTEN: dict[str, tuple[Any, str]] = {
     "audit": (Audit, "audit --json"),
     "bench": (BenchRecord, "bench --json, and bench.json of a run"),
     "cascade-fit": (CascadeFit, "fitted of a manifest's cascade"),
-    "cross-validation": (CrossValidation, "train --folds --json, and cross_validation.json"),
+    "cross-validation": (CrossValidation, "--json of train --folds, of shrink of folds, and cross_validation.json"),
     "devices": (Devices, "devices --json"),
     "evaluate": (Evaluation, "evaluate --json"),
     "history": (History, "history.json of a run"),
@@ -66,7 +66,7 @@ _OF_COMMAND = {
     "cascade": ("verify",),
     "inspect": ("inspect", "inspect-cascade"),
     "export": ("verify", "int8-noise", "pooled-parity"),
-    "shrink": ("student",),
+    "shrink": ("student", "cross-validation"),
     "train": ("metrics", "cross-validation"),
     "verify": ("verify", "replay", "pooled-parity"),
 }

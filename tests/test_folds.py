@@ -1,24 +1,27 @@
-"""Cross-validation: every image is tested once, the figures are those of all folds together, and it can be resumed."""
+"""Cross-validation, of students too: every image is tested once, figures are of all folds, and it can be resumed."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from cxr_edge.artifacts.kinds import TrainingData
-from cxr_edge.data.split import run_split
+from cxr_edge.data.split import Split, run_split
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.run_metrics import RunMetrics
 from cxr_edge.files import write_json
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
+from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import History
 from cxr_edge.runs.progress import Progress
+from cxr_edge.shrink_options import ShrinkOptions
 from cxr_edge.training.result import TrainingResult
 from tests.conftest import Cli
 
@@ -165,3 +168,83 @@ def test_folds_of_another_cross_validation_are_not_pooled(
 def test_nothing_is_left_of_folds_that_cannot_start(tmp_path: Path, cli: Cli, trainer: Trainer) -> None:
     assert cli("train", "--data", tmp_path / "gone", "--run", tmp_path / "folds", *ARGUMENTS).code == 2
     assert not (tmp_path / "folds").exists()
+
+
+@pytest.fixture
+def teachers(data: Path, tmp_path: Path, cli: Cli, trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cross-validation whose students are planned in no time, as the full network."""
+
+    from cxr_edge.shrinking.plan import Plan
+
+    def plan(teacher: RunConfig, model: object, split: Split, options: ShrinkOptions, progress: Progress) -> Plan:
+        size = options.image_size or teacher.options.image_size
+        return Plan(teacher.network, size, keras_model, 1000, {}, (), None)
+
+    keras_model = SimpleNamespace(save_weights=lambda path, save_format: Path(path).touch())
+    monkeypatch.setattr("cxr_edge.shrinking.plan.plan", plan)
+    monkeypatch.setattr("cxr_edge.training.classifier.load_classifier", lambda run: None)
+    assert cli("train", "--data", data, "--run", tmp_path / "folds", *ARGUMENTS, "--seed", 4).code == 0
+    trainer.trained.clear()
+    return tmp_path / "folds"
+
+
+@pytest.mark.slow
+def test_each_fold_has_a_student_that_is_tested_on_its_teachers_images(
+    teachers: Path, tmp_path: Path, cli: Cli, trainer: Trainer
+) -> None:
+    students = tmp_path / "students"
+    options = ("--macs", 0.5, "--epochs", 3)
+    trainer.interrupted_in = "fold-2"
+    interrupted = cli("shrink", teachers, "--run", students, *options)
+    assert interrupted.code == 130
+    assert f"cxr-edge train --run {students} --resume" in interrupted.err
+    again = cli("shrink", teachers, "--run", students, *options)
+    assert (again.code, "already holds folds; resume with" in again.err) == (2, True)
+    trainer.interrupted_in = ""
+    assert cli("train", "--run", students, "--resume", "--epochs", 4).code == 2
+    resumed = cli("train", "--run", students, "--resume", "--json", tmp_path / "x.json")
+    assert resumed.code == 0, resumed.err
+    assert trainer.trained == ["fold-1", "fold-2", "fold-3"]
+    assert json.loads((tmp_path / "x.json").read_text())["images"] == 27
+    for name in trainer.trained:
+        student, teacher = Run(students / name), Run(teachers / name)
+        config = student.config()
+        assert config.student is not None
+        assert config.student.teacher == str(teacher.folder)
+        assert (config.options.epochs, config.student.macs_budget) == (3, 0.5)
+        assert student.split_file.read_bytes() == teacher.split_file.read_bytes()
+    whole = cli("shrink", teachers, "--run", tmp_path / "whole", *options, "--json", tmp_path / "y.json")
+    assert whole.code == 0, whole.err
+    assert (tmp_path / "y.json").read_text() == (tmp_path / "x.json").read_text()
+
+
+@pytest.mark.slow
+def test_students_that_do_not_belong_together_are_not_pooled(
+    teachers: Path, tmp_path: Path, cli: Cli, trainer: Trainer
+) -> None:
+    students = tmp_path / "students"
+    trainer.interrupted_in = "fold-3"
+    assert cli("shrink", teachers, "--run", students).code == 130
+    assert cli("shrink", teachers, "--run", tmp_path / "others", "--macs", 0.5).code == 130
+    trainer.interrupted_in = ""
+    shutil.rmtree(students / "fold-2")
+    shutil.copytree(tmp_path / "others/fold-2", students / "fold-2")
+    mixed = cli("train", "--run", students, "--resume")
+    assert mixed.code == 2
+    assert "fold-1 and fold-2 are not students of the same cross-validation" in mixed.err
+    shutil.rmtree(students / "fold-2")
+    shutil.copytree(teachers / "fold-2", students / "fold-2")
+    beside = cli("train", "--run", students, "--resume")
+    assert beside.code == 2
+    assert "fold-2: is not a student" in beside.err
+
+
+def test_students_are_not_written_into_their_teachers(
+    teachers: Path, tmp_path: Path, cli: Cli, trainer: Trainer
+) -> None:
+    into = cli("shrink", teachers, "--run", teachers)
+    assert (into.code, "holds the teachers" in into.err) == (2, True)
+    (teachers / "fold-2/model.h5").unlink()
+    unfinished = cli("shrink", teachers, "--run", tmp_path / "students")
+    assert (unfinished.code, "fold-2: no trained model" in unfinished.err) == (2, True)
+    assert not (tmp_path / "students").exists()

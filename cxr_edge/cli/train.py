@@ -63,7 +63,7 @@ def _trained(folder: Path, stated: Mapping[str, Any], resuming: bool) -> RunMetr
     from cxr_edge.reporting.terminal.metrics import show_cross_validation
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.reporting.terminal.training import TrainingDisplay
-    from cxr_edge.training.folds import train_or_resume
+    from cxr_edge.shrinking.jobs import train_or_resume
     from cxr_edge.training.result import TrainingResult
 
     trained = train_or_resume(folder, stated, resuming, TrainingDisplay(draw_run_plots))

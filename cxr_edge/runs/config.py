@@ -74,6 +74,10 @@ class Student:
     unlabelled_sha256: str | None = None
     #: None for a budget of multiply-accumulates.
     latency: MeasuredLatency | None = None
+    #: That budget, as a share of the teacher's; None for a budget of latency. Earlier versions did not record it.
+    macs_budget: float | None = None
+    #: The input size that was asked for; None if the teacher's was kept, or the size was searched.
+    stated_image_size: int | None = None
 
     @property
     def share(self) -> float:

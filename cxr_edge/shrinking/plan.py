@@ -16,7 +16,7 @@ from cxr_edge.evaluation.conditions import VALIDATION
 from cxr_edge.runs.config import Candidate, MeasuredLatency, RunConfig
 from cxr_edge.runs.network import Network
 from cxr_edge.runs.progress import Progress
-from cxr_edge.shrink_options import DEFAULT_MACS, ShrinkOptions
+from cxr_edge.shrink_options import ShrinkOptions
 from cxr_edge.shrinking.budget import Narrowed, shapes_of, within_latency, within_macs
 from cxr_edge.shrinking.importance import Importance, channel_importance, ranked, skipped
 from cxr_edge.shrinking.inherit import inherit, recompute_statistics
@@ -82,7 +82,8 @@ def plan(teacher: RunConfig, model: keras.Model, split: Split, options: ShrinkOp
     shapes = shapes_of(network, ranked(network.middle, sensitivity), options.image_sizes(trained))
     full = network.macs(trained.image_size)
     if stopwatch is None:
-        within = within_macs(shapes, importance, full, options.macs or DEFAULT_MACS)
+        assert options.macs_budget is not None
+        within = within_macs(shapes, importance, full, options.macs_budget)
     else:
         within = within_latency(shapes, importance, full, stopwatch.budget, stopwatch)
     tried = judge.tried(within)

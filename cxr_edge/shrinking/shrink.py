@@ -82,6 +82,8 @@ def _start(teacher: Run, run: Run, options: ShrinkOptions, progress: Progress) -
         unlabelled_images=len(digests),
         unlabelled_sha256=unlabelled_sha256(digests) if digests else None,
         latency=planned.latency,
+        macs_budget=options.macs_budget,
+        stated_image_size=options.image_size,
     )
     _write(teacher, run, replace(config, network=planned.network, student=student), options, planned)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,38 +14,15 @@ from cxr_edge.evaluation.run_metrics import CrossValidation, pooled, read_run_me
 from cxr_edge.files import write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
-from cxr_edge.runs.cross_validation import fold_options, fold_run, is_cross_validation
+from cxr_edge.runs.cross_validation import fold_options, fold_run
 from cxr_edge.runs.leftovers import remove_leftovers
 from cxr_edge.runs.lock import locked
 from cxr_edge.runs.progress import SILENT, Progress
-from cxr_edge.train_options import TrainOptions, completed, require_same
+from cxr_edge.train_options import TrainOptions, require_same
 from cxr_edge.training.jobs import resume, train_new
-from cxr_edge.training.result import TrainingResult
 from cxr_edge.training.start import require_new
 
 RECORD = "cross_validation.json"
-
-
-def train_or_resume(
-    folder: Path, stated: Mapping[str, Any], resuming: bool, progress: Progress = SILENT
-) -> TrainingResult | CrossValidation:
-    """Train or resume one run, or one run per fold.
-
-    Args:
-        folder: the folder of the run, or of the folds' runs.
-        stated: options by their names in `TrainOptions`; missing ones have their defaults.
-        resuming: whether to resume an interrupted training.
-        progress: receives the reports of each run.
-
-    Raises:
-        OptionError, DataError, RunError, WeightsError.
-    """
-    if resuming and is_cross_validation(folder):
-        return resume_folds(folder, stated, progress)
-    if not resuming and "folds" in stated and "fold" not in stated:
-        return cross_validate(folder, completed(stated), progress)
-    run = Run(folder)
-    return resume(run, stated, progress) if resuming else train_new(run, completed(stated), progress)
 
 
 def cross_validate(folder: Path, options: TrainOptions, progress: Progress = SILENT) -> CrossValidation:
@@ -80,7 +57,26 @@ def resume_folds(folder: Path, stated: Mapping[str, Any], progress: Progress = S
 
 
 def _all_folds(folder: Path, options: TrainOptions, progress: Progress) -> CrossValidation:
-    count = options.folds or 0
+    def start(number: int, run: Run) -> None:
+        train_new(run, replace(options, fold=number), progress)
+
+    return finish_folds(folder, options.folds or 0, start, progress)
+
+
+def finish_folds(
+    folder: Path, count: int, start: Callable[[int, Run], None], progress: Progress = SILENT
+) -> CrossValidation:
+    """Train the folds that are not trained yet, resuming those that were begun, and write the pooled figures.
+
+    Args:
+        folder: of the folds' runs; the caller holds its lock.
+        count: the number of folds.
+        start: trains a fold that was not begun, by its number and its run.
+        progress: receives the reports of each run.
+
+    Raises:
+        OptionError, DataError, RunError, WeightsError: as a single training.
+    """
     runs = [fold_run(folder, number) for number in range(1, count + 1)]
     for number, run in enumerate(runs, start=1):
         if run.model_file.is_file() and not run.mlflow_run_file.is_file():
@@ -92,7 +88,7 @@ def _all_folds(folder: Path, options: TrainOptions, progress: Progress) -> Cross
         if run.config_file.is_file():
             resume(run, {}, progress)
         else:
-            train_new(run, replace(options, fold=number), progress)
+            start(number, run)
         forget_models()
     require_same_images(runs)
     figures = pooled([read_run_metrics(run.metrics_file) for run in runs])
