@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cxr_edge.evaluation.run_metrics import CrossValidation
     from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
     from cxr_edge.exporting.cascade import CascadeExport
+    from cxr_edge.exporting.cascade_folds import PooledCascades
     from cxr_edge.exporting.export import Exported
     from cxr_edge.runs.progress import Progress
     from cxr_edge.runtimes.selection import Selection
@@ -209,18 +210,19 @@ def cascade(
     min_shifted_agreement: float = 0.9,
     output: FilePath | None = None,
     stage: Stage = silently,
-) -> CascadeExport:
+) -> CascadeExport | PooledCascades:
     """Write a bundle in which a small model answers, or a full one if the small one is unsure.
 
     Args:
-        small: an exported run, or one of its bundles.
-        full: likewise.
+        small: an exported run, one of its bundles, or the folder of exported students of a cross-validation.
+        full: likewise; the folder of the cross-validation for such students.
         stage: opened as each stage begins.
 
     The other parameters are the options of `cxr-edge cascade`, with the same defaults.
 
     Returns:
-        The cascade, which `Classifier.open` opens as a bundle. A failed `verdict` does not raise.
+        The cascade, which `Classifier.open` opens as a bundle; for folds, how each one's threshold was fitted, and the
+        parity over all of them. A failed `verdict` does not raise.
 
     Raises:
         ArtifactError: a bundle lacks the artifact, or the two are incompatible.
@@ -230,7 +232,8 @@ def cascade(
     """
     from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
     from cxr_edge.choices import choice_of
-    from cxr_edge.exporting.cascade import CascadeOptions, cascade_of_runs
+    from cxr_edge.exporting.cascade import CascadeOptions
+    from cxr_edge.exporting.cascade_folds import cascade_of
 
     options = CascadeOptions(
         choice_of(Quantization, quantize, "--quantize"),
@@ -238,7 +241,7 @@ def cascade(
         min_agreement,
         min_shifted_agreement,
     )
-    return cascade_of_runs(Path(small), Path(full), options, _path(output), stage)
+    return cascade_of(Path(small), Path(full), options, _path(output), stage)
 
 
 def verify(

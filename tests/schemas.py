@@ -51,7 +51,7 @@ WRITTEN: dict[str, tuple[Any, str]] = {
     "metadata": (ArtifactMetadata, "metadata inside an artifact"),
     "metrics": (RunMetrics, "train --json, and metrics.json of a run"),
     "operating-point": (OperatingRecord, "operating_point of an artifact's metadata, and of a manifest's artifact"),
-    "pooled-parity": (PooledParity, "verify --json and export --json of a cross-validation"),
+    "pooled-parity": (PooledParity, "verify --json, export --json and cascade --json of a cross-validation"),
     "predict": (PredictionBatch, "predict --json"),
     "installed": (Installation, "installed.json of a folder that install keeps"),
     "release": (Release, "release.json of a bundle"),
@@ -63,7 +63,7 @@ WRITTEN: dict[str, tuple[Any, str]] = {
 #: What `--json` of a command may write.
 _OF_COMMAND = {
     **{name: (name,) for name in ("audit", "bench", "devices", "evaluate", "predict")},
-    "cascade": ("verify",),
+    "cascade": ("verify", "pooled-parity"),
     "inspect": ("inspect", "inspect-cascade"),
     "export": ("verify", "int8-noise", "pooled-parity"),
     "shrink": ("student", "cross-validation"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -64,14 +65,15 @@ def write_fold(folder: Path, data: Path, images: list[tuple[str, str]], number: 
     return run
 
 
-def export(run: Run, gate: Gate) -> Exported:
+def export(run: Run, gate: Gate, references: bool = False) -> Exported:
     """Write what an export writes, without its calibration."""
     run.bundle.mkdir(exist_ok=True)
     training = Training(TrainingData.IMAGES, {}, "0" * 64, sha256_of(run.model_file), "")
     recorded = some_metadata().parity
     assert recorded is not None
     parity = replace(recorded, result=replace(recorded.result, gate=gate))
-    write_int8(run.bundle, training=training, temperature=1.0, parity=parity)
+    changes = {"references_in": run.bundle, "operating_point": None} if references else {}
+    write_int8(run.bundle, training=training, temperature=1.0, parity=parity, **changes)
     return Exported(tuple(listed_artifacts(run.bundle)), ())
 
 
@@ -204,3 +206,44 @@ def test_folds_of_different_images_are_refused_before_any_is_exported(
     result = cli("export", "--run", folds, *ANY_GATE)
     assert (result.code, FakeExporter.exported) == (2, [])
     assert "changed between them" in result.err
+
+
+def cascading(folds: Path, *options: object) -> tuple[object, ...]:
+    return ("cascade", "--small", folds.parent / "students", "--full", folds, "--min-agreement", 0.5, *options)
+
+
+@pytest.fixture
+def students(folds: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same models once more, as small ones."""
+    from cxr_edge.exporting import verify
+
+    for number in range(1, FOLDS + 1):
+        export(Run(folds / f"fold-{number}"), Gate(), references=True)
+    monkeypatch.setattr("cxr_edge.exporting.cascade.load_classifier", verify.load_classifier)
+    return Path(shutil.copytree(folds, folds.parent / "students"))
+
+
+def test_the_cascades_of_all_folds_are_judged_together(folds: Path, students: Path, tmp_path: Path, cli: Cli) -> None:
+    options = ("--min-shifted-agreement", 0.1, "--json", tmp_path / "pooled.json")
+    result = cli(*cascading(folds, *options))
+    assert result.code in (0, 3), result.err
+    pooled = from_json(PooledParity, json.loads((tmp_path / "pooled.json").read_text()))
+    assert [artifact.pooled.artifact for artifact in pooled.artifacts] == ["cascade-int8.tflite"]
+    assert pooled.artifacts[0].pooled.parity.agreement == pytest.approx(1 - DIFFERENT / IMAGES)
+    bundles = [folds / f"fold-{number}" / "bundle-cascade" for number in range(1, FOLDS + 1)]
+    assert [fold.sha256 for fold in pooled.artifacts[0].folds] == [listed_artifacts(path)[0].sha256 for path in bundles]
+    (row,) = (line.split() for line in result.out.splitlines() if line.split()[:2] == ["all", "-"])
+    # Images; the share passed on; the same class, as the small models are the full ones.
+    assert (row[2], row[4]) == (str(IMAGES), "100.0")
+
+    written = [(path / "manifest.json").stat().st_mtime_ns for path in bundles]
+    shutil.rmtree(bundles[1])
+    assert cli(*cascading(folds, *options)).code == result.code
+    kept = [(path / "manifest.json").stat().st_mtime_ns == time for path, time in zip(bundles, written, strict=True)]
+    assert kept == [True, False, True]
+    stricter = cli(*cascading(folds, "--min-shifted-agreement", 0.2))
+    assert (stricter.code, "made with other options" in stricter.err) == (2, True)
+    beside = cli(*cascading(folds, "--output", tmp_path / "beside"))
+    assert (beside.code, "written into the folds" in beside.err) == (2, True)
+    single = cli("cascade", "--small", students / "fold-1", "--full", folds)
+    assert (single.code, "name two of a kind" in single.err) == (2, True)

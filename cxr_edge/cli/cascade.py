@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxr_edge.cli.export_choices import USUAL_FORMAT, USUAL_QUANTIZATION, OneFormat, OneQuantization
 from cxr_edge.cli.options import OUTPUT, JsonOption
 
+if TYPE_CHECKING:
+    from cxr_edge.exporting.cascade import CascadeExport
+
 _Small = Annotated[
     Path,
-    typer.Option("--small", help="Exported run of the model that answers first, or a bundle of it.", metavar="RUN"),
+    typer.Option(
+        "--small",
+        help="Exported run of the model that answers first, or a bundle of it; or the folder of a cross-validation's "
+        "students.",
+        metavar="RUN",
+    ),
 ]
 _Full = Annotated[
     Path,
-    typer.Option("--full", help="Exported run of the model that answers where the small one is unsure.", metavar="RUN"),
+    typer.Option(
+        "--full",
+        help="Exported run of the model that answers where the small one is unsure; or the folder of the "
+        "cross-validation.",
+        metavar="RUN",
+    ),
 ]
 _Agreement = Annotated[
     float,
@@ -60,21 +73,35 @@ def command(
 
     The threshold is fitted on the validation images alone, as they are and under shifts, to the demanded agreement with
     the full model and to the sensitivity that its decision rule promises. Exit status 3 if no threshold achieves both,
-    or if the cascade fails its parity gate.
+    or if the cascade fails its parity gate. Of two cross-validations, each fold gets a cascade, and all are judged
+    together.
     """
     from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
-    from cxr_edge.artifacts.metadata import NOTICE
+    from cxr_edge.cli.pooled_parity import report_pooled_parity
     from cxr_edge.console import stage
+    from cxr_edge.exporting.cascade import CascadeOptions
+    from cxr_edge.exporting.cascade_folds import PooledCascades, cascade_of
+    from cxr_edge.reporting.terminal.cascade import show_fold_fits
+
+    options = CascadeOptions(Quantization(quantize), ArtifactFormat(format), min_agreement, min_shifted_agreement)
+    result = cascade_of(small, full, options, output, stage)
+    if isinstance(result, PooledCascades):
+        show_fold_fits(result.fits)
+        report_pooled_parity(result.parity, json)
+    else:
+        _report(result, json)
+
+
+def _report(export: CascadeExport, json: Path | None) -> None:
+    """Show a cascade, and write its parity to `json` if stated. Raises GateError if it failed its gate."""
+    from cxr_edge.artifacts.metadata import NOTICE
     from cxr_edge.evaluation.verified_artifact import recorded
-    from cxr_edge.exporting.cascade import CascadeOptions, cascade_of_runs
     from cxr_edge.files import write_json
     from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.cascade import show_fit, show_sensitivity
     from cxr_edge.reporting.terminal.parity import gate_parity, show_parity
     from cxr_edge.reporting.terminal.tables import show
 
-    options = CascadeOptions(Quantization(quantize), ArtifactFormat(format), min_agreement, min_shifted_agreement)
-    export = cascade_of_runs(small, full, options, output, stage)
     for note in export.notes:
         show(note)
     rows = [recorded(export.cascade)]

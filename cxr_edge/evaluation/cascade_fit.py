@@ -19,6 +19,14 @@ from cxr_edge.records import JsonObject, from_json
 
 
 @dataclass(frozen=True)
+class CascadeDemands:
+    """Minimum shares of images that get the full model's class: of unshifted images, and of images under each shift."""
+
+    agreement: float
+    shifted_agreement: float
+
+
+@dataclass(frozen=True)
 class CascadeFigures:
     """Counts of labelled images.
 
@@ -34,6 +42,21 @@ class CascadeFigures:
     full_right: int
     missed: int | None
     full_missed: int | None
+
+
+def summed(figures: Sequence[CascadeFigures]) -> CascadeFigures:
+    """The figures over several sets of images; of missed images only if all sets have them."""
+    missed = [each.missed for each in figures if each.missed is not None]
+    full_missed = [each.full_missed for each in figures if each.full_missed is not None]
+    return CascadeFigures(
+        images=sum(each.images for each in figures),
+        escalated=sum(each.escalated for each in figures),
+        differing=sum(each.differing for each in figures),
+        right=sum(each.right for each in figures),
+        full_right=sum(each.full_right for each in figures),
+        missed=sum(missed) if len(missed) == len(figures) else None,
+        full_missed=sum(full_missed) if len(full_missed) == len(figures) else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -67,6 +90,15 @@ class CascadeFit:
     test: CascadeFigures
     unshifted_threshold: float | None = None
     shifts: tuple[ShiftedFit, ...] = ()
+
+    @property
+    def demands(self) -> CascadeDemands | None:
+        """What it was fitted to; None for a fit of earlier versions, which had no shifts."""
+        if not self.shifts:
+            return None
+        return CascadeDemands(
+            *(round(1 - promise.demanded, 9) for promise in (self.differing, self.shifts[0].differing))
+        )
 
     @property
     def promise(self) -> str:
@@ -136,14 +168,6 @@ class Answers:
     def combined(self, threshold: float) -> NDArray[np.float32]:
         """The cascade's probabilities `[N, K]`."""
         return np.where(is_unsure(self.small, threshold)[:, None], self.full, self.small)
-
-
-@dataclass(frozen=True)
-class CascadeDemands:
-    """Minimum shares of images that get the full model's class: of unshifted images, and of images under each shift."""
-
-    agreement: float
-    shifted_agreement: float
 
 
 def fit_cascade(

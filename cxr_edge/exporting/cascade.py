@@ -92,10 +92,8 @@ def cascade_of_runs(
         OptionError: the new bundle exists already.
         MissingDependencyError, RunError, DataError.
     """
-    runs = [_run_of(path) for path in (small, full)]
-    pair = [_artifact_in(path, run, options) for path, run in zip((small, full), runs, strict=True)]
-    require_fit_together(*pair)
-    rule, folder = _rule_of(pair[1]), output or runs[1].bundle_of("cascade")
+    runs, pair = [_run_of(path) for path in (small, full)], artifacts_of(small, full, options)
+    rule, folder = _rule_of(pair[1]), output or cascade_folder(runs[1])
     if folder.exists():
         raise OptionError(f"--output {folder}: exists already; name another folder, or remove it")
     reference = _reference(runs[1], pair[1], stage)
@@ -121,6 +119,18 @@ def cascade_of_runs(
     (cascade,) = listed_artifacts(folder)
     assert isinstance(cascade, Cascade)
     return CascadeExport(cascade, fit, notes)
+
+
+def cascade_folder(full: Run) -> Path:
+    """The bundle of a cascade in the run of its full model, unless another folder is named."""
+    return full.bundle_of("cascade")
+
+
+def artifacts_of(small: Path, full: Path, options: CascadeOptions) -> tuple[Artifact, Artifact]:
+    """The two artifacts of a cascade. Raises ArtifactError, RunError as `cascade_of_runs`."""
+    first, second = (_artifact_in(path, _run_of(path), options) for path in (small, full))
+    require_fit_together(first, second)
+    return first, second
 
 
 def _run_of(path: Path) -> Run:

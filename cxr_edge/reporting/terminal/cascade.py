@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.cascade import Cascade
-from cxr_edge.evaluation.cascade_fit import CascadeFigures, CascadeFit
+from cxr_edge.evaluation.cascade_fit import CascadeFigures, CascadeFit, summed
 from cxr_edge.evaluation.operating import USUAL_LABEL, operating_point_of, shown
 from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.reporting.terminal.metrics import with_bounds
 from cxr_edge.reporting.terminal.tables import percent, show, show_table
 from cxr_edge.wording import counted
+
+_FIGURES = ("images", "to full %", "same class %", "right %", "full's right %", "missed (full's)")
 
 
 def show_fit(fit: CascadeFit) -> None:
@@ -22,19 +24,20 @@ def show_fit(fit: CascadeFit) -> None:
         *(_row(shifted.shift, shown(shifted.threshold), shifted.figures) for shifted in fit.shifts),
         _row("test", "-", fit.test),
     ]
-    columns = [
-        "part or shift",
-        "needs %",
-        "images",
-        "to full %",
-        "same class %",
-        "right %",
-        "full's right %",
-        "missed (full's)",
-    ]
+    columns = ["part or shift", "needs %", *_FIGURES]
     show_table("Cascade against its full model", columns, rows, texts=1)
     for line in fit_lines(fit):
         show(line)
+
+
+def show_fold_fits(fits: Sequence[CascadeFit]) -> None:
+    """Show each fold's threshold with its figures on the fold's test images, and those of all folds together."""
+    rows = [_row(f"fold {number}", shown(fit.threshold), fit.test) for number, fit in enumerate(fits, start=1)]
+    rows.append(_row("all", "-", summed([fit.test for fit in fits])))
+    columns = ["fold", "threshold %", *_FIGURES]
+    show_table("Cascades against their full models, each on its own test part", columns, rows, texts=1)
+    for line in dict.fromkeys(warning for fit in fits for warning in fit.warnings):
+        show(f"warning: {line}")
 
 
 def show_sensitivity(artifacts: Sequence[Artifact], rows: Sequence[VerifiedArtifact]) -> None:
