@@ -15,12 +15,11 @@ from cxr_edge.progress import Stage, silently
 
 if TYPE_CHECKING:
     from cxr_edge.auditing.record import Audit
-    from cxr_edge.evaluation.pooled_parity import PooledParity
+    from cxr_edge.evaluation.pooled_parity import PooledCascades, PooledParity
     from cxr_edge.evaluation.replay import ReplayResult
     from cxr_edge.evaluation.run_metrics import CrossValidation
     from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
     from cxr_edge.exporting.cascade import CascadeExport
-    from cxr_edge.exporting.cascade_folds import PooledCascades
     from cxr_edge.exporting.export import Exported
     from cxr_edge.runs.progress import Progress
     from cxr_edge.runtimes.selection import Selection

@@ -22,7 +22,7 @@ from cxr_edge.benchmarking.record import BenchRecord
 from cxr_edge.evaluation.cascade_fit import CascadeFit
 from cxr_edge.evaluation.int8_noise import Explanation
 from cxr_edge.evaluation.operating_record import OperatingRecord
-from cxr_edge.evaluation.pooled_parity import PooledParity
+from cxr_edge.evaluation.pooled_parity import PooledCascades, PooledParity
 from cxr_edge.evaluation.replay import ReplayResult
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, StudentMetrics
 from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
@@ -51,7 +51,8 @@ WRITTEN: dict[str, tuple[Any, str]] = {
     "metadata": (ArtifactMetadata, "metadata inside an artifact"),
     "metrics": (RunMetrics, "train --json, and metrics.json of a run"),
     "operating-point": (OperatingRecord, "operating_point of an artifact's metadata, and of a manifest's artifact"),
-    "pooled-parity": (PooledParity, "verify --json, export --json and cascade --json of a cross-validation"),
+    "pooled-cascades": (PooledCascades, "cascade --json of cross-validations"),
+    "pooled-parity": (PooledParity, "verify --json and export --json of a cross-validation"),
     "predict": (PredictionBatch, "predict --json"),
     "installed": (Installation, "installed.json of a folder that install keeps"),
     "release": (Release, "release.json of a bundle"),
@@ -63,7 +64,7 @@ WRITTEN: dict[str, tuple[Any, str]] = {
 #: What `--json` of a command may write.
 _OF_COMMAND = {
     **{name: (name,) for name in ("audit", "bench", "devices", "evaluate", "predict")},
-    "cascade": ("verify", "pooled-parity"),
+    "cascade": ("verify", "pooled-cascades"),
     "inspect": ("inspect", "inspect-cascade"),
     "export": ("verify", "int8-noise", "pooled-parity"),
     "shrink": ("student", "cross-validation"),

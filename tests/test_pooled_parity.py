@@ -19,7 +19,7 @@ from cxr_edge.artifacts.gate import Gate
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.artifacts.metadata import Training
 from cxr_edge.data.split import Split, SplitItem, run_split, write_split
-from cxr_edge.evaluation.pooled_parity import PooledParity
+from cxr_edge.evaluation.pooled_parity import PooledCascades, PooledParity
 from cxr_edge.exporting.export import Exported, ExportOptions
 from cxr_edge.files import sha256_of, write_json
 from cxr_edge.records import from_json, to_json
@@ -227,7 +227,9 @@ def test_the_cascades_of_all_folds_are_judged_together(folds: Path, students: Pa
     options = ("--min-shifted-agreement", 0.1, "--json", tmp_path / "pooled.json")
     result = cli(*cascading(folds, *options))
     assert result.code in (0, 3), result.err
-    pooled = from_json(PooledParity, json.loads((tmp_path / "pooled.json").read_text()))
+    record = from_json(PooledCascades, json.loads((tmp_path / "pooled.json").read_text()))
+    assert [fit.test.images for fit in record.fits] == [IMAGES // FOLDS] * FOLDS
+    pooled = record.parity
     assert [artifact.pooled.artifact for artifact in pooled.artifacts] == ["cascade-int8.tflite"]
     assert pooled.artifacts[0].pooled.parity.agreement == pytest.approx(1 - DIFFERENT / IMAGES)
     bundles = [folds / f"fold-{number}" / "bundle-cascade" for number in range(1, FOLDS + 1)]

@@ -16,7 +16,10 @@ from PIL import Image
 
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.benchmarking.noise import Clock
+from cxr_edge.data.cache import decoded
+from cxr_edge.data.split import run_split
 from cxr_edge.errors import OptionError, RunError
+from cxr_edge.evaluation.conditions import VALIDATION
 from cxr_edge.exporting.recipe import Recipe
 from cxr_edge.files import sha256_of
 from cxr_edge.inspection.inspect import inspect
@@ -27,6 +30,7 @@ from cxr_edge.runs.config import MeasuredLatency, RunConfig
 from cxr_edge.runs.history import History, read_history
 from cxr_edge.runs.network import XCEPTION, Block, Network
 from cxr_edge.runs.progress import SILENT
+from cxr_edge.statistics.intervals import kl_divergences
 from tests.artifacts import old_record, some_metadata
 from tests.conftest import ANY_GATE, Cli, few_images, plain_rounding, type_command
 from tests.small_network import SMALL, use_small_network
@@ -258,6 +262,24 @@ def test_a_student_is_a_run_of_its_own_that_names_its_teacher(teacher: Run, stud
 
 
 _RECIPE = Recipe((ArtifactFormat.TFLITE,), (Quantization.INT8,))
+
+
+def test_the_epoch_that_is_kept_answers_most_like_the_teacher(teacher: Run, student: Run) -> None:
+    from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
+
+    split = run_split(student)
+    answers = [
+        predict_probabilities(
+            compiled(load_classifier(run)), decoded(split, VALIDATION, run.config().options.image_size)
+        )
+        for run in (teacher, student)
+    ]
+    distances, targets = kl_divergences(*answers), split.targets("validation")
+    history = read_history(student.history_file)
+    assert history.kept is not None
+    best = history.epochs[history.kept].score
+    assert best == max(epoch.score for epoch in history.epochs)
+    assert best == pytest.approx(-np.mean([distances[targets == label].mean() for label in range(3)]), rel=1e-3)
 
 
 def test_the_metadata_of_an_exported_student_name_the_teacher(teacher: Run, student: Run) -> None:

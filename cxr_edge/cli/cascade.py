@@ -79,15 +79,20 @@ def command(
     from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
     from cxr_edge.cli.pooled_parity import report_pooled_parity
     from cxr_edge.console import stage
+    from cxr_edge.evaluation.pooled_parity import PooledCascades
     from cxr_edge.exporting.cascade import CascadeOptions
-    from cxr_edge.exporting.cascade_folds import PooledCascades, cascade_of
+    from cxr_edge.exporting.cascade_folds import cascade_of
+    from cxr_edge.files import write_json
+    from cxr_edge.records import to_json
     from cxr_edge.reporting.terminal.cascade import show_fold_fits
 
     options = CascadeOptions(Quantization(quantize), ArtifactFormat(format), min_agreement, min_shifted_agreement)
     result = cascade_of(small, full, options, output, stage)
     if isinstance(result, PooledCascades):
         show_fold_fits(result.fits)
-        report_pooled_parity(result.parity, json)
+        if json is not None:
+            write_json(json, to_json(result))
+        report_pooled_parity(result.parity)
     else:
         _report(result, json)
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from cxr_edge.evaluation.pooled_parity import PooledParity
 
 
-def report_pooled_parity(pooled: PooledParity, json: Path | None) -> None:
+def report_pooled_parity(pooled: PooledParity, json: Path | None = None) -> None:
     """Show the parity, and write it to `json` if stated. Raises GateError if an artifact failed its gate."""
     from cxr_edge.artifacts.metadata import NOTICE
     from cxr_edge.files import write_json

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from cxr_edge.artifacts.kinds import TrainingData
 from cxr_edge.artifacts.parity_result import ParityResult
+from cxr_edge.evaluation.cascade_fit import CascadeFit
 from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.records import INLINE
 
@@ -58,3 +59,12 @@ class PooledParity:
     def rows(self) -> tuple[VerifiedArtifact, ...]:
         """The pooled results."""
         return tuple(artifact.pooled for artifact in self.artifacts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledCascades:
+    """What `cascade --json` writes for cross-validations: the fits of the folds, in order, and their pooled parity."""
+
+    schema: int = SCHEMA
+    fits: tuple[CascadeFit, ...]
+    parity: PooledParity

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_edge.artifacts.artifact import Artifact
@@ -11,7 +10,7 @@ from cxr_edge.artifacts.bundle import listed_artifacts
 from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.errors import GateError, OptionError
 from cxr_edge.evaluation.cascade_fit import CascadeFit, cascade_fit_of
-from cxr_edge.evaluation.pooled_parity import PooledParity
+from cxr_edge.evaluation.pooled_parity import PooledCascades
 from cxr_edge.exporting.cascade import CascadeExport, CascadeOptions, artifacts_of, cascade_folder, cascade_of_runs
 from cxr_edge.exporting.export_folds import SHIFT_IMAGES
 from cxr_edge.exporting.verify_folds import verify_folds
@@ -19,14 +18,6 @@ from cxr_edge.progress import Stage, silently, titled
 from cxr_edge.runs import Run
 from cxr_edge.runs.cross_validation import cross_validation_named, fold_runs
 from cxr_edge.training.folds import forget_models, require_same_images
-
-
-@dataclass(frozen=True)
-class PooledCascades:
-    """The fits of the folds' cascades, in order, and their parity over all folds."""
-
-    fits: tuple[CascadeFit, ...]
-    parity: PooledParity
 
 
 def cascade_of(
@@ -66,7 +57,8 @@ def _of_folds(students: list[Run], runs: list[Run], options: CascadeOptions, sta
     for number, (student, run) in enumerate(zip(students, runs, strict=True), start=1):
         titled_stage = titled(stage, f"fold {number} of {len(runs)}")
         fits.append(_existing(student, run, options) or _new(student, run, options, titled_stage))
-    return PooledCascades(tuple(fits), verify_folds(folder, {}, SHIFT_IMAGES, stage, cascade_folder(runs[0]).name))
+    parity = verify_folds(folder, {}, SHIFT_IMAGES, stage, cascade_folder(runs[0]).name)
+    return PooledCascades(fits=tuple(fits), parity=parity)
 
 
 def _new(student: Run, full: Run, options: CascadeOptions, stage: Stage) -> CascadeFit:

@@ -30,7 +30,8 @@ class Epoch:
     validation_loss: float
     validation_accuracy: Interval
     validation_balanced_accuracy: Interval
-    #: Ranks the epochs; higher is better: the negative cross-entropy on the validation split, averaged over classes.
+    #: Ranks the epochs; higher is better: the negative cross-entropy on the validation split, averaged over classes; a
+    #: student's negative divergence from its teacher, likewise.
     score: float
     #: Whether its weights were the best so far. The model has those of the last such epoch.
     kept: bool

@@ -25,7 +25,7 @@ from cxr_edge.runs.progress import Progress
 from cxr_edge.training.adam import FusedAdam
 from cxr_edge.training.backend import keras, tf
 from cxr_edge.training.batches import Batches, augmentation_of, training_batches
-from cxr_edge.training.classifier import load_classifier
+from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 from cxr_edge.training.dropout import CheckpointedDropout
 from cxr_edge.training.loop import Phase, cosine_decay
 from cxr_edge.training.validation import validator
@@ -96,8 +96,9 @@ def distill(run: Run, config: RunConfig, split: Split, progress: Progress) -> Hi
     distiller = Distiller(model, teacher)
     steps = options.epochs * batches.steps
     distiller.compile(FusedAdam(cosine_decay(options.learning_rate, steps, warmup_steps=steps // 20)))
-    images = decoded(split, "validation", options.image_size)
-    validate = validator(model, images, split.targets("validation"), split.labels)
+    images = {size: decoded(split, "validation", size) for size in (options.image_size, teacher.input_shape[1])}
+    answers = predict_probabilities(compiled(teacher), images[teacher.input_shape[1]])
+    validate = validator(model, images[options.image_size], split.targets("validation"), split.labels, answers)
     phase = Phase("distillation", distiller, model, options.epochs, validate, run.checkpoints)
     resumed = phase.resume()
     done = len(resumed.epochs) * batches.steps
