@@ -80,6 +80,7 @@ def train(
         DataError: images cannot be used, or are too few.
         RunError: the folder holds another run, or none to resume.
         WeightsError: the weights cannot be downloaded or do not fit.
+        GateError: students by latency are resumed, and the machine is too noisy to measure it.
         MissingDependencyError: the extra `train` is not installed.
     """
     stated = locals()
@@ -115,6 +116,9 @@ def shrink(
 
     The other parameters are the options of `cxr-edge shrink`, with the same defaults. `train` with `resume` resumes a
     student.
+
+    Returns:
+        The student's run, metrics and history; for a cross-validation, the figures over all folds.
 
     Raises:
         OptionError: an option is out of range, or no network is small or fast enough.
@@ -265,6 +269,7 @@ def verify(
 
     Args:
         artifact: single files, for `replay`.
+        bundle: a bundle; for a cross-validation, the name of the bundle in each fold.
         run: a run, or a cross-validation, whose exported folds are judged together.
         train_images: at most this many training images, at least 1; None for 300.
         shift_images: at most this many images under each shift, at least 1; None for 60.
@@ -318,8 +323,8 @@ def _compared_with_keras(
         if images is not None and images < 1:
             raise OptionError(f"{option} {images}: must be at least 1")
     folder = cross_validation_named(run)
-    if folder is not None and any(option is not None for option in (bundle, data, train_images)):
-        raise OptionError(f"{folder} holds folds: no bundle, data or train_images go with it; name the run of one fold")
+    if folder is not None and any(option is not None for option in (data, train_images)):
+        raise OptionError(f"{folder} holds folds: no data or train_images go with it; name the run of one fold")
     # TensorFlow takes seconds to import, so only after the options are checked.
     from cxr_edge.evaluation.conditions import Scope
     from cxr_edge.exporting.verify import verify_bundle
@@ -327,7 +332,8 @@ def _compared_with_keras(
     from cxr_edge.runtimes.selection import find_bundle
 
     if folder is not None:
-        return verify_folds(folder, demands, shift_images or SHIFT_IMAGES, stage)
+        name = None if bundle is None else bundle.name
+        return verify_folds(folder, demands, shift_images or SHIFT_IMAGES, stage, name)
     scope = Scope.of_verify(train_images or TRAIN_IMAGES, shift_images or SHIFT_IMAGES)
     return verify_bundle(find_bundle(bundle, run), demands, scope, stage, data).results
 

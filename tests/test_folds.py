@@ -236,7 +236,10 @@ def test_students_that_do_not_belong_together_are_not_pooled(
     shutil.copytree(teachers / "fold-2", students / "fold-2")
     beside = cli("train", "--run", students, "--resume")
     assert beside.code == 2
-    assert "fold-2: is not a student" in beside.err
+    assert "fold-1 and fold-2 are not students of the same cross-validation" in beside.err
+    shutil.rmtree(students / "fold-2")
+    teachers.rename(tmp_path / "moved")
+    assert "are no longer in" in cli("train", "--run", students, "--resume").err
 
 
 def test_students_are_not_written_into_their_teachers(
@@ -246,5 +249,5 @@ def test_students_are_not_written_into_their_teachers(
     assert (into.code, "holds the teachers" in into.err) == (2, True)
     (teachers / "fold-2/model.h5").unlink()
     unfinished = cli("shrink", teachers, "--run", tmp_path / "students")
-    assert (unfinished.code, "fold-2: no trained model" in unfinished.err) == (2, True)
+    assert (unfinished.code, "fold-2 is not trained yet" in unfinished.err) == (2, True)
     assert not (tmp_path / "students").exists()

@@ -18,7 +18,7 @@ from cxr_edge.exporting.operating_demand import operating_demand
 from cxr_edge.files import write_json
 from cxr_edge.records import to_json
 from cxr_edge.runs import Run
-from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.config import RunConfig, Student
 from cxr_edge.runs.network import XCEPTION
 from cxr_edge.train_options import completed
 from cxr_edge.training.out_of_fold import folds_beside, out_of_fold
@@ -138,6 +138,16 @@ def test_folds_that_do_not_match_the_run_are_refused(folds: Path, tmp_path: Path
     write_json(smaller.config_file, to_json(replace(smaller.config(), network=XCEPTION.without([7]))))
     with pytest.raises(OptionError, match="its network is not that of"):
         out_of_fold(folds, smaller)
+    # Students of folds have networks of their own.
+    students = tmp_path / "students"
+    for number, share in ((1, 0.5), (2, 0.5), (3, 0.5), (4, 0.25)):
+        run = write_run(students / f"fold-{number}", split_with(tmp_path / "data", (number - 1) % FOLDS), folds=FOLDS)
+        student = Student(f"/folds/fold-{number}", "", 2, 1, {}, (), macs_budget=share)
+        network = XCEPTION.without([number + 5])
+        write_json(run.config_file, to_json(replace(run.config(), network=network, student=student)))
+    assert len(out_of_fold(students, Run(students / "fold-2")).targets) == 60
+    with pytest.raises(OptionError, match="other options of shrink than"):
+        out_of_fold(students, Run(students / "fold-4"))
     # Where it was logged makes no difference.
     assert len(out_of_fold(folds, write_run(tmp_path / "logged", split, tensorboard=True)).targets) == 60
     with pytest.raises(RunError, match="holds no folds"):

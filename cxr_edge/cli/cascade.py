@@ -73,8 +73,8 @@ def command(
 
     The threshold is fitted on the validation images alone, as they are and under shifts, to the demanded agreement with
     the full model and to the sensitivity that its decision rule promises. Exit status 3 if no threshold achieves both,
-    or if the cascade fails its parity gate. Of two cross-validations, each fold gets a cascade, and all are judged
-    together.
+    or if the cascade fails its parity gate. Given a cross-validation and its students, cascade makes one of each fold,
+    and judges all of them together.
     """
     from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
     from cxr_edge.cli.pooled_parity import report_pooled_parity

@@ -23,6 +23,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cxr-edge shrink --latency 0.3", "0.3 of its int8 latency, measured"),
         ("cxr-edge shrink --image-size 96", "fewer pixels, more channels"),
         ("cxr-edge shrink --unlabelled more-x-rays", "with images without labels"),
+        ("cxr-edge shrink folds --run students", "a student of each fold"),
     ),
     "export": (
         ("cxr-edge export", "the latest run as int8 files"),
@@ -35,6 +36,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "cascade": (
         ("cxr-edge cascade --small s --full f", "one bundle of two runs"),
         ("cxr-edge cascade --small s --full f --format onnx", "of their ONNX files"),
+        ("cxr-edge cascade --small students --full folds", "a cascade of each fold"),
     ),
     "verify": (
         ("cxr-edge verify", "every artifact against Keras"),

@@ -38,8 +38,8 @@ def command(
 ) -> None:
     """Make a smaller model from a trained run: fewer blocks and channels, trained to answer as that run does.
 
-    The student is a separate run on the same split. From a cross-validation, each fold gets a student, and the figures
-    are those of all folds. If interrupted, resume it with train --resume.
+    The student is a separate run on the same split. Given a cross-validation, shrink makes a student of each fold, and
+    shows the figures over all of them. If interrupted, resume it with train --resume.
     """
     from cxr_edge.cli.train import how_to_resume
     from cxr_edge.console import interruptible

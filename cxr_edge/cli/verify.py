@@ -81,8 +81,8 @@ def command(
     """Compare each artifact with the Keras model, on all parts of the split and under shifts, or with recorded outputs.
 
     On a device without TensorFlow, replay the recorded reference outputs. If --run is the folder of a
-    cross-validation, the artifacts of all folds are judged together, each on its own test part. Exit status 3 if an
-    artifact fails.
+    cross-validation, the artifacts of all folds are judged together, each on its own test part; --bundle then names the
+    bundle in each fold, such as bundle-cascade. Exit status 3 if an artifact fails.
     """
     from cxr_edge.errors import OptionError
     from cxr_edge.reporting.terminal.tables import show
@@ -90,12 +90,12 @@ def command(
     from cxr_edge.runtimes.selection import select
 
     if (cross_validation := cross_validation_named(run)) is not None:
-        if artifacts or bundle or data or replay or runtimes or threads or train_images:
+        if artifacts or data or replay or runtimes or threads or train_images:
             raise OptionError(
-                f"{cross_validation} holds folds, for which only the gate's options, --shift-images and --json apply; "
-                f"to use others, name a single fold, such as --run {cross_validation / 'fold-1'}"
+                f"{cross_validation} holds folds, for which only --bundle, the gate's options, --shift-images and "
+                f"--json apply; to use others, name a single fold, such as --run {cross_validation / 'fold-1'}"
             )
-        _folds(cross_validation, gate.demanded(), shift_images or SHIFT_IMAGES, json)
+        _folds(cross_validation, None if bundle is None else bundle.name, gate.demanded(), shift_images, json)
         return
     selection = select(artifacts or (), bundle, run)
     folder = selection.folder
@@ -145,12 +145,14 @@ def _against_keras(
     gate_parity(rows)
 
 
-def _folds(folder: Path, demands: dict[str, float], shift_images: int, json: Path | None) -> None:
+def _folds(
+    folder: Path, bundle: str | None, demands: dict[str, float], shift_images: int | None, json: Path | None
+) -> None:
     from cxr_edge.cli.pooled_parity import report_pooled_parity
     from cxr_edge.console import stage
     from cxr_edge.exporting.verify_folds import verify_folds
 
-    report_pooled_parity(verify_folds(folder, demands, shift_images, stage), json)
+    report_pooled_parity(verify_folds(folder, demands, shift_images or SHIFT_IMAGES, stage, bundle), json)
 
 
 def _without_keras(folder: Path) -> str | None:

@@ -15,8 +15,10 @@ from cxr_edge.exporting.cascade import CascadeExport, CascadeOptions, artifacts_
 from cxr_edge.exporting.export_folds import SHIFT_IMAGES
 from cxr_edge.exporting.verify_folds import verify_folds
 from cxr_edge.progress import Stage, silently, titled
+from cxr_edge.reporting.card.card import update_card
 from cxr_edge.runs import Run
-from cxr_edge.runs.cross_validation import cross_validation_named, fold_runs
+from cxr_edge.runs.cross_validation import cross_validation_named, finished_folds
+from cxr_edge.runs.lock import locked
 from cxr_edge.training.folds import forget_models, require_same_images
 
 
@@ -41,24 +43,29 @@ def cascade_of(
         return cascade_of_runs(small, full, options, output, stage)
     students, teachers = folders
     if students is None or teachers is None:
-        raise OptionError(f"{small}, {full}: one is a cross-validation and the other is not; name two of a kind")
+        single, other = (small, full) if students is None else (full, small)
+        raise OptionError(f"{single}: is not a cross-validation, unlike {other}; name two of a kind")
     if output is not None:
         raise OptionError(f"--output {output}: the cascades of folds are written into the folds; leave it out")
-    return _of_folds(fold_runs(students), fold_runs(teachers), options, stage)
+    return _of_folds(students, teachers, options, stage)
 
 
-def _of_folds(students: list[Run], runs: list[Run], options: CascadeOptions, stage: Stage) -> PooledCascades:
+def _of_folds(students: Path, teachers: Path, options: CascadeOptions, stage: Stage) -> PooledCascades:
     """Write a cascade into each full fold that has none yet, and compare all with the folds' Keras models."""
-    folder = runs[0].folder.parent
-    if len(students) != len(runs):
-        raise OptionError(f"{students[0].folder.parent} and {folder} have different numbers of folds")
-    require_same_images(runs)
-    fits = []
-    for number, (student, run) in enumerate(zip(students, runs, strict=True), start=1):
-        titled_stage = titled(stage, f"fold {number} of {len(runs)}")
-        fits.append(_existing(student, run, options) or _new(student, run, options, titled_stage))
-    parity = verify_folds(folder, {}, SHIFT_IMAGES, stage, cascade_folder(runs[0]).name)
-    return PooledCascades(fits=tuple(fits), parity=parity)
+    small, runs = finished_folds(students), finished_folds(teachers)
+    if len(small) != len(runs):
+        raise OptionError(f"{students} and {teachers} have different numbers of folds")
+    pairs = list(zip(small, runs, strict=True))
+    with locked(teachers):
+        require_same_images(runs)
+        # Before minutes of scoring.
+        fits = _existing(pairs, options)
+        for number, (student, run) in enumerate(pairs, start=1):
+            if cascade_folder(run) not in fits:
+                titled_stage = titled(stage, f"fold {number} of {len(pairs)}")
+                fits[cascade_folder(run)] = _new(student, run, options, titled_stage)
+        parity = verify_folds(teachers, {}, SHIFT_IMAGES, stage, cascade_folder(runs[0]).name)
+        return PooledCascades(fits=tuple(fits[cascade_folder(run)] for run in runs), parity=parity)
 
 
 def _new(student: Run, full: Run, options: CascadeOptions, stage: Stage) -> CascadeFit:
@@ -70,18 +77,30 @@ def _new(student: Run, full: Run, options: CascadeOptions, stage: Stage) -> Casc
         forget_models()
 
 
-def _existing(student: Run, full: Run, options: CascadeOptions) -> CascadeFit | None:
-    """The fit of a fold's cascade; None if there is no cascade yet. Raises OptionError if other options made it."""
-    folder = cascade_folder(full)
-    if not folder.exists():
-        return None
-    pair = artifacts_of(student.folder, full.folder, options)
+def _existing(pairs: Sequence[tuple[Run, Run]], options: CascadeOptions) -> dict[Path, CascadeFit]:
+    """The fits of the folds' cascades that were made before. Raises OptionError if something else made them."""
+    fits, others = {}, []
+    for student, run in pairs:
+        artifacts, folder = artifacts_of(student.folder, run.folder, options), cascade_folder(run)
+        if folder.exists():
+            fit = _fit_of(folder, artifacts)
+            if fit is None or fit.demands != options.demands:
+                others.append(str(folder))
+            else:
+                # A kill may have come between bundle and card.
+                update_card(folder)
+                fits[folder] = fit
+    if others:
+        raise OptionError(f"{', '.join(others)}: made from other files, or with other demands; remove them")
+    return fits
+
+
+def _fit_of(folder: Path, artifacts: Sequence[Artifact]) -> CascadeFit | None:
+    """The fit of a bundle's cascade; None if it is not of these artifacts."""
     for cascade in listed_artifacts(folder):
-        if isinstance(cascade, Cascade) and _hashes(cascade.members) == _hashes(pair):
-            fit = cascade_fit_of(cascade.entry.fitted)
-            if fit.demands == options.demands:
-                return fit
-    raise OptionError(f"{folder}: is of other files, or was made with other options; remove it")
+        if isinstance(cascade, Cascade) and _hashes(cascade.members) == _hashes(artifacts):
+            return cascade_fit_of(cascade.entry.fitted)
+    return None
 
 
 def _hashes(artifacts: Sequence[Artifact]) -> list[str]:

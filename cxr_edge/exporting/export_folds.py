@@ -19,7 +19,7 @@ from cxr_edge.progress import Stage, silently, titled
 from cxr_edge.quantization.quantized_run import CALIBRATION_METHOD, FINE_TUNING_METHOD
 from cxr_edge.records import JsonObject, from_json, to_json
 from cxr_edge.runs import Run
-from cxr_edge.runs.cross_validation import fold_runs
+from cxr_edge.runs.cross_validation import finished_folds
 from cxr_edge.runs.lock import locked
 from cxr_edge.training.folds import forget_models, require_same_images
 
@@ -67,9 +67,7 @@ def export_folds(
     """
     if options.folds is not None:
         raise OptionError("--folds: the decision rules of folds are fitted on their own cross-validation; leave it out")
-    runs = fold_runs(folder)
-    for run in runs:
-        run.require_model()
+    runs = finished_folds(folder)
     with locked(folder):
         # Before hours of exports rather than after them, in `verify_folds`.
         require_same_images(runs)

@@ -21,7 +21,7 @@ from cxr_edge.evaluation.verified_artifact import FlippedImage, VerifiedArtifact
 from cxr_edge.exporting.verify import Probabilities, Reference, score_bundle
 from cxr_edge.progress import Stage, silently, titled
 from cxr_edge.runs import Run
-from cxr_edge.runs.cross_validation import fold_runs
+from cxr_edge.runs.cross_validation import finished_folds
 from cxr_edge.statistics.agreement import compare_conditions, pooled_over_folds
 from cxr_edge.statistics.parity import flipped, parity, with_conditions
 from cxr_edge.training.folds import forget_models, require_same_images
@@ -48,18 +48,16 @@ def verify_folds(
         demands: arguments of `Gate` that override those the artifacts were exported with.
         shift_images: maximum number of images of each test part under each shift.
         stage: shows progress.
-        bundle: the name of the bundle in each fold's folder; None for the one written last.
+        bundle: the name of the bundle in each fold's folder; None for the one written last of those in all folds.
 
     Raises:
         RunError: there is no cross-validation, or a fold is unfinished or not exported.
-        ArtifactError: the folds' bundles are of different kinds or share no artifact; otherwise as `score_bundle`.
+        ArtifactError: the folds' bundles share no artifact; otherwise as `score_bundle`.
         DataError: images are unavailable, or the data changed between the folds.
         OptionError: a demand is not a share.
     """
     Gate(**demands).check()
-    runs = fold_runs(folder)
-    for run in runs:
-        run.require_model()
+    runs = finished_folds(folder)
     require_same_images(runs)
     bundles = _bundles(folder, runs, bundle)
     scope = Scope.of_folds(shift_images)
@@ -90,15 +88,17 @@ def _again(folder: Path) -> str:
 
 
 def _bundles(folder: Path, runs: Sequence[Run], name: str | None) -> list[Path]:
-    bundles = [run.latest_bundle() if name is None else run.folder / name for run in runs]
-    for bundle in bundles:
-        if not bundle.is_dir():
-            raise RunError(f"{bundle.parent}: not exported yet; {_again(folder)}")
-    if len(names := {bundle.name for bundle in bundles}) > 1:
-        raise ArtifactError(
-            f"{folder}: the folds' latest bundles differ ({', '.join(sorted(names))}); {_again(folder)}"
-        )
-    return bundles
+    """The bundles of all folds with a name; None for the one written last of those that every fold has."""
+    manifests = [list(run.folder.glob("bundle*/manifest.json")) for run in runs]
+    written = [{path.parent.name: path.stat().st_mtime for path in of_run} for of_run in manifests]
+    names = {name} if name is not None else set(written[0])
+    shared = names.intersection(*written)
+    if not shared:
+        lacking = [run.folder.name for run, bundles in zip(runs, written, strict=True) if not names & set(bundles)]
+        what = f"no bundle named {name}" if name is not None else "no bundle in common with the other folds"
+        raise RunError(f"{folder}: {', '.join(lacking) or 'a fold'} has {what}; {_again(folder)}")
+    latest = max(shared, key=lambda own: max(bundles[own] for bundles in written))
+    return [run.folder / latest for run in runs]
 
 
 def _pooled(rows: Sequence[_Scored], demands: dict[str, float]) -> PooledArtifact:

@@ -80,6 +80,14 @@ class Student:
     stated_image_size: int | None = None
 
     @property
+    def terms(self) -> tuple[float | None, float | None, int | None, str | None]:
+        """What it was asked to be, apart from how it was trained: budgets of multiply-accumulates and latency, input
+        size, and images without labels. Students of different teachers may have different networks on the same terms.
+        """
+        latency = None if self.latency is None else self.latency.budget
+        return self.macs_budget, latency, self.stated_image_size, self.unlabelled_sha256
+
+    @property
     def share(self) -> float:
         """Its multiply-accumulates as a share of the teacher's."""
         return self.macs / self.teacher_macs

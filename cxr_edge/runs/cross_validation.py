@@ -35,6 +35,22 @@ def fold_runs(folder: Path) -> list[Run]:
     return [fold_run(folder, number) for number in range(1, (_first(folder).config().options.folds or 0) + 1)]
 
 
+def finished_folds(folder: Path) -> list[Run]:
+    """The runs of all folds, in order.
+
+    Raises:
+        RunError: the folder holds no cross-validation, or a fold is not finished.
+    """
+    runs = fold_runs(folder)
+    for run in runs:
+        if not run.model_file.is_file():
+            raise RunError(
+                f"{folder}: {run.folder.name} is not trained yet; finish the cross-validation with "
+                f"cxr-edge train --run {folder} --resume"
+            )
+    return runs
+
+
 def fold_options(folder: Path) -> TrainOptions:
     """The options of all folds, without a fold's number.
 

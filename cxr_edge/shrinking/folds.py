@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxr_edge.errors import OptionError, RunError
 from cxr_edge.evaluation.run_metrics import CrossValidation
 from cxr_edge.runs import Run
-from cxr_edge.runs.cross_validation import fold_runs
+from cxr_edge.runs.cross_validation import finished_folds, is_cross_validation
 from cxr_edge.runs.lock import locked
 from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.runs.run import started_folds
@@ -34,11 +35,11 @@ def shrink_folds(teachers: Path, folder: Path, options: ShrinkOptions, progress:
     Raises:
         OptionError, DataError, GateError, RunError: as `shrink`; students that are finished stay.
     """
-    runs = fold_runs(teachers)
     if folder.resolve() == teachers.resolve():
         raise OptionError(f"--run {folder}: holds the teachers; name another folder")
+    runs = finished_folds(teachers)
     for run in runs:
-        run.require_model()
+        options.check(run.config().options)
     require_same_images(runs)
     with locked(folder):
         require_new(Run(folder))
@@ -61,36 +62,56 @@ def resume_students(folder: Path, stated: Mapping[str, Any], progress: Progress 
     Raises:
         OptionError, DataError, GateError, RunError: as `shrink_folds`.
     """
-    students = started_folds(folder)
-    first = students[0]
+    first = started_folds(folder)[0]
     require_same(first.config().options, stated, folder)
-    options, teachers = _made_of(first)
-    for run in students:
-        if _made_of(run) != (options, teachers):
-            raise RunError(
-                f"{folder}: {first.folder.name} and {run.folder.name} are not students of the same cross-validation, "
-                "made with the same options; remove those that do not belong here"
-            )
-    runs = fold_runs(teachers)
-    for run in runs:
-        run.require_model()
+    made = _require_alike(folder)
+    if not is_cross_validation(made.teachers):
+        raise RunError(f"{folder}: the teachers of its students are no longer in {made.teachers}; put them back")
+    runs = finished_folds(made.teachers)
     with locked(folder):
-        return _all_students(runs, folder, options, progress)
+        return _all_students(runs, folder, made.options, progress)
 
 
 def _all_students(runs: list[Run], folder: Path, options: ShrinkOptions, progress: Progress) -> CrossValidation:
     def start(number: int, run: Run) -> None:
         shrink(runs[number - 1], run, options, progress)
+        # Images without labels may have changed since the first fold.
+        _require_alike(folder)
 
     return finish_folds(folder, len(runs), start, progress)
 
 
-def _made_of(run: Run) -> tuple[ShrinkOptions, Path]:
-    """The options that a student was made with, and the folder of the cross-validation that has its teacher."""
+@dataclass(frozen=True)
+class _Made:
+    """How a student was made: the folder of the cross-validation that its teacher is a fold of, and the rest."""
+
+    teachers: Path
+    options: ShrinkOptions
+    unlabelled_sha256: str | None
+
+
+def _require_alike(folder: Path) -> _Made:
+    """How all students in a folder were made. Raises RunError if they were not made in the same way."""
+    first, *others = started_folds(folder)
+    made = _made_of(first)
+    for run in others:
+        if _made_of(run) != made:
+            made = None
+        if made is None:
+            raise RunError(
+                f"{folder}: {first.folder.name} and {run.folder.name} are not students of the same cross-validation, "
+                "made with the same options and images; remove those that do not belong here"
+            )
+    assert made is not None
+    return made
+
+
+def _made_of(run: Run) -> _Made | None:
+    """How a student was made; None for another run."""
     config = run.config()
     student = config.student
     if student is None:
-        raise RunError(f"{run.folder}: is not a student, unlike the folds beside it; remove it")
+        return None
     if student.latency is None and student.macs_budget is None:
         raise RunError(f"{run.folder}: does not record its budget (an earlier version made it); shrink all folds again")
     options = ShrinkOptions(
@@ -101,4 +122,4 @@ def _made_of(run: Run) -> tuple[ShrinkOptions, Path]:
         epochs=config.options.epochs,
         learning_rate=config.options.learning_rate,
     )
-    return options, Path(student.teacher).parent
+    return _Made(Path(student.teacher).parent, options, student.unlabelled_sha256)

@@ -29,7 +29,7 @@ def train_or_resume(
         progress: receives the reports of each run.
 
     Raises:
-        OptionError, DataError, RunError, WeightsError; for students also GateError.
+        OptionError, DataError, RunError, WeightsError; for students by latency also GateError.
     """
     if resuming and is_cross_validation(folder):
         resume_all = resume_students if are_students(folder) else resume_folds

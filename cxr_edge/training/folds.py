@@ -75,7 +75,7 @@ def finish_folds(
         progress: receives the reports of each run.
 
     Raises:
-        OptionError, DataError, RunError, WeightsError: as a single training.
+        OptionError, DataError, RunError, WeightsError: as a single training, and whatever `start` raises.
     """
     runs = [fold_run(folder, number) for number in range(1, count + 1)]
     for number, run in enumerate(runs, start=1):

@@ -15,7 +15,7 @@ from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
 from cxr_edge.option import flag_of
 from cxr_edge.runs import Run
-from cxr_edge.runs.cross_validation import fold_runs, is_cross_validation
+from cxr_edge.runs.cross_validation import finished_folds, fold_runs, is_cross_validation
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 
 #: Options in which the folds may differ from the run that their probabilities represent.
@@ -54,9 +54,7 @@ def out_of_fold(folder: Path, run: Run) -> OutOfFold:
         RunError: a fold is missing or unfinished.
         OptionError: the folds were trained differently.
     """
-    folds = fold_runs(folder)
-    for fold in folds:
-        fold.require_model()
+    folds = finished_folds(folder)
     _require_same_training(folds[0], run)
     own_test = {item.sha256 for item in run_split(run).part("test")}
     probabilities, targets = [], []
@@ -74,11 +72,19 @@ def _require_same_training(fold: Run, run: Run) -> None:
     fold_config, run_config = fold.config(), run.config()
     if fold_config.labels != run_config.labels:
         raise OptionError(f"{fold.folder}: its classes are not those of {run.folder}")
-    if fold_config.network != run_config.network:
+    students = fold_config.student, run_config.student
+    if students[0] is not None and students[1] is not None:
+        # Each teacher's own measurements decided on its student's network, and perhaps on its input size.
+        if students[0].terms != students[1].terms:
+            raise OptionError(f"{fold.folder}: was made with other options of shrink than {run.folder}")
+        free = _FREE | {"image_size"}
+    elif fold_config.network != run_config.network:
         raise OptionError(f"{fold.folder}: its network is not that of {run.folder}")
+    else:
+        free = _FREE
     for name, value in asdict(run_config.options).items():
         fold_value = getattr(fold_config.options, name)
-        if name not in _FREE and fold_value != value:
+        if name not in free and fold_value != value:
             raise OptionError(
                 f"{fold.folder} was trained with {flag_of(name)} {fold_value}, {run.folder} with {value}: its "
                 "probabilities do not represent that run's"

@@ -36,8 +36,9 @@ def show_fold_fits(fits: Sequence[CascadeFit]) -> None:
     rows.append(_row("all", "-", summed([fit.test for fit in fits])))
     columns = ["fold", "threshold %", *_FIGURES]
     show_table("Cascades against their full models, each on its own test part", columns, rows, texts=1)
-    for line in dict.fromkeys(warning for fit in fits for warning in fit.warnings):
-        show(f"warning: {line}")
+    for number, fit in enumerate(fits, start=1):
+        for warning in fit.warnings:
+            show(f"warning: fold {number}: {warning}")
 
 
 def show_sensitivity(artifacts: Sequence[Artifact], rows: Sequence[VerifiedArtifact]) -> None:
