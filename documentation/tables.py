@@ -11,6 +11,7 @@ from typing import Any
 from cxr_edge.artifacts.parity_result import ALL_PARTS, ALL_SHIFTS
 from cxr_edge.auditing.record import Audit
 from cxr_edge.benchmarking.record import Row, read_record
+from cxr_edge.evaluation.cascade_fit import cascade_fit_of
 from cxr_edge.evaluation.pooled_parity import PooledParity
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
 from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
@@ -21,7 +22,7 @@ from cxr_edge.reporting.terminal.tables import markdown_table, percent
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 SMALL, LARGE = RESULTS / "radiography-128px", RESULTS / "radiography-299px"
-STUDENT = RESULTS / "student-128px"
+STUDENT, STUDENTS = RESULTS / "student-128px", RESULTS / "students-80px"
 
 
 def _json(path: Path) -> Any:
@@ -159,9 +160,8 @@ def _two_trainings(folder: Path, titles: tuple[str, str]) -> str:
     return markdown_table([*columns, f"COVID-19 {titles[0]} %", f"{titles[1]} %"], rows)
 
 
-def student_shifted() -> str:
-    """A student's files against its own float model, likewise."""
-    return _shift_table([("student", row) for row in _by_images(_json(STUDENT / "int8-shift.json"))])
+def students() -> str:
+    return _two_trainings(STUDENTS / "generalization", ("teachers", "students"))
 
 
 def trained_as(record: Any) -> str:
@@ -196,58 +196,49 @@ def _shift_table(named_rows: list[tuple[str, Any]]) -> str:
 
 
 def student_speed() -> str:
+    return _student_speed(STUDENTS)
+
+
+def student_speed_vnni() -> str:
+    return _student_speed(STUDENT)
+
+
+def _student_speed(folder: Path) -> str:
     """A student's int8 files beside its teacher's, interleaved, by `cxr-edge bench`."""
-    records = [read_record(STUDENT / f"latency-{name}.json") for name in ("litert", "onnx")]
+    records = [read_record(folder / f"latency-{name}.json") for name in ("litert", "onnx")]
     rows = [row for record in records for row in record.rows]
     return _interleaved(sorted(rows, key=lambda row: (row.runtime, row.threads, row.artifact)))
 
 
 def cascade_speed() -> str:
     """A cascade beside its full model on X-rays, interleaved, by `cxr-edge bench`."""
-    return _interleaved(read_record(STUDENT / "cascade.json").rows)
+    return _interleaved(read_record(STUDENTS / "cascade.json").rows)
 
 
-def _cascade_demands() -> Any:
-    return _json(STUDENT / "cascade-shift.json")["demands"]
-
-
-def cascade_shift() -> str:
-    """The cost of a cascade, by the agreement demanded under each shift, by `benchmarks.cascade_shift`."""
-    rows = []
-    for result in _cascade_demands():
-        demand = result["shifted_agreement"]
-        named = "-" if demand is None else f"{percent(demand, 0)} %"
-        if result["threshold"] is None:
-            rows.append([named, "none", *["-"] * 5])
-            continue
-        for images_of in dict.fromkeys(cell["images_of"] for cell in result["cells"]):
-            cells = [cell for cell in result["cells"] if cell["images_of"] == images_of]
-            plain, *shifted = cells
-            worst = max(shifted, key=lambda cell: int(cell["differing"]))
-            rows.append(
-                [
-                    named,
-                    f"{100 * result['threshold']:.5g}",
-                    f"{images_of} ({plain['images']})",
-                    percent(plain["escalated"] / plain["images"]),
-                    percent(1 - plain["differing"] / plain["images"]),
-                    percent(sum(cell["escalated"] for cell in shifted) / (len(shifted) * plain["images"])),
-                    f"{percent(1 - worst['differing'] / worst['images'])} ({worst['shift']})",
-                ]
-            )
-    columns = ["demanded under each shift", "threshold %", "images", "to the full model %", "same class %"]
-    return markdown_table([*columns, "under shifts: to the full model %", "same class under the worst %"], rows)
-
-
-def cascade_shift_needs() -> str:
-    """How teacher and student do under each shift of the test images, by `benchmarks.cascade_shift`."""
-    rows = []
-    for cell in _cascade_demands()[0]["cells"]:
-        if cell["images_of"] == "test":
-            shares = [cell[name] / cell["images"] for name in ("full_right", "small_right", "needed")]
-            rows.append([cell["shift"] or "as they are", *map(percent, shares)])
-    columns = ["shift", "teacher right %", "student right %", "must go on %"]
-    return markdown_table(columns, rows)
+def cascade_fit() -> str:
+    """How a cascade's threshold was fitted, and what it does, by the manifest that `cxr-edge cascade` wrote."""
+    fit = cascade_fit_of(_json(STUDENTS / "cascade-fit.json"))
+    needs = {shifted.shift: shifted.threshold for shifted in fit.shifts}
+    named = [
+        ("validation", fit.unshifted_threshold, fit.validation),
+        *((f"validation, {shifted.shift}", needs[shifted.shift], shifted.figures) for shifted in fit.shifts),
+        ("test", None, fit.test),
+    ]
+    rows = [
+        [
+            f"{images_of} ({figures.images})",
+            "-" if threshold is None else f"{100 * threshold:.1f}",
+            *(
+                percent(count / figures.images)
+                for count in (
+                    figures.escalated, figures.images - figures.differing, figures.right, figures.full_right
+                )
+            ),
+        ]
+        for images_of, threshold, figures in named
+    ]  # fmt: skip
+    columns = ["images", "needs a threshold of %", "to the full model %", "its class %", "right %"]
+    return markdown_table([*columns, "full model right %"], rows)
 
 
 def _interleaved(rows: Iterable[Row]) -> str:
@@ -601,6 +592,11 @@ def headline() -> str:
         ["int8 TFLite: 600 new images with the float model's class, per model", _on_new_images(), _INT8_SHIFT],
         ["int8 TFLite: size", f"{int8.bytes / 1e6:.1f} MB of {floating.bytes / 1e6:.1f}", "`cxr-edge export`"],
         ["int8 TFLite: one image, 2 threads", _faster(fastest), "`cxr-edge bench`"],
+        [
+            "student, a quarter of the arithmetic: accuracy less its teacher's over the folds, points",
+            *_student_gain(),
+        ],
+        ["student, int8 TFLite, 80 px, 1 thread: latency / its teacher's", *_student_latency()],
         ["299 px, 1 thread: our fastest int8 / NNCF's", _ratio(nncf), "`python -m benchmarks.peers`"],
         ["299 px, 1 thread: our int8 ONNX / `quantize_static`'s", _ratio(static), "`python -m benchmarks.peers`"],
     ]
@@ -623,6 +619,20 @@ def _on_new_images() -> str:
     return ", ".join(shares)
 
 
+def _student_gain() -> tuple[str, str]:
+    (path,) = (STUDENTS / "generalization").glob("*.json")
+    of_test = [row for row in _json(path)["rows"] if row["images_of"] == "test part"]
+    value, low, high = (100 * of_test[-1]["difference"][bound] for bound in ("value", "low", "high"))
+    return f"{value:+.2f} ({low:+.2f} to {high:+.2f})", "`python -m benchmarks.generalization`"
+
+
+def _student_latency() -> tuple[str, str]:
+    rows = read_record(STUDENTS / "latency-litert.json").rows
+    student = next(row for row in rows if row.ratio_interval is not None and row.threads == 1)
+    low, high = student.ratio_interval or (0.0, 0.0)
+    return f"{student.ratio:.2f} ({low:.2f} to {high:.2f})", "`cxr-edge bench`"
+
+
 def _faster(row: Row) -> str:
     low, high = row.speed_interval or (0.0, 0.0)
     return f"{row.p50_ms:.1f} ms, {row.speed_up:.2f} times as fast as Keras ({low:.2f} to {high:.2f})"
@@ -637,8 +647,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "arm": arm,
     "audited-classes": audited_classes,
     "browser-decoders": browser_decoders,
-    "cascade-shift": cascade_shift,
-    "cascade-shift-needs": cascade_shift_needs,
+    "cascade-fit": cascade_fit,
     "cascade-speed": cascade_speed,
     "commands-cost": commands_cost,
     "cuda-nodes": cuda_nodes,
@@ -660,8 +669,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "same-integers": same_integers,
     "shifted": shifted,
     "shortcuts": shortcuts,
-    "student-shifted": student_shifted,
     "student-speed": student_speed,
+    "student-speed-vnni": student_speed_vnni,
+    "students": students,
     "training-step": training_step,
     "web-answers": web_answers,
     "web-speed": web_speed,
