@@ -218,10 +218,9 @@ def cascade_speed() -> str:
 def cascade_fit() -> str:
     """How a cascade's threshold was fitted, and what it does, by the manifest that `cxr-edge cascade` wrote."""
     fit = cascade_fit_of(_json(STUDENTS / "cascade-fit.json"))
-    needs = {shifted.shift: shifted.threshold for shifted in fit.shifts}
     named = [
         ("validation", fit.unshifted_threshold, fit.validation),
-        *((f"validation, {shifted.shift}", needs[shifted.shift], shifted.figures) for shifted in fit.shifts),
+        *((f"validation, {shifted.shift}", shifted.threshold, shifted.figures) for shifted in fit.shifts),
         ("test", None, fit.test),
     ]
     rows = [
