@@ -96,9 +96,8 @@ class Converter:
         with self._converting(f"{quantization} to TFLite"):
             return float_tflite(self.scaled_graph(), self.batch, half=quantization.is_half)
 
-    def _quantized_graph(self, quantization: Quantization) -> QuantizedGraph:
+    def _scaled(self, quantized: QuantizedGraph) -> QuantizedGraph:
         """The graph to convert, with the temperature folded in, and the heat map if requested."""
-        quantized = self.integers(quantization)
         graph, logits = with_temperature(quantized.graph, self.temperature)
         # Kernel, bias and range shrink alike, so the integers stay those that were fine-tuned.
         ranges = {
@@ -108,14 +107,19 @@ class Converter:
         return QuantizedGraph(self._with_heatmap(graph), ranges)
 
     def _integer_tflite(self, quantization: Quantization) -> bytes:
+        if quantization not in self._integer:
+            quantized = self.integers(quantization)
+            # int8 that needed no fine-tuning is int8-ptq.
+            equal = [content for other, content in self._integer.items() if quantized.computes_as(self.integers(other))]
+            self._integer[quantization] = equal[0] if equal else self._converted(quantization, quantized)
+        return self._integer[quantization]
+
+    def _converted(self, quantization: Quantization, quantized: QuantizedGraph) -> bytes:
         from cxr_edge.exporting.tflite import int8_tflite
 
-        if quantization not in self._integer:
-            quantized = self._quantized_graph(quantization)
-            with self._converting(f"{quantization} to TFLite"):
-                integer_output = self.recipe.output_type is OutputType.INT8
-                self._integer[quantization] = int8_tflite(quantized, self.batch, integer_output)
-        return self._integer[quantization]
+        scaled = self._scaled(quantized)
+        with self._converting(f"{quantization} to TFLite"):
+            return int8_tflite(scaled, self.batch, self.recipe.output_type is OutputType.INT8)
 
     @contextmanager
     def _converting(self, title: str) -> Iterator[None]:

@@ -33,7 +33,8 @@ from cxr_edge.exporting.latency_cost import latency_costs
 from cxr_edge.exporting.operating_demand import USUAL_SENSITIVITY, OperatingDemand, operating_demand
 from cxr_edge.exporting.recipe import DenseWeights, OutputType, Recipe
 from cxr_edge.exporting.seal import sealed, shared_metadata
-from cxr_edge.exporting.verify import Reference, preferred_session, reference_of
+from cxr_edge.exporting.verify import Probabilities, Reference, preferred_session, reference_of
+from cxr_edge.files import sha256_of
 from cxr_edge.inspection.computation import ComputationVerdict
 from cxr_edge.inspection.operators import computation_of
 from cxr_edge.lowering.activations import ActivationType
@@ -106,6 +107,18 @@ class Exported:
 
 
 @dataclass(frozen=True)
+class _Answers:
+    """A converted file's probabilities: under each condition of the split's reference, and of the reference inputs.
+
+    `runtime` is the title of the runtime that computed them.
+    """
+
+    runtime: str
+    split: tuple[Probabilities, ...]
+    outputs: Probabilities
+
+
+@dataclass(frozen=True)
 class _Reference:
     """The Keras model's outputs on the split and on the bundle's reference inputs.
 
@@ -117,6 +130,18 @@ class _Reference:
     inputs: NDArray[np.uint8]
     content: bytes
     outputs: NDArray[np.float32]
+    #: By the SHA-256 of a file's content; int8 that needed no fine-tuning has the content of int8-ptq.
+    _answers: dict[str, _Answers] = field(default_factory=dict)
+
+    def answers(self, file: Path, kind: ArtifactFormat, recipe: Recipe, stage: Stage) -> _Answers:
+        """Those of a converted file, computed once per content."""
+        digest = sha256_of(file)
+        if digest not in self._answers:
+            runtime, session = preferred_session(file, kind, recipe.activation_type is ActivationType.INT8)
+            with stage(f"verifying {file.name}", self.split.images) as steps:
+                split = self.split.score(session, steps.tick)
+            self._answers[digest] = _Answers(runtime, split, score_images(session, self.inputs))
+        return self._answers[digest]
 
 
 class Exporter:
@@ -236,25 +261,23 @@ class Exporter:
         with tempfile.TemporaryDirectory() as folder:
             converted = Path(folder) / path.name
             converted.write_bytes(content)
-            verified = self._verified(converted, path.name, kind, quantization, reference)
+            verified = self._verified(converted, kind, quantization, reference)
         metadata = joined(shared, verified)
         is_superseded = partial(self.controlled.is_superseded, quantization=quantization)
         return publish(path, sealed(content, metadata), metadata, reference.content, is_superseded)
 
     def _verified(
-        self, file: Path, name: str, kind: ArtifactFormat, quantization: Quantization, reference: _Reference
+        self, file: Path, kind: ArtifactFormat, quantization: Quantization, reference: _Reference
     ) -> OwnMetadata:
         """The metadata for a converted file that has none yet, from its outputs."""
-        runtime, session = preferred_session(file, kind, self.recipe.activation_type is ActivationType.INT8)
         yields = self.controlled.yields(quantization)
         if quantization.is_integer and not yields.is_mixed:
-            _require_integers(file, kind, name)
-        with self.stage(f"verifying {name}", reference.split.images) as steps:
-            probabilities = reference.split.score(session, steps.tick)
+            _require_integers(file, kind)
+        answers = reference.answers(file, kind, self.recipe, self.stage)
+        probabilities = answers.split
         floor = INT8_FLOOR if self.recipe.output_type == "int8" else FLOOR
-        control = self.controlled.judged(quantization, name, reference.split, probabilities)
+        control = self.controlled.judged(quantization, file.name, reference.split, probabilities)
         parity = reference.split.compare(probabilities, self.recipe.parity, floor)
-        outputs = score_images(session, reference.inputs)
         record = None if self.demand is None else self.demand.record(reference.split.of_part(probabilities, VALIDATION))
         return OwnMetadata(
             format=kind,
@@ -262,8 +285,8 @@ class Exporter:
             calibration=self.controlled.described(quantization, control),
             packages=package_versions(),
             operating_point=None if record is None else to_json(record),
-            parity=RecordedParity(runtime, LABELLED_PART, parity),
-            reference_outputs=ReferenceOutputs(runtime, _rows(outputs), _rows(reference.outputs)),
+            parity=RecordedParity(answers.runtime, LABELLED_PART, parity),
+            reference_outputs=ReferenceOutputs(answers.runtime, _rows(answers.outputs), _rows(reference.outputs)),
         )
 
 
@@ -280,11 +303,11 @@ def _rows(probabilities: NDArray[np.float32]) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in probabilities.tolist())
 
 
-def _require_integers(path: Path, kind: ArtifactFormat, name: str) -> None:
+def _require_integers(path: Path, kind: ArtifactFormat) -> None:
     """Raises GateError if a file is int8 in name only."""
     computation = computation_of(path, kind)
     if computation.verdict(Quantization.INT8) is not ComputationVerdict.INT8:
         raise GateError(
-            f"{name}: only {100 * computation.integer_share:.1f} % of its multiply-accumulates would be in integers; "
-            f"in float: {', '.join(computation.float_operators[:5])}"
+            f"{path.name}: only {100 * computation.integer_share:.1f} % of its multiply-accumulates would be in "
+            f"integers; in float: {', '.join(computation.float_operators[:5])}"
         )

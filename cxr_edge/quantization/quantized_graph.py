@@ -13,7 +13,7 @@ import numpy as np
 
 from cxr_edge.files import replacing
 from cxr_edge.quantization.channel_scales import ChannelScales
-from cxr_edge.quantization.graph import Graph
+from cxr_edge.quantization.graph import Graph, Node
 from cxr_edge.records import JsonObject
 
 #: Lower and upper bound of each quantized tensor's representable values, by its name.
@@ -35,6 +35,10 @@ class QuantizedGraph:
     ranges: Ranges
     scales: ChannelScales = field(default_factory=dict)
     made: JsonObject = field(default_factory=dict)
+
+    def computes_as(self, other: QuantizedGraph) -> bool:
+        """Whether both have the same layers, integers and ranges, so that they convert to the same file."""
+        return self.ranges == other.ranges and _same_nodes(self.graph, other.graph)
 
     def save(self, path: Path, key: Mapping[str, Any]) -> None:
         """Write it, with the `key` that says what it was made from, atomically."""
@@ -75,6 +79,16 @@ def load_quantized_graph(graph: Graph, path: Path, key: Mapping[str, Any]) -> Qu
         # Making it again takes minutes and needs no user input.
         return None
     return QuantizedGraph(replace(graph, nodes=nodes), ranges, scales, made)
+
+
+def _same_nodes(graph: Graph, other: Graph) -> bool:
+    def structure(of: Graph) -> list[Node]:
+        return [replace(node, kernel=None, bias=None) for node in of.nodes]
+
+    return structure(graph) == structure(other) and all(
+        np.array_equal(first.kernel, second.kernel) and np.array_equal(first.bias, second.bias)  # type: ignore[arg-type]
+        for first, second in zip(graph.nodes, other.nodes, strict=True)
+    )
 
 
 def _text(key: Mapping[str, Any]) -> str:
