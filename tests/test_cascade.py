@@ -29,7 +29,7 @@ from cxr_edge.benchmarking.compare import compare
 from cxr_edge.benchmarking.options import BenchOptions
 from cxr_edge.benchmarking.plan import plan_bench
 from cxr_edge.benchmarking.record import read_record
-from cxr_edge.evaluation.cascade_fit import Answers, CascadeDemands, CascadeFit, cascade_fit_of, fit_cascade
+from cxr_edge.evaluation.cascade_fit import Answers, CascadeDemands, CascadeFit, cascade_fit_of, fit_cascade, summed
 from cxr_edge.evaluation.operating import OperatingPoint
 from cxr_edge.evaluation.operating_figures import operating_figures
 from cxr_edge.evaluation.operating_fit import Basis, FittedPoint
@@ -41,6 +41,8 @@ from cxr_edge.reporting.card.card import update_card
 from cxr_edge.runtimes.base import runtime_named
 from cxr_edge.runtimes.loaded import CascadeSession, MemberSession, joined, load_artifact, parted
 from cxr_edge.runtimes.selection import artifacts_of_bundle
+from cxr_edge.statistics.against_full import accuracy_less_full
+from cxr_edge.statistics.intervals import paired_difference
 from tests.artifacts import some_metadata
 from tests.conftest import Cli
 from tests.schemas import faults
@@ -465,6 +467,27 @@ def test_the_threshold_lies_above_the_mistakes_but_for_as_many_as_the_promise_al
     assert fit.threshold == 0.801
     assert (fit.validation.differing, fit.validation.escalated) == (1, 2)
     assert 1 - fit.differing.at_most >= 0.995
+
+
+def test_the_accuracy_is_compared_with_the_full_models_image_by_image() -> None:
+    images = answers(400, wrong=(0.95, 0.95, 0.95))
+    full = images.full.copy()
+    # Only the small model is right here.
+    full[10] = np.roll(full[10], 1)
+    figures = fitted(Answers(images.small, full, images.targets), agreement=0.9).test
+    assert (figures.escalated, figures.differing, figures.lost, figures.right) == (0, 4, 3, 397)
+    difference = accuracy_less_full(figures)
+    assert difference is not None
+    assert difference.value is not None
+    assert difference.value == pytest.approx(-2 / 400)
+    right = images.small.argmax(axis=1) == images.targets
+    assert difference.lost_at_most == paired_difference(full.argmax(axis=1) == images.targets, right).lost_at_most
+    assert difference.low is not None
+    assert difference.high is not None
+    assert difference.low < difference.value < difference.high
+    assert accuracy_less_full(replace(figures, lost=None)) is None
+    assert summed([figures, figures]).lost == 6
+    assert summed([figures, replace(figures, lost=None)]).lost is None
 
 
 def test_with_few_images_the_best_available_promise_is_named() -> None:

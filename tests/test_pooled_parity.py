@@ -252,6 +252,9 @@ def test_the_cascades_of_all_folds_are_judged_together(folds: Path, students: Pa
     (row,) = (line.split() for line in result.out.splitlines() if line.split()[:2] == ["all", "-"])
     # Images; the share passed on; the same class, as the small models are the full ones.
     assert (row[2], row[4]) == (str(IMAGES), "100.0")
+    assert "accuracy on test images less the full model's: +0.0 points" in " ".join(result.out.split())
+    assert record.accuracy_less_full is not None
+    assert record.accuracy_less_full.value == 0
 
     written = [(path / "manifest.json").stat().st_mtime_ns for path in bundles]
     shutil.rmtree(bundles[1])

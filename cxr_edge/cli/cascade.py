@@ -89,7 +89,7 @@ def command(
     options = CascadeOptions(Quantization(quantize), ArtifactFormat(format), min_agreement, min_shifted_agreement)
     result = cascade_of(small, full, options, output, stage)
     if isinstance(result, PooledCascades):
-        show_fold_fits(result.fits)
+        show_fold_fits(result.fits, result.accuracy_less_full)
         if json is not None:
             write_json(json, to_json(result))
         report_pooled_parity(result.parity)
@@ -112,7 +112,7 @@ def _report(export: CascadeExport, json: Path | None) -> None:
     rows = [recorded(export.cascade)]
     show_sensitivity([export.cascade], rows)
     show_parity(rows, phantoms=export.cascade.metadata.training.phantoms)
-    show_fit(export.fit)
+    show_fit(export.fit, export.accuracy_less_full)
     folder = export.cascade.path
     show(f"bundle: {folder}, {export.cascade.bytes / 1e6:.1f} MB; next: cxr-edge bench --bundle {folder}")
     show(NOTICE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,8 @@ class CascadeFigures:
 
     The full model answers `escalated` of them; `differing` get a class other than the full model's. The cascade
     classifies `right` correctly, and neither calls nor refers `missed` images of the sensitive class; `full_right` and
-    `full_missed` are the same for the full model. The missed counts are None without a decision rule.
+    `full_missed` are the same for the full model, and `lost` counts the images that only the full model classifies
+    correctly. The missed counts are None without a decision rule, `lost` in fits of earlier versions.
     """
 
     images: int
@@ -42,20 +43,25 @@ class CascadeFigures:
     full_right: int
     missed: int | None
     full_missed: int | None
+    lost: int | None = None
 
 
 def summed(figures: Sequence[CascadeFigures]) -> CascadeFigures:
-    """The figures over several sets of images; of missed images only if all sets have them."""
-    missed = [each.missed for each in figures if each.missed is not None]
-    full_missed = [each.full_missed for each in figures if each.full_missed is not None]
+    """The figures over several sets of images; a count that may be None only if all sets have it."""
+
+    def total(counts: Iterable[int | None]) -> int | None:
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(figures) else None
+
     return CascadeFigures(
         images=sum(each.images for each in figures),
         escalated=sum(each.escalated for each in figures),
         differing=sum(each.differing for each in figures),
         right=sum(each.right for each in figures),
         full_right=sum(each.full_right for each in figures),
-        missed=sum(missed) if len(missed) == len(figures) else None,
-        full_missed=sum(full_missed) if len(full_missed) == len(figures) else None,
+        missed=total(each.missed for each in figures),
+        full_missed=total(each.full_missed for each in figures),
+        lost=total(each.lost for each in figures),
     )
 
 
@@ -278,4 +284,5 @@ def _figures(answers: Answers, threshold: float, labels: Sequence[str], point: O
         full_right=int((full == targets).sum()),
         missed=missed[0],
         full_missed=missed[1],
+        lost=int(((full == targets) & (classes != targets)).sum()),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cxr_edge.artifacts.kinds import TrainingData
-from cxr_edge.artifacts.parity_result import ParityResult
+from cxr_edge.artifacts.parity_result import PairedDifference, ParityResult
 from cxr_edge.evaluation.cascade_fit import CascadeFit
 from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.records import INLINE
@@ -63,8 +63,13 @@ class PooledParity:
 
 @dataclass(frozen=True, kw_only=True)
 class PooledCascades:
-    """What `cascade --json` writes for cross-validations: the fits of the folds, in order, and their pooled parity."""
+    """What `cascade --json` writes for cross-validations: the fits of the folds, in order, and their pooled parity.
+
+    `accuracy_less_full` compares the cascades with their full models on all test parts; it is None if a cascade is of
+    an earlier version.
+    """
 
     schema: int = SCHEMA
     fits: tuple[CascadeFit, ...]
     parity: PooledParity
+    accuracy_less_full: PairedDifference | None = None

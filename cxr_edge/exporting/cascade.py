@@ -12,7 +12,7 @@ from cxr_edge.artifacts.cascade import SMALL_REFERENCES, Cascade, Member, requir
 from cxr_edge.artifacts.gate import Gate
 from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.metadata import CascadeEntry
-from cxr_edge.artifacts.parity_result import RecordedParity
+from cxr_edge.artifacts.parity_result import PairedDifference, RecordedParity
 from cxr_edge.data.split import Split, run_split
 from cxr_edge.errors import ArtifactError, OptionError
 from cxr_edge.evaluation.cascade_fit import Answers, CascadeDemands, CascadeFit, fit_cascade
@@ -28,6 +28,7 @@ from cxr_edge.progress import Stage, silently
 from cxr_edge.records import to_json
 from cxr_edge.reporting.card.card import update_card
 from cxr_edge.runs import Run, run_named
+from cxr_edge.statistics.against_full import accuracy_less_full
 from cxr_edge.training.classifier import compiled, load_classifier
 
 
@@ -55,10 +56,14 @@ class CascadeOptions:
 
 @dataclass(frozen=True)
 class CascadeExport:
-    """The cascade written, how its threshold was fitted, and remarks on its model card, a line each."""
+    """The cascade written, how its threshold was fitted, and remarks on its model card, a line each.
+
+    `accuracy_less_full` compares it with its full model on the test images.
+    """
 
     cascade: Cascade
     fit: CascadeFit
+    accuracy_less_full: PairedDifference | None
     notes: tuple[str, ...]
 
 
@@ -118,7 +123,7 @@ def cascade_of_runs(
     notes = update_card(folder).notes
     (cascade,) = listed_artifacts(folder)
     assert isinstance(cascade, Cascade)
-    return CascadeExport(cascade, fit, notes)
+    return CascadeExport(cascade, fit, accuracy_less_full(fit.test), notes)
 
 
 def cascade_folder(full: Run) -> Path:

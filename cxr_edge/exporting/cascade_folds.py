@@ -9,7 +9,7 @@ from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import listed_artifacts
 from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.errors import GateError, OptionError
-from cxr_edge.evaluation.cascade_fit import CascadeFit, cascade_fit_of
+from cxr_edge.evaluation.cascade_fit import CascadeFit, cascade_fit_of, summed
 from cxr_edge.evaluation.pooled_parity import PooledCascades
 from cxr_edge.exporting.cascade import CascadeExport, CascadeOptions, artifacts_of, cascade_folder, cascade_of_runs
 from cxr_edge.exporting.export_folds import SHIFT_IMAGES
@@ -19,6 +19,7 @@ from cxr_edge.reporting.card.card import update_card
 from cxr_edge.runs import Run
 from cxr_edge.runs.cross_validation import cross_validation_named, finished_folds
 from cxr_edge.runs.lock import locked
+from cxr_edge.statistics.against_full import accuracy_less_full
 from cxr_edge.training.folds import forget_models, require_same_images
 
 
@@ -65,7 +66,9 @@ def _of_folds(students: Path, teachers: Path, options: CascadeOptions, stage: St
                 titled_stage = titled(stage, f"fold {number} of {len(pairs)}")
                 fits[cascade_folder(run)] = _new(student, run, options, titled_stage)
         parity = verify_folds(teachers, {}, SHIFT_IMAGES, stage, cascade_folder(runs[0]).name)
-        return PooledCascades(fits=tuple(fits[cascade_folder(run)] for run in runs), parity=parity)
+        in_order = tuple(fits[cascade_folder(run)] for run in runs)
+        difference = accuracy_less_full(summed([fit.test for fit in in_order]))
+        return PooledCascades(fits=in_order, parity=parity, accuracy_less_full=difference)
 
 
 def _new(student: Run, full: Run, options: CascadeOptions, stage: Stage) -> CascadeFit:
