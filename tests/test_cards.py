@@ -281,9 +281,12 @@ def test_another_card_than_the_listed_is_refused(
     assert (bundle / CARD).read_text() == content
 
 
-def test_a_run_of_a_fold_names_the_pooled_figures(exported: Run, cli: Cli) -> None:
+def test_a_run_of_a_fold_names_the_pooled_figures_and_a_student_beside_it_does_not(exported: Run, cli: Cli) -> None:
     config = exported.config()
     options = replace(config.options, folds=5, fold=1)
     write_json(exported.config_file, to_json(replace(config, options=options)))
     shutil.copyfile(OLD / "cross_validation.json", exported.folder.parent / "cross_validation.json")
-    assert "each by the model that never saw it" in section(card_of(cli, exported), "Accuracy by class")
+    fold = Run(Path(shutil.copytree(exported.folder, exported.folder.parent / "fold-1")))
+    pooled = "each by the model that never saw it"
+    assert pooled in section(card_of(cli, fold), "Accuracy by class")
+    assert pooled not in section(card_of(cli, exported), "Accuracy by class")

@@ -238,6 +238,11 @@ def test_students_that_do_not_belong_together_are_not_pooled(
     assert beside.code == 2
     assert "fold-1 and fold-2 are not students of the same cross-validation" in beside.err
     shutil.rmtree(students / "fold-2")
+    (teachers / "fold-1/model.h5").write_bytes(b"trained again")
+    outdated = cli("train", "--run", students, "--resume")
+    assert outdated.code == 2
+    assert "the teachers of fold-1 were trained again since; remove these students" in outdated.err
+    assert not (students / "fold-2").exists()
     teachers.rename(tmp_path / "moved")
     assert "are no longer in" in cli("train", "--run", students, "--resume").err
 

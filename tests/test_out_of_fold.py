@@ -130,6 +130,39 @@ def test_a_demand_on_no_class_is_refused(folds: Path, tmp_path: Path) -> None:
     assert demand is not None and demand.sensitivity == 0.99
 
 
+def changed_student(run: Run, **changes: Any) -> Run:
+    config = run.config()
+    assert config.student is not None
+    write_json(run.config_file, to_json(replace(config, student=replace(config.student, **changes))))
+    return run
+
+
+def students_of_a_kind_are_told_apart(students: Path, data: Path) -> None:
+    """Refused: those of other teachers, of another input size, and of a version that recorded no budget."""
+    fourth = changed_student(Run(students / "fold-4"), macs_budget=0.5)
+    assert len(out_of_fold(students, fourth).targets) == 60
+    # Students of students: a few percent apart.
+    assert len(out_of_fold(students, changed_student(fourth, teacher_macs=21)).targets) == 60
+    with pytest.raises(OptionError, match="or of another kind of teacher"):
+        out_of_fold(students, changed_student(fourth, teacher_macs=80))
+    changed_student(fourth, teacher_macs=20)
+    config = fourth.config()
+    write_json(fourth.config_file, to_json(replace(config, options=replace(config.options, image_size=96))))
+    with pytest.raises(OptionError, match="--image-size 71"):
+        out_of_fold(students, fourth)
+    write_json(fourth.config_file, to_json(config))
+    for number in range(1, 5):
+        changed_student(Run(students / f"fold-{number}"), macs_budget=None)
+    with pytest.raises(OptionError, match="its network is not that of"):
+        out_of_fold(students, fourth)
+
+
+def test_folds_that_were_trained_differently_are_refused(folds: Path, tmp_path: Path) -> None:
+    write_run(folds / "fold-3", split_with(tmp_path / "data", 2), folds=FOLDS, fold=3, epochs=3)
+    with pytest.raises(OptionError, match="fold-3 was trained with --epochs 3"):
+        out_of_fold(folds, Run(folds / "fold-1"))
+
+
 def test_folds_that_do_not_match_the_run_are_refused(folds: Path, tmp_path: Path) -> None:
     split = split_with(tmp_path / "data", 0)
     with pytest.raises(OptionError, match="--image-size 71"):
@@ -142,12 +175,13 @@ def test_folds_that_do_not_match_the_run_are_refused(folds: Path, tmp_path: Path
     students = tmp_path / "students"
     for number, share in ((1, 0.5), (2, 0.5), (3, 0.5), (4, 0.25)):
         run = write_run(students / f"fold-{number}", split_with(tmp_path / "data", (number - 1) % FOLDS), folds=FOLDS)
-        student = Student(f"/folds/fold-{number}", "", 2, 1, {}, (), macs_budget=share)
+        student = Student(f"/folds/fold-{number}", "", 20, 10, {}, (), macs_budget=share)
         network = XCEPTION.without([number + 5])
         write_json(run.config_file, to_json(replace(run.config(), network=network, student=student)))
     assert len(out_of_fold(students, Run(students / "fold-2")).targets) == 60
     with pytest.raises(OptionError, match="other options of shrink than"):
         out_of_fold(students, Run(students / "fold-4"))
+    students_of_a_kind_are_told_apart(students, tmp_path / "data")
     # Where it was logged makes no difference.
     assert len(out_of_fold(folds, write_run(tmp_path / "logged", split, tensorboard=True)).targets) == 60
     with pytest.raises(RunError, match="holds no folds"):

@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 
 import cxr_edge
-from cxr_edge.artifacts.bundle import listed_artifacts
+from cxr_edge.artifacts.bundle import listed_artifacts, write_manifest
 from cxr_edge.artifacts.cascade import Cascade
 from cxr_edge.artifacts.gate import Gate
-from cxr_edge.artifacts.kinds import TrainingData
+from cxr_edge.artifacts.kinds import Quantization, TrainingData
 from cxr_edge.artifacts.metadata import Training
 from cxr_edge.data.split import Split, SplitItem, run_split, write_split
+from cxr_edge.evaluation.cascade_fit import CascadeFit, fit_cascade
 from cxr_edge.evaluation.pooled_parity import PooledCascades, PooledParity
 from cxr_edge.exporting.export import Exported, ExportOptions
 from cxr_edge.files import sha256_of, write_json
@@ -29,7 +30,7 @@ from cxr_edge.runs.config import RunConfig
 from cxr_edge.train_options import completed
 from tests.artifacts import some_metadata
 from tests.conftest import ANY_GATE, Cli
-from tests.tiny import SIZE, WEIGHTS
+from tests.tiny import SIZE, WEIGHTS, write_artifact
 from tests.tiny_runs import LABELS, write_int8
 
 FOLDS, IMAGES = 3, 30
@@ -212,6 +213,51 @@ def test_folds_of_different_images_are_refused_before_any_is_exported(
     assert "changed between them" in result.err
 
 
+def test_folds_that_were_trained_differently_are_refused_before_any_is_exported(
+    folds: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr_edge.exporting.export_folds.Exporter", FakeExporter)
+    monkeypatch.setattr(FakeExporter, "exported", [])
+    config = Run(folds / "fold-3").config()
+    write_json(Run(folds / "fold-3").config_file, to_json(replace(config, options=replace(config.options, epochs=3))))
+    result = cli("export", "--run", folds, *ANY_GATE)
+    assert (result.code, FakeExporter.exported) == (2, [])
+    assert "--epochs" in result.err
+
+
+def test_int8_of_some_folds_is_pooled_with_what_has_layers_in_float_in_others(
+    folds: Path, cli: Cli, tmp_path: Path
+) -> None:
+    bundle = folds / "fold-2" / "bundle"
+    written = [
+        write_artifact(
+            bundle / f"xception-mixed.{artifact.format}",
+            Quantization.MIXED,
+            training=artifact.metadata.training,
+            temperature=1.0,
+            parity=artifact.parity,
+        )
+        for artifact in listed_artifacts(bundle)
+    ]
+    for path in bundle.glob("*int8*"):
+        path.unlink()
+    write_manifest(bundle, written[0].metadata.shared, written)
+    result = cli("verify", "--run", folds, *ANY_GATE, "--json", tmp_path / "pooled.json")
+    assert result.code == 0, result.err
+    pooled = from_json(PooledParity, json.loads((tmp_path / "pooled.json").read_text()))
+    assert [each.pooled.artifact for each in pooled.artifacts] == ["xception-mixed.onnx", "xception-mixed.tflite"]
+    for artifact in pooled.artifacts:
+        assert artifact.pooled.parity.images == IMAGES
+        names = [fold.artifact or artifact.pooled.artifact for fold in artifact.folds]
+        assert [name.split(".")[0] for name in names] == ["xception-int8", "xception-mixed", "xception-int8"]
+    assert pooled.left_out == ()
+    # int8 of all folds is pooled under its name, beside it.
+    export(Run(folds / "fold-2"), Gate())
+    assert cli("verify", "--run", folds, *ANY_GATE, "--json", tmp_path / "pooled.json").code == 0
+    pooled = from_json(PooledParity, json.loads((tmp_path / "pooled.json").read_text()))
+    assert [each.pooled.artifact for each in pooled.artifacts] == ["xception-int8.onnx", "xception-int8.tflite"]
+
+
 #: Of the students: the same classes, with less confidence.
 UNSURE = np.float32(0.5) * WEIGHTS
 
@@ -233,7 +279,9 @@ def students(folds: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copied
 
 
-def test_the_cascades_of_all_folds_are_judged_together(folds: Path, students: Path, tmp_path: Path, cli: Cli) -> None:
+def test_the_cascades_of_all_folds_are_judged_together(
+    folds: Path, students: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = ("--min-shifted-agreement", 0.1, "--json", tmp_path / "pooled.json")
     result = cli(*cascading(folds, *options))
     assert (result.code, "cascade-int8.tflite: agreement 93.3 %" in result.err) == (3, True), result.err
@@ -270,5 +318,16 @@ def test_the_cascades_of_all_folds_are_judged_together(folds: Path, students: Pa
     assert (changed.code, str(bundles[1]) in changed.err, str(bundles[0]) in changed.err) == (2, True, False)
     beside = cli(*cascading(folds, "--output", tmp_path / "beside"))
     assert (beside.code, "written into the folds" in beside.err) == (2, True)
+    shutil.rmtree(bundles[0])
+
+    def exported_meanwhile(*arguments: Any) -> CascadeFit:
+        with (students / "fold-1/bundle/xception-int8.tflite").open("ab") as file:
+            file.write(b" ")
+        return fit_cascade(*arguments)
+
+    monkeypatch.setattr("cxr_edge.exporting.cascade.fit_cascade", exported_meanwhile)
+    names = students / "fold-1", folds / "fold-1"
+    raced = cli("cascade", "--small", names[0], "--full", names[1], *options[:2], "--min-agreement", 0.5)
+    assert (raced.code, "was exported again meanwhile" in raced.err, bundles[0].exists()) == (2, True, False), raced.err
     single = cli("cascade", "--small", students / "fold-1", "--full", folds)
     assert (single.code, "name two of a kind" in single.err) == (2, True)

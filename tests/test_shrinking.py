@@ -330,11 +330,16 @@ def test_a_resumed_student_ends_like_an_uninterrupted_one(teacher: Run, student:
 
 
 def test_a_student_needs_the_exact_model_that_it_was_made_from(teacher: Run, student: Run) -> None:
+    from cxr_edge.training.backend import keras
     from cxr_edge.training.distill import teacher_model
+    from cxr_edge.training.precision import global_policy
 
     record = student.config().student
     assert record is not None
-    teacher_model(record)
+    with global_policy("mixed_bfloat16"):
+        # Whatever the student is trained in, it is judged by what the run's model answers.
+        assert {layer.compute_dtype for layer in teacher_model(record).layers} == {"float32"}
+        assert keras.mixed_precision.global_policy().name == "mixed_bfloat16"
     with pytest.raises(RunError, match="not the model that the student was made from"):
         teacher_model(replace(record, teacher_sha256="0" * 64))
 

@@ -189,7 +189,9 @@ def fit_cascade(
     It is an order statistic, so the bound is exact: of the small model's answers that differ from the full model's, at
     most the allowed number reach it. It is then raised until the sensitive class is missed no more often than the
     decision rule's promise allows; every miss of the full model counts, even on images that the small model answers.
-    Each shift has its own order statistic, and the highest threshold is used: raising it never breaks a promise.
+    Each shift has its own order statistic, and the highest threshold is used: raising it never breaks a promise. The
+    bound presupposes that the validation images had no part in making the small model; where they selected its network
+    or its epoch, as `shrink` does, it is somewhat optimistic.
 
     Args:
         validation: the artifacts' answers to images that neither model was trained on.

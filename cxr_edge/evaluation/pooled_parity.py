@@ -17,7 +17,8 @@ SCHEMA = 1
 class FoldParity:
     """A fold's artifact compared with the fold's Keras model, on the fold's test part.
 
-    `sha256` is the artifact's, `model_sha256` the Keras model's.
+    `sha256` is the artifact's, `model_sha256` the Keras model's. `artifact` is its name where that is not the
+    pooled one: int8, where other folds have layers in float.
     """
 
     #: From 1.
@@ -25,13 +26,14 @@ class FoldParity:
     sha256: str
     model_sha256: str
     parity: ParityResult = field(metadata=INLINE)
+    artifact: str | None = None
 
 
 @dataclass(frozen=True)
 class PooledArtifact:
-    """The artifacts with one name, one per fold; `pooled` counts every image once, in the fold that tests on it.
+    """The artifacts of one quantization and format, one per fold.
 
-    The `bytes` of `pooled` are those of the largest artifact.
+    `pooled` counts every image once, in the fold that tests on it. Its `bytes` are those of the largest artifact.
     """
 
     pooled: VerifiedArtifact

@@ -92,7 +92,8 @@ def cascade_of_runs(
         stage: opened as each stage begins.
 
     Raises:
-        ArtifactError: a bundle lacks the artifact or belongs to another run, or the two do not fit together.
+        ArtifactError: a bundle lacks the artifact, belongs to another run or changes meanwhile, or the two do not fit
+            together.
         GateError: no threshold meets the demands.
         OptionError: the new bundle exists already.
         MissingDependencyError, RunError, DataError.
@@ -219,5 +220,8 @@ def _write(folder: Path, entry: CascadeEntry, small: Artifact, full: Artifact) -
         for artifact, name, inputs in ((small, entry.small, SMALL_REFERENCES), (full, entry.full, REFERENCES)):
             shutil.copyfile(artifact.path, temporary / name)
             shutil.copyfile(artifact.path.parent / REFERENCES, temporary / inputs)
+            is_same = sha256_of(temporary / name) == artifact.sha256
+            if not is_same or sha256_of(temporary / inputs) != artifact.metadata.reference_sha256:
+                raise ArtifactError(f"{artifact.path}: was exported again meanwhile; make the cascade again")
             members.append(Artifact(temporary / name, artifact.sha256, artifact.bytes, artifact.metadata))
         write_cascade_manifest(temporary, entry, *members)

@@ -22,6 +22,7 @@ from cxr_edge.runs import Run
 from cxr_edge.runs.cross_validation import finished_folds
 from cxr_edge.runs.lock import locked
 from cxr_edge.training.folds import forget_models, require_same_images
+from cxr_edge.training.out_of_fold import require_same_training
 
 #: Images of each fold's test part under each shift, as for an export of a single run.
 SHIFT_IMAGES = 60
@@ -62,7 +63,8 @@ def export_folds(
         on_fold: called with the fold's number, the number of folds, and its new artifacts, None if already exported.
 
     Raises:
-        OptionError: the options name another cross-validation for the decision rules; otherwise as `Exporter.export`.
+        OptionError: the options name another cross-validation for the decision rules, or the folds were trained
+            differently; otherwise as `Exporter.export`.
         RunError, ArtifactError, DataError, GateError: as `Exporter.export` and `verify_folds`.
     """
     if options.folds is not None:
@@ -71,6 +73,8 @@ def export_folds(
     with locked(folder):
         # Before hours of exports rather than after them, in `verify_folds`.
         require_same_images(runs)
+        for run in runs:
+            require_same_training(runs, run)
         key = _key(runs, options)
         for number, run in enumerate(runs, start=1):
             artifacts: tuple[Artifact, ...] | None = None

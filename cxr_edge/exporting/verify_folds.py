@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,14 +61,13 @@ def verify_folds(
     require_same_images(runs)
     bundles = _bundles(folder, runs, bundle)
     scope = Scope.of_folds(shift_images)
-    scored: dict[str, list[_Scored]] = {}
+    scored: list[_Scored] = []
     for number, path in enumerate(bundles, start=1):
         scored_fold = score_bundle(path, scope, titled(stage, f"fold {number} of {len(bundles)}"))
         for artifact, runtime, answers in scored_fold.artifacts:
-            row = _Scored(number, scored_fold.reference, artifact, runtime, answers)
-            scored.setdefault(artifact.name, []).append(row)
+            scored.append(_Scored(number, scored_fold.reference, artifact, runtime, answers))
         forget_models()
-    whole = [rows for rows in scored.values() if len(rows) == len(bundles)]
+    whole = _complete(scored, len(bundles))
     if not whole:
         raise ArtifactError(f"{folder}: no artifact is in every fold; {_again(folder)}")
     return PooledParity(
@@ -77,10 +76,31 @@ def verify_folds(
         artifacts=tuple(_pooled(rows, demands) for rows in whole),
         left_out=tuple(
             f"{name}: only in {', '.join(f'fold {row.fold}' for row in rows)}"
-            for name, rows in scored.items()
-            if len(rows) < len(bundles)
+            for name, rows in _by(lambda row: row.artifact.name, _others(scored, whole)).items()
         ),
     )
+
+
+def _complete(scored: Sequence[_Scored], folds: int) -> list[list[_Scored]]:
+    """One artifact per fold, by their names; and by what was requested where accuracy control left layers in float in
+    some of the folds, so that their files are called mixed.
+    """
+    named = [rows for rows in _by(lambda row: row.artifact.name, scored).values() if len(rows) == folds]
+    requested = _by(lambda row: f"{row.artifact.quantization.mixed()}.{row.artifact.format}", _others(scored, named))
+    return named + [rows for rows in requested.values() if [row.fold for row in rows] == list(range(1, folds + 1))]
+
+
+def _by(key: Callable[[_Scored], str], scored: Sequence[_Scored]) -> dict[str, list[_Scored]]:
+    groups: dict[str, list[_Scored]] = {}
+    for row in scored:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+def _others(scored: Sequence[_Scored], groups: Sequence[Sequence[_Scored]]) -> list[_Scored]:
+    """The rows that are in none of the groups."""
+    places = {(row.fold, row.artifact.name) for rows in groups for row in rows}
+    return [row for row in scored if (row.fold, row.artifact.name) not in places]
 
 
 def _again(folder: Path) -> str:
@@ -102,8 +122,8 @@ def _bundles(folder: Path, runs: Sequence[Run], name: str | None) -> list[Path]:
 
 
 def _pooled(rows: Sequence[_Scored], demands: dict[str, float]) -> PooledArtifact:
-    """The artifacts of one name, one per fold."""
-    first = rows[0].artifact
+    """One artifact per fold, under the name of one with layers in float, if there is any."""
+    first = max((row.artifact for row in rows), key=lambda artifact: artifact.quantization.rank)
     gates = {gate_of(row.artifact, demands) for row in rows}
     if len(gates) > 1:
         raise ArtifactError(f"{first.name}: its folds were exported with different gates; export all folds alike")
@@ -124,6 +144,7 @@ def _pooled(rows: Sequence[_Scored], demands: dict[str, float]) -> PooledArtifac
             row.artifact.sha256,
             row.artifact.metadata.training.model_sha256,
             row.reference.compare(row.answers, gate, floor),
+            None if row.artifact.name == first.name else row.artifact.name,
         )
         for row in rows
     )

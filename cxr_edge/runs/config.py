@@ -13,6 +13,9 @@ from cxr_edge.runs.network import XCEPTION, Network
 from cxr_edge.train_options import TrainOptions
 
 SCHEMA = 3
+#: Largest ratio of the multiply-accumulates of two teachers of one kind: students that meet the same budget differ by a
+#: few percent, the full network at the next input size by far more.
+_ALIKE = 1.1
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,22 @@ class Student:
     stated_image_size: int | None = None
 
     @property
-    def terms(self) -> tuple[float | None, float | None, int | None, str | None]:
-        """What it was asked to be, apart from how it was trained: budgets of multiply-accumulates and latency, input
-        size, and images without labels. Students of different teachers may have different networks on the same terms.
+    def is_budget_known(self) -> bool:
+        """Whether a budget is recorded: earlier versions recorded none of multiply-accumulates."""
+        return self.macs_budget is not None or self.latency is not None
+
+    def is_made_like(self, other: Student) -> bool:
+        """Whether both were made with the same options and unlabelled images, of teachers of about the same size.
+
+        Their networks may differ, even those of their teachers, if these are students too.
         """
-        latency = None if self.latency is None else self.latency.budget
-        return self.macs_budget, latency, self.stated_image_size, self.unlabelled_sha256
+
+        def options(of: Student) -> tuple[float | None, float | None, int | None, str | None]:
+            latency = None if of.latency is None else of.latency.budget
+            return of.macs_budget, latency, of.stated_image_size, of.unlabelled_sha256
+
+        ratio = self.teacher_macs / other.teacher_macs
+        return options(self) == options(other) and max(ratio, 1 / ratio) <= _ALIKE
 
     @property
     def share(self) -> float:

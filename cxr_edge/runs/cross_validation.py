@@ -35,6 +35,14 @@ def fold_runs(folder: Path) -> list[Run]:
     return [fold_run(folder, number) for number in range(1, (_first(folder).config().options.folds or 0) + 1)]
 
 
+def is_fold(run: Run) -> bool:
+    """Whether a run is a fold of the cross-validation in its folder; a fold's student beside the folds is not."""
+    folder = run.folder.resolve()
+    if run.config().options.folds is None or not is_cross_validation(folder.parent):
+        return False
+    return folder in [fold.folder for fold in fold_runs(folder.parent)]
+
+
 def finished_folds(folder: Path) -> list[Run]:
     """The runs of all folds, in order.
 

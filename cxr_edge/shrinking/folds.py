@@ -9,6 +9,7 @@ from typing import Any
 
 from cxr_edge.errors import OptionError, RunError
 from cxr_edge.evaluation.run_metrics import CrossValidation
+from cxr_edge.files import sha256_of
 from cxr_edge.runs import Run
 from cxr_edge.runs.cross_validation import finished_folds, is_cross_validation
 from cxr_edge.runs.lock import locked
@@ -68,8 +69,26 @@ def resume_students(folder: Path, stated: Mapping[str, Any], progress: Progress 
     if not is_cross_validation(made.teachers):
         raise RunError(f"{folder}: the teachers of its students are no longer in {made.teachers}; put them back")
     runs = finished_folds(made.teachers)
+    require_same_images(runs)
+    _require_teachers(folder, runs)
     with locked(folder):
         return _all_students(runs, folder, made.options, progress)
+
+
+def _require_teachers(folder: Path, teachers: list[Run]) -> None:
+    """Raises RunError if a student, finished or not, is one of a model that was replaced since."""
+    outdated = []
+    for run in started_folds(folder):
+        config = run.config()
+        teacher = teachers[(config.options.fold or 1) - 1]
+        made_from = None if config.student is None else config.student.teacher_sha256
+        if made_from != sha256_of(teacher.model_file) or config.data_sha256 != teacher.config().data_sha256:
+            outdated.append(run.folder.name)
+    if outdated:
+        raise RunError(
+            f"{folder}: the teachers of {', '.join(outdated)} were trained again since; remove these students, and "
+            f"finish with cxr-edge train --run {folder} --resume"
+        )
 
 
 def _all_students(runs: list[Run], folder: Path, options: ShrinkOptions, progress: Progress) -> CrossValidation:

@@ -28,6 +28,7 @@ from cxr_edge.training.batches import Batches, augmentation_of, training_batches
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 from cxr_edge.training.dropout import CheckpointedDropout
 from cxr_edge.training.loop import Phase, cosine_decay
+from cxr_edge.training.precision import global_policy
 from cxr_edge.training.validation import validator
 from cxr_edge.training.xception import DROPOUT, build_classifier
 
@@ -107,9 +108,11 @@ def distill(run: Run, config: RunConfig, split: Split, progress: Progress) -> Hi
 
 
 def teacher_model(student: Student) -> keras.Model:
-    """The model that a student learns from. Raises RunError if it is missing or has changed."""
+    """The model that a student learns from, in float32. Raises RunError if it is missing or has changed."""
     teacher = Run(Path(student.teacher))
-    model = load_classifier(teacher)
+    # Its answers are those that the student is judged by, whatever the student is trained in.
+    with global_policy("float32"):
+        model = load_classifier(teacher)
     if sha256_of(teacher.model_file) != student.teacher_sha256:
         raise RunError(f"{teacher.model_file}: not the model that the student was made from; make the student again")
     return model

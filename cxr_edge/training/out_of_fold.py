@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from cxr_edge.errors import OptionError
 from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
 from cxr_edge.option import flag_of
 from cxr_edge.runs import Run
-from cxr_edge.runs.cross_validation import finished_folds, fold_runs, is_cross_validation
+from cxr_edge.runs.cross_validation import finished_folds, fold_runs, is_fold
 from cxr_edge.training.classifier import compiled, load_classifier, predict_probabilities
 
 #: Options in which the folds may differ from the run that their probabilities represent.
@@ -33,12 +34,7 @@ class OutOfFold:
 def folds_beside(run: Run) -> Path | None:
     """The folder of the cross-validation that a run is a fold of; None if it is not a fold, or a fold is unfinished."""
     folder = run.folder.resolve().parent
-    if run.config().options.folds is None or not is_cross_validation(folder):
-        return None
-    folds = fold_runs(folder)
-    # A fold's student may lie beside the folds without being one of them.
-    is_fold = run.folder.resolve() in [fold.folder for fold in folds]
-    return folder if is_fold and all(fold.model_file.is_file() for fold in folds) else None
+    return folder if is_fold(run) and all(fold.model_file.is_file() for fold in fold_runs(folder)) else None
 
 
 def out_of_fold(folder: Path, run: Run) -> OutOfFold:
@@ -55,7 +51,7 @@ def out_of_fold(folder: Path, run: Run) -> OutOfFold:
         OptionError: the folds were trained differently.
     """
     folds = finished_folds(folder)
-    _require_same_training(folds[0], run)
+    require_same_training(folds, run)
     own_test = {item.sha256 for item in run_split(run).part("test")}
     probabilities, targets = [], []
     for fold in folds:
@@ -68,20 +64,28 @@ def out_of_fold(folder: Path, run: Run) -> OutOfFold:
     return OutOfFold(np.concatenate(probabilities), np.concatenate(targets))
 
 
+def require_same_training(folds: Sequence[Run], run: Run) -> None:
+    """Raises OptionError unless each fold was trained, or made a student, in the same way as a run."""
+    for fold in folds:
+        _require_same_training(fold, run)
+
+
 def _require_same_training(fold: Run, run: Run) -> None:
     fold_config, run_config = fold.config(), run.config()
     if fold_config.labels != run_config.labels:
         raise OptionError(f"{fold.folder}: its classes are not those of {run.folder}")
-    students = fold_config.student, run_config.student
-    if students[0] is not None and students[1] is not None:
-        # Each teacher's own measurements decided on its student's network, and perhaps on its input size.
-        if students[0].terms != students[1].terms:
-            raise OptionError(f"{fold.folder}: was made with other options of shrink than {run.folder}")
-        free = _FREE | {"image_size"}
+    student, other = fold_config.student, run_config.student
+    free = _FREE
+    if student is not None and other is not None and student.is_budget_known and other.is_budget_known:
+        # Each teacher's own measurements decided on its student's network and, by latency, on its input size.
+        if not student.is_made_like(other):
+            raise OptionError(
+                f"{fold.folder}: was made with other options of shrink than {run.folder}, or of another kind of teacher"
+            )
+        if student.latency is not None:
+            free = _FREE | {"image_size"}
     elif fold_config.network != run_config.network:
         raise OptionError(f"{fold.folder}: its network is not that of {run.folder}")
-    else:
-        free = _FREE
     for name, value in asdict(run_config.options).items():
         fold_value = getattr(fold_config.options, name)
         if name not in free and fold_value != value:

@@ -133,8 +133,9 @@ def _compiled(policy: str, image_size: int, classes: int, frozen_blocks: int) ->
 @contextmanager
 def global_policy(policy: str) -> Iterator[None]:
     """Apply a Keras precision policy to the models built in the body."""
+    before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(policy)
     try:
         yield
     finally:
-        keras.mixed_precision.set_global_policy("float32")
+        keras.mixed_precision.set_global_policy(before)

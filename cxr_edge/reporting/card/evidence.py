@@ -23,6 +23,7 @@ from cxr_edge.prediction.evaluation import Evaluation
 from cxr_edge.records import from_json, parse_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
+from cxr_edge.runs.cross_validation import is_fold
 
 Record = TypeVar("Record")
 
@@ -101,7 +102,7 @@ def _records_of(run: Run, training: Training, artifacts: Sequence[Artifact], not
         config=config,
         parts=_parts(run, config),
         metrics=_read(run.metrics_file, read_run_metrics, notes),
-        cross_validation=_read(folds, _read_cross_validation, notes) if config.options.fold is not None else None,
+        cross_validation=_read(folds, _read_cross_validation, notes) if is_fold(run) else None,
         audit=_read(run.audit_file, lambda path: Audit.from_json(_json(path)), notes),
         bench=_bench(run.bench_file, hashes, notes),
         evaluations=_evaluations(run.evaluation_files, hashes, config.options.data, notes),

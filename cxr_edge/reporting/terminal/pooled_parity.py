@@ -21,7 +21,7 @@ def show_pooled_parity(pooled: PooledParity) -> None:
         ["artifact", "fold", "images", "accuracy %", "drop", "", "same %", "lost/won", "verdict"],
         [
             [
-                artifact.pooled.artifact.removeprefix("xception-"),
+                (fold.artifact or artifact.pooled.artifact).removeprefix("xception-"),
                 str(fold.fold),
                 str(fold.parity.images),
                 percent(fold.parity.accuracy),
