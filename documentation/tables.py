@@ -11,8 +11,9 @@ from typing import Any
 from cxr_edge.artifacts.parity_result import ALL_PARTS, ALL_SHIFTS
 from cxr_edge.auditing.record import Audit
 from cxr_edge.benchmarking.record import Row, read_record
-from cxr_edge.evaluation.cascade_fit import cascade_fit_of
-from cxr_edge.evaluation.pooled_parity import PooledParity
+from cxr_edge.evaluation.cascade_fit import CascadeFigures, summed
+from cxr_edge.evaluation.operating import shown
+from cxr_edge.evaluation.pooled_parity import PooledCascades, PooledParity
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
 from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.intervals import Interval, wilson_interval
@@ -190,7 +191,7 @@ def _shift_table(named_rows: list[tuple[str, Any]]) -> str:
                 f"{row['log_odds_error_mean']:+.2f}, {row['log_odds_error_sd']:.2f}",
             ]
         )
-    columns = ["model", "images", "file", "accuracy %, float / int8", "COVID-19 recall %, float / int8"]
+    columns = ["model", "images", "file", "accuracy %, float / int8", "COVID-19 sensitivity %, float / int8"]
     columns += ["same class % (lost / won)", "logits, dB", "log-odds error, mean, sd"]
     return markdown_table(columns, rows)
 
@@ -215,9 +216,40 @@ def cascade_speed() -> str:
     return _interleaved(read_record(STUDENTS / "cascade.json").rows)
 
 
+def _cascades() -> PooledCascades:
+    """A cascade of each fold and its student, by `cxr-edge cascade --json`."""
+    return from_json(PooledCascades, _json(STUDENTS / "cascades.json"))
+
+
+def cascades() -> str:
+    """The cascades of all folds against their full models on the test parts, and the verdict on all of them."""
+    record = _cascades()
+    named = [(f"fold {number}", shown(fit.threshold), fit.test) for number, fit in enumerate(record.fits, 1)]
+    named.append(("all", "-", summed([fit.test for fit in record.fits])))
+    rows = [[images_of, threshold, str(figures.images), *_shares(figures)] for images_of, threshold, figures in named]
+    table = markdown_table(["test part of", "threshold %", "images", *_SHARES], rows)
+    (pooled,), difference = record.parity.rows, record.accuracy_less_full
+    assert difference is not None
+    value, low, high = (100 * (bound or 0.0) for bound in (difference.value, difference.low, difference.high))
+    gain = f"{value:+.2f} points ({low:+.2f} to {high:+.2f})"
+    same = _with_bounds(pooled.parity.intervals.agreement)
+    return (
+        f"{table}\nAccuracy less the full int8 models': {gain}. Compared with the Keras models: same class {same}, "
+        f"drop in accuracy {_drop(pooled)} points, {pooled.parity.verdict}.\n"
+    )
+
+
+_SHARES = ("to the full model %", "the full model's class %", "accuracy %", "full model's accuracy %")
+
+
+def _shares(figures: CascadeFigures) -> list[str]:
+    counts = (figures.escalated, figures.images - figures.differing, figures.right, figures.full_right)
+    return [percent(count / figures.images) for count in counts]
+
+
 def cascade_fit() -> str:
-    """How a cascade's threshold was fitted, and what it does, by the manifest that `cxr-edge cascade` wrote."""
-    fit = cascade_fit_of(_json(STUDENTS / "cascade-fit.json"))
+    """How the threshold of fold 1's cascade was fitted, and what it does."""
+    fit = _cascades().fits[0]
     named = [
         ("validation", fit.unshifted_threshold, fit.validation),
         *((f"validation, {shifted.shift}", shifted.threshold, shifted.figures) for shifted in fit.shifts),
@@ -227,17 +259,11 @@ def cascade_fit() -> str:
         [
             f"{images_of} ({figures.images})",
             "-" if threshold is None else f"{100 * threshold:.1f}",
-            *(
-                percent(count / figures.images)
-                for count in (
-                    figures.escalated, figures.images - figures.differing, figures.right, figures.full_right
-                )
-            ),
+            *_shares(figures),
         ]
         for images_of, threshold, figures in named
-    ]  # fmt: skip
-    columns = ["images", "needs a threshold of %", "to the full model %", "its class %", "right %"]
-    return markdown_table([*columns, "full model right %"], rows)
+    ]
+    return markdown_table(["images", "needs a threshold of %", *_SHARES], rows)
 
 
 def _interleaved(rows: Iterable[Row]) -> str:
@@ -343,8 +369,17 @@ def folds() -> str:
 
 def folds_parity() -> str:
     """int8 over all folds of a cross-validation, by `verify --json`."""
+    return _pooled(_folds_parity())
+
+
+def students_parity() -> str:
+    """The same of the folds' students."""
+    return _pooled(from_json(PooledParity, _json(STUDENTS / "parity.json")))
+
+
+def _pooled(record: PooledParity) -> str:
     rows = []
-    for artifact in _folds_parity().rows:
+    for artifact in record.rows:
         result = artifact.parity
         shifted = result.condition(ALL_PARTS, ALL_SHIFTS)
         unshifted = result.condition(ALL_PARTS)
@@ -366,7 +401,7 @@ def folds_parity() -> str:
         "artifact",
         "accuracy %, Keras / artifact",
         "drop, points",
-        "COVID-19 found %, Keras / artifact",
+        "COVID-19 sensitivity %, Keras / artifact",
         "same class",
     ]
     return markdown_table([*columns, "same class under shift", "dB, unshifted", "verdict"], rows)
@@ -384,7 +419,7 @@ def learning_curve() -> str:
             trained = [f"{percent(point['share'], 0)} %", str(point["training_images"]), str(point["training_covid"])]
             shares = [_with_bounds(from_json(Interval, point[name])) for name in ("accuracy", "recall")]
             rows.append([point["images_of"], str(point["images"]), *trained, *shares])
-    columns = ["images", "number", "share", "trained on", "of COVID-19", "accuracy", "COVID-19 found"]
+    columns = ["images", "number", "share", "trained on", "of COVID-19", "accuracy", "COVID-19 sensitivity"]
     sets = list(dict.fromkeys(row[0] for row in rows))
     return markdown_table(columns, sorted(rows, key=lambda row: sets.index(row[0])))
 
@@ -584,8 +619,8 @@ def headline() -> str:
     agreement, tested = pooled.parity.intervals.agreement, f"{pooled.parity.images} images"
     rows = [
         [f"accuracy over five folds, {folds.images} images, 80 px", _with_bounds(folds.accuracy), _FOLDS],
-        [f"COVID-19 found over five folds, of {covid.support}, 80 px", _with_bounds(covid.recall), _FOLDS],
-        ["accuracy on one test part, 128 px", _with_bounds(_trained().metrics.accuracy), "`cxr-edge train`"],
+        [f"sensitivity to COVID-19 over five folds, {covid.support} images, 80 px", _with_bounds(covid.recall), _FOLDS],
+        ["accuracy on one test part, 128 px", _with_bounds(_trained().metrics.accuracy), _TRAINED],
         [f"int8 TFLite: drop in accuracy over the folds, points, {tested}", _drop(pooled), _VERIFY_FOLDS],
         [f"int8 TFLite: Keras's class over the folds, {tested}", _with_bounds(agreement), _VERIFY_FOLDS],
         ["int8 TFLite: 600 new images with the float model's class, per model", _on_new_images(), _INT8_SHIFT],
@@ -596,6 +631,7 @@ def headline() -> str:
             *_student_gain(),
         ],
         ["student, int8 TFLite, 80 px, 1 thread: latency / its teacher's", *_student_latency()],
+        [f"cascade of both, int8: the full model's class over the folds, {tested}", _cascade_agreement(), _CASCADE],
         ["299 px, 1 thread: our fastest int8 / NNCF's", _ratio(nncf), "`python -m benchmarks.peers`"],
         ["299 px, 1 thread: our int8 ONNX / `quantize_static`'s", _ratio(static), "`python -m benchmarks.peers`"],
     ]
@@ -603,6 +639,8 @@ def headline() -> str:
 
 
 _FOLDS = "`cxr-edge train --image-size 80 --folds 5`"
+_CASCADE = "`cxr-edge cascade --small STUDENTS --full FOLDS`"
+_TRAINED = "[`cxr-edge train`](docs/results.md#accuracy-128-px)"
 _VERIFY_FOLDS = "`cxr-edge verify --run FOLDS`"
 _INT8_SHIFT = "`python -m benchmarks.int8_shift`"
 
@@ -623,6 +661,11 @@ def _student_gain() -> tuple[str, str]:
     of_test = [row for row in _json(path)["rows"] if row["images_of"] == "test part"]
     value, low, high = (100 * of_test[-1]["difference"][bound] for bound in ("value", "low", "high"))
     return f"{value:+.2f} ({low:+.2f} to {high:+.2f})", "`python -m benchmarks.generalization`"
+
+
+def _cascade_agreement() -> str:
+    figures = summed([fit.test for fit in _cascades().fits])
+    return _with_bounds(wilson_interval(figures.images - figures.differing, figures.images))
 
 
 def _student_latency() -> tuple[str, str]:
@@ -648,6 +691,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "browser-decoders": browser_decoders,
     "cascade-fit": cascade_fit,
     "cascade-speed": cascade_speed,
+    "cascades": cascades,
     "commands-cost": commands_cost,
     "cuda-nodes": cuda_nodes,
     "folds": folds,
@@ -671,6 +715,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "student-speed": student_speed,
     "student-speed-vnni": student_speed_vnni,
     "students": students,
+    "students-parity": students_parity,
     "training-step": training_step,
     "web-answers": web_answers,
     "web-speed": web_speed,

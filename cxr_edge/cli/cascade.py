@@ -72,9 +72,10 @@ def command(
     """Join two models in one bundle: the small one answers, and where it is unsure, the full one does.
 
     The threshold is fitted on the validation images alone, as they are and under shifts, to the demanded agreement with
-    the full model and to the sensitivity that its decision rule promises. Exit status 3 if no threshold achieves both,
-    or if the cascade fails its parity gate. Given a cross-validation and its students, cascade makes one of each fold,
-    and judges all of them together.
+    the full model and to the sensitivity that its decision rule promises; with too few images to guarantee them, the
+    best available guarantee is recorded, with a warning. Exit status 3 if the full model would have to answer every
+    image, or if the cascade fails its parity gate. Given a cross-validation and its students, cascade makes one of each
+    fold, and judges all of them together.
     """
     from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
     from cxr_edge.cli.pooled_parity import report_pooled_parity
