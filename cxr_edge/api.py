@@ -356,7 +356,7 @@ def audit(
     stage: Callable[[str], AbstractContextManager[Any]] = lambda title: nullcontext(),
     on_image: Callable[[], None] | None = None,
 ) -> Audit:
-    """Look for problems in a data set: unreadable files, copies, mixed-up labels and patients, shortcuts.
+    """Look for problems in a data set: unreadable files, copies, conflicting labels, mixed-up patients, shortcuts.
 
     Args:
         folder: what `cxr-edge train --data` takes, or a folder with a `labels.csv`; None for the data of the run.

@@ -245,7 +245,7 @@ def test_the_model_card_says_which_model_answers_when(fresh_cascade: Path) -> No
     assert listed_artifacts(fresh_cascade)[0].name == "cascade-int8.tflite"
 
 
-@pytest.mark.parametrize("arguments", [["bundle", "--only", "int8", "--output", "part"], ["web", "--out", "page"]])
+@pytest.mark.parametrize("arguments", [["bundle", "--only", "int8", "--output", "part"], ["web", "--output", "page"]])
 def test_commands_that_run_only_one_model_refuse_the_bundle(cascade: Path, cli: Cli, arguments: list[str]) -> None:
     done = cli(*arguments, "--bundle", cascade)
     assert done.code == 2

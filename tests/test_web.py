@@ -57,7 +57,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_folder_holds_the_page_two_models_and_phantoms(
     cli: Cli, web_bundle: Path, stand_in: Path, tmp_path: Path
 ) -> None:
-    result = cli("web", "--bundle", web_bundle, "--out", tmp_path / "page")
+    result = cli("web", "--bundle", web_bundle, "--output", tmp_path / "page")
     assert result.code == 0, result.err
     assert "uses xception-int8.onnx; xception-float32.onnx for WebGPU" in result.out
     page = json.loads((tmp_path / "page" / "page.json").read_text())
@@ -67,7 +67,7 @@ def test_the_folder_holds_the_page_two_models_and_phantoms(
     assert (tmp_path / "page" / "ort" / "ort.mjs").is_file() and (tmp_path / "page" / FOR_WEBGPU).is_file()
     # A complete bundle, which the command line can read too.
     assert len(read_bundle(tmp_path / "page" / "model")) == 2
-    again = cli("web", "--bundle", web_bundle, "--out", tmp_path / "page")
+    again = cli("web", "--bundle", web_bundle, "--output", tmp_path / "page")
     assert again.code == 2 and "already exists" in again.err
 
 
@@ -75,7 +75,7 @@ def test_different_content_has_a_different_version(cli: Cli, web_bundle: Path, s
     smaller = tmp_path / "smaller"
     assert cli("bundle", "--bundle", web_bundle, "--only", "int8.onnx", "--output", smaller).code == 0
     for name, bundle in (("a", web_bundle), ("b", web_bundle), ("c", smaller)):
-        assert cli("web", "--bundle", bundle, "--out", tmp_path / name).code == 0
+        assert cli("web", "--bundle", bundle, "--output", tmp_path / name).code == 0
     versions = [json.loads((tmp_path / name / "page.json").read_text())["version"] for name in "abc"]
     assert versions[0] == versions[1] != versions[2]
     # int8 does not run on WebGPU.
@@ -92,7 +92,7 @@ def test_a_missing_page_is_an_error_that_names_the_fix(
     cli: Cli, web_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cxr_edge.web.page.PACKAGE", "no_such_package")
-    result = cli("web", "--bundle", web_bundle, "--out", tmp_path / "page")
+    result = cli("web", "--bundle", web_bundle, "--output", tmp_path / "page")
     assert result.code == 2
     assert "make web" in result.err
     assert not (tmp_path / "page").exists()
@@ -100,7 +100,7 @@ def test_a_missing_page_is_an_error_that_names_the_fix(
 
 def test_a_page_that_was_changed_is_refused(cli: Cli, web_bundle: Path, stand_in: Path, tmp_path: Path) -> None:
     (stand_in / "page" / "ort" / "ort.mjs").write_text("fetch('elsewhere')")
-    result = cli("web", "--bundle", web_bundle, "--out", tmp_path / "page")
+    result = cli("web", "--bundle", web_bundle, "--output", tmp_path / "page")
     assert result.code == 2
     assert "changed since the page was built" in result.err
 
@@ -108,7 +108,7 @@ def test_a_page_that_was_changed_is_refused(cli: Cli, web_bundle: Path, stand_in
 def test_either_out_or_serve_is_required(cli: Cli, web_bundle: Path) -> None:
     result = cli("web", "--bundle", web_bundle)
     assert result.code == 2
-    assert "--out DIR" in result.err and "--serve" in result.err
+    assert "--output DIR" in result.err and "--serve" in result.err
 
 
 def test_a_bundle_without_onnx_is_refused(cli: Cli, tiny: Path, stand_in: Path, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_bundle_without_onnx_is_refused(cli: Cli, tiny: Path, stand_in: Path, 
     shutil.copytree(tiny, bundle)
     for path in bundle.glob("*.onnx"):
         path.unlink()
-    result = cli("web", "--bundle", bundle, "--out", tmp_path / "page")
+    result = cli("web", "--bundle", bundle, "--output", tmp_path / "page")
     assert result.code == 2
     assert "no ONNX file" in result.err
 

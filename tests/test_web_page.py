@@ -39,7 +39,7 @@ def web_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page(web_bundle: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(WEB)
-    result = cli("web", "--bundle", web_bundle, "--out", tmp_path / "page")
+    result = cli("web", "--bundle", web_bundle, "--output", tmp_path / "page")
     assert result.code == 0, result.err
     return tmp_path / "page"
 
@@ -134,7 +134,7 @@ def smaller_page(web_bundle: Path, page: Path, cli: Cli, tmp_path: Path) -> Path
     """The page of a bundle whose manifest does not know the model that `page` answers with."""
     bundle, folder = tmp_path / "smaller", tmp_path / "smaller-page"
     assert cli("bundle", "--bundle", web_bundle, "--only", "float32.onnx", "--output", bundle).code == 0
-    assert cli("web", "--bundle", bundle, "--out", folder).code == 0
+    assert cli("web", "--bundle", bundle, "--output", folder).code == 0
     return folder
 
 
@@ -210,7 +210,7 @@ def test_two_hundred_phantoms_get_the_classes_of_predict(
 ) -> None:
     monkeypatch.syspath_prepend(WEB)
     files = sorted((run.folder / "phantoms").rglob("*.png"))[::2][:200]
-    assert cli("web", "--bundle", bundle, "--out", tmp_path / "page").code == 0
+    assert cli("web", "--bundle", bundle, "--output", tmp_path / "page").code == 0
     with served(tmp_path / "page") as url:
         seen = used(url, tmp_path, "load", "pick", files=files)
     assert "computes what was validated" in seen["checks"]

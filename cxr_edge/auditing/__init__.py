@@ -1,3 +1,3 @@
-"""Problems hidden in a folder of images: unreadable files, copies, mixed-up labels and patients, and shortcuts to the
-class.
+"""Problems hidden in a folder of images: unreadable files, copies, conflicting labels, mixed-up patients, and shortcuts
+to the class.
 """

@@ -31,7 +31,7 @@ def command(
     strict: Annotated[bool, typer.Option("--strict", help="Exit status 3 if a finding is serious.")] = False,
     json: JsonOption = None,
 ) -> None:
-    """Find what spoils a data set: unreadable files, copies, mixed-up labels and patients, shortcuts."""
+    """Find what spoils a data set: unreadable files, copies, conflicting labels, mixed-up patients, shortcuts."""
     from cxr_edge.auditing.audit import audit
     from cxr_edge.auditing.folders import find_images
     from cxr_edge.auditing.measure import measure_all

@@ -76,7 +76,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "rollback": (("cxr-edge rollback models", "return to the previous bundle"),),
     "web": (
         ("cxr-edge web --serve", "the latest bundle, in a browser"),
-        ("cxr-edge web --bundle bundle --out page", "a folder for a web server"),
+        ("cxr-edge web --bundle bundle --output page", "a folder for a web server"),
     ),
     "inspect": (("cxr-edge inspect model.tflite", "whether it computes in integers"),),
     "devices": (("cxr-edge devices", "which runtimes and providers work here"),),

@@ -28,10 +28,11 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Install a packed bundle on this device if its owner signed it, it is newer, and it computes what was validated.
+    """Install a packed bundle on this device if it computes what was validated and is not older than the last one.
 
-    Signature, version, hashes and schema are checked and the reference outputs replayed on the runtimes here. Then the
-    bundle replaces the previous one atomically. Exit status 3 if it computes something else or is too slow.
+    The signature (with --require-signature), version, hashes and schema are checked, and the reference outputs replayed
+    on the runtimes here. Then the bundle replaces the previous one atomically. Exit status 3 if it computes something
+    else or is too slow.
     """
     from cxr_edge.reporting.terminal.parity import show_replay
     from cxr_edge.reporting.terminal.tables import show

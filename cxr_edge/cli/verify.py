@@ -16,7 +16,6 @@ from cxr_edge.cli.options import (
     JsonOption,
     RunOrFoldsOption,
     SignatureOption,
-    ThreadsOption,
 )
 from cxr_edge.cli.spread import spread
 
@@ -55,6 +54,10 @@ _Replay = Annotated[
         "model nor patient images. The default without TensorFlow, and with --artifact.",
     ),
 ]
+_Threads = Annotated[
+    int | None,
+    typer.Option("--threads", help="With --replay: threads per inference.", show_default="all usable cores", min=1),
+]
 _Runtimes = Annotated[
     list[str] | None,
     typer.Option(
@@ -74,7 +77,7 @@ def command(
     shift_images: _ShiftImages = None,
     replay: _Replay = False,
     runtimes: _Runtimes = None,
-    threads: ThreadsOption = None,
+    threads: _Threads = None,
     require_signature: SignatureOption = None,
     json: JsonOption = None,
 ) -> None:

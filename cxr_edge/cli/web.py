@@ -20,7 +20,8 @@ def command(
     bundle: BundleOption = None,
     run: RunOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write the page to this new folder, for any web server.", metavar="DIR")
+        Path | None,
+        typer.Option("--output", help="Write the page to this new folder, for any web server.", metavar="DIR"),
     ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Serve the page to browsers on this machine.")] = False,
     port: Annotated[
@@ -45,7 +46,7 @@ def command(
     from cxr_edge.web.page import built_page
 
     if out is None and not serve:
-        raise OptionError("add --out DIR to write the page there, or --serve to open it here")
+        raise OptionError("add --output DIR to write the page there, or --serve to open it here")
     if port is not None and not serve:
         raise OptionError("--port needs --serve")
     models = models_for_browsers(artifacts_of_bundle(find_bundle(bundle, run)))
