@@ -3,8 +3,8 @@
     python -m benchmarks.generalization --run RUN [--run RUN] [--data DIR] [--json FILE]
 
 Each run's Keras model classifies its test part as it is and under each shift of the suite (`evaluation/shifts.py`), and
-every folder of labelled images. Runs of the same split and size are compared with the first one on the same images:
-difference with its paired 95 % interval.
+every folder of labelled images. Runs of the same split, whatever their image size, are compared with the first one on
+the same images: difference with its paired 95 % interval.
 
 A run may be a cross-validation. Its test part is that of all folds, each image classified by the model that never saw
 it; on a folder of images, an image counts by the share of the folds' models that are right.
@@ -50,10 +50,9 @@ class Training:
     runs: tuple[Run, ...]
 
     @property
-    def tested(self) -> tuple[int, list[str]]:
-        """What has to be equal for a comparison: the image size, and the test images in order, by their SHA-256."""
-        items = [item.sha256 for run in self.runs for item in run_split(run).part("test")]
-        return self.runs[0].config().options.image_size, items
+    def tested(self) -> list[str]:
+        """What has to be equal for a comparison: the test images in order, by their SHA-256."""
+        return [item.sha256 for run in self.runs for item in run_split(run).part("test")]
 
 
 @dataclass(frozen=True)
