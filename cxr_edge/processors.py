@@ -40,7 +40,23 @@ def describe_cpu() -> tuple[str, list[str]]:
         return platform.processor() or platform.machine(), []
     flags = cpu_flags()
     relevant = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
-    return named.get("model name", platform.machine()), [flag for flag in relevant if flag in flags]
+    return _model_name(named), [flag for flag in relevant if flag in flags]
+
+
+def _model_name(named: dict[str, str]) -> str:
+    """That of an x86 CPU; Linux has none for an Arm core, of which it names the board, or else the core's numbers."""
+    if "model name" in named:
+        return named["model name"]
+    numbers = [named[key] for key in ("CPU implementer", "CPU part") if key in named]
+    board = named.get("Model") or _device_tree_model() or " ".join(numbers)
+    return f"{platform.machine()}, {board}" if board else platform.machine()
+
+
+def _device_tree_model() -> str:
+    try:
+        return Path("/proc/device-tree/model").read_text(encoding="utf-8").strip("\0 \n")
+    except (OSError, ValueError):
+        return ""
 
 
 def adds_products_in_16_bits() -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
+import threading
 import time
 import tracemalloc
 from dataclasses import replace
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from cxr_edge.artifacts.artifact import read_artifact
@@ -26,7 +29,9 @@ from cxr_edge.benchmarking.startup import DidNotStart, startup
 from cxr_edge.benchmarking.throughput import throughput
 from cxr_edge.errors import ProviderError
 from cxr_edge.phantoms.drawing import draw_phantom
+from cxr_edge.processors import describe_cpu
 from cxr_edge.runs import Run
+from cxr_edge.runtimes.accelerators import RemoteSession
 from cxr_edge.runtimes.base import every_runtime
 from tests.artifacts import some_artifact
 from tests.conftest import Cli
@@ -116,6 +121,61 @@ def test_an_error_while_throughput_is_measured_ends_it() -> None:
 
     with pytest.raises(ProviderError, match="has died"):
         throughput(lambda threads: Dying(0.001), IMAGES, cores=2, seconds=0.1, batches=False)
+
+
+def test_an_interrupt_while_throughput_is_measured_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        throughput(lambda threads: Sleeper(0.01), IMAGES, cores=2, seconds=60, batches=False)
+    timer.join()
+    assert threading.active_count() == before
+
+
+class Failing(RemoteSession):
+    """In a separate process that dies after some queries."""
+
+    def __init__(self, queries: int) -> None:
+        self.left = queries
+
+    def timed_run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+        self.left -= 1
+        if self.left < 0:
+            raise ProviderError("onnx:cuda: its process has died")
+        return np.zeros((len(images), 3), np.float32), 0.001
+
+
+@pytest.mark.parametrize("queries", [2, 7])
+def test_an_accelerator_that_fails_while_it_is_measured_leaves_the_others_their_figures(queries: int) -> None:
+    healthy, failing = Candidate("a", "CPU", Sleeper(0.001), 0.0), Candidate("b", "CUDA", Failing(queries), 0.0)
+    blocks: list[None] = []
+    measure([failing, healthy], IMAGES, queries=10, seconds=0.0, on_block=lambda: blocks.append(None))
+    assert failing.failure is not None and "has died" in str(failing.failure)
+    assert healthy.failure is None
+    assert len(healthy.seconds) >= 10
+    assert len(blocks) == 2 * healthy.rounds
+
+    class Refusing(Sleeper):
+        def run(self, images: np.ndarray) -> np.ndarray:
+            raise ProviderError("a defect of this process")
+
+    with pytest.raises(ProviderError, match="of this process"):
+        measure([Candidate("c", "CPU", Refusing(0.001), 0.0)], IMAGES, queries=10, seconds=0.0)
+
+
+def test_an_arm_board_has_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = {"Features": "fp asimd", "CPU implementer": "0x41", "CPU part": "0xd08"}
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("cxr_edge.processors._device_tree_model", lambda: "")
+    named = []
+    for more in ({}, {"CPU part": "0xd0b"}, {"Model": "Raspberry Pi 4 Model B"}, {"Model": "Raspberry Pi 5 Model B"}):
+        monkeypatch.setattr("cxr_edge.processors._cpuinfo", lambda more=more: core | more)
+        named.append(describe_cpu())
+    assert len({name for name, _ in named}) == 4
+    assert named[-1] == ("aarch64, Raspberry Pi 5 Model B", ["asimd"])
 
 
 @pytest.mark.slow

@@ -18,10 +18,14 @@ from cxr_edge.benchmarking.bench import bench as run_bench
 from cxr_edge.benchmarking.bench import measure
 from cxr_edge.benchmarking.noise import Clock
 from cxr_edge.benchmarking.options import BenchOptions
+from cxr_edge.benchmarking.targets import ArtifactSource, Target, artifact_target
 from cxr_edge.benchmarking.throughput import Throughput
+from cxr_edge.errors import ProviderError
+from cxr_edge.runtimes.accelerators import RemoteSession
 from cxr_edge.runtimes.base import Runtime
 from cxr_edge.runtimes.selection import select
 from tests.conftest import Cli, Outcome
+from tests.tiny_runs import write_run
 
 Bench = Callable[..., tuple[Outcome, dict[str, Any]]]
 
@@ -176,6 +180,78 @@ def test_only_throttling_during_the_latencies_is_noise(
     record = run_bench(select((tiny / "xception-int8.tflite",), None, None), options)
     # Once in each pass.
     assert "the CPU was throttled for heat 2 times" in record.noise.reasons
+
+
+@pytest.mark.slow
+def test_an_accelerator_that_fails_is_left_out_of_the_table(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime in place of an accelerator: in the latencies of one thread, and in the throughput of two."""
+
+    class Failing(RemoteSession):
+        def __init__(self, threads: int) -> None:
+            self.threads = threads
+
+        def timed_run(self, images: Any) -> Any:
+            if self.threads == 1:
+                raise ProviderError("onnx: its process has died")
+            return np.zeros((len(images), 3), np.float32), 0.001
+
+    def target_of(source: ArtifactSource, threads: int, images: Any) -> Target:
+        target = artifact_target(source, threads, images)
+        return (
+            replace(target, candidate=replace(target.candidate, session=Failing(threads))) if onnx(source) else target
+        )
+
+    def throughput_of(source: ArtifactSource, images: Any, threads: int, seconds: float) -> Throughput:
+        if onnx(source):
+            raise ProviderError("onnx: out of memory")
+        return Throughput(1.0, "1 x 1 thread")
+
+    def onnx(source: ArtifactSource) -> bool:
+        return source.runtime.name == "onnx_runtime"
+
+    monkeypatch.setattr("cxr_edge.benchmarking.bench.artifact_target", target_of)
+    monkeypatch.setattr(ArtifactSource, "throughput", throughput_of)
+    Image.fromarray(np.zeros((80, 80), np.uint8)).save(tmp_path / "chest.png")
+    baseline = "xception-int8.tflite@litert"
+    options = BenchOptions(("litert", "onnx"), (tmp_path / "chest.png",), threads=(1, 2), baseline=baseline).quickly()
+    options = replace(options, throughput_seconds=0.1, folder_seconds=0.0)
+    record = run_bench(select((), tiny, None), options)
+    rows = {(row.id, row.threads): row for row in record.rows}
+    assert not any(row.startswith("xception-int8.onnx") and threads == 1 for row, threads in rows)
+    assert rows["xception-int8.onnx@onnx", 2].throughput is None
+    assert rows[baseline, 2].throughput is not None
+    texts = [warning.text for warning in record.warnings if warning.subject == "xception-int8.onnx@onnx"]
+    assert any("failed while it was measured: onnx: its process has died" in text for text in texts)
+    assert any("has no throughput: onnx: out of memory" in text for text in texts)
+    with pytest.raises(ProviderError, match="has died"):
+        run_bench(select((), tiny, None), replace(options, threads=(1,), baseline="xception-int8.onnx@onnx"))
+
+
+def test_a_record_of_another_machine_is_refused_before_anything_is_measured(
+    tiny: Path, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--artifact", tiny / "xception-int8.tflite", "--runtime", "litert"]
+    _, record = bench(*arguments)
+    record["machine"]["cpu"] = "another"
+    (tmp_path / "old.json").write_text(json.dumps(record))
+    monkeypatch.setattr("cxr_edge.benchmarking.bench.bench", None)
+    result, _ = bench(*arguments, "--compare", tmp_path / "old.json")
+    assert (result.code, "another machine" in result.err) == (2, True), result.err
+
+
+def test_a_quick_record_replaces_only_one_that_is_quick_or_of_other_files(tmp_path: Path, bench: Bench) -> None:
+    run = write_run(tmp_path / "run")
+    assert bench("--run", run.folder, "--runtime", "litert")[0].code == 0
+    thorough = json.loads(run.bench_file.read_text())
+    for changes, is_kept in (({"quick": False}, True), ({"quick": False, "rows": []}, False), ({}, False)):
+        run.bench_file.write_text(json.dumps(thorough | {"date": "2020-01-01T00:00:00+00:00"} | changes))
+        assert bench("--run", run.folder, "--runtime", "litert")[0].code == 0
+        assert (json.loads(run.bench_file.read_text())["date"] == "2020-01-01T00:00:00+00:00") == is_kept
+    run.bench_file.write_text("damaged")
+    assert bench("--run", run.folder, "--runtime", "litert")[0].code == 0
+    assert json.loads(run.bench_file.read_text())["quick"]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.benchmarking.compare import Change, compare, require_no_regression
 from cxr_edge.benchmarking.ratios import Speed, judge_speed
 from cxr_edge.benchmarking.record import BenchRecord, Row, WarningKind, read_record
@@ -118,6 +119,24 @@ def test_a_winner_that_is_the_baseline_names_what_is_as_fast(record: BenchRecord
     text = replace(record, rows=tuple(rows)).concluded().conclusion
     assert f"{winner.artifact} on {winner.runtime}, the baseline" in text
     assert all(row.id in text for row in rows if row.id != winner.id)
+
+
+def test_a_baseline_that_wins_because_the_faster_files_failed_says_so(record: BenchRecord) -> None:
+    fastest, *others = sorted(record.rows, key=lambda row: row.p50_ms)
+    winner = others[-1]
+    rows = [
+        replace(
+            row,
+            baseline=winner.id,
+            winner=row is winner,
+            speed=Speed.BASELINE if row is winner else Speed.FASTER,
+            verdict=None if row is winner else Verdict.FAILED,
+        )
+        for row in record.rows
+    ]
+    text = replace(record, rows=tuple(rows)).concluded().conclusion
+    assert "has the lowest median of those that passed their parity gate" in text
+    assert fastest.id in text.partition("faster but failed: ")[2]
 
 
 def test_csv_has_no_nested_figures(record: BenchRecord) -> None:

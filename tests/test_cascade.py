@@ -182,6 +182,8 @@ def test_bench_measures_the_cascade_beside_its_full_model(
     assert row["ratio"] == pytest.approx(row["mean_ms"] / rows["full-int8.tflite"]["mean_ms"], rel=0.01)
     assert "escalated" not in rows["full-int8.tflite"]
     assert "% of the queries went on to the full model" in done.out
+    # The cascade's rounds differ by their images; that is no noise of the machine.
+    assert content["noise"]["spread"] == rows["full-int8.tflite"]["spread"] != row["spread"]
     assert {own.ratio for own in compare(*[read_record(record)] * 2)} == {1.0}
 
 

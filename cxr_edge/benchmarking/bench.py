@@ -39,6 +39,7 @@ from cxr_edge.imaging.decode import open_grey
 from cxr_edge.machine import describe_machine
 from cxr_edge.processors import usable_cores
 from cxr_edge.progress import Stage, silently
+from cxr_edge.runtimes.accelerators import RemoteSession
 from cxr_edge.runtimes.base import CPU, Runtime, Session, require_loadable
 from cxr_edge.runtimes.loaded import picture_for, require_files_known
 from cxr_edge.runtimes.selection import Selection
@@ -118,7 +119,8 @@ def bench(selection: Selection, options: BenchOptions, progress: Stage = silentl
         trained_on=like.metadata.training.data,
         baseline=rows[0].baseline,
         energy=meter.source if meter else None,
-        noise=judge_noise([row.spread for row in rows], *(each.clocks for each in passes)),
+        # A cascade's rounds also differ by how many of their images went on to the full model, which is always a row.
+        noise=judge_noise([row.spread for row in rows if row.escalated is None], *(each.clocks for each in passes)),
         rows=rows,
         from_files=from_files,
         # An accelerator refuses the same artifacts in every pass.
@@ -155,7 +157,8 @@ def _measure_pass(common: _Bench, threads: int) -> _Pass:
     before = read_clock()
     _measure_latencies(common, threads, targets)
     clocks = before, read_clock()
-    throughputs = _throughputs(common, targets)
+    targets, failed = _without_failed(targets, baseline)
+    throughputs, not_measured = _throughputs(common, targets)
     starts = _starts(common, targets)
     rows = [
         _row(target, baseline, throughput, None if isinstance(start, DidNotStart) else start)
@@ -171,7 +174,25 @@ def _measure_pass(common: _Bench, threads: int) -> _Pass:
         if isinstance(start, DidNotStart)
     ]
     measured = tuple(_Measured(row, _reload(target)) for row, target in zip(rows, targets, strict=True))
-    return _Pass(measured, clocks, (*left_out, *not_started))
+    return _Pass(measured, clocks, (*left_out, *failed, *not_measured, *not_started))
+
+
+def _without_failed(targets: Sequence[Target], baseline: Target) -> tuple[list[Target], list[BenchWarning]]:
+    """The targets that were measured, and a warning about each whose process failed meanwhile.
+
+    Raises:
+        ProviderError: that of the baseline.
+    """
+    if baseline.candidate.failure is not None:
+        raise baseline.candidate.failure
+    warnings = [
+        BenchWarning(
+            WarningKind.LEFT_OUT, row, f"{row} is not in the table, it failed while it was measured: {failure}"
+        )
+        for row, failure in ((target.facts.id, target.candidate.failure) for target in targets)
+        if failure is not None
+    ]
+    return [target for target in targets if target.candidate.failure is None], warnings
 
 
 def _reload(target: Target) -> Callable[[], Session]:
@@ -255,16 +276,24 @@ def _measure_latencies(common: _Bench, threads: int, targets: Sequence[Target]) 
         )
 
 
-def _throughputs(common: _Bench, targets: Sequence[Target]) -> list[Throughput | None]:
-    seconds = common.options.throughput_seconds
+def _throughputs(common: _Bench, targets: Sequence[Target]) -> tuple[list[Throughput | None], list[BenchWarning]]:
+    """The throughput of each, and a warning about each accelerator that fails, as for lack of memory for a batch."""
+    seconds, warnings = common.options.throughput_seconds, []
     if not seconds:
-        return [None] * len(targets)
-    throughputs = []
+        return [None] * len(targets), []
+    throughputs: list[Throughput | None] = []
     with common.progress("throughput", len(targets)) as steps:
         for target in targets:
-            throughputs.append(target.source.throughput(common.images, target.facts.threads, seconds))
+            try:
+                throughputs.append(target.source.throughput(common.images, target.facts.threads, seconds))
+            except ProviderError as error:
+                if not isinstance(target.candidate.session, RemoteSession):
+                    raise
+                throughputs.append(None)
+                row = target.facts.id
+                warnings.append(BenchWarning(WarningKind.NOT_MEASURED, row, f"{row} has no throughput: {error}"))
             steps.advance()
-    return throughputs
+    return throughputs, warnings
 
 
 def _starts(common: _Bench, targets: Sequence[Target]) -> list[StartUp | DidNotStart | None]:

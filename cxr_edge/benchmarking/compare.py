@@ -9,6 +9,7 @@ from enum import StrEnum
 from cxr_edge.benchmarking.ratios import ratio_interval
 from cxr_edge.benchmarking.record import BenchRecord, Row
 from cxr_edge.errors import GateError, OptionError
+from cxr_edge.machine import Machine
 from cxr_edge.wording import counted
 
 #: A slowdown beyond this share is a regression, if the interval leaves no doubt.
@@ -51,15 +52,7 @@ def compare(old: BenchRecord, new: BenchRecord) -> tuple[ComparedRow, ...]:
         OptionError: the records are of different machines or image sizes; of a cascade and none, or of cascades on
             different images.
     """
-    for name in ("cpu", "cores", "architecture"):
-        before, now = getattr(old.machine, name), getattr(new.machine, name)
-        if before != now:
-            raise OptionError(
-                f"--compare: the old record is of another machine ({name} {before}, here {now}); latencies of two "
-                "machines say nothing about a regression"
-            )
-    if old.image_size != new.image_size:
-        raise OptionError(f"--compare: the old record is of {old.image_size} px images, this is {new.image_size}")
+    require_comparable(old, new.machine, new.image_size)
     if old.by_mean != new.by_mean:
         raise OptionError("--compare: one record has a cascade, so its figures are means; the other's are medians")
     if new.by_mean and old.images != new.images:
@@ -69,6 +62,19 @@ def compare(old: BenchRecord, new: BenchRecord) -> tuple[ComparedRow, ...]:
         )
     rows = {_key(row): row for row in new.rows}
     return tuple(_compared(row, rows.get(_key(row)), new.by_mean) for row in old.rows)
+
+
+def require_comparable(old: BenchRecord, machine: Machine, image_size: int) -> None:
+    """What can be checked before minutes of measuring. Raises OptionError for another machine or image size."""
+    for name in ("cpu", "cores", "architecture"):
+        before, now = getattr(old.machine, name), getattr(machine, name)
+        if before != now:
+            raise OptionError(
+                f"--compare: the old record is of another machine ({name} {before}, here {now}); latencies of two "
+                "machines say nothing about a regression"
+            )
+    if old.image_size != image_size:
+        raise OptionError(f"--compare: the old record is of {old.image_size} px images, this is {image_size}")
 
 
 def _key(row: Row) -> tuple[str, int]:

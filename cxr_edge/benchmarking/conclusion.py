@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cxr_edge.artifacts.verdict import Verdict
 from cxr_edge.benchmarking.noise import Noise
 from cxr_edge.benchmarking.ratios import Speed
 
@@ -17,8 +18,11 @@ def conclusion(record: BenchRecord) -> str:
     base = record.baseline_of(row)
     doubt = noise_remark(record.noise) if record.noise.noisy else None
     if row.speed is Speed.BASELINE:
-        lowest = f"mean: {row.mean_ms:.1f} ms" if record.by_mean else f"median: {row.p50_ms:.1f} ms"
-        parts = [f"{_name(row)}, the baseline, has the lowest {lowest}"]
+        what, milliseconds = ("mean", row.mean_ms) if record.by_mean else ("median", row.p50_ms)
+        failed = [other.id for other in record.rows if _is_faster_but_failed(other, row, record.by_mean)]
+        among = " of those that passed their parity gate" if failed else ""
+        parts = [f"{_name(row)}, the baseline, has the lowest {what}{among}: {milliseconds:.1f} ms"]
+        parts += [f"faster but failed: {', '.join(failed)}"] if failed else []
         close = [other.id for other in record.rows if _close(other, row)]
         parts += [f"which cannot be told apart from that of {', '.join(close)}"] if close else []
     else:
@@ -35,6 +39,11 @@ def noise_remark(noise: Noise) -> str:
 
 def _name(row: Row) -> str:
     return f"{row.artifact} on {row.runtime}"
+
+
+def _is_faster_but_failed(other: Row, row: Row, by_mean: bool) -> bool:
+    times = (other.mean_ms, row.mean_ms) if by_mean else (other.p50_ms, row.p50_ms)
+    return other.verdict is Verdict.FAILED and times[0] < times[1]
 
 
 def _close(other: Row, row: Row) -> bool:

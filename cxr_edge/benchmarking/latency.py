@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_edge.benchmarking.energy import EnergyMeter
+from cxr_edge.errors import ProviderError
 from cxr_edge.runtimes.accelerators import RemoteSession
 from cxr_edge.runtimes.base import Session
 
@@ -49,7 +51,7 @@ class Candidate:
     """A measured candidate: a loaded session, its loading time, and the seconds of each counted query.
 
     `joules` is the machine's energy during the counted queries, None if the machine does not report it. `by_mean` is as
-    for `ratios.paired_ratio`.
+    for `ratios.paired_ratio`. `failure` is the error with which its process ended the measurement.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Candidate:
     joules: float | None = None
     rounds: int = 1
     by_mean: bool = False
+    failure: ProviderError | None = None
 
     def blocks(self) -> NDArray[np.float64]:
         """Milliseconds `[rounds, queries]`."""
@@ -94,6 +97,17 @@ def _seconds_of(session: Session, image: NDArray[np.uint8]) -> float:
     start = time.perf_counter()
     session.run(image)
     return time.perf_counter() - start
+
+
+@contextmanager
+def _keeping_failure(candidate: Candidate) -> Iterator[None]:
+    """Keep the error of a candidate whose separate process fails; one in this process raises it."""
+    try:
+        yield
+    except ProviderError as error:
+        if not isinstance(candidate.session, RemoteSession):
+            raise
+        candidate.failure = error
 
 
 def rounds_of(queries: int) -> int:
@@ -134,7 +148,7 @@ def measure(
     Fast candidates get longer blocks, so that each is measured for about the same time, spread over all rounds. This is
     MLPerf Inference's single-stream scenario (one query at a time, a minimum number and a minimum duration),
     interleaved. If a candidate's mean counts, its queries are whole passes over the images, unless that takes more than
-    twice as many.
+    twice as many. A candidate in a separate process that fails keeps its `failure`; the others are measured.
 
     Args:
         candidates: interleaved in this order.
@@ -150,25 +164,32 @@ def measure(
     def query(candidate: Candidate, index: int) -> float:
         return _seconds_of(candidate.session, single[index % len(single)])
 
+    def counted_queries(candidate: Candidate, block: int) -> None:
+        warm = time.perf_counter() + WARM_UP_SECONDS
+        while time.perf_counter() < warm:
+            query(candidate, len(candidate.seconds))
+        before = meter.joules() if meter else 0.0
+        for _ in range(block):
+            candidate.seconds.append(query(candidate, len(candidate.seconds)))
+        if meter:
+            candidate.joules = (candidate.joules or 0.0) + meter.joules() - before
+
     rounds = rounds or rounds_of(queries)
     least = math.ceil(queries / rounds)
     blocks = []
     for candidate in candidates:
-        # The first queries are slow: memory is allocated and kernels are selected.
-        quickest = min(query(candidate, index) for index in range(4))
+        quickest = 1.0
+        with _keeping_failure(candidate):
+            # The first queries are slow: memory is allocated and kernels are selected.
+            quickest = min(query(candidate, index) for index in range(4))
         block = max(least, math.ceil(seconds / rounds / quickest))
         step = _block_of_passes(rounds, len(single))
         blocks.append(math.ceil(block / step) * step if candidate.by_mean and step <= block else block)
         candidate.rounds = rounds
     for _ in range(rounds):
         for candidate, block in zip(candidates, blocks, strict=True):
-            warm = time.perf_counter() + WARM_UP_SECONDS
-            while time.perf_counter() < warm:
-                query(candidate, len(candidate.seconds))
-            before = meter.joules() if meter else 0.0
-            for _ in range(block):
-                candidate.seconds.append(query(candidate, len(candidate.seconds)))
-            if meter:
-                candidate.joules = (candidate.joules or 0.0) + meter.joules() - before
+            if candidate.failure is None:
+                with _keeping_failure(candidate):
+                    counted_queries(candidate, block)
             if on_block:
                 on_block()

@@ -25,7 +25,10 @@ class Clock:
 
 @dataclass(frozen=True)
 class Noise:
-    """`spread` is the median of the candidates' spreads (see `Latency`); `reasons` say why the machine was noisy."""
+    """`spread` is the median of the spreads of all candidates but cascades (see `Latency`).
+
+    `reasons` say why the machine was noisy.
+    """
 
     spread: float
     noisy: bool

@@ -29,12 +29,14 @@ SCHEMA = 3
 
 class WarningKind(StrEnum):
     """What a warning is about: something left out of the table, an artifact that may not answer as validated, a
-    candidate that did not start in a separate process, or skipped images; in older records, anything.
+    candidate that did not start in a separate process, a figure that could not be measured, or skipped images; in older
+    records, anything.
     """
 
     LEFT_OUT = "left out"
     DOUBTFUL = "doubtful"
     NOT_STARTED = "not started"
+    NOT_MEASURED = "not measured"
     SHORTENED = "shortened"
     OTHER = "other"
 

@@ -50,13 +50,19 @@ def _rate(work: Callable[[int], int], workers: int, seconds: float) -> float:
     threads = [threading.Thread(target=loop, args=(number,)) for number in range(workers)]
     for thread in threads:
         thread.start()
-    with suppress(threading.BrokenBarrierError):
-        go.wait()
-    start = time.perf_counter()
-    stop.wait(seconds)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    try:
+        with suppress(threading.BrokenBarrierError):
+            go.wait()
+        start = time.perf_counter()
+        stop.wait(seconds)
+    except BaseException:
+        # Ctrl-C: a thread that still waits, or never stops, would keep the process.
+        go.abort()
+        raise
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     if errors:
         raise errors[0]
     # Timed until the last thread has ended, since the work that it finishes counts.

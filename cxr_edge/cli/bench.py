@@ -12,6 +12,7 @@ from cxr_edge.cli.options import ArtifactsOption, BundleOption, JsonOption, RunO
 
 if TYPE_CHECKING:
     from cxr_edge.benchmarking.record import BenchRecord
+    from cxr_edge.runs import Run
     from cxr_edge.runtimes.selection import Selection
 
 
@@ -97,10 +98,11 @@ def command(
     """Measure every artifact on every runtime: latency, throughput, start-up, memory, and time from file to answer."""
     from cxr_edge.benchmarking.bench import bench
     from cxr_edge.benchmarking.compare import compare as compare_records
-    from cxr_edge.benchmarking.compare import require_no_regression
+    from cxr_edge.benchmarking.compare import require_comparable, require_no_regression
     from cxr_edge.benchmarking.options import BenchOptions, parse_threads
     from cxr_edge.benchmarking.record import read_record
     from cxr_edge.console import stage
+    from cxr_edge.machine import describe_machine
     from cxr_edge.reporting.terminal.bench import show_bench, show_comparison
     from cxr_edge.runtimes.selection import select
 
@@ -118,6 +120,8 @@ def command(
     if seconds is not None:
         options = replace(options, seconds=seconds)
     selection = select(artifacts or (), bundle, run)
+    if old is not None:
+        require_comparable(old, describe_machine(), selection.artifacts[0].image_size)
     record = bench(selection, options, stage)
     show_bench(record)
     _write(record, selection, json, markdown, csv)
@@ -125,6 +129,19 @@ def command(
         rows = compare_records(old, record)
         show_comparison(rows)
         require_no_regression(rows)
+
+
+def _has_thorough_record(run: Run, selection: Selection) -> bool:
+    """Whether a run has a record of the selected files, which a quick one must not replace."""
+    from cxr_edge.benchmarking.record import read_record
+    from cxr_edge.errors import CxrEdgeError
+
+    hashes = {artifact.sha256 for artifact in selection.artifacts}
+    try:
+        record = read_record(run.bench_file)
+    except (CxrEdgeError, OSError):
+        return False
+    return not record.quick and any(row.sha256 in hashes for row in record.rows)
 
 
 def _write(
@@ -139,8 +156,7 @@ def _write(
     content = to_json(record)
     if selection.folder is not None:
         run = Run(selection.folder.resolve().parent)
-        # A quick record must not replace a thorough one.
-        if run.config_file.is_file() and not (record.quick and run.bench_file.is_file()):
+        if run.config_file.is_file() and not (record.quick and _has_thorough_record(run, selection)):
             write_json(run.bench_file, content)
     if json is not None:
         write_json(json, content)

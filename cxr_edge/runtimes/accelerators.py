@@ -162,11 +162,11 @@ class RemoteSession:
 
     def timed_run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
         """As `run`, with the seconds that the inference itself took."""
-        reply = self._worker.ask(Request(Ask.RUN, images=images))
+        reply = self._worker.ask(Request(Ask.RUN, self._option, images=images))
         return reply.value, reply.seconds
 
     def explain(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        probabilities, heatmap = self._worker.ask(Request(Ask.EXPLAIN, images=images)).value
+        probabilities, heatmap = self._worker.ask(Request(Ask.EXPLAIN, self._option, images=images)).value
         return probabilities, heatmap
 
     def in_software(self) -> bool:
@@ -176,7 +176,7 @@ class RemoteSession:
 
     def placement(self, image: NDArray[np.uint8]) -> dict[str, int]:
         """As `Adapter.placement`, for the loaded artifact."""
-        nodes: dict[str, int] = self._worker.ask(Request(Ask.PLACEMENT, images=image)).value
+        nodes: dict[str, int] = self._worker.ask(Request(Ask.PLACEMENT, self._option, images=image)).value
         return nodes
 
 
