@@ -157,7 +157,8 @@ def _measure_pass(common: _Bench, threads: int) -> _Pass:
     before = read_clock()
     _measure_latencies(common, threads, targets)
     clocks = before, read_clock()
-    targets, failed = _without_failed(targets, baseline)
+    targets, failed = _without_failed(targets, baseline if common.options.baseline is not None else None)
+    baseline = _baseline(targets, common.options.baseline)
     throughputs, not_measured = _throughputs(common, targets)
     starts = _starts(common, targets)
     rows = [
@@ -177,14 +178,16 @@ def _measure_pass(common: _Bench, threads: int) -> _Pass:
     return _Pass(measured, clocks, (*left_out, *failed, *not_measured, *not_started))
 
 
-def _without_failed(targets: Sequence[Target], baseline: Target) -> tuple[list[Target], list[BenchWarning]]:
+def _without_failed(targets: Sequence[Target], stated: Target | None) -> tuple[list[Target], list[BenchWarning]]:
     """The targets that were measured, and a warning about each whose process failed meanwhile.
 
     Raises:
-        ProviderError: that of the baseline.
+        ProviderError: that of the stated baseline; or of the first, if all failed.
     """
-    if baseline.candidate.failure is not None:
-        raise baseline.candidate.failure
+    if all(target.candidate.failure is not None for target in targets):
+        stated = targets[0]
+    if stated is not None and stated.candidate.failure is not None:
+        raise stated.candidate.failure
     warnings = [
         BenchWarning(
             WarningKind.LEFT_OUT, row, f"{row} is not in the table, it failed while it was measured: {failure}"

@@ -42,8 +42,8 @@ def _name(row: Row) -> str:
 
 
 def _is_faster_but_failed(other: Row, row: Row, by_mean: bool) -> bool:
-    times = (other.mean_ms, row.mean_ms) if by_mean else (other.p50_ms, row.p50_ms)
-    return other.verdict is Verdict.FAILED and times[0] < times[1]
+    is_faster = other.mean_ms < row.mean_ms if by_mean else other.p50_ms < row.p50_ms
+    return is_faster and other.verdict is Verdict.FAILED
 
 
 def _close(other: Row, row: Row) -> bool:

@@ -136,12 +136,12 @@ def _has_thorough_record(run: Run, selection: Selection) -> bool:
     from cxr_edge.benchmarking.record import read_record
     from cxr_edge.errors import CxrEdgeError
 
-    hashes = {artifact.sha256 for artifact in selection.artifacts}
+    hashes = {file.sha256 for artifact in selection.artifacts for file in (artifact, *artifact.members)}
     try:
         record = read_record(run.bench_file)
     except (CxrEdgeError, OSError):
         return False
-    return not record.quick and any(row.sha256 in hashes for row in record.rows)
+    return not record.quick and record.is_of(hashes)
 
 
 def _write(

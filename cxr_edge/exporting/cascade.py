@@ -220,8 +220,9 @@ def _write(folder: Path, entry: CascadeEntry, small: Artifact, full: Artifact) -
         for artifact, name, inputs in ((small, entry.small, SMALL_REFERENCES), (full, entry.full, REFERENCES)):
             shutil.copyfile(artifact.path, temporary / name)
             shutil.copyfile(artifact.path.parent / REFERENCES, temporary / inputs)
-            is_same = sha256_of(temporary / name) == artifact.sha256
-            if not is_same or sha256_of(temporary / inputs) != artifact.metadata.reference_sha256:
+            # Artifacts of early versions do not name their reference inputs.
+            expected = {name: artifact.sha256, inputs: artifact.metadata.reference_sha256}
+            if any(digest is not None and sha256_of(temporary / copy) != digest for copy, digest in expected.items()):
                 raise ArtifactError(f"{artifact.path}: was exported again meanwhile; make the cascade again")
             members.append(Artifact(temporary / name, artifact.sha256, artifact.bytes, artifact.metadata))
         write_cascade_manifest(temporary, entry, *members)

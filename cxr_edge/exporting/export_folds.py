@@ -73,8 +73,7 @@ def export_folds(
     with locked(folder):
         # Before hours of exports rather than after them, in `verify_folds`.
         require_same_images(runs)
-        for run in runs:
-            require_same_training(runs, run)
+        require_same_training(runs, runs[0])
         key = _key(runs, options)
         for number, run in enumerate(runs, start=1):
             artifacts: tuple[Artifact, ...] | None = None
