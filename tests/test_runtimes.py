@@ -337,6 +337,30 @@ except ProviderError as error:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends itself no interrupt")
+@pytest.mark.parametrize("runtime", sorted({runtime.name for runtime in every_runtime()}))
+def test_an_interrupt_after_sessions_were_closed_is_no_crash(tiny: Path, runtime: str) -> None:
+    if not (selected := runtime_named(runtime)).installed():
+        pytest.skip(f"pip install 'cxr-edge[{selected.extra}]'")
+    artifact = tiny / f"xception-int8.{selected.formats[0]}"
+    code = f"""if True:
+        import signal
+        from pathlib import Path
+        from cxr_edge.runtimes.base import runtime_named
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        first, second = (runtime_named({runtime!r}).load(Path({str(artifact)!r}), 1) for _ in range(2))
+        del first
+        del second
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "interrupted\n"), result.stderr
+
+
 def test_every_node_is_accounted_for(tiny: Path) -> None:
     adapter = runtime_named("onnx").adapter
     assert adapter.placement(tiny / "xception-int8.onnx", 1, "cpu", IMAGES[:1]) == {"CPUExecutionProvider": 4}

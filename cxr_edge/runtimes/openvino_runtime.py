@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,21 +13,33 @@ from numpy.typing import NDArray
 from cxr_edge.artifacts.contract import HEATMAP, INT8_PROBABILITY, PROBABILITIES
 from cxr_edge.runtimes.base import CPU, Adapter, Provider, Runtime
 
+if TYPE_CHECKING:
+    from openvino import Core
+
+
+@cache
+def _core() -> Core:
+    """The only one in this process, never released.
+
+    Each one's CPU plugin (2026.4) sets an alternate signal stack, and restores the one before at its end. Of two, the
+    one released last restores memory that the other has freed, and the next signal, such as Ctrl-C, is a crash.
+    """
+    import openvino
+
+    return openvino.Core()
+
 
 class OpenVINOSession:
     """A compiled model with one inference request."""
 
     def __init__(self, path: Path, threads: int, provider: str = CPU) -> None:
-        import openvino
-
         # By default, OpenVINO computes float models in bfloat16 (float16 on a GPU) where the hardware has it.
         settings: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if provider == CPU:
             settings["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
         # Named explicitly: AUTO and HETERO would fall back to another device.
         self.ran_on = provider.upper()
-        self._model = core.compile_model(str(path), self.ran_on, settings)
+        self._model = _core().compile_model(str(path), self.ran_on, settings)
         self._request = self._model.create_infer_request()
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -51,12 +65,10 @@ class _OpenVINO(Adapter):
         return str(openvino.__version__).split("-")[0]
 
     def missing(self, provider: str) -> str | None:
-        import openvino
-
         if provider == CPU:
             # Listing the devices would start all of their drivers.
             return None
-        devices = openvino.Core().available_devices
+        devices = _core().available_devices
         if any(device.partition(".")[0] == provider.upper() for device in devices):
             return None
         seen = ", ".join(devices) or "no device"
