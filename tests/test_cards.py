@@ -162,14 +162,33 @@ def test_records_of_other_files_are_left_out_and_named(exported: Run, cli: Cli, 
     assert "How the images were split is not recorded" in (exported.bundle / CARD).read_text()
 
 
-def test_an_evaluation_on_the_training_images_is_no_external_figure(exported: Run, cli: Cli, tmp_path: Path) -> None:
+def test_an_evaluation_on_the_training_images_is_no_external_figure(
+    exported: Run, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     evaluated = evaluate_clinic(exported, cli, tmp_path)
-    own = {**json.loads(evaluated.read_text()), "part": "/home/ada/x-rays/"}
-    (exported.folder / "evaluate-own.json").write_text(json.dumps(own))
+    record = json.loads(evaluated.read_text())
+    assert record["in_split"] == {"train": 0, "validation": 0, "test": 0}
+    # Of another name, and in another folder, one of them is what the model was trained on.
+    digest = sha256_of(tmp_path / "clinic" / "Normal" / "x.png")
+    rows = exported.split_file.read_text().splitlines()
+    header, first, *others = rows
+    exported.split_file.write_text("\n".join([header, first.replace("0" * 64, digest), *others]) + "\n")
+    artifact, output = exported.bundle / "xception-int8.tflite", exported.folder / "evaluate-own.json"
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path / "clinic")
+        result = cli("evaluate", "--artifact", artifact, "--data", ".", "--json", output)
+    assert result.code == 0, result.err
+    assert "2 of 2 images are among those that the model was made with (train 2)" in " ".join(result.out.split())
+    own = json.loads(output.read_text())
+    assert Path(own["part"]).name == "clinic"
+    del own["in_split"]
+    (exported.folder / "evaluate-silent.json").write_text(json.dumps(own))
     result = cli("card", "--run", exported.folder)
-    assert "evaluate-own.json: on the images that the model was trained on" in result.out
+    printed = " ".join(result.out.split())
+    assert "evaluate-own.json: 2 of 2 images are in the data of the model's own run" in printed
+    assert "evaluate-silent.json: does not say whether the model was made with its images" in printed
     figures = section((exported.bundle / CARD).read_text(), "Other images")
-    assert "| clinic |" in figures and "x-rays" not in figures
+    assert figures.count("| clinic |") == 1
 
 
 def test_the_card_of_a_model_trained_on_phantoms_says_so_first_and_has_no_model_index(exported: Run, cli: Cli) -> None:

@@ -19,6 +19,7 @@ from cxr_edge.data.split import Split, run_split
 from cxr_edge.errors import DataError
 from cxr_edge.phantoms.data_set import write_phantoms
 from cxr_edge.runs import Run
+from cxr_edge.runs.limits import limits
 from cxr_edge.training.splitting import leaks, make_split
 from tests.conftest import Cli, examined, split_of
 
@@ -131,7 +132,7 @@ def test_predefined_parts_are_kept(tmp_path: Path) -> None:
     assert data.folders["Normal"] == "Train/NORMAL, val/NORMAL, test/NORMAL"
     split = split_of(data, 3)
     assert all(item.path.split("/")[2].startswith(item.part) for item in split.items)
-    assert leaks(split) == []
+    assert leaks(split, examined(data)) == []
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -154,10 +155,48 @@ def test_overlap_between_predefined_parts_is_reported(tmp_path: Path) -> None:
     shutil.copy(root / "train/NORMAL/train 0.png", root / "test/NORMAL/copy.png")
     patients = ["train/PNEUMONIA/train 1.png,p1", "test/PNEUMONIA/test 5.png,p1", "train/PNEUMONIA/train 2.png,p2"]
     (root / "patients.csv").write_text("\n".join(["path,patient_id", *patients]) + "\n")
-    split = split_of(find_data_set(root), 0)
-    assert leaks(split) == ["patient p1", "test/NORMAL/copy.png"]
+    with Image.open(root / "train/NORMAL/train 3.png") as image:
+        image.save(root / "test/NORMAL/saved again.jpg", quality=95)
+    data = find_data_set(root)
+    split = split_of(data, 0)
+    assert leaks(split, examined(data)) == ["patient p1", "test/NORMAL/copy.png", "test/NORMAL/saved again.jpg"]
     # Overlapping images are not moved to a third part.
     assert "train/NORMAL/train 0.png" in {item.path for item in split.part("train")}
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        (["a/0.png,p1", "a/0.png,p2"], "line 3: a/0.png is already in a line above"),
+        (["a/0.png,p1", "./a/0.png,p1"], "line 3: a/0.png is already in a line above"),
+        (["a/0.png,p1", "b\\0.png,p2"], "1 path is no file here, such as b\\0.png, and 7 images have no patient"),
+        (["wrong/0.png,p1", "wrong/1.png,p1"], "2 paths are no files here, such as wrong/0.png, and 8 images"),
+    ],
+)
+def test_patients_that_cannot_be_matched_with_images_are_refused(tmp_path: Path, rows: list[str], reason: str) -> None:
+    write_pictures(tmp_path, [f"{label}/{index}.png" for label in "ab" for index in range(4)])
+    (tmp_path / "patients.csv").write_text("\n".join(["path,patient_id", *rows]) + "\n")
+    with pytest.raises(DataError) as raised:
+        find_data_set(tmp_path)
+    assert reason in str(raised.value)
+
+
+def test_rows_of_removed_images_do_no_harm_where_every_image_has_a_patient(tmp_path: Path) -> None:
+    names = [f"{label}/{index}.png" for label in "ab" for index in range(4)]
+    write_pictures(tmp_path, names)
+    rows = [f"./{name},p{index // 2}" for index, name in enumerate([*names, "b/removed.png"])]
+    (tmp_path / "patients.csv").write_text("\n".join(["path,patient_id", *rows]) + "\n")
+    assert [item.patient for item in find_data_set(tmp_path).items] == [f"p{index // 2}" for index in range(8)]
+
+
+@pytest.mark.parametrize("parts", [{"train": "train", "validation": "val"}, {"train": "train", "test": "test"}])
+def test_only_a_test_part_is_free_of_images_that_were_trained_on(tmp_path: Path, parts: dict[str, str]) -> None:
+    data = find_data_set(write_parts(tmp_path, parts))
+    if "test" in parts:
+        assert {item.path.split("/")[0] for item in data.test_part().items} == {"test"}
+    else:
+        with pytest.raises(DataError, match="split into train and validation, without a test part"):
+            data.test_part()
 
 
 def test_only_a_predefined_test_part_may_lack_a_class(tmp_path: Path) -> None:
@@ -252,6 +291,19 @@ def test_one_source_is_held_out(tmp_path: Path) -> None:
         assert set(split.targets(part)) == {0, 1}
     with pytest.raises(DataError, match="Guangzhou, RSNA, Valencia"):
         data.hold_out("Essen")
+
+
+def test_images_of_unknown_source_may_be_of_the_source_that_is_held_out(
+    tmp_path: Path, started: Callable[..., Any]
+) -> None:
+    data_of_three_sources(tmp_path / "data")
+    table = tmp_path / "data" / "images.csv"
+    assert "source of" not in started("--data", table, "--run", tmp_path / "run", "--hold-out-source", "RSNA").out
+    lines = table.read_text().replace(",Valencia,", ",,", 2)
+    table.write_text(lines)
+    result = started("--data", table, "--run", tmp_path / "some", "--hold-out-source", "RSNA")
+    assert "the source of 2 images that the model is trained or selected on is unknown" in result.out
+    assert any("The source of 2 training and validation" in line for line in limits(Run(tmp_path / "some").config()))
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])

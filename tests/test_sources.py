@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,22 @@ def test_images_that_no_workbook_names_have_no_source(phantoms: Path, database: 
     workbook(database / "Normal.metadata.xlsx", [("Normal-1", None), ("elsewhere", RSNA)])
     data = with_sources(find_data_set(database))
     assert {item.source for item in data.items if data.labels[item.label] == "Normal"} == {None}
+
+
+def test_rows_of_a_workbook_may_be_shorter_than_its_header(database: Path) -> None:
+    path = database / "Normal.metadata.xlsx"
+    # Without the empty cells at the end, as some programs write it.
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    shorter = re.sub(rb'<dimension [^>]*/>|<c r="[B-D]9".*?</c>', b"", members[sheet])
+    assert shorter != members[sheet]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**members, sheet: shorter}.items():
+            archive.writestr(name, content)
+    sources = {item.path: item.source for item in with_sources(find_data_set(database)).items}
+    assert sources["Normal/images/Normal-8.png"] is None
+    assert sources["Normal/images/Normal-7.png"] == RSNA
 
 
 @pytest.mark.parametrize("damage", ["text", "columns", "empty"])

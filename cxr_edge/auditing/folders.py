@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxr_edge.data.layouts import find_data_set
+from cxr_edge.data.layouts import UnknownClassesError, find_data_set
 from cxr_edge.data.sources import with_sources
 from cxr_edge.data.split import run_split
 from cxr_edge.errors import DataError
@@ -77,6 +77,12 @@ def _sources(run: Run) -> dict[str, str]:
     config = run.config()
     if config.options.data is None:
         return {}
-    # With the labels, DICOM files are not read for their patients, whom `split.csv` names.
-    data = with_sources(find_data_set(Path(config.options.data), config.labels))
+    folder = Path(config.options.data)
+    # With labels, DICOM files are not read for their patients, whom `split.csv` names.
+    try:
+        data = find_data_set(folder, config.labels)
+    except UnknownClassesError as error:
+        # A class was added since.
+        data = find_data_set(folder, (*config.labels, *error.unknown))
+    data = with_sources(data)
     return {item.path: item.source for item in data.items if item.source}

@@ -93,8 +93,26 @@ class DataSet:
         """The data set without the items at `indices`."""
         return replace(self, items=tuple(item for index, item in enumerate(self.items) if index not in indices))
 
+    def test_part(self) -> DataSet:
+        """The images that no model was trained on: the test part of a predefined split, everything without a split.
+
+        Raises:
+            DataError: the data is split, and has no test part.
+        """
+        parts = self.parts()
+        if parts and "test" not in parts:
+            raise DataError(
+                f"{self.table or self.root}: is split into {' and '.join(parts)}, without a test part, and models may "
+                "have been trained on it; name images that are not split, or add a test part"
+            )
+        return replace(self, items=tuple(item for item in self.items if not parts or item.part == "test"))
+
     def hold_out(self, source: str) -> DataSet:
-        """Use all images of one source as the test part, the others for training and validation. Raises DataError."""
+        """Use all images known to be of one source as the test part, the others for training and validation.
+
+        Raises:
+            DataError: no image has this source.
+        """
         known = sorted({item.source for item in self.items if item.source})
         if source not in known:
             named = nearest(source, known) if known else "a table's column source or CLASS.metadata.xlsx names them"
@@ -104,7 +122,11 @@ class DataSet:
 
 
 class UnknownClassesError(DataError):
-    """The classes of a data set are not those of a trained model."""
+    """The classes of a data set are not those of a trained model; `unknown` has the names that the model lacks."""
+
+    def __init__(self, message: str, unknown: Collection[str]) -> None:
+        super().__init__(message)
+        self.unknown = tuple(unknown)
 
 
 def folded(name: str) -> str:
@@ -256,20 +278,43 @@ def _read_folders(root: Path, labels: tuple[str, ...] | None, included: set[str]
         reading.left_out += sorted(
             path.name for path in root.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in taken
         )
-    has_patients = any(origin.patient for origin in origins.values())
-    if has_patients and reading.rows and not any(row.patient for row in reading.rows):
-        raise DataError(
-            f"{root / 'patients.csv'}: none of its paths is an image here, such as {reading.rows[0].path}; fix its "
-            "paths: otherwise, images of one patient could be used both to train and to test"
-        )
+    _require_matches(root, origins, reading.rows)
     return reading
 
 
+def _require_matches(root: Path, origins: dict[str, _Origin], rows: list[_Row]) -> None:
+    """Refuse a `patients.csv` with paths of patients that are no files, if there are images without a patient."""
+    nowhere = [
+        path
+        for path, origin in origins.items()
+        if origin.patient and (Path(path).is_absolute() or not (root / path).is_file())
+    ]
+    unnamed = [row.path for row in rows if row.patient is None]
+    if nowhere and unnamed:
+        raise DataError(
+            f"{root / 'patients.csv'}: {counted(len(nowhere), 'path is no file', 'paths are no files')} here, such as "
+            f"{nowhere[0]}, and {counted(len(unnamed), 'image has', 'images have')} no patient, such as {unnamed[0]}; "
+            "fix its paths, or remove those rows: otherwise, images of one patient could be used both to train and to "
+            "test"
+        )
+
+
 def _origins(root: Path) -> dict[str, _Origin]:
-    """Patient and source of each image path in the folder's `patients.csv`; empty without one."""
+    """Patient and source of each image path in the folder's `patients.csv`; empty without one.
+
+    Raises:
+        DataError: the table cannot be read, or has two rows for one path.
+    """
     table = root / "patients.csv"
     rows = read_table(table, ("path", "patient_id")) if table.is_file() else []
-    return {row["path"]: _Origin(row["patient_id"] or None, row.get("source") or None) for row in rows}
+    origins: dict[str, _Origin] = {}
+    for number, row in enumerate(rows, start=2):
+        # Without a leading "./".
+        path = Path(row["path"]).as_posix()
+        if path in origins:
+            raise DataError(f"{table}, line {number}: {path} is already in a line above")
+        origins[path] = _Origin(row["patient_id"] or None, row.get("source") or None)
+    return origins
 
 
 def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) -> _Reading:
@@ -305,19 +350,25 @@ def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) 
 
 
 def _with_dicom_patients(data: DataSet) -> DataSet:
-    """The data set with patients for the DICOM files for which no table names one."""
+    """The data set with patients for the DICOM files for which no table names one.
+
+    A file with the PatientID of one that a table names is of the same patient.
+    """
     # Files with the suffix of another format are not opened, which saves time.
     others = IMAGE_SUFFIXES - DICOM_SUFFIXES
-    unnamed = {
-        index: item
-        for index, item in enumerate(data.items)
-        if item.patient is None and Path(item.path).suffix.lower() not in others
-    }
-    paths = [data.root / item.path for item in unnamed.values()]
-    patients = dicom_patients(paths, [item.label for item in unnamed.values()])
+    dicom = [index for index, item in enumerate(data.items) if Path(item.path).suffix.lower() not in others]
+    if all(data.items[index].patient is not None for index in dicom):
+        return data
     items = list(data.items)
-    for (index, item), name in zip(unnamed.items(), patients.names, strict=True):
-        items[index] = replace(item, patient=name)
+    paths = [data.root / items[index].path for index in dicom]
+    patients = dicom_patients(paths, [items[index].label for index in dicom])
+    named: dict[str, str] = {}
+    for index, number in zip(dicom, patients.names, strict=True):
+        if number is not None and (name := items[index].patient) is not None:
+            named.setdefault(number, name)
+    for index, number in zip(dicom, patients.names, strict=True):
+        if number is not None and items[index].patient is None:
+            items[index] = replace(items[index], patient=named.get(number, number))
     return replace(data, items=tuple(items), patients_doubt=patients.doubt)
 
 
@@ -384,7 +435,8 @@ def _ordered_labels(data: Path, spelled: Collection[str], labels: tuple[str, ...
         unknown = [name for name in spelled if name not in labels]
         if unknown or not spelled:
             raise UnknownClassesError(
-                f"{data}: classes {', '.join(unknown) or 'missing'}; the model knows {', '.join(labels)}{hint}"
+                f"{data}: classes {', '.join(unknown) or 'missing'}; the model knows {', '.join(labels)}{hint}",
+                unknown,
             )
         return labels
     if len(spelled) < 2:

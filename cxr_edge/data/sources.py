@@ -56,5 +56,6 @@ def _rows(workbook: Path) -> Iterator[tuple[str, str]]:
         raise DataError(f"{workbook}: needs the columns FILE NAME and URL, has {', '.join(header) or 'none'}")
     name, source = header.index(_NAME), header.index(_SOURCE)
     for row in rows[1:]:
-        if row[name] and row[source]:
+        # A row may be shorter than the header.
+        if len(row) > max(name, source) and row[name] and row[source]:
             yield str(row[name]), str(row[source]).strip().partition("#")[0].rstrip("/")

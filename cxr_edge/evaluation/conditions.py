@@ -151,5 +151,5 @@ def _listed(data: Path, labels: tuple[str, ...]) -> tuple[Path, tuple[str, ...],
         if is_table:
             return data.parent, tuple(row["path"] for row in rows), None
         return data, tuple(path.relative_to(data).as_posix() for path in x_ray_files(data)), None
-    items = [item for item in known.items if item.part in (None, "test") or "test" not in known.parts()]
+    items = known.test_part().items
     return known.root, tuple(item.path for item in items), np.array([item.label for item in items], dtype=np.int64)

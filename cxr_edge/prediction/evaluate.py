@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,14 @@ from cxr_edge.choices import OnBadImage, choice_of
 from cxr_edge.data.cache import decoded
 from cxr_edge.data.columns import Column, read_columns
 from cxr_edge.data.decode import decode_all, refuse
-from cxr_edge.data.layouts import TABLE_SUFFIX, find_data_set
-from cxr_edge.data.split import run_split
+from cxr_edge.data.layouts import PARTS, TABLE_SUFFIX, find_data_set
+from cxr_edge.data.split import run_split, split_items
 from cxr_edge.errors import ArtifactError
 from cxr_edge.evaluation.calibration import calibration_error
 from cxr_edge.evaluation.groups import grouping
 from cxr_edge.evaluation.metrics import classification_metrics
 from cxr_edge.evaluation.scoring import score_images
+from cxr_edge.files import sha256_of
 from cxr_edge.imaging.plausibility import open_plausible
 from cxr_edge.prediction.classifier import Classifier
 from cxr_edge.prediction.evaluation import (
@@ -60,7 +62,10 @@ class _Model:
 
 @dataclass(frozen=True)
 class _LabelledImages:
-    """Pixels uint8 `[N, S, S, 1]`, label indices `[N]`, where they come from, and the columns to group them by."""
+    """Pixels uint8 `[N, S, S, 1]`, label indices `[N]`, where they come from, and the columns to group them by.
+
+    `in_split` counts those that are in each part of the split that the model was made with; None if that is not known.
+    """
 
     pixels: NDArray[np.uint8]
     targets: NDArray[np.int64]
@@ -68,6 +73,7 @@ class _LabelledImages:
     columns: tuple[Column, ...]
     skipped: tuple[SkippedImage, ...] = ()
     warnings: tuple[str, ...] = ()
+    in_split: dict[str, int] | None = None
 
 
 def evaluate(
@@ -83,7 +89,8 @@ def evaluate(
     Args:
         artifact: a file, the bundle of a cascade, or None for the Keras model of the run (TensorFlow).
         data: a data set, of which only the test part is used if it has parts; None for the test split of the run.
-        run_folder: the run; None for the artifact's, or else the latest; ignored with both `artifact` and `data`.
+        run_folder: the run; None for the artifact's, or else the latest. With both `artifact` and `data`, it only
+            serves to say which images the model was made with.
         on_bad_image: `fail`, or `skip`, which lists bad images under `skipped`; a run's test split may have none.
         stage: opened as each stage begins.
         by: columns of the table that lists the images, or DICOM tags, whose groups are evaluated too.
@@ -102,7 +109,7 @@ def evaluate(
         assert run is not None
         images = _test_split(run, model, by, stage)
     else:
-        images = _images_of(data, model, skip, by, stage)
+        images = _images_of(data, model, _training_images(artifact, run_folder, model, run), skip, by, stage)
     with stage("classifying", len(images.pixels)) as steps:
         probabilities = model.score(images.pixels, steps.tick)
     evaluated = model.artifact
@@ -121,6 +128,7 @@ def evaluate(
             grouping(column.name, column.values, images.targets, probabilities, model.labels)
             for column in images.columns
         ),
+        in_split=images.in_split,
         skipped=images.skipped,
         warnings=(*model.warnings, *images.warnings),
     )
@@ -128,12 +136,29 @@ def evaluate(
 
 def _run_of(artifact: Path | None, run_folder: Path | None) -> Run:
     """The run in the folder; without a folder, the run that the artifact is in, or the latest."""
-    if artifact is not None and run_folder is None:
-        bundle = artifact if artifact.is_dir() else artifact.parent
-        folder = bundle.resolve().parent
-        if Run(folder).config_file.is_file():
-            return find_run(folder)
-    return find_run(run_folder)
+    own = None if artifact is None or run_folder is not None else _own_run(artifact)
+    return own or find_run(run_folder)
+
+
+def _own_run(artifact: Path) -> Run | None:
+    """The run whose folder holds the artifact's bundle."""
+    bundle = artifact if artifact.is_dir() else artifact.parent
+    folder = bundle.resolve().parent
+    return find_run(folder) if Run(folder).config_file.is_file() else None
+
+
+def _training_images(
+    artifact: Path | None, run_folder: Path | None, model: _Model, run: Run | None
+) -> dict[str, str] | None:
+    """The part of the split of each image that the model was made with, by its SHA-256; None if no run tells."""
+    if artifact is not None:
+        run = _own_run(artifact) if run_folder is None else find_run(run_folder)
+    if run is None:
+        return None
+    config = run.config()
+    if model.artifact is not None and config.data_sha256 != model.artifact.metadata.training.data_sha256:
+        return None
+    return {item.sha256: item.part for item in split_items(run.split_file, config.labels)}
 
 
 def _artifact_model(path: Path, run: Run | None) -> _Model:
@@ -179,7 +204,8 @@ def _keras_model(run: Run) -> _Model:
 
 
 def _test_split(run: Run, model: _Model, by: Sequence[str], stage: Stage) -> _LabelledImages:
-    split = run_split(run)
+    # What was resized in another way would be other images to an artifact of another run on the same split.
+    split = replace(run_split(run), resize=model.resize)
     data = run.config().options.data
     table = Path(data) if data is not None and Path(data).suffix.lower() == TABLE_SUFFIX else None
     columns = read_columns(by, split.root, table, [item.path for item in split.part("test")])
@@ -188,13 +214,19 @@ def _test_split(run: Run, model: _Model, by: Sequence[str], stage: Stage) -> _La
     return _LabelledImages(pixels, split.targets("test"), TEST_SPLIT, columns)
 
 
-def _images_of(data: Path, model: _Model, skip: bool, by: Sequence[str], stage: Stage) -> _LabelledImages:
-    """The images of a data set; with `skip`, unreadable ones are listed separately."""
-    data_set, part = find_data_set(data, model.labels), str(data)
-    if "test" in data_set.parts():
-        # The other parts may have been trained on.
-        data_set = data_set.without({index for index, item in enumerate(data_set.items) if item.part != "test"})
+def _images_of(
+    data: Path, model: _Model, trained_on: dict[str, str] | None, skip: bool, by: Sequence[str], stage: Stage
+) -> _LabelledImages:
+    """The images of a data set; with `skip`, unreadable ones are listed separately.
+
+    `trained_on` is the part of each image that the model was made with, by its SHA-256.
+    """
+    data_set = find_data_set(data, model.labels)
+    # A relative path may have no name.
+    part = str(data if data.name not in ("", "..") else data.resolve())
+    if data_set.parts():
         part += ", its test part"
+    data_set = data_set.test_part()
     columns = read_columns(by, data_set.root, data_set.table, [item.path for item in data_set.items])
     paths = [data_set.root / item.path for item in data_set.items]
     pictures = [np.empty((len(paths), size, size, 1), dtype=np.uint8) for size in model.image_sizes]
@@ -216,14 +248,33 @@ def _images_of(data: Path, model: _Model, skip: bool, by: Sequence[str], stage: 
         refuse(bad, len(paths), "repair or remove them, or leave them out with --on-bad-image skip")
     targets = np.array([item.label for item in data_set.items], dtype=np.int64)
     good = [index for index in range(len(paths)) if index not in bad]
+    in_split = None
+    if trained_on is not None:
+        counts = Counter(trained_on.get(sha256_of(paths[index])) for index in good)
+        in_split = {name: counts[name] for name in PARTS}
     return _LabelledImages(
         joined(pictures)[good],
         targets[good],
         part,
         tuple(column.at(good) for column in columns),
         tuple(SkippedImage(data_set.items[index].path, reason) for index, reason in bad.items()),
-        tuple(
-            f"{len(affected)} of {len(paths)} images, such as {min(affected)}: {line}"
-            for line, affected in sorted(warned.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+        (
+            *_known_to_model(in_split or {}, len(good)),
+            *(
+                f"{len(affected)} of {len(paths)} images, such as {min(affected)}: {line}"
+                for line, affected in sorted(warned.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+            ),
         ),
+        in_split,
     )
+
+
+def _known_to_model(in_split: dict[str, int], count: int) -> Iterator[str]:
+    """A warning about images in the parts that are not for testing."""
+    seen = {part: number for part, number in in_split.items() if number and part != "test"}
+    if seen:
+        parts = ", ".join(f"{part} {number}" for part, number in seen.items())
+        yield (
+            f"{sum(seen.values())} of {count} images are among those that the model was made with ({parts}): figures "
+            "on them say little about other images"
+        )

@@ -58,6 +58,9 @@ class Evaluation:
     calibration_error: EvaluatedCalibration
     operating_point: EvaluatedPoint | None
     artifact_sha256: str | None = None
+    #: How many of its images are, byte for byte, in each part of the split that the model was made with. None on that
+    #: split's own test part, where the run is not at hand, and in older records.
+    in_split: dict[str, int] | None = None
     groupings: tuple[Grouping, ...] = ()
 
 

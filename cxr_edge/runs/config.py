@@ -130,8 +130,10 @@ class RunConfig:
     skipped: tuple[SkippedImage, ...] = ()
     #: Number of images in each part, if the data was already split.
     given_parts: dict[str, int] = field(default_factory=dict)
-    #: Patients and images in more than one of those parts.
+    #: Patients, and images with copies, in more than one of those parts.
     leaks: tuple[str, ...] = ()
+    #: Number of images of unknown source, if one source was held out: any of them may be of that source.
+    without_source: int = 0
     #: Number of pictures that occur more than once.
     repeated: int = 0
     #: Warning about pictures that look the same but have different labels.

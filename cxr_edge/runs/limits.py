@@ -15,14 +15,18 @@ def limits(config: RunConfig) -> list[str]:
         "on both sides of the split, which makes every figure here too optimistic.",
     ]
     if source := config.options.hold_out_source:
-        known.append(f"All test images come from one source, {source}, that no training image comes from.")
+        text = f"All test images come from one source, {source}, that no training image is known to come from."
+        if config.without_source:
+            text += f" The source of {config.without_source} training and validation images is unknown."
+        known.append(text)
     else:
         known.append(
             "Test images come from the same collection as training images. Other hospitals and devices were not tested."
         )
     if leaks := config.leaks:
         known.append(
-            f"The data was already split; {len(leaks)} of its patients or images are in several parts (see run.json)."
+            f"{len(leaks)} patients, or images with copies, are in several parts of the split (see run.json): figures "
+            "on the test part are too optimistic."
         )
     if skipped := config.skipped:
         known.append(

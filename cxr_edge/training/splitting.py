@@ -169,16 +169,21 @@ def _fold(groups: list[list[int]], number: int, count: int) -> tuple[list[list[i
     return tested, others
 
 
-def leaks(split: Split) -> list[str]:
-    """Patients, and images with the same bytes, in more than one part, as can occur in a predefined split.
+def leaks(split: Split, examined: Examined) -> list[str]:
+    """Patients, and copies of one picture, in more than one part, as can occur in a predefined split.
+
+    Args:
+        split: of the examined images, in their order.
+        examined: which images are copies of one another, with the same bytes, saved again or altered.
 
     Returns:
         A sorted description of each: `patient NAME`, or the path of an image that has a copy in another part.
     """
-    first: dict[str, SplitItem] = {}
+    first: dict[str | int, SplitItem] = {}
     names = set()
-    for item in split.items:
-        for key, name in ((item.sha256, item.path), (item.patient, f"patient {item.patient}")):
-            if key and first.setdefault(key, item).part != item.part:
-                names.add(name)
+    for item, cluster in zip(split.items, examined.copies.cluster.tolist(), strict=True):
+        if first.setdefault(cluster, item).part != item.part:
+            names.add(item.path)
+        if item.patient and first.setdefault(item.patient, item).part != item.part:
+            names.add(f"patient {item.patient}")
     return sorted(names)

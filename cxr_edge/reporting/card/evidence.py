@@ -19,11 +19,12 @@ from cxr_edge.errors import ArtifactError, CxrEdgeError, first_line
 from cxr_edge.evaluation.run_metrics import CrossValidation, RunMetrics, read_run_metrics
 from cxr_edge.evaluation.verified_artifact import VerifiedArtifact, recorded
 from cxr_edge.files import MAX_RECORD_BYTES, read_bounded, sha256_of
-from cxr_edge.prediction.evaluation import Evaluation
+from cxr_edge.prediction.evaluation import TEST_SPLIT, Evaluation
 from cxr_edge.records import from_json, parse_json
 from cxr_edge.runs import Run
 from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.cross_validation import is_fold
+from cxr_edge.wording import counted
 
 Record = TypeVar("Record")
 
@@ -105,7 +106,7 @@ def _records_of(run: Run, training: Training, artifacts: Sequence[Artifact], not
         cross_validation=_read(folds, _read_cross_validation, notes) if is_fold(run) else None,
         audit=_read(run.audit_file, lambda path: Audit.from_json(_json(path)), notes),
         bench=_bench(run.bench_file, hashes, notes),
-        evaluations=_evaluations(run.evaluation_files, hashes, config.options.data, notes),
+        evaluations=_evaluations(run.evaluation_files, hashes, notes),
     )
 
 
@@ -122,9 +123,7 @@ def _bench(path: Path, hashes: Collection[str], notes: list[str]) -> BenchRecord
     return record
 
 
-def _evaluations(
-    paths: Sequence[Path], hashes: Collection[str], data: str | None, notes: list[str]
-) -> tuple[Evaluation, ...]:
+def _evaluations(paths: Sequence[Path], hashes: Collection[str], notes: list[str]) -> tuple[Evaluation, ...]:
     evaluations = []
     for path in paths:
         evaluation = _read(path, lambda path: from_json(Evaluation, _json(path)), notes)
@@ -132,8 +131,16 @@ def _evaluations(
             continue
         if evaluation.artifact_sha256 not in hashes:
             notes.append(f"{path}: evaluates a file that is not the bundle's; not in the model card, evaluate again")
-        elif data is not None and Path(evaluation.part).resolve() == Path(data).resolve():
-            notes.append(f"{path}: on the images that the model was trained on; not in the model card")
+        elif evaluation.part != TEST_SPLIT and evaluation.in_split is None:
+            notes.append(
+                f"{path}: does not say whether the model was made with its images; not in the model card, evaluate "
+                "again with --run"
+            )
+        elif known := sum((evaluation.in_split or {}).values()):
+            notes.append(
+                f"{path}: {known} of {counted(evaluation.metrics.images, 'image')} are in the data of the model's own "
+                "run; not in the model card"
+            )
         else:
             evaluations.append(evaluation)
     return tuple(evaluations)

@@ -112,7 +112,8 @@ def _student_lines(student: Student, network: Network, image_size: int) -> Itera
 def _remarks(config: RunConfig) -> Iterator[str]:
     """Remarks on a run's data."""
     if known := config.images_with_patient:
-        yield f"  the patients of {known} images are known; each patient stays in one part of the split"
+        sides = "" if config.given_parts else "; each patient stays in one part of the split"
+        yield f"  the patients of {known} images are known{sides}"
     elif not config.phantoms:
         yield "  no patients are named: images of one patient may be in several parts of the split"
     if config.patients_doubt:
@@ -121,7 +122,15 @@ def _remarks(config: RunConfig) -> Iterator[str]:
         yield f"warning: {counted(count, 'DICOM image')}: {warning}"
     if leaks := config.leaks:
         named = ", ".join(leaks[:5]) + (f" and {len(leaks) - 5} more" if len(leaks) > 5 else "")
-        yield f"warning: the parts of the data overlap; images or patients in several parts: {len(leaks)} ({named})"
+        yield (
+            "warning: the parts of the data overlap; patients, or images with copies, in several parts: "
+            f"{len(leaks)} ({named})"
+        )
+    if unknown := config.without_source:
+        yield (
+            f"warning: the source of {counted(unknown, 'image')} that the model is trained or selected on is unknown; "
+            f"any of them may come from {config.options.hold_out_source}"
+        )
     if config.repeated:
         sides = "" if config.given_parts else "; copies stay in one part of the split"
         yield f"  {counted(config.repeated, 'picture is', 'pictures are')} in the data more than once{sides}"
