@@ -229,6 +229,29 @@ def test_a_deflated_file_does_not_fill_the_memory(plain: Path, tmp_path: Path) -
         dicom_facts(bomb)
 
 
+@needs_linux
+@pytest.mark.parametrize("place", ["in the inflated bytes", "behind an element without a length"])
+def test_no_header_hides_that_a_file_is_deflated(plain: Path, tmp_path: Path, place: str) -> None:
+    """pydicom inflates by the last name of a transfer syntax that it reads, as far as it goes."""
+
+    def packed(*pieces: bytes) -> bytes:
+        compressor = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+        return b"".join([*map(compressor.compress, pieces), compressor.flush()])
+
+    syntax = struct.pack("<HH2sH", 2, 0x10, b"UI", 22) + b"1.2.840.10008.1.2.1.99"
+    body = packed(struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, 2**29), *[bytes(2**20)] * 512)
+    if place == "in the inflated bytes":
+        content = syntax + packed(syntax + body)
+    else:
+        endless = struct.pack("<HH2sHI", 2, 2, b"OB", 0, 0xFFFFFFFF) + b"\1" * 70_000
+        content = endless + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0) + syntax + body
+    bomb = tmp_path / "x.dcm"
+    bomb.write_bytes(bytes(128) + b"DICM" + content)
+    message, megabytes = read_apart(bomb)
+    assert "x.dcm: a damaged DICOM file (deflated, by a header that is out of order)" in message
+    assert megabytes < 300
+
+
 def test_too_many_elements_are_refused(plain: Path, tmp_path: Path) -> None:
     # The smallest have 8 bytes; with 64 the time that the test takes is an eighth, and what is refused is the bytes.
     element = struct.pack("<HH2sH", 9, 0x10, b"LO", 56) + bytes(56)
@@ -257,6 +280,42 @@ def test_a_frame_that_would_unpack_to_more_than_its_tags_say_is_refused(plain: P
     path.write_bytes(content[:size] + struct.pack(">II", 60_000, 60_000) + content[size + 8 :])
     with pytest.raises(ImageError, match="60000 x 60000 pixels"):
         load_image(path, 64)
+
+
+def test_a_table_of_offsets_leads_to_no_frame_that_was_not_checked(plain: Path, tmp_path: Path) -> None:
+    import pydicom
+    from pydicom.encaps import encapsulate, generate_frames
+
+    from tests.test_dicom import ramp, written
+
+    other = written(tmp_path / "other.dcm", ramp()[::-1])
+    files = [compressed(path, tmp_path / f"{path.stem}-j2k.dcm", "JPEG2000Lossless")[0] for path in (plain, other)]
+    streams = [next(generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1)) for path in files]
+    data = pydicom.dcmread(files[0])
+    data.PixelData = b"".join(encapsulate([stream], has_bot=False)[8 * index :] for index, stream in enumerate(streams))
+    data.ExtendedOffsetTable = struct.pack("<Q", 8 + len(streams[0]))
+    data.ExtendedOffsetTableLengths = struct.pack("<Q", len(streams[1]))
+    data.save_as(tmp_path / "x.dcm")
+    assert np.array_equal(pydicom.dcmread(tmp_path / "x.dcm").pixel_array, pydicom.dcmread(other).pixel_array)
+    assert np.array_equal(load_image(tmp_path / "x.dcm", 64), load_image(plain, 64))
+
+
+def test_a_palette_in_segments_is_refused(plain: Path, tmp_path: Path) -> None:
+    """Of 400 segments, each would expand to 65,535 entries."""
+    import pydicom
+
+    data = pydicom.dcmread(plain)
+    data.PhotometricInterpretation = "PALETTE COLOR"
+    data.BitsAllocated = data.BitsStored = 8
+    data.HighBit = 7
+    data.PixelData = bytes(64 * 64)
+    for colour in ("Red", "Green", "Blue"):
+        data.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [256, 0, 16])
+        segments = struct.pack("<3H", 0, 1, 7) + struct.pack("<3H", 1, 65535, 7) * 400
+        setattr(data, f"Segmented{colour}PaletteColorLookupTableData", segments)
+    data.save_as(tmp_path / "x.dcm")
+    with pytest.raises(ImageError, match=r"x\.dcm.*a palette in segments"):
+        load_image(tmp_path / "x.dcm", 64)
 
 
 def with_stream(path: Path, stream: bytes, syntax: str = "") -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,44 @@ def test_sixteen_bits_are_stretched(tmp_path: Path) -> None:
     pixels = load_image(tmp_path / "x.png", 128)
     assert (pixels.min(), pixels.max()) == (0, 255)
     assert np.all(np.diff(pixels.reshape(-1).astype(int)) >= 0)
+
+
+def png_of(planes: list[np.ndarray]) -> bytes:
+    """A 16-bit PNG: grey, grey and alpha, colour, or colour and alpha. Pillow writes only the first."""
+    height, width = planes[0].shape
+    rows = b"".join(b"\0" + row.tobytes() for row in np.stack(planes, axis=-1).astype(">u2"))
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[len(planes)], 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        content += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return content
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_deep_channels_are_refused_and_not_cut_to_their_upper_bits(tmp_path: Path, channels: int) -> None:
+    """An X-ray's 12 bits are in the lower ones: of 4095, 15 would be left."""
+    grey = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
+    (tmp_path / "x.png").write_bytes(png_of([grey]))
+    assert load_image(tmp_path / "x.png", 64).max() == 255
+    opaque = [np.full_like(grey, 65535)] if channels in (2, 4) else []
+    (tmp_path / "x.png").write_bytes(png_of([grey] * (channels - len(opaque)) + opaque))
+    with pytest.raises(ImageError, match=r"x\.png.*16 bits per channel"):
+        load_image(tmp_path / "x.png", 64)
+
+
+def test_deep_colours_of_a_tiff_are_refused(tmp_path: Path) -> None:
+    strip = np.arange(64 * 64 * 3, dtype="<u2").tobytes()
+    tags = [(256, 4, 1, 64), (257, 4, 1, 64), (258, 3, 3, 8 + len(strip)), (259, 3, 1, 1), (262, 3, 1, 2),
+            (273, 4, 1, 14 + len(strip)), (277, 3, 1, 3), (278, 4, 1, 64), (279, 4, 1, len(strip))]  # fmt: skip
+    bits = struct.pack("<HHH", 16, 16, 16)
+    folder = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    start = 14 + 2 * len(strip)
+    header = b"II*\0" + struct.pack("<I", start) + strip + bits + strip
+    (tmp_path / "x.tif").write_bytes(header + struct.pack("<H", len(tags)) + folder + bytes(4))
+    with Image.open(tmp_path / "x.tif") as image:
+        assert image.mode == "RGB"
+    with pytest.raises(ImageError, match=r"x\.tif.*16 bits per channel"):
+        load_image(tmp_path / "x.tif", 64)
 
 
 ORIENTED = {1: lambda x: x, 2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud, 5: lambda x: x.T,

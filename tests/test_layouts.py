@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from cxr_edge.data.cache import _check_unchanged, decoded
+from cxr_edge.data.columns import read_columns
 from cxr_edge.data.layouts import PARTS, DataSet, find_data_set
 from cxr_edge.data.split import Split, run_split
 from cxr_edge.errors import DataError
@@ -90,6 +91,7 @@ def test_column_aliases_and_a_byte_order_mark_are_accepted(tmp_path: Path) -> No
         ("path,label", ["a.png,x", ",x"], "line 3: no path"),
         ("path,label", ["a.png,"], "line 2: no label"),
         ("path,label", ["a.png,x", "a.png,y"], "line 3: a.png is already in line 2"),
+        ("path,label", ["a.png,x", "./a.png,y"], "line 3: ./a.png is already in line 2"),
         ("path,label,split", ["a.png,x,holdout"], "line 2: unknown split holdout"),
         ("path,label,split", ["a.png,x,train", "b.png,y,"], "empty for some images, such as b.png"),
         ("path,label", [f"{index}.png,x" for index in range(9)], "two class"),
@@ -184,9 +186,11 @@ def test_patients_that_cannot_be_matched_with_images_are_refused(tmp_path: Path,
 def test_rows_of_removed_images_do_no_harm_where_every_image_has_a_patient(tmp_path: Path) -> None:
     names = [f"{label}/{index}.png" for label in "ab" for index in range(4)]
     write_pictures(tmp_path, names)
-    rows = [f"./{name},p{index // 2}" for index, name in enumerate([*names, "b/removed.png"])]
-    (tmp_path / "patients.csv").write_text("\n".join(["path,patient_id", *rows]) + "\n")
+    rows = [f"./{name},p{index // 2},{'FM'[index % 2]}" for index, name in enumerate([*names, "b/removed.png"])]
+    (tmp_path / "patients.csv").write_text("\n".join(["path,patient_id,sex", *rows]) + "\n")
     assert [item.patient for item in find_data_set(tmp_path).items] == [f"p{index // 2}" for index in range(8)]
+    (column,) = read_columns(["sex"], tmp_path, None, names)
+    assert column.values == ("F", "M") * 4
 
 
 @pytest.mark.parametrize("parts", [{"train": "train", "validation": "val"}, {"train": "train", "test": "test"}])

@@ -16,7 +16,7 @@ from PIL import Image
 from cxr_edge import Classifier, open_bundle
 from cxr_edge.artifacts.bundle import INSTALLED, MANIFEST, bundle_in, read_bundle, read_manifest
 from cxr_edge.artifacts.installation import read_installation
-from cxr_edge.artifacts.release import RELEASE, SIGNATURE
+from cxr_edge.artifacts.release import RELEASE, SIGNATURE, signed_release
 from cxr_edge.errors import ArtifactError, GateError, OptionError
 from cxr_edge.files import sha256_of
 from cxr_edge.runtimes.base import runtimes_for
@@ -117,6 +117,16 @@ def test_a_version_only_grows(bundles: Path, keys: tuple[Path, Path], tmp_path: 
     for name, version in (("../cart", 3), ("a name", 3)):
         with pytest.raises(OptionError, match="the name"):
             release(bundle, keys[0], name, version)
+
+
+def test_a_release_is_written_through_no_link(bundles: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(bundles / "two", tmp_path / "bundle"))
+    for name in ("release.json", "release.sig"):
+        (bundle / name).unlink(missing_ok=True)
+        (bundle / name).symlink_to(tmp_path / f"elsewhere {name}")
+    release(bundle, keys[0], "cart", 2)
+    assert not list(tmp_path.glob("elsewhere*"))
+    assert signed_release(bundle, keys[1]).version == 2
 
 
 @pytest.mark.usefixtures("unproven")

@@ -44,13 +44,16 @@ def deep(dtype: type = np.uint16) -> np.ndarray:
     return (np.asarray(phantom(5, 90, 80)).astype(np.int32) * 13 + 700).astype(dtype)
 
 
-def write_chunks(path: Path, header: tuple[int, int, int, int], *chunks: tuple[bytes, bytes]) -> None:
-    """A PNG file that Pillow does not write, of plain grey. `header`: width, height, bits, whether interlaced."""
+def write_chunks(path: Path, header: tuple[int, int, int, int], *chunks: tuple[bytes, bytes], kind: int = 0) -> None:
+    """A PNG file that Pillow does not write. `header`: width, height, bits, whether interlaced.
+
+    `kind` is the colour type: 0 for plain grey.
+    """
     width, height, bits, interlaced = header
-    first = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([bits, 0, 0, 0, interlaced])
+    first = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([bits, kind, 0, 0, interlaced])
     content = b"\x89PNG\r\n\x1a\n"
-    for kind, data in ((b"IHDR", first), *chunks, (b"IEND", b"")):
-        content += len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+    for name, data in ((b"IHDR", first), *chunks, (b"IEND", b"")):
+        content += len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
     path.write_bytes(content)
 
 
@@ -81,6 +84,9 @@ def write_png(folder: Path) -> None:
         write_chunks(folder / f"grey-{bits}.png", (*size, bits, 0), (b"IDAT", zlib.compress(rows)))
     write_chunks(folder / "surplus.png", (*size, 8, 0), (b"IDAT", zlib.compress(random_rows(8, *size) + bytes(999))))
     write_chunks(folder / "interlaced.png", (*size, 8, 1), (b"IDAT", zlib.compress(adam7_rows(8, *size))))
+    for kind, channels in ((2, 3), (4, 2), (6, 4)):
+        rows = random_rows(16 * channels, *size)
+        write_chunks(folder / f"deep-{channels}.png", (*size, 16, 0), (b"IDAT", zlib.compress(rows)), kind=kind)
     grey, colour = phantom(4, 131, 97), tinted()
     alpha = Image.fromarray(np.random.default_rng(1).integers(0, 256, (160, 150), dtype=np.uint8))
     for name, image in {

@@ -99,10 +99,11 @@ def _of_table(table: Path, paths: Sequence[str]) -> dict[str, list[str]]:
     """The values of each column that may make groups, in the order of the paths."""
     whole = read_whole_table(table)
     known = whole.known()
-    rows = {row[known["path"]]: row for row in whole.rows} if "path" in known else {}
+    # Without a leading "./".
+    rows = {Path(row[known["path"]]).as_posix(): row for row in whole.rows} if "path" in known else {}
     apart = {known[column] for column in _NO_GROUPS & set(known)}
     return {
-        column: [rows.get(path, {}).get(column, "") for path in paths]
+        column: [rows.get(Path(path).as_posix(), {}).get(column, "") for path in paths]
         for column in whole.columns
         if rows and column and column not in apart
     }

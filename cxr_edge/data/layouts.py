@@ -326,11 +326,12 @@ def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) 
         part = _PARTS.get(folded(split))
         if not path or not name:
             raise DataError(f"{table}, line {number}: no {'label' if path else 'path'}")
-        if path in seen:
-            raise DataError(f"{table}, line {number}: {path} is already in line {seen[path]}")
+        # Without a leading "./".
+        if (plain := Path(path).as_posix()) in seen:
+            raise DataError(f"{table}, line {number}: {path} is already in line {seen[plain]}")
         if split and part is None:
             raise DataError(f"{table}, line {number}: unknown split {split}; choose one of {', '.join(PARTS)}")
-        seen[path] = number
+        seen[plain] = number
         if folded(name) in _LEFT_OUT - included:
             left_out[name] += 1
             continue

@@ -59,6 +59,7 @@ _DEEP_GREY_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 262, 0
 _SUBFILE_TAG, _AUXILIARY = 254, 0b101
 _TILE_TAGS = (322, 323)
+_BITS_TAG = 258
 #: Pages examined in search of a further picture: more than a scanner's previews.
 _MOST_PAGES = 16
 #: Most scans of a progressive JPEG; encoders write about ten, and each costs a pass over all pixels.
@@ -168,6 +169,10 @@ def _decoded(path: Path | str, content: bytes) -> Picture:
             if image.mode in _DEEP_GREY_MODES and tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO:
                 # Pillow inverts these at 8 bits but not at 16, where the result would silently be a negative.
                 raise ValueError("a deep TIFF whose white is zero; save it with black as zero")
+            if _is_deep_colour(image, content):
+                raise ValueError(
+                    "16 bits per channel, of which some would be lost; save it as 16-bit grey or with 8 bits"
+                )
             image.load()
             turn = _TRANSPOSED.get(image.getexif().get(ExifTags.Base.Orientation, 1))
             grey, colours = _to_grey(image), _colours(image)
@@ -193,6 +198,20 @@ def _refuse_bombs(path: Path | str, image: Image.Image, content: bytes) -> None:
     # 0xFF is always a marker there, and 0xDA begins a scan.
     if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > _MOST_SCANS:
         raise ImageError(f"{path}: refused, a JPEG of more than {_MOST_SCANS} scans looks like a decompression bomb")
+
+
+def _is_deep_colour(image: Image.Image, content: bytes) -> bool:
+    """Whether a PNG or TIFF has several channels, alpha included, of more than 8 bits.
+
+    Of these, Pillow keeps the upper 8: almost black if an X-ray's 12 bits are in the lower ones.
+    """
+    if image.format == "PNG":
+        # The bit depth and the colour type in the header, which is always at the same place.
+        return content[24] == 16 and content[25] in (2, 4, 6)
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(_BITS_TAG, (1,))  # type: ignore[attr-defined]
+        return len(bits) > 1 and max(bits) > 8
+    return False
 
 
 def _pictures(image: Image.Image, content: bytes) -> int:

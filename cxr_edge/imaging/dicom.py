@@ -118,7 +118,11 @@ def _head(path: Path | str, content: bytes | None, limit: int) -> tuple[bytes, b
 def inflated(content: bytes, limit: int) -> bytes:
     """The bytes of a deflated DICOM file, inflated, at most `limit`; other files unchanged.
 
-    pydicom inflates without limit: 3 MB can become 3 GB.
+    pydicom inflates without limit: 3 MB can become 3 GB. So it must never see the UID of deflation, wherever a header
+    that is out of order, or a second one in the inflated bytes, may hide it.
+
+    Raises:
+        ValueError: that UID is left somewhere.
     """
     start, deflated = 132, False
     while content[start : start + 2] == b"\x02\0":
@@ -128,13 +132,13 @@ def inflated(content: bytes, limit: int) -> bytes:
         if content[start + 2 : start + 4] == b"\x10\0":
             deflated = content[value : value + length].rstrip(b"\0 ") == _DEFLATED
         start = value + length
-    if not deflated:
-        if _DEFLATED in content[: 64 * 2**10]:
-            raise ValueError("deflated, by a header that is out of order")
-        return content
-    # The shorter name fits in its place, padded with zeros.
-    meta = content[:start].replace(_DEFLATED, _EXPLICIT.ljust(len(_DEFLATED), b"\0"))
-    return meta + zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[start:], max(1, limit - start))
+    if deflated:
+        # The shorter name fits in its place, padded with zeros.
+        meta = content[:start].replace(_DEFLATED, _EXPLICIT.ljust(len(_DEFLATED), b"\0"))
+        content = meta + zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[start:], max(1, limit - start))
+    if _DEFLATED in content:
+        raise ValueError("deflated, by a header that is out of order")
+    return content
 
 
 def dicom_facts(path: Path | str, content: bytes | None = None) -> dict[str, str | None]:

@@ -28,6 +28,7 @@ _TRANSFORMATIONS = (
     ("FrameVOILUTSequence", "VOILUTSequence", ("WindowCenter", "WindowWidth")),
 )
 _PALETTE = "PALETTE COLOR"
+_OFFSETS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 _TABLES = tuple(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue", "Alpha"))
 # Decoders of lossy streams differ in the last bit, and a picture must not depend on which ones are installed.
 _DECODERS = {
@@ -107,6 +108,9 @@ def _decoded(path: Path | str, data: Dataset) -> NDArray[Any]:
         decoder, plugin = get_decoder(syntax), _DECODERS.get(syntax, "")
         if not decoder.is_available or plugin not in ("", *decoder.available_plugins):
             raise MissingDependencyError(f"{path}: a decoder of {syntax.name}", "dicom")
+        # A single frame needs no table of where frames begin, and pydicom would decode what it points at, unchecked.
+        for name in _OFFSETS:
+            data.pop(name, None)
         refuse_bombs(data)
     stored: NDArray[Any] = pixel_array(data, decoding_plugin=plugin)
     return stored
@@ -262,6 +266,9 @@ def _luma(data: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
 
     white = 2.0 ** int(data.BitsStored) - 1
     palette = data.PhotometricInterpretation == _PALETTE
+    # pydicom expands a segment of six bytes to 65,535 entries, however many the palette has.
+    if palette and any(f"Segmented{name}" in data for name in _TABLES):
+        raise ValueError("a palette in segments")
     if palette and not data.file_meta.TransferSyntaxUID.is_little_endian:
         _to_little_endian(data)
     grey = np.empty(stored.shape[:2], np.uint8)

@@ -54,6 +54,8 @@ def release(folder: Path, key: Path, name: str, version: int) -> Release:
     content = (json.dumps(to_json(released), indent=2, ensure_ascii=False) + "\n").encode()
     # Remove the old signature first: then a kill leaves an unreleased bundle, not one that looks forged.
     (folder / SIGNATURE).unlink(missing_ok=True)
+    # It may be a link, through which the new one would be written elsewhere.
+    (folder / RELEASE).unlink(missing_ok=True)
     for file, data in ((RELEASE, content), (SIGNATURE, private.sign(content))):
         with replacing(folder / file) as temporary:
             temporary.write_bytes(data)

@@ -25,6 +25,10 @@ export function readPng(content: Uint8Array): Picture {
   }
   refuseInflated(content, bytesOf(header));
   const image = decode(withoutProfile(content), { checkCrc: true });
+  if (image.depth === 16 && image.channels > 1) {
+    const way = "save it as 16-bit grey or with 8 bits";
+    throw new ImageError(`cannot be decoded (16 bits per channel, of which some would be lost; ${way})`);
+  }
   const samples = image.width * image.height * image.channels;
   if (image.depth >= 8 && image.data.length < samples) throw new ImageError("truncated");
   const grey = { width: image.width, height: image.height, pixels: greyOf(image) };
@@ -130,7 +134,7 @@ function greyOf(image: DecodedPng): Uint8Array {
     return unpacked(image).map((index) => greys[index] ?? 0);
   }
   if (channels === 1) return depth === 16 ? stretched(image.data) : scaled(image);
-  const samples = eightBits(image);
+  const samples = image.data;
   const pixels = new Uint8Array(width * height);
   for (let index = 0, at = 0; index < pixels.length; index++, at += channels) {
     pixels[index] = channels === 2 ? samples[at] : luma(samples[at], samples[at + 1], samples[at + 2]);
@@ -145,14 +149,8 @@ function coloursOf(image: DecodedPng): Uint8Array | undefined {
     return gridOf(width, height, (index) => palette[indices[index]] ?? [0, 0, 0]);
   }
   if (channels < 3) return undefined;
-  const samples = eightBits(image);
+  const samples = image.data as Uint8Array;
   return gridOf(width, height, (index) => samples.subarray(index * channels, index * channels + 3));
-}
-
-/** Samples of 8 bits; of 16, the higher byte, as Pillow takes them in all but plain grey. */
-function eightBits(image: DecodedPng): Uint8Array {
-  if (image.depth === 8) return image.data as Uint8Array;
-  return Uint8Array.from(image.data, (value) => value >> 8);
 }
 
 /** Plain grey of 1, 2, 4 or 8 bits onto 0..255. */
