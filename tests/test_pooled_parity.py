@@ -153,7 +153,7 @@ class FakeExporter:
 
     def export(self) -> Exported:
         self.exported.append(self.run.folder.name)
-        return export(self.run, self.gate)
+        return replace(export(self.run, self.gate), notes=(f"old.tflite of {self.run.folder.name} is removed",))
 
 
 def test_a_fold_is_exported_once_with_the_same_options(folds: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,6 +163,7 @@ def test_a_fold_is_exported_once_with_the_same_options(folds: Path, cli: Cli, mo
     first = cli("export", "--run", folds, *ANY_GATE)
     assert (first.code, FakeExporter.exported) == (0, everything), first.err
     assert "Parity with Keras float32 by fold" in first.out
+    assert all(f"old.tflite of {fold} is removed" in first.out for fold in everything)
     # Of an interrupted export, the last fold is missing.
     (folds / "fold-3" / "exported.json").unlink()
     again = cli("export", "--run", folds, *ANY_GATE)

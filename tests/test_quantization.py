@@ -373,6 +373,22 @@ def learned(
         )
 
 
+@pytest.mark.slow
+def test_a_step_to_no_number_right_before_a_check_is_an_error_that_names_the_rate(
+    badly_calibrated: tuple[Graph, QuantizedGraph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of that step is still finite."""
+    judged = Judge.__call__
+
+    def after_the_step(judge: Judge, student: RangeStudent, step: int) -> Check:
+        check = judged(judge, student, step)
+        return replace(check, divergence=float("nan")) if step else check
+
+    monkeypatch.setattr(Judge, "__call__", after_the_step)
+    with pytest.raises(RunError, match=r"diverged.*--qat-learning-rate"):
+        learned(tmp_path / "x", *badly_calibrated, steps=40)
+
+
 def with_a_runaway() -> NDArray[np.uint8]:
     """Eight dim images, then one of full brightness: the small graph's residual sums grow with brightness alone."""
     return np.concatenate([some_images(8) // 20, some_images(1, seed=5)])

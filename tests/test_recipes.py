@@ -117,6 +117,9 @@ def test_a_missing_key_and_an_unknown_recipe_are_refused(cli: Cli, tmp_path: Pat
     (tmp_path / "mine.toml").write_text('formats = ["onnx"]\n')
     with pytest.raises(OptionError, match="device is missing"):
         read_recipe(str(tmp_path / "mine.toml"))
+    (tmp_path / "mine.toml").rename(tmp_path / "cascade.toml")
+    with pytest.raises(OptionError, match="bundle-cascade is for cascades; rename it"):
+        read_recipe(str(tmp_path / "cascade.toml"))
     result = cli("export", "--recipe", "rasberry-pi5")
     assert result.code == 2
     assert "raspberry-pi-5" in result.err

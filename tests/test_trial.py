@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -16,18 +17,19 @@ from PIL import Image
 
 from cxr_edge import ArtifactError, Classifier
 from cxr_edge.artifacts.contract import IMAGE, PROBABILITIES
-from cxr_edge.artifacts.kinds import ArtifactFormat
+from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.errors import ProviderError
-from cxr_edge.exporting.verify import preferred_session
+from cxr_edge.exporting.verify import preferred_session, session_of
 from cxr_edge.imaging.decode import resized
 from cxr_edge.phantoms.drawing import draw_phantom
 from cxr_edge.runtimes import trial
 from cxr_edge.runtimes.accelerators import Ask, Request, Worker
 from cxr_edge.runtimes.base import Runtime, all_runtimes
+from cxr_edge.runtimes.onnx_runtime import ONNXRuntimeSession
 from cxr_edge.runtimes.trial import start_worker
 from cxr_edge.updates.archive import pack
 from tests.conftest import Cli
-from tests.tiny import SIZE, expected, ramp, write_bundle_with_references
+from tests.tiny import SIZE, expected, ramp, write_artifact, write_bundle_with_references
 
 CRASH = "import os, sys; sys.stdin.buffer.read(9); os.kill(os.getpid(), 11)"
 HANG = "import time; time.sleep(60)"
@@ -133,6 +135,21 @@ def test_a_file_that_crashes_a_runtime_is_an_artifact_error(
     crashing(CRASH)
     with pytest.raises(ArtifactError, match="killed by signal 11"):
         preferred_session(tiny / f"xception-int8.{kind}", kind, signed_activations)
+
+
+@pytest.mark.parametrize("recipe", [None, {"activation_type": "uint8"}, {"activation_type": "int8"}])
+def test_signed_activations_are_verified_in_integers_also_after_their_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: dict[str, str] | None
+) -> None:
+    session, is_signed = ONNXRuntimeSession, []
+
+    def opened(*arguments: Any, **options: Any) -> ONNXRuntimeSession:
+        is_signed.append(options.get("as_on_arm", False))
+        return session(*arguments, **options)
+
+    monkeypatch.setattr("cxr_edge.runtimes.onnx_runtime.ONNXRuntimeSession", opened)
+    session_of(write_artifact(tmp_path / "xception-int8.onnx", Quantization.INT8, recipe=recipe))
+    assert any(is_signed) == (recipe is not None and recipe["activation_type"] == "int8")
 
 
 @pytest.mark.slow

@@ -269,13 +269,20 @@ def export_and_show(run: Run, options: ExportOptions, json: Path | None = None) 
 def _export_folds(folder: Path, options: ExportOptions, json: Path | None) -> None:
     from cxr_edge.cli.pooled_parity import report_pooled_parity
     from cxr_edge.console import stage
+    from cxr_edge.exporting.export import Exported
     from cxr_edge.exporting.export_folds import export_folds
     from cxr_edge.reporting.terminal.pooled_parity import show_fold
     from cxr_edge.reporting.terminal.tables import show
     from cxr_edge.training.compute_device import compute_device
 
+    def on_fold(number: int, folds: int, exported: Exported | None) -> None:
+        if exported is None:
+            show_fold(number, folds, None)
+        else:
+            show_fold(number, folds, exported.artifacts, exported.notes)
+
     show(f"exporting on {compute_device()}")
-    report_pooled_parity(export_folds(folder, options, stage, show_fold), json)
+    report_pooled_parity(export_folds(folder, options, stage, on_fold), json)
 
 
 def _explain(run: Run, recipe: Recipe, data: Path | None, json: Path | None) -> None:

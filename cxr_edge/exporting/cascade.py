@@ -21,7 +21,8 @@ from cxr_edge.evaluation.demands import gate_of
 from cxr_edge.evaluation.logits import floor_of
 from cxr_edge.evaluation.operating_record import OperatingRecord, operating_record_of
 from cxr_edge.evaluation.scoring import score_images
-from cxr_edge.exporting.verify import Probabilities, Reference, preferred_session, reference_of
+from cxr_edge.exporting.recipe import CASCADE
+from cxr_edge.exporting.verify import Probabilities, Reference, reference_of, session_of
 from cxr_edge.files import new_folder, sha256_of
 from cxr_edge.option import flag_of
 from cxr_edge.progress import Stage, silently
@@ -129,7 +130,7 @@ def cascade_of_runs(
 
 def cascade_folder(full: Run) -> Path:
     """The bundle of a cascade in the run of its full model, unless another folder is named."""
-    return full.bundle_of("cascade")
+    return full.bundle_of(CASCADE)
 
 
 def artifacts_of(small: Path, full: Path, options: CascadeOptions) -> tuple[Artifact, Artifact]:
@@ -177,7 +178,7 @@ def _reference(run: Run, full: Artifact, stage: Stage) -> Reference:
 
 
 def _scored(artifact: Artifact, reference: Reference, phantoms: bool, stage: Stage) -> _Scored:
-    runtime, session = preferred_session(artifact.path, artifact.format)
+    runtime, session = session_of(artifact)
     conditions = _shifted_validation(reference.split, artifact.image_size, phantoms)
     images = reference.images + sum(map(len, conditions))
     with stage(f"scoring {artifact.path.parent.parent.name}/{artifact.name}", images) as bar:

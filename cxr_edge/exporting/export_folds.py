@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_edge import __version__
-from cxr_edge.artifacts.artifact import Artifact
 from cxr_edge.artifacts.bundle import listed_artifacts
 from cxr_edge.errors import CxrEdgeError, OptionError
 from cxr_edge.evaluation.pooled_parity import PooledParity
-from cxr_edge.exporting.export import Exporter, ExportOptions
+from cxr_edge.exporting.export import Exported, Exporter, ExportOptions
 from cxr_edge.exporting.verify_folds import verify_folds
 from cxr_edge.files import MAX_RECORD_BYTES, read_bounded, sha256_of, write_json
 from cxr_edge.progress import Stage, silently, titled
@@ -50,7 +49,7 @@ def export_folds(
     folder: Path,
     options: ExportOptions,
     stage: Stage = silently,
-    on_fold: Callable[[int, int, Sequence[Artifact] | None], None] = lambda number, folds, artifacts: None,
+    on_fold: Callable[[int, int, Exported | None], None] = lambda number, folds, exported: None,
 ) -> PooledParity:
     """Export the folds that are not exported with these options yet, and compare all of them with their Keras models.
 
@@ -60,7 +59,7 @@ def export_folds(
         folder: the folder of a finished cross-validation.
         options: for each fold's export; the decision rules are fitted on the cross-validation.
         stage: shows progress.
-        on_fold: called with the fold's number, the number of folds, and its new artifacts, None if already exported.
+        on_fold: called with the fold's number, the number of folds, and what was exported, None if it already was.
 
     Raises:
         OptionError: the options name another cross-validation for the decision rules, or the folds were trained
@@ -76,15 +75,15 @@ def export_folds(
         require_same_training(runs, runs[0])
         key = _key(runs, options)
         for number, run in enumerate(runs, start=1):
-            artifacts: tuple[Artifact, ...] | None = None
+            exported: Exported | None = None
             if not _is_exported(run, options, key):
                 exporter = Exporter(run, options, titled(stage, f"fold {number} of {len(runs)}"))
-                artifacts = exporter.export().artifacts
-                files = {artifact.name: artifact.sha256 for artifact in artifacts}
+                exported = exporter.export()
+                files = {artifact.name: artifact.sha256 for artifact in exported.artifacts}
                 write_json(run.folder / RECORD, to_json(FoldExport(*key, files)))
                 del exporter
                 forget_models()
-            on_fold(number, len(runs), artifacts)
+            on_fold(number, len(runs), exported)
         return verify_folds(folder, {}, SHIFT_IMAGES, stage, runs[0].bundle_of(options.recipe.name).name)
 
 

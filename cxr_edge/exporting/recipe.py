@@ -13,6 +13,8 @@ from cxr_edge.lowering.activations import ActivationFormat, ActivationType
 
 #: ONNX opsets: 13 brought scales per channel, 18 is the newest that tf2onnx supports.
 OPSETS = tuple(range(13, 19))
+#: In place of a recipe's name, in the folder of a cascade's bundle.
+CASCADE = "cascade"
 
 #: The layer that reads the image, in every network of this project.
 _FIRST_LAYER = "block1_conv1"

@@ -14,7 +14,7 @@ from cxr_edge.artifacts.kinds import ArtifactFormat, Quantization
 from cxr_edge.artifacts.migration import FLAVOURS, current_recipe
 from cxr_edge.choices import nearest
 from cxr_edge.errors import OptionError
-from cxr_edge.exporting.recipe import OPSETS, Batch, DenseWeights, OutputType, Recipe
+from cxr_edge.exporting.recipe import CASCADE, OPSETS, Batch, DenseWeights, OutputType, Recipe
 from cxr_edge.files import read_toml
 from cxr_edge.lowering.activations import ActivationType
 
@@ -42,6 +42,10 @@ def read_recipe(name: str) -> Recipe:
         if not path.is_file():
             names = sorted(file.stem for file in recipes_folder().glob("*.toml"))
             raise OptionError(f"recipe {name}: {nearest(name, names)}, or give a .toml file")
+    if path.stem == CASCADE:
+        raise OptionError(
+            f"{path}: a recipe names its bundle's folder, and bundle-{CASCADE} is for cascades; rename it"
+        )
     try:
         return recipe_of(read_toml(path), path.stem)
     except FileNotFoundError:

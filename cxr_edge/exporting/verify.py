@@ -32,11 +32,12 @@ from cxr_edge.evaluation.scoring import score_images
 from cxr_edge.evaluation.temperature import apply_temperature
 from cxr_edge.evaluation.verified_artifact import VerifiedArtifact
 from cxr_edge.files import sha256_of
+from cxr_edge.lowering.activations import ActivationType
 from cxr_edge.processors import usable_cores
 from cxr_edge.progress import Stage
 from cxr_edge.runs import Run
-from cxr_edge.runtimes.base import Session, require_loadable, runtimes_for
-from cxr_edge.runtimes.loaded import joined, load_artifact, require_files_known
+from cxr_edge.runtimes.base import ArtifactSession, Session, require_loadable, runtimes_for
+from cxr_edge.runtimes.loaded import CascadeSession, joined, require_files_known
 from cxr_edge.runtimes.selection import artifacts_of_bundle, run_of
 from cxr_edge.runtimes.trial import Trial
 from cxr_edge.statistics.agreement import ScoredCondition, compare_conditions, scored_conditions
@@ -127,14 +128,20 @@ class ScoredBundle:
 
 
 def session_of(artifact: Artifact) -> tuple[str, Session]:
-    """As `preferred_session`, for an artifact with metadata."""
+    """As `preferred_session`, for an artifact with metadata, which says whether its activations are signed."""
+
+    def load(file: Artifact) -> tuple[str, ArtifactSession]:
+        recipe = file.metadata.shared.recipe or {}
+        return preferred_session(file.path, file.format, recipe.get("activation_type") == ActivationType.INT8)
+
     if not isinstance(artifact, Cascade):
-        return preferred_session(artifact.path, artifact.format)
-    runtime = runtimes_for(artifact.format)[0]
-    return runtime.title, load_artifact(artifact, runtime, usable_cores())
+        return load(artifact)
+    return runtimes_for(artifact.format)[0].title, CascadeSession(artifact, lambda file: load(file)[1])
 
 
-def preferred_session(path: Path, kind: ArtifactFormat, signed_activations: bool = False) -> tuple[str, Session]:
+def preferred_session(
+    path: Path, kind: ArtifactFormat, signed_activations: bool = False
+) -> tuple[str, ArtifactSession]:
     """The title of the runtime that a format is verified on, and a session.
 
     Args:

@@ -104,11 +104,13 @@ def learn(
         if number % 5 == 0:
             bar.note(f"step {number} loss {float(loss):.4f}")
         if (number - span.start) % interval == 0 or number == span.stop:
-            if not np.isfinite(float(loss)):
+            check = judge(student, number)
+            # The loss is of the variables before the step, the check of those after it.
+            if not np.isfinite([float(loss), check.distance]).all():
                 raise RunError(
                     "int8: the fine-tuning diverged, its loss is not a number; use a lower --qat-learning-rate"
                 )
-            state.keep([(judge(student, number), student.result())])
+            state.keep([(check, student.result())])
     return state.best(), state.checks
 
 

@@ -7,6 +7,7 @@ several layers.
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -39,7 +40,7 @@ def ranked_releases(graph: Graph, kept: Sequence[str], noise: Sequence[Noise]) -
         with earlier ones, and those whose rounding changes nothing.
     """
     releases: list[Release] = []
-    layers = list(kept)
+    layers = [layer for layer in quantizable_layers(graph) if any(fnmatch.fnmatch(layer, pattern) for pattern in kept)]
     for row in noise:
         if row.source != NoiseSource.TENSOR or row.snr_db is None:
             continue

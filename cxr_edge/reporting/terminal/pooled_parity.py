@@ -39,8 +39,10 @@ def show_pooled_parity(pooled: PooledParity) -> None:
     show_left_out(pooled.left_out)
 
 
-def show_fold(number: int, folds: int, artifacts: Sequence[Artifact] | None) -> None:
-    """Print what was exported of a fold; None for one that was exported before."""
+def show_fold(number: int, folds: int, artifacts: Sequence[Artifact] | None, notes: Sequence[str] = ()) -> None:
+    """Print what was exported of a fold, None for one that was exported before, and what else changed in its bundle."""
     what = "exported before with these options" if artifacts is None else ", ".join(each.name for each in artifacts)
     show(f"fold {number} of {folds}: {what}")
+    for note in notes:
+        show(f"  {note}")
     show_accuracy_control(artifacts or ())
