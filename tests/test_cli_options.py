@@ -166,6 +166,8 @@ def test_an_option_that_would_be_ignored_is_refused(cli: Cli, tmp_path: Path, ti
         (("export", "--explain-int8", "--format", "onnx"), "leave out --format, --quantize and --no-heatmap"),
         (("export", "--explain-int8", "--no-heatmap"), "leave out --format, --quantize and --no-heatmap"),
         (("export", "--quantize", "int8-ptq", "--qat-steps", 5), "nothing is fine-tuned here"),
+        # Also at its usual value.
+        (("export", "--quantize", "int8-ptq", "--qat-learning-rate", 0.002), "nothing is fine-tuned here"),
         (("export", "--quantize", "float32", "--qat-learning-rate", 0.01), "--qat-learning-rate: nothing is fine-tun"),
         (("web", "--bundle", tiny, "--output", tmp_path / "page", "--port", 9000), "--port needs --serve"),
         (("bundle", "--bundle", tiny, "--only", "int8", "--output", "."), "is the current folder"),

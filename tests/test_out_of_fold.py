@@ -121,11 +121,12 @@ def test_a_run_outside_the_folds_uses_those_it_is_given(folds: Path, tmp_path: P
 def test_a_demand_on_no_class_is_refused(folds: Path, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", split_with(tmp_path / "data", 0))
     split = replace(run_split(run), labels=("Tuberculosis", "Normal"))
-    assert operating_demand(run, split, None, 0.95, None) is None
+    assert operating_demand(run, split, None, None, None) is None
     with pytest.raises(OptionError, match="--sensitivity: no class is called COVID-19"):
-        operating_demand(run, split, None, 0.99, None)
+        # Also at its usual value.
+        operating_demand(run, split, None, 0.95, None)
     with pytest.raises(OptionError, match="--folds: no class is called COVID-19"):
-        operating_demand(run, split, None, 0.95, folds)
+        operating_demand(run, split, None, None, folds)
     demand = operating_demand(run, split, "Tuberculosis", 0.99, None)
     assert demand is not None and demand.sensitivity == 0.99
 

@@ -111,11 +111,14 @@ class FineTuningOptions:
         ),
     ] = None
     qat_learning_rate: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--qat-learning-rate", help="Likewise, with this peak learning rate.", rich_help_panel=FINE_TUNING
+            "--qat-learning-rate",
+            help="Likewise, with this peak learning rate.",
+            show_default="0.002, only if needed",
+            rich_help_panel=FINE_TUNING,
         ),
-    ] = 2e-3
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -133,13 +136,14 @@ class DecisionRuleOptions:
         ),
     ] = None
     sensitivity: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--sensitivity",
             help="Minimum share of that class that is called or referred, promised with 95 % confidence.",
+            show_default="0.95",
             rich_help_panel=DECISION,
         ),
-    ] = 0.95
+    ] = None
     folds: Annotated[
         Path | None,
         typer.Option(

@@ -30,7 +30,7 @@ from cxr_edge.evaluation.temperature import apply_temperature, fit_temperature
 from cxr_edge.exporting.controlled_run import ControlledRun
 from cxr_edge.exporting.convert import Converter
 from cxr_edge.exporting.latency_cost import latency_costs
-from cxr_edge.exporting.operating_demand import USUAL_SENSITIVITY, OperatingDemand, operating_demand
+from cxr_edge.exporting.operating_demand import OperatingDemand, operating_demand
 from cxr_edge.exporting.recipe import DenseWeights, OutputType, Recipe
 from cxr_edge.exporting.seal import sealed, shared_metadata
 from cxr_edge.exporting.verify import Probabilities, Reference, preferred_session, reference_of
@@ -66,19 +66,22 @@ class ExportOptions:
     #: Steps of the fine-tuning; None for `LearningOptions.steps`, on phantoms `PHANTOM_STEPS`. int8 is fine-tuned only
     #: if needed, unless this or the learning rate is stated.
     qat_steps: int | None = None
-    qat_learning_rate: float = LearningOptions.learning_rate
-    #: The class that must not be missed (None for `USUAL_LABEL`, if it is a label), and the share to call or refer.
+    #: None for `LearningOptions.learning_rate`.
+    qat_learning_rate: float | None = None
+    #: The class that must not be missed (None for `USUAL_LABEL`, if it is a label), and the share to call or refer
+    #: (None for `USUAL_SENSITIVITY`).
     sensitive_class: str | None = None
-    sensitivity: float = USUAL_SENSITIVITY
+    sensitivity: float | None = None
     #: A cross-validation to fit the operating points on; None for the run's own, or the validation split.
     folds: Path | None = None
     #: What int8 may lose on validation images; layers are left in float until that is met.
     accuracy: AccuracyDemand = field(default_factory=AccuracyDemand)
 
     def __post_init__(self) -> None:
-        if not 0 < self.sensitivity <= 1:
+        if self.sensitivity is not None and not 0 < self.sensitivity <= 1:
             raise OptionError(f"--sensitivity {self.sensitivity}: must be above 0 and at most 1")
-        if (self.qat_steps is not None and self.qat_steps < 2) or not 0 < self.qat_learning_rate < 1:
+        rate = LearningOptions.learning_rate if self.qat_learning_rate is None else self.qat_learning_rate
+        if (self.qat_steps is not None and self.qat_steps < 2) or not 0 < rate < 1:
             raise OptionError("--qat-steps must be at least 2, --qat-learning-rate above 0 and below 1")
         if not any(kind.is_fine_tuned for kind in self.recipe.quantize):
             self._require_no_fine_tuning()
@@ -86,16 +89,16 @@ class ExportOptions:
             _require_layers_to_keep(self.recipe)
 
     def _require_no_fine_tuning(self) -> None:
-        steps, rate = self.qat_steps is not None, self.qat_learning_rate != LearningOptions.learning_rate
-        for option, is_stated in (("--qat-steps", steps), ("--qat-learning-rate", rate)):
-            if is_stated:
+        for option, value in (("--qat-steps", self.qat_steps), ("--qat-learning-rate", self.qat_learning_rate)):
+            if value is not None:
                 raise OptionError(f"{option}: nothing is fine-tuned here; add --quantize int8")
 
     def fine_tuning(self, phantoms: bool) -> LearningOptions:
         """The options of the fine-tuning, for a run on phantoms or on images."""
         usual = PHANTOM_STEPS if phantoms else LearningOptions.steps
-        only_if_needed = self.qat_steps is None and self.qat_learning_rate == LearningOptions.learning_rate
-        return LearningOptions(self.qat_steps or usual, self.qat_learning_rate, only_if_needed)
+        only_if_needed = self.qat_steps is None and self.qat_learning_rate is None
+        rate = self.qat_learning_rate or LearningOptions.learning_rate
+        return LearningOptions(self.qat_steps or usual, rate, only_if_needed)
 
 
 @dataclass(frozen=True)

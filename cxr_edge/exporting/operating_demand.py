@@ -42,7 +42,7 @@ class OperatingDemand:
 
 
 def operating_demand(
-    run: Run, split: Split, sensitive_class: str | None, sensitivity: float, folds: Path | None
+    run: Run, split: Split, sensitive_class: str | None, sensitivity: float | None, folds: Path | None
 ) -> OperatingDemand | None:
     """The demand of a run's export; None if its classes lack `USUAL_LABEL` and no other class is named.
 
@@ -50,7 +50,8 @@ def operating_demand(
         run: the run; if it is a fold of a finished cross-validation, the point is fitted on that.
         split: its split.
         sensitive_class: None for `USUAL_LABEL`.
-        sensitivity: the demanded lower bound of the share of the class that is called or referred.
+        sensitivity: the demanded lower bound of the share of the class that is called or referred; None for
+            `USUAL_SENSITIVITY`.
         folds: the folder of another cross-validation.
 
     Raises:
@@ -62,9 +63,10 @@ def operating_demand(
     if label not in split.labels:
         if sensitive_class is not None:
             raise OptionError(f"--sensitive-class {label}: {nearest(label, split.labels)}")
-        for option, is_stated in (("--folds", folds is not None), ("--sensitivity", sensitivity != USUAL_SENSITIVITY)):
+        for option, is_stated in (("--folds", folds is not None), ("--sensitivity", sensitivity is not None)):
             if is_stated:
                 raise OptionError(f"{option}: no class is called {USUAL_LABEL}; name one with --sensitive-class")
         return None
     folder = folds or folds_beside(run)
-    return OperatingDemand(split, label, sensitivity, None if folder is None else out_of_fold(folder, run))
+    demanded = USUAL_SENSITIVITY if sensitivity is None else sensitivity
+    return OperatingDemand(split, label, demanded, None if folder is None else out_of_fold(folder, run))
