@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 import zipfile
@@ -246,6 +247,22 @@ def test_adding_or_removing_an_artifact_changes_the_card(exported: Run, cli: Cli
     publish(artifact.path, artifact.path.read_bytes(), artifact.metadata)
     assert not (exported.bundle / CARD).exists()
     assert read_manifest(exported.bundle).card_sha256 is None
+
+
+def test_a_new_card_does_not_make_its_bundle_the_latest(exported: Run, cli: Cli) -> None:
+    shutil.copytree(exported.bundle, exported.bundle_of("pi"))
+    for bundle, time in ((exported.bundle, 1_000_000), (exported.bundle_of("pi"), 2_000_000)):
+        os.utime(bundle / "manifest.json", (time, time))
+    result = cli("card", "--bundle", exported.bundle)
+    assert result.code == 0, result.err
+    assert (exported.bundle / CARD).is_file()
+    assert exported.latest_bundle() == exported.bundle_of("pi")
+
+
+def test_patients_that_are_all_known_are_no_limit(exported: Run, cli: Cli) -> None:
+    record = json.loads(exported.config_file.read_text())
+    exported.config_file.write_text(json.dumps({**record, "images_with_patient": sum(record["images"].values())}))
+    assert "patient" not in section(card_of(cli, exported), "Limits").replace("patients", "")
 
 
 def test_a_card_that_is_right_is_not_written_again(exported: Run, cli: Cli) -> None:

@@ -6,12 +6,14 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cxr_edge.artifacts.bundle import read_bundle
+from cxr_edge.benchmarking.record import read_record
 from cxr_edge.cli.report import write_report
 from cxr_edge.console import stage
 from cxr_edge.data.split import Split, SplitItem
@@ -24,6 +26,7 @@ from cxr_edge.records import to_json
 from cxr_edge.reporting.html.report import render
 from cxr_edge.reporting.terminal.operating import show_calibration
 from cxr_edge.runs import Run
+from cxr_edge.runs.config import Student
 from tests.artifacts import OLD
 from tests.tiny_runs import LABELS, write_bench, write_int8, write_run
 
@@ -72,6 +75,39 @@ def test_latencies_of_other_files_are_left_out_and_named(
     assert "bench.json: measured on other files than the bundle's" in capsys.readouterr().out
     page = (run.folder / "report.html").read_text()
     assert "p50 ms" not in page and "Not measured on these files" in page
+
+
+def test_a_thread_sweep_of_another_machine_and_two_decision_rules_are_told_apart(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", operating_point=to_json(OperatingPoint("COVID-19", 0.1, 0.5)))
+    rule = to_json(OperatingPoint("Normal", 0.1, 0.5))
+    first, second = read_bundle(run.bundle)
+    other = replace(second, metadata=replace(second.metadata, operating_point=rule))
+    scored = scored_without_a_model(run, 58, 1)
+    answers = scored.artifacts[0][2]
+    scored = replace(scored, artifacts=((first, "LiteRT", answers), (other, "LiteRT", answers)))
+    write_bench(run)
+    bench = read_record(run.bench_file)
+    row = bench.rows[0]
+    machine = replace(bench.machine, cpu="a CPU of elsewhere")
+    bench = replace(bench, machine=machine, rows=(row, replace(row, threads=row.threads + 1)))
+    text = render(scored, compare_bundle(scored, {}), None, bench, with_images=False)
+    cells = re.findall(rf"{row.runtime}</td><td>(\d)</td>", text)
+    assert cells == [str(row.threads), str(row.threads + 1)]
+    assert "on: a CPU of elsewhere" in text
+    for label, images in (("COVID-19", 58), ("Normal", 231)):
+        assert f'<td class="text">{label}</td><td>{images}</td>' in text
+
+
+def test_the_page_of_a_student_names_its_teacher(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    scored = scored_without_a_model(run, 58, 1)
+    assert "distillation" not in render(scored, compare_bundle(scored, {}), None, None, with_images=False)
+    record = json.loads(run.config_file.read_text())
+    config = replace(run.config(), student=Student("/home/ada/runs/teacher", "", 40_000_000, 10_000_000, {}, ()))
+    run.config_file.write_text(json.dumps({**record, **to_json(config)}))
+    text = render(scored, compare_bundle(scored, {}), None, None, with_images=False)
+    assert "student of teacher: 10 of 40 million multiply-accumulates (0.25)" in text
+    assert "start: its teacher&#39;s weights" in text and "on the head" not in text
 
 
 def test_no_bound_of_the_calibration_error_is_rounded_down(capsys: pytest.CaptureFixture[str]) -> None:

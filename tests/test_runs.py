@@ -39,7 +39,7 @@ from cxr_edge.runs.progress import Progress
 from cxr_edge.train_options import completed, stated_options
 from cxr_edge.training.jobs import train_new
 from cxr_edge.training.result import TrainingResult
-from cxr_edge.training.start import start_run
+from cxr_edge.training.start import UNFINISHED, start_run
 from tests.artifacts import OLD, old_record
 from tests.conftest import Cli, heed_interrupts
 
@@ -338,7 +338,13 @@ def test_only_what_a_failed_start_made_is_removed(tmp_path: Path, monkeypatch: p
 def test_phantoms_of_a_start_that_was_killed_are_not_trained_on(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     write_phantoms(run.phantoms_folder, 12, size=64, seed=7)
+    with pytest.raises(RunError, match="exists already, and not by a training that was interrupted"):
+        start_run(run, completed({"phantoms": 10, "image_size": 71}))
+    assert len(list(run.phantoms_folder.rglob("*.png"))) == 36
+    # As the start leaves it.
+    (run.phantoms_folder / UNFINISHED).touch()
     config = start_run(run, completed({"phantoms": 10, "image_size": 71}))
+    assert not (run.phantoms_folder / UNFINISHED).exists()
     assert set(config.images.values()) == {10}
 
 

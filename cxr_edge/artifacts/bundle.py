@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -208,11 +209,14 @@ def write_card(folder: Path, text: str) -> bool:
         with suppress(ArtifactError):
             listed_card(folder)
             return False
+    written = (folder / MANIFEST).stat()
     write_json(folder / MANIFEST, to_json(replace(manifest, card_sha256=None)))
     # A link in its place must not lead the writing elsewhere.
     path.unlink(missing_ok=True)
     write_text(path, text)
     write_json(folder / MANIFEST, to_json(replace(manifest, card_sha256=sha256_of(path))))
+    # By its time, a run's latest bundle is the one exported last, not the one whose card was.
+    os.utime(folder / MANIFEST, ns=(written.st_atime_ns, written.st_mtime_ns))
     return True
 
 

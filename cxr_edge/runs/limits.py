@@ -10,10 +10,12 @@ def limits(config: RunConfig) -> list[str]:
     if config.phantoms:
         return ["Phantoms are drawn by rules: results on them say nothing about patients."]
     total = sum(config.images.values())
-    known = [
-        f"The patient is known for {config.images_with_patient} of {total} images. Other images of one patient may be "
-        "on both sides of the split, which makes every figure here too optimistic.",
-    ]
+    known = []
+    if config.images_with_patient < total:
+        known.append(
+            f"The patient is known for {config.images_with_patient} of {total} images. Other images of one patient may "
+            "be on both sides of the split, which makes every figure here too optimistic."
+        )
     if source := config.options.hold_out_source:
         text = f"All test images come from one source, {source}, that no training image is known to come from."
         if config.without_source:

@@ -34,6 +34,9 @@ from cxr_edge.runs.progress import SILENT, Progress
 from cxr_edge.train_options import FROM_SCRATCH, TrainOptions
 from cxr_edge.training.splitting import Examined, examine, leaks, make_split
 
+#: In the folder of phantoms until the run that draws them has its `run.json`.
+UNFINISHED = ".unfinished"
+
 
 def require_new(run: Run) -> None:
     """Raises RunError if the folder already has a run, or the folds of a cross-validation."""
@@ -93,6 +96,7 @@ def start_run(
     config = replace(_described(decoded, examined, split, options), network=network or XCEPTION)
     write_split(split, run.split_file)
     write_json(run.config_file, to_json(config))
+    (run.phantoms_folder / UNFINISHED).unlink(missing_ok=True)
     return config
 
 
@@ -116,9 +120,17 @@ def _is_text(path: str) -> bool:
 
 
 def _draw_phantoms(run: Run, options: TrainOptions, progress: Progress) -> DataSet:
-    # Those of a start that was killed, perhaps with another seed, would be trained on too.
-    if run.phantoms_folder.exists():
-        shutil.rmtree(run.phantoms_folder)
+    folder = run.phantoms_folder
+    if folder.exists():
+        if not (folder / UNFINISHED).exists():
+            raise RunError(
+                f"{folder}: exists already, and not by a training that was interrupted; name another folder with "
+                f"--run, or train on its images with --data {folder}"
+            )
+        # Those of a start that was killed, perhaps with another seed, would be trained on too.
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / UNFINISHED).touch()
     with progress.stage("drawing phantoms", len(LABELS) * options.phantoms) as tick:
         write_phantoms(run.phantoms_folder, options.phantoms, seed=options.seed, on_image=partial(tick, ""))
     return find_data_set(run.phantoms_folder)

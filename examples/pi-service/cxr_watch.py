@@ -17,7 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cxr_edge import NOTICE, Classifier, CxrEdgeError, DataError, MissingDependencyError, ProviderError
+from cxr_edge import (
+    NOTICE,
+    ArtifactError,
+    Classifier,
+    CxrEdgeError,
+    DataError,
+    MissingDependencyError,
+    ProviderError,
+)
 
 #: Suffixes that copying and downloading programs use until a file is complete.
 _UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp", "~")
@@ -189,7 +197,8 @@ def watch(
     """Classify new files until a stop signal comes.
 
     Raises:
-        ProviderError: the runtime failed, perhaps not because of the image, which is tried again after a restart.
+        ProviderError, ArtifactError, MemoryError: the runtime failed, perhaps not because of the image, which is tried
+            again after a restart.
         OSError: the folder or the results file is gone.
     """
     artifact, attempts = classifier.artifact, results.attempts
@@ -220,7 +229,7 @@ def watch(
                     raise DataError(f"{path}: the service ended {failed} times while it classified this image")
                 row.update(answer(classifier, path))
                 works = True
-            except ProviderError:
+            except (ProviderError, ArtifactError, MemoryError):
                 raise
             except MissingDependencyError as error:
                 attempts.end(version)
@@ -270,8 +279,8 @@ def main() -> int:
     except CxrEdgeError as error:
         log(str(error))
         return error.exit_code
-    except OSError as error:
-        log(str(error))
+    except (OSError, MemoryError) as error:
+        log(str(error) or "out of memory")
         return 1
     return 0
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +35,9 @@ from cxr_edge.reporting.terminal.parity import (
     shown_conditions,
     undecided_line,
 )
-from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, percent
+from cxr_edge.reporting.terminal.tables import PHANTOM_NOTE, machine_line, percent
+from cxr_edge.reporting.terminal.training import student_line
+from cxr_edge.runs.config import RunConfig
 from cxr_edge.runs.history import read_history
 from cxr_edge.runs.limits import limits
 
@@ -90,10 +94,24 @@ def _training_content(scored: ScoredBundle) -> dict[str, object]:
         "labels": split.labels,
         "config": config,
         "parts": {part: len(split.part(part)) for part in ("train", "validation", "test")},
-        "start": {"none": "from scratch", "imagenet": "ImageNet"}.get(config.options.weights, "a weights file"),
+        "start": _start(config),
+        "student": _student(config),
         "limits": limits(config),
         "images": len(scored.reference.targets),
     }
+
+
+def _student(config: RunConfig) -> str | None:
+    if config.student is None:
+        return None
+    # Not the whole path, which says where someone keeps runs.
+    return student_line(replace(config.student, teacher=Path(config.student.teacher).name), config.network)
+
+
+def _start(config: RunConfig) -> str:
+    if config.student is not None:
+        return "its teacher's weights"
+    return {"none": "from scratch", "imagenet": "ImageNet"}.get(config.options.weights, "a weights file")
 
 
 def _accuracy_content(scored: ScoredBundle, rows: Sequence[VerifiedArtifact]) -> dict[str, object]:
@@ -187,6 +205,7 @@ def _bench_content(bench: BenchRecord | None) -> dict[str, object]:
     machine = describe_machine()
     return {
         "bench": bench,
+        "bench_machine": machine_line(bench.machine) if bench else "",
         "bench_rows": [_bench_row(row) for row in bench.rows] if bench else [],
         "machine": [
             *((name, getattr(machine, name)) for name in ("cpu", "cores", "architecture", "system", "python")),
@@ -245,6 +264,7 @@ def _bench_row(row: Row) -> list[str]:
     return [
         row.title,
         row.runtime,
+        str(row.threads),
         f"{row.bytes / 1e6:.1f}",
         percent(row.accuracy),
         *(f"{value:.2f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms)),

@@ -88,6 +88,7 @@ def tradeoff(rows: Sequence[Row]) -> str:
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.add_subplot()
     known = [(row, 100 * row.accuracy) for row in rows if row.accuracy is not None]
+    sweep = len({row.threads for row in rows}) > 1
     for runtime in sorted({row.runtime for row, _ in known}):
         points = [(row, accuracy) for row, accuracy in known if row.runtime == runtime]
         axes.scatter(
@@ -99,7 +100,7 @@ def tradeoff(rows: Sequence[Row]) -> str:
         )
     for row, accuracy in known:
         axes.annotate(
-            row.artifact.removeprefix("xception-"),
+            row.artifact.removeprefix("xception-") + (f", {row.threads} thr." if sweep else ""),
             (row.one_figure_ms, accuracy),
             fontsize="xx-small",
             ha="center",

@@ -12,7 +12,7 @@ from cxr_edge.data.split import Split
 from cxr_edge.reporting.terminal.metrics import show_metrics, show_skipped, with_bounds
 from cxr_edge.reporting.terminal.tables import show
 from cxr_edge.runs import Run
-from cxr_edge.runs.config import RunConfig, Student
+from cxr_edge.runs.config import MeasuredLatency, RunConfig, Student
 from cxr_edge.runs.history import Epoch, History
 from cxr_edge.runs.network import XCEPTION, Network
 from cxr_edge.runs.progress import Progress, Tick
@@ -66,8 +66,9 @@ class TrainingDisplay(Progress):
         parts = ", ".join(f"{len(split.part(part))} {part}" for part in ("train", "validation", "test"))
         show(f"run {run.folder}: {counts} ({parts})")
         if config.student is not None:
-            for line in _student_lines(config.student, config.network, config.options.image_size):
-                show(f"  {line}")
+            show(f"  {student_line(config.student, config.network)}")
+            if (measured := config.student.latency) is not None:
+                show(f"  {_latency_line(measured, config.options.image_size)}")
         elif config.network != XCEPTION:
             show(f"  network: {config.network.described(config.options.image_size)}")
         for line in _remarks(config):
@@ -94,19 +95,22 @@ class TrainingDisplay(Progress):
         show(f"model: {result.run.model_file}")
 
 
-def _student_lines(student: Student, network: Network, image_size: int) -> Iterator[str]:
+def student_line(student: Student, network: Network) -> str:
+    """What a student was distilled from, and its size."""
     more = f", with {counted(student.unlabelled_images, 'image')} without labels" if student.unlabelled else ""
-    yield (
+    return (
         f"student of {student.teacher}{more}: {student.macs / 1e6:.0f} of {student.teacher_macs / 1e6:.0f} million "
         f"multiply-accumulates ({student.share:.2f}), {counted(len(network.middle), 'middle block')}"
     )
-    if (measured := student.latency) is not None:
-        bounds = f" ({measured.share.low:.2f} to {measured.share.high:.2f})" if measured.share.low is not None else ""
-        yield (
-            f"at {image_size} px {measured.share.value:.2f}{bounds} of the teacher's int8 latency, "
-            f"{measured.teacher_p50_ms:.2f} ms on {measured.runtime}, {counted(measured.threads, 'thread')}; rounds "
-            f"spread by {100 * measured.spread:.1f} %"
-        )
+
+
+def _latency_line(measured: MeasuredLatency, image_size: int) -> str:
+    bounds = f" ({measured.share.low:.2f} to {measured.share.high:.2f})" if measured.share.low is not None else ""
+    return (
+        f"at {image_size} px {measured.share.value:.2f}{bounds} of the teacher's int8 latency, "
+        f"{measured.teacher_p50_ms:.2f} ms on {measured.runtime}, {counted(measured.threads, 'thread')}; rounds "
+        f"spread by {100 * measured.spread:.1f} %"
+    )
 
 
 def _remarks(config: RunConfig) -> Iterator[str]:
