@@ -72,3 +72,14 @@ def test_data_that_is_split_without_a_test_part_is_refused(cli: Cli, tmp_path: P
     # The other images of `verify`.
     with pytest.raises(DataError, match="without a test part"):
         read_other_images(tmp_path / "data", LABELS, 71, "stretch")
+
+
+def test_a_run_without_its_split_does_not_keep_its_artifact_from_other_images(cli: Cli, tmp_path: Path) -> None:
+    for index, label in enumerate(LABELS):
+        write_tall(tmp_path / "data" / label / "x.png", index)
+    run, record = write_run(tmp_path / "run"), tmp_path / "record.json"
+    arguments = ("--artifact", run.bundle / "xception-int8.onnx", "--data", tmp_path / "data", "--json", record)
+    for in_split in ({"train": 0, "validation": 0, "test": 0}, None):
+        assert cli("evaluate", *arguments).code == 0
+        assert json.loads(record.read_text())["in_split"] == in_split
+        run.split_file.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from cxr_edge.choices import nearest
 from cxr_edge.data.layouts import DataSet, Item, folded
 from cxr_edge.data.sources import with_sources
-from cxr_edge.data.table import read_whole_table
+from cxr_edge.data.table import plain_path, read_whole_table
 from cxr_edge.errors import ImageError, OptionError
 from cxr_edge.imaging.dicom import GROUP_TAGS, group_tag
 from cxr_edge.imaging.dicom_files import is_dicom
@@ -99,11 +99,10 @@ def _of_table(table: Path, paths: Sequence[str]) -> dict[str, list[str]]:
     """The values of each column that may make groups, in the order of the paths."""
     whole = read_whole_table(table)
     known = whole.known()
-    # Without a leading "./".
-    rows = {Path(row[known["path"]]).as_posix(): row for row in whole.rows} if "path" in known else {}
+    rows = {plain_path(row[known["path"]]): row for row in whole.rows} if "path" in known else {}
     apart = {known[column] for column in _NO_GROUPS & set(known)}
     return {
-        column: [rows.get(Path(path).as_posix(), {}).get(column, "") for path in paths]
+        column: [rows.get(plain_path(path), {}).get(column, "") for path in paths]
         for column in whole.columns
         if rows and column and column not in apart
     }

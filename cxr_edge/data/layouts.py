@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from cxr_edge.choices import nearest
+from cxr_edge.data.origins import Origin, read_origins, require_matches
 from cxr_edge.data.patients import dicom_patients
-from cxr_edge.data.table import read_table
+from cxr_edge.data.table import plain_path, read_table
 from cxr_edge.errors import DataError
 from cxr_edge.imaging.dicom_files import DICOM_SUFFIXES, is_dicom
 from cxr_edge.wording import counted
@@ -229,13 +229,6 @@ def _part_folders(root: Path) -> dict[str, Path]:
     return {part: parts[part] for part in PARTS if part in parts}
 
 
-class _Origin(NamedTuple):
-    """The patient and source of an image according to `patients.csv`."""
-
-    patient: str | None = None
-    source: str | None = None
-
-
 @dataclass(frozen=True)
 class _Row:
     """An image as a layout names it."""
@@ -262,7 +255,7 @@ def _read_folders(root: Path, labels: tuple[str, ...] | None, included: set[str]
     if not root.is_dir():
         raise DataError(f"{root}: no such data folder")
     reading = _Reading(root, {}, [], [])
-    origins = _origins(root)
+    origins = read_origins(root)
     parts = _part_folders(root)
     for part, folder in parts.items() or {None: root}.items():
         folders, left_out = _label_folders(folder, labels, included)
@@ -271,50 +264,15 @@ def _read_folders(root: Path, labels: tuple[str, ...] | None, included: set[str]
             reading.spelled.setdefault(label, []).append(inner.relative_to(root).as_posix())
             for path in _images_in(inner):
                 relative = path.relative_to(root).as_posix()
-                origin = origins.get(relative, _Origin())
+                origin = origins.get(relative, Origin())
                 reading.rows.append(_Row(relative, label, origin.patient, origin.source, part))
     if parts:
         taken = {folder.name for folder in parts.values()}
         reading.left_out += sorted(
             path.name for path in root.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in taken
         )
-    _require_matches(root, origins, reading.rows)
+    require_matches(root, origins, [row.path for row in reading.rows if row.patient is None])
     return reading
-
-
-def _require_matches(root: Path, origins: dict[str, _Origin], rows: list[_Row]) -> None:
-    """Refuse a `patients.csv` with paths of patients that are no files, if there are images without a patient."""
-    nowhere = [
-        path
-        for path, origin in origins.items()
-        if origin.patient and (Path(path).is_absolute() or not (root / path).is_file())
-    ]
-    unnamed = [row.path for row in rows if row.patient is None]
-    if nowhere and unnamed:
-        raise DataError(
-            f"{root / 'patients.csv'}: {counted(len(nowhere), 'path is no file', 'paths are no files')} here, such as "
-            f"{nowhere[0]}, and {counted(len(unnamed), 'image has', 'images have')} no patient, such as {unnamed[0]}; "
-            "fix its paths, or remove those rows: otherwise, images of one patient could be used both to train and to "
-            "test"
-        )
-
-
-def _origins(root: Path) -> dict[str, _Origin]:
-    """Patient and source of each image path in the folder's `patients.csv`; empty without one.
-
-    Raises:
-        DataError: the table cannot be read, or has two rows for one path.
-    """
-    table = root / "patients.csv"
-    rows = read_table(table, ("path", "patient_id")) if table.is_file() else []
-    origins: dict[str, _Origin] = {}
-    for number, row in enumerate(rows, start=2):
-        # Without a leading "./".
-        path = Path(row["path"]).as_posix()
-        if path in origins:
-            raise DataError(f"{table}, line {number}: {path} is already in a line above")
-        origins[path] = _Origin(row["patient_id"] or None, row.get("source") or None)
-    return origins
 
 
 def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) -> _Reading:
@@ -326,8 +284,7 @@ def _read_rows(table: Path, labels: tuple[str, ...] | None, included: set[str]) 
         part = _PARTS.get(folded(split))
         if not path or not name:
             raise DataError(f"{table}, line {number}: no {'label' if path else 'path'}")
-        # Without a leading "./".
-        if (plain := Path(path).as_posix()) in seen:
+        if (plain := plain_path(path)) in seen:
             raise DataError(f"{table}, line {number}: {path} is already in line {seen[plain]}")
         if split and part is None:
             raise DataError(f"{table}, line {number}: unknown split {split}; choose one of {', '.join(PARTS)}")

@@ -36,6 +36,11 @@ class Table:
         }
 
 
+def plain_path(path: str) -> str:
+    """A path as written in a table, without a leading `./`: by it, paths of tables and folders are compared."""
+    return Path(path).as_posix()
+
+
 def read_table(table: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
     """The rows of a CSV file with a header, keyed by the names in `_COLUMNS`, with values stripped.
 

@@ -153,7 +153,8 @@ def _training_images(
     """The part of the split of each image that the model was made with, by its SHA-256; None if no run tells."""
     if artifact is not None:
         run = _own_run(artifact) if run_folder is None else find_run(run_folder)
-    if run is None:
+    # A run that was copied to a device may lack it.
+    if run is None or not run.split_file.is_file():
         return None
     config = run.config()
     if model.artifact is not None and config.data_sha256 != model.artifact.metadata.training.data_sha256:
